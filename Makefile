@@ -1,0 +1,51 @@
+# peak_trade: the developer manual on one page. `make` lists the commands.
+# Needs Python 3.11 to 3.13 and make; everything else comes from requirements.lock.
+
+PYTHON ?= python3
+UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.lock)
+BIN := .venv/bin
+export OPENBLAS_NUM_THREADS ?= 1
+export OMP_NUM_THREADS ?= 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test smoke check format lab bench lock clean
+
+help:            ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+.venv/bin/uv: requirements.lock
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"peak_trade needs Python 3.11 to 3.13, this is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+.venv/installed: .venv/bin/uv pyproject.toml
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --quiet --editable .
+	@touch $@
+
+env: .venv/installed  ## make .venv from requirements.lock
+
+clean:           ## remove what runs wrote: workspace, executed notebooks, site, caches
+	rm -rf .peak_trade reports/runs reports/site .pytest_cache .mypy_cache .ruff_cache
+
+lock:            ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
+	  --python-version 3.11 --no-header --quiet --output-file requirements.lock
+
+check: env       ## format, lint, types and the import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: env      ## format and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: env        ## the whole suite, notebooks included
+	$(BIN)/pytest -n 2
+
+smoke: env       ## the few tests that tell within seconds whether anything works
+	$(BIN)/pytest -m smoke

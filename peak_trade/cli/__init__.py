@@ -1,0 +1,1 @@
+"""The `peak-trade` command: parse, call a study, print."""

@@ -1,0 +1,45 @@
+"""Content digests: equal content gives an equal digest in any process, under any hash seed."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+
+def canonical_json(content: Any) -> str:
+    """Return content as JSON with sorted keys and no blanks; NaN and infinity are refused."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest_of(content: Any) -> str:
+    """Return the SHA-256 of content's canonical JSON, as 64 hex digits."""
+    return digest_bytes(canonical_json(content).encode())
+
+
+def digest_bytes(*chunks: bytes) -> str:
+    """Return the SHA-256 of the chunks one after the other, as 64 hex digits."""
+    state = hashlib.sha256()
+    for chunk in chunks:
+        state.update(chunk)
+    return state.hexdigest()
+
+
+def package_digest() -> str:
+    """Return the digest of every source file of the installed peak_trade package."""
+    root = Path(__file__).parents[1]
+    files = sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix())
+    chunks: list[bytes] = []
+    for path in files:
+        chunks += [path.relative_to(root).as_posix().encode(), path.read_bytes()]
+    return digest_bytes(*chunks)
+
+
+def source_of(part: type) -> str | None:
+    """Return the source text of a user's class, or None when it can not be read."""
+    try:
+        return inspect.getsource(part)
+    except (OSError, TypeError):
+        return None

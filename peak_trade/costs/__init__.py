@@ -1,0 +1,1 @@
+"""What trading costs: fees, slippage, funding, borrow."""

@@ -1,0 +1,1 @@
+"""Market data: the Parquet store, import, fetch, quality report, resampling, generated samples."""

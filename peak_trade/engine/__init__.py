@@ -1,0 +1,1 @@
+"""The event loop, its venue, and the two witnesses that check it."""

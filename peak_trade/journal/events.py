@@ -1,0 +1,173 @@
+"""The closed set of events. Times are ns UTC; money is in quote currency; quantities are base units.
+
+Every event has `ts_event`, when it happened. Its `sequence` is its place in the journal, and `ts_recorded` (when it was
+written) belongs to the journal's line, never to the event: so equal runs have equal events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from peak_trade.core.values import Denial, OrderType, Side, TimeInForce, TradingState
+
+
+class OrderEventKind(StrEnum):
+    """What happened to an order."""
+
+    REQUESTED = "REQUESTED"
+    DENIED = "DENIED"
+    SUBMITTED = "SUBMITTED"
+    ACCEPTED = "ACCEPTED"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+
+
+TERMINAL = frozenset(
+    {
+        OrderEventKind.DENIED,
+        OrderEventKind.FILLED,
+        OrderEventKind.CANCELED,
+        OrderEventKind.REJECTED,
+        OrderEventKind.EXPIRED,
+    }
+)
+
+FIX = {
+    OrderEventKind.REQUESTED: ("PendingNew", "PendingNew"),
+    OrderEventKind.DENIED: ("Rejected", "Rejected"),
+    OrderEventKind.SUBMITTED: ("PendingNew", "PendingNew"),
+    OrderEventKind.ACCEPTED: ("New", "New"),
+    OrderEventKind.PARTIALLY_FILLED: ("PartiallyFilled", "Trade"),
+    OrderEventKind.FILLED: ("Filled", "Trade"),
+    OrderEventKind.CANCELED: ("Canceled", "Canceled"),
+    OrderEventKind.REJECTED: ("Rejected", "Rejected"),
+    OrderEventKind.EXPIRED: ("Expired", "Expired"),
+}
+"""FIX 5.0 OrdStatus (tag 39) and ExecType (tag 150) of each order event."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalEvent:
+    """A strategy's target exposure changed at a close."""
+
+    kind: ClassVar[str] = "signal"
+    ts_event: int
+    strategy: str
+    symbol: str
+    exposure: float
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    """One step in the life of an order.
+
+    `decision_price` is the close it was decided on, `arrival_price` the open it met (NaN-free: the decision price until
+    it is known), `last_price` and `last_quantity` what this event traded (0.0 when nothing), `cumulative` and `leaves`
+    what has traded and what is still open.
+    """
+
+    kind: ClassVar[str] = "order"
+    ts_event: int
+    order_id: str
+    strategy: str
+    symbol: str
+    event: OrderEventKind
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    quantity: float
+    cumulative: float
+    leaves: float
+    decision_price: float
+    arrival_price: float
+    last_quantity: float = 0.0
+    last_price: float = 0.0
+    fee: float = 0.0
+    limit_price: float | None = None
+    stop_price: float | None = None
+    reason: str = ""
+
+    @property
+    def ord_status(self) -> str:
+        """FIX OrdStatus."""
+        return FIX[self.event][0]
+
+    @property
+    def exec_type(self) -> str:
+        """FIX ExecType."""
+        return FIX[self.event][1]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionEvent:
+    """The gates' answer to one order: everything needed to compute it again stands in `inputs`."""
+
+    kind: ClassVar[str] = "decision"
+    ts_event: int
+    order_id: str
+    is_approved: bool
+    denials: tuple[Denial, ...]
+    inputs: str
+    """Canonical JSON of order, account view, market view and limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class CashFlowEvent:
+    """Cash that moved without a fill: funding, borrow cost or a write-off; negative is paid."""
+
+    kind: ClassVar[str] = "cash_flow"
+    ts_event: int
+    strategy: str
+    symbol: str
+    reason: str
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class TradingStateEvent:
+    """The account's trading state changed."""
+
+    kind: ClassVar[str] = "trading_state"
+    ts_event: int
+    state: TradingState
+    reason: str
+    observed: float
+    limit: float
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BankruptcyEvent:
+    """Equity reached zero or below: everything was closed at the marks and the run ended."""
+
+    kind: ClassVar[str] = "bankruptcy"
+    ts_event: int
+    equity: float
+    written_off: float
+
+
+Event = SignalEvent | OrderEvent | DecisionEvent | CashFlowEvent | TradingStateEvent | BankruptcyEvent
+EVENT_CLASSES: tuple[type[Event], ...] = (
+    SignalEvent,
+    OrderEvent,
+    DecisionEvent,
+    CashFlowEvent,
+    TradingStateEvent,
+    BankruptcyEvent,
+)
+
+
+def as_record(event: Event) -> dict[str, Any]:
+    """Return an event as plain JSON values, `kind` first."""
+    record: dict[str, Any] = {"kind": event.kind}
+    for part in fields(event):
+        value = getattr(event, part.name)
+        if part.name == "denials":
+            value = [[denial.code, denial.observed, denial.limit] for denial in value]
+        record[part.name] = str(value) if isinstance(value, StrEnum) else value
+    return record

@@ -1,0 +1,1 @@
+"""Measures of returns, equity and trades: pure functions that state their n."""

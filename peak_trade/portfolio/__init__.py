@@ -1,0 +1,1 @@
+"""Sizing, allocation and rebalancing: how much of the account a target means."""

@@ -1,0 +1,1 @@
+"""Hidden market states, detected causally."""

@@ -1,0 +1,1 @@
+"""Executed notebooks, figures, tables and the site that is built from them."""

@@ -1,0 +1,1 @@
+"""Gates: pure questions about one proposed order. Only `review` makes the type that a venue accepts."""

@@ -1,0 +1,113 @@
+"""The strategy contract: held exposure after each close, from the bars up to it and nothing later."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from peak_trade.core.errors import StrategyError
+from peak_trade.core.settings import Settings
+from peak_trade.core.time import iso
+
+FloatArray = NDArray[np.float64]
+Direction = Literal["long", "short", "both"]
+"""Which sides a strategy may hold; exposure on a side that is not allowed is flat instead."""
+
+
+class Strategy(Settings, ABC):
+    """A frozen set of parameters that turns bars into target exposure.
+
+    Subclass it, name the parameters as fields, and give `warm_up` and `exposure`:
+
+    Examples
+    --------
+    >>> class AboveMean(Strategy):
+    ...     window: int = 20
+    ...     @property
+    ...     def warm_up(self) -> int:
+    ...         return self.window - 1
+    ...     def exposure(self, bars):
+    ...         mean = bars["close"].rolling(self.window).mean().to_numpy()
+    ...         return np.where(np.isnan(mean), np.nan, bars["close"].to_numpy() > mean)
+    >>> AboveMean(window=3).warm_up
+    2
+
+    """
+
+    @property
+    def name(self) -> str:
+        """Class name in snake case: MaCrossover is ma_crossover."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @property
+    @abstractmethod
+    def warm_up(self) -> int:
+        """Number of first bars whose exposure may be NaN, which means flat."""
+
+    @abstractmethod
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return the target exposure held after each close.
+
+        Parameters
+        ----------
+        bars : DataFrame of shape (n_bars, 5)
+            Checked bars of one symbol, index `close_time` in UTC.
+
+        Returns
+        -------
+        float64 array of shape (n_bars,), in [-1, 1]
+            A state, never an event: 1 is fully long, 0 flat, -1 fully short. NaN only within the warm-up.
+
+        Notes
+        -----
+        Causal: row t is computed from bars up to t. `peak-trade check strategy` proves or refutes it.
+
+        """
+
+
+def allow(exposure: FloatArray, direction: Direction) -> FloatArray:
+    """Return exposure with the sides that `direction` does not allow set to flat; NaN stays NaN."""
+    if direction == "long":
+        return np.where(exposure < 0.0, 0.0, exposure)
+    if direction == "short":
+        return np.where(exposure > 0.0, 0.0, exposure)
+    return exposure
+
+
+def check_exposure(exposure: Any, times: NDArray[np.int64], warm_up: int, name: str) -> FloatArray:
+    """Return the exposure as a read-only float64 array with NaN in the warm-up set to 0.0.
+
+    Raises
+    ------
+    StrategyError
+        Naming the bar: a wrong type or length, a value outside [-1, 1], or NaN after the warm-up.
+
+    """
+    values = np.asarray(exposure)
+    if values.dtype != np.float64:
+        raise StrategyError(
+            f"{name}: exposure has dtype {values.dtype}; return float64 (for example array.astype(float))."
+        )
+    if values.shape != times.shape:
+        raise StrategyError(
+            f"{name}: exposure has shape {values.shape}, the bars {times.shape}; return one value a bar."
+        )
+    outside = np.flatnonzero(~np.isnan(values) & ~(np.abs(values) <= 1.0))
+    if outside.size:
+        row = int(outside[0])
+        raise StrategyError(f"{name}: exposure was {values[row]} at {iso(int(times[row]))}; it must lie in [-1, 1].")
+    missing = np.flatnonzero(np.isnan(values[warm_up:]))
+    if missing.size:
+        row = int(missing[0]) + warm_up
+        raise StrategyError(
+            f"{name}: exposure is NaN at {iso(int(times[row]))}, bar {row}, after the warm-up of {warm_up} bars; "
+            "return 0.0 to be flat, or state a longer warm-up."
+        )
+    filled: FloatArray = np.nan_to_num(values, nan=0.0)
+    filled.flags.writeable = False
+    return filled

@@ -1,0 +1,1 @@
+"""The run registry, on MLflow."""

@@ -1,0 +1,1 @@
+"""The visible tables of parts, and what builds a run from them."""
