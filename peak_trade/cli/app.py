@@ -1,0 +1,48 @@
+"""The table of verbs, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer._click.exceptions import ClickException
+
+from peak_trade.core.errors import PeakTradeError
+
+app = typer.Typer(
+    name="peak-trade",
+    help="Research, backtest and replay crypto strategies. Paper and exchange sandboxes only, never real money.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; a PeakTradeError is printed as one line on stderr and gives exit code 2."""
+    command = typer.main.get_command(app)
+    try:
+        outcome = command.main(
+            args=list(arguments) if arguments is not None else None, prog_name="peak-trade", standalone_mode=False
+        )
+    except PeakTradeError as error:
+        return _refuse(str(error))
+    except ClickException as error:
+        return _refuse(error.format_message())
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _refuse("stopped", 130)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _refuse(message: str, exit_code: int = 2) -> int:
+    sys.stderr.write(f"peak-trade: {message}\n")
+    return exit_code
