@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from peak_trade.core.history import ReturnHistory
 
 
 class Side(StrEnum):
@@ -131,11 +135,35 @@ class Denial:
     limit: float
 
 
+class PastOrder(NamedTuple):
+    """An order that was requested before: what the rate and duplicate gates look back on."""
+
+    order_id: str
+    decided_at: int
+    strategy: str
+    symbol: str
+    side: Side
+    quantity: float
+
+
+class PastFill(NamedTuple):
+    """A fill that happened before: what the repeated-execution throttle looks back on."""
+
+    ts_event: int
+    strategy: str
+    symbol: str
+    side: Side
+
+
 @dataclass(frozen=True, slots=True)
 class AccountView:
     """What a gate may know of the account at the decision.
 
     Money is in quote currency. `positions` are signed base units by symbol, `marks` the last known close.
+    `pending` holds (symbol, signed base units still open) of every open order that may open or enlarge a position.
+    `recent_orders` and `recent_fills` reach back as far as the longest window of the limits, oldest first.
+    `throttled` names the strategies that stay disabled until a named act; `ramp` is the share of the size limits in
+    force after a recovery, 1 in normal trade.
     """
 
     equity: float
@@ -146,13 +174,21 @@ class AccountView:
     day_start_equity: float = math.nan
     n_open_orders: int = 0
     state: TradingState = TradingState.ACTIVE
+    pending: tuple[tuple[str, float], ...] = ()
+    recent_orders: tuple[PastOrder, ...] = ()
+    recent_fills: tuple[PastFill, ...] = ()
+    throttled: tuple[str, ...] = ()
+    ramp: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class MarketView:
     """What a gate may know of the market at the decision: the bar that closed at `as_of`, ns UTC.
 
-    `book` holds bid and ask levels as (price, quantity) where a source is declared, else None.
+    `bar_time` is the close of the symbol's newest bar. `book` holds bid and ask levels as (price, quantity) where a
+    source is declared, else None. `average_daily_volume` is in base units a day and `daily_volatility` the standard
+    deviation of daily returns, both over complete past days; `returns` is the declared history of daily returns. What
+    no configured limit needs may be left out.
     """
 
     as_of: int
@@ -161,6 +197,9 @@ class MarketView:
     bar_volume: float
     bar_time: int
     book: OrderBook | None = None
+    average_daily_volume: float = math.nan
+    daily_volatility: float = math.nan
+    returns: ReturnHistory | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from peak_trade.core.values import Denial, OrderType, Side, TimeInForce, TradingState
+from peak_trade.journal.inputs import DecisionInputs
 
 
 class OrderEventKind(StrEnum):
@@ -112,8 +113,8 @@ class DecisionEvent:
     order_id: str
     is_approved: bool
     denials: tuple[Denial, ...]
-    inputs: str
-    """Canonical JSON of order, account view, market view and limits."""
+    inputs: DecisionInputs | str
+    """Order, account view, market view and limits; in a journal their canonical JSON. Empty on pass-through limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,5 +170,7 @@ def as_record(event: Event) -> dict[str, Any]:
         value = getattr(event, part.name)
         if part.name == "denials":
             value = [[denial.code, denial.observed, denial.limit] for denial in value]
+        elif isinstance(value, DecisionInputs):
+            value = value.text()
         record[part.name] = str(value) if isinstance(value, StrEnum) else value
     return record

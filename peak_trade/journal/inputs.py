@@ -1,0 +1,164 @@
+"""What the gates saw at one decision, and the JSON from which exactly that can be read back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from peak_trade.core.digest import canonical_json
+from peak_trade.core.errors import SessionError
+from peak_trade.core.history import ReturnHistory
+from peak_trade.core.settings import Settings
+from peak_trade.core.values import (
+    AccountView,
+    Instrument,
+    MarketView,
+    Order,
+    OrderBook,
+    OrderType,
+    PastFill,
+    PastOrder,
+    Side,
+    TimeInForce,
+    TradingState,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionInputs:
+    """Order, account, market and limits of one decision; `limits` is a frozen Settings object."""
+
+    order: Order
+    account: AccountView
+    market: MarketView
+    limits: Settings
+
+    def text(self) -> str:
+        """Return canonical JSON from which `read_inputs` makes equal views.
+
+        Of the return history only the symbols that are held, pending or ordered are kept: nothing else can matter.
+        """
+        content = {name: _encode(getattr(self, name)) for name in ("order", "account", "market")}
+        content["market"]["returns"] = _encode_history(self.market.returns, self._symbols())
+        content["limits"] = self.limits.model_dump(mode="json")
+        return canonical_json(content)
+
+    def _symbols(self) -> set[str]:
+        held = {str(symbol) for symbol in self.account.positions} if isinstance(self.account.positions, dict) else set()
+        return held | {str(entry[0]) for entry in self.account.pending} | {str(self.order.symbol)}
+
+
+def read_inputs(text: str) -> tuple[Order, AccountView, MarketView, dict[str, Any]]:
+    """Return order, account, market and the limits' values from the JSON of a decision.
+
+    Raises
+    ------
+    SessionError
+        If the text is not what `DecisionInputs.text` writes.
+
+    """
+    try:
+        content = json.loads(text)
+        order = _decode(content["order"])
+        account = _decode(content["account"])
+        market = _decode(content["market"])
+        return (
+            Order(
+                **order
+                | {
+                    "side": _member(Side, order["side"]),
+                    "order_type": _member(OrderType, order["order_type"]),
+                    "time_in_force": _member(TimeInForce, order["time_in_force"]),
+                }
+            ),
+            AccountView(
+                **account
+                | {
+                    "state": _member(TradingState, account["state"]),
+                    "pending": tuple(tuple(entry) for entry in account["pending"]),
+                    "recent_orders": tuple(
+                        PastOrder(*entry)._replace(side=_member(Side, entry[4])) for entry in account["recent_orders"]
+                    ),
+                    "recent_fills": tuple(
+                        PastFill(*entry)._replace(side=_member(Side, entry[3])) for entry in account["recent_fills"]
+                    ),
+                    "throttled": tuple(account["throttled"]),
+                }
+            ),
+            MarketView(
+                **market
+                | {
+                    "instrument": Instrument(**market["instrument"]),
+                    "book": None if market["book"] is None else _book(market["book"]),
+                    "returns": None if market["returns"] is None else _history(market["returns"]),
+                }
+            ),
+            content["limits"],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SessionError(f"a decision's inputs could not be read ({error!r}); the record is damaged.") from None
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, StrEnum):
+        return str(value)
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, ReturnHistory):
+        return None
+    if isinstance(value, (tuple, list)):
+        return [_encode(entry) for entry in value]
+    if isinstance(value, dict):
+        return {str(key): _encode(entry) for key, entry in value.items()}
+    if is_dataclass(value):
+        return {part.name: _encode(getattr(value, part.name)) for part in fields(value)}
+    return {"unreadable": repr(value)}
+
+
+def _encode_history(history: Any, symbols: set[str]) -> Any:
+    if not isinstance(history, ReturnHistory):
+        return None if history is None else {"unreadable": repr(history)}
+    kept = tuple(symbol for symbol in history.symbols if symbol in symbols)
+    part = history.of(kept)
+    return {
+        "source": part.source,
+        "as_of": part.as_of,
+        "symbols": list(kept),
+        "n_days": part.n_days,
+        "float64": base64.b64encode(part.returns.astype("<f8").tobytes()).decode("ascii"),
+    }
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        return float(value["float"]) if set(value) == {"float"} else {key: _decode(part) for key, part in value.items()}
+    return [_decode(part) for part in value] if isinstance(value, list) else value
+
+
+def _member(enum: type[StrEnum], value: Any) -> Any:
+    return enum(value) if value in list(enum) else value
+
+
+def _book(content: dict[str, Any]) -> Any:
+    if "ts_event" not in content:
+        return content
+    sides = {side: tuple(tuple(level) for level in content[side]) for side in ("bids", "asks")}
+    return OrderBook(content["ts_event"], **sides)
+
+
+def _history(content: dict[str, Any]) -> Any:
+    if "float64" not in content:
+        return content
+    rows = np.frombuffer(base64.b64decode(content["float64"]), dtype="<f8")
+    shape = (len(content["symbols"]), content["n_days"])
+    return ReturnHistory(content["source"], content["as_of"], content["symbols"], rows.reshape(shape))
