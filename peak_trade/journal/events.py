@@ -152,7 +152,135 @@ class BankruptcyEvent:
     written_off: float
 
 
-Event = SignalEvent | OrderEvent | DecisionEvent | CashFlowEvent | TradingStateEvent | BankruptcyEvent
+class SessionPhase(StrEnum):
+    """Where a session stands: each started one is stopped once, after any number of resumptions."""
+
+    STARTED = "started"
+    RESUMED = "resumed"
+    STOPPED = "stopped"
+
+
+class FeedFault(StrEnum):
+    """What a feed did that a bar contract does not allow."""
+
+    GAP = "gap"
+    DUPLICATE = "duplicate"
+    OUT_OF_ORDER = "out_of_order"
+    MALFORMED = "malformed"
+    FROZEN = "frozen"
+    DISCONNECTED = "disconnected"
+    RECONNECTED = "reconnected"
+    BACK_FILLED = "back_filled"
+
+
+class AlertLevel(StrEnum):
+    """How soon somebody should look."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class BarEvent:
+    """A closed bar that the session saw: prices in quote currency, volume in base units, `ts_event` its close."""
+
+    kind: ClassVar[str] = "bar"
+    ts_event: int
+    symbol: str
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    """The session started, resumed after a stop without a seal, or stopped; `equity` is the mark at that moment."""
+
+    kind: ClassVar[str] = "session"
+    ts_event: int
+    phase: SessionPhase
+    mode: str
+    reason: str
+    equity: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeedFaultEvent:
+    """The feed broke the bar contract; the bar at fault was not used. `n_bars` counts the bars concerned."""
+
+    kind: ClassVar[str] = "feed_fault"
+    ts_event: int
+    symbol: str
+    fault: FeedFault
+    n_bars: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockOffsetEvent:
+    """The source's clock less ours in ms (positive: the source is ahead), and the round trip that measured it."""
+
+    kind: ClassVar[str] = "clock_offset"
+    ts_event: int
+    source: str
+    offset_ms: float
+    round_trip_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationEvent:
+    """One comparison of what the journal expects with what the exchange reports, in base or quote units."""
+
+    kind: ClassVar[str] = "reconciliation"
+    ts_event: int
+    subject: str
+    expected: float
+    observed: float
+    is_equal: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEvent:
+    """Something that a person should look at; `observed` and `limit` are what made it so."""
+
+    kind: ClassVar[str] = "alert"
+    ts_event: int
+    level: AlertLevel
+    code: str
+    message: str
+    observed: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyEvent:
+    """How long one step took by the session's own clock, in ms: telemetry, never part of a digest."""
+
+    kind: ClassVar[str] = "latency"
+    ts_event: int
+    step: str
+    latency_ms: float
+    order_id: str = ""
+
+
+Event = (
+    SignalEvent
+    | OrderEvent
+    | DecisionEvent
+    | CashFlowEvent
+    | TradingStateEvent
+    | BankruptcyEvent
+    | BarEvent
+    | SessionEvent
+    | FeedFaultEvent
+    | ClockOffsetEvent
+    | ReconciliationEvent
+    | AlertEvent
+    | LatencyEvent
+)
 EVENT_CLASSES: tuple[type[Event], ...] = (
     SignalEvent,
     OrderEvent,
@@ -160,6 +288,13 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     CashFlowEvent,
     TradingStateEvent,
     BankruptcyEvent,
+    BarEvent,
+    SessionEvent,
+    FeedFaultEvent,
+    ClockOffsetEvent,
+    ReconciliationEvent,
+    AlertEvent,
+    LatencyEvent,
 )
 
 
