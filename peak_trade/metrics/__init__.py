@@ -1,1 +1,38 @@
 """Measures of returns, equity and trades: pure functions that state their n."""
+
+from peak_trade.metrics.drawdowns import drawdown, drawdown_table, longest_drawdown, max_drawdown, recovery
+from peak_trade.metrics.measure import Measure
+from peak_trade.metrics.returns import (
+    annual_volatility,
+    cagr,
+    calmar,
+    sharpe,
+    simple_returns,
+    sortino,
+    total_return,
+)
+from peak_trade.metrics.summary import UNITS, Stats, summary
+from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
+
+__all__ = [
+    "UNITS",
+    "Measure",
+    "Stats",
+    "annual_volatility",
+    "cagr",
+    "calmar",
+    "drawdown",
+    "drawdown_table",
+    "longest_drawdown",
+    "max_drawdown",
+    "profit_factor",
+    "recovery",
+    "sharpe",
+    "simple_returns",
+    "sortino",
+    "summary",
+    "time_in_market",
+    "total_return",
+    "turnover",
+    "win_rate",
+]

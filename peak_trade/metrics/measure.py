@@ -1,0 +1,88 @@
+"""A measured number with what it rests on, and the thresholds below which there is none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from peak_trade.core.errors import DataError
+
+FloatArray = NDArray[np.float64]
+
+MIN_RETURNS = 30
+"""Fewest bar returns from which volatility, Sharpe and Sortino are stated."""
+MIN_DAYS = 30.0
+"""Shortest span, days of bars, over which a growth rate or a turnover is annualised."""
+MIN_TRADES = 10
+"""Fewest closed trades from which a win rate or a profit factor is stated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measured number: its value, the observations behind it, its standard error and a remark.
+
+    `value` is None, and `note` says why, where no honest number exists; it is never NaN or infinite. `stderr` is in the
+    unit of the value, None where none is stated.
+
+    Examples
+    --------
+    >>> print(Measure(0.125, n=500))
+    0.125
+    >>> print(Measure(None, n=3, note="too few: 3 trades, 10 needed"))
+    too few: 3 trades, 10 needed
+
+    """
+
+    value: float | None
+    n: int
+    stderr: float | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for number in (self.value, self.stderr):
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"a Measure holds finite numbers or None, this one had {number}")
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return self.note
+        return f"{self.value:.6g}" + (f" ± {self.stderr:.2g}" if self.stderr is not None else "")
+
+
+def too_few(n: int, needed: int | float, what: str) -> Measure:
+    """Return the Measure that says that n observations are not enough."""
+    return Measure(None, n, note=f"too few: {n} {what}, {needed:.0f} needed")
+
+
+def finite_or(value: float, n: int, otherwise: str, stderr: float | None = None, note: str = "") -> Measure:
+    """Return a Measure of `value`, or one that says `otherwise` when it is not finite."""
+    if not math.isfinite(value):
+        return Measure(None, n, note=otherwise)
+    return Measure(float(value), n, stderr if stderr is not None and math.isfinite(stderr) else None, note)
+
+
+def checked(values: Any, what: str) -> FloatArray:
+    """Return a Series or array as a float64 array of shape (n,); DataError at the first NaN or infinity."""
+    array = np.ascontiguousarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise DataError(f"{what} has shape {array.shape}; give one value a bar.")
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array))[0])
+        place = values.index[row] if isinstance(values, pd.Series) else f"row {row}"
+        raise DataError(f"{what} has a {array[row]}, first at {place}; drop or fill it before measuring.")
+    return array
+
+
+def checked_equity(equity: Any) -> FloatArray:
+    """Return equity as a float64 array; DataError when it is empty, holds a NaN or does not start above zero."""
+    array = checked(equity, "equity")
+    if array.size == 0:
+        raise DataError("equity is empty; give at least one value.")
+    if not array[0] > 0.0:
+        raise DataError(f"equity starts at {array[0]:g}; it must start above zero.")
+    return array

@@ -1,0 +1,189 @@
+"""Growth, risk and their ratios, from equity or from the simple returns of its bars."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from peak_trade.core.time import SECONDS_PER_YEAR
+from peak_trade.metrics.drawdowns import max_drawdown
+from peak_trade.metrics.measure import (
+    MIN_DAYS,
+    MIN_RETURNS,
+    FloatArray,
+    Measure,
+    checked,
+    checked_equity,
+    finite_or,
+    too_few,
+)
+
+RUIN = "equity fell to zero or below"
+FLAT = "the returns do not vary"
+LOG_LARGEST = 709.0
+"""Above it the exponential is no float64."""
+ROUNDING = 1e-14
+"""A standard deviation of simple returns this small is rounding, not risk."""
+
+
+def simple_returns(equity: Any) -> FloatArray:
+    """Return the simple change over each bar.
+
+    Parameters
+    ----------
+    equity : Series or float64 array of shape (n_bars,), in quote currency
+
+    Returns
+    -------
+    float64 array of shape (n_bars - 1,), a fraction
+        Shape (0,) when equity falls to zero or below before its last bar: a return on nothing has no meaning.
+
+    Raises
+    ------
+    DataError
+        If equity is empty, holds a NaN, or does not start above zero.
+
+    """
+    values = checked_equity(equity)
+    if (values[:-1] <= 0.0).any():
+        return np.empty(0)
+    returns: FloatArray = values[1:] / values[:-1] - 1.0
+    return returns
+
+
+def total_return(equity: Any) -> Measure:
+    """Return last equity over first, less one; n counts bar returns."""
+    values = checked_equity(equity)
+    if values.size < 2:
+        return too_few(values.size - 1, 1, "returns")
+    return finite_or(float(values[-1]) / float(values[0]) - 1.0, values.size - 1, "too large to state")
+
+
+def cagr(equity: Any, bars_per_year: float) -> Measure:
+    """Return the compound annual growth rate, a fraction a year of 365 days.
+
+    Parameters
+    ----------
+    equity : Series or float64 array of shape (n_bars,), in quote currency
+    bars_per_year : float
+        `timeframe.bars_per_year`; the span is counted in bars, so a gap counts as no time.
+
+    Notes
+    -----
+    (last / first) ** (bars_per_year / n) - 1 with n = n_bars - 1. No value below 30 days of bars.
+
+    """
+    values = checked_equity(equity)
+    n = values.size - 1
+    needed = fewest_bars(bars_per_year)
+    if n < needed:
+        return too_few(n, needed, "returns")
+    growth = float(values[-1]) / float(values[0])
+    if growth <= 0.0:
+        return Measure(None, n, note=RUIN)
+    log_a_year = math.log(growth) * bars_per_year / n
+    return finite_or(math.expm1(log_a_year) if log_a_year < LOG_LARGEST else math.inf, n, "too large to state")
+
+
+def annual_volatility(returns: Any, bars_per_year: float) -> Measure:
+    """Return the standard deviation of simple returns (n - 1 below), times the root of bars_per_year.
+
+    The standard error is that of independent normal returns: value / sqrt(2 (n - 1)).
+    """
+    values = checked(returns, "returns")
+    n = values.size
+    if n < MIN_RETURNS:
+        return too_few(n, MIN_RETURNS, "returns")
+    value = float(values.std(ddof=1)) * math.sqrt(bars_per_year)
+    return finite_or(value, n, "too large to state", stderr=value / math.sqrt(2.0 * (n - 1)))
+
+
+def sharpe(
+    returns: Any, bars_per_year: float, risk_free: float = 0.0, stderr: Literal["iid", "robust"] = "iid"
+) -> Measure:
+    """Return the annualised Sharpe ratio with its standard error.
+
+    Parameters
+    ----------
+    returns : Series or float64 array of shape (n,), simple returns a bar, fractions
+    bars_per_year : float
+        `timeframe.bars_per_year`, of a 365-day year.
+    risk_free : float
+        Fraction a year, spread evenly over the bars.
+    stderr : iid or robust
+        iid: independent returns. robust: Newey-West long-run variance, for returns that depend on earlier ones. The
+        note says which.
+
+    Returns
+    -------
+    Measure
+        No value below 30 returns, or when the returns do not vary.
+
+    References
+    ----------
+    Lo (2002), The Statistics of Sharpe Ratios, Financial Analysts Journal 58(4): equation 9 for iid, its GMM estimator
+    for robust; lags 4 (n / 100) ** (2 / 9) after Newey and West (1994). Ratio and standard error of one bar are both
+    scaled by sqrt(bars_per_year).
+
+    """
+    values = checked(returns, "returns")
+    n = values.size
+    if n < MIN_RETURNS:
+        return too_few(n, MIN_RETURNS, "returns")
+    deviation = float(values.std(ddof=1))
+    if deviation <= ROUNDING:
+        return Measure(None, n, note=FLAT)
+    excess = float(values.mean()) - risk_free / bars_per_year
+    ratio = excess / deviation
+    if stderr == "iid":
+        variance, note = 1.0 + 0.5 * ratio * ratio, "standard error: iid (Lo 2002, eq. 9)"
+    else:
+        lags = int(4.0 * (n / 100.0) ** (2.0 / 9.0))
+        variance, note = _long_run_variance(values, ratio, lags), f"standard error: Lo 2002, GMM, {lags} lags"
+    scale = math.sqrt(bars_per_year)
+    return finite_or(ratio * scale, n, "too large to state", math.sqrt(max(variance, 0.0) / n) * scale, note)
+
+
+def sortino(returns: Any, bars_per_year: float, target: float = 0.0) -> Measure:
+    """Return the annualised mean excess over the downside deviation.
+
+    `target` is a fraction a year. The deviation is the root mean square of the shortfalls below the target over all
+    n bars (Sortino and Price 1994). No value below 30 returns, or without a shortfall.
+    """
+    values = checked(returns, "returns")
+    n = values.size
+    if n < MIN_RETURNS:
+        return too_few(n, MIN_RETURNS, "returns")
+    excess = values - target / bars_per_year
+    shortfall = np.minimum(excess, 0.0)
+    deviation = math.sqrt(float(shortfall @ shortfall) / n)
+    if deviation <= ROUNDING:
+        return Measure(None, n, note="no return lies below the target")
+    return finite_or(float(excess.mean()) / deviation * math.sqrt(bars_per_year), n, "too large to state")
+
+
+def calmar(equity: Any, bars_per_year: float) -> Measure:
+    """Return CAGR over the deepest drawdown; no value where either has none or there was no drawdown."""
+    growth, deepest = cagr(equity, bars_per_year), max_drawdown(equity)
+    if growth.value is None or deepest.value is None:
+        return growth if growth.value is None else Measure(None, growth.n, note=deepest.note)
+    if deepest.value == 0.0:
+        return Measure(None, growth.n, note="there was no drawdown")
+    return finite_or(growth.value / deepest.value, growth.n, "too large to state")
+
+
+def fewest_bars(bars_per_year: float) -> int:
+    """Return the bars in 30 days, at least 2: below it nothing is annualised."""
+    return max(2, math.ceil(MIN_DAYS * 86_400 / SECONDS_PER_YEAR * bars_per_year - 1e-9))
+
+
+def _long_run_variance(values: FloatArray, ratio: float, lags: int) -> float:
+    scores = (values - values.mean()) / values.std()
+    influence = scores - 0.5 * ratio * (scores * scores - 1.0)
+    n = values.size
+    variance = float(influence @ influence) / n
+    for lag in range(1, lags + 1):
+        variance += 2.0 * (1.0 - lag / (lags + 1.0)) * float(influence[lag:] @ influence[:-lag]) / n
+    return variance

@@ -1,0 +1,133 @@
+"""Every measure of one run in one ordered table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+from peak_trade.metrics.drawdowns import longest_drawdown, max_drawdown, recovery
+from peak_trade.metrics.measure import Measure, checked_equity
+from peak_trade.metrics.returns import (
+    RUIN,
+    annual_volatility,
+    cagr,
+    calmar,
+    sharpe,
+    simple_returns,
+    sortino,
+    total_return,
+)
+from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
+
+DIGITS = 9
+"""Significant digits to which two runs of one configuration are compared."""
+
+UNITS: Mapping[str, str] = MappingProxyType(
+    {
+        "total_return": "fraction",
+        "cagr": "fraction a year",
+        "annual_volatility": "fraction a year",
+        "sharpe": "ratio, annualised",
+        "sortino": "ratio, annualised",
+        "calmar": "ratio",
+        "max_drawdown": "fraction",
+        "longest_drawdown": "bars",
+        "recovery": "bars",
+        "win_rate": "fraction",
+        "profit_factor": "ratio",
+        "time_in_market": "fraction",
+        "turnover": "ratio a year",
+        "n_trades": "count",
+        "n_fills": "count",
+    }
+)
+"""Every measure of `summary`, in its order, with its unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats(Mapping[str, Measure]):
+    """An ordered, read-only table of measures by name."""
+
+    measures: Mapping[str, Measure]
+
+    def __getitem__(self, name: str) -> Measure:
+        return self.measures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.measures)
+
+    def __len__(self) -> int:
+        return len(self.measures)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a measure: value (NaN where there is none), stderr, n, unit, note."""
+        rows = [(name, m.value, m.stderr, m.n, UNITS.get(name, ""), m.note) for name, m in self.items()]
+        frame = pd.DataFrame(rows, columns=["measure", "value", "stderr", "n", "unit", "note"])
+        return frame.astype({"value": "float64", "stderr": "float64"}).set_index("measure")
+
+    def to_dict(self, digits: int = DIGITS) -> dict[str, float | None]:
+        """Return the values by name, rounded to significant digits; None where there is none."""
+        return {name: None if m.value is None else float(f"{m.value:.{digits}g}") for name, m in self.items()}
+
+    def __str__(self) -> str:
+        width = max((len(name) for name in self), default=0)
+        return "\n".join(f"{name:<{width}}  {measure}" for name, measure in self.items())
+
+
+def summary(equity: Any, trades: pd.DataFrame, fills: pd.DataFrame, exposure: Any, bars_per_year: float) -> Stats:
+    """Return every measure of a run.
+
+    Parameters
+    ----------
+    equity : Series or float64 array of shape (n_bars,), in quote currency
+        At each close, index `close_time`.
+    trades : DataFrame
+        Closed round trips: symbol, strategy, side, entry_time, exit_time, quantity, entry_price, exit_price, pnl
+        (before fees), fees, return. May have no rows.
+    fills : DataFrame
+        With quantity and price. May have no rows.
+    exposure : Series or array of shape (n_bars,), or DataFrame of shape (n_bars, n_symbols)
+        Net exposure held at each close.
+    bars_per_year : float
+        `timeframe.bars_per_year`, of a 365-day year.
+
+    Returns
+    -------
+    Stats
+        The measures named in `UNITS`, in that order.
+
+    Raises
+    ------
+    DataError
+        If equity is empty, holds a NaN, or does not start above zero.
+
+    """
+    values = checked_equity(equity)
+    returns = simple_returns(values)
+    is_ruined = returns.size < values.size - 1
+    ruined = Measure(None, values.size - 1, note=RUIN)
+    return Stats(
+        MappingProxyType(
+            {
+                "total_return": total_return(values),
+                "cagr": ruined if is_ruined else cagr(values, bars_per_year),
+                "annual_volatility": ruined if is_ruined else annual_volatility(returns, bars_per_year),
+                "sharpe": ruined if is_ruined else sharpe(returns, bars_per_year),
+                "sortino": ruined if is_ruined else sortino(returns, bars_per_year),
+                "calmar": ruined if is_ruined else calmar(values, bars_per_year),
+                "max_drawdown": max_drawdown(values),
+                "longest_drawdown": longest_drawdown(values),
+                "recovery": recovery(values),
+                "win_rate": win_rate(trades),
+                "profit_factor": profit_factor(trades),
+                "time_in_market": time_in_market(exposure),
+                "turnover": turnover(fills, values, bars_per_year),
+                "n_trades": Measure(float(len(trades)), len(trades)),
+                "n_fills": Measure(float(len(fills)), len(fills)),
+            }
+        )
+    )

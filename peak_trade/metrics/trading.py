@@ -1,0 +1,111 @@
+"""What the trades won and lost, how often the account was in the market, and how much it turned over."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.metrics.measure import MIN_TRADES, FloatArray, Measure, checked, checked_equity, finite_or, too_few
+from peak_trade.metrics.returns import fewest_bars
+
+
+def net_pnl(trades: pd.DataFrame) -> FloatArray:
+    """Return pnl less fees of each closed trade, shape (n_trades,), in quote currency."""
+    return checked(trades["pnl"], "pnl") - checked(trades["fees"], "fees")
+
+
+def win_rate(trades: pd.DataFrame) -> Measure:
+    """Return the share of trades that won after fees.
+
+    Parameters
+    ----------
+    trades : DataFrame of shape (n_trades, ...)
+        One row a closed round trip, with `pnl` before fees and `fees`, both in quote currency.
+
+    Returns
+    -------
+    Measure
+        A fraction, standard error sqrt(p (1 - p) / n); no value below 10 trades. A trade of exactly zero is no win.
+
+    """
+    won = net_pnl(trades) > 0.0
+    if won.size < MIN_TRADES:
+        return too_few(won.size, MIN_TRADES, "trades")
+    share = float(won.mean())
+    return Measure(share, won.size, math.sqrt(share * (1.0 - share) / won.size))
+
+
+def profit_factor(trades: pd.DataFrame) -> Measure:
+    """Return the profit of the winning trades over the loss of the losing ones, both after fees.
+
+    Parameters
+    ----------
+    trades : DataFrame of shape (n_trades, ...)
+        See `win_rate`.
+
+    Returns
+    -------
+    Measure
+        A ratio, above 1 when the trades earned money together; no value below 10 trades or without a losing one.
+
+    """
+    net = net_pnl(trades)
+    if net.size < MIN_TRADES:
+        return too_few(net.size, MIN_TRADES, "trades")
+    loss = -float(net[net < 0.0].sum())
+    if loss == 0.0:
+        return Measure(None, net.size, note="no trade lost")
+    return finite_or(float(net[net > 0.0].sum()) / loss, net.size, "too large to state")
+
+
+def time_in_market(exposure: Any) -> Measure:
+    """Return the share of bars at whose close anything was held.
+
+    Parameters
+    ----------
+    exposure : Series or float64 array of shape (n_bars,), or DataFrame of shape (n_bars, n_symbols)
+        Net exposure held at each close, a fraction of equity; NaN counts as flat.
+
+    Returns
+    -------
+    Measure
+        A fraction; n counts bars.
+
+    """
+    held = np.nan_to_num(np.asarray(exposure, dtype=np.float64)) != 0.0
+    if held.ndim == 2:
+        held = held.any(axis=1)
+    if held.size == 0:
+        return too_few(0, 1, "bars")
+    return Measure(float(held.mean()), held.size)
+
+
+def turnover(fills: pd.DataFrame, equity: Any, bars_per_year: float) -> Measure:
+    """Return the notional traded a year over mean equity, buys and sells both counted.
+
+    Parameters
+    ----------
+    fills : DataFrame of shape (n_fills, ...)
+        With `quantity` (base units, either sign) and `price` (quote currency).
+    equity : Series or float64 array of shape (n_bars,), in quote currency
+    bars_per_year : float
+
+    Returns
+    -------
+    Measure
+        A ratio a year: 2 when the whole account was bought and sold once. n counts fills; no value below 30 days of
+        bars.
+
+    """
+    values = checked_equity(equity)
+    n_bars, needed = values.size - 1, fewest_bars(bars_per_year)
+    if n_bars < needed:
+        return too_few(n_bars, needed, "returns")
+    traded = float(np.abs(checked(fills["quantity"], "quantity") * checked(fills["price"], "price")).sum())
+    mean = float(values.mean())
+    if mean <= 0.0:
+        return Measure(None, len(fills), note="mean equity is not above zero")
+    return finite_or(traded / mean * bars_per_year / n_bars, len(fills), "too large to state")
