@@ -1,14 +1,20 @@
-"""Moving averages whose ties are ties: sums are carried with their rounding error."""
+"""Moving averages. Simple ones carry their rounding error, so that ties are ties; recursive ones state their seed."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from numba import njit
+from numba import float64, int64, njit, types
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+READ_ONLY = types.Array(float64, 1, "C", readonly=True)
+"""What kernels take: columns of a frame may not be written to, and other arrays are accepted as well."""
 TIE_RTOL = 1e-12
 """Two averages this close, relative, count as equal."""
+SEED_WEIGHT = 1e-3
+"""Weight of the seed at which a recursive average counts as settled."""
 
 
 def sma(values: FloatArray, window: int) -> FloatArray:
@@ -33,7 +39,7 @@ def sma(values: FloatArray, window: int) -> FloatArray:
     return means
 
 
-@njit("float64[::1](float64[::1], int64)", cache=True)
+@njit(float64[::1](READ_ONLY, int64), cache=True)
 def _sma(values, window):  # type: ignore[no-untyped-def]
     means = np.full(values.size, np.nan)
     high, low = 0.0, 0.0
@@ -48,4 +54,82 @@ def _sma(values, window):  # type: ignore[no-untyped-def]
             high = total
         if row >= window - 1:
             means[row] = (high + low) / window
+    return means
+
+
+def ema(values: FloatArray, window: int) -> FloatArray:
+    """Return the exponential moving average with weight 2 / (window + 1) on the newest value.
+
+    Parameters
+    ----------
+    values : float64 array of shape (n,), any unit; NaN only at its head (the warm-up of what is averaged)
+    window : int, number of values, at least 1
+
+    Returns
+    -------
+    float64 array of shape (n,), unit of `values`; NaN in the head and the first window - 1 rows after it
+
+    Notes
+    -----
+    Causal. The seed is the simple mean of the first `window` values; after `settled_ema(window)` rows its weight is
+    below `SEED_WEIGHT`, so that the start of history hardly matters.
+
+    """
+    means: FloatArray = _recursive_mean(np.ascontiguousarray(values, dtype=np.float64), window, 2.0 / (window + 1.0))
+    return means
+
+
+def wilder(values: FloatArray, window: int) -> FloatArray:
+    """Return Wilder's moving average, which puts weight 1 / window on the newest value.
+
+    Parameters
+    ----------
+    values : float64 array of shape (n,), any unit; NaN only at its head (the warm-up of what is averaged)
+    window : int, number of values, at least 1
+
+    Returns
+    -------
+    float64 array of shape (n,), unit of `values`; NaN in the head and the first window - 1 rows after it
+
+    Notes
+    -----
+    Causal. Wilder (1978), New Concepts in Technical Trading Systems. The seed is the simple mean of the first `window`
+    values; after `settled_wilder(window)` rows its weight is below `SEED_WEIGHT`.
+
+    """
+    means: FloatArray = _recursive_mean(np.ascontiguousarray(values, dtype=np.float64), window, 1.0 / window)
+    return means
+
+
+def settled_ema(window: int) -> int:
+    """Return the first row, counted from the first value, at which the seed of `ema` weighs below `SEED_WEIGHT`."""
+    return _settled(window, 2.0 / (window + 1.0))
+
+
+def settled_wilder(window: int) -> int:
+    """Return the first row, counted from the first value, at which the seed of `wilder` weighs below `SEED_WEIGHT`."""
+    return _settled(window, 1.0 / window)
+
+
+def _settled(window: int, newest: float) -> int:
+    if newest >= 1.0:
+        return window - 1
+    return window - 1 + math.ceil(math.log(SEED_WEIGHT) / math.log1p(-newest))
+
+
+@njit(float64[::1](READ_ONLY, int64, float64), cache=True)
+def _recursive_mean(values, window, newest):  # type: ignore[no-untyped-def]
+    means = np.full(values.size, np.nan)
+    head = 0
+    while head < values.size and np.isnan(values[head]):
+        head += 1
+    if head + window > values.size:
+        return means
+    mean = 0.0
+    for row in range(head, head + window):
+        mean += values[row] / window
+    means[head + window - 1] = mean
+    for row in range(head + window, values.size):
+        mean += newest * (values[row] - mean)
+        means[row] = mean
     return means

@@ -1,0 +1,136 @@
+"""How far values spread: rolling deviation by exact sums, bands and z-scores around the mean, realised volatility."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import float64, int64, njit
+from numpy.typing import NDArray
+
+from peak_trade.indicators.means import READ_ONLY, TIE_RTOL, sma
+
+FloatArray = NDArray[np.float64]
+
+
+class Bands(NamedTuple):
+    """A channel: three float64 arrays of shape (n,), in the unit of the values."""
+
+    lower: FloatArray
+    middle: FloatArray
+    upper: FloatArray
+
+
+def rolling_std(values: FloatArray, window: int) -> FloatArray:
+    """Return the population standard deviation (ddof 0) of the last `window` values.
+
+    Parameters
+    ----------
+    values : float64 array of shape (n,), any unit
+    window : int, number of values, at least 1
+
+    Returns
+    -------
+    float64 array of shape (n,), unit of `values`, never negative; NaN in the first window - 1 rows
+
+    Notes
+    -----
+    Causal. Sum and sum of squares are kept in double-double arithmetic (Dekker 1971), so that they do not drift and
+    nothing is lost when the mean is large. A deviation below 1e-12 of the root mean square is 0.0: a tie is a tie.
+
+    """
+    deviation: FloatArray = _rolling_std(np.ascontiguousarray(values, dtype=np.float64), window)
+    return deviation
+
+
+def bollinger(values: FloatArray, window: int, width: float) -> Bands:
+    """Return the mean of the last `window` values and the bands `width` population deviations below and above it.
+
+    Notes
+    -----
+    Causal; NaN in the first window - 1 rows. Bollinger (2001), Bollinger on Bollinger Bands, with ddof 0 as there.
+
+    """
+    middle, reach = sma(values, window), width * rolling_std(values, window)
+    return Bands(middle - reach, middle, middle + reach)
+
+
+def z_score(values: FloatArray, window: int) -> FloatArray:
+    """Return how many population deviations each value lies above the mean of the last `window`, itself included.
+
+    Notes
+    -----
+    Causal; NaN in the first window - 1 rows; 0.0 where the values of the window are all equal.
+
+    """
+    deviation = rolling_std(values, window)
+    is_flat = deviation == 0.0
+    scores: FloatArray = np.where(is_flat, 0.0, (values - sma(values, window)) / np.where(is_flat, 1.0, deviation))
+    return scores
+
+
+def realised_volatility(values: FloatArray, window: int) -> FloatArray:
+    """Return the population deviation of the last `window` log returns: volatility per bar, a fraction.
+
+    Parameters
+    ----------
+    values : float64 array of shape (n,), prices above zero
+    window : int, number of returns, at least 1
+
+    Notes
+    -----
+    Causal; NaN in the first `window` rows. Multiply by sqrt(bars_per_year) for the annual volatility.
+
+    """
+    logs = np.log(np.asarray(values, dtype=np.float64))
+    volatility = np.full(logs.size, np.nan)
+    volatility[1:] = rolling_std(np.diff(logs), window)
+    return volatility
+
+
+@njit("UniTuple(float64, 2)(float64, float64, float64)", cache=True)
+def _add(high, low, term):  # type: ignore[no-untyped-def]
+    total = high + term
+    part = total - high
+    low += (high - (total - part)) + (term - part)
+    high = total + low
+    return high, low - (high - total)
+
+
+@njit("UniTuple(float64, 2)(float64)", cache=True)
+def _square(value):  # type: ignore[no-untyped-def]
+    product = value * value
+    spread = 134217729.0 * value
+    big = spread - (spread - value)
+    small = value - big
+    return product, ((big * big - product) + 2.0 * big * small) + small * small
+
+
+@njit(float64[::1](READ_ONLY, int64), cache=True)
+def _rolling_std(values, window):  # type: ignore[no-untyped-def]
+    deviation = np.full(values.size, np.nan)
+    high, low, square_high, square_low = 0.0, 0.0, 0.0, 0.0
+    for row in range(values.size):
+        high, low = _add(high, low, values[row])
+        product, rest = _square(values[row])
+        square_high, square_low = _add(square_high, square_low, product)
+        square_high, square_low = _add(square_high, square_low, rest)
+        if row >= window:
+            high, low = _add(high, low, -values[row - window])
+            product, rest = _square(values[row - window])
+            square_high, square_low = _add(square_high, square_low, -product)
+            square_high, square_low = _add(square_high, square_low, -rest)
+        if row >= window - 1:
+            # window * squares - sum ** 2, with the leading parts subtracted before the small ones are added
+            product, rest = _square(high)
+            above, below = _add(-product, -rest - 2.0 * high * low, window * square_high)
+            spread = window * square_high
+            big = 134217729.0 * square_high
+            big = big - (big - square_high)
+            error = (window * big - spread) + window * (square_high - big)
+            variance = (above + (below + (error + window * square_low))) / (float(window) * window)
+            if variance > TIE_RTOL * TIE_RTOL * square_high / window:
+                deviation[row] = np.sqrt(variance)
+            elif variance <= TIE_RTOL * TIE_RTOL * square_high / window:
+                deviation[row] = 0.0
+    return deviation

@@ -1,0 +1,58 @@
+"""Speed of prices: change over a window, relative strength, convergence of two averages."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peak_trade.indicators.means import ema, wilder
+
+FloatArray = NDArray[np.float64]
+
+
+class MacdLines(NamedTuple):
+    """The difference of two averages and its own average: two float64 arrays of shape (n,), unit of the values."""
+
+    line: FloatArray
+    signal: FloatArray
+
+
+def rate_of_change(values: FloatArray, window: int) -> FloatArray:
+    """Return the simple return over `window` bars, a fraction. Causal; NaN in the first `window` rows."""
+    change = np.full(len(values), np.nan)
+    change[window:] = values[window:] / values[:-window] - 1.0
+    return change
+
+
+def rsi(values: FloatArray, window: int) -> FloatArray:
+    """Return Wilder's relative strength index, 0 … 100: the share of rises in the averaged changes.
+
+    Notes
+    -----
+    Causal; NaN in the first `window` rows. Seeded with the simple mean of the first `window` changes; settled after
+    1 + `settled_wilder(window)` rows. 50 where nothing moved. Wilder (1978).
+
+    """
+    rises, falls = np.full(len(values), np.nan), np.full(len(values), np.nan)
+    changes = np.diff(values)
+    rises[1:], falls[1:] = np.maximum(changes, 0.0), np.maximum(-changes, 0.0)
+    gain, loss = wilder(rises, window), wilder(falls, window)
+    total = gain + loss
+    is_still = total == 0.0
+    strength: FloatArray = np.where(is_still, 50.0, 100.0 * gain / np.where(is_still, 1.0, total))
+    return strength
+
+
+def macd(values: FloatArray, fast: int, slow: int, signal: int) -> MacdLines:
+    """Return EMA(fast) - EMA(slow), and the EMA of that over `signal` bars.
+
+    Notes
+    -----
+    Causal; NaN in the first slow - 1 rows (line) and slow + signal - 2 rows (signal). Each average is seeded with the
+    simple mean of its first values; settled after `settled_ema(slow)` + `settled_ema(signal)` rows. Appel (2005).
+
+    """
+    line = ema(values, fast) - ema(values, slow)
+    return MacdLines(line, ema(line, signal))

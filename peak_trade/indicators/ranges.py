@@ -1,0 +1,95 @@
+"""Ranges of bars: true range and its average, directional movement, the highest high and the lowest low."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float64, int64, njit
+from numpy.typing import NDArray
+
+from peak_trade.indicators.dispersion import Bands
+from peak_trade.indicators.means import READ_ONLY, wilder
+
+FloatArray = NDArray[np.float64]
+
+
+def true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
+    """Return max(high, previous close) - min(low, previous close), in quote currency; NaN in row 0. Causal."""
+    ranges = np.full(len(close), np.nan)
+    ranges[1:] = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
+    return ranges
+
+
+def atr(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> FloatArray:
+    """Return the average true range: Wilder's average of the true range, in quote currency.
+
+    Notes
+    -----
+    Causal; NaN in the first `window` rows. The seed is the simple mean of the first `window` true ranges; it is
+    settled after 1 + `settled_wilder(window)` rows. Wilder (1978).
+
+    """
+    return wilder(true_range(high, low, close), window)
+
+
+def adx(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> FloatArray:
+    """Return Wilder's average directional index, 0 … 100: how strong a trend is, whichever way it goes.
+
+    Notes
+    -----
+    Causal; NaN in the first 2 * window - 1 rows; settled after 1 + 2 * `settled_wilder(window)` rows. A market without
+    any directional movement has 0. Wilder (1978), with averages in place of his running sums: the ratio is the same.
+
+    """
+    up, down = np.full(len(close), np.nan), np.full(len(close), np.nan)
+    rise, fall = np.diff(high), -np.diff(low)
+    up[1:] = np.where((rise > fall) & (rise > 0.0), rise, 0.0)
+    down[1:] = np.where((fall > rise) & (fall > 0.0), fall, 0.0)
+    plus, minus = wilder(up, window), wilder(down, window)
+    total = plus + minus
+    is_still = total == 0.0
+    movement = np.where(is_still, 0.0, 100.0 * np.abs(plus - minus) / np.where(is_still, 1.0, total))
+    return wilder(movement, window)
+
+
+def highest(values: FloatArray, window: int) -> FloatArray:
+    """Return the largest of the last `window` values, this one included. Causal; NaN in the first window - 1 rows."""
+    peaks: FloatArray = _highest(np.ascontiguousarray(values, dtype=np.float64), window)
+    return peaks
+
+
+def lowest(values: FloatArray, window: int) -> FloatArray:
+    """Return the smallest of the last `window` values, this one included. Causal; NaN in the first window - 1 rows."""
+    return -highest(-np.asarray(values, dtype=np.float64), window)
+
+
+def donchian(high: FloatArray, low: FloatArray, window: int) -> Bands:
+    """Return the channel of the `window` bars *before* each bar: lowest low, middle, highest high.
+
+    Notes
+    -----
+    Causal; NaN in the first `window` rows. The bar itself is left out, so that its close can break out of the channel.
+
+    """
+    lower, upper = np.full(len(low), np.nan), np.full(len(high), np.nan)
+    lower[1:], upper[1:] = lowest(low, window)[:-1], highest(high, window)[:-1]
+    return Bands(lower, (lower + upper) / 2.0, upper)
+
+
+@njit(float64[::1](READ_ONLY, int64), cache=True)
+def _highest(values, window):  # type: ignore[no-untyped-def]
+    peaks = np.full(values.size, np.nan)
+    candidates = np.empty(values.size, dtype=np.int64)
+    first, end = 0, 0
+    last_nan = -1
+    for row in range(values.size):
+        if np.isnan(values[row]):
+            last_nan = row
+        while end > first and not values[candidates[end - 1]] > values[row]:
+            end -= 1
+        candidates[end] = row
+        end += 1
+        if candidates[first] <= row - window:
+            first += 1
+        if row >= window - 1 and last_nan <= row - window:
+            peaks[row] = values[candidates[first]]
+    return peaks

@@ -1,0 +1,43 @@
+"""Buy below the lower band, leave at the middle."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from peak_trade.core.settings import BarCount, Positive
+from peak_trade.indicators.dispersion import bollinger
+from peak_trade.indicators.means import TIE_RTOL
+from peak_trade.strategies.base import Direction, FloatArray, Strategy
+from peak_trade.strategies.held import held_exposure
+
+
+class BollingerBands(Strategy):
+    """Long from a close below the lower band until one at or above the middle; short mirrored at the upper band."""
+
+    window: BarCount = 20
+    """Window of the middle and of the deviation, bars."""
+
+    width: Positive = 2.0
+    """Distance of the bands from the middle, in population standard deviations."""
+
+    direction: Direction = "long"
+    """Which sides may be held."""
+
+    @property
+    def warm_up(self) -> int:
+        """Bars before the bands exist."""
+        return self.window - 1
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return 1, 0 or -1; NaN during the warm-up. A close on a band (to 1e-12) is not beyond it."""
+        close = bars["close"].to_numpy()
+        bands = bollinger(close, self.window, self.width)
+        tie = TIE_RTOL * close
+        return held_exposure(
+            enter_long=close < bands.lower - tie,
+            leave_long=close >= bands.middle - tie,
+            enter_short=close > bands.upper + tie,
+            leave_short=close <= bands.middle + tie,
+            warm_up=self.warm_up,
+            direction=self.direction,
+        )

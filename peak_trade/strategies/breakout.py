@@ -1,0 +1,50 @@
+"""Go with a close beyond the recent range, and leave at the far side of a shorter one."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from peak_trade.core.settings import BarCount, NonNegative
+from peak_trade.indicators.means import settled_wilder
+from peak_trade.indicators.ranges import atr, donchian
+from peak_trade.strategies.base import Direction, FloatArray, Strategy
+from peak_trade.strategies.held import held_exposure
+
+
+class Breakout(Strategy):
+    """Long from a close above the highest high of `window` bars until one below the lowest low of `exit_window`."""
+
+    window: BarCount = 20
+    """Bars before this one whose range must be broken to enter."""
+
+    exit_window: BarCount = 10
+    """Bars before this one whose opposite side ends the position."""
+
+    atr_multiple: NonNegative = 0.0
+    """ATR filter: how many average true ranges the close must clear the range by; 0 asks for none."""
+
+    atr_window: BarCount = 14
+    """Window of the average true range, bars; used when atr_multiple is above 0."""
+
+    direction: Direction = "long"
+    """Which sides may be held."""
+
+    @property
+    def warm_up(self) -> int:
+        """Bars before the ranges exist and the seed of the ATR is settled."""
+        filter_bars = 1 + settled_wilder(self.atr_window) if self.atr_multiple > 0.0 else 0
+        return max(self.window, self.exit_window, filter_bars)
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return 1, 0 or -1; NaN during the warm-up."""
+        high, low, close = (bars[name].to_numpy() for name in ("high", "low", "close"))
+        wide, narrow = donchian(high, low, self.window), donchian(high, low, self.exit_window)
+        margin = self.atr_multiple * atr(high, low, close, self.atr_window) if self.atr_multiple > 0.0 else 0.0
+        return held_exposure(
+            enter_long=close > wide.upper + margin,
+            leave_long=close < narrow.lower,
+            enter_short=close < wide.lower - margin,
+            leave_short=close > narrow.upper,
+            warm_up=self.warm_up,
+            direction=self.direction,
+        )

@@ -1,0 +1,21 @@
+"""Hold nothing: what doing nothing returns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.strategies.base import FloatArray, Strategy
+
+
+class Cash(Strategy):
+    """Flat at every bar."""
+
+    @property
+    def warm_up(self) -> int:
+        """None is needed."""
+        return 0
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return 0 at every bar."""
+        return np.zeros(len(bars))

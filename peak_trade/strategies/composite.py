@@ -1,0 +1,96 @@
+"""Let several strategies decide together, and hold less when the market moves more."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numba import njit
+from pydantic import SerializerFunctionWrapHandler, field_serializer, model_validator
+
+from peak_trade.core.settings import BarCount, Fraction, Positive
+from peak_trade.indicators.dispersion import realised_volatility
+from peak_trade.strategies.base import Direction, FloatArray, Strategy, allow
+from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.strategies.momentum import Momentum
+from peak_trade.strategies.rsi_reversion import RsiReversion
+
+
+class Composite(Strategy):
+    """The weighted mean of the members' exposure, or the side that holds more than half of the weight."""
+
+    members: tuple[Strategy, ...] = (MaCrossover(), Momentum(), RsiReversion())
+    """Strategies that decide; each keeps its own direction."""
+
+    weights: tuple[Positive, ...] | None = None
+    """Weight of each member, above 0, any scale; equal ones when left out."""
+
+    rule: Literal["weighted", "vote"] = "weighted"
+    """weighted: the weighted mean of the exposures. vote: 1 or -1 where that side has more than half of the weight."""
+
+    target_volatility: Positive | None = None
+    """Volatility-target overlay: volatility per bar to hold at most, a fraction; exposure is scaled down, never up."""
+
+    volatility_window: BarCount = 50
+    """Log returns that the volatility is taken over; used with target_volatility."""
+
+    volatility_band: Fraction = 0.1
+    """The scale in force is kept until the wanted one lies further from it than this share of it."""
+
+    direction: Direction = "both"
+    """Which sides may be held, on top of what each member allows."""
+
+    @model_validator(mode="after")
+    def _weights_fit_the_members(self) -> Self:
+        if not self.members:
+            raise ValueError("members is empty: name at least one strategy.")
+        if self.weights is not None and len(self.weights) != len(self.members):
+            raise ValueError(f"weights has {len(self.weights)} values, members {len(self.members)}: give one each.")
+        return self
+
+    @field_serializer("members", mode="wrap")
+    def _name_the_members(
+        self, members: tuple[Strategy, ...], _serialize: SerializerFunctionWrapHandler
+    ) -> list[dict[str, Any]]:
+        return [
+            {"strategy": f"{type(member).__module__}:{type(member).__qualname__}", **member.model_dump(mode="json")}
+            for member in members
+        ]
+
+    @property
+    def warm_up(self) -> int:
+        """The longest warm-up of the members and the overlay."""
+        overlay = self.volatility_window if self.target_volatility is not None else 0
+        return max(overlay, *(member.warm_up for member in self.members))
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return the joint exposure in [-1, 1]; NaN during the warm-up, in which no member has a say."""
+        weights = self.weights or (1.0,) * len(self.members)
+        total = sum(weights)
+        long_share, short_share, mean = (np.zeros(len(bars)) for _ in range(3))
+        for member, weight in zip(self.members, weights, strict=True):
+            exposure = member.exposure(bars)
+            mean += weight / total * exposure
+            long_share += np.where(exposure > 0.0, weight, 0.0)
+            short_share += np.where(exposure < 0.0, weight, 0.0)
+        joint = np.clip(mean, -1.0, 1.0)
+        if self.rule == "vote":
+            joint = (2.0 * long_share > total).astype(np.float64) - (2.0 * short_share > total)
+        if self.target_volatility is not None:
+            volatility = realised_volatility(bars["close"].to_numpy(), self.volatility_window)
+            wanted = np.minimum(1.0, self.target_volatility / np.maximum(volatility, self.target_volatility))
+            joint = joint * _kept_scale(wanted, self.volatility_band)
+        joint[: self.warm_up] = np.nan
+        return allow(joint, self.direction)
+
+
+@njit("float64[::1](float64[::1], float64)", cache=True)
+def _kept_scale(wanted, band):  # type: ignore[no-untyped-def]
+    kept = np.full(wanted.size, np.nan)
+    scale = np.nan
+    for row in range(wanted.size):
+        if not abs(wanted[row] - scale) <= band * scale:
+            scale = wanted[row]
+        kept[row] = scale
+    return kept

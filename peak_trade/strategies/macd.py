@@ -1,0 +1,50 @@
+"""Hold while the gap of two exponential averages lies above its own average."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from pydantic import model_validator
+
+from peak_trade.core.settings import BarCount
+from peak_trade.indicators.means import TIE_RTOL, settled_ema
+from peak_trade.indicators.momentum import macd
+from peak_trade.strategies.base import Direction, FloatArray, Strategy, allow
+
+
+class Macd(Strategy):
+    """Long while the MACD line lies above its signal line, short while below; a tie is flat."""
+
+    fast: BarCount = 12
+    """Window of the fast exponential average, bars."""
+
+    slow: BarCount = 26
+    """Window of the slow exponential average, bars."""
+
+    signal: BarCount = 9
+    """Window of the signal line, bars."""
+
+    direction: Direction = "long"
+    """Which sides may be held."""
+
+    @model_validator(mode="after")
+    def _fast_is_faster(self) -> Self:
+        if self.fast >= self.slow:
+            raise ValueError(f"fast was {self.fast}, slow {self.slow}: fast must be the smaller.")
+        return self
+
+    @property
+    def warm_up(self) -> int:
+        """Bars until the seeds of the averages are settled."""
+        return settled_ema(self.slow) + settled_ema(self.signal)
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return 1 above, -1 below, 0 on a tie (to 1e-12 of the close); NaN during the warm-up."""
+        close = bars["close"].to_numpy()
+        lines = macd(close, self.fast, self.slow, self.signal)
+        gap = lines.line - lines.signal
+        side = np.where(np.abs(gap) <= TIE_RTOL * close, 0.0, np.sign(gap))
+        side[: self.warm_up] = np.nan
+        return allow(side, self.direction)

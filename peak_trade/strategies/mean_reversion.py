@@ -1,0 +1,65 @@
+"""Buy what lies far below its mean, and leave at the mean."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from pydantic import model_validator
+
+from peak_trade.core.settings import BarCount, Finite, Positive
+from peak_trade.indicators.dispersion import realised_volatility, z_score
+from peak_trade.strategies.base import Direction, FloatArray, Strategy
+from peak_trade.strategies.held import held_exposure
+
+
+class MeanReversion(Strategy):
+    """Long from a z-score of the log close below `enter` until one at or above `leave`; short mirrored."""
+
+    window: BarCount = 20
+    """Window of mean and deviation, bars."""
+
+    enter: Finite = -2.0
+    """Z-score below which a long is entered; minus this for shorts."""
+
+    leave: Finite = 0.0
+    """Z-score at which a long is left; minus this for shorts."""
+
+    max_volatility: Positive | None = None
+    """Volatility filter: nothing is entered above this volatility per bar, a fraction."""
+
+    volatility_window: BarCount = 50
+    """Returns that the volatility is taken over; used when max_volatility is set."""
+
+    direction: Direction = "long"
+    """Which sides may be held."""
+
+    @model_validator(mode="after")
+    def _enters_before_it_leaves(self) -> Self:
+        if self.enter >= self.leave or self.enter > -self.leave:
+            raise ValueError(
+                f"enter was {self.enter:g}, leave {self.leave:g}: enter must lie below leave, and below minus leave."
+            )
+        return self
+
+    @property
+    def warm_up(self) -> int:
+        """Bars before the z-score and the filter exist."""
+        return max(self.window - 1, self.volatility_window if self.max_volatility is not None else 0)
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return 1, 0 or -1; NaN during the warm-up."""
+        close = bars["close"].to_numpy()
+        score = z_score(np.log(close), self.window)
+        is_calm = np.ones(len(close), dtype=np.bool_)
+        if self.max_volatility is not None:
+            is_calm = realised_volatility(close, self.volatility_window) <= self.max_volatility
+        return held_exposure(
+            enter_long=(score < self.enter) & is_calm,
+            leave_long=score >= self.leave,
+            enter_short=(score > -self.enter) & is_calm,
+            leave_short=score <= -self.leave,
+            warm_up=self.warm_up,
+            direction=self.direction,
+        )

@@ -1,0 +1,46 @@
+"""Go with what has moved enough, until it has moved back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pandas as pd
+from pydantic import Field
+
+from peak_trade.core.settings import BarCount
+from peak_trade.indicators.momentum import rate_of_change
+from peak_trade.strategies.base import Direction, FloatArray, Strategy
+from peak_trade.strategies.held import held_exposure
+
+
+class Momentum(Strategy):
+    """Long from a return over `window` bars above `enter` until one below `leave`; short mirrored."""
+
+    window: BarCount = 20
+    """Bars the return is taken over."""
+
+    enter: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
+    """Return above which a long is entered, a fraction; minus this for shorts."""
+
+    leave: Annotated[float, Field(ge=-1.0, le=0.0)] = -0.01
+    """Return below which a long is left, a fraction, not above 0; minus this for shorts."""
+
+    direction: Direction = "long"
+    """Which sides may be held."""
+
+    @property
+    def warm_up(self) -> int:
+        """Bars before the return exists."""
+        return self.window
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return 1, 0 or -1; NaN during the warm-up."""
+        change = rate_of_change(bars["close"].to_numpy(), self.window)
+        return held_exposure(
+            enter_long=change > self.enter,
+            leave_long=change < self.leave,
+            enter_short=change < -self.enter,
+            leave_short=change > -self.leave,
+            warm_up=self.warm_up,
+            direction=self.direction,
+        )

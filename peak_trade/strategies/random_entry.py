@@ -1,0 +1,60 @@
+"""Enter and leave by lot: what a strategy without any idea earns under the same costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from peak_trade.core.bars import index_ns
+from peak_trade.core.settings import Fraction
+from peak_trade.strategies.base import Direction, FloatArray, Strategy
+from peak_trade.strategies.held import held_exposure
+
+
+class RandomEntry(Strategy):
+    """Enter with one chance a bar, leave with another; the draws are a function of the seed and the close time."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Names the sequence of draws."""
+
+    enter_chance: Fraction = 0.02
+    """Probability of entering at a bar while flat."""
+
+    leave_chance: Fraction = 0.05
+    """Probability of leaving at a bar while held; positions last 1 / leave_chance bars on average."""
+
+    direction: Direction = "long"
+    """Which sides may be held; with both, each entry is long or short with equal chance."""
+
+    @property
+    def warm_up(self) -> int:
+        """None is needed."""
+        return 0
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return 1, 0 or -1. A bar's draws never depend on how many bars there are."""
+        times = index_ns(bars.index).view(np.uint64)
+        enters = _uniform(times, self.seed, 1) < self.enter_chance
+        leaves = _uniform(times, self.seed, 2) < self.leave_chance
+        if self.direction == "both":
+            is_long = _uniform(times, self.seed, 3) < 0.5
+            return held_exposure(enters & is_long, leaves, enters & ~is_long, leaves, 0, "both")
+        return held_exposure(enters, leaves, enters, leaves, 0, self.direction)
+
+
+def _uniform(times: NDArray[np.uint64], seed: int, stream: int) -> FloatArray:
+    """Return one draw in [0, 1) a bar: SplitMix64 (Steele, Lea, Flood 2014) of the time, then of seed and stream."""
+    key = _mix(np.array([seed], dtype=np.uint64) * np.uint64(4) + np.uint64(stream))
+    draws: FloatArray = (_mix(_mix(times) ^ key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return draws
+
+
+def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = keys + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

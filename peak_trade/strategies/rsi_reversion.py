@@ -1,0 +1,70 @@
+"""Buy what fell too fast, by the relative strength index, and leave when it is even again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from peak_trade.core.settings import BarCount
+from peak_trade.indicators.means import settled_wilder, sma
+from peak_trade.indicators.momentum import rsi
+from peak_trade.strategies.base import Direction, FloatArray, Strategy
+from peak_trade.strategies.held import held_exposure
+
+Level = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
+
+
+class RsiReversion(Strategy):
+    """Long from RSI < oversold until RSI >= exit_level; short from RSI > overbought until RSI <= exit_level."""
+
+    window: BarCount = 14
+    """Window of the RSI, bars."""
+
+    oversold: Level = 30.0
+    """RSI below which a long is entered."""
+
+    overbought: Level = 70.0
+    """RSI above which a short is entered."""
+
+    exit_level: Level = 50.0
+    """RSI at which either side is left."""
+
+    trend_window: BarCount | None = None
+    """Window of a trend filter, bars: longs are entered only above that simple average, shorts only below it."""
+
+    direction: Direction = "long"
+    """Which sides may be held."""
+
+    @model_validator(mode="after")
+    def _levels_are_in_order(self) -> Self:
+        if not self.oversold < self.exit_level < self.overbought:
+            raise ValueError(
+                f"oversold was {self.oversold:g}, exit_level {self.exit_level:g}, overbought {self.overbought:g}: "
+                "they must rise in that order."
+            )
+        return self
+
+    @property
+    def warm_up(self) -> int:
+        """Bars until the seed of the RSI is settled and the trend filter exists."""
+        return max(1 + settled_wilder(self.window), (self.trend_window or 1) - 1)
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return 1, 0 or -1; NaN during the warm-up."""
+        close = bars["close"].to_numpy()
+        strength = rsi(close, self.window)
+        above = below = np.ones(len(close), dtype=np.bool_)
+        if self.trend_window is not None:
+            trend = sma(close, self.trend_window)
+            above, below = close > trend, close < trend
+        return held_exposure(
+            enter_long=(strength < self.oversold) & above,
+            leave_long=strength >= self.exit_level,
+            enter_short=(strength > self.overbought) & below,
+            leave_short=strength <= self.exit_level,
+            warm_up=self.warm_up,
+            direction=self.direction,
+        )

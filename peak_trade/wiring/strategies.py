@@ -1,0 +1,244 @@
+"""The strategies by name, and how one is built from a name and values; to add one, write its file and its row."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from peak_trade.core.digest import digest_of
+from peak_trade.core.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from peak_trade.strategies.base import Strategy
+
+STRATEGIES: dict[str, str] = {
+    "bollinger_bands": "peak_trade.strategies.bollinger_bands:BollingerBands",
+    "breakout": "peak_trade.strategies.breakout:Breakout",
+    "buy_and_hold": "peak_trade.strategies.buy_and_hold:BuyAndHold",
+    "cash": "peak_trade.strategies.cash:Cash",
+    "composite": "peak_trade.strategies.composite:Composite",
+    "donchian": "peak_trade.strategies.donchian:Donchian",
+    "ma_crossover": "peak_trade.strategies.ma_crossover:MaCrossover",
+    "macd": "peak_trade.strategies.macd:Macd",
+    "mean_reversion": "peak_trade.strategies.mean_reversion:MeanReversion",
+    "momentum": "peak_trade.strategies.momentum:Momentum",
+    "random_entry": "peak_trade.strategies.random_entry:RandomEntry",
+    "rsi_reversion": "peak_trade.strategies.rsi_reversion:RsiReversion",
+    "trend_following": "peak_trade.strategies.trend_following:TrendFollowing",
+}
+"""Strategy name to `module:Class`; a user's own is named as `module:Class` wherever a name is asked for."""
+
+
+def strategy_class(name: str) -> type[Strategy]:
+    """Return the strategy class of a name in STRATEGIES, or of `package.module:Class`, looked for in the cwd too.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; says the closest right name.
+
+    """
+    from peak_trade.strategies.base import Strategy
+
+    place = STRATEGIES.get(name, name)
+    if ":" not in place:
+        raise ConfigError(
+            f"strategy {name} is not known. {did_you_mean(name, STRATEGIES)} Your own is named as package.module:Class."
+        )
+    module_name, _, class_name = place.partition(":")
+    part = getattr(_import(module_name, name), class_name, None)
+    if part is None:
+        module = sys.modules[module_name]
+        own = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Strategy)]
+        raise ConfigError(f"strategy {name}: {module_name} has no {class_name}. {did_you_mean(class_name, own)}")
+    if not (isinstance(part, type) and issubclass(part, Strategy)):
+        raise ConfigError(
+            f"strategy {name}: {class_name} is not a Strategy. Subclass peak_trade.strategies.base.Strategy."
+        )
+    if inspect.isabstract(part):
+        lacking = ", ".join(sorted(part.__abstractmethods__))
+        raise ConfigError(f"strategy {name}: {class_name} does not define {lacking}. Define it.")
+    return part
+
+
+def make_strategy(name: str, parameters: Mapping[str, Any] | None = None) -> Strategy:
+    """Build a strategy from its name and its parameters.
+
+    Parameters
+    ----------
+    name : str
+        A name in STRATEGIES, or `package.module:Class`.
+    parameters : mapping of parameter to value
+        Values as TOML or JSON give them, or text as the command line gives it: `fast=10`, `trend_window=none`,
+        `weights=2,1`, `members=ma_crossover,momentum`. A member is a name, or a table with `strategy` and parameters.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown strategy or parameter (with the closest right name), or a value that can't be.
+
+    """
+    part = strategy_class(name)
+    values: dict[str, Any] = {}
+    for key, value in (parameters or {}).items():
+        field = part.model_fields.get(key)
+        values[key] = value if field is None else _value_for(field.annotation, value)
+    return part.parse(values, name)
+
+
+def strategy_digest(strategy: Strategy) -> str:
+    """Return the SHA-256 of a strategy: its class, its values, and the source of every part that a user wrote.
+
+    Notes
+    -----
+    The source of a part of this package is covered by the code digest of a run and is left out here. A user's class
+    counts with its own module's source, or, defined in a notebook cell, with the source of its methods; where no
+    source can be read, with their compiled code.
+
+    """
+    return digest_of(
+        {
+            "strategy": f"{type(strategy).__module__}:{type(strategy).__qualname__}",
+            "values": strategy.model_dump(mode="json"),
+            "sources": {key: text for part in _parts(strategy) for key, text in _user_sources(type(part)).items()},
+        }
+    )
+
+
+def _import(module_name: str, asked: str) -> ModuleType:
+    with _cwd_first():
+        try:
+            return importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+                raise ConfigError(
+                    f"strategy {asked}: there is no module {module_name} here or among the installed packages."
+                ) from None
+            raise ConfigError(f"strategy {asked}: {module_name} needs {error.name}, which is not installed.") from None
+        except Exception as error:
+            raise ConfigError(
+                f"strategy {asked}: {module_name} could not be imported ({type(error).__name__}: {error})."
+            ) from error
+
+
+@contextmanager
+def _cwd_first() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _value_for(annotation: Any, value: Any) -> Any:
+    from peak_trade.strategies.base import Strategy
+
+    options = get_args(annotation) if get_origin(annotation) not in (tuple, None) else (annotation,)
+    sequences = [option for option in options if get_origin(option) is tuple]
+    if sequences and isinstance(value, str | list | tuple):
+        parts = _split(value) if isinstance(value, str) else list(value)
+        if isinstance(value, str) and value.strip().lower() == "none":
+            return None
+        item = get_args(sequences[0])[0]
+        return tuple(_value_for(item, part) for part in parts)
+    if isinstance(annotation, type) and issubclass(annotation, Strategy):
+        return _member(value)
+    if not isinstance(value, str) or any(option is str or isinstance(option, str) for option in options):
+        return value
+    return _parsed(value)
+
+
+def _member(value: Any) -> Any:
+    if isinstance(value, str):
+        return make_strategy(value)
+    if isinstance(value, Mapping):
+        if not isinstance(value.get("strategy"), str):
+            raise ConfigError(f"member {dict(value)!r}: strategy is missing. Name the member's strategy.")
+        return make_strategy(value["strategy"], {key: part for key, part in value.items() if key != "strategy"})
+    return value
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.strip().strip("[]()").split(",") if part.strip()]
+
+
+def _parsed(text: str) -> Any:
+    if text.strip().lower() in ("none", "null"):
+        return None
+    if text.strip().lower() in ("true", "false"):
+        return text.strip().lower() == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _parts(strategy: Strategy) -> Iterator[Strategy]:
+    from peak_trade.strategies.base import Strategy
+
+    yield strategy
+    for key in type(strategy).model_fields:
+        value = getattr(strategy, key)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Strategy):
+                yield from _parts(part)
+
+
+def _user_sources(part: type) -> dict[str, str]:
+    own = ("peak_trade", "pydantic", "abc", "builtins", "typing")
+    return {
+        f"{base.__module__}:{base.__qualname__}": _source(base)
+        for base in part.__mro__
+        if base.__module__.partition(".")[0] not in own
+    }
+
+
+def _source(part: type) -> str:
+    module = sys.modules.get(part.__module__)
+    if module is not None and part.__module__ != "__main__":
+        try:
+            return inspect.getsource(module)
+        except (OSError, TypeError):
+            pass
+    return json.dumps({key: _function_source(function) for key, function in sorted(_functions(part).items())})
+
+
+def _functions(part: type) -> dict[str, FunctionType]:
+    found: dict[str, FunctionType] = {}
+    for key, value in vars(part).items():
+        inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        if isinstance(inner, FunctionType) and inner.__module__ == part.__module__:
+            found[key] = inner
+    return found
+
+
+def _function_source(function: FunctionType) -> Any:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return _code_content(function.__code__)
+
+
+def _code_content(code: CodeType) -> list[Any]:
+    constants = [
+        _code_content(value)
+        if isinstance(value, CodeType)
+        else sorted(map(repr, value))
+        if isinstance(value, frozenset)
+        else repr(value)
+        for value in code.co_consts
+    ]
+    return [code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames), list(code.co_freevars)]
