@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import ClickException
 
+from peak_trade.cli import data
 from peak_trade.core.errors import PeakTradeError
 
 app = typer.Typer(
@@ -18,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(data.app, name="data")
 
 
 @app.callback()

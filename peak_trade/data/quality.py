@@ -1,0 +1,217 @@
+"""What is wrong with bars, bar by bar: faults break the contract, gaps and runs are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.time import Timeframe, iso
+
+Times = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+STALE_BARS = 3
+"""Flat bars at one price, in a row, that make a stale run."""
+_DAY_NS = 86_400 * 1_000_000_000
+
+
+class FaultKind(StrEnum):
+    """How a bar breaks the contract."""
+
+    DUPLICATE = "duplicate"
+    BACKWARDS = "backwards"
+    OFF_GRID = "off-grid"
+    NOT_A_NUMBER = "not-a-number"
+    PRICE = "price-not-positive"
+    VOLUME = "negative-volume"
+    OHLC = "ohlc"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One bar that breaks the contract: its row (from 0), its time (close, ns UTC) and what it was."""
+
+    row: int
+    time: int
+    kind: FaultKind
+    was: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Bars that are missing in a row: close times of the first and the last one, ns UTC, and how many."""
+
+    start: int
+    end: int
+    n_missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Bars in a row that are `stale` (flat at one price) or `zero-volume`: first close time, ns UTC, and how many."""
+
+    kind: str
+    start: int
+    n_bars: int
+
+
+@dataclass(frozen=True, slots=True)
+class QualityReport:
+    """All that was found in the bars of one symbol and timeframe, each list in the order of rows or of time."""
+
+    where: str
+    timeframe: Timeframe
+    n_bars: int
+    first: int
+    last: int
+    faults: tuple[Fault, ...]
+    gaps: tuple[Gap, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def keeps_contract(self) -> bool:
+        """True without a single fault; gaps and runs keep the contract."""
+        return not self.faults
+
+    @property
+    def n_missing(self) -> int:
+        """Bars missing in all gaps together."""
+        return sum(gap.n_missing for gap in self.gaps)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain values; times are ISO 8601 close times in UTC."""
+        return {
+            "where": self.where,
+            "timeframe": str(self.timeframe),
+            "n_bars": self.n_bars,
+            "first": iso(self.first),
+            "last": iso(self.last),
+            "keeps_contract": self.keeps_contract,
+            "faults": [
+                {"row": fault.row, "close_time": iso(fault.time), "kind": str(fault.kind), "was": fault.was}
+                for fault in self.faults
+            ],
+            "n_gaps": len(self.gaps),
+            "n_missing": self.n_missing,
+            "gaps": [{"start": iso(gap.start), "end": iso(gap.end), "n_missing": gap.n_missing} for gap in self.gaps],
+            "runs": [{"kind": run.kind, "start": iso(run.start), "n_bars": run.n_bars} for run in self.runs],
+        }
+
+
+def check_quality(times: Times, values: Values, timeframe: Timeframe, where: str) -> QualityReport:
+    """Report everything that is wrong with rows as they came, sorted or not.
+
+    Parameters
+    ----------
+    times : int64 array of shape (n_bars,)
+        Close times, ns UTC, in the order of the rows.
+    values : float64 array of shape (n_bars, 5)
+        open, high, low, close, volume; NaN where a value was none.
+    timeframe : Timeframe
+        Length of a bar; its grid counts from 1970-01-01 UTC (above a day: from the first bar).
+    where : str
+        A file, or exchange, symbol and timeframe.
+
+    Notes
+    -----
+    Gaps are told between the first and the last bar. A stale run is at least `STALE_BARS` flat bars at one price,
+    a zero-volume run at least one bar.
+
+    """
+    return QualityReport(
+        where=where,
+        timeframe=timeframe,
+        n_bars=len(times),
+        first=int(times.min()),
+        last=int(times.max()),
+        faults=tuple(find_faults(times, values, timeframe)),
+        gaps=tuple(find_gaps(times, timeframe)),
+        runs=tuple(_find_runs(times, values)),
+    )
+
+
+def check_bars(bars: Bars) -> QualityReport:
+    """Report what is wrong with bars that the store holds."""
+    where = f"{bars.exchange} {bars.symbol} {bars.timeframe}"
+    return check_quality(bars.times, bars.frame.to_numpy(), bars.timeframe, where)
+
+
+def find_faults(times: Times, values: Values, timeframe: Timeframe) -> list[Fault]:
+    """Return every fault, by row; a row may have more than one. Shapes as for `check_quality`."""
+    open_, high, low, close, volume = values.T
+    seen_before = np.ones(len(times), dtype=bool)
+    seen_before[np.unique(times, return_index=True)[1]] = False
+    behind = np.zeros(len(times), dtype=bool)
+    behind[1:] = times[1:] < np.maximum.accumulate(times)[:-1]
+    broken = ~np.isfinite(values).all(axis=1)
+    body_high, body_low = np.maximum(open_, close), np.minimum(open_, close)
+    found = {
+        FaultKind.DUPLICATE: seen_before,
+        FaultKind.BACKWARDS: behind & ~seen_before,
+        FaultKind.OFF_GRID: (times - _grid_phase(times, timeframe)) % timeframe.ns != 0,
+        FaultKind.NOT_A_NUMBER: broken,
+        FaultKind.PRICE: (values[:, :4] <= 0.0).any(axis=1) & ~broken,
+        FaultKind.VOLUME: (volume < 0.0) & ~broken,
+        FaultKind.OHLC: ((high < body_high) | (low > body_low) | (high < low)) & ~broken,
+    }
+    faults = [
+        Fault(int(row), int(times[row]), kind, _what(kind, int(row), times, values, timeframe))
+        for kind, rows in found.items()
+        for row in np.flatnonzero(rows)
+    ]
+    return sorted(faults, key=lambda fault: fault.row)
+
+
+def find_gaps(times: Times, timeframe: Timeframe) -> list[Gap]:
+    """Return the gaps between the first and the last close time; stamps off the grid are left out."""
+    on_grid = np.unique(times[(times - _grid_phase(times, timeframe)) % timeframe.ns == 0])
+    missing = np.diff(on_grid) // timeframe.ns - 1
+    return [
+        Gap(int(on_grid[row]) + timeframe.ns, int(on_grid[row + 1]) - timeframe.ns, int(missing[row]))
+        for row in np.flatnonzero(missing)
+    ]
+
+
+def _find_runs(times: Times, values: Values) -> list[Run]:
+    open_, high, low, close, volume = values.T
+    flat = (open_ == high) & (high == low) & (low == close)
+    same_price = np.zeros(len(times), dtype=bool)
+    same_price[1:] = flat[1:] & flat[:-1] & (close[1:] == close[:-1])
+    stale = [Run("stale", int(times[start - 1]), n + 1) for start, n in _stretches(same_price) if n + 1 >= STALE_BARS]
+    empty = [Run("zero-volume", int(times[start]), n) for start, n in _stretches(volume == 0.0)]
+    return sorted(stale + empty, key=lambda run: (run.start, run.kind))
+
+
+def _stretches(holds: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], holds, [False]))))
+    return [(int(start), int(end - start)) for start, end in edges.reshape(-1, 2)]
+
+
+def _grid_phase(times: Times, timeframe: Timeframe) -> int:
+    return int(times.min()) % timeframe.ns if timeframe.ns > _DAY_NS else 0
+
+
+def _what(kind: FaultKind, row: int, times: Times, values: Values, timeframe: Timeframe) -> str:
+    match kind:
+        case FaultKind.DUPLICATE:
+            return f"the time appears in row {int(np.flatnonzero(times == times[row])[0])} already"
+        case FaultKind.BACKWARDS:
+            return f"the time lies before {iso(int(times[:row].max()))} of a row above"
+        case FaultKind.OFF_GRID:
+            return f"the time is not on the grid of {timeframe}"
+        case FaultKind.NOT_A_NUMBER:
+            column = int(np.flatnonzero(~np.isfinite(values[row]))[0])
+            return f"{COLUMNS[column]} was {values[row, column]}"
+        case FaultKind.PRICE:
+            column = int(np.flatnonzero(values[row, :4] <= 0.0)[0])
+            return f"{COLUMNS[column]} was {values[row, column]:.12g}, not above zero"
+        case FaultKind.VOLUME:
+            return f"volume was {values[row, 4]:.12g}, below zero"
+        case FaultKind.OHLC:
+            open_, high, low, close = values[row, :4]
+            return f"open {open_:.12g}, high {high:.12g}, low {low:.12g}, close {close:.12g} do not fit together"

@@ -1,0 +1,150 @@
+"""Sample bars from a seed: three correlated symbols in regimes of known truth, on the exchange `sample`.
+
+One hidden Markov chain (bull, sideways, bear) is common to all symbols and switches the drift and the volatility of a
+common factor; each symbol adds its own noise. High and low are drawn from the exact law of a Brownian bridge
+between open and close, so that the bars are consistent. Every step is elementwise or a plain recursion over numpy's
+PCG64, so that two processes make the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.time import Timeframe
+from peak_trade.data.store import Saved, save_bars
+
+Floats = NDArray[np.float64]
+
+EXCHANGE = "sample"
+TIMEFRAME = Timeframe.parse("1h")
+SEED = 11
+FIRST_OPEN = pd.Timestamp("2023-01-01", tz="UTC")
+N_BARS = 2 * 365 * 24
+HOURS_PER_YEAR = 8_760.0
+REGIMES = ("bull", "sideways", "bear")
+
+ANNUAL_DRIFT = (2.0, 0.0, -4.0)
+"""Mean log return per year of the common factor in each regime."""
+ANNUAL_VOLATILITY = (0.50, 0.22, 1.00)
+"""Volatility per year of the common factor in each regime, as a fraction."""
+MEAN_DAYS = (24.0, 18.0, 9.0)
+"""Expected length of a stay in each regime."""
+NEXT = ((0.0, 0.7, 0.3), (0.6, 0.0, 0.4), (0.45, 0.55, 0.0))
+"""Where a regime goes when it ends: a row sums to one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSymbol:
+    """How one symbol follows the common factor. Prices and notional per hour are in quote currency."""
+
+    first_price: float
+    beta: float
+    correlation: float
+    hourly_notional: float
+    tick: float
+
+
+SYMBOLS = {
+    "BTC/USDT": SampleSymbol(first_price=30_000.0, beta=1.0, correlation=0.95, hourly_notional=4e7, tick=0.01),
+    "ETH/USDT": SampleSymbol(first_price=2_000.0, beta=1.15, correlation=0.85, hourly_notional=2e7, tick=0.01),
+    "SOL/USDT": SampleSymbol(first_price=60.0, beta=1.5, correlation=0.75, hourly_notional=6e6, tick=0.001),
+}
+
+
+def sample_regimes(seed: int = SEED, n_bars: int = N_BARS) -> pd.Series[str]:
+    """Return the true regime of each sample bar: `bull`, `sideways` or `bear`, indexed by close_time (UTC).
+
+    The regime holds during the bar: the return from the bar's open to its close was drawn from it.
+    """
+    names = np.array(REGIMES, dtype=object)
+    return pd.Series(names[_regime_path(seed, n_bars)], index=_close_times(n_bars), name="regime")
+
+
+def sample_bars(symbol: str, seed: int = SEED, n_bars: int = N_BARS) -> Bars:
+    """Return the hourly sample bars of one symbol; equal seeds give equal bits in any process."""
+    if symbol not in SYMBOLS:
+        raise ConfigError(f"symbol was {symbol!r}: there are no such sample bars. {did_you_mean(symbol, SYMBOLS)}")
+    if n_bars < 1 or seed < 0:
+        raise ConfigError(f"seed was {seed}, n_bars {n_bars}: give a seed from 0 and at least one bar.")
+    made = SYMBOLS[symbol]
+    regime = _regime_path(seed, n_bars)
+    scale = made.beta / np.sqrt(HOURS_PER_YEAR)
+    volatility = np.array(ANNUAL_VOLATILITY)[regime] * scale
+    drift = np.array(ANNUAL_DRIFT)[regime] * (made.beta / HOURS_PER_YEAR)
+    common = _stream(seed, "common").standard_normal(n_bars)
+    draws = _stream(seed, symbol)
+    own = draws.standard_normal(n_bars)
+    shock = made.correlation * common + np.sqrt(1.0 - made.correlation**2) * own
+    move = drift + volatility * shock
+    path = np.cumsum(move)
+    close = made.first_price * np.exp(path)
+    open_ = made.first_price * np.exp(np.concatenate(([0.0], path[:-1])))
+    up = _bridge_extreme(move, volatility, draws.random(n_bars))
+    down = -_bridge_extreme(-move, volatility, draws.random(n_bars))
+    prices = [_on_grid(price, made.tick) for price in (open_, open_ * np.exp(up), open_ * np.exp(down), close)]
+    frame = pd.DataFrame(
+        {
+            "open": prices[0],
+            "high": np.maximum(np.maximum(prices[0], prices[3]), prices[1]),
+            "low": np.minimum(np.minimum(prices[0], prices[3]), prices[2]),
+            "close": prices[3],
+            "volume": _volume(made, close, move, volatility, draws.standard_normal(n_bars)),
+        },
+        index=_close_times(n_bars),
+    )
+    return Bars(frame, symbol, TIMEFRAME, EXCHANGE)
+
+
+def save_samples(seed: int = SEED) -> list[Saved]:
+    """Write the sample bars of every symbol into the store; a second call changes nothing."""
+    return [save_bars(sample_bars(symbol, seed)) for symbol in SYMBOLS]
+
+
+def _stream(seed: int, name: str) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([seed, *name.encode()]))
+
+
+def _close_times(n_bars: int) -> pd.DatetimeIndex:
+    first = FIRST_OPEN.value + TIMEFRAME.ns
+    times = first + TIMEFRAME.ns * np.arange(n_bars, dtype=np.int64)
+    return pd.DatetimeIndex(times, name="close_time").tz_localize("UTC")
+
+
+def _regime_path(seed: int, n_bars: int) -> NDArray[np.int64]:
+    draws = _stream(seed, "regime").random((n_bars, 2)).tolist()
+    leave = [1.0 / (24.0 * days) for days in MEAN_DAYS]
+    states = np.empty(n_bars, dtype=np.int64)
+    state = 1
+    for bar, (ends, goes) in enumerate(draws):
+        states[bar] = state
+        if ends < leave[state]:
+            first, second = (other for other in range(3) if other != state)
+            state = first if goes < NEXT[state][first] else second
+    return states
+
+
+def _bridge_extreme(move: Floats, volatility: Floats, uniform: Floats) -> Floats:
+    extreme: Floats = 0.5 * (move + np.sqrt(move * move - 2.0 * volatility * volatility * np.log1p(-uniform)))
+    return extreme
+
+
+def _on_grid(price: Floats, tick: float) -> Floats:
+    per_unit = round(1.0 / tick)
+    rounded: Floats = np.rint(price * per_unit) / per_unit
+    return rounded
+
+
+def _volume(made: SampleSymbol, close: Floats, move: Floats, volatility: Floats, noise: Floats) -> Floats:
+    hour = np.arange(len(close)) % 24
+    season = 0.35 * np.cos(2.0 * np.pi * (hour - 15.0) / 24.0)
+    usual = ANNUAL_VOLATILITY[0] * made.beta / np.sqrt(HOURS_PER_YEAR)
+    calm = 0.6 * np.log(volatility / usual)
+    surprise = 0.4 * (np.abs(move) / volatility - 0.8)
+    notional = made.hourly_notional * np.exp(season + calm + surprise + 0.4 * noise)
+    return _on_grid(notional / close, 1e-5)

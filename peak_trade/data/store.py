@@ -1,0 +1,322 @@
+"""The store of bars: one Parquet file per exchange, symbol and timeframe, in the workspace.
+
+Files are replaced whole (written beside, synced, renamed), so a reader sees the old bars or the new ones and
+never half of them. One lock covers all writing; it dies with the process that holds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.errors import ConfigError, DataError, did_you_mean
+from peak_trade.core.time import Timeframe, iso, parse_utc
+from peak_trade.data.workspace import workspace
+
+LOCK_WAIT_SECONDS = 3.0
+_METADATA = b"peak_trade"
+_SYMBOL = re.compile(r"[A-Z0-9.]+/[A-Z0-9.]+(:[A-Z0-9.]+)?")
+_EXCHANGE = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the store holds of one symbol on one exchange: `first` and `last` are close times, ns UTC."""
+
+    exchange: str
+    symbol: str
+    timeframe: Timeframe
+    n_bars: int
+    first: int
+    last: int
+    digest: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What saving did: the bars that were new, those that were known already, and what is held now."""
+
+    n_added: int
+    n_known: int
+    held: Held
+
+
+def bars_folder() -> Path:
+    """Return the folder of the store."""
+    return workspace() / "bars"
+
+
+def save_bars(bars: Bars) -> Saved:
+    """Merge bars into the store and return what was new.
+
+    Saving the same bars twice changes nothing. Where they overlap what is held, they must be equal to it.
+
+    Raises
+    ------
+    DataError
+        When an overlapping bar differs (the first one is named), or another process is writing; nothing is
+        written then.
+    ConfigError
+        When the symbol or the exchange is not a name that the store can hold.
+
+    """
+    path = _path(bars.exchange, bars.symbol, bars.timeframe)
+    with _writing():
+        held = read_file(path) if path.exists() else None
+        merged = bars if held is None else merge(held, bars)
+        n_added = len(merged) - (0 if held is None else len(held))
+        if n_added:
+            try:
+                _write(merged, path)
+            except OSError as error:
+                raise DataError(f"{path}: could not be written ({error}). What was held before is untouched.") from None
+        return Saved(n_added, len(bars) - n_added, _held(path))
+
+
+def merge(held: Bars, new: Bars) -> Bars:
+    """Return the bars of both in order; a bar that both hold must be equal in both.
+
+    Raises
+    ------
+    DataError
+        Naming the first bar that differs, its column and both values.
+
+    """
+    shared, rows_held, rows_new = np.intersect1d(held.times, new.times, assume_unique=True, return_indices=True)
+    values_held, values_new = held.frame.to_numpy()[rows_held], new.frame.to_numpy()[rows_new]
+    differ = values_held != values_new
+    if differ.any():
+        row, column = (int(part) for part in np.argwhere(differ)[0])
+        path = _path(held.exchange, held.symbol, held.timeframe)
+        raise DataError(
+            f"{new.exchange} {new.symbol} {new.timeframe}: the bar of {iso(int(shared[row]))} is held with "
+            f"{COLUMNS[column]} {values_held[row, column]:.12g}, the new one has {values_new[row, column]:.12g} "
+            f"({int(differ.any(axis=1).sum())} of {len(shared)} shared bars differ). Nothing was written; "
+            f"keep one of the two: use another exchange name, or delete {path} first."
+        )
+    fresh = np.setdiff1d(np.arange(len(new)), rows_new, assume_unique=True)
+    if len(fresh) == 0:
+        return held
+    frame = pd.concat([held.frame, new.frame.iloc[fresh]]).sort_index()
+    return Bars(frame, held.symbol, held.timeframe, held.exchange)
+
+
+def load_bars(
+    symbol: str,
+    timeframe: str | Timeframe,
+    exchange: str | None = None,
+    start: datetime | str | None = None,
+    end: datetime | str | None = None,
+) -> Bars:
+    """Load bars with start <= close_time < end from the store.
+
+    Parameters
+    ----------
+    symbol : str
+        For example BTC/USDT.
+    timeframe : str or Timeframe
+        For example 1h.
+    exchange : str, optional
+        Needed only when the symbol is held from more than one.
+    start, end : datetime or ISO text, optional
+        UTC; an instant without an offset is taken as UTC. `start` is inclusive, `end` exclusive.
+
+    Raises
+    ------
+    DataError
+        When nothing is held under these names (the nearest held one is named), nothing lies in the span, or the
+        file no longer has the content that was written.
+    ConfigError
+        When start does not lie before end, or the timeframe is not one.
+
+    """
+    step = timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe)
+    first, after = _moment(start, "start"), _moment(end, "end")
+    bars = read_file(find(symbol, step, exchange).path)
+    return bars if first is None and after is None else bars.between(first, after)
+
+
+def find(symbol: str, timeframe: Timeframe, exchange: str | None = None) -> Held:
+    """Return the one series held under these names; DataError with the nearest held name when there is none."""
+    held = select(symbol, timeframe, exchange)
+    if len(held) > 1:
+        raise DataError(
+            f"{symbol} {timeframe} is held from {' and '.join(item.exchange for item in held)}. "
+            "Say which with --exchange."
+        )
+    return held[0]
+
+
+def select(symbol: str | None = None, timeframe: Timeframe | None = None, exchange: str | None = None) -> list[Held]:
+    """Return every series held under these names, None meaning any; DataError when there is none."""
+    held = list_bars()
+    if not held:
+        raise DataError(
+            f"the store at {bars_folder()} holds no bars. Import some with `peak-trade data import FILE`, "
+            "or make sample bars with `peak-trade data sample` (or `make demo`)."
+        )
+    if exchange is not None:
+        exchanges = {item.exchange for item in held}
+        if exchange not in exchanges:
+            raise DataError(f"nothing is held from exchange {exchange}. {did_you_mean(exchange, exchanges)}")
+        held = [item for item in held if item.exchange == exchange]
+    if symbol is not None:
+        symbols = {item.symbol for item in held}
+        if symbol not in symbols:
+            origin = f" from {exchange}" if exchange else ""
+            raise DataError(f"{symbol} is not held{origin}. {_nearest_symbol(symbol, symbols)}")
+        held = [item for item in held if item.symbol == symbol]
+    timeframes = sorted({item.timeframe for item in held})
+    if timeframe is not None and timeframe not in timeframes:
+        raise DataError(
+            f"{symbol or 'nothing'} is not held at {timeframe}, only at {', '.join(map(str, timeframes))}. "
+            "Import it, or make it from a finer one with `peak-trade data resample`."
+        )
+    return [item for item in held if timeframe in (None, item.timeframe)]
+
+
+def list_bars() -> list[Held]:
+    """Return everything that the store holds, by exchange, symbol and timeframe."""
+    paths = [path for path in bars_folder().glob("*/*/*.parquet") if not path.name.startswith(".")]
+    return sorted(map(_held, paths), key=lambda item: (item.exchange, item.symbol, item.timeframe))
+
+
+def read_file(path: Path) -> Bars:
+    """Read one file of the store and hold it against the digest that it was written with."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = _about(path)
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, str(error)) from None
+    index = pd.DatetimeIndex(table["close_time"].to_numpy(), name="close_time").tz_localize("UTC")
+    frame = pd.DataFrame({name: table[name].to_numpy() for name in COLUMNS}, index=index)
+    bars = Bars(frame, about["symbol"], Timeframe.parse(about["timeframe"]), about["exchange"])
+    if bars.digest() != about["digest"]:
+        raise _unreadable(path, "its bars are not those that were written")
+    return bars
+
+
+def _write(bars: Bars, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = {
+        "symbol": bars.symbol,
+        "timeframe": str(bars.timeframe),
+        "exchange": bars.exchange,
+        "digest": bars.digest(),
+        "n_bars": len(bars),
+        "first": int(bars.times[0]),
+        "last": int(bars.times[-1]),
+    }
+    columns = {"close_time": pa.array(bars.times, type=pa.timestamp("ns", tz="UTC"))}
+    columns |= {name: pa.array(bars.frame[name].to_numpy()) for name in COLUMNS}
+    table = pa.table(columns).replace_schema_metadata({_METADATA: json.dumps(about, sort_keys=True).encode()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as sink:
+            pq.write_table(table, sink, compression="zstd")
+            sink.flush()
+            os.fsync(sink.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    folder = bars_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=LOCK_WAIT_SECONDS)
+        lock.acquire()
+    except Timeout:
+        raise DataError(
+            f"{folder}: another process is writing to the store (waited {LOCK_WAIT_SECONDS:g} s). "
+            "Nothing was written; try again when it is done."
+        ) from None
+    except OSError as error:
+        raise DataError(f"{folder}: the store can not be written ({error.strerror}). Check the folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _about(path: Path) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, str(error)) from None
+    if _METADATA not in metadata:
+        raise _unreadable(path, "it was not written by this store")
+    about: dict[str, Any] = json.loads(metadata[_METADATA])
+    return about
+
+
+def _unreadable(path: Path, why: str) -> DataError:
+    return DataError(f"{path}: this file of the store is damaged ({why}). Delete it and import its bars again.")
+
+
+def _held(path: Path) -> Held:
+    about = _about(path)
+    return Held(
+        exchange=about["exchange"],
+        symbol=about["symbol"],
+        timeframe=Timeframe.parse(about["timeframe"]),
+        n_bars=about["n_bars"],
+        first=about["first"],
+        last=about["last"],
+        digest=about["digest"],
+        path=path,
+    )
+
+
+def _path(exchange: str, symbol: str, timeframe: Timeframe) -> Path:
+    if not _SYMBOL.fullmatch(symbol):
+        raise ConfigError(f"symbol was {symbol!r}: write base and quote in capitals, like BTC/USDT.")
+    if not _EXCHANGE.fullmatch(exchange):
+        raise ConfigError(f"exchange was {exchange!r}: write a name in small letters, like binance.")
+    return bars_folder() / exchange / symbol.replace("/", "-").replace(":", "_") / f"{timeframe}.parquet"
+
+
+def _nearest_symbol(symbol: str, held: set[str]) -> str:
+    spelled = symbol.upper().replace("-", "/").replace("_", "/")
+    if spelled in held:
+        return f"Did you mean {spelled}?"
+    joined = {name for name in held if name.replace("/", "") == spelled}
+    return f"Did you mean {joined.pop()}?" if joined else did_you_mean(spelled, held)
+
+
+def _moment(moment: datetime | str | None, what: str) -> datetime | None:
+    if moment is None:
+        return None
+    if isinstance(moment, str):
+        return parse_utc(moment, what)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
