@@ -1,0 +1,63 @@
+"""Rebalancing: the named instants at which holdings return to their targets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from peak_trade.core.settings import Settings
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Period = Literal["day", "week", "month", "quarter"]
+"""A calendar period in UTC; weeks begin on Monday."""
+
+_NS_PER_DAY = 86_400_000_000_000
+
+
+class Rebalancing(Settings):
+    """When an unchanged target is traded again. With neither rule a position is held until its target changes."""
+
+    every: Period | None = None
+    """Return every book to its target at the first close of each period, UTC."""
+
+    drift_band: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Return a book to its target at the close where its share of equity is further from it than this."""
+
+
+def first_closes(times: NDArray[np.int64], every: Period) -> BoolArray:
+    """Mark the first close of each calendar period.
+
+    Parameters
+    ----------
+    times : int64 array of shape (n,), close times, ns UTC, strictly increasing
+    every : Period
+        A close at exactly 00:00 is the first of the period that begins there.
+
+    Returns
+    -------
+    bool array of shape (n,); row 0 is always marked
+
+    Notes
+    -----
+    Causal: row t is computed from rows t - 1 and t.
+
+    Examples
+    --------
+    >>> day = 86_400_000_000_000
+    >>> first_closes(np.array([0, day // 2, day, day + 1]), "day").tolist()
+    [True, False, True, False]
+
+    """
+    if every in ("day", "week"):
+        days = times // _NS_PER_DAY
+        periods = days if every == "day" else (days + 3) // 7
+    else:
+        months = times.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
+        periods = months if every == "month" else months // 3
+    marked = np.ones(times.size, dtype=bool)
+    marked[1:] = periods[1:] != periods[:-1]
+    return marked
