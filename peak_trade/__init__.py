@@ -1,3 +1,58 @@
-"""peak_trade: research notebooks and a library for systematic crypto trading. Paper and sandboxes only."""
+"""peak_trade: research notebooks and a library for systematic crypto trading. Paper and sandboxes only.
+
+The facade is lazy: `import peak_trade as pt` loads nothing heavy, `pt.backtest` loads what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from peak_trade.core.bars import Bars, as_bars
+    from peak_trade.core.values import Instrument
+    from peak_trade.costs.model import Costs
+    from peak_trade.data.store import load_bars
+    from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+    from peak_trade.strategies.base import Strategy
+    from peak_trade.studies.backtest import backtest
+    from peak_trade.wiring.strategies import make_strategy
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Bars": "peak_trade.core.bars",
+    "BacktestSettings": "peak_trade.engine.settings",
+    "Costs": "peak_trade.costs.model",
+    "ExecutionPolicy": "peak_trade.engine.settings",
+    "Instrument": "peak_trade.core.values",
+    "Strategy": "peak_trade.strategies.base",
+    "as_bars": "peak_trade.core.bars",
+    "backtest": "peak_trade.studies.backtest",
+    "load_bars": "peak_trade.data.store",
+    "make_strategy": "peak_trade.wiring.strategies",
+}
+"""Public names and the module that each comes from."""
+
+__all__ = [
+    "BacktestSettings",
+    "Bars",
+    "Costs",
+    "ExecutionPolicy",
+    "Instrument",
+    "Strategy",
+    "as_bars",
+    "backtest",
+    "load_bars",
+    "make_strategy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'peak_trade' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

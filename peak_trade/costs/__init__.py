@@ -1,1 +1,1 @@
-"""What trading costs: fees, slippage, funding, borrow."""
+"""What trading costs: fees, slippage, funding and borrow."""

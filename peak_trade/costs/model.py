@@ -1,0 +1,49 @@
+"""Cost settings, and the published fee schedules of the two exchanges."""
+
+from __future__ import annotations
+
+from peak_trade.core.settings import Bps, Finite, Fraction, NonNegative, Settings
+
+
+class Costs(Settings):
+    """What a fill and a held position cost."""
+
+    fee_bps: Bps = 10.0
+    """Fee of a fill that takes liquidity (market, stop, and a limit that crosses at once), in bps of its notional."""
+
+    maker_fee_bps: Bps | None = None
+    """Fee of a limit order that rested before it filled; as `fee_bps` when not given."""
+
+    slippage_bps: Bps = 5.0
+    """How much worse than the reference price a taking fill is, in bps; a resting limit has none."""
+
+    funding_bps_per_8h: Finite = 0.0
+    """Paid by longs to shorts on the position's notional at 00:00, 08:00 and 16:00 UTC; negative: shorts pay longs."""
+
+    borrow_rate: NonNegative = 0.0
+    """Yearly rate on a short position's notional, paid daily at 00:00 UTC; 0.05 is five percent."""
+
+    max_participation: Fraction | None = 0.1
+    """Largest share of a bar's volume that our fills may take, all orders together; none: no cap."""
+
+    @property
+    def taker_rate(self) -> float:
+        """`fee_bps` as a fraction."""
+        return self.fee_bps / 10_000.0
+
+    @property
+    def maker_rate(self) -> float:
+        """`maker_fee_bps` as a fraction."""
+        return (self.fee_bps if self.maker_fee_bps is None else self.maker_fee_bps) / 10_000.0
+
+    @property
+    def slippage_rate(self) -> float:
+        """`slippage_bps` as a fraction."""
+        return self.slippage_bps / 10_000.0
+
+
+FEE_PRESETS: dict[str, dict[str, float]] = {
+    "binance": {"fee_bps": 10.0, "maker_fee_bps": 10.0},
+    "kraken": {"fee_bps": 40.0, "maker_fee_bps": 25.0},
+}
+"""Spot fees of the lowest volume tier as the exchanges publish them (seen 2025): taker and maker, bps."""

@@ -1,0 +1,421 @@
+"""The event loop: decision, order, gates, venue, fill, ledger, with an event for every step.
+
+It visits only the bars at which something can happen. A bar that it skips changes neither orders nor positions, so
+equity between two visits is an array expression, and nothing is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peak_trade.core.ledger import Ledger
+from peak_trade.core.rounding import floor_to, nearest_to
+from peak_trade.core.time import NS_PER_SECOND
+from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, Side, TradingState
+from peak_trade.engine.market import Market
+from peak_trade.engine.order_events import end_event, fill_of, order_event, trade_event
+from peak_trade.engine.policy import Leg, as_order, entry_legs, protective_legs
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.venue import Execution, Phase, SimulatedVenue, Venue
+from peak_trade.journal.events import (
+    BankruptcyEvent,
+    CashFlowEvent,
+    Event,
+    OrderEventKind,
+    SignalEvent,
+)
+from peak_trade.portfolio.sizing import FixedNotional
+from peak_trade.risk.review import ApprovedOrder, instrument_rules, review
+
+FloatArray = NDArray[np.float64]
+_EIGHT_HOURS = 8 * 3_600 * NS_PER_SECOND
+_FUNDINGS_PER_DAY = 3
+
+Reviewer = Callable[[Order, AccountView, MarketView], ApprovedOrder | tuple[Denial, ...]]
+"""The row of gates with its limits bound."""
+
+
+@dataclass(slots=True, eq=False)
+class Book:
+    """One strategy on one symbol: its targets, its position and its orders.
+
+    `exposure` (shape (n_rows,), in [-1, 1], on the market's grid) is held after each close. `weight` is the share of
+    the account's equity that a target of 1 stands for, a constant or one a row; `scale` is the sizing's multiplier and
+    `atr` the average true range, one a row. At `rebalance_rows` an unchanged target is ordered anew.
+    """
+
+    strategy: str
+    symbol: str
+    exposure: FloatArray
+    weight: float | FloatArray = 1.0
+    scale: FloatArray | None = None
+    atr: FloatArray | None = None
+    priority: int = 0
+    rebalance_rows: frozenset[int] = frozenset()
+    position: float = 0.0
+    target: float = 0.0
+    entry_price: float = 0.0
+    decision_row: int = 0
+    is_stopped: bool = False
+    """A stop or take-profit closed the position: flat until the target changes."""
+    working: dict[str, Order] = field(default_factory=dict)
+    """Open orders by id."""
+
+    def move(self, fill: Fill) -> None:
+        """Book a fill on the position and its average entry price."""
+        held, signed = self.position, fill.signed_quantity
+        self.position = held + signed
+        if held == 0.0 or held * self.position < 0.0:
+            self.entry_price = fill.price
+        elif held * signed > 0.0:
+            self.entry_price = (self.entry_price * held + fill.price * signed) / self.position
+
+
+class EventLoop:
+    """Runs books over a market; `step` visits one row, `run` all rows at which something can happen.
+
+    Parameters
+    ----------
+    market : Market
+    books : sequence of Book
+        The (strategy, symbol) pairs. Simultaneous orders go reducing first, then by priority, then by symbol.
+    settings : BacktestSettings
+    emit : callable
+        Called with every event, in order.
+    venue : Venue
+        Where approved orders go; a SimulatedVenue unless given.
+    reviewer : Reviewer
+        The row of gates; instrument rules only unless given.
+    id_prefix : str
+        Opens every order id.
+
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        books: Sequence[Book],
+        settings: BacktestSettings,
+        *,
+        emit: Callable[[Event], None],
+        venue: Venue | None = None,
+        reviewer: Reviewer | None = None,
+        id_prefix: str = "o-",
+    ) -> None:
+        self.market = market
+        self.books = list(books)
+        self.settings = settings
+        self.ledger = Ledger(settings.initial_cash)
+        self.venue: Venue = venue or SimulatedVenue(market, settings.costs, worst_first=settings.intrabar == "worst")
+        self.fills: list[Fill] = []
+        self.cash_path: list[tuple[int, float]] = [(0, settings.initial_cash)]
+        self.position_path: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in market.symbols}
+        self.n_ambiguous = 0
+        self.n_below_lot = 0
+        self.bankrupt_row: int | None = None
+        self.state = TradingState.ACTIVE
+        self._emit = emit
+        self._review = reviewer or _instrument_rules_only
+        self._id_prefix = id_prefix
+        self._n_orders = 0
+        self._columns = dict(zip(market.symbols, market.columns, strict=True))
+        self._book_of: dict[str, Book] = {}
+        self._has_carry = settings.costs.funding_bps_per_8h != 0.0 or settings.costs.borrow_rate != 0.0
+
+    def run(self, progress: Callable[[int], None] | None = None) -> None:
+        """Visit every row at which something can happen, then expire what is still open."""
+        n_rows = len(self.market)
+        schedule = self._schedule()
+        place, row = 0, 0
+        while row < n_rows and self.bankrupt_row is None:
+            self.step(row)
+            while place < len(schedule) and schedule[place] <= row:
+                place += 1
+            stop = schedule[place] if place < len(schedule) else n_rows
+            stop = self.venue.next_touch(row, stop)
+            row = self._first_insolvent(row + 1, stop) if self._can_fail() else stop
+            if progress is not None:
+                progress(row)
+        self.finish(n_rows - 1 if self.bankrupt_row is None else self.bankrupt_row)
+
+    def step(self, row: int) -> None:
+        """Visit one row: what the venue did in its bar, carry, solvency, then the decisions on its close."""
+        for execution in self.venue.match(row, self._buying_power):
+            self._book_execution(execution, row)
+        if self._has_carry:
+            self._charge_carry(row)
+        if self._can_fail() and self.equity(row) <= 0.0:
+            self._go_bankrupt(row)
+        else:
+            self._decide(row)
+
+    def finish(self, row: int) -> None:
+        """Expire the open orders at a row's close."""
+        for held in self.venue.resting():
+            self._withdraw(held.order.order_id, int(self.market.times[row]), "end of run", OrderEventKind.EXPIRED)
+
+    def equity(self, row: int) -> float:
+        """Return cash plus positions at their last known closes, in quote currency."""
+        total = self.ledger.cash
+        for symbol, column in self._columns.items():
+            quantity = self.ledger.quantity(symbol)
+            if quantity != 0.0:
+                total += quantity * float(column.mark[row])
+        return total
+
+    def account_view(self, row: int) -> AccountView:
+        """Return what the gates may know of the account at a row's close."""
+        return AccountView(
+            equity=self.equity(row),
+            cash=self.ledger.cash,
+            positions={symbol: held.quantity for symbol, held in self.ledger.positions.items()},
+            marks={symbol: float(column.mark[row]) for symbol, column in self._columns.items()},
+            n_open_orders=len(self._book_of),
+            state=self.state,
+        )
+
+    def _schedule(self) -> list[int]:
+        rows = [np.flatnonzero(np.diff(book.exposure, prepend=0.0)) for book in self.books]
+        rows += [np.array(sorted(book.rebalance_rows), dtype=np.int64) for book in self.books]
+        if self._has_carry:
+            rows.append(np.flatnonzero(np.diff(self.market.times // _EIGHT_HOURS)) + 1)
+        scheduled: list[int] = np.unique(np.concatenate(rows)).tolist()
+        return scheduled
+
+    def _decide(self, row: int) -> None:
+        legs: list[tuple[Book, Leg]] = []
+        equity: float | None = None
+        for book in self.books:
+            target = float(book.exposure[row])
+            has_changed = target != book.target
+            if not has_changed and (row not in book.rebalance_rows or book.is_stopped):
+                continue
+            if not self._columns[book.symbol].has_bar(row):
+                continue
+            if has_changed:
+                book.target, book.is_stopped = target, False
+                self._emit(SignalEvent(int(self.market.times[row]), book.strategy, book.symbol, target))
+            if equity is None:
+                equity = self.equity(row)
+            book.decision_row = row
+            self._withdraw_targets(book, row)
+            legs += [(book, leg) for leg in self._legs_for(book, row, equity)]
+        if len(legs) > 1:
+            legs.sort(key=lambda pair: (_opens(*pair), pair[0].priority, pair[0].symbol, pair[0].strategy))
+        for book, leg in legs:
+            self._act(book, leg, row)
+
+    def _legs_for(self, book: Book, row: int, equity: float) -> tuple[Leg, ...]:
+        instrument = self._columns[book.symbol].instrument
+        close = float(self._columns[book.symbol].close[row])
+        desired = floor_to(self._notional(book, row, equity) / close, instrument.lot_size)
+        delta = nearest_to(desired - book.position, instrument.lot_size)
+        if delta == 0.0:
+            self.n_below_lot += book.target != 0.0 and desired == 0.0
+            return ()
+        if desired != 0.0 and abs(delta) * close < self.settings.execution.no_trade_band * equity:
+            return ()
+        return entry_legs(self.settings.execution, instrument, book.position, delta, close)
+
+    def _notional(self, book: Book, row: int, equity: float) -> float:
+        if book.target == 0.0:
+            return 0.0
+        weight = book.weight if isinstance(book.weight, float) else float(book.weight[row])
+        sizing = self.settings.sizing
+        if isinstance(sizing, FixedNotional):
+            return book.target * weight * sizing.notional
+        scale = 1.0 if book.scale is None else float(book.scale[row])
+        return book.target * weight * scale * equity
+
+    def _act(self, book: Book, leg: Leg, row: int) -> None:
+        protection = [order_id for order_id, order in book.working.items() if order.reason != "target"]
+        now = int(self.market.times[row])
+        if not _opens(book, leg):
+            for order_id in protection:
+                self._withdraw(order_id, now, "target changed")
+        is_approved = self._send(book, leg, row, Phase.AFTER_CLOSE, now, float(self._columns[book.symbol].close[row]))
+        if protection and not is_approved and not _opens(book, leg):
+            self._protect(book, row, Phase.AFTER_CLOSE, now, book.entry_price)
+
+    def _send(self, book: Book, leg: Leg, row: int, phase: Phase, now: int, price: float) -> bool:
+        self._n_orders += 1
+        order = as_order(
+            leg,
+            self.settings.execution,
+            order_id=f"{self._id_prefix}{self._n_orders}",
+            decided_at=now,
+            strategy=book.strategy,
+            symbol=book.symbol,
+            held=book.position,
+            price=price,
+        )
+        self._emit(order_event(order, OrderEventKind.REQUESTED, now, reason=order.reason))
+        known_row = row if phase is Phase.AFTER_CLOSE else max(row - 1, 0)
+        answer = self._review(order, self.account_view(known_row), self._market_view(order, known_row))
+        if not isinstance(answer, ApprovedOrder):
+            codes = ", ".join(denial.code for denial in answer)
+            self._emit(order_event(order, OrderEventKind.DENIED, now, leaves=0.0, reason=codes))
+            return False
+        self._emit(order_event(order, OrderEventKind.SUBMITTED, now))
+        book.working[order.order_id] = order
+        self._book_of[order.order_id] = book
+        self.venue.submit(answer, row, phase)
+        self._emit(order_event(order, OrderEventKind.ACCEPTED, now))
+        return True
+
+    def _market_view(self, order: Order, row: int) -> MarketView:
+        column = self._columns[order.symbol]
+        bar_time = int(self.market.times[row])
+        return MarketView(
+            order.decided_at, column.instrument, order.decision_price, float(column.volume[row]), bar_time
+        )
+
+    def _book_execution(self, execution: Execution, row: int) -> None:
+        order = execution.order
+        book = self._book_of[order.order_id]
+        if execution.quantity > 0.0:
+            fill = fill_of(execution)
+            self.ledger.apply(fill)
+            book.move(fill)
+            self.fills.append(fill)
+            self.cash_path.append((row, self.ledger.cash))
+            self.position_path[order.symbol].append((row, self.ledger.quantity(order.symbol)))
+            is_whole = execution.ended == "filled"
+            self._emit(trade_event(execution, OrderEventKind.FILLED if is_whole else OrderEventKind.PARTIALLY_FILLED))
+        if execution.ended:
+            del self._book_of[order.order_id]
+            del book.working[order.order_id]
+            if execution.ended != "filled":
+                self._emit(end_event(execution))
+        if execution.quantity > 0.0 and self.settings.execution.has_protection:
+            self._after_fill(execution, book, row)
+
+    def _after_fill(self, execution: Execution, book: Book, row: int) -> None:
+        """Keep every protective order equal to the position, and the book flat once one has fired."""
+        fired = execution.order.reason
+        now = execution.ts_event
+        best = execution.price
+        if fired != "target":
+            book.is_stopped = True
+            if execution.phase is Phase.WITHIN and self._both_in_reach(execution, book, row):
+                self.n_ambiguous += 1
+        for order_id, order in list(book.working.items()):
+            if order_id == execution.order.order_id or (order.reason == "target" and fired == "target"):
+                continue
+            held = self._withdraw(order_id, now, f"{fired} filled")
+            if held is not None and order.trail is not None:
+                best = max(best, held) if order.side is Side.SELL else min(best, held)
+        if book.position != 0.0:
+            self._protect(book, row, execution.phase, now, best, without=fired)
+
+    def _protect(self, book: Book, row: int, phase: Phase, now: int, best: float, without: str = "") -> None:
+        instrument = self._columns[book.symbol].instrument
+        atr = 0.0 if book.atr is None else float(book.atr[book.decision_row])
+        for leg in protective_legs(self.settings.execution, instrument, book.position, book.entry_price, atr):
+            if leg.reason != without:
+                price = best if leg.trail is not None else book.entry_price
+                self._send(book, leg, row, phase, now, price)
+
+    def _both_in_reach(self, execution: Execution, book: Book, row: int) -> bool:
+        column = self._columns[book.symbol]
+        low, high = float(column.low[row]), float(column.high[row])
+        rivals = [order for order in book.working.values() if order.reason not in ("target", execution.order.reason)]
+        levels = [order.limit_price or order.stop_price for order in rivals]
+        return any(level is not None and low <= level <= high for level in levels)
+
+    def _withdraw_targets(self, book: Book, row: int) -> None:
+        for order_id, order in list(book.working.items()):
+            if order.reason == "target":
+                self._withdraw(order_id, int(self.market.times[row]), "target changed")
+
+    def _withdraw(
+        self, order_id: str, now: int, why: str, kind: OrderEventKind = OrderEventKind.CANCELED
+    ) -> float | None:
+        """Cancel an order that rests and return the best price it had followed."""
+        held = self.venue.cancel(order_id)
+        if held is None:
+            return None
+        book = self._book_of.pop(order_id)
+        del book.working[order_id]
+        event = order_event(held.order, kind, now, leaves=0.0, cumulative=held.cumulative, reason=why)
+        self._emit(event)
+        return held.best_price
+
+    def _buying_power(self, order: Order, unit_cost: float) -> float:
+        covering = -self.ledger.quantity(order.symbol)
+        return max(self.ledger.cash / unit_cost, covering, 0.0)
+
+    def _charge_carry(self, row: int) -> None:
+        if row == 0:
+            return
+        now = int(self.market.times[row])
+        n_due = now // _EIGHT_HOURS - int(self.market.times[row - 1]) // _EIGHT_HOURS
+        if n_due == 0:
+            return
+        costs = self.settings.costs
+        for book in self.books:
+            if book.position == 0.0:
+                continue
+            notional = book.position * float(self._columns[book.symbol].mark[row])
+            self._flow(book, now, row, "funding", -notional * costs.funding_bps_per_8h / 10_000.0 * n_due)
+            if notional < 0.0:
+                yearly = costs.borrow_rate * n_due / (365 * _FUNDINGS_PER_DAY)
+                self._flow(book, now, row, "borrow", notional * yearly)
+
+    def _flow(self, book: Book, now: int, row: int, reason: str, amount: float) -> None:
+        if amount != 0.0:
+            self.ledger.add_cash(amount)
+            self.cash_path.append((row, self.ledger.cash))
+            self._emit(CashFlowEvent(now, book.strategy, book.symbol, reason, amount))
+
+    def _can_fail(self) -> bool:
+        return self.ledger.cash < 0.0 or any(held.quantity < 0.0 for held in self.ledger.positions.values())
+
+    def _first_insolvent(self, start: int, stop: int) -> int:
+        if stop <= start:
+            return stop
+        equity = np.full(stop - start, self.ledger.cash)
+        for symbol, column in self._columns.items():
+            quantity = self.ledger.quantity(symbol)
+            if quantity != 0.0:
+                equity += quantity * column.mark[start:stop]
+        failed = equity <= 0.0
+        return start + int(failed.argmax()) if failed.any() else stop
+
+    def _go_bankrupt(self, row: int) -> None:
+        now, equity = int(self.market.times[row]), self.equity(row)
+        for order_id in list(self._book_of):
+            self._withdraw(order_id, now, "bankrupt")
+        self._emit(BankruptcyEvent(now, equity, -equity))
+        for book in self.books:
+            if book.position != 0.0:
+                self._liquidate(book, row, now)
+        self.ledger.add_cash(-self.ledger.cash)
+        self.cash_path.append((row, self.ledger.cash))
+        self.bankrupt_row = row
+
+    def _liquidate(self, book: Book, row: int, now: int) -> None:
+        mark = float(self._columns[book.symbol].mark[row])
+        side = Side.SELL if book.position > 0.0 else Side.BUY
+        fill = Fill(
+            "liquidation", now, book.strategy, book.symbol, side, abs(book.position), mark, 0.0, mark, mark, "bankrupt"
+        )
+        self.ledger.apply(fill)
+        book.move(fill)
+        self.fills.append(fill)
+        self.cash_path.append((row, self.ledger.cash))
+        self.position_path[book.symbol].append((row, self.ledger.quantity(book.symbol)))
+
+
+def _instrument_rules_only(
+    order: Order, account: AccountView, market: MarketView
+) -> ApprovedOrder | tuple[Denial, ...]:
+    return review(order, account, market, (instrument_rules,), None)
+
+
+def _opens(book: Book, leg: Leg) -> bool:
+    return not (book.position * leg.quantity < 0.0 and abs(leg.quantity) <= abs(book.position))

@@ -1,0 +1,98 @@
+"""The execution policy: what orders a wanted change of position becomes, and what protects a position."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from peak_trade.core.rounding import nearest_to
+from peak_trade.core.values import Instrument, Order, OrderType, Side, TimeInForce
+from peak_trade.engine.settings import ExecutionPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """An order to be: everything but its id, its strategy and its time. Quantity is signed, base units."""
+
+    quantity: float
+    order_type: OrderType = OrderType.MARKET
+    limit_price: float | None = None
+    stop_price: float | None = None
+    trail: float | None = None
+    reason: str = "target"
+
+
+def entry_legs(
+    policy: ExecutionPolicy, instrument: Instrument, held: float, delta: float, price: float
+) -> tuple[Leg, ...]:
+    """Return the legs that move a position by `delta` from `held`: exits at market, entries by the policy.
+
+    A flip is one market order under a market policy, otherwise a market exit and an entry of its own.
+    """
+    closing = math.copysign(min(abs(held), abs(delta)), delta) if held * delta < 0.0 else 0.0
+    if policy.order_type is OrderType.MARKET or closing == delta:
+        return (Leg(delta),)
+    sign = 1 if delta > 0.0 else -1
+    away = price * policy.stop_offset_bps / 10_000.0
+    better = price * policy.limit_offset_bps / 10_000.0
+    stop = limit = None
+    if policy.order_type is OrderType.LIMIT:
+        limit = nearest_to(price - sign * better, instrument.tick_size)
+    elif policy.order_type is not OrderType.TRAILING_STOP:
+        stop = nearest_to(price + sign * away, instrument.tick_size)
+        if policy.order_type is OrderType.STOP_LIMIT:
+            limit = nearest_to(stop + sign * better, instrument.tick_size)
+    opening = nearest_to(delta - closing, instrument.lot_size)
+    entry = Leg(opening, policy.order_type, limit, stop, policy.trail)
+    return (Leg(closing), entry) if closing else (entry,)
+
+
+def protective_legs(
+    policy: ExecutionPolicy, instrument: Instrument, position: float, entry_price: float, atr: float
+) -> tuple[Leg, ...]:
+    """Return the stop-loss, take-profit and trailing stop of a position; each would close all of it."""
+    sign = 1 if position > 0.0 else -1
+    legs = []
+    stop = policy.stop_loss if policy.stop_loss_atr is None else policy.stop_loss_atr * atr / entry_price
+    if stop is not None:
+        level = nearest_to(entry_price * (1.0 - sign * stop), instrument.tick_size)
+        if level > 0.0:
+            legs.append(Leg(-position, OrderType.STOP, stop_price=level, reason="stop_loss"))
+    if policy.trailing_stop is not None:
+        legs.append(Leg(-position, OrderType.TRAILING_STOP, trail=policy.trailing_stop, reason="trailing_stop"))
+    target = policy.take_profit if policy.take_profit_atr is None else policy.take_profit_atr * atr / entry_price
+    if target is not None:
+        level = nearest_to(entry_price * (1.0 + sign * target), instrument.tick_size)
+        if level > 0.0:
+            legs.append(Leg(-position, OrderType.LIMIT, limit_price=level, reason="take_profit"))
+    return tuple(legs)
+
+
+def as_order(
+    leg: Leg,
+    policy: ExecutionPolicy,
+    *,
+    order_id: str,
+    decided_at: int,
+    strategy: str,
+    symbol: str,
+    held: float,
+    price: float,
+) -> Order:
+    """Return a leg as an order; IOC holds for every leg that follows the target, protection always rests."""
+    return Order(
+        order_id=order_id,
+        decided_at=decided_at,
+        strategy=strategy,
+        symbol=symbol,
+        side=Side.BUY if leg.quantity > 0.0 else Side.SELL,
+        quantity=abs(leg.quantity),
+        decision_price=price,
+        order_type=leg.order_type,
+        time_in_force=policy.time_in_force if leg.reason == "target" else TimeInForce.GTC,
+        limit_price=leg.limit_price,
+        stop_price=leg.stop_price,
+        trail=leg.trail,
+        is_reducing=held * leg.quantity < 0.0 and abs(leg.quantity) <= abs(held),
+        reason=leg.reason,
+    )

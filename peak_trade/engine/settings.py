@@ -1,0 +1,93 @@
+"""What a run can set beside its strategy: cash, costs, execution and sizing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from peak_trade.core.settings import BarCount, Bps, Fraction, Notional, Positive, Settings
+from peak_trade.core.values import OrderType, TimeInForce
+from peak_trade.costs.model import Costs
+from peak_trade.portfolio.sizing import FractionOfEquity, Sizing
+
+Distance = Annotated[float, Field(gt=0.0, lt=1.0)]
+"""A distance from a price as a fraction of it: 0.05 is five percent, 2 is refused."""
+
+
+class ExecutionPolicy(Settings):
+    """How a change of target becomes orders. Exits by target are always market orders."""
+
+    order_type: Annotated[OrderType, Field(strict=False)] = OrderType.MARKET
+    """Type of the orders that open or add."""
+
+    time_in_force: Annotated[TimeInForce, Field(strict=False)] = TimeInForce.GTC
+    """gtc rests until filled or the target changes; ioc lives for one bar."""
+
+    limit_offset_bps: Bps = 10.0
+    """How much better than the decision price a limit is; how far beyond the stop a stop-limit's limit lies."""
+
+    stop_offset_bps: Bps = 10.0
+    """How far beyond the decision price, in the direction of the order, a stop is."""
+
+    trail: Distance | None = None
+    """Distance of a trailing stop entry from the best price since the decision."""
+
+    stop_loss: Distance | None = None
+    """Distance of the stop-loss from the average entry price."""
+
+    take_profit: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
+    """Distance of the take-profit from the average entry price."""
+
+    stop_loss_atr: Positive | None = None
+    """Distance of the stop-loss in multiples of the average true range at the decision."""
+
+    take_profit_atr: Positive | None = None
+    """Distance of the take-profit in multiples of the average true range at the decision."""
+
+    trailing_stop: Distance | None = None
+    """Distance of a protective trailing stop from the best price since the entry."""
+
+    atr_window: BarCount = 14
+    """Window of the average true range, bars (Wilder)."""
+
+    no_trade_band: Fraction = 0.0
+    """An order whose notional is a smaller share of equity than this is not sent, unless it closes the position."""
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if self.stop_loss is not None and self.stop_loss_atr is not None:
+            raise ValueError("stop_loss and stop_loss_atr are both set: choose one.")
+        if self.take_profit is not None and self.take_profit_atr is not None:
+            raise ValueError("take_profit and take_profit_atr are both set: choose one.")
+        if (self.order_type is OrderType.TRAILING_STOP) != (self.trail is not None):
+            raise ValueError("trail belongs to order_type trailing_stop: set both or neither.")
+        return self
+
+    @property
+    def has_protection(self) -> bool:
+        """Whether fills are followed by protective orders."""
+        levels = (self.stop_loss, self.take_profit, self.stop_loss_atr, self.take_profit_atr, self.trailing_stop)
+        return any(level is not None for level in levels)
+
+    @property
+    def needs_atr(self) -> bool:
+        """Whether a level is stated in average true ranges."""
+        return self.stop_loss_atr is not None or self.take_profit_atr is not None
+
+
+class BacktestSettings(Settings):
+    """Everything that names a backtest beside its strategies and bars."""
+
+    initial_cash: Notional = 10_000.0
+    """Cash at the start, in quote currency."""
+
+    costs: Costs = Costs()
+    execution: ExecutionPolicy = ExecutionPolicy()
+    sizing: Sizing = FractionOfEquity()
+
+    intrabar: Literal["worst", "best"] = "worst"
+    """Which of stop and target is taken when both lie in one bar."""
+
+    seed: int = 0
+    """Seed of everything random in the run."""

@@ -1,0 +1,315 @@
+"""The venue port, and the simulated venue that fills orders from bars.
+
+How a bar fills an order that was submitted before it opened:
+
+- market: at the open, plus slippage;
+- limit: at the open when the open is already as good, else at the limit when the bar touches it, without slippage;
+- stop: at the open when it gapped beyond the stop, else at the stop when touched, plus slippage either way;
+- stop-limit: triggered like a stop, then filled within its limit only; else it rests as a limit from the next bar on;
+- trailing stop: a stop whose level follows the best price of the bars before this one.
+
+At most `max_participation` of the bar's volume is filled in all; the rest stays open (gtc) or is canceled (ioc).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peak_trade.core.rounding import floor_to
+from peak_trade.core.values import Order, OrderType, Side, TimeInForce
+from peak_trade.costs.model import Costs
+from peak_trade.engine.market import Market, SymbolBars
+from peak_trade.risk.review import ApprovedOrder
+
+_FIRST_CHUNK = 64
+_DUST = 1e-12
+"""A remainder below this share of the order counts as nothing."""
+
+BuyingPower = Callable[[Order, float], float]
+"""(order, cost of one unit with its fee) -> the largest quantity that the account can pay for."""
+
+
+class Phase(IntEnum):
+    """When an order reached the venue, seen from the bar in which it did."""
+
+    AFTER_CLOSE = 0
+    AT_OPEN = 1
+    WITHIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What a bar did to an order: a trade when quantity is above zero, and its end when `ended` is not empty.
+
+    `ended` is filled, ioc (its one bar is over) or cash (the rest could not be paid for).
+    """
+
+    order: Order
+    phase: Phase
+    ts_event: int
+    quantity: float
+    price: float
+    fee: float
+    reference_price: float
+    arrival_price: float
+    cumulative: float
+    ended: str
+
+
+@dataclass(slots=True)
+class Resting:
+    """An order that a venue holds, and what has become of it."""
+
+    order: Order
+    since: int
+    phase: Phase
+    column: int
+    leaves: float
+    best_price: float
+    """Best price since it rests, for a trailing stop: as of row `followed_to`."""
+    followed_to: int
+    arrival_price: float = math.nan
+    is_triggered: bool = False
+    touch: int = -1
+    """Next row known to touch it; none lies between the last visited row and this one."""
+
+    @property
+    def cumulative(self) -> float:
+        """Quantity that has traded."""
+        return self.order.quantity - self.leaves
+
+
+class Venue(Protocol):
+    """Where approved orders go. A backtest, a paper session and a sandbox differ in this port."""
+
+    def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> None:
+        """Take an order in the bar of grid row `row`."""
+
+    def cancel(self, order_id: str) -> Resting | None:
+        """Withdraw an order; None when it no longer rests."""
+
+    def match(self, row: int, buying_power: BuyingPower) -> Iterator[Execution]:
+        """Yield what happened in the bar of `row`, in the order in which it happened."""
+
+    def next_touch(self, row: int, stop: int) -> int:
+        """Return the first row in (row, stop) at which an order may execute or end, or `stop`."""
+
+    def resting(self) -> list[Resting]:
+        """Return the open orders, oldest first."""
+
+
+class SimulatedVenue:
+    """Fills orders from bars by the rules above; of the account it knows the buying power only."""
+
+    def __init__(self, market: Market, costs: Costs, *, worst_first: bool = True) -> None:
+        self._market = market
+        self._costs = costs
+        self._column_of = {symbol: place for place, symbol in enumerate(market.symbols)}
+        self._orders: dict[str, Resting] = {}
+        self._worst_first = worst_first
+        self._volume_left: dict[int, float] = {}
+
+    def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> None:
+        """Rest the order: from the next bar on, or within this one when it came at its open or within it."""
+        order = approved.order
+        self._orders[order.order_id] = Resting(
+            order, row, phase, self._column_of[order.symbol], order.quantity, order.decision_price, row
+        )
+
+    def cancel(self, order_id: str) -> Resting | None:
+        """Withdraw an order; None when it no longer rests."""
+        return self._orders.pop(order_id, None)
+
+    def resting(self) -> list[Resting]:
+        """Return the open orders, oldest first."""
+        return list(self._orders.values())
+
+    def match(self, row: int, buying_power: BuyingPower) -> Iterator[Execution]:
+        """Yield the executions of the bar of `row`: at its open, within it, and orders that end with it."""
+        if not self._orders:
+            return
+        self._volume_left.clear()
+        for phase in (Phase.AT_OPEN, Phase.WITHIN):
+            seen: set[str] = set()
+            while waiting := [held for order_id, held in self._orders.items() if order_id not in seen]:
+                for held in sorted(waiting, key=self._rank) if len(waiting) > 1 else waiting:
+                    order_id = held.order.order_id
+                    seen.add(order_id)
+                    if order_id in self._orders:
+                        execution = self._execute(held, row, phase, buying_power)
+                        if execution is not None:
+                            yield execution
+        for held in self.resting():
+            if self._market.columns[held.column].has_bar(row):
+                if held.order.time_in_force is TimeInForce.IOC and held.since < row:
+                    del self._orders[held.order.order_id]
+                    yield self._ended(held, row, "ioc")
+                else:
+                    self._follow(held, row)
+
+    def next_touch(self, row: int, stop: int) -> int:
+        """Return the first row in (row, stop) at which an order may execute or end, or `stop`."""
+        for held in self._orders.values():
+            if held.touch <= row:
+                held.touch = self._first_touch(held, row, stop)
+            stop = min(stop, held.touch)
+        return stop
+
+    def _rank(self, held: Resting) -> bool:
+        return (held.order.order_type is OrderType.LIMIT) is self._worst_first
+
+    def _execute(self, held: Resting, row: int, phase: Phase, buying_power: BuyingPower) -> Execution | None:
+        bars = self._market.columns[held.column]
+        if not bars.has_bar(row):
+            return None
+        if phase is Phase.AT_OPEN:
+            if held.since >= row:
+                return None
+            opened = float(bars.open[row])
+            if held.arrival_price != held.arrival_price:
+                held.arrival_price = opened
+            found = self._price_at_open(held, opened)
+        else:
+            found = self._price_within(held, bars, row)
+        if found is None:
+            return None
+        reference, is_taker = found
+        return self._fill(held, row, phase, reference, is_taker, buying_power)
+
+    def _price_at_open(self, held: Resting, opened: float) -> tuple[float, bool] | None:
+        order = held.order
+        if order.order_type is OrderType.MARKET:
+            return opened, True
+        sign = order.side.sign
+        if not held.is_triggered and order.order_type is not OrderType.LIMIT:
+            if sign * (opened - _stop_level(held)) < 0.0:
+                return None
+            held.is_triggered = True
+        if order.limit_price is not None and sign * (order.limit_price - opened) < 0.0:
+            return None
+        return opened, True
+
+    def _price_within(self, held: Resting, bars: SymbolBars, row: int) -> tuple[float, bool] | None:
+        order = held.order
+        if order.order_type is OrderType.MARKET:
+            return None
+        is_buy = order.side is Side.BUY
+        low, high = float(bars.low[row]), float(bars.high[row])
+        if order.order_type is OrderType.LIMIT or held.is_triggered:
+            if order.limit_price is None:
+                return None
+            came_within = held.since == row and held.phase is Phase.WITHIN
+            reached = low <= order.limit_price if is_buy else high >= order.limit_price
+            return (order.limit_price, False) if reached and not (came_within and self._worst_first) else None
+        level = _stop_level(held)
+        if not (high >= level if is_buy else low <= level):
+            return None
+        held.is_triggered = True
+        if order.limit_price is not None and order.side.sign * (order.limit_price - level) < 0.0:
+            return None
+        return level, True
+
+    def _fill(
+        self, held: Resting, row: int, phase: Phase, reference: float, is_taker: bool, buying_power: BuyingPower
+    ) -> Execution | None:
+        order, costs = held.order, self._costs
+        bars = self._market.columns[held.column]
+        lot = bars.instrument.lot_size
+        price = self._slipped(order, reference, bars.instrument.tick_size) if is_taker else reference
+        rate = costs.taker_rate if is_taker else costs.maker_rate
+        quantity, ended = held.leaves, ""
+        if costs.max_participation is not None:
+            left = self._volume_left.get(held.column)
+            if left is None:
+                left = costs.max_participation * float(bars.volume[row])
+            quantity = min(quantity, floor_to(left, lot))
+            self._volume_left[held.column] = left - quantity
+        if order.side is Side.BUY:
+            affordable = floor_to(buying_power(order, price * (1.0 + rate)), lot)
+            if affordable < quantity:
+                quantity, ended = affordable, "cash"
+        if quantity <= 0.0 and not ended:
+            return None
+        held.leaves -= quantity
+        if held.leaves <= _DUST * order.quantity:
+            held.leaves, ended = 0.0, "filled"
+        if ended:
+            del self._orders[order.order_id]
+        ts_event = int(self._market.times[row]) - (self._market.timeframe.ns if phase is Phase.AT_OPEN else 0)
+        arrival = reference if held.arrival_price != held.arrival_price else held.arrival_price
+        fee = quantity * price * rate
+        return Execution(order, phase, ts_event, quantity, price, fee, reference, arrival, held.cumulative, ended)
+
+    def _slipped(self, order: Order, reference: float, tick: float) -> float:
+        sign = order.side.sign
+        price = reference * (1.0 + sign * self._costs.slippage_rate)
+        if tick > 0.0:
+            price = (math.ceil(price / tick - _DUST) if sign > 0 else math.floor(price / tick + _DUST)) * tick
+        if order.limit_price is not None:
+            price = min(price, order.limit_price) if sign > 0 else max(price, order.limit_price)
+        return price
+
+    def _ended(self, held: Resting, row: int, why: str) -> Execution:
+        ts_event = int(self._market.times[row])
+        arrival = held.order.decision_price if held.arrival_price != held.arrival_price else held.arrival_price
+        return Execution(held.order, Phase.WITHIN, ts_event, 0.0, 0.0, 0.0, 0.0, arrival, held.cumulative, why)
+
+    def _follow(self, held: Resting, row: int) -> None:
+        if held.order.order_type is OrderType.TRAILING_STOP and row > held.followed_to:
+            bars = self._market.columns[held.column]
+            span = slice(held.followed_to + 1, row + 1)
+            if held.order.side is Side.SELL:
+                held.best_price = float(np.fmax.reduce(bars.high[span], initial=held.best_price))
+            else:
+                held.best_price = float(np.fmin.reduce(bars.low[span], initial=held.best_price))
+            held.followed_to = row
+
+    def _first_touch(self, held: Resting, row: int, stop: int) -> int:
+        order, bars = held.order, self._market.columns[held.column]
+        acts_at_once = order.order_type is OrderType.MARKET or order.time_in_force is TimeInForce.IOC
+        if acts_at_once or (held.is_triggered and order.limit_price is None):
+            return bars.next_row(row)
+        if order.order_type is OrderType.TRAILING_STOP:
+            self._follow(held, row)
+        best, start, size = held.best_price, row + 1, _FIRST_CHUNK
+        while start < stop:
+            end = min(start + size, stop)
+            hits, best = _touches(held, bars, slice(start, end), best)
+            if hits.any():
+                return start + int(hits.argmax())
+            start, size = end, size * 4
+        return stop
+
+
+def _touches(held: Resting, bars: SymbolBars, span: slice, best: float) -> tuple[NDArray[np.bool_], float]:
+    order = held.order
+    low, high = bars.low[span], bars.high[span]
+    is_buy = order.side is Side.BUY
+    if order.order_type is OrderType.TRAILING_STOP:
+        assert order.trail is not None
+        follow, extreme = (np.fmin, low) if is_buy else (np.fmax, high)
+        path = follow.accumulate(np.concatenate(([best], extreme)))
+        levels = path[:-1] * (1.0 + order.side.sign * order.trail)
+        return (high >= levels if is_buy else low <= levels), float(path[-1])
+    if order.order_type is OrderType.LIMIT or held.is_triggered:
+        limit = order.limit_price
+        assert limit is not None
+        return (low <= limit if is_buy else high >= limit), best
+    stop = order.stop_price
+    assert stop is not None
+    return (high >= stop if is_buy else low <= stop), best
+
+
+def _stop_level(held: Resting) -> float:
+    order = held.order
+    if order.trail is not None:
+        return held.best_price * (1.0 + order.side.sign * order.trail)
+    assert order.stop_price is not None
+    return order.stop_price

@@ -1,0 +1,119 @@
+"""Sizing: what notional a target exposure means. Every rule looks at the past only."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from peak_trade.core.settings import Fraction, Notional, Positive, Settings
+
+FloatArray = NDArray[np.float64]
+Window = Annotated[int, Field(ge=2)]
+
+
+class FractionOfEquity(Settings):
+    """Notional = target x fraction x equity."""
+
+    kind: Literal["fraction_of_equity"] = "fraction_of_equity"
+    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of equity that a target of 1 invests."""
+
+    def scale(self, bars: pd.DataFrame, bars_per_year: float) -> FloatArray:
+        """Return multipliers of equity, shape (n_bars,)."""
+        return np.full(len(bars), self.fraction)
+
+
+class FixedNotional(Settings):
+    """Notional = target x a fixed amount of quote currency, whatever the equity."""
+
+    kind: Literal["fixed_notional"] = "fixed_notional"
+    notional: Notional
+    """Amount that a target of 1 invests, in quote currency."""
+
+
+class VolatilityTarget(Settings):
+    """Notional = target x equity x (annual volatility wanted / realised), capped."""
+
+    kind: Literal["volatility_target"] = "volatility_target"
+    annual_volatility: Positive = 0.2
+    """Volatility wanted, per year of 365 days."""
+
+    window: Window = 100
+    """Bars over which volatility is realised."""
+
+    max_scale: Positive = 1.0
+    """Largest multiplier of equity."""
+
+    def scale(self, bars: pd.DataFrame, bars_per_year: float) -> FloatArray:
+        """Return multipliers of equity, shape (n_bars,); 0 until the window is full."""
+        _, deviation = _past_moments(bars, self.window)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            wanted = self.annual_volatility / (deviation * np.sqrt(bars_per_year))
+        return _capped(wanted, self.max_scale)
+
+
+class FractionalKelly(Settings):
+    """Notional = target x equity x fraction x mean / variance of past returns, never negative, capped.
+
+    Kelly (1956) in the Gaussian form f = mu / sigma^2 of Thorp (2006, eq. 7.3), with no riskless return.
+    """
+
+    kind: Literal["fractional_kelly"] = "fractional_kelly"
+    fraction: Fraction = 0.25
+    """Share of the full Kelly bet."""
+
+    window: Window = 500
+    """Bars over which mean and variance are taken."""
+
+    max_scale: Positive = 1.0
+    """Largest multiplier of equity."""
+
+    def scale(self, bars: pd.DataFrame, bars_per_year: float) -> FloatArray:
+        """Return multipliers of equity, shape (n_bars,); 0 until the window is full or without a positive mean."""
+        mean, deviation = _past_moments(bars, self.window)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            wanted = self.fraction * mean / deviation**2
+        return _capped(wanted, self.max_scale)
+
+
+class FixedRisk(Settings):
+    """Notional = target x equity x risk / stop distance: a stopped trade loses `risk` of equity before costs."""
+
+    kind: Literal["fixed_risk"] = "fixed_risk"
+    risk: Annotated[float, Field(gt=0.0, le=0.2)] = 0.01
+    """Share of equity that one stopped trade may lose."""
+
+    stop_distance: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Distance of the stop as a fraction of the entry price; set the execution policy's stop_loss to the same."""
+
+    max_scale: Positive = 1.0
+    """Largest multiplier of equity."""
+
+    def scale(self, bars: pd.DataFrame, bars_per_year: float) -> FloatArray:
+        """Return multipliers of equity, shape (n_bars,)."""
+        return np.full(len(bars), min(self.risk / self.stop_distance, self.max_scale))
+
+
+Sizing = Annotated[
+    FractionOfEquity | FixedNotional | VolatilityTarget | FractionalKelly | FixedRisk, Field(discriminator="kind")
+]
+
+
+def _past_moments(bars: pd.DataFrame, window: int) -> tuple[FloatArray, FloatArray]:
+    close = bars["close"].to_numpy()
+    returns = np.full(close.size, np.nan)
+    returns[1:] = close[1:] / close[:-1] - 1.0
+    mean, deviation = np.full(close.size, np.nan), np.full(close.size, np.nan)
+    if close.size > window:
+        windows = np.lib.stride_tricks.sliding_window_view(returns[1:], window)
+        mean[window:] = windows.mean(axis=1)
+        deviation[window:] = windows.std(axis=1, ddof=1)
+    return mean, deviation
+
+
+def _capped(wanted: FloatArray, cap: float) -> FloatArray:
+    return np.where(np.isfinite(wanted), np.clip(wanted, 0.0, cap), np.where(wanted == np.inf, cap, 0.0))

@@ -1,0 +1,185 @@
+"""Backtest one or more strategies over one or more symbols."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from peak_trade.core.bars import Bars, as_bars
+from peak_trade.core.digest import digest_of, package_digest
+from peak_trade.core.errors import ConfigError
+from peak_trade.core.values import Instrument
+from peak_trade.engine.loop import Book, Reviewer
+from peak_trade.engine.market import Market
+from peak_trade.engine.result import BacktestResult, run_books
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.indicators.ranges import atr
+from peak_trade.portfolio.sizing import FixedNotional
+from peak_trade.strategies.base import Strategy, check_exposure
+from peak_trade.wiring.strategies import strategy_digest
+
+FloatArray = NDArray[np.float64]
+ENVIRONMENT = ("numpy", "pandas", "numba", "pyarrow", "scipy", "hmmlearn", "jumpmodels", "scikit-learn", "skfolio")
+"""Packages whose versions can change a number."""
+
+
+def backtest(
+    strategy: Strategy | Sequence[Strategy],
+    bars: Bars | pd.DataFrame | Sequence[Bars],
+    settings: BacktestSettings | None = None,
+    *,
+    instruments: Mapping[str, Instrument] | None = None,
+    reviewer: Reviewer | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> BacktestResult:
+    """Run every strategy on every symbol from one cash pool, each pair with an equal share of equity.
+
+    Parameters
+    ----------
+    strategy : Strategy or sequence of them
+    bars : Bars, a sequence of Bars (one a symbol), or a frame of bars
+        A frame is taken as symbol X/USD with its commonest step as the timeframe.
+    settings : BacktestSettings
+        Cash, costs, execution and sizing; the defaults unless given.
+    instruments : mapping of symbol to Instrument
+        Lots, ticks, minimum notional; none unless given.
+    reviewer : Reviewer
+        The row of gates; pass-through unless given.
+    progress : callable
+        Called with the row reached.
+
+    Returns
+    -------
+    BacktestResult
+
+    Raises
+    ------
+    StrategyError, DataError, ConfigError
+
+    Examples
+    --------
+    >>> from peak_trade.data.sample import sample_bars
+    >>> from peak_trade.strategies.ma_crossover import MaCrossover
+    >>> result = backtest(MaCrossover(fast=5, slow=10), sample_bars("BTC/USDT", n_bars=200))
+    >>> len(result.equity)
+    200
+
+    """
+    settings = settings or BacktestSettings()
+    strategies = [strategy] if isinstance(strategy, Strategy) else list(strategy)
+    given = _as_bars_list(bars)
+    names = _names(strategies)
+    market = Market.of(given, dict(instruments or {}))
+    weight = 1.0 / (len(strategies) * len(given))
+    books = [
+        book_for(part, name, symbol_bars, market, settings, weight, priority)
+        for priority, (part, name) in enumerate(zip(strategies, names, strict=True))
+        for symbol_bars in given
+    ]
+    result = run_books(market, books, settings, reviewer, progress)
+    best = None
+    if result.n_ambiguous:
+        rival = settings.model_copy(update={"intrabar": "best"})
+        best = run_books(market, [_unused(book) for book in books], rival, reviewer)
+    return replace(
+        result,
+        strategies=tuple(names),
+        parameters={name: part.model_dump(mode="json") for name, part in zip(names, strategies, strict=True)},
+        digests=_digests(strategies, given, market, settings),
+        exchange=", ".join(sorted({part.exchange for part in given})),
+        best_intrabar=best,
+    )
+
+
+def book_for(
+    strategy: Strategy,
+    name: str,
+    bars: Bars,
+    market: Market,
+    settings: BacktestSettings,
+    weight: float,
+    priority: int,
+) -> Book:
+    """Evaluate a strategy over bars and return its book on the market's grid."""
+    exposure = check_exposure(strategy.exposure(bars.frame), bars.times, strategy.warm_up, f"{name} on {bars.symbol}")
+    rows = np.searchsorted(market.times, bars.times)
+    scale = None
+    if not isinstance(settings.sizing, FixedNotional):
+        scale = settings.sizing.scale(bars.frame, bars.timeframe.bars_per_year)
+    ranges = None
+    if settings.execution.needs_atr:
+        high, low, close = (bars.frame[column].to_numpy() for column in ("high", "low", "close"))
+        ranges = np.nan_to_num(atr(high, low, close, settings.execution.atr_window))
+    n_rows = len(market)
+    return Book(
+        name,
+        bars.symbol,
+        _carried(exposure, rows, n_rows),
+        weight,
+        None if scale is None else _carried(scale, rows, n_rows),
+        None if ranges is None else _carried(ranges, rows, n_rows),
+        priority,
+    )
+
+
+def environment_digest() -> str:
+    """Return the digest of the Python version and of every package that can change a number."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return digest_of({"python": python} | {name: version(name) for name in ENVIRONMENT})
+
+
+def _carried(values: FloatArray, rows: NDArray[np.int64], n_rows: int) -> FloatArray:
+    if rows.size == n_rows:
+        return values
+    place = np.searchsorted(rows, np.arange(n_rows), side="right") - 1
+    return np.where(place >= 0, values[np.maximum(place, 0)], 0.0)
+
+
+def _unused(book: Book) -> Book:
+    return Book(
+        book.strategy,
+        book.symbol,
+        book.exposure,
+        book.weight,
+        book.scale,
+        book.atr,
+        book.priority,
+        book.rebalance_rows,
+    )
+
+
+def _digests(
+    strategies: Sequence[Strategy], bars: Sequence[Bars], market: Market, settings: BacktestSettings
+) -> dict[str, str]:
+    traded = [asdict(column.instrument) for column in market.columns]
+    return {
+        "config": digest_of([[part.digest() for part in strategies], settings.digest(), traded]),
+        "data": digest_of(sorted(part.digest() for part in bars)),
+        "code": digest_of([package_digest(), [strategy_digest(part) for part in strategies]]),
+        "seed": digest_of(settings.seed),
+        "environment": environment_digest(),
+    }
+
+
+def _as_bars_list(bars: Bars | pd.DataFrame | Sequence[Bars]) -> list[Bars]:
+    if isinstance(bars, Bars):
+        return [bars]
+    if isinstance(bars, pd.DataFrame):
+        return [as_bars(bars)]
+    return list(bars)
+
+
+def _names(strategies: Sequence[Strategy]) -> list[str]:
+    if not strategies:
+        raise ConfigError("a run needs at least one strategy. For none at all, use the strategy cash.")
+    plain = [part.name for part in strategies]
+    return [
+        name if plain.count(name) == 1 else f"{name}_{plain[: place + 1].count(name)}"
+        for place, name in enumerate(plain)
+    ]
