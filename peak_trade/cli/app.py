@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import ClickException
 
-from peak_trade.cli import data
+from peak_trade.cli import check, data
 from peak_trade.core.errors import PeakTradeError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.add_typer(check.app, name="check")
 app.add_typer(data.app, name="data")
 
 
