@@ -1,9 +1,10 @@
-"""`peak-trade data …`: import, list, check and sample bars."""
+"""`peak-trade data …`: import, fetch, list, check, resample and sample bars."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -75,6 +76,100 @@ def import_(
     if done.gaps:
         typer.echo(f"{len(done.gaps)} gaps, {n_missing} bars missing (close times, UTC):")
         _print_gaps([(iso(gap.start), iso(gap.end), gap.n_missing) for gap in done.gaps])
+
+
+@app.command()
+def fetch(
+    symbol: Symbol,
+    timeframe: TimeframeName,
+    exchange: Annotated[str, typer.Option(help="binance or kraken.")],
+    start: Annotated[str, typer.Option(help="First close time, inclusive, UTC: 2024-01-01 or 2024-01-01T12:00.")],
+    end: Annotated[str | None, typer.Option(help="Last close time, exclusive; now if unset.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Another host that speaks the exchange's API.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch bars of an exchange into the store.
+
+    Takes public spot data and needs no account. Only bars that the store does not hold are asked for, so a stopped
+    fetch goes on where it was; the bar that is still trading is left out. Kraken gives its latest 720 bars only.
+
+    \b
+    Example:
+        peak-trade data fetch --symbol BTC/USDT --timeframe 1h --exchange binance --start 2024-01-01
+
+    Exits 0 when the bars that the exchange has are in the store, 2 on bad input or when it can't be reached (what was
+    fetched until then is kept).
+    """
+    from peak_trade.core.time import parse_utc
+    from peak_trade.data.fetching import connect, fetch_bars
+
+    step, first, after = Timeframe.parse(timeframe), parse_utc(start, "start"), end and parse_utc(end, "end")
+    with connect(exchange, base_url) as client, _progress(f"{exchange} {symbol} {timeframe}", as_json) as on_page:
+        done = fetch_bars(client, symbol, step, first, after or None, on_page)
+    first_given = iso(done.first_given) if done.first_given is not None else None
+    if as_json:
+        _print_json(
+            {
+                "exchange": exchange,
+                "symbol": symbol,
+                "timeframe": timeframe,
+                "n_requests": done.n_requests,
+                "n_added": done.n_added,
+                "n_missing": done.n_missing,
+                "first_given": first_given,
+            }
+        )
+        return
+    typer.echo(f"{exchange} {symbol} {timeframe}: {done.n_added:,} bars added with {done.n_requests} requests.")
+    if done.n_missing:
+        given = f" (the first it gave closed at {first_given})" if first_given else ""
+        typer.echo(
+            f"{done.n_missing:,} bars of that span the exchange did not give{given}; `data check` names the gaps."
+        )
+
+
+@app.command()
+def resample(
+    symbol: Symbol,
+    to: Annotated[str, typer.Option(help="Timeframe to make, a whole multiple of the held one: 4h, 1d …")],
+    timeframe: TimeframeName = "1h",
+    exchange: Annotated[str | None, typer.Option(help="Needed when the symbol is held from more than one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make coarse bars from fine ones that the store holds, and store them.
+
+    A coarse bar exists once its last fine bar is there or the data has passed its close time. Bars made in spite of
+    missing fine bars are named, as are the halves that the data begins and ends with (they give no bar).
+
+    \b
+    Example:
+        peak-trade data resample --symbol BTC/USDT --timeframe 1h --to 4h --exchange binance
+
+    Exits 0 when the coarse bars are in the store, 2 on bad input, such as coarse to fine.
+    """
+    from peak_trade.data.resampling import resample as make_coarse
+    from peak_trade.data.store import load_bars, save_bars
+
+    made = make_coarse(load_bars(symbol, timeframe, exchange), Timeframe.parse(to))
+    saved = save_bars(made.bars)
+    ends = [part for part in (made.unstarted, made.unfinished) if part is not None]
+    if as_json:
+        _print_json(
+            {
+                **_saved_json(saved),
+                "n_fine_per_bar": made.n_fine_per_bar,
+                "partial": [{"close_time": iso(part.close_time), "n_fine": part.n_fine} for part in made.partial],
+                "left_out": [{"close_time": iso(part.close_time), "n_fine": part.n_fine} for part in ends],
+            }
+        )
+        return
+    typer.echo(_saved_line(saved))
+    if made.partial:
+        typer.echo(f"{len(made.partial)} bars were made although fine bars are missing:")
+        rows = [(iso(part.close_time), f"{part.n_fine} of {made.n_fine_per_bar}") for part in made.partial]
+        _print_table(("close time", "fine bars"), rows, right={"fine bars"})
+    for part in ends:
+        typer.echo(f"Left out: {iso(part.close_time)}, with {part.n_fine} of {made.n_fine_per_bar} fine bars.")
 
 
 @app.command("list")
@@ -187,6 +282,17 @@ def sample(
         return
     for item in saved:
         typer.echo(_saved_line(item))
+
+
+@contextmanager
+def _progress(task: str, is_quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("bars")
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=is_quiet) as progress:
+        bar = progress.add_task(task, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def _print_report(report: QualityReport) -> None:

@@ -1,0 +1,118 @@
+"""Coarse bars from fine ones: 4h from 1h, 1d from 5m, never the other way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.time import Timeframe
+from peak_trade.data.quality import Times
+
+_WEEK = Timeframe.parse("1w")
+_FIRST_MONDAY_NS = 4 * 86_400 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A coarse bar with fewer fine bars than it spans: its close time, ns UTC, and how many there were."""
+
+    close_time: int
+    n_fine: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """Coarse bars, and what was incomplete.
+
+    `partial` names coarse bars that exist although fine bars are missing inside (an outage). `unstarted` and
+    `unfinished` name the buckets that the data enters or leaves halfway; they give no bar.
+    """
+
+    bars: Bars
+    n_fine_per_bar: int
+    partial: tuple[Partial, ...]
+    unstarted: Partial | None
+    unfinished: Partial | None
+
+
+def resample(bars: Bars, timeframe: Timeframe) -> Resampled:
+    """Make coarse bars from fine ones.
+
+    Parameters
+    ----------
+    bars : Bars
+    timeframe : Timeframe
+        A whole multiple of the bars' own. Buckets count from 1970-01-01 UTC, whole weeks from Monday.
+
+    Returns
+    -------
+    Resampled
+        Open of the first fine bar, highest high, lowest low, close of the last one, sum of volumes. A bucket without
+        any fine bar is a gap.
+
+    Raises
+    ------
+    ConfigError
+        When the timeframe is not coarser, or not a whole multiple.
+    DataError
+        When the data does not reach the end of a single bucket.
+
+    Notes
+    -----
+    Causal: a coarse bar exists once its last fine bar is there, or the data has passed its close time. Later
+    bars never change it: resampling the first part of the data gives the first part of the result.
+
+    """
+    n_fine_per_bar, rest = divmod(timeframe.seconds, bars.timeframe.seconds)
+    if rest or n_fine_per_bar < 2:
+        raise ConfigError(
+            f"{bars.symbol}: bars of {timeframe} can not be made from {bars.timeframe}. "
+            f"Name a whole multiple of {bars.timeframe}, such as {Timeframe(4 * bars.timeframe.seconds)}."
+        )
+    closes = _bucket_closes(bars.times, timeframe)
+    starts = np.flatnonzero(np.concatenate(([True], closes[1:] != closes[:-1])))
+    bucket_closes = closes[starts]
+    n_fine = np.diff(np.append(starts, len(closes)))
+    is_started = np.ones(len(starts), dtype=bool)
+    is_started[0] = bars.times[0] == bucket_closes[0] - timeframe.ns + bars.timeframe.ns
+    is_finished = bucket_closes <= bars.times[-1]
+    exists = is_started & is_finished
+    if not exists.any():
+        raise DataError(
+            f"{bars.exchange} {bars.symbol} {bars.timeframe}: the {len(bars)} bars fill no whole bar of {timeframe}. "
+            "Load a longer span."
+        )
+    fine = {name: bars.frame[name].to_numpy() for name in bars.frame.columns}
+    ends = np.append(starts[1:], len(closes)) - 1
+    coarse = pd.DataFrame(
+        {
+            "open": fine["open"][starts],
+            "high": np.maximum.reduceat(fine["high"], starts),
+            "low": np.minimum.reduceat(fine["low"], starts),
+            "close": fine["close"][ends],
+            "volume": np.add.reduceat(fine["volume"], starts),
+        },
+        index=pd.DatetimeIndex(bucket_closes, name="close_time").tz_localize("UTC"),
+    )
+
+    def named(rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[Partial, ...]:
+        return tuple(Partial(int(bucket_closes[row]), int(n_fine[row])) for row in np.flatnonzero(rows))
+
+    unstarted, unfinished = named(~is_started), named(~is_finished)
+    return Resampled(
+        bars=Bars(coarse[exists], bars.symbol, timeframe, bars.exchange),
+        n_fine_per_bar=n_fine_per_bar,
+        partial=named(exists & (n_fine < n_fine_per_bar)),
+        unstarted=unstarted[0] if unstarted else None,
+        unfinished=unfinished[0] if unfinished else None,
+    )
+
+
+def _bucket_closes(times: Times, timeframe: Timeframe) -> Times:
+    phase = _FIRST_MONDAY_NS if timeframe.seconds % _WEEK.seconds == 0 else 0
+    closes: Times = -((phase - times) // timeframe.ns) * timeframe.ns + phase
+    return closes
