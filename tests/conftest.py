@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -24,3 +27,26 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real data is not here: set PEAK_TRADE_TEST_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run registry without runs, made once: making one takes seconds."""
+    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.tracking import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def registry(home: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace of the test's own with an empty run registry."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home.mkdir(parents=True)
+    shutil.copy(empty_registry, home / "mlflow.db")
+    return home

@@ -1,0 +1,150 @@
+"""Write one run into the registry, once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.metrics import Measure
+from peak_trade.tracking.registry import opened
+
+DIGEST_NAMES = ("config", "data", "code", "seed", "environment")
+"""What a run id follows from."""
+RUN_TYPES = (
+    "backtest",
+    "sweep",
+    "walk_forward",
+    "regime",
+    "portfolio",
+    "paper",
+    "shadow",
+    "testnet",
+    "replay",
+    "diff",
+)
+LONGEST_VALUE = 5_000
+"""MLflow's room for one parameter or tag, characters, with some to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What the registry keeps of one run.
+
+    Parameters
+    ----------
+    run_id : str
+        Follows from the five digests; recording it again changes nothing.
+    run_type : str
+        One of `RUN_TYPES`.
+    strategy, symbol, timeframe : str
+        As named in the run; several are joined by a comma.
+    start, end : str
+        First and last close time of the data, UTC, as `core.time.iso` writes them.
+    digests : mapping
+        Exactly the `DIGEST_NAMES`.
+    parameters : mapping
+        Plain values, nested mappings allowed: they become dotted names.
+    metrics : mapping of name to Measure or number
+        A Measure's standard error is kept as `<name>_stderr`; the note of one without a value as tag `note.<name>`.
+    artifacts : tuple of Path
+        Files copied beside the run.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown run type, or digests other than the five.
+
+    """
+
+    run_id: str
+    run_type: str
+    strategy: str
+    symbol: str
+    timeframe: str
+    start: str
+    end: str
+    digests: Mapping[str, str]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Measure | float | None] = field(default_factory=dict)
+    artifacts: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.run_type not in RUN_TYPES:
+            raise ConfigError(f"run_type was {self.run_type!r}. {did_you_mean(self.run_type, RUN_TYPES)}")
+        if set(self.digests) != set(DIGEST_NAMES):
+            raise ConfigError(f"digests were {', '.join(self.digests)}; give exactly {', '.join(DIGEST_NAMES)}.")
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags a run is found by."""
+        named = {
+            name: getattr(self, name)
+            for name in ("run_id", "run_type", "strategy", "symbol", "timeframe", "start", "end")
+        }
+        named |= {f"digest.{name}": self.digests[name] for name in DIGEST_NAMES}
+        for name, measure in self.metrics.items():
+            if isinstance(measure, Measure) and measure.value is None:
+                named[f"note.{name}"] = measure.note
+        return named
+
+    def numbers(self) -> dict[str, float]:
+        """Return the metrics that have a value, standard errors beside them."""
+        found: dict[str, float] = {}
+        for name, measure in self.metrics.items():
+            measured = measure if isinstance(measure, Measure) else Measure(measure, 0)
+            if measured.value is not None:
+                found[name] = float(measured.value)
+            if measured.stderr is not None:
+                found[f"{name}_stderr"] = measured.stderr
+        return found
+
+
+def record_run(run: RunRecord) -> None:
+    """Record a run in MLflow; a run id that is recorded already is left as it is.
+
+    Raises
+    ------
+    ConfigError
+        If the registry can not be reached.
+
+    """
+    with opened() as (client, experiment_id):
+        from mlflow.entities import Metric, Param, RunTag
+
+        for earlier in client.search_runs([experiment_id], filter_string=f"tags.run_id = '{run.run_id}'"):
+            if earlier.info.status == "FINISHED":
+                return
+            client.delete_run(earlier.info.run_id)
+        now = time.time_ns() // 1_000_000
+        name = " ".join((run.run_type, run.strategy, run.symbol, run.timeframe))
+        started = client.create_run(experiment_id, start_time=now, tags={"run_id": run.run_id}, run_name=name[:240])
+        mlflow_id = started.info.run_id
+        client.log_batch(
+            mlflow_id,
+            metrics=[Metric(key, value, now, 0) for key, value in run.numbers().items()],
+            params=[Param(key, value) for key, value in _flat(run.parameters).items()],
+            tags=[RunTag(key, value[:LONGEST_VALUE]) for key, value in run.tags().items()],
+        )
+        for path in run.artifacts:
+            client.log_artifact(mlflow_id, str(path))
+        client.set_terminated(mlflow_id, "FINISHED")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = _text(value)[:LONGEST_VALUE]
+    return flat
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, default=str)
