@@ -34,6 +34,8 @@ from peak_trade.risk.review import ApprovedOrder, instrument_rules, review
 FloatArray = NDArray[np.float64]
 _EIGHT_HOURS = 8 * 3_600 * NS_PER_SECOND
 _FUNDINGS_PER_DAY = 3
+_DUST = 1e-9
+"""Cash this share of the initial cash below zero is rounding, not debt."""
 
 Reviewer = Callable[[Order, AccountView, MarketView], ApprovedOrder | tuple[Denial, ...]]
 """The row of gates with its limits bound."""
@@ -112,6 +114,7 @@ class EventLoop:
         self.ledger = Ledger(settings.initial_cash)
         self.venue: Venue = venue or SimulatedVenue(market, settings.costs, worst_first=settings.intrabar == "worst")
         self.fills: list[Fill] = []
+        self.fill_rows: list[int] = []
         self.cash_path: list[tuple[int, float]] = [(0, settings.initial_cash)]
         self.position_path: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in market.symbols}
         self.n_ambiguous = 0
@@ -282,6 +285,7 @@ class EventLoop:
             self.ledger.apply(fill)
             book.move(fill)
             self.fills.append(fill)
+            self.fill_rows.append(row)
             self.cash_path.append((row, self.ledger.cash))
             self.position_path[order.symbol].append((row, self.ledger.quantity(order.symbol)))
             is_whole = execution.ended == "filled"
@@ -373,7 +377,9 @@ class EventLoop:
             self._emit(CashFlowEvent(now, book.strategy, book.symbol, reason, amount))
 
     def _can_fail(self) -> bool:
-        return self.ledger.cash < 0.0 or any(held.quantity < 0.0 for held in self.ledger.positions.values())
+        return self.ledger.cash < -_DUST * self.settings.initial_cash or any(
+            held.quantity < 0.0 for held in self.ledger.positions.values()
+        )
 
     def _first_insolvent(self, start: int, stop: int) -> int:
         if stop <= start:
@@ -407,6 +413,7 @@ class EventLoop:
         self.ledger.apply(fill)
         book.move(fill)
         self.fills.append(fill)
+        self.fill_rows.append(row)
         self.cash_path.append((row, self.ledger.cash))
         self.position_path[book.symbol].append((row, self.ledger.quantity(book.symbol)))
 

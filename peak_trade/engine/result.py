@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -38,6 +40,7 @@ class BacktestResult:
     parameters: dict[str, Any]
     events: list[Event]
     fill_list: list[Fill]
+    fill_rows: list[int]
     equity_values: FloatArray
     positions: dict[str, FloatArray]
     n_ambiguous: int
@@ -154,7 +157,8 @@ def run_books(
     """Run books over a market and return the result, without names and digests."""
     events: list[Event] = []
     loop = EventLoop(market, books, settings, emit=events.append, reviewer=reviewer)
-    loop.run(progress)
+    with _no_cycle_collection():
+        loop.run(progress)
     return BacktestResult(
         market=market,
         settings=settings,
@@ -162,12 +166,25 @@ def run_books(
         parameters={},
         events=events,
         fill_list=loop.fills,
+        fill_rows=loop.fill_rows,
         equity_values=equity_path(loop),
         positions=position_paths(loop),
         n_ambiguous=loop.n_ambiguous,
         n_below_lot=loop.n_below_lot,
         bankrupt_row=loop.bankrupt_row,
     )
+
+
+@contextmanager
+def _no_cycle_collection() -> Iterator[None]:
+    """Events hold no cycles, so the collector would only walk them again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def equity_path(loop: EventLoop) -> FloatArray:

@@ -1,0 +1,113 @@
+"""The array kernel: one compiled pass over open, close and exposure, for screening many parameter sets.
+
+It knows market orders of one symbol under the fraction-of-equity rule, with fee and slippage; no volume cap, no
+protection, no gates and no events. Within that it gives the event loop's fills and equity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+from peak_trade.costs.model import Costs
+
+FloatArray = NDArray[np.float64]
+_INPUT = types.Array(types.float64, 1, "C", readonly=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What the kernel keeps of one run: fractions, the Sharpe per bar (not annualised), and the number of fills.
+
+    `sharpe` is 0.0 where the returns do not vary; multiply by the root of `bars_per_year` to annualise it.
+    """
+
+    total_return: float
+    sharpe: float
+    max_drawdown: float
+    n_fills: int
+
+
+def simulate(
+    open_: FloatArray, close: FloatArray, exposure: FloatArray, costs: Costs, initial_cash: float = 10_000.0
+) -> tuple[FloatArray, FloatArray]:
+    """Return equity and position at each close, both of shape (n_bars,).
+
+    Parameters
+    ----------
+    open_, close : float64 arrays of shape (n_bars,), quote currency
+    exposure : float64 array of shape (n_bars,), in [-1, 1], no NaN
+    costs : Costs
+        `fee_bps` and `slippage_bps` count, nothing else does.
+    initial_cash : float, quote currency
+
+    Notes
+    -----
+    Causal. From a bankruptcy on, equity and position are 0.0.
+    """
+    equity, position = np.zeros(close.size), np.zeros(close.size)
+    _pass(open_, close, exposure, costs.taker_rate, costs.slippage_rate, initial_cash, equity, position)
+    return equity, position
+
+
+def screen(open_: FloatArray, close: FloatArray, exposure: FloatArray, costs: Costs) -> Screen:
+    """Return the statistics of one run without keeping its path; arguments as for `simulate`."""
+    none = np.zeros(0)
+    total, sharpe, drawdown, n_fills = _pass(
+        open_, close, exposure, costs.taker_rate, costs.slippage_rate, 10_000.0, none, none
+    )
+    return Screen(total, sharpe, drawdown, int(n_fills))
+
+
+@njit(
+    types.Tuple((types.float64, types.float64, types.float64, types.int64))(
+        *3 * (_INPUT,), *3 * (types.float64,), *2 * (types.float64[::1],)
+    ),
+    cache=True,
+)
+def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, position_out):  # type: ignore[no-untyped-def]
+    keeps_path = equity_out.size > 0
+    cash, position, target, pending = initial_cash, 0.0, 0.0, 0.0
+    equity, peak, drawdown = initial_cash, initial_cash, 0.0
+    mean, spread, n_fills = 0.0, 0.0, 0
+    for row in range(close.size):
+        if pending != 0.0:
+            sign = 1.0 if pending > 0.0 else -1.0
+            price = open_[row] * (1.0 + sign * slippage)
+            quantity = pending
+            if pending > 0.0:
+                affordable = max(cash / (price * (1.0 + fee)), -position, 0.0)
+                quantity = min(pending, affordable)
+            if quantity != 0.0:
+                cash -= quantity * price
+                cash -= abs(quantity) * price * fee
+                position += quantity
+                n_fills += 1
+            pending = 0.0
+        before = equity
+        equity = cash + position * close[row] if position != 0.0 else cash
+        if equity <= 0.0:
+            equity, cash, position = 0.0, 0.0, 0.0
+        if row > 0:
+            change = equity / before - 1.0
+            step = change - mean
+            mean += step / row
+            spread += step * (change - mean)
+        peak = max(peak, equity)
+        drawdown = max(drawdown, 1.0 - equity / peak)
+        if keeps_path:
+            equity_out[row] = equity
+            position_out[row] = position
+        if equity == 0.0:
+            break
+        if exposure[row] != target:
+            target = exposure[row]
+            pending = target * equity / close[row] - position
+    n_returns = close.size - 1
+    sharpe = 0.0
+    if n_returns > 1 and spread > 0.0:
+        sharpe = mean / np.sqrt(spread / (n_returns - 1))
+    return equity / initial_cash - 1.0, sharpe, drawdown, n_fills

@@ -1,0 +1,195 @@
+"""A second opinion: the same run through vectorbt, an engine that we did not write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peak_trade.core.errors import ConfigError
+from peak_trade.core.time import iso
+from peak_trade.core.values import Fill, OrderType
+from peak_trade.engine.result import BacktestResult
+from peak_trade.journal.events import OrderEvent, OrderEventKind, SignalEvent
+
+FloatArray = NDArray[np.float64]
+RTOL_FILL = 1e-8
+RTOL_EQUITY = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What vectorbt says of a run.
+
+    `scope` is `decisions` where it decided quantities, prices and fees itself from the targets, and `bookkeeping` where
+    it can not express the orders (limits, stops, partial fills, several symbols): it then books our fills in its own
+    ledger. Errors are the largest relative ones; `first_difference` is empty when it agrees.
+    """
+
+    scope: Literal["decisions", "bookkeeping"]
+    n_fills: int
+    fill_error: float
+    equity_error: float
+    first_difference: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether fills agree to 1e-8 and equity to 1e-9, relative."""
+        return not self.first_difference
+
+    def __str__(self) -> str:
+        if self.agrees:
+            return (
+                f"vectorbt agrees ({self.scope}): {self.n_fills:,} fills to {self.fill_error:.1e}, "
+                f"equity to {self.equity_error:.1e}"
+            )
+        return f"vectorbt differs ({self.scope}): {self.first_difference}"
+
+
+def second_opinion(result: BacktestResult) -> Opinion:
+    """Run the same targets, or where they are beyond it the same fills, through vectorbt and compare.
+
+    Raises
+    ------
+    ConfigError
+        When the run has funding, borrow costs or a bankruptcy, which vectorbt does not know.
+    """
+    costs = result.settings.costs
+    if costs.funding_bps_per_8h or costs.borrow_rate or result.bankrupt_row is not None:
+        raise ConfigError("vectorbt knows no funding, borrow costs or bankruptcy: it can't check this run.")
+    if _is_expressible(result):
+        return _from_targets(result)
+    return _from_fills(result)
+
+
+def _is_expressible(result: BacktestResult) -> bool:
+    execution, sizing = result.settings.execution, result.settings.sizing
+    if len(result.market.symbols) > 1 or len(result.strategies) > 1:
+        return False
+    if execution.order_type is not OrderType.MARKET or execution.has_protection or execution.no_trade_band:
+        return False
+    if sizing.kind != "fraction_of_equity" or result.market.columns[0].instrument.tick_size:
+        return False
+    row_of = {int(time): row for row, time in enumerate(result.market.times.tolist())}
+    decided: dict[str, int] = {}
+    beyond = {OrderEventKind.DENIED, OrderEventKind.CANCELED}
+    for event in result.events:
+        if isinstance(event, OrderEvent):
+            if event.event is OrderEventKind.REQUESTED:
+                decided[event.order_id] = row_of[event.ts_event]
+            elif event.event in beyond and event.reason != "cash":
+                return False
+    pairs = zip(result.fill_list, result.fill_rows, strict=True)
+    return all(row == decided[fill.order_id] + 1 for fill, row in pairs)
+
+
+def _from_targets(result: BacktestResult) -> Opinion:
+    column, n_rows = result.market.columns[0], len(result.market)
+    fraction = getattr(result.settings.sizing, "fraction", 1.0)
+    size = np.full(n_rows + 1, np.nan)
+    for event in result.events:
+        if isinstance(event, SignalEvent):
+            size[int(np.searchsorted(result.market.times, event.ts_event)) + 1] = event.exposure * fraction
+    size = size[:n_rows]
+    lot = column.instrument.lot_size
+    portfolio = _portfolio(
+        close=column.close,
+        size=size,
+        size_type="targetpercent",
+        price=column.open,
+        val_price=np.concatenate((column.open[:1], column.close[:-1])),
+        fees=result.settings.costs.taker_rate,
+        slippage=result.settings.costs.slippage_rate,
+        size_granularity=lot if lot > 0.0 else np.nan,
+        init_cash=result.settings.initial_cash,
+        max_orders=max(1, int(np.isfinite(size).sum())),
+    )
+    rows = np.array(result.fill_rows, dtype=np.int64)
+    return _compare(result, "decisions", portfolio, rows, np.arange(n_rows))
+
+
+def _from_fills(result: BacktestResult) -> Opinion:
+    """Give every fill a place of its own: a bar with three fills is three rows, the last of them its close."""
+    market, n_rows = result.market, len(result.market)
+    rows = np.array(result.fill_rows, dtype=np.int64)
+    n_places = np.maximum(np.bincount(rows, minlength=n_rows), 1)
+    last_place = np.cumsum(n_places) - 1
+    earlier = np.arange(rows.size) - np.searchsorted(rows, rows)
+    places = last_place[rows] - n_places[rows] + 1 + earlier
+    shape = (int(last_place[-1]) + 1, len(market.symbols))
+    size, price, fees = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape)
+    for place, fill in zip(places, result.fill_list, strict=True):
+        cell = (place, market.symbols.index(fill.symbol))
+        size[cell], price[cell] = fill.signed_quantity, fill.price
+        fees[cell] = fill.fee / (fill.quantity * fill.price)
+    row_of = np.repeat(np.arange(n_rows), n_places)
+    close = np.column_stack([column.mark[row_of] for column in market.columns])
+    portfolio = _portfolio(
+        close=close,
+        size=size,
+        size_type="amount",
+        price=np.where(np.isnan(price), close, price),
+        fees=fees,
+        init_cash=result.settings.initial_cash,
+        max_orders=max(1, rows.size),
+        cash_sharing=True,
+        group_by=True,
+    )
+    return _compare(result, "bookkeeping", portfolio, places, last_place)
+
+
+def _portfolio(close: FloatArray, **orders: Any) -> Any:
+    import pandas as pd
+    import vectorbt as vbt
+
+    index = pd.RangeIndex(len(close))
+    frame = pd.Series(close, index=index) if close.ndim == 1 else pd.DataFrame(close, index=index)
+    return vbt.Portfolio.from_orders(frame, direction="both", freq="1h", **orders)
+
+
+def _compare(
+    result: BacktestResult,
+    scope: Literal["decisions", "bookkeeping"],
+    portfolio: Any,
+    places: NDArray[np.int64],
+    closes: NDArray[np.int64],
+) -> Opinion:
+    theirs = np.sort(portfolio.orders.records_arr, order="idx")
+    ours = result.fill_list
+    fill_error, first = 0.0, ""
+    if len(theirs) != len(ours):
+        first = f"we have {len(ours):,} fills, vectorbt {len(theirs):,}"
+    for fill, place, record in zip(ours, places, theirs, strict=False):
+        error, difference = _fill_difference(fill, int(place), record)
+        fill_error = max(fill_error, error)
+        if difference:
+            first = difference
+            break
+    equity = np.asarray(portfolio.value(), dtype=np.float64)[closes]
+    errors = np.abs(equity - result.equity_values) / np.abs(equity)
+    worst = int(errors.argmax())
+    if not first and not errors[worst] <= RTOL_EQUITY:
+        row = int(np.flatnonzero(~(errors <= RTOL_EQUITY))[0])
+        when = iso(int(result.market.times[row]))
+        first = f"equity at {when} is {result.equity_values[row]!r} here and {float(equity[row])!r} there"
+    return Opinion(scope, len(ours), fill_error, float(errors[worst]), first)
+
+
+def _fill_difference(fill: Fill, place: int, record: Any) -> tuple[float, str]:
+    name = f"fill of {fill.order_id} at {iso(fill.ts_event)}"
+    if int(record["idx"]) != place or (int(record["side"]) == 0) != (fill.signed_quantity > 0.0):
+        return 0.0, f"{name}: {fill.side.value} in row {place} here, another side or row ({record['idx']}) there"
+    pairs = (
+        ("quantity", fill.quantity, float(record["size"])),
+        ("price", fill.price, float(record["price"])),
+        ("fee", fill.fee, float(record["fees"])),
+    )
+    largest = 0.0
+    for what, here, there in pairs:
+        error = abs(here - there) / max(abs(there), 1e-300) if here != there else 0.0
+        largest = max(largest, error)
+        if not error <= RTOL_FILL:
+            return largest, f"{name}: {what} is {here!r} here and {there!r} there"
+    return largest, ""
