@@ -1,0 +1,117 @@
+"""The files of one session's folder: their names, and how they are read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peak_trade.core.digest import canonical_json, digest_bytes
+from peak_trade.core.errors import SessionError
+from peak_trade.journal.events import Event
+from peak_trade.journal.lines import Line, read_line, whole_lines
+
+MANIFEST = "manifest.json"
+EVENTS = "events.jsonl"
+CHECKPOINTS = "checkpoints.jsonl"
+LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A signed statement that the line `sequence` has this hash and ends at byte `n_bytes`.
+
+    `manifest` is the manifest's digest, `is_final` the seal: nothing follows.
+    """
+
+    sequence: int
+    hash: str
+    n_bytes: int
+    manifest: str
+    ts_recorded: int
+    is_final: bool
+    public_key: str
+    signature: str = ""
+
+    def content(self) -> bytes:
+        """Return the bytes that are signed."""
+        return canonical_json({name: getattr(self, name) for name in _SIGNED}).encode()
+
+    def line(self) -> bytes:
+        """Return the line of checkpoints.jsonl, with its end."""
+        record = {name: getattr(self, name) for name in (*_SIGNED, "signature")}
+        return canonical_json(record).encode() + b"\n"
+
+
+_SIGNED = ("sequence", "hash", "n_bytes", "manifest", "ts_recorded", "is_final", "public_key")
+
+
+def read_checkpoints(folder: Path) -> list[Checkpoint | None]:
+    """Return the checkpoints of a session; None stands for a whole line that is not one."""
+    path = folder / CHECKPOINTS
+    if not path.exists():
+        return []
+    return [_checkpoint(text) for text in whole_lines(path.read_bytes())]
+
+
+def _checkpoint(text: bytes) -> Checkpoint | None:
+    try:
+        record = json.loads(text)
+        checkpoint = Checkpoint(**record)
+    except (ValueError, TypeError):
+        return None
+    return checkpoint if checkpoint.line() == text + b"\n" else None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a session; SessionError when there is none."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise SessionError(f"{folder}: there is no {MANIFEST} here; this is not a session's folder.") from None
+    except ValueError as error:
+        raise SessionError(f"{folder / MANIFEST}: this is not JSON: {error}.") from None
+    return manifest
+
+
+def manifest_digest(folder: Path) -> str:
+    """Return the SHA-256 of the manifest's bytes; the first line of the journal follows it."""
+    return digest_bytes((folder / MANIFEST).read_bytes())
+
+
+def events_path(folder: Path) -> Path:
+    """Return the file that holds the events: plain, or compressed by the retention rule."""
+    packed = folder / f"{EVENTS}.gz"
+    return packed if packed.exists() else folder / EVENTS
+
+
+def read_content(folder: Path) -> bytes:
+    """Return the bytes of the journal, unpacked; empty when there is none yet."""
+    path = events_path(folder)
+    if not path.exists():
+        return b""
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise SessionError(f"{path}: could not be unpacked ({error}).") from None
+
+
+def read_lines(folder: Path) -> Iterator[Line]:
+    """Give every whole line of a session in order. The chain is not checked: see `verify`."""
+    path = events_path(folder)
+    for n, text in enumerate(whole_lines(read_content(folder)), start=1):
+        yield read_line(text, f"{path}:{n}")
+
+
+def read_events(folder: Path) -> list[Event]:
+    """Return the events of a session in order."""
+    return [line.event for line in read_lines(folder)]
+
+
+def is_sealed(folder: Path) -> bool:
+    """Return whether the session ended with a seal: its last checkpoint says that nothing follows."""
+    checkpoints = read_checkpoints(folder)
+    return bool(checkpoints) and checkpoints[-1] is not None and checkpoints[-1].is_final

@@ -1,0 +1,164 @@
+"""Events as canonical JSON lines, each bound to the one before it by a hash.
+
+A line is `{"event":{…},"hash":"…","sequence":n,"ts_recorded":ns}`: keys sorted, no blanks, ASCII. Its hash is the
+SHA-256 of the previous line's hash followed by the line without its hash member; the first line follows the manifest's
+digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, get_args, get_type_hints
+
+from peak_trade.core.errors import SessionError, did_you_mean
+from peak_trade.core.values import Denial
+from peak_trade.journal.events import EVENT_CLASSES, Event
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+_LINE = re.compile(rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([0-9]+),"ts_recorded":(-?[0-9]+)\}$')
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a journal: the event, its place, when it was written (ns UTC) and its hash."""
+
+    event: Event
+    sequence: int
+    ts_recorded: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawLine:
+    """A line that was split but not read: `event` is its JSON, `hash` what it claims to be."""
+
+    event: bytes
+    sequence: int
+    ts_recorded: int
+    hash: str
+
+    def link(self, previous: str, sequence: int | None = None) -> str:
+        """Return the hash that this line would have after `previous`, at its own place or another."""
+        return link(previous, self.event, self.sequence if sequence is None else sequence, self.ts_recorded)
+
+
+def link(previous: str, event: bytes, sequence: int, ts_recorded: int) -> str:
+    """Return the hash of a line that follows the hash `previous`, as 64 hex digits."""
+    body = b'%b{"event":%b,"sequence":%d,"ts_recorded":%d}' % (previous.encode(), event, sequence, ts_recorded)
+    return hashlib.sha256(body).hexdigest()
+
+
+def encode_line(event: bytes, line_hash: str, sequence: int, ts_recorded: int) -> bytes:
+    """Return a whole line with its end."""
+    return b'{"event":%b,"hash":"%b","sequence":%d,"ts_recorded":%d}\n' % (
+        event,
+        line_hash.encode(),
+        sequence,
+        ts_recorded,
+    )
+
+
+def encode_event(event: Event) -> bytes:
+    """Return an event as canonical JSON; NaN and infinities become the strings NaN, Infinity and -Infinity."""
+    kind, names, values_of = _WRITERS[type(event)]
+    record = dict(zip(names, values_of(event), strict=True))
+    record["kind"] = kind
+    if "denials" in record:
+        record["denials"] = [[denial.code, denial.observed, denial.limit] for denial in record["denials"]]
+        record["inputs"] = record["inputs"] if isinstance(record["inputs"], str) else record["inputs"].text()
+    try:
+        return _encode(record).encode()
+    except ValueError:
+        return _encode(_spell_out(record)).encode()
+
+
+def decode_event(record: dict[str, Any]) -> Event:
+    """Return the event of a record; SessionError names a kind or field that is not known."""
+    kind = record.get("kind")
+    if kind not in _READERS:
+        raise SessionError(f"event kind {kind!r} is not known. {did_you_mean(str(kind), _READERS)}")
+    event_class, readers = _READERS[kind]
+    values = {name: value for name, value in record.items() if name != "kind"}
+    if values.keys() != readers.keys():
+        odd = sorted(values.keys() ^ readers.keys())
+        raise SessionError(f"a {kind} event has fields {', '.join(odd)} too many or too few.")
+    try:
+        return event_class(**{name: readers[name](value) for name, value in values.items()})
+    except (TypeError, ValueError) as error:
+        raise SessionError(f"a {kind} event could not be read: {error}.") from None
+
+
+def split_line(text: bytes) -> RawLine | None:
+    """Return the parts of a line given without its end, or None when it is not one."""
+    match = _LINE.match(text)
+    if match is None:
+        return None
+    return RawLine(match[1], int(match[3]), int(match[4]), match[2].decode())
+
+
+def read_line(text: bytes, where: str) -> Line:
+    """Return a line given without its end; SessionError when it is not one. Its hash is not checked."""
+    raw = split_line(text)
+    if raw is None:
+        raise SessionError(f"{where}: this is not a line of a journal. Run `peak-trade audit verify` on the session.")
+    return Line(decode_event(json.loads(raw.event)), raw.sequence, raw.ts_recorded, raw.hash)
+
+
+def whole_lines(content: bytes) -> Iterator[bytes]:
+    """Give each line that has its end, without it; a torn last line is left out."""
+    yield from content.split(b"\n")[:-1]
+
+
+def _spell_out(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {name: _spell_out(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spell_out(part) for part in value]
+    return value
+
+
+def _read_float(value: Any) -> float:
+    if isinstance(value, str):
+        return _NON_FINITE[value]
+    return float(value)
+
+
+def _read_denials(value: Any) -> tuple[Denial, ...]:
+    return tuple(Denial(code, _read_float(observed), _read_float(limit)) for code, observed, limit in value)
+
+
+def _reader_of(hint: Any) -> Callable[[Any], Any]:
+    if hint is float:
+        return _read_float
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint
+    if float in get_args(hint):
+        return lambda value: None if value is None else _read_float(value)
+    if Denial in get_args(hint):
+        return _read_denials
+    return lambda value: value
+
+
+def _writer_of(event_class: type[Event]) -> tuple[str, tuple[str, ...], Callable[[Event], tuple[Any, ...]]]:
+    names = tuple(sorted([part.name for part in fields(event_class)] + ["kind"]))
+    return event_class.kind, names, attrgetter(*names)
+
+
+_WRITERS = {event_class: _writer_of(event_class) for event_class in EVENT_CLASSES}
+_READERS: dict[str, tuple[type[Event], dict[str, Callable[[Any], Any]]]] = {
+    event_class.kind: (
+        event_class,
+        {part.name: _reader_of(get_type_hints(event_class)[part.name]) for part in fields(event_class)},
+    )
+    for event_class in EVENT_CLASSES
+}

@@ -1,0 +1,90 @@
+"""The life of an order as a table: what may follow what, and what must add up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from peak_trade.core.errors import SessionError
+from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
+
+Kind = OrderEventKind
+NEXT: dict[OrderEventKind | None, frozenset[OrderEventKind]] = {
+    None: frozenset({Kind.REQUESTED}),
+    Kind.REQUESTED: frozenset({Kind.DENIED, Kind.SUBMITTED, Kind.CANCELED}),
+    Kind.SUBMITTED: frozenset({Kind.ACCEPTED, Kind.REJECTED, Kind.CANCELED, Kind.EXPIRED}),
+    Kind.ACCEPTED: frozenset({Kind.PARTIALLY_FILLED, Kind.FILLED, Kind.CANCELED, Kind.EXPIRED}),
+    Kind.PARTIALLY_FILLED: frozenset({Kind.PARTIALLY_FILLED, Kind.FILLED, Kind.CANCELED, Kind.EXPIRED}),
+}
+"""The events that may follow each event of an order; None is an order not heard of yet. A terminal one ends it."""
+
+_RTOL = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    """Where one order stands: its last event, and in base units its quantity and what has traded."""
+
+    last: OrderEvent
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a terminal event is still to come."""
+        return self.last.event not in TERMINAL
+
+
+@dataclass(slots=True)
+class OrderStates:
+    """Every order of a journal and where it stands. Refuses what an order can't do."""
+
+    by_id: dict[str, OrderState] = field(default_factory=dict)
+
+    def apply(self, event: OrderEvent) -> None:
+        """Take one order event in.
+
+        Raises
+        ------
+        SessionError
+            Naming the order: the event may not follow the last one, the order changed its side, symbol or quantity,
+            or its quantities do not add up. The state is then as it was.
+
+        """
+        state = self.by_id.get(event.order_id)
+        previous = state.last if state else None
+        allowed = NEXT.get(previous.event if previous else None, frozenset())
+        if event.event not in allowed:
+            came = previous.event if previous else "nothing"
+            raise SessionError(f"{event.order_id}: {event.event} can't follow {came}.")
+        fault = _fault(event, previous)
+        if fault:
+            raise SessionError(f"{event.order_id}: {event.event} {fault}.")
+        self.by_id[event.order_id] = OrderState(event)
+
+    def open_orders(self) -> list[OrderEvent]:
+        """Return the last event of every order without a terminal one, in order of request."""
+        return [state.last for state in self.by_id.values() if state.is_open]
+
+
+def _fault(event: OrderEvent, previous: OrderEvent | None) -> str:
+    if not (math.isfinite(event.quantity) and event.cumulative >= 0.0 and event.leaves >= 0.0):
+        return f"has quantity {event.quantity}, cumulative {event.cumulative}, leaves {event.leaves}"
+    if not (math.isfinite(event.decision_price) and math.isfinite(event.arrival_price)):
+        return f"has decision price {event.decision_price}, arrival price {event.arrival_price}: both are mandatory"
+    is_trade = event.event in (Kind.PARTIALLY_FILLED, Kind.FILLED)
+    if is_trade != (event.last_quantity > 0.0):
+        return f"has a last quantity of {event.last_quantity}"
+    if is_trade and not event.last_price > 0.0:
+        return f"has a fill price of {event.last_price}"
+    before = previous.cumulative if previous else 0.0
+    if not math.isclose(event.cumulative, before + event.last_quantity, rel_tol=_RTOL, abs_tol=0.0):
+        return f"has traded {event.cumulative} in all after {before} and {event.last_quantity}"
+    if event.event in TERMINAL:
+        if event.leaves != 0.0:
+            return f"leaves {event.leaves} open"
+    elif not math.isclose(event.cumulative + event.leaves, event.quantity, rel_tol=_RTOL):
+        return f"has cumulative {event.cumulative} + leaves {event.leaves}, not its quantity {event.quantity}"
+    if event.cumulative > event.quantity * (1.0 + _RTOL):
+        return f"has traded {event.cumulative} of {event.quantity}"
+    if previous and (event.symbol, event.side, event.quantity) != (previous.symbol, previous.side, previous.quantity):
+        return f"is {event.side} {event.quantity} {event.symbol}, before it was {previous.side} {previous.quantity}"
+    return ""

@@ -1,0 +1,329 @@
+"""The one writer of a session's journal.
+
+Durability: an order's event is on disk when `append` returns, so before the order leaves; every other event within the
+commit interval. A writer that could not write stops: nothing more is accepted, so nothing unrecorded can leave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from peak_trade.core.digest import canonical_json
+from peak_trade.core.errors import SessionError
+from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
+from peak_trade.journal.files import (
+    CHECKPOINTS,
+    EVENTS,
+    LOCK,
+    MANIFEST,
+    Checkpoint,
+    is_sealed,
+    manifest_digest,
+    read_content,
+    read_lines,
+)
+from peak_trade.journal.keys import Signer
+from peak_trade.journal.lines import Line, encode_event, encode_line, link
+from peak_trade.journal.orders import OrderStates
+
+COMMIT_SECONDS = 0.5
+CHECKPOINT_EVERY = 10_000
+_LEAVES_NEXT = frozenset({OrderEventKind.SUBMITTED})
+
+
+class Sink(Protocol):
+    """Takes copies of lines once they are on disk; a sink that fails is dropped, the journal goes on."""
+
+    def take(self, lines: Sequence[Line]) -> None:
+        """Take the next lines, in order."""
+
+    def close(self) -> None:
+        """Finish what is being written."""
+
+
+def create_session(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Make a session's folder with its manifest on disk; SessionError when it exists."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise SessionError(f"{folder}: this session exists. Resume it, or start one with another id.") from None
+    with (folder / MANIFEST).open("wb") as file:
+        file.write(canonical_json(manifest).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(folder)
+    _sync_folder(folder.parent)
+
+
+class JournalWriter:
+    """Appends events to one session; holds its lock until it is closed.
+
+    Parameters
+    ----------
+    folder : Path
+        A session's folder, made by `create_session`. What a killed writer left is taken up: a torn last line, which
+        nobody was told of, is cut off. Verify a journal before it is taken up.
+    signer : Signer
+        Signs the checkpoints.
+    clock : callable
+        Returns now, ns UTC, for `ts_recorded`.
+    sinks : sequence of Sink
+        Take copies.
+    keeps : callable
+        Whether an event is written at all: the telemetry level.
+
+    Raises
+    ------
+    SessionError
+        When another process holds the session, or it is sealed.
+
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        signer: Signer,
+        clock: Callable[[], int],
+        *,
+        sinks: Sequence[Sink] = (),
+        keeps: Callable[[Event], bool] = lambda event: True,
+        commit_seconds: float = COMMIT_SECONDS,
+        checkpoint_every: int = CHECKPOINT_EVERY,
+    ) -> None:
+        self.folder = folder
+        self.orders = OrderStates()
+        self.dropped_sinks: list[str] = []
+        self._signer, self._clock, self._keeps = signer, clock, keeps
+        self._sinks = list(sinks)
+        self._commit_seconds, self._checkpoint_every = commit_seconds, checkpoint_every
+        self._pending: list[bytes] = []
+        self._pending_lines: list[Line] = []
+        self._state_lock, self._disk_lock = threading.Lock(), threading.Lock()
+        self._fault = ""
+        self._sequence = self._committed = 0
+        self._checkpointed = -1
+        self._hash = self._committed_hash = self._manifest = ""
+        self._size = self._file = -1
+        self._lock = _take_lock(folder)
+        try:
+            self._take_up()
+        except BaseException:
+            self._lock.release()
+            raise
+        self._is_closed = threading.Event()
+        self._thread = threading.Thread(target=self._commit_now_and_then, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def sequence(self) -> int:
+        """Number of the last event that was appended; 0 before the first."""
+        return self._sequence
+
+    @property
+    def committed(self) -> int:
+        """Number of the last event that is on disk."""
+        return self._committed
+
+    def append(self, event: Event) -> int:
+        """Append an event and return its sequence number (0 when the level leaves it out).
+
+        Raises
+        ------
+        SessionError
+            When the order can't do this (nothing is then written), or the disk did not take it or an earlier event.
+
+        """
+        if not self._keeps(event):
+            return 0
+        is_order = isinstance(event, OrderEvent)
+        encoded = encode_event(event)
+        with self._state_lock:
+            self._refuse_after_fault()
+            if isinstance(event, OrderEvent):
+                self.orders.apply(event)
+            sequence, now = self._sequence + 1, self._clock()
+            line_hash = link(self._hash, encoded, sequence, now)
+            self._pending.append(encode_line(encoded, line_hash, sequence, now))
+            if self._sinks:
+                self._pending_lines.append(Line(event, sequence, now, line_hash))
+            self._sequence, self._hash = sequence, line_hash
+        if is_order and event.event in _LEAVES_NEXT:  # type: ignore[union-attr]
+            self.commit()
+        return sequence
+
+    def commit(self) -> None:
+        """Bring everything appended so far to the disk; SessionError when it does not take it."""
+        with self._disk_lock:
+            self._refuse_after_fault()
+            with self._state_lock:
+                chunk, self._pending = b"".join(self._pending), []
+                lines, self._pending_lines = self._pending_lines, []
+                head = (self._sequence, self._hash)
+            if not chunk:
+                return
+            self._write(chunk)
+            self._committed, self._committed_hash = head
+            if self._committed - self._checkpointed >= self._checkpoint_every:
+                self._checkpoint(is_final=False)
+            if lines:
+                self._hand_out(lines)
+
+    def checkpoint(self) -> None:
+        """Commit, then sign the head of the chain."""
+        self.commit()
+        with self._disk_lock:
+            if self._committed > self._checkpointed:
+                self._checkpoint(is_final=False)
+
+    def seal(self) -> None:
+        """Commit, sign the head as the last one, and close: nothing can be appended to this session any more."""
+        self.commit()
+        with self._disk_lock:
+            self._checkpoint(is_final=True)
+        self.close()
+
+    def close(self) -> None:
+        """Commit what is pending and let go of the session, without a seal: it can be resumed."""
+        if self._is_closed.is_set():
+            return
+        self._is_closed.set()
+        self._thread.join()
+        try:
+            if not self._fault:
+                self.commit()
+        finally:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+            for sink in self._sinks:
+                sink.close()
+            self._lock.release()
+
+    def __enter__(self) -> JournalWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _take_up(self) -> None:
+        if is_sealed(self.folder):
+            raise SessionError(f"{self.folder.name}: this session is sealed; nothing can be added. Start a new one.")
+        content = read_content(self.folder)
+        self._size = content.rfind(b"\n") + 1
+        self._hash = self._manifest = manifest_digest(self.folder)
+        for line in read_lines(self.folder):
+            if isinstance(line.event, OrderEvent):
+                self.orders.apply(line.event)
+            self._sequence, self._hash = line.sequence, line.hash
+        self._committed, self._committed_hash = self._sequence, self._hash
+        self._file = os.open(self.folder / EVENTS, os.O_CREAT | os.O_WRONLY, 0o644)
+        os.ftruncate(self._file, self._size)
+        os.lseek(self._file, self._size, os.SEEK_SET)
+        _cut_torn_line(self.folder / CHECKPOINTS)
+        self._checkpoint(is_final=False)
+        _sync_folder(self.folder)
+
+    def _write(self, chunk: bytes) -> None:
+        try:
+            _write_all(self._file, chunk)
+            os.fdatasync(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            self._fault = (
+                f"{self.folder / EVENTS}: the disk did not take event {self._committed + 1} ({error.strerror}). "
+                "The session stops here; make room and resume it."
+            )
+            raise SessionError(self._fault) from None
+        self._size += len(chunk)
+
+    def _checkpoint(self, *, is_final: bool) -> None:
+        unsigned = Checkpoint(
+            self._committed, self._committed_hash, self._size, self._manifest, self._clock(), is_final,
+            self._signer.public,
+        )  # fmt: skip
+        signed = replace(unsigned, signature=self._signer.sign(unsigned.content()))
+        path = self.folder / CHECKPOINTS
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("ab", buffering=0) as file:
+                _write_all(file.fileno(), signed.line())
+                os.fdatasync(file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)
+            self._fault = (
+                f"{path}: the disk did not take a checkpoint ({error.strerror}). "
+                "The session stops here; make room and resume it."
+            )
+            raise SessionError(self._fault) from None
+        self._checkpointed = self._committed
+
+    def _commit_now_and_then(self) -> None:
+        while not self._is_closed.wait(self._commit_seconds):
+            try:
+                self.checkpoint()
+            except SessionError:
+                return  # every later append raises it again
+
+    def _hand_out(self, lines: Sequence[Line]) -> None:
+        for sink in list(self._sinks):
+            try:
+                sink.take(lines)
+            except Exception as error:
+                self._sinks.remove(sink)
+                self.dropped_sinks.append(f"{type(sink).__name__}: {error}")
+
+    def _refuse_after_fault(self) -> None:
+        if self._fault:
+            raise SessionError(self._fault)
+
+
+def _write_all(descriptor: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _take_lock(folder: Path) -> Any:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise SessionError(f"{folder.name}: another process is running this session. Stop that one first.") from None
+    return lock
+
+
+def is_open(folder: Path) -> bool:
+    """Return whether some process, this one included, is writing to the session."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _cut_torn_line(path: Path) -> None:
+    if path.exists():
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,287 @@
+"""What is written is on disk when it must be, and what was done to it afterwards has a name."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peak_trade.core.errors import SessionError
+from peak_trade.core.values import OrderType, Side, TimeInForce
+from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind
+from peak_trade.journal.files import CHECKPOINTS, EVENTS, MANIFEST, read_events
+from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.lines import encode_line, link, split_line
+from peak_trade.journal.verify import Finding, verify
+from peak_trade.journal.writer import JournalWriter, create_session, is_open
+
+
+def bar(n: int) -> BarEvent:
+    return BarEvent(n * 60, "BTC/USDT", 100.0 + n, 101.0 + n, 99.0 + n, 100.5 + n, 2.0)
+
+
+def order(kind: OrderEventKind, order_id: str = "o-1") -> OrderEvent:
+    return OrderEvent(
+        1, order_id, "ma_crossover", "BTC/USDT", kind, Side.BUY, OrderType.MARKET, TimeInForce.GTC,
+        1.0, 0.0, 1.0, 100.0, 100.0,
+    )  # fmt: skip
+
+
+class Ticks:
+    """A clock that counts, so that two journals are equal."""
+
+    def __init__(self) -> None:
+        self.count = itertools.count(1)
+
+    def __call__(self) -> int:
+        return next(self.count)
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    return WorkspaceKey(tmp_path_factory.mktemp("home") / "keys")
+
+
+def written(folder: Path, key: WorkspaceKey, events: list[Event], *, seal: bool = True) -> Path:
+    create_session(folder, {"session_id": folder.name})
+    writer = JournalWriter(folder, key, Ticks(), commit_seconds=60.0)
+    for event in events:
+        writer.append(event)
+    writer.seal() if seal else writer.close()
+    return folder
+
+
+def lines_of(folder: Path) -> list[bytes]:
+    return (folder / EVENTS).read_bytes().splitlines(keepends=True)
+
+
+def put(folder: Path, lines: list[bytes]) -> None:
+    (folder / EVENTS).write_bytes(b"".join(lines))
+
+
+def rehashed(folder: Path, lines: list[bytes]) -> list[bytes]:
+    """The chain computed anew by somebody who knows how, from the manifest on."""
+    from peak_trade.journal.files import manifest_digest
+
+    previous, chained = manifest_digest(folder), []
+    for n, text in enumerate(lines, start=1):
+        raw = split_line(text.rstrip(b"\n"))
+        assert raw is not None
+        previous = link(previous, raw.event, n, raw.ts_recorded)
+        chained.append(encode_line(raw.event, previous, n, raw.ts_recorded))
+    return chained
+
+
+def renumbered(lines: list[bytes]) -> list[bytes]:
+    fresh = []
+    for n, text in enumerate(lines, start=1):
+        raw = split_line(text.rstrip(b"\n"))
+        assert raw is not None
+        fresh.append(encode_line(raw.event, raw.hash, n, raw.ts_recorded))
+    return fresh
+
+
+def edit(lines: list[bytes], n: int) -> list[bytes]:
+    return [*lines[:n], lines[n].replace(b'"close":1', b'"close":2'), *lines[n + 1 :]]
+
+
+def swap(lines: list[bytes], n: int) -> list[bytes]:
+    return [*lines[:n], lines[n + 1], lines[n], *lines[n + 2 :]]
+
+
+TAMPERINGS = {
+    "edited": lambda lines, n: edit(lines, n),
+    "inserted": lambda lines, n: [*lines[:n], lines[n - 1], *lines[n:]],
+    "deleted": lambda lines, n: [*lines[:n], *lines[n + 1 :]],
+    "reordered": swap,
+    "truncated": lambda lines, n: lines[: n + 1],
+}
+
+
+@pytest.mark.parametrize("finding", TAMPERINGS)
+@pytest.mark.parametrize("is_renumbered", [False, True], ids=["as-it-was", "renumbered"])
+@given(n=st.integers(1, 17))
+@settings(max_examples=10, deadline=None)
+def test_every_way_to_tamper_has_its_name(tmp_path_factory, key, finding, is_renumbered, n):
+    folder = written(tmp_path_factory.mktemp("j") / "s", key, [bar(n) for n in range(20)])
+    assert verify(folder, key.public).finding is Finding.INTACT
+    lines = TAMPERINGS[finding](lines_of(folder), n)
+    put(folder, renumbered(lines) if is_renumbered else lines)
+    verdict = verify(folder, key.public)
+    assert verdict.finding == finding
+    assert not verdict.is_intact
+
+
+@pytest.mark.parametrize("finding", ["edited", "inserted", "deleted", "reordered"])
+def test_a_chain_computed_anew_is_found_rewritten(tmp_path, key, finding):
+    folder = written(tmp_path / "s", key, [bar(n) for n in range(20)])
+    put(folder, rehashed(folder, TAMPERINGS[finding](lines_of(folder), 5)))
+    assert verify(folder, key.public).finding in (Finding.REWRITTEN, Finding.TRUNCATED, Finding.INSERTED)
+    assert not verify(folder, key.public).is_intact
+
+
+def test_a_journal_written_anew_with_another_key_is_found_rewritten(tmp_path, key):
+    folder = written(tmp_path / "s", key, [bar(n) for n in range(20)])
+    other = written(tmp_path / "elsewhere" / "s", WorkspaceKey(tmp_path / "theirs"), [bar(n + 1) for n in range(20)])
+    for name in (EVENTS, CHECKPOINTS):
+        (folder / name).write_bytes((other / name).read_bytes())
+    assert verify(folder, key.public).finding is Finding.REWRITTEN
+    assert "No public key was given" in verify(folder, None).message
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "finding"),
+    [
+        (CHECKPOINTS, lambda text: b"", Finding.REWRITTEN),
+        (CHECKPOINTS, lambda text: text.replace(b'"sequence":20', b'"sequence":19'), Finding.FORGED),
+        (MANIFEST, lambda text: text.replace(b"{", b'{"mode":"paper",'), Finding.EDITED),
+        (EVENTS, lambda text: text[:-9], Finding.TRUNCATED),
+        (EVENTS, lambda text: text + b"{", Finding.INSERTED),
+        (EVENTS, lambda text: b"", Finding.TRUNCATED),
+        (EVENTS, lambda text: text.replace(b"\n", b"\nhello\n", 1), Finding.INSERTED),
+    ],
+    ids=["no-checkpoints", "checkpoint", "manifest", "torn-after-seal", "added-after-seal", "emptied", "no-line"],
+)
+def test_what_stands_beside_the_events_is_held_too(tmp_path, key, name, change, finding):
+    folder = written(tmp_path / "s", key, [bar(n) for n in range(20)])
+    path = folder / name
+    path.write_bytes(change(path.read_bytes()))
+    assert verify(folder, key.public).finding is finding
+
+
+def test_a_session_that_runs_or_was_killed_is_unsealed(tmp_path, key):
+    folder = written(tmp_path / "s", key, [bar(n) for n in range(3)], seal=False)
+    verdict = verify(folder, key.public)
+    assert (verdict.finding, verdict.is_intact) == (Finding.UNSEALED, True)
+
+
+@given(cut=st.integers(1, 150))
+@settings(max_examples=25, deadline=None)
+def test_a_torn_last_line_is_cut_off_and_the_rest_goes_on(tmp_path_factory, key, cut):
+    folder = written(tmp_path_factory.mktemp("j") / "s", key, [bar(n) for n in range(3)], seal=False)
+    whole = (folder / EVENTS).read_bytes()
+    (folder / EVENTS).write_bytes(whole + lines_of(folder)[-1][:cut])
+    with JournalWriter(folder, key, Ticks()) as writer:
+        assert writer.sequence == 3
+        writer.append(bar(3))
+        writer.seal()
+    assert read_events(folder) == [bar(n) for n in range(4)]
+    assert verify(folder, key.public).finding is Finding.INTACT
+
+
+def test_a_sealed_session_takes_nothing_more(tmp_path, key):
+    folder = written(tmp_path / "s", key, [bar(1)])
+    with pytest.raises(SessionError, match="sealed"):
+        JournalWriter(folder, key, Ticks())
+
+
+def test_an_order_is_on_disk_when_append_returns(tmp_path, key):
+    create_session(tmp_path / "s", {})
+    with JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=60.0) as writer:
+        writer.append(bar(1))
+        assert writer.committed == 0
+        writer.append(order(OrderEventKind.REQUESTED))
+        writer.append(order(OrderEventKind.SUBMITTED))
+        assert writer.committed == 3
+        assert len(lines_of(tmp_path / "s")) == 3
+
+
+def test_an_illegal_order_event_is_refused_and_not_written(tmp_path, key):
+    create_session(tmp_path / "s", {})
+    with JournalWriter(tmp_path / "s", key, Ticks()) as writer:
+        with pytest.raises(SessionError, match="ACCEPTED can't follow nothing"):
+            writer.append(order(OrderEventKind.ACCEPTED))
+        writer.append(bar(1))
+    assert read_events(tmp_path / "s") == [bar(1)]
+
+
+def test_other_events_are_on_disk_within_a_second(tmp_path, key):
+    create_session(tmp_path / "s", {})
+    with JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=0.01) as writer:
+        writer.append(bar(1))
+        for _ in range(200):
+            if writer.committed == 1:
+                break
+            writer._thread.join(0.005)
+        assert writer.committed == 1
+
+
+def test_a_second_process_can_not_write_to_the_session(tmp_path, key):
+    create_session(tmp_path / "s", {})
+    program = (
+        "import sys, time; from pathlib import Path; from peak_trade.journal.writer import *;"
+        "from peak_trade.journal.keys import WorkspaceKey;"
+        f"w = JournalWriter(Path({str(tmp_path / 's')!r}), WorkspaceKey(Path({str(tmp_path / 'k')!r})), time.time_ns);"
+        "print('open', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    assert other.stdin is not None
+    assert other.stdout.readline() == b"open\n"
+    assert is_open(tmp_path / "s")
+    with pytest.raises(SessionError, match="another process is running this session"):
+        JournalWriter(tmp_path / "s", key, Ticks())
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    other.stdin.close()
+    other.stdout.close()
+    JournalWriter(tmp_path / "s", key, Ticks()).close()
+    assert not is_open(tmp_path / "s")
+
+
+def test_a_full_disk_stops_the_session_and_loses_nothing_that_was_acknowledged(tmp_path, key):
+    """A file size limit of the kernel stands for the full disk: write() takes a part, then fails."""
+    create_session(tmp_path / "s", {})
+    writer = JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=60.0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer.append(bar(1))
+    writer.commit()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "s" / EVENTS).stat().st_size + 100, limits[1]))
+        writer.append(order(OrderEventKind.REQUESTED))
+        with pytest.raises(SessionError, match="the disk did not take event 2"):
+            writer.append(order(OrderEventKind.SUBMITTED))
+        with pytest.raises(SessionError, match="the disk did not take event 2"):
+            writer.append(bar(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        writer.close()
+    assert read_events(tmp_path / "s") == [bar(1)]
+    assert verify(tmp_path / "s", key.public).is_intact
+    with JournalWriter(tmp_path / "s", key, Ticks()) as again:
+        assert again.append(bar(2)) == 2
+        again.seal()
+    assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
+
+
+def test_a_sink_that_fails_is_dropped_and_the_journal_goes_on(tmp_path, key):
+    class Broken:
+        def take(self, lines):
+            raise OSError("no room")
+
+        def close(self):
+            pass
+
+    create_session(tmp_path / "s", {})
+    with JournalWriter(tmp_path / "s", key, Ticks(), sinks=[Broken()]) as writer:
+        writer.append(bar(1))
+        writer.commit()
+        writer.append(bar(2))
+    assert writer.dropped_sinks == ["Broken: no room"]
+    assert read_events(tmp_path / "s") == [bar(1), bar(2)]
+
+
+def test_the_private_key_is_for_its_owner_only(tmp_path):
+    key = WorkspaceKey(tmp_path / "keys")
+    assert (os.stat(tmp_path / "keys" / "journal.pem").st_mode & 0o777) == 0o600
+    assert WorkspaceKey(tmp_path / "keys").public == key.public
+    assert json.dumps(key.public) in json.dumps([key.public])

@@ -1,0 +1,112 @@
+"""No journal holds an order that did what orders can't do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from peak_trade.core.errors import SessionError
+from peak_trade.core.values import OrderType, Side, TimeInForce
+from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
+from peak_trade.journal.orders import NEXT, OrderStates
+
+Kind = OrderEventKind
+TRADES = (Kind.PARTIALLY_FILLED, Kind.FILLED)
+
+
+def requested(order_id: str, quantity: float = 8.0) -> OrderEvent:
+    return OrderEvent(
+        1, order_id, "ma_crossover", "BTC/USDT", Kind.REQUESTED, Side.BUY, OrderType.MARKET, TimeInForce.GTC,
+        quantity, 0.0, quantity, 100.0, 100.0,
+    )  # fmt: skip
+
+
+def after(last: OrderEvent, kind: OrderEventKind, traded: float = 0.0) -> OrderEvent:
+    cumulative = last.cumulative + traded
+    leaves = 0.0 if kind in TERMINAL else last.quantity - cumulative
+    return replace(
+        last,
+        event=kind,
+        cumulative=cumulative,
+        leaves=leaves,
+        last_quantity=traded,
+        last_price=100.0 if traded else 0.0,
+    )
+
+
+class Orders(RuleBasedStateMachine):
+    """Any event may be offered at any time; what is accepted must be a life that an order can have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states = OrderStates()
+        self.lives: dict[str, list[OrderEvent]] = {}
+
+    @rule(order_id=st.sampled_from("abc"), kind=st.sampled_from(list(Kind)), share=st.sampled_from([0.25, 0.5, 1.0]))
+    def offer(self, order_id: str, kind: OrderEventKind, share: float) -> None:
+        life = self.lives.setdefault(order_id, [])
+        last = life[-1] if life else requested(order_id)
+        open_quantity = last.quantity - last.cumulative
+        traded = 0.0 if kind not in TRADES else open_quantity if kind is Kind.FILLED else open_quantity * share
+        event = requested(order_id) if kind is Kind.REQUESTED else after(last, kind, traded)
+        may = kind in NEXT.get(last.event if life else None, frozenset()) and (kind not in TRADES or traded > 0.0)
+        try:
+            self.states.apply(event)
+        except SessionError:
+            assert not may
+        else:
+            assert may
+            life.append(event)
+
+    @precondition(lambda self: any(self.lives.values()))
+    @rule(data=st.data(), factor=st.sampled_from([0.5, 2.0, float("nan")]), field=st.sampled_from(
+        ["quantity", "cumulative", "leaves"]))  # fmt: skip
+    def offer_what_does_not_add_up(self, data: st.DataObject, factor: float, field: str) -> None:
+        life = data.draw(st.sampled_from([life for life in self.lives.values() if life]))
+        event = after(life[-1], Kind.ACCEPTED)
+        broken = replace(event, **{field: getattr(event, field) * factor + (0.0 if getattr(event, field) else 1.0)})
+        with pytest.raises(SessionError):
+            self.states.apply(broken)
+
+    @invariant()
+    def what_has_traded_and_what_is_open_add_up(self) -> None:
+        for life in self.lives.values():
+            for event in life:
+                if event.event not in TERMINAL:
+                    assert event.cumulative + event.leaves == event.quantity
+
+    @invariant()
+    def every_order_ends_at_most_once_and_nothing_follows(self) -> None:
+        still_open = {event.order_id for event in self.states.open_orders()}
+        for order_id, life in self.lives.items():
+            ends = [n for n, event in enumerate(life) if event.event in TERMINAL]
+            assert len(ends) <= 1
+            assert ends in ([], [len(life) - 1])
+            assert (order_id in still_open) == (bool(life) and not ends)
+
+
+Orders.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestOrders = Orders.TestCase
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"decision_price": float("nan")}, "both are mandatory"),
+        ({"arrival_price": float("inf")}, "both are mandatory"),
+        ({"last_price": 0.0}, "fill price"),
+        ({"side": Side.SELL}, "before it was buy"),
+        ({"symbol": "ETH/USDT"}, "before it was"),
+    ],
+)
+def test_a_fill_without_its_prices_or_of_another_order_is_refused(change, says):
+    states = OrderStates()
+    life = requested("a")
+    for kind in (Kind.REQUESTED, Kind.SUBMITTED, Kind.ACCEPTED):
+        states.apply(after(life, kind) if kind is not Kind.REQUESTED else life)
+    with pytest.raises(SessionError, match=says):
+        states.apply(replace(after(life, Kind.FILLED, 8.0), **change))
