@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from peak_trade.core.values import Instrument
     from peak_trade.costs.model import Costs
     from peak_trade.data.store import load_bars
+    from peak_trade.engine.second_opinion import second_opinion
     from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
     from peak_trade.strategies.base import Strategy
     from peak_trade.studies.backtest import backtest
+    from peak_trade.studies.recording import record
     from peak_trade.wiring.strategies import make_strategy
 
 __version__ = "0.1.0"
@@ -31,6 +33,8 @@ _HOMES = {
     "backtest": "peak_trade.studies.backtest",
     "load_bars": "peak_trade.data.store",
     "make_strategy": "peak_trade.wiring.strategies",
+    "record": "peak_trade.studies.recording",
+    "second_opinion": "peak_trade.engine.second_opinion",
 }
 """Public names and the module that each comes from."""
 
@@ -45,6 +49,8 @@ __all__ = [
     "backtest",
     "load_bars",
     "make_strategy",
+    "record",
+    "second_opinion",
 ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import ClickException
 
-from peak_trade.cli import check, data, runs
+from peak_trade.cli import backtest, check, data, runs
 from peak_trade.core.errors import PeakTradeError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.command("backtest")(backtest.backtest)
 app.add_typer(check.app, name="check")
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")

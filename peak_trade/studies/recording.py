@@ -1,0 +1,30 @@
+"""Put a finished run into the registry."""
+
+from __future__ import annotations
+
+from peak_trade.core.time import iso
+from peak_trade.engine.result import BacktestResult
+from peak_trade.tracking.record import RunRecord, record_run
+
+
+def record(result: BacktestResult, run_type: str = "backtest") -> str:
+    """Record a run in MLflow and return its run id; recording it again changes nothing."""
+    flat = result.parameters if len(result.strategies) > 1 else result.parameters.get(result.strategies[0], {})
+    run = RunRecord(
+        run_id=result.run_id,
+        run_type=run_type,
+        strategy=", ".join(result.strategies),
+        symbol=", ".join(result.market.symbols),
+        timeframe=str(result.market.timeframe),
+        start=iso(int(result.market.times[0])),
+        end=iso(int(result.market.times[-1])),
+        digests=result.digests,
+        parameters={**flat, "settings": result.settings.model_dump(mode="json"), "exchange": result.exchange},
+        metrics={
+            **result.stats(),
+            "benchmark_total_return": result.benchmark.stats()["total_return"],
+            "n_ambiguous_bars": float(result.n_ambiguous),
+        },
+    )
+    record_run(run)
+    return result.run_id
