@@ -1,0 +1,308 @@
+"""Run a notebook once per (source, parameters, data, code, lock file), and keep what it showed.
+
+The executed notebook under `reports/runs/` is the record: it carries the notebook's version and digest, every
+parameter, the digests that its cache key is made of, and, when a cell failed, that cell and its error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from peak_trade.core.digest import digest_bytes, digest_of, package_digest
+from peak_trade.core.errors import ConfigError, ReportError, did_you_mean
+from peak_trade.reports.display import RECORD_MIME
+from peak_trade.reports.parameters import Parameter, read_parameters, resolve
+
+RUNS = Path("reports/runs")
+LOCK_FILE = Path("requirements.lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Notebook:
+    """A notebook that can be run: title and version stand in its front matter, parameters in the cell tagged so."""
+
+    name: str
+    path: Path
+    title: str
+    version: str
+    digest: str
+    parameters: dict[str, Parameter]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRun:
+    """One executed notebook. `failed_cell` counts code cells from 1 and is None when all of them ran.
+
+    `is_cached` is True when it had been executed before and no kernel was started.
+    """
+
+    path: Path
+    notebook: str
+    title: str
+    version: str
+    notebook_digest: str
+    key: str
+    parameters: dict[str, Any]
+    digests: dict[str, str]
+    executed_at: str
+    seconds: float
+    run_id: str = ""
+    failed_cell: int | None = None
+    error: str = ""
+    is_cached: bool = False
+
+    @property
+    def slug(self) -> str:
+        """Name of its file and of its page."""
+        return self.path.stem
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether a cell raised."""
+        return self.failed_cell is not None
+
+
+def list_notebooks(root: Path = Path()) -> list[Notebook]:
+    """Return the notebooks of `root/notebooks`, by name."""
+    return [read_notebook(path) for path in sorted((root / "notebooks").glob("*.ipynb"))]
+
+
+def find_notebook(name: str, root: Path = Path()) -> Notebook:
+    """Return the notebook of that name; ConfigError with the closest name when there is none."""
+    path = root / "notebooks" / f"{name}.ipynb"
+    if not path.is_file():
+        known = [found.stem for found in (root / "notebooks").glob("*.ipynb")]
+        where = f"{root / 'notebooks'}: " if not known else ""
+        raise ConfigError(f"{where}there is no notebook {name}. {did_you_mean(name, known)}")
+    return read_notebook(path)
+
+
+def read_notebook(path: Path) -> Notebook:
+    """Read a notebook's front matter and parameters; ReportError when one of them is missing or malformed."""
+    content = read_json(path)
+    front = _front_matter(content, path)
+    cells = [cell for cell in content["cells"] if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    if len(cells) > 1:
+        raise ReportError(f"{path}: {len(cells)} cells are tagged parameters; tag one.")
+    source = source_text(cells[0]) if cells else ""
+    return Notebook(
+        name=path.stem,
+        path=path,
+        title=front["title"],
+        version=front["version"],
+        digest=digest_of([[cell["cell_type"], source_text(cell)] for cell in content["cells"]]),
+        parameters=read_parameters(source, path.name),
+    )
+
+
+def run_report(
+    name: str,
+    parameters: Mapping[str, Any] | None = None,
+    root: Path = Path(),
+    *,
+    force: bool = False,
+    progress: bool = False,
+) -> ReportRun:
+    """Run a notebook, unless it was run before with the same source, parameters, data, code and lock file.
+
+    Parameters
+    ----------
+    name : str
+        A notebook of `root/notebooks`, without its ending.
+    parameters : mapping of name to value
+        Those that differ from the notebook's defaults, of exactly their types.
+    root : Path
+        The project: holds `notebooks/`; `reports/runs/` is written there, and cells run there.
+    force : bool
+        Run even if it was run before.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    ReportRun
+        Of the executed notebook, a failed one too: look at `is_failed`.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Before a kernel starts: an unknown notebook, parameter, strategy or symbol, or a value of another type.
+
+    """
+    notebook = find_notebook(name, root)
+    values = resolve(notebook.parameters, parameters or {}, name)
+    digests = _digests(notebook, values, root)
+    key = digest_of({"parameters": values} | digests)
+    path = root / RUNS / f"{notebook.name}-{key[:12]}.ipynb"
+    if path.is_file() and not force:
+        held = read_run(path, is_cached=True)
+        if held.key == key and not held.is_failed:
+            return held
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
+    try:
+        content = _executed(notebook, values, root, beside, progress)
+        content["metadata"]["peak_trade"] |= {"key": key, "digests": digests}
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return read_run(path)
+
+
+def list_report_runs(root: Path = Path()) -> list[ReportRun]:
+    """Return every executed notebook under `root/reports/runs`, newest first."""
+    paths = [path for path in (root / RUNS).glob("*.ipynb") if not path.name.startswith(".")]
+    return sorted(map(read_run, paths), key=lambda run: (run.executed_at, run.slug), reverse=True)
+
+
+def read_run(path: Path, is_cached: bool = False) -> ReportRun:
+    """Read what an executed notebook says about itself; ReportError when it was not executed by `run_report`."""
+    content = read_json(path)
+    about = content.get("metadata", {}).get("peak_trade")
+    if not about:
+        raise ReportError(f"{path}: this notebook was not run by `peak-trade report run`. Move it elsewhere.")
+    return ReportRun(path=path, is_cached=is_cached, run_id=_run_id(content), **about)
+
+
+def records(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the typed result records of a notebook's outputs, in order."""
+    return [
+        output["data"][RECORD_MIME]
+        for cell in content["cells"]
+        for output in cell.get("outputs", [])
+        if RECORD_MIME in output.get("data", {})
+    ]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a notebook file; ReportError when it is not one."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path}: this is not a notebook ({error}).") from None
+    if content.get("nbformat") != 4 or "cells" not in content:
+        raise ReportError(f"{path}: this is not a notebook of format 4. Open and save it in JupyterLab.")
+    return content
+
+
+def source_text(cell: Mapping[str, Any]) -> str:
+    """Return a cell's source as one text."""
+    source = cell["source"]
+    return source if isinstance(source, str) else "".join(source)
+
+
+def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Path, progress: bool) -> dict[str, Any]:
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    changed = {name: value for name, value in values.items() if value != notebook.parameters[name].default}
+    failed_cell, error_text = None, ""
+    begun, started = datetime.now(UTC), time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            str(notebook.path),
+            str(output),
+            parameters=changed,
+            kernel_name="python3",
+            language="python",
+            progress_bar={"desc": notebook.name} if progress else False,
+            cwd=str(root),
+            extra_arguments=["--IPKernelApp.log_level=40"],
+        )
+    except PapermillExecutionError as error:
+        failed_cell, error_text = error.cell_index, f"{error.ename}: {error.evalue}"
+    except DeadKernelError as error:
+        failed_cell, error_text = 0, f"the kernel died: {error}"
+    content = read_json(output)
+    content["cells"] = [cell for cell in content["cells"] if not _is_papermill_error(cell)]
+    if failed_cell is not None:
+        failed_cell = _failed_cell(content)
+    content["metadata"].pop("papermill", None)
+    content["metadata"]["peak_trade"] = {
+        "notebook": notebook.name,
+        "title": notebook.title,
+        "version": notebook.version,
+        "notebook_digest": notebook.digest,
+        "parameters": values,
+        "executed_at": begun.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seconds": round(time.perf_counter() - started, 2),
+        "failed_cell": failed_cell,
+        "error": error_text,
+    }
+    stated = f"Notebook `{notebook.name}`, version {notebook.version}, digest `{notebook.digest[:16]}`."
+    content["cells"].insert(1, {"cell_type": "markdown", "id": "peak-trade-notebook", "metadata": {}, "source": stated})
+    return content
+
+
+def _failed_cell(content: Mapping[str, Any]) -> int:
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    for place, cell in enumerate(code, start=1):
+        if any(output["output_type"] == "error" for output in cell["outputs"]):
+            return place
+    ran = [place for place, cell in enumerate(code, start=1) if cell.get("execution_count")]
+    return ran[-1] if ran else 1
+
+
+def _is_papermill_error(cell: Mapping[str, Any]) -> bool:
+    return any(tag.startswith("papermill-error-cell") for tag in cell.get("metadata", {}).get("tags", []))
+
+
+def _run_id(content: Mapping[str, Any]) -> str:
+    for record in records(content):
+        if record["kind"] == "table" and record["name"] == "run":
+            named = {row[0]: row[1] for row in record["rows"]}
+            return str(named.get("run_id", ""))
+    return ""
+
+
+def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[str, str]:
+    return {
+        "notebook": notebook.digest,
+        "data": _data_digest(values),
+        "code": digest_of([package_digest(), _strategy_digest(values)]),
+        "lock": _lock_digest(root),
+    }
+
+
+def _data_digest(values: Mapping[str, Any]) -> str:
+    from peak_trade.core.time import Timeframe
+    from peak_trade.data.store import find, list_bars
+
+    if values.get("symbol") and values.get("timeframe"):
+        return find(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange")).digest
+    return digest_of([held.digest for held in list_bars()])
+
+
+def _strategy_digest(values: Mapping[str, Any]) -> str:
+    from peak_trade.wiring.strategies import make_strategy, strategy_digest
+
+    if not values.get("strategy"):
+        return ""
+    return strategy_digest(make_strategy(values["strategy"], values.get("strategy_parameters") or {}))
+
+
+def _lock_digest(root: Path) -> str:
+    from peak_trade.studies.backtest import environment_digest
+
+    path = root / LOCK_FILE
+    return digest_bytes(path.read_bytes()) if path.is_file() else environment_digest()
+
+
+def _front_matter(content: Mapping[str, Any], path: Path) -> dict[str, str]:
+    cells = content["cells"]
+    source = source_text(cells[0]) if cells and cells[0]["cell_type"] == "raw" else ""
+    found = dict(re.findall(r"^(title|version):\s*[\"']?(.*?)[\"']?\s*$", source, flags=re.MULTILINE))
+    for field in ("title", "version"):
+        if not found.get(field):
+            raise ReportError(f'{path}: the first cell must be a raw cell of front matter with {field}: "…".')
+    return found

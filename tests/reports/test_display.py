@@ -1,0 +1,130 @@
+"""What is shown carries a page's HTML, JupyterLab's type and a typed record, and figures keep every extreme."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peak_trade.core.errors import ReportError
+from peak_trade.reports import figures
+from peak_trade.reports.display import (
+    PLOTLY_MIME,
+    RECORD_MIME,
+    RECORD_ROWS,
+    SHOWN_ROWS,
+    bundle,
+    raw_html,
+    table_record,
+)
+
+HOURS = pd.date_range("2024-01-01", periods=3_000, freq="h", tz="UTC")
+EQUITY = pd.Series(10_000.0 * np.exp(np.sin(np.arange(3_000) / 200.0) / 5), index=HOURS)
+FILLS = pd.DataFrame(
+    {
+        "ts_event": HOURS[::5][:400],
+        "side": ["buy", "sell"] * 200,
+        "price": np.linspace(100.0, 110.0, 400),
+        "quantity": 1.0,
+    }
+)
+
+
+def test_a_table_is_shown_for_pages_and_for_lab_and_recorded_with_its_types():
+    frame = pd.DataFrame(
+        {"when": HOURS[:2], "value": [1 / 3, np.nan], "n": [1, 2], "is_long": [True, False], "note": ["a < b", "`"]}
+    )
+    shown = bundle(frame, "numbers", digits={"value": 3})
+    assert set(shown) == {"text/markdown", "text/html", "text/plain", RECORD_MIME}
+    assert shown["text/markdown"].startswith("```{=html}\n<div")
+    assert "a &lt; b" in shown["text/html"]
+    assert shown[RECORD_MIME] == {
+        "kind": "table", "name": "numbers", "n_rows": 2,
+        "fields": [
+            {"name": "when", "type": "time"}, {"name": "value", "type": "float", "digits": 3},
+            {"name": "n", "type": "int"}, {"name": "is_long", "type": "bool"}, {"name": "note", "type": "text"},
+        ],
+        "rows": [
+            ["2024-01-01T00:00:00+00:00", 0.333, 1, True, "a < b"], ["2024-01-01T01:00:00+00:00", None, 2, False, "`"],
+        ],
+        "sums": {"value": 0.333},
+    }  # fmt: skip
+    json.dumps(shown, allow_nan=False)
+
+
+def test_a_long_table_says_how_much_of_it_is_shown():
+    frame = pd.DataFrame({"value": np.arange(1_000.0)})
+    shown = bundle(frame, "long")
+    assert shown["text/html"].count("<tr>") == SHOWN_ROWS + 1
+    assert f"The last {SHOWN_ROWS} of 1,000 rows." in shown["text/html"]
+    record = table_record(frame)
+    assert (record["n_rows"], len(record["rows"]), record["sums"]) == (1_000, RECORD_ROWS, {"value": 499_500.0})
+
+
+def test_text_and_mappings_are_shown_and_recorded():
+    assert bundle("Nothing traded.", "why")[RECORD_MIME]["lines"] == ["Nothing traded."]
+    assert bundle(["One.", "Two."], "why")["text/html"].count("<li>") == 2
+    assert bundle({"run_id": "ab", "n": 2}, "run")[RECORD_MIME]["rows"] == [["run_id", "ab"], ["n", "2"]]
+
+
+@pytest.mark.parametrize(("thing", "name"), [(3, "n"), ("text", "two words"), (None, "n")])
+def test_what_can_not_be_shown_is_refused(thing, name):
+    with pytest.raises(ReportError):
+        bundle(thing, name)
+
+
+def test_a_format_for_a_column_that_is_not_there_is_refused():
+    with pytest.raises(ReportError, match="pnl"):
+        bundle(pd.DataFrame({"value": [1.0]}), "n", formats={"pnl": "{:.2f}"})
+
+
+@given(st.text(alphabet="`<a\n", max_size=30))
+def test_markup_stays_inside_its_raw_block(markup):
+    fence = raw_html(markup).splitlines()[0].removesuffix("{=html}")
+    assert fence not in markup
+    assert raw_html(markup) == f"{fence}{{=html}}\n{markup}\n{fence}"
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        figures.equity_and_drawdown(EQUITY),
+        figures.benchmark_overlay(EQUITY, EQUITY * 2),
+        figures.trades_on_price(EQUITY, FILLS),
+        figures.monthly_returns(EQUITY),
+    ],
+    ids=["equity", "benchmark", "trades", "months"],
+)
+def test_a_figure_is_light_needs_no_network_and_is_recorded(figure):
+    shown = bundle(figure, "figure")
+    assert set(shown) == {"text/markdown", PLOTLY_MIME, "text/plain", RECORD_MIME}
+    assert len(shown["text/markdown"]) < 60_000
+    assert "http" not in shown["text/markdown"].replace("http://www.w3.org", "")
+    assert shown[RECORD_MIME]["traces"][0]["n"] > 0
+
+
+@given(st.integers(1, 5_000), st.integers(0, 1_000))
+@settings(max_examples=30)
+def test_thinning_keeps_the_ends_and_every_extreme(n_rows, seed):
+    values = np.random.default_rng(seed).standard_normal(n_rows).cumsum()
+    rows = figures.thinned(values, stretches=50)
+    assert len(rows) <= max(3 * 50 + 1, min(n_rows, 150))
+    assert (np.diff(rows) > 0).all()
+    assert {0, n_rows - 1, int(values.argmin()), int(values.argmax())} <= set(rows.tolist())
+
+
+def test_monthly_returns_multiply_to_the_total_return():
+    table = figures.monthly_table(EQUITY)
+    grown = np.nanprod(1.0 + table.to_numpy())
+    np.testing.assert_allclose(grown, EQUITY.iloc[-1] / EQUITY.iloc[0], rtol=1e-12)
+
+
+def test_only_the_last_fills_are_drawn_and_the_note_says_so():
+    figure = figures.trades_on_price(EQUITY, FILLS)
+    assert sum(len(trace.x) for trace in figure.data[1:]) == figures.MAX_FILLS
+    assert figures.fills_note(FILLS).startswith(f"The last {figures.MAX_FILLS} of 400 fills")
+    assert figures.fills_note(FILLS.head(0)) == "Nothing was filled."

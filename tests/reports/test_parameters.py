@@ -1,0 +1,98 @@
+"""A notebook's parameters are typed and strict: nothing is guessed, and an error names the right one."""
+
+from __future__ import annotations
+
+import pytest
+
+from peak_trade.core.errors import ConfigError, ReportError
+from peak_trade.reports.parameters import parse_assignments, read_parameters, resolve
+
+CELL = """symbol: str = "A#B"  # base and quote
+fast: int = 20  # bars
+share: float = 0.5  # fraction
+is_long: bool = True  # side
+start: str | None = None  # first close
+values: dict = {}  # what differs
+"""
+PARAMETERS = read_parameters(CELL, "n.ipynb")
+
+
+def test_parameters_carry_type_default_and_comment():
+    assert [(p.name, p.annotation, p.default) for p in PARAMETERS.values()] == [
+        ("symbol", "str", "A#B"),
+        ("fast", "int", 20),
+        ("share", "float", 0.5),
+        ("is_long", "bool", True),
+        ("start", "str | None", None),
+        ("values", "dict", {}),
+    ]
+    assert PARAMETERS["symbol"].comment == "base and quote"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "fast = 20  # no type",
+        "fast: int = 20",
+        "fast: list = []  # unknown type",
+        "import os",
+        "fast: int = 'x'  # off",
+    ],
+    ids=["no-type", "no-comment", "unknown-type", "statement", "default-of-another-type"],
+)
+def test_a_parameters_cell_that_is_not_typed_and_commented_is_refused(cell):
+    with pytest.raises((ReportError, ConfigError), match=r"n\.ipynb, parameters cell, line 1"):
+        read_parameters(cell, "n.ipynb")
+
+
+def test_given_values_replace_defaults_and_an_int_is_taken_for_a_float():
+    values = resolve(PARAMETERS, {"share": 1, "start": "2024-01-01"}, "n")
+    assert values == {
+        "symbol": "A#B", "fast": 20, "share": 1.0, "is_long": True, "start": "2024-01-01", "values": {},
+    }  # fmt: skip
+    assert type(values["share"]) is float
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"fats": 10}, "fats is not a parameter. Did you mean fast?"),
+        ({"fast": "10"}, "fast was '10'; it is int"),
+        ({"fast": True}, "fast was True; it is int"),
+        ({"fast": 10.0}, "fast was 10.0; it is int"),
+        ({"share": float("nan")}, "share was nan; it is float"),
+        ({"symbol": None}, "symbol was None; it is str"),
+    ],
+    ids=["unknown", "text", "bool", "float", "nan", "none"],
+)
+def test_an_unknown_or_mistyped_value_is_refused(given, message):
+    with pytest.raises(ConfigError) as refusal:
+        resolve(PARAMETERS, given, "n")
+    assert message in str(refusal.value)
+
+
+def test_assignments_are_read_by_their_type():
+    texts = ["symbol=1=2", "fast=10", "share=2", "is_long=false", "start=none", "values.fast=3", "values.kind=ema"]
+    assert parse_assignments(PARAMETERS, texts, "n") == {
+        "symbol": "1=2", "fast": 10, "share": 2.0, "is_long": False, "start": None,
+        "values": {"fast": 3, "kind": "ema"},
+    }  # fmt: skip
+    assert parse_assignments(PARAMETERS, ['values={"fast": 3}'], "n") == {"values": {"fast": 3}}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["fast"],
+        ["fast=1.5"],
+        ["fast=1", "fast=2"],
+        ["nope=1"],
+        ["is_long=1"],
+        ["values=3"],
+        ["values.a=1", "values.a=2"],
+    ],
+    ids=["no-value", "not-whole", "twice", "unknown", "not-a-bool", "not-a-dict", "key-twice"],
+)
+def test_an_assignment_that_can_not_be_is_refused(texts):
+    with pytest.raises(ConfigError):
+        parse_assignments(PARAMETERS, texts, "n")
