@@ -36,7 +36,8 @@ def rolling_std(values: FloatArray, window: int) -> FloatArray:
     Notes
     -----
     Causal. Sum and sum of squares are kept in double-double arithmetic (Dekker 1971), so that they do not drift and
-    nothing is lost when the mean is large. A deviation below 1e-12 of the root mean square is 0.0: a tie is a tie.
+    nothing is lost when the mean is large. Equal values, and a deviation below 1e-12 of the root mean square, give
+    exactly 0.0: a tie is a tie.
 
     """
     deviation: FloatArray = _rolling_std(np.ascontiguousarray(values, dtype=np.float64), window)
@@ -110,7 +111,9 @@ def _square(value):  # type: ignore[no-untyped-def]
 def _rolling_std(values, window):  # type: ignore[no-untyped-def]
     deviation = np.full(values.size, np.nan)
     high, low, square_high, square_low = 0.0, 0.0, 0.0, 0.0
+    n_equal = 0
     for row in range(values.size):
+        n_equal = n_equal + 1 if row > 0 and values[row] == values[row - 1] else 1
         high, low = _add(high, low, values[row])
         product, rest = _square(values[row])
         square_high, square_low = _add(square_high, square_low, product)
@@ -129,8 +132,8 @@ def _rolling_std(values, window):  # type: ignore[no-untyped-def]
             big = big - (big - square_high)
             error = (window * big - spread) + window * (square_high - big)
             variance = (above + (below + (error + window * square_low))) / (float(window) * window)
-            if variance > TIE_RTOL * TIE_RTOL * square_high / window:
-                deviation[row] = np.sqrt(variance)
-            elif variance <= TIE_RTOL * TIE_RTOL * square_high / window:
+            if n_equal >= window or variance <= TIE_RTOL * TIE_RTOL * square_high / window:
                 deviation[row] = 0.0
+            else:
+                deviation[row] = np.sqrt(variance)
     return deviation

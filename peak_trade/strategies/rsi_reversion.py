@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from peak_trade.core.settings import BarCount
-from peak_trade.indicators.means import settled_wilder, sma
+from peak_trade.indicators.means import TIE_RTOL, settled_wilder, sma
 from peak_trade.indicators.momentum import rsi
 from peak_trade.strategies.base import Direction, FloatArray, Strategy
 from peak_trade.strategies.held import held_exposure
@@ -33,7 +33,7 @@ class RsiReversion(Strategy):
     """RSI at which either side is left."""
 
     trend_window: BarCount | None = None
-    """Window of a trend filter, bars: longs are entered only above that simple average, shorts only below it."""
+    """Window of a trend filter, bars: longs are entered only while that simple average rises, shorts while it falls."""
 
     direction: Direction = "long"
     """Which sides may be held."""
@@ -50,20 +50,21 @@ class RsiReversion(Strategy):
     @property
     def warm_up(self) -> int:
         """Bars until the seed of the RSI is settled and the trend filter exists."""
-        return max(1 + settled_wilder(self.window), (self.trend_window or 1) - 1)
+        return max(1 + settled_wilder(self.window), self.trend_window or 0)
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up."""
         close = bars["close"].to_numpy()
         strength = rsi(close, self.window)
-        above = below = np.ones(len(close), dtype=np.bool_)
+        is_rising = is_falling = np.ones(len(close), dtype=np.bool_)
         if self.trend_window is not None:
             trend = sma(close, self.trend_window)
-            above, below = close > trend, close < trend
+            slope = np.diff(trend, prepend=np.nan)
+            is_rising, is_falling = slope > TIE_RTOL * trend, slope < -TIE_RTOL * trend
         return held_exposure(
-            enter_long=(strength < self.oversold) & above,
+            enter_long=(strength < self.oversold) & is_rising,
             leave_long=strength >= self.exit_level,
-            enter_short=(strength > self.overbought) & below,
+            enter_short=(strength > self.overbought) & is_falling,
             leave_short=strength <= self.exit_level,
             warm_up=self.warm_up,
             direction=self.direction,

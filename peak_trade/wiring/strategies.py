@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -101,17 +100,21 @@ def strategy_digest(strategy: Strategy) -> str:
     Notes
     -----
     The source of a part of this package is covered by the code digest of a run and is left out here. A user's class
-    counts with its own module's source, or, defined in a notebook cell, with the source of its methods; where no
-    source can be read, with their compiled code.
+    counts with the source of its module and of its methods, so that a class from a notebook cell counts too; where no
+    source can be read, with its compiled code.
 
     """
+    parts = list(_parts(strategy))
     return digest_of(
         {
-            "strategy": f"{type(strategy).__module__}:{type(strategy).__qualname__}",
-            "values": strategy.model_dump(mode="json"),
-            "sources": {key: text for part in _parts(strategy) for key, text in _user_sources(type(part)).items()},
+            "parts": [[_place(type(part)), part.model_dump(mode="json")] for part in parts],
+            "sources": {_place(base): _source(base) for part in parts for base in _user_classes(type(part))},
         }
     )
+
+
+def _place(part: type) -> str:
+    return f"{part.__module__}:{part.__qualname__}"
 
 
 def _import(module_name: str, asked: str) -> ModuleType:
@@ -197,23 +200,17 @@ def _parts(strategy: Strategy) -> Iterator[Strategy]:
                 yield from _parts(part)
 
 
-def _user_sources(part: type) -> dict[str, str]:
+def _user_classes(part: type) -> list[type]:
     own = ("peak_trade", "pydantic", "abc", "builtins", "typing")
-    return {
-        f"{base.__module__}:{base.__qualname__}": _source(base)
-        for base in part.__mro__
-        if base.__module__.partition(".")[0] not in own
-    }
+    return [base for base in part.__mro__ if base.__module__.partition(".")[0] not in own]
 
 
-def _source(part: type) -> str:
-    module = sys.modules.get(part.__module__)
-    if module is not None and part.__module__ != "__main__":
-        try:
-            return inspect.getsource(module)
-        except (OSError, TypeError):
-            pass
-    return json.dumps({key: _function_source(function) for key, function in sorted(_functions(part).items())})
+def _source(part: type) -> list[Any]:
+    methods = {key: _source_or_code(function) for key, function in _functions(part).items()}
+    try:
+        return [inspect.getsource(sys.modules[part.__module__]), methods]
+    except (KeyError, OSError, TypeError):
+        return [None, methods]
 
 
 def _functions(part: type) -> dict[str, FunctionType]:
@@ -225,7 +222,7 @@ def _functions(part: type) -> dict[str, FunctionType]:
     return found
 
 
-def _function_source(function: FunctionType) -> Any:
+def _source_or_code(function: FunctionType) -> Any:
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):
