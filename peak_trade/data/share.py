@@ -1,0 +1,55 @@
+"""The notebooks and run files that come with the package, and a workspace made from them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from peak_trade.core.errors import ConfigError
+
+SHARED = ("config", "notebooks")
+NOT_COPIED = ("__pycache__", ".ipynb_checkpoints", ".*")
+FIRST_STEPS = """# A peak_trade workspace
+
+`config/` holds run files, `notebooks/` the research notebooks. What runs write goes to `.peak_trade/` in this folder.
+
+    peak-trade --help
+    peak-trade data sample
+    peak-trade data list
+"""
+
+
+def share() -> Path:
+    """Return the folder that holds `config/` and `notebooks/`: the repository, or the installed package's copy."""
+    package = Path(__file__).parents[1]
+    installed = package / "_share"
+    return installed if installed.is_dir() else package.parent
+
+
+def make_workspace(folder: Path) -> list[Path]:
+    """Make a folder with copies of the notebooks and run files, whole or not at all; return the files made.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds anything already, is a file, or can not be written.
+
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file. Name a folder that is new or empty.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty. Name a folder that is new or empty.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as unfinished:
+            made = Path(unfinished) / "workspace"
+            made.mkdir()
+            (made / "README.md").write_text(FIRST_STEPS, encoding="utf-8")
+            for name in SHARED:
+                if (share() / name).is_dir():
+                    shutil.copytree(share() / name, made / name, ignore=shutil.ignore_patterns(*NOT_COPIED))
+            made.replace(folder)
+    except OSError as error:
+        raise ConfigError(f"{folder} could not be made: {error.strerror}. Choose another place.") from None
+    return sorted(path for path in folder.rglob("*") if path.is_file())
