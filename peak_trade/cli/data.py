@@ -296,9 +296,8 @@ def _progress(task: str, is_quiet: bool) -> Iterator[Callable[[int, int], None]]
 
 
 def _print_report(report: QualityReport) -> None:
-    typer.echo(
-        f"{report.where} ({report.timeframe}): {report.n_bars:,} bars, {iso(report.first)} to {iso(report.last)}"
-    )
+    span = f"{iso(report.first)} to {iso(report.last)}"
+    typer.echo(f"{report.where}: {report.n_bars:,} bars of {report.timeframe}, close times {span}")
     if report.faults:
         typer.echo(f"{len(report.faults)} faults that break the contract:")
         _print_table(

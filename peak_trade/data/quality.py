@@ -137,30 +137,41 @@ def check_quality(times: Times, values: Values, timeframe: Timeframe, where: str
 
 def check_bars(bars: Bars) -> QualityReport:
     """Report what is wrong with bars that the store holds."""
-    where = f"{bars.exchange} {bars.symbol} {bars.timeframe}"
-    return check_quality(bars.times, bars.frame.to_numpy(), bars.timeframe, where)
+    return check_quality(bars.times, bars.frame.to_numpy(), bars.timeframe, f"{bars.exchange} {bars.symbol}")
 
 
 def find_faults(times: Times, values: Values, timeframe: Timeframe) -> list[Fault]:
     """Return every fault, by row; a row may have more than one. Shapes as for `check_quality`."""
     open_, high, low, close, volume = values.T
-    seen_before = np.ones(len(times), dtype=bool)
-    seen_before[np.unique(times, return_index=True)[1]] = False
-    behind = np.zeros(len(times), dtype=bool)
-    behind[1:] = times[1:] < np.maximum.accumulate(times)[:-1]
+    _, first_rows, which = np.unique(times, return_index=True, return_inverse=True)
+    first_row = first_rows[which]
+    latest_above = np.concatenate((times[:1], np.maximum.accumulate(times)[:-1]))
+    seen_before = first_row < np.arange(len(times))
     broken = ~np.isfinite(values).all(axis=1)
     body_high, body_low = np.maximum(open_, close), np.minimum(open_, close)
     found = {
         FaultKind.DUPLICATE: seen_before,
-        FaultKind.BACKWARDS: behind & ~seen_before,
+        FaultKind.BACKWARDS: (times < latest_above) & ~seen_before,
         FaultKind.OFF_GRID: (times - _grid_phase(times, timeframe)) % timeframe.ns != 0,
         FaultKind.NOT_A_NUMBER: broken,
         FaultKind.PRICE: (values[:, :4] <= 0.0).any(axis=1) & ~broken,
         FaultKind.VOLUME: (volume < 0.0) & ~broken,
         FaultKind.OHLC: ((high < body_high) | (low > body_low) | (high < low)) & ~broken,
     }
+
+    def was(kind: FaultKind, row: int) -> str:
+        match kind:
+            case FaultKind.DUPLICATE:
+                return f"the time appears in row {first_row[row]} already"
+            case FaultKind.BACKWARDS:
+                return f"the time lies before {iso(int(latest_above[row]))} of a row above"
+            case FaultKind.OFF_GRID:
+                return f"the time is not on the grid of {timeframe}"
+            case _:
+                return _wrong_value(kind, values[row])
+
     faults = [
-        Fault(int(row), int(times[row]), kind, _what(kind, int(row), times, values, timeframe))
+        Fault(int(row), int(times[row]), kind, was(kind, int(row)))
         for kind, rows in found.items()
         for row in np.flatnonzero(rows)
     ]
@@ -196,22 +207,11 @@ def _grid_phase(times: Times, timeframe: Timeframe) -> int:
     return int(times.min()) % timeframe.ns if timeframe.ns > _DAY_NS else 0
 
 
-def _what(kind: FaultKind, row: int, times: Times, values: Values, timeframe: Timeframe) -> str:
-    match kind:
-        case FaultKind.DUPLICATE:
-            return f"the time appears in row {int(np.flatnonzero(times == times[row])[0])} already"
-        case FaultKind.BACKWARDS:
-            return f"the time lies before {iso(int(times[:row].max()))} of a row above"
-        case FaultKind.OFF_GRID:
-            return f"the time is not on the grid of {timeframe}"
-        case FaultKind.NOT_A_NUMBER:
-            column = int(np.flatnonzero(~np.isfinite(values[row]))[0])
-            return f"{COLUMNS[column]} was {values[row, column]}"
-        case FaultKind.PRICE:
-            column = int(np.flatnonzero(values[row, :4] <= 0.0)[0])
-            return f"{COLUMNS[column]} was {values[row, column]:.12g}, not above zero"
-        case FaultKind.VOLUME:
-            return f"volume was {values[row, 4]:.12g}, below zero"
-        case FaultKind.OHLC:
-            open_, high, low, close = values[row, :4]
-            return f"open {open_:.12g}, high {high:.12g}, low {low:.12g}, close {close:.12g} do not fit together"
+def _wrong_value(kind: FaultKind, row: Values) -> str:
+    if kind is FaultKind.OHLC:
+        return "open {:.12g}, high {:.12g}, low {:.12g}, close {:.12g} do not fit together".format(*row[:4])
+    if kind is FaultKind.VOLUME:
+        return f"volume was {row[4]:.12g}, below zero"
+    is_wrong = ~np.isfinite(row) if kind is FaultKind.NOT_A_NUMBER else row[:4] <= 0.0
+    column = int(np.flatnonzero(is_wrong)[0])
+    return f"{COLUMNS[column]} was {row[column]:.12g}" + (", not above zero" if kind is FaultKind.PRICE else "")

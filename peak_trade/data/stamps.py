@@ -44,7 +44,9 @@ def read_stamps(column: pd.Series[Any], where: str, place: Callable[[int], str])
     if empty.any():
         raise DataError(f"{where}, {place(_first(empty))}: the time was empty. Drop or mend the row.")
     if isinstance(column.dtype, pd.DatetimeTZDtype):
-        instants, said = column.dt.tz_convert("UTC"), f"datetimes in {column.dtype.tz}, read as UTC instants"
+        zone = str(column.dtype.tz)
+        said = "datetimes in UTC" if zone == "UTC" else f"datetimes in {zone}, brought to UTC"
+        instants = column.dt.tz_convert("UTC")
     elif pd.api.types.is_datetime64_dtype(column):
         instants, said = column.dt.tz_localize("UTC"), "datetimes without a time zone, taken as UTC"
     else:

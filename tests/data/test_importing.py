@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.time import Timeframe
+from peak_trade.data.importing import check_file, import_file
+from peak_trade.data.quality import FaultKind
+from peak_trade.data.sample import sample_bars
+from peak_trade.data.store import list_bars, load_bars
+
+HOUR = Timeframe.parse("1h")
+BARS = sample_bars("BTC/USDT", n_bars=30)
+OPENS = BARS.times - HOUR.ns
+HEADER = "timestamp,open,high,low,close,volume"
+
+
+def table(times):
+    frame = BARS.frame.reset_index(drop=True)
+    frame.insert(0, "timestamp", times)
+    return frame
+
+
+def lines(*rows):
+    return "\n".join([HEADER, *rows]) + "\n"
+
+
+def take(path, stamp="open", **more):
+    return import_file(path, "BTC/USDT", HOUR, "binance", stamp, **more)
+
+
+def aware():
+    return pd.DatetimeIndex(OPENS).tz_localize("UTC")
+
+
+WAYS_TO_WRITE_TIME = {
+    "seconds": (lambda: OPENS // 10**9, "seconds since 1970"),
+    "seconds-float": (lambda: (OPENS // 10**9).astype(float), "seconds since 1970"),
+    "ms": (lambda: OPENS // 10**6, "milliseconds"),
+    "us": (lambda: OPENS // 10**3, "microseconds"),
+    "ns": (lambda: OPENS, "nanoseconds"),
+    "iso-z": (lambda: aware().strftime("%Y-%m-%dT%H:%M:%SZ"), "its own offset"),
+    "iso-offset": (lambda: aware().tz_convert("Asia/Tokyo").strftime("%Y-%m-%d %H:%M:%S%z"), "its own offset"),
+    "iso-naive": (lambda: aware().strftime("%Y-%m-%d %H:%M"), "taken as UTC"),
+    "datetime-aware": (lambda: aware().tz_convert("America/New_York"), "America/New_York"),
+    "datetime-naive": (lambda: aware().tz_localize(None).as_unit("ms"), "taken as UTC"),
+}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("way", WAYS_TO_WRITE_TIME)
+def test_every_way_to_write_time_gives_the_same_bars(home, tmp_path, way, suffix):
+    times, said = WAYS_TO_WRITE_TIME[way]
+    path = tmp_path / f"bars.{suffix}"
+    frame = table(times())
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    done = take(path)
+    assert suffix == "csv" or said in done.time_unit
+    assert load_bars("BTC/USDT", "1h").times.tolist() == BARS.times.tolist()
+    pd.testing.assert_frame_equal(load_bars("BTC/USDT", "1h").frame, BARS.frame, rtol=1e-12, check_freq=False)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Date", "Open", "High", "Low", "Close", "Volume"],
+        ["open_time", "o", "h", "l", "c", "v"],
+        ["Unix Timestamp", "OPEN", "HIGH", "LOW", "CLOSE", "Volume (BTC)"],
+    ],
+    ids=["capitals", "letters", "volume-of-base"],
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+def test_usual_column_names_are_recognised_and_stated(home, tmp_path, names, separator):
+    path = tmp_path / "bars.csv"
+    table(OPENS // 10**6).set_axis(names, axis=1).to_csv(path, index=False, sep=separator)
+    assert list(take(path).columns.values()) == names
+    assert load_bars("BTC/USDT", "1h").frame["volume"].tolist() == BARS.frame["volume"].tolist()
+
+
+def test_a_file_without_a_header_is_read_as_binance_writes_it(home, tmp_path):
+    frame = table(OPENS // 10**6)
+    frame["close_time"] = BARS.times // 10**6 - 1
+    for name in ("quote", "trades", "taker_base", "taker_quote", "ignore"):
+        frame[name] = 0
+    frame.to_csv(tmp_path / "bars.csv", index=False, header=False)
+    done = take(tmp_path / "bars.csv", stamp=None)
+    assert (done.stamp, done.columns["time"]) == ("open", "open_time")
+    assert load_bars("BTC/USDT", "1h").times.tolist() == BARS.times.tolist()
+
+
+def test_a_line_before_the_header_and_blank_lines_at_the_end_are_passed_over(home, tmp_path):
+    body = table(OPENS // 10**9).to_csv(index=False)
+    (tmp_path / "bars.csv").write_text(f"https://www.example.com\n{body}\n\n", encoding="utf-8-sig")
+    assert take(tmp_path / "bars.csv").n_rows == 30
+
+
+def test_a_parquet_file_may_carry_time_in_its_index(home, tmp_path):
+    table(aware()).set_index("timestamp").to_parquet(tmp_path / "bars.parquet")
+    assert take(tmp_path / "bars.parquet").saved.n_added == 30
+
+
+def test_stamp_says_whether_a_time_opens_or_closes_its_bar(home, tmp_path):
+    table(BARS.times // 10**9).to_csv(tmp_path / "bars.csv", index=False)
+    take(tmp_path / "bars.csv", stamp="close")
+    assert load_bars("BTC/USDT", "1h").times.tolist() == BARS.times.tolist()
+
+
+def test_importing_again_changes_nothing_and_a_longer_file_adds_the_rest(home, tmp_path):
+    frame = table(OPENS // 10**9)
+    frame[:20].to_csv(tmp_path / "first.csv", index=False)
+    frame.to_csv(tmp_path / "all.csv", index=False)
+    assert take(tmp_path / "first.csv").saved.n_added == 20
+    again = take(tmp_path / "first.csv").saved
+    assert (again.n_added, again.n_known) == (0, 20)
+    longer = take(tmp_path / "all.csv").saved
+    assert (longer.n_added, longer.n_known, longer.held.n_bars) == (10, 20, 30)
+
+
+GOOD = [f"{1704067200 + 3600 * hour},10,11,9,10.5,1" for hour in range(12)]
+FIVE = "1704067200,10,11,9,10.5,1"
+BAD_FILES = {
+    "missing-column": (
+        b"timestamp,open,high,low,close\n1,2,3,4,5\n",
+        r"no column for volume; the columns are timestamp",
+    ),
+    "no-time-column": (b"foo,open,high,low,close,volume\n1,2,3,4,5,6\n", r"no column for time;.*Name it timestamp"),
+    "two-columns-alike": (b"time,open,Open,high,low,close,volume\n", r"columns open and Open could both be open"),
+    "empty": (b"", r"the file is empty"),
+    "header-only": (HEADER.encode(), r"a header and no rows"),
+    "prose": (b"Dear Sir or Madam,\nplease find enclosed\n", r"the file begins 'Dear Sir"),
+    "binary": (b"\xff\xfe\x00\x81,,,,,,\n\x99", r"neither UTF-8 text nor Parquet"),
+    "compressed": (b"PK\x03\x04zip", r"is compressed\. Unpack it first"),
+    "garbled-parquet": (b"PAR1 this is not", r"could not be read as Parquet"),
+    "duplicate": (
+        lines(GOOD[0], GOOD[1], GOOD[1]),
+        r"line 4 \(2024-01-01 01:00:00Z\): the time appears in line 3 already",
+    ),
+    "backwards": (lines(GOOD[2], GOOD[1], GOOD[3]), r"line 3.*lies before that of line 2.*Sort the rows"),
+    "off-grid": (lines(GOOD[0], "1704070801,10,11,9,10.5,1"), r"line 3.*not on the grid of 1h.*--timeframe"),
+    "nan": (lines(GOOD[0], "1704070800,10,NaN,9,10.5,1"), r"line 3.*high was empty, not a number"),
+    "text-price": (lines(GOOD[0], "1704070800,10,eleven,9,10.5,1"), r"line 3.*high was 'eleven', not a number"),
+    "empty-price": (lines(GOOD[0], "1704070800,10,11,9,,1"), r"line 3.*close was empty"),
+    "infinite": (lines("1704070800,10,inf,9,10,1"), r"line 2.*high was 'inf', not a number"),
+    "negative-price": (lines(GOOD[0], "1704070800,10,11,-9,10.5,1"), r"line 3.*low was -9, not above zero"),
+    "zero-price": (lines("1704070800,0,11,0,10.5,1"), r"line 2.*open was 0, not above zero"),
+    "two-faults": (
+        lines(GOOD[1], GOOD[0], "1704074400,0,1,0,1,1"),
+        r"line 3.*Sort the rows.*\(1 more: see `peak-trade",
+    ),
+    "negative-volume": (lines(GOOD[0], "1704070800,10,11,9,10.5,-1"), r"line 3.*volume was -1, below zero"),
+    "high-below-low": (lines("1704070800,10,8,9,10.5,1"), r"line 2.*open 10, high 8, low 9, close 10.5 do not fit"),
+    "empty-time": (lines(GOOD[0], ",10,11,9,10.5,1"), r"line 3: the time was empty"),
+    "time-is-text": (lines(GOOD[0], "noon,10,11,9,10.5,1"), r"line 3: the time was 'noon', not a number as above"),
+    "no-such-day": (lines("2024-02-30,10,11,9,10.5,1"), r"line 2: the time was '2024-02-30'.*Write ISO dates"),
+    "mixed-units": (
+        lines(GOOD[0], "1704070800000,10,11,9,10.5,1"),
+        r"line 3: the time 1704070800000 is in milliseconds",
+    ),
+    "mixed-zones": (
+        lines("2024-01-01 00:00,1,1,1,1,1", "2024-01-01 01:00Z,1,1,1,1,1"),
+        r"line 3: some times carry an offset",
+    ),
+    "compact-date": (lines("20240101,10,11,9,10.5,1"), r"line 2: the time 20240101, read as seconds.*outside 1980"),
+    "coarser-step": (
+        lines(*GOOD[::2], *[f"{1704067200 + 7200 * n},1,1,1,1,1" for n in range(6, 12)]),
+        r"multiple of 2h",
+    ),
+    "ragged": (lines(GOOD[0], FIVE + ",7,8"), r"could not be read as CSV .*line 3"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_refused_in_one_line_that_names_file_and_place(home, tmp_path, capsys, name):
+    content, sentence = BAD_FILES[name]
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=sentence) as refused:
+        take(path)
+    assert str(refused.value).startswith(str(path))
+    line = ["data", "import", str(path), "--symbol", "BTC/USDT", "--timeframe", "1h", "--exchange", "binance"]
+    assert main([*line, "--stamp", "open"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"peak-trade: {refused.value}\n")
+    assert "\n" not in str(refused.value)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda path: None, "there is no such file"),
+        (lambda path: path.mkdir(), "this is a folder"),
+        (lambda path: path.write_text(HEADER), "not a Parquet file, whatever its name says"),
+    ],
+    ids=["missing", "folder", "misnamed"],
+)
+def test_what_is_no_file_of_bars_is_refused(home, tmp_path, make, sentence):
+    path = tmp_path / "bars.parquet"
+    make(path)
+    with pytest.raises(DataError, match=sentence):
+        take(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "stamp", "sentence"),
+    [
+        ("timestamp", None, "does not say whether it holds opens or closes.*Say --stamp open"),
+        ("open_time", "close", "column open_time holds open times, --stamp was close"),
+    ],
+    ids=["unsaid", "contradiction"],
+)
+def test_the_meaning_of_stamps_is_never_guessed(home, tmp_path, column, stamp, sentence):
+    table(OPENS // 10**9).rename(columns={"timestamp": column}).to_csv(tmp_path / "bars.csv", index=False)
+    with pytest.raises(ConfigError, match=sentence):
+        take(tmp_path / "bars.csv", stamp)
+
+
+def test_a_file_can_be_checked_before_it_is_imported(home, tmp_path, capsys):
+    rows = [GOOD[0], GOOD[1], GOOD[1], "1704074401,10,11,9,10.5,1", "1704081600,10,9,9,10.5,0", GOOD[8]]
+    path = tmp_path / "bars.csv"
+    path.write_text(lines(*rows))
+    report = check_file(path, HOUR, "open")
+    assert [(fault.kind, fault.row) for fault in report.faults] == [
+        (FaultKind.DUPLICATE, 2),
+        (FaultKind.OFF_GRID, 3),
+        (FaultKind.OHLC, 4),
+    ]
+    assert report.n_missing == 5
+    assert main(["data", "check", str(path), "--timeframe", "1h", "--stamp", "open"]) == 1
+    assert "3 faults that break the contract" in capsys.readouterr().out
+    assert list_bars() == []
+
+
+def test_gaps_alone_fail_the_check_only_when_they_are_asked_to(home, tmp_path):
+    path = tmp_path / "bars.csv"
+    path.write_text(lines(*GOOD[:4], *GOOD[6:]))
+    assert check_file(path).timeframe == HOUR
+    assert main(["data", "check", str(path)]) == 0
+    assert main(["data", "check", str(path), "--strict"]) == 1
+
+
+@pytest.mark.parametrize("base", ["BTC", "ETH", "SOL"])
+def test_the_real_hourly_files_import_with_their_gaps_named(home, real_data, base):
+    path = real_data / "bars" / f"binance_{base}USDT_1h.parquet"
+    done = import_file(path, f"{base}/USDT", HOUR, "binance", "open")
+    assert (done.saved.n_added, len(done.gaps), sum(gap.n_missing for gap in done.gaps)) == (28_732, 10, 20)
+    source = pd.read_parquet(path)
+    bars = load_bars(f"{base}/USDT", "1h")
+    assert bars.times[0] == source["timestamp"].iloc[0].value + HOUR.ns
+    np.testing.assert_array_equal(bars.frame.to_numpy(), source[list(bars.frame.columns)].to_numpy())
