@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -98,6 +98,8 @@ def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     for part in location:
         field = model.model_fields.get(str(part))
         nested = field.annotation if field else None
+        choices = [choice for choice in get_args(nested) if choice is not type(None)]
+        nested = choices[0] if len(choices) == 1 else nested
         if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
             break
         model = nested

@@ -1,0 +1,124 @@
+"""One gate: a measure, a limit and one comparison that denial, headroom and explanation share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from peak_trade.core.values import AccountView, Denial, MarketView, Order, Side
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.limits import RiskLimits
+
+LARGEST = 1e15
+"""No amount, price or quantity beyond this is believed."""
+
+Measure = Callable[[Order, AccountView, MarketView, RiskLimits], tuple[float, float]]
+"""Returns what is observed and the limit on it; raises anything when an input can't be read."""
+
+
+class UnreadableError(ValueError):
+    """An input that no limit can be held against."""
+
+
+class Reading(NamedTuple):
+    """What one gate saw: headroom is how far the observed value may still move, negative when denied, NaN unread."""
+
+    code: str
+    setting: str
+    observed: float
+    limit: float
+    headroom: float
+    is_denied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RiskGate:
+    """A gate made of a measure. Pure and total: whatever can't be read denies.
+
+    `setting` is the dotted name of the limit in RiskLimits, empty when the gate is always asked. A gate that
+    `relieves` lets a purely reducing order pass whatever it observes.
+    """
+
+    code: DenialCode
+    setting: str
+    measure: Measure
+    is_floor: bool = False
+    relieves: bool = True
+
+    def __call__(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> Denial | None:
+        """Return the refusal of an order, or None."""
+        try:
+            observed, limit = self.measure(order, account, market, limits)
+            if -math.inf < limit <= observed < math.inf if self.is_floor else -math.inf < observed <= limit < math.inf:
+                return None
+        except Exception:  # fail closed: a gate never raises, and what it can't read it refuses
+            observed = limit = math.nan
+        if self.relieves and reduces(order, account):
+            return None
+        return Denial(self.code, float(observed), float(limit))
+
+    def read(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> Reading:
+        """Return observed value, limit and headroom, from the same measure and comparison as the answer."""
+        denial = self(order, account, market, limits)
+        try:
+            observed, limit = self.measure(order, account, market, limits)
+        except Exception:  # as above
+            observed = limit = math.nan
+        headroom = observed - limit if self.is_floor else limit - observed
+        return Reading(self.code, self.setting, float(observed), float(limit), float(headroom), denial is not None)
+
+
+def number(value: Any) -> float:
+    """Return a finite number of believable size as a float; UnreadableError otherwise, for a bool too."""
+    if value.__class__ is float and -LARGEST < value < LARGEST:
+        return value
+    if isinstance(value, (float, int)) and not isinstance(value, bool) and -LARGEST < value < LARGEST:
+        return float(value)
+    raise UnreadableError(f"{value!r} is not a number that a limit can be held against")
+
+
+def positive(value: Any) -> float:
+    """Return a number above zero; UnreadableError otherwise."""
+    if value.__class__ is float and 0.0 < value < LARGEST:
+        return value
+    amount = number(value)
+    if amount > 0.0:
+        return amount
+    raise UnreadableError(f"{value!r} is not above zero")
+
+
+def not_negative(value: Any) -> float:
+    """Return a number that is zero or above; UnreadableError otherwise."""
+    amount = number(value)
+    if amount >= 0.0:
+        return amount
+    raise UnreadableError(f"{value!r} is below zero")
+
+
+def instant(value: Any) -> int:
+    """Return an instant in ns UTC; UnreadableError otherwise."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63:
+        return value
+    raise UnreadableError(f"{value!r} is not an instant")
+
+
+def side_sign(order: Order) -> float:
+    """Return +1.0 for a buy, -1.0 for a sell; UnreadableError for anything else."""
+    if order.side is Side.BUY:
+        return 1.0
+    if order.side is Side.SELL:
+        return -1.0
+    raise UnreadableError(f"{order.side!r} is not a side")
+
+
+def reduces(order: Order, account: AccountView) -> bool:
+    """Return whether an order that claims to be reducing can only bring its position nearer to zero."""
+    if order.is_reducing is not True:
+        return False
+    try:
+        held, quantity = number(account.positions[order.symbol]), positive(order.quantity)
+        return held * side_sign(order) < 0.0 and quantity <= abs(held)
+    except Exception:  # a position that can't be read can't be reduced
+        return False

@@ -1,0 +1,210 @@
+"""Measures of the order and the account: state, data, pace, price, size and loss."""
+
+from __future__ import annotations
+
+from peak_trade.core.time import NS_PER_SECOND
+from peak_trade.core.values import AccountView, MarketView, Order, TradingState
+from peak_trade.risk.gate import UnreadableError, instant, not_negative, number, positive, reduces, side_sign
+from peak_trade.risk.limits import RiskLimits
+
+_SEVERITY = {TradingState.ACTIVE: 0.0, TradingState.REDUCING: 1.0, TradingState.HALTED: 2.0}
+
+
+def trading_state(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure how far trading is stopped: 0 active, 1 reducing, 2 halted; a reducing order passes up to 1."""
+    severity = _SEVERITY[account.state]
+    return severity, 1.0 if severity and reduces(order, account) else 0.0
+
+
+def strategy_disabled(
+    order: Order, account: AccountView, market: MarketView, limits: RiskLimits
+) -> tuple[float, float]:
+    """Measure whether the throttle has disabled the order's strategy: 1 or 0."""
+    return float(_text(order.strategy) in _tuple(account.throttled)), 0.0
+
+
+def missing_data(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Count market values that are from the future or of another symbol; unreadable ones refuse at once."""
+    positive(market.decision_price)
+    not_negative(market.bar_volume)
+    as_of = instant(market.as_of)
+    n_faults = (instant(market.bar_time) > as_of) + (market.instrument.symbol != order.symbol)
+    return float(n_faults), 0.0
+
+
+def stale_data(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the age of the newest bar, seconds."""
+    return _age(market.as_of, market.bar_time), number(limits.max_data_age)
+
+
+def quantity(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the order's quantity against the smallest lot, or against anything above zero."""
+    return positive(order.quantity), not_negative(market.instrument.lot_size)
+
+
+def min_notional(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the notional against the exchange's least; closing a whole position is always enough."""
+    amount = positive(order.quantity)
+    least = not_negative(market.instrument.min_notional)
+    if order.is_reducing is True and amount == abs(number(account.positions.get(order.symbol, 0.0))):
+        least = 0.0
+    return amount * positive(market.decision_price), least
+
+
+def not_shortable(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the position after the order where the instrument can't be shorted."""
+    if market.instrument.is_shortable is True:
+        return 0.0, 0.0
+    held = number(account.positions.get(order.symbol, 0.0))
+    return held + side_sign(order) * positive(order.quantity), 0.0
+
+
+def duplicate_order(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Count earlier orders with the same id, or alike within the window."""
+    earliest = instant(order.decided_at) - positive(limits.duplicate_window) * NS_PER_SECOND
+    amount, side_sign_ = positive(order.quantity), side_sign(order)
+    n_alike = 0
+    for past in _tuple(account.recent_orders):
+        n_alike += past.order_id == order.order_id or (
+            instant(past.decided_at) >= earliest
+            and number(past.quantity) == amount
+            and past.symbol == order.symbol
+            and past.strategy == order.strategy
+            and side_sign(past) == side_sign_
+        )
+    return float(n_alike), 0.0
+
+
+def order_rate(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Count the orders within the window, this one included."""
+    earliest = instant(order.decided_at) - positive(limits.order_window) * NS_PER_SECOND
+    n_orders = sum(instant(past.decided_at) > earliest for past in _tuple(account.recent_orders))
+    return n_orders + 1.0, number(limits.max_orders)
+
+
+def repeated_execution(
+    order: Order, account: AccountView, market: MarketView, limits: RiskLimits
+) -> tuple[float, float]:
+    """Count the strategy's fills on the order's side within the window, this order included."""
+    earliest = instant(order.decided_at) - positive(limits.fill_window) * NS_PER_SECOND
+    sign, strategy = side_sign(order), _text(order.strategy)
+    n_fills = sum(
+        instant(past.ts_event) > earliest and side_sign(past) == sign and past.strategy == strategy
+        for past in _tuple(account.recent_fills)
+    )
+    return n_fills + 1.0, number(limits.max_same_side_fills)
+
+
+def order_notional(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure quantity times decision price, quote currency."""
+    notional = positive(order.quantity) * positive(market.decision_price)
+    return notional, number(limits.max_order_notional) * _ramp(account)
+
+
+def price_collar(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the largest distance of the order's prices from the market's, fraction."""
+    market_price = positive(market.decision_price)
+    distance = abs(positive(order.decision_price) / market_price - 1.0)
+    for price in (order.limit_price, order.stop_price):
+        if price is not None:
+            distance = max(distance, abs(positive(price) / market_price - 1.0))
+    return distance, number(limits.max_price_deviation)
+
+
+def symbol_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the exposure to the order's symbol that it and all pending orders can lead to, fraction of equity."""
+    low, high = reach(order, account)[order.symbol]
+    share = max(abs(low), abs(high)) * positive(market.decision_price) / positive(account.equity)
+    return share, number(limits.max_symbol_exposure) * _ramp(account)
+
+
+def gross_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the sum of unsigned exposures that the order and all pending ones can lead to, fraction of equity."""
+    gross = sum(max(abs(low), abs(high)) for low, high in _exposures(order, account, market))
+    return gross, number(limits.max_gross_exposure) * _ramp(account)
+
+
+def net_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the unsigned sum of signed exposures that can be reached, fraction of equity."""
+    low_sum = high_sum = 0.0
+    for low, high in _exposures(order, account, market):
+        low_sum += low
+        high_sum += high
+    return max(abs(low_sum), abs(high_sum)), number(limits.max_net_exposure) * _ramp(account)
+
+
+def concentration(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the sum of squared exposures that can be reached."""
+    squares = sum(max(low * low, high * high) for low, high in _exposures(order, account, market))
+    return squares, number(limits.max_concentration)
+
+
+def open_orders(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Count the open orders, this one included."""
+    return not_negative(account.n_open_orders) + 1.0, number(limits.max_open_orders)
+
+
+def daily_loss(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the loss since the start of the UTC day, quote currency; a profit is no loss."""
+    return _loss(account), number(limits.max_daily_loss)
+
+
+def daily_loss_fraction(
+    order: Order, account: AccountView, market: MarketView, limits: RiskLimits
+) -> tuple[float, float]:
+    """Measure the loss since the start of the UTC day as a fraction of equity then."""
+    return _loss(account) / positive(account.day_start_equity), number(limits.max_daily_loss_fraction)
+
+
+def drawdown(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Measure the fraction of the peak equity that is lost."""
+    equity, peak = number(account.equity), positive(account.peak_equity)
+    return max(1.0 - equity / peak, 0.0), number(limits.max_drawdown)
+
+
+def reach(order: Order, account: AccountView) -> dict[str, tuple[float, float]]:
+    """Return the lowest and highest position of each symbol once the order and any of the pending ones have filled."""
+    signed = side_sign(order) * positive(order.quantity)
+    positions = {symbol: (number(held), held) for symbol, held in account.positions.items()}
+    for symbol, leaves in (*_tuple(account.pending), (order.symbol, signed)):
+        low, high = positions.get(symbol, (0.0, 0.0))
+        positions[symbol] = (low + leaves, high) if number(leaves) < 0.0 else (low, high + leaves)
+    return positions
+
+
+def _exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
+    equity = positive(account.equity)
+    marks = account.marks
+    exposures = []
+    for symbol, (low, high) in reach(order, account).items():
+        if low or high:
+            mark = positive(market.decision_price if symbol == order.symbol else marks[symbol])
+            exposures.append((low * mark / equity, high * mark / equity))
+    return exposures
+
+
+def _loss(account: AccountView) -> float:
+    return max(positive(account.day_start_equity) - number(account.equity), 0.0)
+
+
+def _ramp(account: AccountView) -> float:
+    share = positive(account.ramp)
+    if share > 1.0:
+        raise UnreadableError(f"a ramp of {share} is not a share")
+    return share
+
+
+def _age(now: int, then: int) -> float:
+    return not_negative((instant(now) - instant(then)) / NS_PER_SECOND)
+
+
+def _tuple(entries: object) -> tuple:  # type: ignore[type-arg]
+    if isinstance(entries, tuple):
+        return entries
+    raise UnreadableError(f"{entries!r} is not a tuple")
+
+
+def _text(name: object) -> str:
+    if isinstance(name, str):
+        return name
+    raise UnreadableError(f"{name!r} is not a name")

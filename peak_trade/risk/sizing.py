@@ -1,0 +1,74 @@
+"""Size a position to the portfolio's VaR limit instead of being refused at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from peak_trade.core.errors import DataError
+from peak_trade.core.history import ReturnHistory
+from peak_trade.risk.limits import VarLimits
+from peak_trade.risk.var import estimate
+
+_N_HALVINGS = 40
+SIZE_SHARE = 0.999
+"""Share of the limit that is sized to: the rest is left to lots and rounding."""
+
+
+def size_to_var(
+    symbol: str, target: float, others: Mapping[str, float], history: ReturnHistory, rules: VarLimits
+) -> float:
+    """Return the target exposure, or as much of it as keeps the whole portfolio within the VaR limit.
+
+    Parameters
+    ----------
+    symbol : str
+    target : float, signed exposure wanted, fraction of equity
+    others : mapping of symbol to signed exposure held beside it, fractions of equity
+    history : ReturnHistory
+        Must hold every symbol with an exposure.
+    rules : VarLimits
+        `max_var` and how it is estimated. Without a `max_var` the target is returned.
+
+    Returns
+    -------
+    float, signed exposure: `target` times a share in [0, 1]
+        0.0 when the other positions alone use up the limit and this one does not relieve it.
+
+    Raises
+    ------
+    DataError
+        If the history lacks a symbol or has days that are not finite.
+
+    Notes
+    -----
+    Causal: only the history is read. The share is found by bisection from below, so that the result never exceeds the
+    limit even where the estimate is not convex in it.
+
+    """
+    if rules.max_var is None or target == 0.0:
+        return target
+    exposures = {name: share for name, share in others.items() if share and name != symbol}
+    names = tuple(sorted({*exposures, symbol}))
+    missing = [name for name in names if name not in history.symbols]
+    if missing:
+        raise DataError(f"{history!r} has no returns of {', '.join(missing)}. Declare a history that has.")
+    part = history.of(names)
+    if not np.isfinite(part.returns).all():
+        raise DataError(f"{part!r} has days that are not finite; size from a complete history.")
+    place = names.index(symbol)
+    weights = np.array([exposures.get(name, 0.0) for name in names])
+    limit = SIZE_SHARE * rules.max_var
+
+    def is_within(share: float) -> bool:
+        weights[place] = share * target
+        return estimate(weights, part, rules.method, rules.level, rules.ewma_decay)[0] <= limit
+
+    if is_within(1.0):
+        return target
+    low, high = 0.0, 1.0
+    for _ in range(_N_HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if is_within(middle) else (low, middle)
+    return low * target

@@ -1,0 +1,325 @@
+"""The trading state: what stops trading, and how it comes back. A pure reducer; whoever calls it keeps the state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from peak_trade.core.errors import ConfigError
+from peak_trade.core.time import NS_PER_SECOND, iso
+from peak_trade.core.values import TradingState
+from peak_trade.journal.events import TradingStateEvent
+from peak_trade.risk.limits import StateLimits
+
+_NS_PER_DAY = 86_400 * NS_PER_SECOND
+RAMP = (0.5, 0.75, 1.0)
+"""Shares of the size limits in force after a recovery, one stage after the other."""
+_SEVERITY = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The trading state and all that it remembers. Times are ns UTC, money in quote currency.
+
+    `peak` is the highest equity since the start or the last recovery, `equity` the last one seen and `day_start` the
+    one at which the UTC day `day` began; a close at midnight ends the old day. `changed_at` is the last trigger or
+    act; `recovered_at` is 0 unless a ramp is running.
+    """
+
+    state: TradingState = TradingState.ACTIVE
+    reason: str = ""
+    changed_at: int = 0
+    recovered_at: int = 0
+    ramp: float = 1.0
+    equity: float = math.nan
+    peak: float = math.nan
+    day: int = -1
+    day_start: float = math.nan
+    throttled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountObserved:
+    """Equity at an instant, quote currency, and the age of the newest bar, seconds."""
+
+    ts_event: int
+    equity: float
+    feed_age: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KillSwitch:
+    """A named person or program stops trading at once."""
+
+    ts_event: int
+    actor: str
+    reason: str = "kill switch"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A named person brings trading back."""
+
+    ts_event: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyThrottled:
+    """The repeated-execution gate denied a strategy."""
+
+    ts_event: int
+    strategy: str
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyEnabled:
+    """A named person re-enables a strategy that the throttle disabled."""
+
+    ts_event: int
+    strategy: str
+    actor: str
+
+
+Observation = AccountObserved | KillSwitch | Recovery | StrategyThrottled | StrategyEnabled
+
+
+def advance(
+    control: Control, observation: Observation, rules: StateLimits
+) -> tuple[Control, tuple[TradingStateEvent, ...]]:
+    """Return the control after an observation, and the events that say what changed.
+
+    Parameters
+    ----------
+    control : Control
+    observation : one of AccountObserved, KillSwitch, Recovery, StrategyThrottled, StrategyEnabled
+    rules : StateLimits
+
+    Returns
+    -------
+    (Control, tuple of TradingStateEvent)
+        The state only ever gets more severe by itself; an equity that is not a finite number above zero reduces.
+
+    Raises
+    ------
+    ConfigError
+        If an act has no actor, or a recovery comes before the cooldown is over.
+
+    """
+    match observation:
+        case AccountObserved():
+            return _observe(control, observation, rules)
+        case KillSwitch():
+            _name(observation.actor, "kill switch")
+            return _change(
+                control, TradingState.HALTED, observation.ts_event, observation.reason, 1.0, 0.0, observation.actor
+            )
+        case Recovery():
+            return _recover(control, observation, rules)
+        case StrategyThrottled():
+            if observation.strategy in control.throttled:
+                return control, ()
+            throttled = tuple(sorted({*control.throttled, observation.strategy}))
+            return replace(control, throttled=throttled), (
+                _event(control, observation.ts_event, f"{observation.strategy} disabled", 1.0, 0.0),
+            )
+        case StrategyEnabled():
+            _name(observation.actor, "re-enabling a strategy")
+            if observation.strategy not in control.throttled:
+                raise ConfigError(f"{observation.strategy} is not disabled; there is nothing to re-enable.")
+            throttled = tuple(name for name in control.throttled if name != observation.strategy)
+            return replace(control, throttled=throttled), (
+                _event(control, observation.ts_event, f"{observation.strategy} enabled", 0.0, 0.0, observation.actor),
+            )
+
+
+def first_crossing(
+    equity: NDArray[np.float64], times: NDArray[np.int64], control: Control, rules: StateLimits
+) -> int | None:
+    """Return the first row at which `advance` would change the state, its reason or the ramp; None when none would.
+
+    Parameters
+    ----------
+    equity : float64 array of shape (n,), quote currency
+    times : int64 array of shape (n,), ns UTC, increasing
+    control : Control before the first row
+    rules : StateLimits
+
+    Notes
+    -----
+    One pass over arrays: a quiet stretch costs nothing per bar. Equal to calling `advance` row by row.
+
+    """
+    if len(equity) == 0:
+        return None
+    if control.recovered_at:
+        return 0
+    severity = _SEVERITY[control.state]
+    is_known = np.isfinite(equity) & (equity > 0.0)
+    crossed = ~is_known & (severity < 1)
+    fallen, lost = _fallen_and_lost(equity, is_known, times, control)
+    for level, drawdown, loss in (
+        (1, rules.reduce_drawdown, rules.reduce_daily_loss),
+        (2, rules.halt_drawdown, rules.halt_daily_loss),
+    ):
+        for observed, limit in ((fallen, drawdown), (lost, loss)):
+            if limit is not None and severity < level:
+                crossed |= is_known & (observed >= limit)
+    rows = np.flatnonzero(crossed)
+    return int(rows[0]) if rows.size else None
+
+
+def observe_quiet(control: Control, equity: NDArray[np.float64], times: NDArray[np.int64]) -> Control:
+    """Return the control after a stretch in which `first_crossing` finds nothing: only peak and day have moved on."""
+    is_known = np.isfinite(equity) & (equity > 0.0)
+    equity, times = equity[is_known], times[is_known]
+    if len(equity) == 0:
+        return control
+    day = int(_day(times[-1]))
+    day_start = control.day_start
+    if day != control.day:
+        n_before = int(np.searchsorted(_day(times), day))
+        earlier = equity[n_before - 1] if n_before else control.equity
+        day_start = float(equity[0] if math.isnan(earlier) else earlier)
+    peak = float(np.fmax(control.peak, equity.max()))
+    return replace(control, equity=float(equity[-1]), peak=peak, day=day, day_start=day_start)
+
+
+def as_record(control: Control) -> dict[str, Any]:
+    """Return a control as plain JSON values; what is not known yet is null."""
+    return {
+        "state": str(control.state),
+        "reason": control.reason,
+        "changed_at": control.changed_at,
+        "recovered_at": control.recovered_at,
+        "ramp": control.ramp,
+        "equity": control.equity if math.isfinite(control.equity) else None,
+        "peak": control.peak if math.isfinite(control.peak) else None,
+        "day": control.day,
+        "day_start": control.day_start if math.isfinite(control.day_start) else None,
+        "throttled": list(control.throttled),
+    }
+
+
+def from_record(record: dict[str, Any]) -> Control:
+    """Return the control of a record; one that can't be read gives a halted control, which needs a recovery."""
+    try:
+        control = Control(
+            state=TradingState(record["state"]),
+            reason=str(record["reason"]),
+            changed_at=int(record["changed_at"]),
+            recovered_at=int(record["recovered_at"]),
+            ramp=float(record["ramp"]),
+            equity=math.nan if record["equity"] is None else float(record["equity"]),
+            peak=math.nan if record["peak"] is None else float(record["peak"]),
+            day=int(record["day"]),
+            day_start=math.nan if record["day_start"] is None else float(record["day_start"]),
+            throttled=tuple(str(name) for name in record["throttled"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return Control(state=TradingState.HALTED, reason="the recorded trading state could not be read")
+    return control if control.ramp in RAMP else replace(control, ramp=RAMP[0])
+
+
+def _observe(
+    control: Control, seen: AccountObserved, rules: StateLimits
+) -> tuple[Control, tuple[TradingStateEvent, ...]]:
+    if not (math.isfinite(seen.equity) and seen.equity > 0.0):
+        return _change(control, TradingState.REDUCING, seen.ts_event, "equity unreadable", 1.0, 0.0)
+    day = int(_day(seen.ts_event))
+    day_start = control.day_start
+    if day != control.day:
+        day_start = seen.equity if math.isnan(control.equity) else control.equity
+    peak = seen.equity if math.isnan(control.peak) else max(control.peak, seen.equity)
+    control = replace(control, equity=seen.equity, peak=peak, day=day, day_start=day_start)
+    fallen = max(1.0 - seen.equity / peak, 0.0)
+    lost = max(1.0 - seen.equity / day_start, 0.0)
+    for state, reason, observed, limit in (
+        (TradingState.HALTED, "drawdown", fallen, rules.halt_drawdown),
+        (TradingState.HALTED, "daily loss", lost, rules.halt_daily_loss),
+        (TradingState.REDUCING, "drawdown", fallen, rules.reduce_drawdown),
+        (TradingState.REDUCING, "daily loss", lost, rules.reduce_daily_loss),
+        (TradingState.REDUCING, "stale feed", seen.feed_age, rules.max_feed_age),
+    ):
+        is_reached = limit is not None and (observed > limit if reason == "stale feed" else observed >= limit)
+        if limit is not None and is_reached and _SEVERITY[state] > _SEVERITY[control.state]:
+            return _change(control, state, seen.ts_event, reason, observed, limit)
+    return _climb(control, seen.ts_event, rules)
+
+
+def _climb(control: Control, now: int, rules: StateLimits) -> tuple[Control, tuple[TradingStateEvent, ...]]:
+    if not control.recovered_at:
+        return control, ()
+    waited = (now - control.recovered_at) / NS_PER_SECOND
+    stage = min(int(waited // rules.ramp_stage), len(RAMP) - 1) if rules.ramp_stage else len(RAMP) - 1
+    if RAMP[stage] == control.ramp:
+        return control, ()
+    climbed = replace(control, ramp=RAMP[stage], recovered_at=0 if RAMP[stage] == 1.0 else control.recovered_at)
+    return climbed, (_event(climbed, now, f"ramp at {RAMP[stage]:.0%}", RAMP[stage], 1.0),)
+
+
+def _recover(control: Control, act: Recovery, rules: StateLimits) -> tuple[Control, tuple[TradingStateEvent, ...]]:
+    _name(act.actor, "a recovery")
+    if control.state is TradingState.ACTIVE:
+        raise ConfigError("trading is active; there is nothing to recover from.")
+    waited = (act.ts_event - control.changed_at) / NS_PER_SECOND
+    if waited < rules.cooldown:
+        until = iso(control.changed_at + int(rules.cooldown * NS_PER_SECOND))
+        raise ConfigError(f"the cooldown of {rules.cooldown:g} s is not over; recover after {until}.")
+    recovered = replace(
+        control,
+        state=TradingState.ACTIVE,
+        reason="recovery",
+        changed_at=act.ts_event,
+        recovered_at=act.ts_event,
+        ramp=RAMP[0],
+        peak=control.equity,
+        day_start=control.equity,
+    )
+    return recovered, (_event(recovered, act.ts_event, "recovery", RAMP[0], 1.0, act.actor),)
+
+
+def _fallen_and_lost(
+    equity: NDArray[np.float64], is_known: NDArray[np.bool_], times: NDArray[np.int64], control: Control
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Drawdown and daily loss at each row; only rows up to the first unknown equity are meant to be right."""
+    known = pd.Series(np.where(is_known, equity, np.nan)).ffill().to_numpy()
+    first = control.equity if math.isfinite(control.equity) else float(known[0])
+    before = np.concatenate(([first], known[:-1]))
+    days = _day(times)
+    is_new_day = np.concatenate(([days[0] != control.day], days[1:] != days[:-1]))
+    opened = pd.Series(np.where(is_new_day, before, np.nan))
+    if not is_new_day[0]:
+        opened[0] = control.day_start
+    starts = opened.ffill().to_numpy()
+    peaks = np.fmax(np.fmax.accumulate(known), control.peak)
+    return np.maximum(1.0 - known / peaks, 0.0), np.maximum(1.0 - known / starts, 0.0)
+
+
+def _day(times: Any) -> Any:
+    return (times - 1) // _NS_PER_DAY
+
+
+def _change(
+    control: Control, state: TradingState, ts_event: int, reason: str, observed: float, limit: float, actor: str = ""
+) -> tuple[Control, tuple[TradingStateEvent, ...]]:
+    if _SEVERITY[state] <= _SEVERITY[control.state]:
+        return control, ()
+    changed = replace(control, state=state, reason=reason, changed_at=ts_event, recovered_at=0, ramp=1.0)
+    return changed, (_event(changed, ts_event, reason, observed, limit, actor),)
+
+
+def _event(
+    control: Control, ts_event: int, reason: str, observed: float, limit: float, actor: str = ""
+) -> TradingStateEvent:
+    return TradingStateEvent(ts_event, control.state, reason, observed, limit, actor)
+
+
+def _name(actor: str, what: str) -> None:
+    if not actor.strip():
+        raise ConfigError(f"{what} needs the name of who does it.")

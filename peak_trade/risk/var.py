@@ -1,0 +1,252 @@
+"""One-day value at risk and expected shortfall of a portfolio: four estimators over one declared history."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peak_trade.core.errors import DataError
+from peak_trade.core.history import ReturnHistory
+from peak_trade.risk.limits import VarMethod
+
+FloatArray = NDArray[np.float64]
+_SEED_DAYS = 20
+"""Days whose mean square starts the volatility recursion."""
+
+
+def portfolio_returns(weights: FloatArray, returns: FloatArray) -> FloatArray:
+    """Return the portfolio's return on every day of the history, were it held with today's weights.
+
+    Parameters
+    ----------
+    weights : float64 array of shape (n_symbols,), signed exposures, fractions of equity
+    returns : float64 array of shape (n_symbols, n_days), fractions
+
+    Returns
+    -------
+    float64 array of shape (n_days,), fractions of equity
+
+    Notes
+    -----
+    Added symbol by symbol, so that the sum does not depend on a linear algebra library.
+
+    """
+    total = np.zeros(returns.shape[1])
+    for weight, row in zip(weights.tolist(), returns, strict=True):
+        total += weight * row
+    return total
+
+
+def historical(returns: FloatArray, level: float) -> tuple[float, float]:
+    """Return value at risk and expected shortfall of the empirical distribution.
+
+    Parameters
+    ----------
+    returns : float64 array of shape (n_days,), fractions
+    level : float, confidence, 0.95 for one day in twenty
+
+    Returns
+    -------
+    (float, float), fractions; positive is a loss
+        The quantile interpolates linearly between order statistics (type 7); the shortfall is the mean of the worst
+        `(1 - level) * n` days, the last one counted in part.
+
+    References
+    ----------
+    Hyndman and Fan (1996), type 7; Acerbi and Tasche (2002), "On the coherence of expected shortfall", equation 11.
+
+    """
+    n_days = returns.size
+    tail = 1.0 - level
+    place = (n_days - 1) * tail
+    below = int(place)
+    n_worst = tail * n_days
+    n_whole = int(n_worst + 1e-9)
+    keep = min(max(below + 1, n_whole), n_days - 1)
+    worst = np.partition(returns, keep)[: keep + 1] if keep < n_days - 1 else returns.copy()
+    worst.sort()
+    upper = float(worst[min(below + 1, n_days - 1)])
+    lower = float(worst[below])
+    quantile = lower + (place - below) * (upper - lower)
+    rest = max(n_worst - n_whole, 0.0)
+    shortfall = float(worst[:n_whole].sum()) + (rest * float(worst[n_whole]) if rest > 1e-9 else 0.0)
+    return -quantile, -shortfall / n_worst
+
+
+def normal(mean: float, deviation: float, level: float) -> tuple[float, float]:
+    """Return value at risk and expected shortfall of a normal distribution; fractions, positive is a loss.
+
+    References
+    ----------
+    McNeil, Frey and Embrechts (2015), "Quantitative Risk Management", equations 2.19 and 2.27.
+
+    """
+    z, density = _normal_tail(level)
+    return -(mean + deviation * z), deviation * density / (1.0 - level) - mean
+
+
+def cornish_fisher(
+    mean: float, deviation: float, skewness: float, excess_kurtosis: float, level: float
+) -> tuple[float, float]:
+    """Return value at risk and expected shortfall of the Cornish-Fisher expansion; positive is a loss.
+
+    Parameters
+    ----------
+    mean, deviation : float, fractions a day
+    skewness, excess_kurtosis : float
+        Third and fourth standardised moments, the latter less 3.
+    level : float, confidence
+
+    Raises
+    ------
+    DataError
+        Where the expansion is not a distribution: its quantiles would not rise with the probability.
+
+    References
+    ----------
+    Maillard (2012), "A user's guide to the Cornish Fisher expansion", equations 7 and 15; Boudt, Peterson and Croux
+    (2008), "Estimation and decomposition of downside risk for portfolios with non-normal returns".
+
+    """
+    s, k = skewness, excess_kurtosis
+    slope_square = k / 8.0 - s * s / 6.0
+    slope_constant = 1.0 - k / 8.0 + 5.0 * s * s / 36.0
+    if slope_square < 0.0 or (s / 3.0) ** 2 > 4.0 * slope_square * slope_constant:
+        raise DataError(
+            f"skewness {s:.2f} and excess kurtosis {k:.2f} lie outside the Cornish-Fisher domain. "
+            "Use the historical method."
+        )
+    z, density = _normal_tail(level)
+    quantile = z + (z * z - 1.0) * s / 6.0 + (z**3 - 3.0 * z) * k / 24.0 - (2.0 * z**3 - 5.0 * z) * s * s / 36.0
+    tail = 1.0 - level
+    first, second, third = -density, tail - z * density, -(z * z + 2.0) * density
+    mean_below = (
+        first
+        + (second - tail) * s / 6.0
+        + (third - 3.0 * first) * k / 24.0
+        - (2.0 * third - 5.0 * first) * s * s / 36.0
+    )
+    return -(mean + deviation * quantile), -(mean + deviation * mean_below / tail)
+
+
+@lru_cache(maxsize=64)
+def ledoit_wolf(history: ReturnHistory) -> FloatArray:
+    """Return the covariance of daily returns shrunk to a multiple of the identity, shape (n_symbols, n_symbols).
+
+    References
+    ----------
+    Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", theorem 3.4.
+
+    """
+    centred = history.returns - history.returns.mean(axis=1, keepdims=True)
+    n_symbols, n_days = centred.shape
+    sample = (centred[:, None, :] * centred[None, :, :]).sum(axis=2) / n_days
+    mean_variance = float(np.trace(sample)) / n_symbols
+    distance = float(((sample - mean_variance * np.eye(n_symbols)) ** 2).sum())
+    noise = float(((centred**2).sum(axis=0) ** 2).sum()) / n_days - float((sample**2).sum())
+    share = min(max(noise / n_days, 0.0) / distance, 1.0) if distance > 0.0 else 0.0
+    shrunk: FloatArray = (1.0 - share) * sample
+    shrunk[np.diag_indices(n_symbols)] += share * mean_variance
+    shrunk.flags.writeable = False
+    return shrunk
+
+
+@lru_cache(maxsize=64)
+def filtered_returns(history: ReturnHistory, decay: float) -> FloatArray:
+    """Return every day's returns scaled from the volatility of that day to that of tomorrow.
+
+    Returns
+    -------
+    float64 array of shape (n_symbols, n_days), fractions; each symbol by its own EWMA volatility
+
+    References
+    ----------
+    Hull and White (1998), "Incorporating volatility updating into the historical simulation method for value at risk";
+    RiskMetrics (1996) for the recursion.
+
+    """
+    returns = history.returns
+    variance = np.empty((returns.shape[0], returns.shape[1] + 1))
+    variance[:, 0] = (returns[:, :_SEED_DAYS] ** 2).mean(axis=1)
+    for day in range(returns.shape[1]):
+        variance[:, day + 1] = decay * variance[:, day] + (1.0 - decay) * returns[:, day] ** 2
+    scaled: FloatArray = returns * np.sqrt(variance[:, -1:] / variance[:, :-1])
+    scaled.flags.writeable = False
+    return scaled
+
+
+def estimate(
+    weights: FloatArray, history: ReturnHistory, method: VarMethod, level: float, ewma_decay: float = 0.94
+) -> tuple[float, float]:
+    """Return one-day value at risk and expected shortfall of a portfolio.
+
+    Parameters
+    ----------
+    weights : float64 array of shape (n_symbols,), signed exposures, fractions of equity, in the history's order
+    history : ReturnHistory
+    method : one of historical, parametric, cornish_fisher, filtered_historical
+    level : float, confidence
+    ewma_decay : float, of the filtered historical method
+
+    Returns
+    -------
+    (float, float), fractions of equity; positive is a loss
+
+    Notes
+    -----
+    Causal: only days of the history are read. Homogeneous: k times the weights give k times both numbers.
+
+    """
+    if method == "historical":
+        return historical(portfolio_returns(weights, history.returns), level)
+    if method == "filtered_historical":
+        return historical(portfolio_returns(weights, filtered_returns(history, ewma_decay)), level)
+    deviation = math.sqrt(max(float(portfolio_variance(weights, history)), 0.0))
+    series = portfolio_returns(weights, history.returns)
+    mean = float(series.mean())
+    if method == "parametric":
+        return normal(mean, deviation, level)
+    spread = float(series.std())
+    if spread == 0.0:
+        return normal(mean, deviation, level)
+    standard = (series - mean) / spread
+    return cornish_fisher(mean, deviation, float((standard**3).mean()), float((standard**4).mean()) - 3.0, level)
+
+
+def portfolio_variance(weights: FloatArray, history: ReturnHistory) -> float:
+    """Return the variance of the portfolio's daily return under the shrunk covariance."""
+    return float((weights[:, None] * ledoit_wolf(history) * weights[None, :]).sum())
+
+
+def component_var(weights: FloatArray, history: ReturnHistory, level: float) -> FloatArray:
+    """Return what each position adds to the parametric value at risk.
+
+    Returns
+    -------
+    float64 array of shape (n_symbols,), fractions of equity
+        They sum to the parametric value at risk; a negative one is a hedge.
+
+    References
+    ----------
+    Jorion (2007), "Value at Risk", third edition, equation 7.30.
+
+    """
+    covariance = ledoit_wolf(history)
+    marginal = (covariance * weights[None, :]).sum(axis=1)
+    deviation = math.sqrt(float((weights * marginal).sum()))
+    means = history.returns.mean(axis=1)
+    if deviation == 0.0:
+        return np.asarray(-weights * means)
+    z, _ = _normal_tail(level)
+    return np.asarray(-weights * (means + z * marginal / deviation))
+
+
+@lru_cache(maxsize=16)
+def _normal_tail(level: float) -> tuple[float, float]:
+    standard = NormalDist()
+    z = standard.inv_cdf(1.0 - level)
+    return z, standard.pdf(z)

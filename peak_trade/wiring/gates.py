@@ -1,0 +1,86 @@
+"""The gates in the order in which they are asked, and the row that a risk file asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.settings import read_toml
+from peak_trade.risk import liquidity, order_gates, portfolio_gates
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.gate import RiskGate
+from peak_trade.risk.limits import RiskLimits
+
+GATES: tuple[RiskGate, ...] = (
+    RiskGate(DenialCode.TRADING_STATE, "", order_gates.trading_state, relieves=False),
+    RiskGate(DenialCode.STRATEGY_DISABLED, "", order_gates.strategy_disabled),
+    RiskGate(DenialCode.MISSING_DATA, "", order_gates.missing_data),
+    RiskGate(DenialCode.STALE_DATA, "max_data_age", order_gates.stale_data),
+    RiskGate(DenialCode.QUANTITY, "", order_gates.quantity, is_floor=True, relieves=False),
+    RiskGate(DenialCode.MIN_NOTIONAL, "", order_gates.min_notional, is_floor=True, relieves=False),
+    RiskGate(DenialCode.NOT_SHORTABLE, "", order_gates.not_shortable, is_floor=True, relieves=False),
+    RiskGate(DenialCode.DUPLICATE_ORDER, "duplicate_window", order_gates.duplicate_order, relieves=False),
+    RiskGate(DenialCode.ORDER_RATE, "max_orders", order_gates.order_rate),
+    RiskGate(DenialCode.REPEATED_EXECUTION, "max_same_side_fills", order_gates.repeated_execution),
+    RiskGate(DenialCode.ORDER_NOTIONAL, "max_order_notional", order_gates.order_notional),
+    RiskGate(DenialCode.PRICE_COLLAR, "max_price_deviation", order_gates.price_collar),
+    RiskGate(DenialCode.SYMBOL_EXPOSURE, "max_symbol_exposure", order_gates.symbol_exposure),
+    RiskGate(DenialCode.GROSS_EXPOSURE, "max_gross_exposure", order_gates.gross_exposure),
+    RiskGate(DenialCode.NET_EXPOSURE, "max_net_exposure", order_gates.net_exposure),
+    RiskGate(DenialCode.CONCENTRATION, "max_concentration", order_gates.concentration),
+    RiskGate(DenialCode.OPEN_ORDERS, "max_open_orders", order_gates.open_orders),
+    RiskGate(DenialCode.DAILY_LOSS, "max_daily_loss", order_gates.daily_loss),
+    RiskGate(DenialCode.DAILY_LOSS_FRACTION, "max_daily_loss_fraction", order_gates.daily_loss_fraction),
+    RiskGate(DenialCode.DRAWDOWN, "max_drawdown", order_gates.drawdown),
+    RiskGate(DenialCode.STALE_BOOK, "liquidity.max_book_age", liquidity.stale_book),
+    RiskGate(DenialCode.SPREAD, "liquidity.max_spread", liquidity.spread),
+    RiskGate(DenialCode.SLIPPAGE, "liquidity.max_slippage", liquidity.slippage),
+    RiskGate(DenialCode.TOUCH_DEPTH, "liquidity.min_touch_depth", liquidity.touch_depth, is_floor=True),
+    RiskGate(DenialCode.BOOK_DEPTH, "liquidity.min_book_depth", liquidity.book_depth, is_floor=True),
+    RiskGate(DenialCode.DAILY_VOLUME_SHARE, "liquidity.max_daily_volume_share", liquidity.daily_volume_share),
+    RiskGate(DenialCode.BAR_VOLUME_SHARE, "liquidity.max_bar_volume_share", liquidity.bar_volume_share),
+    RiskGate(DenialCode.VAR_MODEL, "var.refuse_red_zone", portfolio_gates.var_model),
+    RiskGate(DenialCode.VALUE_AT_RISK, "var.max_var", portfolio_gates.value_at_risk),
+    RiskGate(DenialCode.EXPECTED_SHORTFALL, "var.max_expected_shortfall", portfolio_gates.expected_shortfall),
+    RiskGate(DenialCode.STRESS_LOSS, "stress.max_stress_loss", portfolio_gates.stress_loss),
+    RiskGate(DenialCode.PROJECTED_DRAWDOWN, "stress.max_projected_drawdown", portfolio_gates.drawdown_projection),
+)
+"""Every gate there is; a gate whose limit is not set is not in the row."""
+
+_BOOK_GATES = {DenialCode.STALE_BOOK, DenialCode.TOUCH_DEPTH, DenialCode.BOOK_DEPTH}
+
+
+def gate_row(limits: RiskLimits) -> tuple[RiskGate, ...]:
+    """Return the gates that limits ask for, in order: those always asked and one for every limit that is set."""
+    has_book = limits.liquidity is not None and limits.liquidity.book == "declared"
+    return tuple(gate for gate in GATES if _is_set(limits, gate.setting) and (has_book or gate.code not in _BOOK_GATES))
+
+
+def risk_limits(table: Mapping[str, Any], where: str) -> RiskLimits:
+    """Build limits from the `[risk]` table of a run file: the limits themselves, or `file`, the path of a risk file."""
+    if "file" in table:
+        if len(table) > 1:
+            other = sorted(set(table) - {"file"})[0]
+            raise ConfigError(f"{where}: risk.{other} stands beside risk.file; put it into that file.")
+        return read_risk_file(Path(str(table["file"])))
+    return RiskLimits.parse(table, where)
+
+
+def read_risk_file(path: Path) -> RiskLimits:
+    """Read a risk file: one `[risk]` table and its subtables."""
+    content = read_toml(path)
+    unknown = sorted(set(content) - {"risk"})
+    if unknown:
+        raise ConfigError(f"{path}: {unknown[0]} is not a table of a risk file. {did_you_mean(unknown[0], ['risk'])}")
+    if not isinstance(content.get("risk"), dict):
+        raise ConfigError(f"{path}: there is no [risk] table. Put the limits below one.")
+    return RiskLimits.parse(content["risk"], str(path))
+
+
+def _is_set(limits: RiskLimits, setting: str) -> bool:
+    part: Any = limits
+    for key in setting.split(".") if setting else ():
+        part = None if part is None else getattr(part, key)
+    return part is not None and part is not False
