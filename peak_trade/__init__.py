@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
     from peak_trade.strategies.base import Strategy
     from peak_trade.studies.backtest import backtest
+    from peak_trade.studies.causality import check_causality
     from peak_trade.studies.recording import record
     from peak_trade.wiring.strategies import make_strategy
 
@@ -31,6 +32,7 @@ _HOMES = {
     "Strategy": "peak_trade.strategies.base",
     "as_bars": "peak_trade.core.bars",
     "backtest": "peak_trade.studies.backtest",
+    "check_causality": "peak_trade.studies.causality",
     "load_bars": "peak_trade.data.store",
     "make_strategy": "peak_trade.wiring.strategies",
     "record": "peak_trade.studies.recording",
@@ -47,6 +49,7 @@ __all__ = [
     "Strategy",
     "as_bars",
     "backtest",
+    "check_causality",
     "load_bars",
     "make_strategy",
     "record",

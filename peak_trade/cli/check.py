@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peak_trade.cli.options import pairs
+
 if TYPE_CHECKING:
     from peak_trade.studies.causality import CausalityReport
 
@@ -25,7 +27,12 @@ def strategy(
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter; repeat for more.")
     ] = None,
-    n_bars: Annotated[int, typer.Option("--bars", help="Generated hourly bars to try it on.")] = 3_000,
+    symbol: Annotated[str | None, typer.Option(help="Try it on bars from the store, for example BTC/USDT.")] = None,
+    timeframe: Annotated[str, typer.Option(help="Length of a stored bar: 1m, 5m, 1h, 4h, 1d …")] = "1h",
+    exchange: Annotated[str | None, typer.Option(help="Needed when the symbol is held from two exchanges.")] = None,
+    n_bars: Annotated[
+        int, typer.Option("--bars", min=1, help="Generated hourly bars, where no symbol is named.")
+    ] = 3_000,
     seed: Annotated[int, typer.Option(help="Draws the bars, the cuts and the noise.")] = 0,
 ) -> None:
     """Check that a strategy never looks ahead.
@@ -34,34 +41,23 @@ def strategy(
     the cut must stay bit-identical. A table shows how much the answer depends on where history starts.
 
     \b
-    Example:
+    Examples:
+        peak-trade check strategy ma_crossover --symbol BTC/USDT
         peak-trade check strategy my_ideas.reversal:Reversal -p window=30
 
     Exits 0 when it is causal, 1 when it leaks, 2 on bad input.
     """
+    from peak_trade.data.store import load_bars
     from peak_trade.studies.causality import check_causality, specimen_bars
     from peak_trade.wiring.strategies import make_strategy
 
-    report = check_causality(
-        make_strategy(name, parse_parameters(parameter or [])), specimen_bars(n_bars, seed), seed=seed
-    )
+    part = make_strategy(name, pairs(parameter))
+    bars = load_bars(symbol, timeframe, exchange) if symbol is not None else specimen_bars(n_bars, seed)
+    report = check_causality(part, bars, seed=seed)
     for line in _lines(report):
         typer.echo(line)
     if not report.is_causal:
         raise typer.Exit(1)
-
-
-def parse_parameters(texts: list[str]) -> dict[str, str]:
-    """Return KEY=VALUE texts as a mapping; ConfigError on one without a key or an equals sign."""
-    from peak_trade.core.errors import ConfigError
-
-    values: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise ConfigError(f"-p {text}: write a parameter and its value, like -p fast=10.")
-        values[key.strip()] = value.strip()
-    return values
 
 
 def _lines(report: CausalityReport) -> list[str]:

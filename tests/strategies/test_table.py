@@ -221,7 +221,7 @@ def test_check_strategy_exits_1_for_a_leak_and_names_the_bar(own: str, capsys: p
     [
         (["momentun"], "Did you mean momentum"),
         (["momentum", "-p", "windw=3"], "Did you mean window"),
-        (["momentum", "-p", "window"], "like -p fast=10"),
+        (["momentum", "-p", "window"], "write key=value"),
         (["momentum", "--bars", "30"], "too few"),
         (["nowhere_at_all:X"], "there is no module nowhere_at_all"),
     ],

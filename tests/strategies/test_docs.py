@@ -1,0 +1,40 @@
+"""docs/strategies.md names every strategy and every setting of it, with the default it really has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import peak_trade
+from peak_trade.studies.causality import check_causality, specimen_bars
+from peak_trade.wiring.strategies import STRATEGIES, make_strategy, strategy_class
+
+PAGE = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_a_strategy_and_its_settings_are_documented(name: str) -> None:
+    section = re.search(rf"^###? {name}\n(.*?)(?=^##|\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert section, f"docs/strategies.md has no section {name}"
+    for setting in strategy_class(name).model_fields:
+        assert f"`{setting}" in section[1], f"{name}: {setting} is not documented"
+    for setting, stated in re.findall(r"`(\w+)` [\w ,]*?\((-?[\d.]+)", section[1]):
+        assert float(stated) == getattr(make_strategy(name), setting), f"{name}: {setting} is not {stated}"
+
+
+def test_every_documented_strategy_exists() -> None:
+    named = set(re.findall(r"^###? ([a-z_]+)$", PAGE, flags=re.MULTILINE))
+    assert named == set(STRATEGIES)
+
+
+def test_the_code_on_the_page_runs() -> None:
+    bars = specimen_bars(600)
+    scope: dict[str, Any] = {"bars": bars, "pt": peak_trade, "__name__": "__main__"}
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
+        exec(block, scope)
+    assert scope["strategy"].members[1].fast == 10
+    assert len(scope["result"].equity) == 600
+    assert check_causality(scope["Reversal"](length=2), bars).is_causal
