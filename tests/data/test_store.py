@@ -51,6 +51,7 @@ def test_merging_commutes_associates_and_loses_nothing(first, second, third):
     assert merge(a, a).digest() == a.digest()
 
 
+@pytest.mark.smoke
 def test_saving_again_changes_neither_file_nor_digest(home):
     first = save_bars(bars_at(range(10)))
     written = first.held.path.stat().st_mtime_ns
