@@ -156,10 +156,10 @@ class EventLoop:
         else:
             self._decide(row)
 
-    def finish(self, row: int) -> None:
-        """Expire the open orders at a row's close."""
+    def finish(self, row: int, reason: str = "end of run", kind: OrderEventKind = OrderEventKind.EXPIRED) -> None:
+        """End the open orders at a row's close: they expire with the run, or are canceled when it is stopped."""
         for held in self.venue.resting():
-            self._withdraw(held.order.order_id, int(self.market.times[row]), "end of run", OrderEventKind.EXPIRED)
+            self._withdraw(held.order.order_id, int(self.market.times[row]), reason, kind)
 
     def equity(self, row: int) -> float:
         """Return cash plus positions at their last known closes, in quote currency."""

@@ -169,12 +169,13 @@ class SimulatedVenue:
         bars = self._market.columns[held.column]
         if not bars.has_bar(row):
             return None
+        self._follow(held, row - 1)
         if phase is Phase.AT_OPEN:
             if held.since >= row:
                 return None
             opened = float(bars.open[row])
             if held.arrival_price != held.arrival_price:
-                held.arrival_price = opened
+                held.arrival_price = float(bars.open[bars.next_row(held.since)])
             found = self._price_at_open(held, opened)
         else:
             found = self._price_within(held, bars, row)

@@ -1,0 +1,271 @@
+"""The session runner: the backtest's event loop, fed bar by bar, with every event in the journal before it counts.
+
+A killed session is taken up by running its recorded bars through the same loop again: what comes out must be what the
+journal holds, and what the journal lost is written then.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import SessionError
+from peak_trade.core.time import iso
+from peak_trade.engine.loop import EventLoop, Reviewer
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.venue import Venue
+from peak_trade.journal.events import (
+    BankruptcyEvent,
+    BarEvent,
+    CashFlowEvent,
+    DecisionEvent,
+    Event,
+    OrderEvent,
+    OrderEventKind,
+    SessionEvent,
+    SessionPhase,
+    SignalEvent,
+    TradingStateEvent,
+)
+from peak_trade.journal.lines import encode_event
+from peak_trade.journal.writer import JournalWriter
+from peak_trade.sessions.feeds import Feed
+from peak_trade.sessions.tape import Evaluate, LiveBook, Tape
+
+LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
+"""What the event loop emits: these, and these alone, are equal in a backtest over the same bars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a live view shows: money in quote currency, quantity in base units, times ns UTC."""
+
+    session_id: str
+    mode: str
+    state: str
+    symbol: str
+    n_bars: int
+    last_bar: int
+    close: float
+    position: float
+    equity: float
+    pnl: float
+    n_fills: int
+    n_open_orders: int
+    n_denials: int
+    n_faults: int
+
+
+class StopSwitch:
+    """Asks a session to stop after the bar it is at; waiting for the next bar ends at once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.reason = ""
+
+    def stop(self, reason: str) -> None:
+        """Ask for a clean stop."""
+        self.reason = self.reason or reason
+        self._event.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody asked."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, at most until somebody asks to stop; return whether somebody did."""
+        return self._event.wait(max(seconds, 0.0))
+
+
+@dataclass(slots=True)
+class Session:
+    """One session: a loop, its tape and its journal.
+
+    `recording` (bars of the whole recording, or None) lets the strategy be evaluated once; else it is evaluated over
+    all bars so far at each close. `duration` ends the session at the first bar that closes so long after the first.
+    """
+
+    tape: Tape
+    evaluate: Evaluate
+    settings: BacktestSettings
+    journal: JournalWriter
+    clock: Callable[[], int]
+    strategy: str
+    mode: str
+    venue: Venue | None = None
+    reviewer: Reviewer | None = None
+    id_prefix: str = "o-"
+    recording: Bars | None = None
+    duration: int | None = None
+    switch: StopSwitch = field(default_factory=StopSwitch)
+    on_status: Callable[[Status], None] = lambda status: None
+    equity: list[float] = field(default_factory=list)
+    """Equity at each traded close, quote currency."""
+
+    loop: EventLoop = field(init=False)
+    _live: LiveBook = field(init=False)
+    _expected: deque[bytes] = field(default_factory=deque)
+    _first_row: int = 0
+    _is_started: bool = False
+    _n_denials: int = 0
+    _n_faults: int = 0
+
+    def __post_init__(self) -> None:
+        self._live = LiveBook(self.tape, self.evaluate, self.strategy, self.recording)
+        self.loop = EventLoop(
+            self.tape.market,
+            [self._live.book],
+            self.settings,
+            emit=self._emit,
+            venue=self.venue,
+            reviewer=self.reviewer,
+            id_prefix=self.id_prefix,
+        )
+
+    def run(self, feed: Feed, events: Sequence[Event] = ()) -> str:
+        """Run to the end of the feed, the duration or a stop; seal the journal and return why it ended.
+
+        Parameters
+        ----------
+        feed : Feed
+        events : sequence of Event
+            What the journal holds already when the session is taken up again.
+
+        Raises
+        ------
+        SessionError
+            When the journal can't be written or does not repeat itself. It is then left unsealed, to be resumed.
+
+        """
+        stopping = self._take_up(events)
+        if not self._is_started:
+            known = int(self.tape.market.times[self.tape.n_bars - 1]) if self.tape.n_bars else -1
+            for bar in feed.history():
+                if bar.ts_event > known:
+                    self.journal.append(bar)
+                    self._add(bar)
+            self._start()
+        elif not stopping:
+            self._append_phase(SessionPhase.RESUMED, "taken up from its journal")
+        reason = stopping or self._follow(feed)
+        self._stop(reason)
+        return reason
+
+    def _take_up(self, events: Sequence[Event]) -> str:
+        """Run recorded bars through the loop; return why the session was stopping, empty when it was not."""
+        self._expected.extend(encode_event(event) for event in events if isinstance(event, LOOP_EVENTS))
+        for event in events:
+            if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
+                self._mark_start()
+            elif isinstance(event, BarEvent):
+                row = self._add(event)
+                if self._is_started:
+                    self._step(row)
+        left = [event for event in events[::-1] if isinstance(event, LOOP_EVENTS)][: len(self._expected)]
+        if left and all(isinstance(event, OrderEvent) and event.leaves == 0.0 for event in left):
+            ending = left[-1]
+            assert isinstance(ending, OrderEvent)
+            return ending.reason
+        if left:
+            raise SessionError(f"{self.journal.folder.name}: its bars do not lead to its events; it can't be resumed.")
+        if self.loop.bankrupt_row is not None:
+            return "bankrupt"
+        return ""
+
+    def _follow(self, feed: Feed) -> str:
+        last = int(self.tape.market.times[self.tape.n_bars - 1]) if self.tape.n_bars else -1
+        if self._is_over(last):
+            return "duration reached"
+        for item in feed.items(last):
+            self.journal.append(item)
+            if isinstance(item, BarEvent):
+                self._step(self._add(item))
+                self.on_status(self.status("running"))
+                if self.loop.bankrupt_row is not None:
+                    return "bankrupt"
+                if self._is_over(item.ts_event):
+                    return "duration reached"
+            else:
+                self._n_faults += 1
+            if self.switch.is_stopping:
+                return self.switch.reason
+        return self.switch.reason if self.switch.is_stopping else "end of run"
+
+    def _is_over(self, now: int) -> bool:
+        if self.duration is None or self.tape.n_bars <= self._first_row:
+            return False
+        start = int(self.tape.market.times[self._first_row]) - self.tape.market.timeframe.ns
+        return now - start >= self.duration
+
+    def _stop(self, reason: str) -> None:
+        row = self.tape.n_bars - 1
+        if row >= self._first_row and self.loop.bankrupt_row is None:
+            is_end = reason == "end of run"
+            self.loop.finish(row, reason, OrderEventKind.EXPIRED if is_end else OrderEventKind.CANCELED)
+        self._append_phase(SessionPhase.STOPPED, reason)
+        self.journal.seal()
+        self.on_status(self.status("stopped"))
+
+    def _start(self) -> None:
+        self._append_phase(SessionPhase.STARTED, "")
+        self._mark_start()
+
+    def _mark_start(self) -> None:
+        self._first_row, self._is_started = self.tape.n_bars, True
+
+    def _append_phase(self, phase: SessionPhase, reason: str) -> None:
+        self.journal.append(SessionEvent(self.clock(), phase, self.mode, reason, self._equity_now()))
+        self.journal.commit()
+
+    def _add(self, bar: BarEvent) -> int:
+        row = self.tape.add(bar)
+        if self._is_started:
+            self._live.fill(row)
+        return row
+
+    def _step(self, row: int) -> None:
+        self.loop.step(row)
+        self.equity.append(self.loop.equity(row))
+
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, OrderEvent) and event.event is OrderEventKind.DENIED:
+            self._n_denials += 1
+        if not self._expected:
+            self.journal.append(event)
+            return
+        expected = self._expected.popleft()
+        if encode_event(event) != expected:
+            raise SessionError(
+                f"{self.journal.folder.name}: at {iso(event.ts_event)} the recorded bars lead to {event}, the journal "
+                f"holds {expected.decode()}. Was the code changed since? Resume with the version in the manifest."
+            )
+
+    def _equity_now(self) -> float:
+        return self.equity[-1] if self.equity else self.settings.initial_cash
+
+    def status(self, state: str) -> Status:
+        """Return where the session stands."""
+        row = self.tape.n_bars - 1
+        column = self.tape.market.columns[0]
+        equity = self._equity_now()
+        return Status(
+            self.journal.folder.name,
+            self.mode,
+            f"{state}, {self.loop.state}",
+            self.tape.market.symbols[0],
+            max(0, row + 1 - self._first_row),
+            int(self.tape.market.times[row]) if row >= 0 else 0,
+            float(column.close[row]) if row >= 0 else math.nan,
+            self.loop.ledger.quantity(self.tape.market.symbols[0]),
+            equity,
+            equity - self.settings.initial_cash,
+            len(self.loop.fills),
+            len(self.loop.venue.resting()),
+            self._n_denials,
+            self._n_faults,
+        )

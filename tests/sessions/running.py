@@ -1,0 +1,91 @@
+"""A session over recorded bars in one call."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.time import Timeframe
+from peak_trade.core.values import Instrument
+from peak_trade.engine.market import Market
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.journal.files import read_events
+from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.writer import JournalWriter, create_session
+from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.sessions.runner import Session
+from peak_trade.sessions.tape import Evaluate, Tape
+from peak_trade.strategies.base import Strategy
+from peak_trade.studies.backtest import book_for
+
+BTC = Instrument("BTC/USDT", tick_size=0.01, lot_size=1e-5, min_notional=5.0)
+
+
+def read_bars(path: Path, symbol: str, timeframe: str) -> Bars:
+    """Bars of a file of real data, stamped with their close."""
+    frame = pd.read_parquet(path)
+    length = Timeframe.parse(timeframe)
+    times = pd.DatetimeIndex(pd.to_datetime(frame["timestamp"], utc=True)).as_unit("ns") + length.duration
+    columns = frame[["open", "high", "low", "close", "volume"]].astype(np.float64)
+    return Bars(columns.set_axis(times, axis=0), symbol, length, "binance")
+
+
+def part_of(bars: Bars, start: int, n_bars: int) -> Bars:
+    """Some bars in a row."""
+    return Bars(bars.frame.iloc[start : start + n_bars], bars.symbol, bars.timeframe, bars.exchange)
+
+
+def evaluator(strategy: Strategy, settings: BacktestSettings, instrument: Instrument = BTC) -> Evaluate:
+    """The function that a backtest evaluates a strategy with."""
+
+    def evaluate(bars: Bars) -> Any:
+        return book_for(strategy, strategy.name, bars, Market.of([bars], {bars.symbol: instrument}), settings, 1.0, 0)
+
+    return evaluate
+
+
+def counting() -> Callable[[], int]:
+    """A clock that counts."""
+    count = itertools.count(1)
+    return lambda: next(count)
+
+
+def open_session(
+    folder: Path,
+    key: WorkspaceKey,
+    strategy: Strategy,
+    bars: Bars,
+    settings: BacktestSettings | None = None,
+    *,
+    is_whole: bool = True,
+    **options: Any,
+) -> Session:
+    """A paper session in a folder, new or taken up again."""
+    if not folder.exists():
+        create_session(folder, {"session_id": folder.name})
+    settings = settings or BacktestSettings()
+    journal = JournalWriter(folder, key, counting(), commit_seconds=60.0)
+    return Session(
+        Tape(BTC, bars.timeframe, len(bars) + 1, bars.exchange),
+        evaluator(strategy, settings),
+        settings,
+        journal,
+        counting(),
+        strategy.name,
+        "paper",
+        recording=bars if is_whole else None,
+        **options,
+    )
+
+
+def run_session(folder: Path, key: WorkspaceKey, strategy: Strategy, bars: Bars, *args: Any, **options: Any) -> Session:
+    """A paper session over a recording, run to its end."""
+    session = open_session(folder, key, strategy, bars, *args, **options)
+    session.run(RecordedFeed(bars), read_events(folder))
+    return session

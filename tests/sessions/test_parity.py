@@ -1,0 +1,63 @@
+"""A backtest and a paper session over the same recorded bars are equal, to the bit."""
+
+from __future__ import annotations
+
+import pytest
+
+from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+from peak_trade.journal.events import BarEvent
+from peak_trade.journal.files import read_events
+from peak_trade.journal.lines import encode_event
+from peak_trade.sessions.feeds import bar_events
+from peak_trade.sessions.runner import LOOP_EVENTS
+from peak_trade.studies.backtest import backtest
+from peak_trade.wiring.strategies import STRATEGIES, make_strategy
+from tests.sessions.running import BTC, part_of, run_session
+
+PARAMETERS = {"composite": {"members": "ma_crossover,momentum"}}
+SETTINGS = {
+    "market": BacktestSettings(),
+    "limit-and-stops": BacktestSettings(
+        execution=ExecutionPolicy(order_type="limit", stop_loss_atr=1.5, take_profit=0.02, trailing_stop=0.03)
+    ),
+    "with-carry": BacktestSettings(costs={"funding_bps_per_8h": 1.0, "max_participation": 0.0001}),
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name, settings):
+    bars = part_of(btc_1h, 3_000, 400)
+    strategy = make_strategy(name, PARAMETERS.get(name))
+    result = backtest(strategy, bars, settings, instruments={"BTC/USDT": BTC})
+    session = run_session(tmp_path / "s", key, strategy, bars, settings)
+    events = read_events(tmp_path / "s")
+    acts = [encode_event(event) for event in events if isinstance(event, LOOP_EVENTS)]
+    assert acts == [encode_event(event) for event in result.events]
+    assert session.loop.fills == result.fill_list
+    assert session.equity == result.equity_values.tolist()
+    assert [event for event in events if isinstance(event, BarEvent)] == bar_events(bars)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_bar_by_bar_evaluation_equals_the_whole_recording(tmp_path, key, btc_1h, name):
+    bars = part_of(btc_1h, 3_000, 160)
+    strategy = make_strategy(name, PARAMETERS.get(name))
+    whole = run_session(tmp_path / "whole", key, strategy, bars)
+    run_session(tmp_path / "steps", key, strategy, bars, is_whole=False)
+    sessions = [
+        [encode_event(event) for event in read_events(tmp_path / part) if isinstance(event, (*LOOP_EVENTS, BarEvent))]
+        for part in ("whole", "steps")
+    ]
+    assert sessions[0] == sessions[1]
+    assert whole.equity
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_paper_session_does_what_the_backtest_did_over_three_years(tmp_path, key, btc_1h, name):
+    strategy = make_strategy(name, PARAMETERS.get(name))
+    result = backtest(strategy, btc_1h, instruments={"BTC/USDT": BTC})
+    session = run_session(tmp_path / "s", key, strategy, btc_1h)
+    assert session.loop.fills == result.fill_list
+    assert session.equity == result.equity_values.tolist()
