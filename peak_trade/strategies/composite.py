@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 from numba import njit
-from pydantic import SerializerFunctionWrapHandler, field_serializer, model_validator
+from pydantic import InstanceOf, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from peak_trade.core.settings import BarCount, Fraction, Positive
 from peak_trade.indicators.dispersion import realised_volatility
@@ -20,7 +20,7 @@ from peak_trade.strategies.rsi_reversion import RsiReversion
 class Composite(Strategy):
     """The weighted mean of the members' exposure, or the side that holds more than half of the weight."""
 
-    members: tuple[Strategy, ...] = (MaCrossover(), Momentum(), RsiReversion())
+    members: tuple[InstanceOf[Strategy], ...] = (MaCrossover(), Momentum(), RsiReversion())
     """Strategies that decide; each keeps its own direction."""
 
     weights: tuple[Positive, ...] | None = None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, did_you_mean
@@ -147,6 +147,8 @@ def _cwd_first() -> Iterator[None]:
 def _value_for(annotation: Any, value: Any) -> Any:
     from peak_trade.strategies.base import Strategy
 
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     options = get_args(annotation) if get_origin(annotation) not in (tuple, None) else (annotation,)
     sequences = [option for option in options if get_origin(option) is tuple]
     if sequences and isinstance(value, str | list | tuple):

@@ -195,6 +195,15 @@ def test_where_history_starts_is_forgotten(name: str, bars: Bars) -> None:
         assert row.largest <= 1.0
 
 
+def test_the_column_that_leaks_is_named(bars: Bars) -> None:
+    def frame_of_two(frame: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"known": frame["close"], "ahead": frame["close"].shift(-1)})
+
+    assert {leak.column for leak in check_causality(frame_of_two, bars).leaks} == {"ahead"}
+    assert check_causality(lambda frame: frame[["open", "close"]].to_numpy(), bars).is_causal
+    assert check_causality(lambda frame: frame["close"] > frame["open"], bars).is_causal
+
+
 def test_too_few_bars_are_refused(bars: Bars) -> None:
     with pytest.raises(ConfigError, match="too few for a warm-up of 49"):
         check_causality(importlib.import_module("peak_trade.strategies.ma_crossover").MaCrossover(), bars.frame[:60])

@@ -77,6 +77,8 @@ def test_nan_in_the_warm_up_means_flat() -> None:
         (lambda: Breakout(atr_multiple=-1.0), "atr_multiple was -1.0"),
         (lambda: RandomEntry(enter_chance=2.0), "enter_chance was 2.0"),
         (lambda: Composite(members=()), "name at least one strategy"),
+        (lambda: Composite(members=({},)), "members.0 was"),
+        (lambda: Composite(members=(None,)), "members.0 was None"),
         (lambda: Composite(weights=(1.0,)), "weights has 1 values, members 3"),
         (lambda: Composite(volatility_band=1.5), "volatility_band was 1.5"),
     ],
