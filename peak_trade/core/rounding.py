@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import sys
 
 _GRAIN = 1e-9
 """A quantity this share of a lot below a whole lot counts as whole: 0.3 / 0.1 is 2.9999999999999996."""
+
+_EPSILON = 4.0 * sys.float_info.epsilon
 
 
 def floor_to(amount: float, step: float) -> float:
     """Round a number toward zero onto the grid of `step`."""
     if step <= 0.0:
         return amount
-    n_steps = math.floor(abs(amount) / step + _GRAIN)
+    ratio = abs(amount) / step
+    n_steps = math.floor(ratio + _GRAIN + ratio * _EPSILON)
     return math.copysign(_on_grid(n_steps, step), amount) if n_steps else 0.0
 
 

@@ -74,9 +74,14 @@ def _is_expressible(result: BacktestResult) -> bool:
         return False
     row_of = {int(time): row for row, time in enumerate(result.market.times.tolist())}
     decided: dict[str, int] = {}
+    signals: set[int] = set()
     beyond = {OrderEventKind.DENIED, OrderEventKind.CANCELED}
     for event in result.events:
-        if isinstance(event, OrderEvent):
+        if isinstance(event, SignalEvent):
+            signals.add(event.ts_event)
+        elif isinstance(event, OrderEvent):
+            if event.event is OrderEventKind.REQUESTED and event.ts_event not in signals:
+                return False
             if event.event is OrderEventKind.REQUESTED:
                 decided[event.order_id] = row_of[event.ts_event]
             elif event.event in beyond and event.reason != "cash":

@@ -25,7 +25,7 @@ class ExecutionPolicy(Settings):
     """gtc rests until filled or the target changes; ioc lives for one bar."""
 
     limit_offset_bps: Bps = 10.0
-    """How much better than the decision price a limit is; how far beyond the stop a stop-limit's limit lies."""
+    """How much better than the decision price a limit is, and how far beyond its stop a stop-limit's limit lies."""
 
     stop_offset_bps: Bps = 10.0
     """How far beyond the decision price, in the direction of the order, a stop is."""

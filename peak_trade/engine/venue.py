@@ -75,7 +75,6 @@ class Resting:
     best_price: float
     """Best price since it rests, for a trailing stop: as of row `followed_to`."""
     followed_to: int
-    arrival_price: float = math.nan
     is_triggered: bool = False
     touch: int = -1
     """Next row known to touch it; none lies between the last visited row and this one."""
@@ -136,6 +135,8 @@ class SimulatedVenue:
         if not self._orders:
             return
         self._volume_left.clear()
+        for held in self._orders.values():
+            self._follow(held, row - 1)
         for phase in (Phase.AT_OPEN, Phase.WITHIN):
             seen: set[str] = set()
             while waiting := [held for order_id, held in self._orders.items() if order_id not in seen]:
@@ -174,8 +175,6 @@ class SimulatedVenue:
             if held.since >= row:
                 return None
             opened = float(bars.open[row])
-            if held.arrival_price != held.arrival_price:
-                held.arrival_price = float(bars.open[bars.next_row(held.since)])
             found = self._price_at_open(held, opened)
         else:
             found = self._price_within(held, bars, row)
@@ -244,7 +243,7 @@ class SimulatedVenue:
         if ended:
             del self._orders[order.order_id]
         ts_event = int(self._market.times[row]) - (self._market.timeframe.ns if phase is Phase.AT_OPEN else 0)
-        arrival = reference if held.arrival_price != held.arrival_price else held.arrival_price
+        arrival = reference if held.since == row else self._arrival_price(held)
         fee = quantity * price * rate
         return Execution(order, phase, ts_event, quantity, price, fee, reference, arrival, held.cumulative, ended)
 
@@ -259,8 +258,12 @@ class SimulatedVenue:
 
     def _ended(self, held: Resting, row: int, why: str) -> Execution:
         ts_event = int(self._market.times[row])
-        arrival = held.order.decision_price if held.arrival_price != held.arrival_price else held.arrival_price
+        arrival = self._arrival_price(held)
         return Execution(held.order, Phase.WITHIN, ts_event, 0.0, 0.0, 0.0, 0.0, arrival, held.cumulative, why)
+
+    def _arrival_price(self, held: Resting) -> float:
+        bars = self._market.columns[held.column]
+        return float(bars.open[bars.next_row(held.since)])
 
     def _follow(self, held: Resting, row: int) -> None:
         if held.order.order_type is OrderType.TRAILING_STOP and row > held.followed_to:

@@ -106,7 +106,7 @@ def book_for(
     weight: float,
     priority: int,
 ) -> Book:
-    """Evaluate a strategy over bars and return its book on the market's grid."""
+    """Evaluate a strategy over bars and return its book on the market's grid; flat until a needed range is known."""
     exposure = check_exposure(strategy.exposure(bars.frame), bars.times, strategy.warm_up, f"{name} on {bars.symbol}")
     rows = np.searchsorted(market.times, bars.times)
     scale = None
@@ -115,7 +115,9 @@ def book_for(
     ranges = None
     if settings.execution.needs_atr:
         high, low, close = (bars.frame[column].to_numpy() for column in ("high", "low", "close"))
-        ranges = np.nan_to_num(atr(high, low, close, settings.execution.atr_window))
+        ranges = atr(high, low, close, settings.execution.atr_window)
+        exposure = np.where(np.isnan(ranges), 0.0, exposure)
+        ranges = np.nan_to_num(ranges)
     n_rows = len(market)
     return Book(
         name,
