@@ -97,10 +97,13 @@ def _sentence(model: type[BaseModel], detail: dict[str, Any]) -> str:
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     for part in location:
         field = model.model_fields.get(str(part))
-        nested = field.annotation if field else None
-        choices = [choice for choice in get_args(nested) if choice is not type(None)]
-        nested = choices[0] if len(choices) == 1 else nested
-        if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
-            break
-        model = nested
+        nested = _models_in(field.annotation) if field else []
+        if len(nested) == 1:
+            model = nested[0]
     return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

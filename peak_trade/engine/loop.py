@@ -94,6 +94,15 @@ class EventLoop:
         The row of gates; instrument rules only unless given.
     id_prefix : str
         Opens every order id.
+    drift_band : float or None
+        An unchanged target is ordered anew at the close where the position's notional differs from it by more than this
+        share of it.
+
+    Attributes
+    ----------
+    movements : list of (row, strategy, symbol, quantity, cash)
+        Every change of a book's position (base units) and cash (quote currency, costs and flows included), from which
+        its PnL at every bar follows.
 
     """
 
@@ -107,6 +116,7 @@ class EventLoop:
         venue: Venue | None = None,
         reviewer: Reviewer | None = None,
         id_prefix: str = "o-",
+        drift_band: float | None = None,
     ) -> None:
         self.market = market
         self.books = list(books)
@@ -115,6 +125,7 @@ class EventLoop:
         self.venue: Venue = venue or SimulatedVenue(market, settings.costs, worst_first=settings.intrabar == "worst")
         self.fills: list[Fill] = []
         self.fill_rows: list[int] = []
+        self.movements: list[tuple[int, str, str, float, float]] = []
         self.cash_path: list[tuple[int, float]] = [(0, settings.initial_cash)]
         self.position_path: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in market.symbols}
         self.n_ambiguous = 0
@@ -124,6 +135,10 @@ class EventLoop:
         self._emit = emit
         self._review = reviewer or _instrument_rules_only
         self._id_prefix = id_prefix
+        self._drift_band = drift_band
+        self._traders = self.books
+        self._known_at = (-1, -1)
+        self._known: tuple[float, dict[str, float], dict[str, float]] = (0.0, {}, {})
         self._n_orders = 0
         self._columns = dict(zip(market.symbols, market.columns, strict=True))
         self._book_of: dict[str, Book] = {}
@@ -139,8 +154,9 @@ class EventLoop:
             while place < len(schedule) and schedule[place] <= row:
                 place += 1
             stop = schedule[place] if place < len(schedule) else n_rows
-            stop = self.venue.next_touch(row, stop)
-            row = self._first_insolvent(row + 1, stop) if self._can_fail() else stop
+            stop = self._next_touch(row, stop)
+            stop = self._first_insolvent(row + 1, stop) if self._can_fail() else stop
+            row = stop if self._drift_band is None else self._first_drift(row + 1, stop, self._drift_band)
             if progress is not None:
                 progress(row)
         self.finish(n_rows - 1 if self.bankrupt_row is None else self.bankrupt_row)
@@ -172,11 +188,17 @@ class EventLoop:
 
     def account_view(self, row: int) -> AccountView:
         """Return what the gates may know of the account at a row's close."""
+        if self._known_at != (row, len(self.cash_path)):
+            self._known_at = (row, len(self.cash_path))
+            positions = {symbol: held.quantity for symbol, held in self.ledger.positions.items()}
+            marks = {symbol: float(column.mark[row]) for symbol, column in self._columns.items()}
+            self._known = (self.equity(row), positions, marks)
+        equity, positions, marks = self._known
         return AccountView(
-            equity=self.equity(row),
+            equity=equity,
             cash=self.ledger.cash,
-            positions={symbol: held.quantity for symbol, held in self.ledger.positions.items()},
-            marks={symbol: float(column.mark[row]) for symbol, column in self._columns.items()},
+            positions=positions,
+            marks=marks,
             n_open_orders=len(self._book_of),
             state=self.state,
         )
@@ -189,28 +211,80 @@ class EventLoop:
         scheduled: list[int] = np.unique(np.concatenate(rows)).tolist()
         return scheduled
 
+    def _next_touch(self, row: int, stop: int) -> int:
+        return self.venue.next_touch(row, stop)
+
     def _decide(self, row: int) -> None:
-        legs: list[tuple[Book, Leg]] = []
-        equity: float | None = None
+        equity = None if self._drift_band is None else self.equity(row)
+        acting: list[Book] = []
         for book in self.books:
             target = float(book.exposure[row])
             has_changed = target != book.target
-            if not has_changed and (row not in book.rebalance_rows or book.is_stopped):
+            if not has_changed and (book.is_stopped or not self._is_due(book, row, equity)):
                 continue
             if not self._columns[book.symbol].has_bar(row):
                 continue
             if has_changed:
                 book.target, book.is_stopped = target, False
                 self._emit(SignalEvent(int(self.market.times[row]), book.strategy, book.symbol, target))
-            if equity is None:
-                equity = self.equity(row)
             book.decision_row = row
-            self._withdraw_targets(book, row)
-            legs += [(book, leg) for leg in self._legs_for(book, row, equity)]
+            acting.append(book)
+        if not acting:
+            return
+        legs = self._legs(acting, row, self.equity(row) if equity is None else equity)
         if len(legs) > 1:
             legs.sort(key=lambda pair: (_opens(*pair), pair[0].priority, pair[0].symbol, pair[0].strategy))
         for book, leg in legs:
             self._act(book, leg, row)
+
+    def _is_due(self, book: Book, row: int, equity: float | None) -> bool:
+        if row in book.rebalance_rows:
+            return True
+        if self._drift_band is None or equity is None or book.working or book.target == 0.0:
+            return False
+        held = book.position * float(self._columns[book.symbol].mark[row])
+        wanted = self._notional(book, row, equity)
+        return abs(held - wanted) > self._drift_band * abs(wanted)
+
+    def _first_drift(self, start: int, stop: int, band: float) -> int:
+        """Return the first row in [start, stop) at which a book has drifted out of its band, or `stop`."""
+        if stop <= start:
+            return stop
+        span = slice(start, stop)
+        equity = self._equity_over(span)
+        has_drifted = np.zeros(stop - start, dtype=bool)
+        for book in self.books:
+            if book.target == 0.0 or book.working or book.is_stopped:
+                continue
+            column = self._columns[book.symbol]
+            wanted = self._notional_over(book, span, equity)
+            with np.errstate(invalid="ignore"):
+                has_drifted |= np.abs(book.position * column.close[span] - wanted) > band * np.abs(wanted)
+        return start + int(has_drifted.argmax()) if has_drifted.any() else stop
+
+    def _notional_over(self, book: Book, span: slice, equity: FloatArray) -> FloatArray:
+        weight = book.weight if isinstance(book.weight, float) else book.weight[span]
+        if isinstance(self.settings.sizing, FixedNotional):
+            return np.broadcast_to(book.target * weight * self.settings.sizing.notional, equity.shape)
+        scale = 1.0 if book.scale is None else book.scale[span]
+        notional: FloatArray = book.target * weight * scale * equity
+        return notional
+
+    def _equity_over(self, span: slice) -> FloatArray:
+        """Return equity at the closes of rows over which nothing trades."""
+        equity = np.full(span.stop - span.start, self.ledger.cash)
+        for symbol, column in self._columns.items():
+            quantity = self.ledger.quantity(symbol)
+            if quantity != 0.0:
+                equity += quantity * column.mark[span]
+        return equity
+
+    def _legs(self, acting: Sequence[Book], row: int, equity: float) -> list[tuple[Book, Leg]]:
+        legs: list[tuple[Book, Leg]] = []
+        for book in acting:
+            self._withdraw_targets(book, row)
+            legs += [(book, leg) for leg in self._legs_for(book, row, equity)]
+        return legs
 
     def _legs_for(self, book: Book, row: int, equity: float) -> tuple[Leg, ...]:
         instrument = self._columns[book.symbol].instrument
@@ -288,6 +362,7 @@ class EventLoop:
             self.fill_rows.append(row)
             self.cash_path.append((row, self.ledger.cash))
             self.position_path[order.symbol].append((row, self.ledger.quantity(order.symbol)))
+            self._moved(book, row, fill.signed_quantity, fill.price, fill.fee)
             is_whole = execution.ended == "filled"
             self._emit(trade_event(execution, OrderEventKind.FILLED if is_whole else OrderEventKind.PARTIALLY_FILLED))
         if execution.ended:
@@ -361,7 +436,7 @@ class EventLoop:
         if n_due == 0:
             return
         costs = self.settings.costs
-        for book in self.books:
+        for book in self._traders:
             if book.position == 0.0:
                 continue
             notional = book.position * float(self._columns[book.symbol].mark[row])
@@ -374,6 +449,7 @@ class EventLoop:
         if amount != 0.0:
             self.ledger.add_cash(amount)
             self.cash_path.append((row, self.ledger.cash))
+            self._moved(book, row, 0.0, 0.0, -amount)
             self._emit(CashFlowEvent(now, book.strategy, book.symbol, reason, amount))
 
     def _can_fail(self) -> bool:
@@ -384,12 +460,7 @@ class EventLoop:
     def _first_insolvent(self, start: int, stop: int) -> int:
         if stop <= start:
             return stop
-        equity = np.full(stop - start, self.ledger.cash)
-        for symbol, column in self._columns.items():
-            quantity = self.ledger.quantity(symbol)
-            if quantity != 0.0:
-                equity += quantity * column.mark[start:stop]
-        failed = equity <= 0.0
+        failed = self._equity_over(slice(start, stop)) <= 0.0
         return start + int(failed.argmax()) if failed.any() else stop
 
     def _go_bankrupt(self, row: int) -> None:
@@ -397,7 +468,7 @@ class EventLoop:
         for order_id in list(self._book_of):
             self._withdraw(order_id, now, "bankrupt")
         self._emit(BankruptcyEvent(now, equity, -equity))
-        for book in self.books:
+        for book in self._traders:
             if book.position != 0.0:
                 self._liquidate(book, row, now)
         self.ledger.add_cash(-self.ledger.cash)
@@ -416,6 +487,11 @@ class EventLoop:
         self.fill_rows.append(row)
         self.cash_path.append((row, self.ledger.cash))
         self.position_path[book.symbol].append((row, self.ledger.quantity(book.symbol)))
+        self._moved(book, row, fill.signed_quantity, mark, 0.0)
+
+    def _moved(self, book: Book, row: int, quantity: float, price: float, cost: float) -> None:
+        """Note what a fill (signed quantity, base units) or a flow (quantity 0.0) did to a book."""
+        self.movements.append((row, book.strategy, book.symbol, quantity, -quantity * price - cost))
 
 
 def _instrument_rules_only(

@@ -18,6 +18,7 @@ from peak_trade.core.time import iso
 from peak_trade.core.values import Fill
 from peak_trade.engine.loop import Book, EventLoop, Reviewer
 from peak_trade.engine.market import Market
+from peak_trade.engine.netting import NettedLoop
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.trades import fills_frame, trades_frame
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, as_record
@@ -46,6 +47,8 @@ class BacktestResult:
     n_ambiguous: int
     n_below_lot: int
     bankrupt_row: int | None
+    movements: Sequence[tuple[int, str, str, float, float]] = ()
+    """Row, strategy, symbol, change of position (base units) and of cash (quote currency) of each book, in order."""
     digests: dict[str, str] = field(default_factory=dict)
     exchange: str = "unknown"
     best_intrabar: BacktestResult | None = None
@@ -153,10 +156,14 @@ def run_books(
     settings: BacktestSettings,
     reviewer: Reviewer | None = None,
     progress: Callable[[int], None] | None = None,
+    *,
+    is_netted: bool = False,
+    drift_band: float | None = None,
 ) -> BacktestResult:
     """Run books over a market and return the result, without names and digests."""
     events: list[Event] = []
-    loop = EventLoop(market, books, settings, emit=events.append, reviewer=reviewer)
+    loop_class = NettedLoop if is_netted else EventLoop
+    loop = loop_class(market, books, settings, emit=events.append, reviewer=reviewer, drift_band=drift_band)
     with _no_cycle_collection():
         loop.run(progress)
     return BacktestResult(
@@ -172,6 +179,7 @@ def run_books(
         n_ambiguous=loop.n_ambiguous,
         n_below_lot=loop.n_below_lot,
         bankrupt_row=loop.bankrupt_row,
+        movements=loop.movements,
     )
 
 

@@ -25,7 +25,7 @@ class Rebalancing(Settings):
     """Return every book to its target at the first close of each period, UTC."""
 
     drift_band: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    """Return a book to its target at the close where its share of equity is further from it than this."""
+    """Return a book to its target at the close where its notional is further from it than this share of the target."""
 
 
 def first_closes(times: NDArray[np.int64], every: Period) -> BoolArray:

@@ -1,0 +1,21 @@
+"""Strategies that only the tests need."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.strategies.base import FloatArray, Strategy
+
+
+class AlwaysShort(Strategy):
+    """Fully short after the first close."""
+
+    @property
+    def warm_up(self) -> int:
+        """None is needed."""
+        return 0
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return -1 at every bar."""
+        return -np.ones(len(bars))

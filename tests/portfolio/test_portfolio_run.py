@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.time import Timeframe
+from peak_trade.core.values import Instrument
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.studies.backtest import backtest
+from peak_trade.studies.portfolio import PortfolioResult, PortfolioSettings, portfolio
+from tests.portfolio.conftest import made_bars
+
+SYMBOLS = ("A/USD", "B/USD", "C/USD")
+RTOL_SUM = 1e-9
+FREE = {"fee_bps": 0.0, "slippage_bps": 0.0, "max_participation": None}
+
+
+def crossover(symbol: str, fast: int = 5, slow: int = 12, **more: Any) -> dict[str, Any]:
+    direction = more.pop("direction", "long")
+    return {
+        "name": "ma_crossover",
+        "symbol": symbol,
+        "parameters": {"fast": fast, "slow": slow, "direction": direction},
+        **more,
+    }
+
+
+def settings_of(strategies: list[dict[str, Any]], **more: Any) -> PortfolioSettings:
+    return PortfolioSettings.parse({"strategies": strategies, **more}, "portfolio")
+
+
+def assert_sums(result: PortfolioResult) -> None:
+    """Books, strategies and symbols each sum to the portfolio's PnL at every bar."""
+    whole = result.equity.to_numpy() - result.settings.initial_cash
+    scale = np.maximum(np.abs(result.pnl.to_numpy()).sum(axis=1), result.settings.initial_cash)
+    for parts in (result.pnl, result.pnl_by_strategy, result.pnl_by_symbol):
+        assert (np.abs(parts.to_numpy().sum(axis=1) - whole) <= RTOL_SUM * scale).all()
+
+
+books = st.lists(
+    st.tuples(st.sampled_from(SYMBOLS), st.integers(2, 6), st.integers(7, 30), st.sampled_from(["long", "both"])),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    books,
+    st.sampled_from(["sleeves", "netted"]),
+    st.sampled_from([{}, {"every": "day"}, {"drift_band": 0.02}, {"every": "week", "drift_band": 0.05}]),
+    st.sampled_from([{}, {"method": "inverse_volatility", "window": 50, "every": "day"}]),
+    st.sampled_from([0.0, 0.1]),
+    st.sampled_from([FREE, {}, {"funding_bps_per_8h": 2.0, "borrow_rate": 0.2, "max_participation": 1e-5}]),
+)
+def test_pnl_of_books_sums_to_the_portfolio_at_every_bar(
+    three_symbols, chosen, mode, rebalancing, allocation, lot, costs
+):
+    entries = [
+        crossover(symbol, fast, slow, direction=direction, label=f"s{place}")
+        for place, (symbol, fast, slow, direction) in enumerate(chosen)
+    ]
+    result = portfolio(
+        settings_of(entries, mode=mode, rebalancing=rebalancing, allocation=allocation, costs=costs),
+        three_symbols,
+        instruments={symbol: Instrument(symbol, lot_size=lot) for symbol in SYMBOLS},
+    )
+    assert_sums(result)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(SYMBOLS), st.integers(2, 6), st.integers(7, 30), st.sampled_from(["sleeves", "netted"]))
+def test_a_portfolio_of_one_is_that_strategys_backtest(three_symbols, symbol, fast, slow, mode):
+    bars = next(part for part in three_symbols if part.symbol == symbol)
+    alone = backtest(MaCrossover(fast=fast, slow=slow, direction="both"), bars, BacktestSettings())
+    result = portfolio(settings_of([crossover(symbol, fast, slow, direction="both")], mode=mode), [bars])
+    np.testing.assert_array_equal(result.equity.to_numpy(), alone.equity.to_numpy())
+    assert result.run.fills["price"].tolist() == alone.fills["price"].tolist()
+    if mode == "sleeves":
+        assert result.run.content_digest == alone.content_digest
+
+
+@pytest.mark.parametrize("mode", ["sleeves", "netted"])
+@settings(max_examples=8, deadline=None)
+@given(st.integers(2, 6), st.integers(7, 30), st.sampled_from([{}, {"every": "week"}, {"drift_band": 0.03}]))
+def test_two_equal_halves_do_what_the_whole_does(three_symbols, mode, fast, slow, rebalancing):
+    more = {"mode": mode, "rebalancing": rebalancing, "allocation": {"method": "fixed", "cash_buffer": 0.02}}
+    rest = crossover("B/USD", 3, 9, weight=0.4, label="rest")
+    whole = portfolio(
+        settings_of([crossover("A/USD", fast, slow, weight=0.6, direction="both"), rest], **more), three_symbols
+    )
+    halves = [crossover("A/USD", fast, slow, weight=0.3, direction="both", label=label) for label in ("one", "two")]
+    split = portfolio(settings_of([*halves, rest], **more), three_symbols)
+    np.testing.assert_allclose(split.equity, whole.equity, rtol=RTOL_SUM)
+
+
+@pytest.mark.parametrize("mode", ["sleeves", "netted"])
+def test_the_order_in_which_strategies_are_listed_changes_nothing(three_symbols, mode):
+    entries = [crossover("A/USD"), crossover("A/USD", 3, 20, label="slow"), crossover("B/USD", direction="both")]
+    seen = set()
+    for listed in permutations(entries):
+        result = portfolio(
+            settings_of(list(listed), mode=mode, allocation={"method": "risk_parity", "window": 100, "every": "week"}),
+            three_symbols,
+        )
+        seen.add((result.run.content_digest, result.run.run_id))
+    assert len(seen) == 1
+
+
+@settings(max_examples=10, deadline=None)
+@given(books, st.sampled_from([{}, {"every": "day"}]))
+def test_without_costs_netting_changes_nothing_but_the_number_of_orders(three_symbols, chosen, rebalancing):
+    entries = [
+        crossover(symbol, fast, slow, direction=direction, label=f"s{place}")
+        for place, (symbol, fast, slow, direction) in enumerate(chosen)
+    ]
+    runs = {
+        mode: portfolio(
+            settings_of(entries, mode=mode, rebalancing=rebalancing, costs=FREE, allocation={"cash_buffer": 0.3}),
+            three_symbols,
+        )
+        for mode in ("sleeves", "netted")
+    }
+    np.testing.assert_allclose(runs["netted"].equity, runs["sleeves"].equity, rtol=RTOL_SUM)
+    np.testing.assert_allclose(runs["netted"].pnl, runs["sleeves"].pnl, rtol=1e-7, atol=1e-7)
+    assert len(runs["netted"].run.fills) <= len(runs["sleeves"].run.fills)
+
+
+def test_opposite_targets_of_one_size_need_no_order(three_symbols):
+    frame = three_symbols[0]
+    entries = [
+        {"name": "buy_and_hold", "symbol": "A/USD"},
+        {"name": "tests.portfolio.opposites:AlwaysShort", "symbol": "A/USD"},
+    ]
+    result = portfolio(settings_of(entries, mode="netted"), [frame])
+    assert len(result.run.fills) == 0
+    assert_sums(result)
+    opened = frame.frame["open"].iloc[1]
+    expected = 5_000.0 / frame.frame["close"].iloc[0] * (frame.frame["close"].iloc[-1] - opened)
+    np.testing.assert_allclose(result.pnl.iloc[-1].to_numpy(), [-expected, expected], rtol=RTOL_SUM)
+
+
+def test_three_equal_sleeves_invest_all_of_the_cash(three_symbols):
+    entries = [{"name": "buy_and_hold", "symbol": symbol} for symbol in SYMBOLS]
+    result = portfolio(settings_of(entries, costs=FREE), three_symbols)
+    notional = result.run.fills["quantity"] * result.run.fills["decision_price"]
+    np.testing.assert_allclose(notional.sum(), 10_000.0, rtol=0.01)
+
+
+def test_a_week_brings_every_book_back_to_its_weight(three_symbols):
+    entries = [{"name": "buy_and_hold", "symbol": symbol} for symbol in SYMBOLS]
+    held = portfolio(settings_of(entries, costs=FREE, allocation={"cash_buffer": 0.1}), three_symbols)
+    weekly = portfolio(
+        settings_of(entries, costs=FREE, allocation={"cash_buffer": 0.1}, rebalancing={"every": "week"}), three_symbols
+    )
+    assert len(held.run.fills) == 3
+    times = weekly.run.fills["ts_event"]
+    assert (times.iloc[3:].dt.day_of_week == 0).all()
+    assert (times.iloc[3:].dt.hour == 0).all()
+    assert len(times) == 3 + 3 * 2
+
+
+def test_a_drift_band_trades_only_the_book_that_left_it(three_symbols):
+    entries = [{"name": "buy_and_hold", "symbol": symbol} for symbol in SYMBOLS]
+    band = 0.1
+    result = portfolio(
+        settings_of(entries, costs=FREE, allocation={"cash_buffer": 0.1}, rebalancing={"drift_band": band}),
+        three_symbols,
+    )
+    fills = result.run.fills
+    assert len(fills) > 3
+    index = result.equity.index
+    share = pd.DataFrame(
+        {
+            part.symbol: result.run.positions[part.symbol] * part.frame["close"].to_numpy() / result.equity.to_numpy()
+            for part in three_symbols
+        },
+        index=index,
+    )
+    outside = (share - 0.3).abs() > band * 0.3
+    decided = {(fill.ts_event, fill.symbol) for fill in fills.iloc[3:].itertuples()}
+    left = {(time, symbol) for symbol in SYMBOLS for time in index[outside[symbol]] if time > index[0]}
+    assert decided == {pair for pair in left if pair[0] < index[-1]}
+
+
+def test_weights_and_equity_ignore_the_future(three_symbols):
+    entries = [crossover(symbol, direction="both") for symbol in SYMBOLS]
+    chosen = settings_of(
+        entries,
+        allocation={"method": "minimum_variance", "window": 60, "every": "day", "annual_volatility": 0.5},
+        rebalancing={"drift_band": 0.02},
+    )
+    whole = portfolio(chosen, three_symbols)
+    cut = [Bars(part.frame.iloc[:250], part.symbol, part.timeframe, part.exchange) for part in three_symbols]
+    known = portfolio(chosen, cut)
+    np.testing.assert_array_equal(known.weights.to_numpy(), whole.weights.to_numpy()[:250])
+    np.testing.assert_array_equal(known.equity.to_numpy(), whole.equity.to_numpy()[:250])
+
+
+@pytest.mark.parametrize("mode", ["sleeves", "netted"])
+def test_a_symbol_is_traded_only_while_it_has_bars(mode):
+    late, whole = made_bars("A/USD", 1, start=150), made_bars("B/USD", 2)
+    early = Bars(made_bars("C/USD", 3).frame.iloc[:200], "C/USD", Timeframe.parse("1h"), "made")
+    entries = [crossover(symbol, direction="both") for symbol in SYMBOLS]
+    result = portfolio(
+        settings_of(entries, mode=mode, rebalancing={"every": "day"}, allocation={"method": "equal"}),
+        [late, whole, early],
+    )
+    assert_sums(result)
+    times = result.run.fills.set_index("symbol")["ts_event"]
+    assert times["A/USD"].min() >= late.frame.index[0]
+    assert times["C/USD"].max() < early.frame.index[-1]
+
+
+def test_gaps_of_one_symbol_leave_the_others_alone():
+    gapped = made_bars("A/USD", 1)
+    holes = Bars(gapped.frame.drop(gapped.frame.index[100:130]), "A/USD", gapped.timeframe, "made")
+    entries = [crossover("A/USD", direction="both"), crossover("B/USD", direction="both")]
+    result = portfolio(settings_of(entries, rebalancing={"every": "day"}), [holes, made_bars("B/USD", 2)])
+    assert_sums(result)
+    missing = gapped.frame.index[100:130]
+    fills = result.run.fills
+    assert not fills[fills["symbol"] == "A/USD"]["ts_event"].isin(missing[:-1]).any()
+
+
+@pytest.mark.parametrize("mode", ["sleeves", "netted"])
+def test_a_bankruptcy_ends_the_run_and_still_adds_up(mode):
+    calm = made_bars("A/USD", 1)
+    frame = made_bars("B/USD", 2).frame.copy()
+    frame.iloc[200:, :4] *= 5.0
+    entries = [
+        {"name": "tests.portfolio.opposites:AlwaysShort", "symbol": "B/USD"},
+        crossover("A/USD", label="other"),
+    ]
+    result = portfolio(
+        settings_of(entries, mode=mode),
+        [calm, Bars(frame, "B/USD", calm.timeframe, "made")],
+    )
+    assert result.run.bankrupt_row is not None
+    assert result.equity.iloc[-1] == 0.0
+    assert_sums(result)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"strategies": []}, ConfigError, "strategies"),
+        ({"mode": "net"}, ConfigError, "mode was 'net'"),
+        ({"strategies": [crossover("A/USD") | {"symbl": 1}]}, ConfigError, r"Did you mean symbol\?"),
+        ({"strategies": [crossover("A/USD") | {"name": "ma_crosover"}]}, ConfigError, "Did you mean ma_crossover"),
+        ({"strategies": [crossover("A/USD") | {"parameters": {"fst": 3}}]}, ConfigError, "Did you mean fast"),
+        ({"strategies": [crossover("A/USD"), crossover("A/USD")]}, ConfigError, "give one of the two a label"),
+        ({"strategies": [crossover("D/USD")]}, DataError, "D/USD: no bars were given"),
+        ({"allocation": {"methd": "equal"}}, ConfigError, r"allocation.methd is not a setting. Did you mean method\?"),
+        ({"allocation": {"method": "fixed"}}, ConfigError, "weight is missing"),
+        ({"mode": "netted", "execution": {"stop_loss": 0.1}}, ConfigError, "netted books trade with market orders"),
+        ({"timeframe": "1 hour"}, ConfigError, "timeframe"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_settings_are_refused_by_name(three_symbols, change, error, says):
+    values = {"strategies": [crossover("A/USD"), crossover("B/USD")]} | change
+    with pytest.raises(error, match=says):
+        portfolio(PortfolioSettings.parse(values, "portfolio"), three_symbols)
+
+
+def test_symbols_that_never_meet_quotes_and_timeframes_that_differ_are_refused():
+    first, second = made_bars("A/USD", 1), made_bars("B/USD", 2)
+    entries = [crossover("A/USD"), crossover("B/USD")]
+    early = Bars(first.frame.iloc[:100], "A/USD", first.timeframe, "made")
+    late = Bars(second.frame.iloc[200:], "B/USD", first.timeframe, "made")
+    with pytest.raises(DataError, match="do not overlap"):
+        portfolio(settings_of(entries), [early, late])
+    coarse = Bars(second.frame, "B/USD", Timeframe.parse("4h"), "made")
+    with pytest.raises(ConfigError, match="timeframes differ"):
+        portfolio(settings_of(entries), [first, coarse])
+    euro = Bars(second.frame, "B/EUR", first.timeframe, "made")
+    with pytest.raises(ConfigError, match="quote currencies differ"):
+        portfolio(settings_of([crossover("A/USD"), crossover("B/EUR")]), [first, euro])
