@@ -1,0 +1,69 @@
+"""The regime detectors by name, and how one is built for a timeframe; to add one, write its file and its row."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from peak_trade.core.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from peak_trade.core.time import Timeframe
+    from peak_trade.regimes.detector import Detector
+
+DETECTORS: dict[str, str] = {
+    "hmm": "peak_trade.regimes.hmm:HmmDetector",
+    "jump": "peak_trade.regimes.jump:JumpDetector",
+    "rules": "peak_trade.regimes.detector:RulesDetector",
+}
+"""Detector name to `module:Class`."""
+_HOUR = 3_600
+_SPANS = ("refit_every", "window", "min_bars", "min_duration")
+
+
+def make_detector(name: str, timeframe: Timeframe, parameters: Mapping[str, Any] | None = None) -> Detector:
+    """Build a detector from its name and its parameters, with default windows that fit the timeframe.
+
+    Parameters
+    ----------
+    name : str
+        A name in DETECTORS.
+    timeframe : Timeframe
+        The defaults are counted in hours; of longer bars fewer are taken, of shorter ones as many.
+    parameters : mapping of parameter to value
+        Taken as they are: windows in bars.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown detector or parameter (with the closest right name), or a value that can't be.
+
+    """
+    if name not in DETECTORS:
+        raise ConfigError(f"detector {name} is not known. {did_you_mean(name, DETECTORS)}")
+    module, _, class_name = DETECTORS[name].partition(":")
+    part: type[Detector] = getattr(importlib.import_module(module), class_name)
+    return part.parse(_fitting_defaults(part, timeframe) | dict(parameters or {}), f"detector {name}")
+
+
+def _fitting_defaults(part: type[Detector], timeframe: Timeframe) -> dict[str, Any]:
+    if timeframe.seconds <= _HOUR:
+        return {}
+    shrunk: dict[str, Any] = {}
+    for key, field in part.model_fields.items():
+        default = field.default
+        if key in _SPANS:
+            shrunk[key] = _fewer(default, timeframe, 1)
+        elif key in ("features", "fallback", "rules"):
+            windows = {
+                inner: _fewer(value, timeframe, 2)
+                for inner, value in default.model_dump().items()
+                if type(value) is int
+            }
+            shrunk[key] = default.model_copy(update=windows)
+    return shrunk
+
+
+def _fewer(hours: int, timeframe: Timeframe, least: int) -> int:
+    return max(least, round(hours * _HOUR / timeframe.seconds))
