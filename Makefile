@@ -40,9 +40,10 @@ check: env       ## format, lint, types and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: env      ## format and mend what lint can mend
+format: env      ## format, mend what lint can mend, renew docs/cli.md
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python -m peak_trade.cli.reference
 
 test: env        ## the whole suite, notebooks included
 	$(BIN)/pytest -n 2

@@ -31,6 +31,7 @@ def list_(
 
     Filters narrow the list; all that are given must match.
 
+    \b
     Example:
         peak-trade runs list --type backtest --symbol BTC/USDT --since 2024-06-01
 
@@ -74,6 +75,7 @@ def show(
 ) -> None:
     """Show everything recorded of one run: tags, digests, parameters and metrics.
 
+    \b
     Example:
         peak-trade runs show 3f9c1a
 
@@ -93,6 +95,7 @@ def compare(
 ) -> None:
     """Show runs side by side: tags, digests, parameters and metrics.
 
+    \b
     Example:
         peak-trade runs compare 3f9c1a 77b2e0 --differences
 

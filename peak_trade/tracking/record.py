@@ -12,6 +12,7 @@ from typing import Any
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.metrics import Measure
 from peak_trade.tracking.registry import opened
+from peak_trade.tracking.trials import record_trials
 
 DIGEST_NAMES = ("config", "data", "code", "seed", "environment")
 """What a run id follows from."""
@@ -104,7 +105,7 @@ class RunRecord:
 
 
 def record_run(run: RunRecord) -> None:
-    """Record a run in MLflow; a run id that is recorded already is left as it is.
+    """Record a run in MLflow, and its pair of config and data as a trial; a run id recorded already is left as it is.
 
     Raises
     ------
@@ -112,6 +113,7 @@ def record_run(run: RunRecord) -> None:
         If the registry can not be reached.
 
     """
+    record_trials([(run.digests["config"], run.digests["data"])])
     with opened() as (client, experiment_id):
         from mlflow.entities import Metric, Param, RunTag
 

@@ -42,6 +42,7 @@ def test_a_run_recorded_twice_is_one_row(registry):
     runs = list_runs()
     assert runs["run_id"].tolist() == ["aa11"]
     assert runs["total_return"].tolist() == [0.25]
+    assert count_trials() == 1
 
 
 def test_everything_recorded_comes_back(registry, tmp_path):

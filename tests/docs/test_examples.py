@@ -1,0 +1,57 @@
+"""The tutorial's commands and the docs' Python run as they stand."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from peak_trade.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(path, language):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_tutorial_works_as_it_is_written(tmp_path, monkeypatch, capsys, empty_registry):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PEAK_TRADE_HOME", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{_copied(empty_registry, tmp_path)}")
+    (idea,) = blocks("docs/tutorial.md", "python")
+    n_run = 0
+    for block in blocks("docs/tutorial.md", "console"):
+        expected = [line for line in block.splitlines() if not line.startswith("$ ")]
+        for line in block.splitlines():
+            if not line.startswith("$ "):
+                continue
+            command, *arguments = shlex.split(line.removeprefix("$ "))
+            if command == "cd":
+                monkeypatch.chdir(arguments[0])
+                Path("my_ideas.py").write_text(idea, encoding="utf-8")
+                continue
+            assert command == "peak-trade"
+            exit_code = main(arguments)
+            told = capsys.readouterr()
+            assert exit_code == (2 if expected else 0), told.err
+            assert not expected or told.err.splitlines() == expected
+            n_run += 1
+    sys.modules.pop("my_ideas", None)
+    assert n_run >= 8
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/library.md"])
+def test_the_python_in_the_docs_runs(path, home, capsys):
+    found = blocks(path, "python")
+    assert found
+    for block in found:
+        exec(compile(block, path, "exec"), {"__name__": "example"})
+
+
+def _copied(registry, folder):
+    target = folder / "mlflow.db"
+    target.write_bytes(registry.read_bytes())
+    return target

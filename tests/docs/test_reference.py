@@ -1,0 +1,77 @@
+"""What the docs name is what there is, and the other way round."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import peak_trade
+from peak_trade.cli.reference import reference
+from peak_trade.wiring.strategies import STRATEGIES
+
+ROOT = Path(__file__).parents[2]
+DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))
+DOCUMENTED = ("peak_trade", "peak_trade.metrics", "peak_trade.tracking")
+NOT_OUR_WORDS = {
+    "utils", "helper", "helpers", "manager", "info", "freq", "resolution", "nav", "pnl_pct", "cancelled", "qty",
+}  # fmt: skip
+
+
+def test_the_command_line_reference_is_the_help_of_today():
+    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert written == reference(), "run `python -m peak_trade.cli.reference`"
+
+
+@pytest.mark.parametrize("package", DOCUMENTED)
+def test_every_public_name_of_a_documented_package_stands_in_the_docs(package):
+    names = importlib.import_module(package).__all__
+    assert [name for name in names if not re.search(rf"\b{re.escape(name)}\b", DOCS)] == []
+
+
+def test_every_strategy_stands_in_the_docs():
+    assert [name for name in STRATEGIES if not re.search(rf"\b{name}\b", DOCS)] == []
+
+
+def test_every_verb_has_an_example_and_states_its_exit_codes():
+    pages = re.findall(r"## (peak-trade [^\n]+)\n\n```text\n(.*?)```", reference(), flags=re.DOTALL)
+    verbs = [(path, text) for path, text in pages if "\nCommands:" not in text]
+    assert len(verbs) >= 10
+    assert [path for path, text in verbs if "Example" not in text or "Exits 0" not in text] == []
+
+
+def test_what_the_roadmap_names_as_shown_exists():
+    roadmap = (ROOT / "docs" / "roadmaps" / "REBOOT_ROADMAP_V2.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ")[-1] for row in roadmap.splitlines() if row.startswith("| ")]
+    tests = {path for row in rows for path in re.findall(r"pytest (tests/[\w/.]+)", row)}
+    assert [path for path in sorted(tests) if not (ROOT / path).exists()] == []
+    verbs = set(re.findall(r"^## (peak-trade [^\n]+)", reference(), flags=re.MULTILINE))
+    shown = [row for row in rows if "open: `peak-trade" not in row]
+    named = {verb for row in shown for verb in re.findall(r"`(peak-trade \w+(?: (?:list|run|export|serve))?)", row)}
+    assert named - verbs == set()
+
+
+def public_names():
+    for path in sorted((ROOT / "peak_trade").rglob("*.py")):
+        module = path.relative_to(ROOT).as_posix()
+        yield module, path.stem
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                yield f"{module}:{node.lineno}", node.name
+                if isinstance(node, ast.FunctionDef):
+                    for argument in node.args.args + node.args.kwonlyargs:
+                        yield f"{module}:{node.lineno}", argument.arg
+
+
+def test_public_names_use_the_words_of_the_glossary():
+    strange = []
+    for place, name in public_names():
+        words = set(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("_"))
+        strange += [f"{place} {name}"] if words & NOT_OUR_WORDS else []
+    assert strange == []
+
+
+def test_the_version_stands_in_the_changelog():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {peak_trade.__version__}" in changes
