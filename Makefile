@@ -7,12 +7,13 @@ BIN := .venv/bin
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 export MLFLOW_DISABLE_TELEMETRY := true
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test smoke check format lab bench lock clean
+.PHONY: help env demo test test-beside smoke check format lab bench lock clean
 
 help:            ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 .venv/bin/uv: requirements.lock
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"peak_trade needs Python 3.11 to 3.13, this is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12")'
@@ -34,6 +35,12 @@ lock:            ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
 	  --python-version 3.11 --no-header --quiet --output-file requirements.lock
 
+demo: env        ## sample bars, a backtest, and the site: what the whole is about
+	$(BIN)/peak-trade data sample
+	$(BIN)/peak-trade report run strategy_backtest -p symbol=BTC/USDT -p exchange=sample
+	$(BIN)/peak-trade site build
+	@echo "Open reports/site/index.html in a browser, or the notebooks with: make lab"
+
 check: env       ## format, lint, types and the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,6 +54,9 @@ format: env      ## format, mend what lint can mend, renew docs/cli.md
 
 test: env        ## the whole suite, notebooks included
 	$(BIN)/pytest -n 2
+
+test-beside: env ## what takes minutes: fifty kills, headless Chromium
+	$(BIN)/pytest -m "crash or browser or long"
 
 smoke: env       ## the few tests that tell within seconds whether anything works
 	$(BIN)/pytest -m smoke
