@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import ClickException
 
-from peak_trade.cli import backtest, check, data, init, report, runs
+from peak_trade.cli import backtest, check, data, init, report, runs, site
 from peak_trade.core.errors import PeakTradeError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(report.app, name="report")
 app.add_typer(runs.app, name="runs")
 app.command("init")(init.init)
+app.add_typer(site.app, name="site")
 
 
 @app.callback()

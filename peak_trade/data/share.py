@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peak_trade.core.errors import ConfigError
 
-SHARED = ("config", "notebooks")
+SHARED = ("config", "notebooks", "reports/styles", "reports/templates", "_quarto.yml", "index.md")
 NOT_COPIED = ("__pycache__", ".ipynb_checkpoints", ".*")
 FIRST_STEPS = """# A peak_trade workspace
 
@@ -16,7 +16,8 @@ FIRST_STEPS = """# A peak_trade workspace
 
     peak-trade --help
     peak-trade data sample
-    peak-trade data list
+    peak-trade report run strategy_backtest
+    peak-trade site build
 """
 
 
@@ -47,8 +48,11 @@ def make_workspace(folder: Path) -> list[Path]:
             made.mkdir()
             (made / "README.md").write_text(FIRST_STEPS, encoding="utf-8")
             for name in SHARED:
-                if (share() / name).is_dir():
-                    shutil.copytree(share() / name, made / name, ignore=shutil.ignore_patterns(*NOT_COPIED))
+                source, target = share() / name, made / name
+                if source.is_dir():
+                    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*NOT_COPIED))
+                elif source.is_file():
+                    shutil.copyfile(source, target)
             made.replace(folder)
     except OSError as error:
         raise ConfigError(f"{folder} could not be made: {error.strerror}. Choose another place.") from None

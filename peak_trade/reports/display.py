@@ -32,6 +32,9 @@ RECORD_ROWS = 20
 SHOWN_ROWS = 200
 """Rows of a table that a page shows."""
 
+LONG_ROWS = 25
+"""Rows above which a table scrolls inside its own box."""
+
 Shown = pd.DataFrame | Mapping[str, Any] | Sequence[str] | str
 Digits = int | Mapping[str, int]
 
@@ -138,8 +141,9 @@ def table_html(frame: pd.DataFrame, name: str, formats: Mapping[str, str] | None
     note = f'<p class="pt-note">The last {len(shown):,} of {len(frame):,} rows.</p>' if len(shown) < len(frame) else ""
     if frame.empty:
         note = '<p class="pt-note">No rows.</p>'
+    length = " pt-long" if len(shown) > LONG_ROWS else ""
     return (
-        f'<div class="pt-table" id="table-{name}"><table data-quarto-disable-processing="true">\n'
+        f'<div class="pt-table{length}" id="table-{name}"><table data-quarto-disable-processing="true">\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + f"\n</tbody></table></div>{note}"
     )
 

@@ -73,7 +73,8 @@ def benchmark_overlay(equity: pd.Series[float], benchmark: pd.Series[float], nam
     figure.add_scatter(**_line(held, thinned(held.to_numpy())), name=name, line={"color": GREY, "width": 1.4})
     figure.add_scatter(**_line(grown, thinned(grown.to_numpy())), name="strategy", line={"color": BLUE, "width": 1.8})
     is_positive = bool((grown > 0).all() and (held > 0).all())
-    figure.update_yaxes(title_text="growth of 1", type="log" if is_positive else "linear", tickformat=".3~g")
+    scale = {"type": "log", "dtick": "D2"} if is_positive else {"type": "linear"}
+    figure.update_yaxes(title_text="growth of 1", tickformat=".3~g", **scale)
     return _styled(figure, height=340)
 
 

@@ -201,10 +201,13 @@ def source_text(cell: Mapping[str, Any]) -> str:
 
 
 def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Path, progress: bool) -> dict[str, Any]:
+    import logging
+
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     changed = {name: value for name, value in values.items() if value != notebook.parameters[name].default}
     failed_cell, error_text = None, ""
     begun, started = datetime.now(UTC), time.perf_counter()
