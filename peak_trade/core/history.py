@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import DataError
-from peak_trade.core.time import iso
+from peak_trade.core.time import NS_PER_SECOND, iso
 
 FloatArray = NDArray[np.float64]
+_NS_PER_DAY = 86_400 * NS_PER_SECOND
+_ACTIVITY_DAYS, _FEWEST_DAYS = 30, 5
 
 
 class ReturnHistory:
@@ -72,41 +76,107 @@ class ReturnHistory:
         return f"ReturnHistory({self.source!r}, {iso(self.as_of)}, {len(self.symbols)} symbols, {self.n_days} days)"
 
 
-def daily_returns(closes: pd.DataFrame, source: str, n_days: int, as_of: int | None = None) -> ReturnHistory:
-    """Resample closes to UTC days and return the last `n_days` daily returns known at `as_of`.
+class DailyRecord:
+    """Daily closes and volumes of some symbols, and what of them is known at an instant.
 
     Parameters
     ----------
-    closes : DataFrame of shape (n_bars, n_symbols), quote currency
-        Closes by close time (UTC, increasing), one column a symbol.
+    bars : sequence of Bars
+        One a symbol, of any timeframe up to a day.
     source : str
-        Name of the declared source.
+        Name under which the returns are declared.
     n_days : int
-        Longest history kept.
-    as_of : int, optional
-        Last instant that may be used, ns UTC; by default the last close.
-
-    Returns
-    -------
-    ReturnHistory
-        A day is complete when a bar closes at its midnight or later; incomplete days are left out. Days on which some
-        symbol has no close are left out, and its next return spans the gap.
+        Longest history of returns handed out.
 
     Notes
     -----
-    Causal: closes after `as_of` are never read.
+    Causal: a day counts once it is over, and only bars up to its midnight (UTC) are in it. A day without a close keeps
+    the last one: its return is 0, and the next return spans the gap. Returns before a symbol's second close are NaN.
 
     """
-    times = index_ns(closes.index)
-    if as_of is not None:
-        closes = closes.iloc[: int(np.searchsorted(times, as_of, side="right"))]
-    if len(closes) == 0:
-        raise DataError(f"{source}: there is no close to make daily returns from. Import bars first.")
-    days = closes.resample("1D", closed="right", label="right").last().dropna()
-    days = days[index_ns(days.index) <= index_ns(closes.index)[-1]]
-    if len(days) < 2:
+
+    def __init__(self, bars: Sequence[Bars], source: str, n_days: int) -> None:
+        ordered = sorted(bars, key=lambda part: part.symbol)
+        self._source, self._n_days = source, n_days
+        self._symbols = tuple(part.symbol for part in ordered)
+        first = min(int(_day_of(part.times[0])) for part in ordered)
+        last = max(int(_day_of(part.times[-1])) for part in ordered)
+        closes = np.full((len(ordered), last - first + 1), np.nan)
+        volumes = np.full_like(closes, np.nan)
+        for row, part in enumerate(ordered):
+            days = _day_of(part.times) - first
+            closes[row] = _carried(days, part.frame["close"].to_numpy(), closes.shape[1])
+            volumes[row] = _summed(days, part.frame["volume"].to_numpy(), closes.shape[1], is_whole=_opens_day(part))
+        self._first_end = (first + 1) * _NS_PER_DAY
+        self._returns = np.diff(closes, axis=1, prepend=np.nan) / np.roll(closes, 1, axis=1)
+        self._volume = _trailing_mean(volumes)
+        self._volatility = np.sqrt(_trailing_mean(self._returns**2) - _trailing_mean(self._returns) ** 2)
+        self._known = -1
+        self._history: ReturnHistory | None = None
+
+    def returns_at(self, as_of: int) -> ReturnHistory | None:
+        """Return the newest daily returns known at an instant, ns UTC; None before two days are over."""
+        n_known = self._n_known(as_of)
+        if n_known != self._known:
+            rows = self._returns[:, max(n_known - self._n_days, 1) : n_known]
+            self._known = n_known
+            end = self._first_end + (n_known - 1) * _NS_PER_DAY
+            self._history = ReturnHistory(self._source, end, self._symbols, rows) if n_known > 1 else None
+        return self._history
+
+    def activity_at(self, symbol: str, as_of: int) -> tuple[float, float]:
+        """Return average daily volume (base units) and volatility of daily returns (fraction) over the last 30 days.
+
+        Both are over complete days known at `as_of`, ns UTC; NaN before five of them.
+        """
+        n_known = self._n_known(as_of)
+        if n_known < 1:
+            return math.nan, math.nan
+        row = self._symbols.index(symbol)
+        return float(self._volume[row, n_known - 1]), float(self._volatility[row, n_known - 1])
+
+    def _n_known(self, as_of: int) -> int:
+        return int(min(max((as_of - self._first_end) // _NS_PER_DAY + 1, 0), self._returns.shape[1]))
+
+
+def daily_returns(bars: Sequence[Bars], source: str, n_days: int, as_of: int | None = None) -> ReturnHistory:
+    """Return the last `n_days` daily returns of some symbols known at `as_of` (ns UTC; by default the last close).
+
+    Raises
+    ------
+    DataError
+        If no two days are over by then.
+
+    Notes
+    -----
+    Causal; see DailyRecord for what a day is.
+
+    """
+    now = max(int(part.times[-1]) for part in bars) if as_of is None else as_of
+    history = DailyRecord(bars, source, n_days).returns_at(now)
+    if history is None:
         raise DataError(f"{source}: fewer than two complete days for daily returns. Import a longer history.")
-    values = days.to_numpy(dtype=np.float64).T
-    returns = values[:, 1:] / values[:, :-1] - 1.0
-    names = [str(column) for column in days.columns]
-    return ReturnHistory(source, int(index_ns(days.index)[-1]), names, returns[:, -n_days:])
+    return history
+
+
+def _day_of(times: Any) -> Any:
+    return (times - 1) // _NS_PER_DAY
+
+
+def _opens_day(bars: Bars) -> bool:
+    return (int(bars.times[0]) - bars.timeframe.ns) % _NS_PER_DAY == 0
+
+
+def _carried(days: NDArray[np.int64], closes: FloatArray, n_days: int) -> FloatArray:
+    last = np.searchsorted(days, np.arange(n_days), side="right") - 1
+    return np.where(last >= 0, closes[np.maximum(last, 0)], np.nan)
+
+
+def _summed(days: NDArray[np.int64], volumes: FloatArray, n_days: int, *, is_whole: bool) -> FloatArray:
+    sums = np.bincount(days, weights=volumes, minlength=n_days).astype(np.float64)
+    sums[: int(days[0]) + (not is_whole)] = np.nan
+    return sums
+
+
+def _trailing_mean(rows: FloatArray) -> FloatArray:
+    return pd.DataFrame(rows.T).rolling(_ACTIVITY_DAYS, min_periods=_FEWEST_DAYS).mean().to_numpy().T

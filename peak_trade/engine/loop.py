@@ -16,6 +16,7 @@ from peak_trade.core.ledger import Ledger
 from peak_trade.core.rounding import floor_to, nearest_to
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, Side, TradingState
+from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.market import Market
 from peak_trade.engine.order_events import end_event, fill_of, order_event, trade_event
 from peak_trade.engine.policy import Leg, as_order, entry_legs, protective_legs
@@ -92,6 +93,8 @@ class EventLoop:
         Where approved orders go; a SimulatedVenue unless given.
     reviewer : Reviewer
         The row of gates; instrument rules only unless given.
+    desk : RiskDesk
+        Asked instead of the reviewer: it remembers what its gates look back on, and holds the trading state.
     id_prefix : str
         Opens every order id.
     drift_band : float or None
@@ -115,6 +118,7 @@ class EventLoop:
         emit: Callable[[Event], None],
         venue: Venue | None = None,
         reviewer: Reviewer | None = None,
+        desk: RiskDesk | None = None,
         id_prefix: str = "o-",
         drift_band: float | None = None,
     ) -> None:
@@ -132,7 +136,8 @@ class EventLoop:
         self.n_below_lot = 0
         self.bankrupt_row: int | None = None
         self.state = TradingState.ACTIVE
-        self._emit = emit
+        self._emit = emit if desk is None else desk.listen(emit)
+        self._desk = desk
         self._review = reviewer or _instrument_rules_only
         self._id_prefix = id_prefix
         self._drift_band = drift_band
@@ -155,6 +160,8 @@ class EventLoop:
                 place += 1
             stop = schedule[place] if place < len(schedule) else n_rows
             stop = self._next_touch(row, stop)
+            if self._desk is not None:
+                stop = self._desk.next_change(self, row + 1, stop)
             stop = self._first_insolvent(row + 1, stop) if self._can_fail() else stop
             row = stop if self._drift_band is None else self._first_drift(row + 1, stop, self._drift_band)
             if progress is not None:
@@ -169,8 +176,10 @@ class EventLoop:
             self._charge_carry(row)
         if self._can_fail() and self.equity(row) <= 0.0:
             self._go_bankrupt(row)
-        else:
-            self._decide(row)
+            return
+        if self._desk is not None and self._desk.can_stop:
+            self._follow_state(self._desk, row)
+        self._decide(row)
 
     def finish(self, row: int, reason: str = "end of run", kind: OrderEventKind = OrderEventKind.EXPIRED) -> None:
         """End the open orders at a row's close: they expire with the run, or are canceled when it is stopped."""
@@ -185,6 +194,20 @@ class EventLoop:
             if quantity != 0.0:
                 total += quantity * float(column.mark[row])
         return total
+
+    def equity_between(self, start: int, stop: int) -> FloatArray:
+        """Return equity at the closes of rows start to stop - 1 with what is held now, shape (stop - start,)."""
+        equity = np.full(stop - start, self.ledger.cash)
+        for symbol, column in self._columns.items():
+            quantity = self.ledger.quantity(symbol)
+            if quantity != 0.0:
+                equity += quantity * column.mark[start:stop]
+        return equity
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """Close times of the rows, shape (n_rows,), ns UTC."""
+        return self.market.times
 
     def account_view(self, row: int) -> AccountView:
         """Return what the gates may know of the account at a row's close."""
@@ -251,7 +274,7 @@ class EventLoop:
         if stop <= start:
             return stop
         span = slice(start, stop)
-        equity = self._equity_over(span)
+        equity = self.equity_between(start, stop)
         has_drifted = np.zeros(stop - start, dtype=bool)
         for book in self.books:
             if book.target == 0.0 or book.working or book.is_stopped:
@@ -269,15 +292,6 @@ class EventLoop:
         scale = 1.0 if book.scale is None else book.scale[span]
         notional: FloatArray = book.target * weight * scale * equity
         return notional
-
-    def _equity_over(self, span: slice) -> FloatArray:
-        """Return equity at the closes of rows over which nothing trades."""
-        equity = np.full(span.stop - span.start, self.ledger.cash)
-        for symbol, column in self._columns.items():
-            quantity = self.ledger.quantity(symbol)
-            if quantity != 0.0:
-                equity += quantity * column.mark[span]
-        return equity
 
     def _legs(self, acting: Sequence[Book], row: int, equity: float) -> list[tuple[Book, Leg]]:
         legs: list[tuple[Book, Leg]] = []
@@ -330,9 +344,15 @@ class EventLoop:
             held=book.position,
             price=price,
         )
-        self._emit(order_event(order, OrderEventKind.REQUESTED, now, reason=order.reason))
         known_row = row if phase is Phase.AFTER_CLOSE else max(row - 1, 0)
-        answer = self._review(order, self.account_view(known_row), self._market_view(order, known_row))
+        view = self._market_view(order, known_row)
+        if self._desk is not None:
+            order = self._desk.cut(order, view, self, known_row)
+        self._emit(order_event(order, OrderEventKind.REQUESTED, now, reason=order.reason))
+        if self._desk is not None:
+            answer = self._desk.decide(order, view, self, known_row)
+        else:
+            answer = self._review(order, self.account_view(known_row), view)
         if not isinstance(answer, ApprovedOrder):
             codes = ", ".join(denial.code for denial in answer)
             self._emit(order_event(order, OrderEventKind.DENIED, now, leaves=0.0, reason=codes))
@@ -354,6 +374,8 @@ class EventLoop:
     def _book_execution(self, execution: Execution, row: int) -> None:
         order = execution.order
         book = self._book_of[order.order_id]
+        if self._desk is not None:
+            self._desk.catch_up(self, row)
         if execution.quantity > 0.0:
             fill = fill_of(execution)
             self.ledger.apply(fill)
@@ -406,6 +428,15 @@ class EventLoop:
         levels = [order.limit_price or order.stop_price for order in rivals]
         return any(level is not None and low <= level <= high for level in levels)
 
+    def _follow_state(self, desk: RiskDesk, row: int) -> None:
+        """Let the desk see a row's close; when it stops trading, cancel what could open or enlarge a position."""
+        before = desk.control.state
+        desk.catch_up(self, row + 1)
+        if desk.control.state is before or desk.control.state is TradingState.ACTIVE:
+            return
+        for order_id in [held.order.order_id for held in self.venue.resting() if not held.order.is_reducing]:
+            self._withdraw(order_id, int(self.market.times[row]), f"trading is {desk.control.state}")
+
     def _withdraw_targets(self, book: Book, row: int) -> None:
         for order_id, order in list(book.working.items()):
             if order.reason == "target":
@@ -447,6 +478,8 @@ class EventLoop:
 
     def _flow(self, book: Book, now: int, row: int, reason: str, amount: float) -> None:
         if amount != 0.0:
+            if self._desk is not None:
+                self._desk.catch_up(self, row)
             self.ledger.add_cash(amount)
             self.cash_path.append((row, self.ledger.cash))
             self._moved(book, row, 0.0, 0.0, -amount)
@@ -460,7 +493,7 @@ class EventLoop:
     def _first_insolvent(self, start: int, stop: int) -> int:
         if stop <= start:
             return stop
-        failed = self._equity_over(slice(start, stop)) <= 0.0
+        failed = self.equity_between(start, stop) <= 0.0
         return start + int(failed.argmax()) if failed.any() else stop
 
     def _go_bankrupt(self, row: int) -> None:

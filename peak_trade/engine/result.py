@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from peak_trade.core.digest import digest_of
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill
+from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import Book, EventLoop, Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.netting import NettedLoop
@@ -23,6 +24,7 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.trades import fills_frame, trades_frame
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, as_record
 from peak_trade.metrics.summary import Stats, summary
+from peak_trade.risk.limits import RiskLimits
 
 FloatArray = NDArray[np.float64]
 
@@ -52,6 +54,7 @@ class BacktestResult:
     digests: dict[str, str] = field(default_factory=dict)
     exchange: str = "unknown"
     best_intrabar: BacktestResult | None = None
+    limits: RiskLimits | None = None
 
     @property
     def index(self) -> pd.DatetimeIndex:
@@ -140,7 +143,9 @@ class BacktestResult:
             f"Entries are {execution.order_type.value} orders; exits by target are market orders.",
             f"The account starts with {self.settings.initial_cash:,.2f} {self.market.columns[0].instrument.quote}; "
             "a long buy is trimmed at the fill to the cash there is, and a constant target does not rebalance.",
-            "No risk limits are set: every order that the instrument allows passes.",
+            "No risk limits are set: every order that the instrument allows passes."
+            if self.limits is None
+            else f"Every order is held against the risk limits {self.limits.digest()[:16]}.",
         ]
         if execution.has_protection:
             order = "stop before target" if self.settings.intrabar == "worst" else "target before stop"
@@ -159,11 +164,12 @@ def run_books(
     *,
     is_netted: bool = False,
     drift_band: float | None = None,
+    desk: RiskDesk | None = None,
 ) -> BacktestResult:
     """Run books over a market and return the result, without names and digests."""
     events: list[Event] = []
     loop_class = NettedLoop if is_netted else EventLoop
-    loop = loop_class(market, books, settings, emit=events.append, reviewer=reviewer, drift_band=drift_band)
+    loop = loop_class(market, books, settings, emit=events.append, reviewer=reviewer, desk=desk, drift_band=drift_band)
     with _no_cycle_collection():
         loop.run(progress)
     return BacktestResult(
@@ -180,6 +186,7 @@ def run_books(
         n_below_lot=loop.n_below_lot,
         bankrupt_row=loop.bankrupt_row,
         movements=loop.movements,
+        limits=None if desk is None else desk.limits,
     )
 
 

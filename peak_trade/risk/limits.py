@@ -215,6 +215,9 @@ class RiskLimits(Settings):
     max_drawdown: Fraction | None = None
     """Fall from peak equity beyond which only reducing orders pass."""
 
+    size_to_limits: bool = False
+    """Whether an order by target is cut to what the limits on size let pass; otherwise it is denied whole."""
+
     liquidity: LiquidityLimits | None = None
     var: VarLimits | None = None
     stress: StressLimits | None = None

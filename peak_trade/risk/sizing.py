@@ -1,19 +1,44 @@
-"""Size a position to the portfolio's VaR limit instead of being refused at it."""
+"""Size a position to the limits instead of being refused at them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
-from peak_trade.risk.limits import VarLimits
+from peak_trade.core.rounding import floor_to
+from peak_trade.core.values import AccountView, MarketView, Order
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.gate import RiskGate
+from peak_trade.risk.limits import RiskLimits, VarLimits
 from peak_trade.risk.var import estimate
 
 _N_HALVINGS = 40
+_N_HALVINGS_OF_AN_ORDER = 12
 SIZE_SHARE = 0.999
 """Share of the limit that is sized to: the rest is left to lots and rounding."""
+SIZE_CODES = frozenset(
+    {
+        DenialCode.ORDER_NOTIONAL,
+        DenialCode.SYMBOL_EXPOSURE,
+        DenialCode.GROSS_EXPOSURE,
+        DenialCode.NET_EXPOSURE,
+        DenialCode.CONCENTRATION,
+        DenialCode.SLIPPAGE,
+        DenialCode.TOUCH_DEPTH,
+        DenialCode.BOOK_DEPTH,
+        DenialCode.DAILY_VOLUME_SHARE,
+        DenialCode.BAR_VOLUME_SHARE,
+        DenialCode.VALUE_AT_RISK,
+        DenialCode.EXPECTED_SHORTFALL,
+        DenialCode.STRESS_LOSS,
+        DenialCode.PROJECTED_DRAWDOWN,
+    }
+)
+"""Gates that a smaller order can pass where a larger one is denied."""
 
 
 def size_to_var(
@@ -72,3 +97,37 @@ def size_to_var(
         middle = 0.5 * (low + high)
         low, high = (middle, high) if is_within(middle) else (low, middle)
     return low * target
+
+
+def size_to_limits(
+    order: Order, account: AccountView, market: MarketView, gates: Sequence[RiskGate], limits: RiskLimits
+) -> Order:
+    """Return the order, cut to the largest whole lots that every limit on size lets pass.
+
+    Parameters
+    ----------
+    order, account, market, limits
+        As the gates will see them.
+    gates : sequence of RiskGate
+        The row; only the gates of SIZE_CODES are asked.
+
+    Returns
+    -------
+    Order
+        The same order when it passes as it is, or when no smaller one would pass: then the row denies it and says why.
+
+    """
+    asked = [gate for gate in gates if gate.code in SIZE_CODES]
+
+    def is_within(quantity: float) -> bool:
+        smaller = replace(order, quantity=quantity)
+        return all(gate(smaller, account, market, limits) is None for gate in asked)
+
+    if not asked or is_within(order.quantity):
+        return order
+    low, high = 0.0, order.quantity
+    for _ in range(_N_HALVINGS_OF_AN_ORDER):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if is_within(middle) else (low, middle)
+    cut = floor_to(low, market.instrument.lot_size)
+    return replace(order, quantity=cut) if cut > 0.0 else order

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numba import njit
 from numpy.typing import NDArray
 
 from peak_trade.core.errors import ConfigError
@@ -138,56 +138,74 @@ def advance(
             )
 
 
-def first_crossing(
-    equity: NDArray[np.float64], times: NDArray[np.int64], control: Control, rules: StateLimits
-) -> int | None:
-    """Return the first row at which `advance` would change the state, its reason or the ramp; None when none would.
+def pass_quiet(
+    control: Control, equity: NDArray[np.float64], times: NDArray[np.int64], rules: StateLimits
+) -> tuple[Control, int]:
+    """Pass over the rows before the first one at which the state may change.
 
     Parameters
     ----------
+    control : Control before the first row
     equity : float64 array of shape (n,), quote currency
     times : int64 array of shape (n,), ns UTC, increasing
-    control : Control before the first row
     rules : StateLimits
+
+    Returns
+    -------
+    (Control, int)
+        The control after those rows, and how many they are: n when nothing crosses. The next row is for `advance`.
 
     Notes
     -----
-    One pass over arrays: a quiet stretch costs nothing per bar. Equal to calling `advance` row by row.
+    Compiled, and equal to calling `advance` row by row: a quiet stretch costs next to nothing per bar.
 
     """
-    if len(equity) == 0:
-        return None
     if control.recovered_at:
-        return 0
+        return control, 0
     severity = _SEVERITY[control.state]
-    is_known = np.isfinite(equity) & (equity > 0.0)
-    crossed = ~is_known & (severity < 1)
-    fallen, lost = _fallen_and_lost(equity, is_known, times, control)
-    for level, drawdown, loss in (
-        (1, rules.reduce_drawdown, rules.reduce_daily_loss),
-        (2, rules.halt_drawdown, rules.halt_daily_loss),
-    ):
-        for observed, limit in ((fallen, drawdown), (lost, loss)):
-            if limit is not None and severity < level:
-                crossed |= is_known & (observed >= limit)
-    rows = np.flatnonzero(crossed)
-    return int(rows[0]) if rows.size else None
+    reduce_drawdown = rules.reduce_drawdown if rules.reduce_drawdown is not None and severity < 1 else math.inf
+    halt_drawdown = rules.halt_drawdown if rules.halt_drawdown is not None and severity < 2 else math.inf
+    reduce_loss = rules.reduce_daily_loss if rules.reduce_daily_loss is not None and severity < 1 else math.inf
+    halt_loss = rules.halt_daily_loss if rules.halt_daily_loss is not None and severity < 2 else math.inf
+    n_quiet, last, peak, day, day_start = _quiet(
+        equity,
+        times,
+        control.equity,
+        control.peak,
+        control.day,
+        control.day_start,
+        min(reduce_drawdown, halt_drawdown),
+        min(reduce_loss, halt_loss),
+        severity < 1,
+    )
+    if n_quiet == 0:
+        return control, 0
+    return replace(control, equity=last, peak=peak, day=day, day_start=day_start), n_quiet
 
 
-def observe_quiet(control: Control, equity: NDArray[np.float64], times: NDArray[np.int64]) -> Control:
-    """Return the control after a stretch in which `first_crossing` finds nothing: only peak and day have moved on."""
-    is_known = np.isfinite(equity) & (equity > 0.0)
-    equity, times = equity[is_known], times[is_known]
-    if len(equity) == 0:
-        return control
-    day = int(_day(times[-1]))
-    day_start = control.day_start
-    if day != control.day:
-        n_before = int(np.searchsorted(_day(times), day))
-        earlier = equity[n_before - 1] if n_before else control.equity
-        day_start = float(equity[0] if math.isnan(earlier) else earlier)
-    peak = float(np.fmax(control.peak, equity.max()))
-    return replace(control, equity=float(equity[-1]), peak=peak, day=day, day_start=day_start)
+@njit(
+    "Tuple((int64, float64, float64, int64, float64))"
+    "(float64[::1], int64[::1], float64, float64, int64, float64, float64, float64, boolean)",
+    cache=True,
+)
+def _quiet(  # type: ignore[no-untyped-def]
+    equity, times, last, peak, day, day_start, most_drawdown, most_loss, must_be_known
+):
+    for row in range(equity.size):
+        now = equity[row]
+        if not (now > 0.0 and now < np.inf):
+            if must_be_known:
+                return row, last, peak, day, day_start
+            continue
+        today = (times[row] - 1) // _NS_PER_DAY
+        opened = day_start
+        if today != day:
+            opened = now if np.isnan(last) else last
+        highest = now if np.isnan(peak) else max(peak, now)
+        if max(1.0 - now / highest, 0.0) >= most_drawdown or max(1.0 - now / opened, 0.0) >= most_loss:
+            return row, last, peak, day, day_start
+        last, peak, day, day_start = now, highest, today, opened
+    return equity.size, last, peak, day, day_start
 
 
 def as_record(control: Control) -> dict[str, Any]:
@@ -231,7 +249,7 @@ def _observe(
 ) -> tuple[Control, tuple[TradingStateEvent, ...]]:
     if not (math.isfinite(seen.equity) and seen.equity > 0.0):
         return _change(control, TradingState.REDUCING, seen.ts_event, "equity unreadable", 1.0, 0.0)
-    day = int(_day(seen.ts_event))
+    day = _day(seen.ts_event)
     day_start = control.day_start
     if day != control.day:
         day_start = seen.equity if math.isnan(control.equity) else control.equity
@@ -284,25 +302,8 @@ def _recover(control: Control, act: Recovery, rules: StateLimits) -> tuple[Contr
     return recovered, (_event(recovered, act.ts_event, "recovery", RAMP[0], 1.0, act.actor),)
 
 
-def _fallen_and_lost(
-    equity: NDArray[np.float64], is_known: NDArray[np.bool_], times: NDArray[np.int64], control: Control
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Drawdown and daily loss at each row; only rows up to the first unknown equity are meant to be right."""
-    known = pd.Series(np.where(is_known, equity, np.nan)).ffill().to_numpy()
-    first = control.equity if math.isfinite(control.equity) else float(known[0])
-    before = np.concatenate(([first], known[:-1]))
-    days = _day(times)
-    is_new_day = np.concatenate(([days[0] != control.day], days[1:] != days[:-1]))
-    opened = pd.Series(np.where(is_new_day, before, np.nan))
-    if not is_new_day[0]:
-        opened[0] = control.day_start
-    starts = opened.ffill().to_numpy()
-    peaks = np.fmax(np.fmax.accumulate(known), control.peak)
-    return np.maximum(1.0 - known / peaks, 0.0), np.maximum(1.0 - known / starts, 0.0)
-
-
-def _day(times: Any) -> Any:
-    return (times - 1) // _NS_PER_DAY
+def _day(now: int) -> int:
+    return (now - 1) // _NS_PER_DAY
 
 
 def _change(

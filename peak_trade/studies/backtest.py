@@ -15,13 +15,16 @@ from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Instrument
+from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import Book, Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_books
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.indicators.ranges import atr
 from peak_trade.portfolio.sizing import FixedNotional
+from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy, check_exposure
+from peak_trade.wiring.gates import risk_desk
 from peak_trade.wiring.strategies import strategy_digest
 
 FloatArray = NDArray[np.float64]
@@ -37,6 +40,8 @@ def backtest(
     instruments: Mapping[str, Instrument] | None = None,
     reviewer: Reviewer | None = None,
     progress: Callable[[int], None] | None = None,
+    risk: RiskLimits | None = None,
+    history: Sequence[Bars] | None = None,
 ) -> BacktestResult:
     """Run every strategy on every symbol from one cash pool, each pair with an equal share of equity.
 
@@ -53,6 +58,10 @@ def backtest(
         The row of gates; pass-through unless given.
     progress : callable
         Called with the row reached.
+    risk : RiskLimits
+        Limits that every order is held against; each decision is recorded with all that it was made on.
+    history : sequence of Bars
+        Longer bars of the same symbols that risk estimates may look back on; the run's own unless given.
 
     Returns
     -------
@@ -82,16 +91,20 @@ def backtest(
         for priority, (part, name) in enumerate(zip(strategies, names, strict=True))
         for symbol_bars in given
     ]
-    result = run_books(market, books, settings, reviewer, progress)
+
+    def desk() -> RiskDesk | None:
+        return None if risk is None else risk_desk(risk, history or given)
+
+    result = run_books(market, books, settings, reviewer, progress, desk=desk())
     best = None
     if result.n_ambiguous:
         rival = settings.model_copy(update={"intrabar": "best"})
-        best = run_books(market, [_unused(book) for book in books], rival, reviewer)
+        best = run_books(market, [_unused(book) for book in books], rival, reviewer, desk=desk())
     return replace(
         result,
         strategies=tuple(names),
         parameters={name: part.model_dump(mode="json") for name, part in zip(names, strategies, strict=True)},
-        digests=_digests(strategies, given, market, settings),
+        digests=_digests(strategies, [*given, *(history or ())], market, settings, risk),
         exchange=", ".join(sorted({part.exchange for part in given})),
         best_intrabar=best,
     )
@@ -157,11 +170,16 @@ def _unused(book: Book) -> Book:
 
 
 def _digests(
-    strategies: Sequence[Strategy], bars: Sequence[Bars], market: Market, settings: BacktestSettings
+    strategies: Sequence[Strategy],
+    bars: Sequence[Bars],
+    market: Market,
+    settings: BacktestSettings,
+    risk: RiskLimits | None,
 ) -> dict[str, str]:
     traded = [asdict(column.instrument) for column in market.columns]
+    limits = [] if risk is None else [risk.digest()]
     return {
-        "config": digest_of([[part.digest() for part in strategies], settings.digest(), traded]),
+        "config": digest_of([[part.digest() for part in strategies], settings.digest(), traded, *limits]),
         "data": digest_of(sorted(part.digest() for part in bars)),
         "code": digest_of([package_digest(), [strategy_digest(part) for part in strategies]]),
         "seed": digest_of(settings.seed),

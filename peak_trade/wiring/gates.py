@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.history import DailyRecord
 from peak_trade.core.settings import read_toml
+from peak_trade.engine.desk import RiskDesk
 from peak_trade.risk import liquidity, order_gates, portfolio_gates
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.gate import RiskGate
 from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.state import Control
 
 GATES: tuple[RiskGate, ...] = (
     RiskGate(DenialCode.TRADING_STATE, "", order_gates.trading_state, relieves=False),
@@ -56,6 +60,14 @@ def gate_row(limits: RiskLimits) -> tuple[RiskGate, ...]:
     """Return the gates that limits ask for, in order: those always asked and one for every limit that is set."""
     has_book = limits.liquidity is not None and limits.liquidity.book == "declared"
     return tuple(gate for gate in GATES if _is_set(limits, gate.setting) and (has_book or gate.code not in _BOOK_GATES))
+
+
+def risk_desk(limits: RiskLimits, bars: Sequence[Bars], control: Control | None = None) -> RiskDesk:
+    """Return a desk that asks the row of limits; `bars`, one a symbol, are the declared source of its histories."""
+    needs_record = limits.var is not None or limits.liquidity is not None
+    source, n_days = ("daily", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
+    record = DailyRecord(bars, source, n_days) if needs_record else None
+    return RiskDesk(gate_row(limits), limits, record=record, control=control)
 
 
 def risk_limits(table: Mapping[str, Any], where: str) -> RiskLimits:
