@@ -40,9 +40,9 @@ def equity_and_drawdown(equity: pd.Series[float]) -> Figure:
     lost = drawdown(equity)
     rows = np.union1d(thinned(equity.to_numpy()), thinned(lost.to_numpy()))
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.66, 0.34], vertical_spacing=0.06)
-    figure.add_scatter(**_line(equity, rows), name="equity", line={"color": BLUE, "width": 1.6}, row=1, col=1)
+    figure.add_scatter(**line(equity, rows), name="equity", line={"color": BLUE, "width": 1.6}, row=1, col=1)
     figure.add_scatter(
-        **_line(-lost, rows),
+        **line(-lost, rows),
         name="drawdown",
         line={"color": RED, "width": 1},
         fill="tozeroy",
@@ -52,7 +52,7 @@ def equity_and_drawdown(equity: pd.Series[float]) -> Figure:
     )
     figure.update_yaxes(title_text="equity", row=1, col=1)
     figure.update_yaxes(title_text="drawdown", tickformat=".0%", row=2, col=1)
-    return _styled(figure, height=440)
+    return styled(figure, height=440)
 
 
 def benchmark_overlay(equity: pd.Series[float], benchmark: pd.Series[float], name: str = "buy and hold") -> Figure:
@@ -70,12 +70,12 @@ def benchmark_overlay(equity: pd.Series[float], benchmark: pd.Series[float], nam
 
     grown, held = equity / equity.iloc[0], benchmark / benchmark.iloc[0]
     figure = go.Figure()
-    figure.add_scatter(**_line(held, thinned(held.to_numpy())), name=name, line={"color": GREY, "width": 1.4})
-    figure.add_scatter(**_line(grown, thinned(grown.to_numpy())), name="strategy", line={"color": BLUE, "width": 1.8})
+    figure.add_scatter(**line(held, thinned(held.to_numpy())), name=name, line={"color": GREY, "width": 1.4})
+    figure.add_scatter(**line(grown, thinned(grown.to_numpy())), name="strategy", line={"color": BLUE, "width": 1.8})
     is_positive = bool((grown > 0).all() and (held > 0).all())
     scale = {"type": "log", "dtick": "D2"} if is_positive else {"type": "linear"}
     figure.update_yaxes(title_text="growth of 1", tickformat=".3~g", **scale)
-    return _styled(figure, height=340)
+    return styled(figure, height=340)
 
 
 def trades_on_price(close: pd.Series[float], fills: pd.DataFrame) -> Figure:
@@ -96,7 +96,7 @@ def trades_on_price(close: pd.Series[float], fills: pd.DataFrame) -> Figure:
     if len(drawn) < len(fills):
         close = close[close.index >= drawn["ts_event"].iloc[0]]
     figure = go.Figure()
-    figure.add_scatter(**_line(close, thinned(close.to_numpy())), name="close", line={"color": GREY, "width": 1.1})
+    figure.add_scatter(**line(close, thinned(close.to_numpy())), name="close", line={"color": GREY, "width": 1.1})
     for side, symbol, color in (("buy", "triangle-up", BLUE), ("sell", "triangle-down", ORANGE)):
         part = drawn[drawn["side"] == side]
         figure.add_scatter(
@@ -107,7 +107,7 @@ def trades_on_price(close: pd.Series[float], fills: pd.DataFrame) -> Figure:
             marker={"symbol": symbol, "color": color, "size": 8, "line": {"width": 0.6, "color": "white"}},
         )
     figure.update_yaxes(title_text="price")
-    return _styled(figure, height=380)
+    return styled(figure, height=380)
 
 
 def fills_note(fills: pd.DataFrame) -> str:
@@ -162,7 +162,7 @@ def monthly_returns(equity: pd.Series[float]) -> Figure:
     )
     figure.update_yaxes(type="category", autorange="reversed")
     figure.update_xaxes(side="top")
-    return _styled(figure, height=80 + 44 * len(table))
+    return styled(figure, height=80 + 44 * len(table))
 
 
 def monthly_table(equity: pd.Series[float]) -> pd.DataFrame:
@@ -193,7 +193,8 @@ def thinned(values: NDArray[Any], stretches: int = STRETCHES) -> NDArray[np.intp
     return kept
 
 
-def _line(series: pd.Series[float], rows: NDArray[np.intp]) -> dict[str, Any]:
+def line(series: pd.Series[float], rows: NDArray[np.intp]) -> dict[str, Any]:
+    """Return x, y and mode of a line through some rows of a series with a UTC index."""
     part = series.iloc[rows]
     return {"x": _times(pd.DatetimeIndex(part.index)), "y": part.to_numpy(dtype=np.float64), "mode": "lines"}
 
@@ -202,7 +203,8 @@ def _times(index: pd.DatetimeIndex) -> list[str]:
     return list(index.strftime("%Y-%m-%d %H:%M"))
 
 
-def _styled(figure: Figure, height: int) -> Figure:
+def styled(figure: Figure, height: int) -> Figure:
+    """Return the figure in the house's plain style, `height` in pixels."""
     figure.update_layout(
         template="none",
         height=height,
