@@ -17,7 +17,8 @@ HEAVY = {"numpy", "pandas", "vectorbt", "mlflow", "plotly", "numba", "ccxt", "hm
 
 
 def modules_after(statement: str) -> set[str]:
-    program = f"import sys, json; {statement}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    listing = "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    program = f"import sys, json; {statement}; {listing}"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
     return set(json.loads(done.stdout))
