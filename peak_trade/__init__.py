@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from peak_trade.strategies.base import Strategy
     from peak_trade.studies.backtest import backtest
     from peak_trade.studies.causality import check_causality
+    from peak_trade.studies.portfolio import PortfolioSettings, run_portfolio
     from peak_trade.studies.recording import record
     from peak_trade.wiring.strategies import make_strategy
 
@@ -29,6 +30,7 @@ _HOMES = {
     "Costs": "peak_trade.costs.model",
     "ExecutionPolicy": "peak_trade.engine.settings",
     "Instrument": "peak_trade.core.values",
+    "PortfolioSettings": "peak_trade.studies.portfolio",
     "Strategy": "peak_trade.strategies.base",
     "as_bars": "peak_trade.core.bars",
     "backtest": "peak_trade.studies.backtest",
@@ -36,6 +38,7 @@ _HOMES = {
     "load_bars": "peak_trade.data.store",
     "make_strategy": "peak_trade.wiring.strategies",
     "record": "peak_trade.studies.recording",
+    "run_portfolio": "peak_trade.studies.portfolio",
     "second_opinion": "peak_trade.engine.second_opinion",
 }
 """Public names and the module that each comes from."""
@@ -46,6 +49,7 @@ __all__ = [
     "Costs",
     "ExecutionPolicy",
     "Instrument",
+    "PortfolioSettings",
     "Strategy",
     "as_bars",
     "backtest",
@@ -53,6 +57,7 @@ __all__ = [
     "load_bars",
     "make_strategy",
     "record",
+    "run_portfolio",
     "second_opinion",
 ]
 

@@ -16,7 +16,7 @@ from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.portfolio import PortfolioResult, PortfolioSettings, portfolio
+from peak_trade.studies.portfolio import PortfolioResult, PortfolioSettings, run_portfolio
 from tests.portfolio.conftest import made_bars
 
 SYMBOLS = ("A/USD", "B/USD", "C/USD")
@@ -69,7 +69,7 @@ def test_pnl_of_books_sums_to_the_portfolio_at_every_bar(
         crossover(symbol, fast, slow, direction=direction, label=f"s{place}")
         for place, (symbol, fast, slow, direction) in enumerate(chosen)
     ]
-    result = portfolio(
+    result = run_portfolio(
         settings_of(entries, mode=mode, rebalancing=rebalancing, allocation=allocation, costs=costs),
         three_symbols,
         instruments={symbol: Instrument(symbol, lot_size=lot) for symbol in SYMBOLS},
@@ -82,7 +82,7 @@ def test_pnl_of_books_sums_to_the_portfolio_at_every_bar(
 def test_a_portfolio_of_one_is_that_strategys_backtest(three_symbols, symbol, fast, slow, mode):
     bars = next(part for part in three_symbols if part.symbol == symbol)
     alone = backtest(MaCrossover(fast=fast, slow=slow, direction="both"), bars, BacktestSettings())
-    result = portfolio(settings_of([crossover(symbol, fast, slow, direction="both")], mode=mode), [bars])
+    result = run_portfolio(settings_of([crossover(symbol, fast, slow, direction="both")], mode=mode), [bars])
     np.testing.assert_array_equal(result.equity.to_numpy(), alone.equity.to_numpy())
     assert result.run.fills["price"].tolist() == alone.fills["price"].tolist()
     if mode == "sleeves":
@@ -93,13 +93,14 @@ def test_a_portfolio_of_one_is_that_strategys_backtest(three_symbols, symbol, fa
 @settings(max_examples=8, deadline=None)
 @given(st.integers(2, 6), st.integers(7, 30), st.sampled_from([{}, {"every": "week"}, {"drift_band": 0.03}]))
 def test_two_equal_halves_do_what_the_whole_does(three_symbols, mode, fast, slow, rebalancing):
-    more = {"mode": mode, "rebalancing": rebalancing, "allocation": {"method": "fixed", "cash_buffer": 0.02}}
+    """With cash for every order: where it runs out, the first of two halves is served before the second."""
+    more = {"mode": mode, "rebalancing": rebalancing, "allocation": {"method": "fixed", "cash_buffer": 0.2}}
     rest = crossover("B/USD", 3, 9, weight=0.4, label="rest")
-    whole = portfolio(
+    whole = run_portfolio(
         settings_of([crossover("A/USD", fast, slow, weight=0.6, direction="both"), rest], **more), three_symbols
     )
     halves = [crossover("A/USD", fast, slow, weight=0.3, direction="both", label=label) for label in ("one", "two")]
-    split = portfolio(settings_of([*halves, rest], **more), three_symbols)
+    split = run_portfolio(settings_of([*halves, rest], **more), three_symbols)
     np.testing.assert_allclose(split.equity, whole.equity, rtol=RTOL_SUM)
 
 
@@ -108,7 +109,7 @@ def test_the_order_in_which_strategies_are_listed_changes_nothing(three_symbols,
     entries = [crossover("A/USD"), crossover("A/USD", 3, 20, label="slow"), crossover("B/USD", direction="both")]
     seen = set()
     for listed in permutations(entries):
-        result = portfolio(
+        result = run_portfolio(
             settings_of(list(listed), mode=mode, allocation={"method": "risk_parity", "window": 100, "every": "week"}),
             three_symbols,
         )
@@ -124,7 +125,7 @@ def test_without_costs_netting_changes_nothing_but_the_number_of_orders(three_sy
         for place, (symbol, fast, slow, direction) in enumerate(chosen)
     ]
     runs = {
-        mode: portfolio(
+        mode: run_portfolio(
             settings_of(entries, mode=mode, rebalancing=rebalancing, costs=FREE, allocation={"cash_buffer": 0.3}),
             three_symbols,
         )
@@ -141,7 +142,7 @@ def test_opposite_targets_of_one_size_need_no_order(three_symbols):
         {"name": "buy_and_hold", "symbol": "A/USD"},
         {"name": "tests.portfolio.opposites:AlwaysShort", "symbol": "A/USD"},
     ]
-    result = portfolio(settings_of(entries, mode="netted"), [frame])
+    result = run_portfolio(settings_of(entries, mode="netted"), [frame])
     assert len(result.run.fills) == 0
     assert_sums(result)
     opened = frame.frame["open"].iloc[1]
@@ -151,15 +152,15 @@ def test_opposite_targets_of_one_size_need_no_order(three_symbols):
 
 def test_three_equal_sleeves_invest_all_of_the_cash(three_symbols):
     entries = [{"name": "buy_and_hold", "symbol": symbol} for symbol in SYMBOLS]
-    result = portfolio(settings_of(entries, costs=FREE), three_symbols)
+    result = run_portfolio(settings_of(entries, costs=FREE), three_symbols)
     notional = result.run.fills["quantity"] * result.run.fills["decision_price"]
     np.testing.assert_allclose(notional.sum(), 10_000.0, rtol=0.01)
 
 
 def test_a_week_brings_every_book_back_to_its_weight(three_symbols):
     entries = [{"name": "buy_and_hold", "symbol": symbol} for symbol in SYMBOLS]
-    held = portfolio(settings_of(entries, costs=FREE, allocation={"cash_buffer": 0.1}), three_symbols)
-    weekly = portfolio(
+    held = run_portfolio(settings_of(entries, costs=FREE, allocation={"cash_buffer": 0.1}), three_symbols)
+    weekly = run_portfolio(
         settings_of(entries, costs=FREE, allocation={"cash_buffer": 0.1}, rebalancing={"every": "week"}), three_symbols
     )
     assert len(held.run.fills) == 3
@@ -172,7 +173,7 @@ def test_a_week_brings_every_book_back_to_its_weight(three_symbols):
 def test_a_drift_band_trades_only_the_book_that_left_it(three_symbols):
     entries = [{"name": "buy_and_hold", "symbol": symbol} for symbol in SYMBOLS]
     band = 0.1
-    result = portfolio(
+    result = run_portfolio(
         settings_of(entries, costs=FREE, allocation={"cash_buffer": 0.1}, rebalancing={"drift_band": band}),
         three_symbols,
     )
@@ -199,9 +200,9 @@ def test_weights_and_equity_ignore_the_future(three_symbols):
         allocation={"method": "minimum_variance", "window": 60, "every": "day", "annual_volatility": 0.5},
         rebalancing={"drift_band": 0.02},
     )
-    whole = portfolio(chosen, three_symbols)
+    whole = run_portfolio(chosen, three_symbols)
     cut = [Bars(part.frame.iloc[:250], part.symbol, part.timeframe, part.exchange) for part in three_symbols]
-    known = portfolio(chosen, cut)
+    known = run_portfolio(chosen, cut)
     np.testing.assert_array_equal(known.weights.to_numpy(), whole.weights.to_numpy()[:250])
     np.testing.assert_array_equal(known.equity.to_numpy(), whole.equity.to_numpy()[:250])
 
@@ -211,7 +212,7 @@ def test_a_symbol_is_traded_only_while_it_has_bars(mode):
     late, whole = made_bars("A/USD", 1, start=150), made_bars("B/USD", 2)
     early = Bars(made_bars("C/USD", 3).frame.iloc[:200], "C/USD", Timeframe.parse("1h"), "made")
     entries = [crossover(symbol, direction="both") for symbol in SYMBOLS]
-    result = portfolio(
+    result = run_portfolio(
         settings_of(entries, mode=mode, rebalancing={"every": "day"}, allocation={"method": "equal"}),
         [late, whole, early],
     )
@@ -225,7 +226,7 @@ def test_gaps_of_one_symbol_leave_the_others_alone():
     gapped = made_bars("A/USD", 1)
     holes = Bars(gapped.frame.drop(gapped.frame.index[100:130]), "A/USD", gapped.timeframe, "made")
     entries = [crossover("A/USD", direction="both"), crossover("B/USD", direction="both")]
-    result = portfolio(settings_of(entries, rebalancing={"every": "day"}), [holes, made_bars("B/USD", 2)])
+    result = run_portfolio(settings_of(entries, rebalancing={"every": "day"}), [holes, made_bars("B/USD", 2)])
     assert_sums(result)
     missing = gapped.frame.index[100:130]
     fills = result.run.fills
@@ -241,7 +242,7 @@ def test_a_bankruptcy_ends_the_run_and_still_adds_up(mode):
         {"name": "tests.portfolio.opposites:AlwaysShort", "symbol": "B/USD"},
         crossover("A/USD", label="other"),
     ]
-    result = portfolio(
+    result = run_portfolio(
         settings_of(entries, mode=mode),
         [calm, Bars(frame, "B/USD", calm.timeframe, "made")],
     )
@@ -270,7 +271,7 @@ def test_a_bankruptcy_ends_the_run_and_still_adds_up(mode):
 def test_bad_settings_are_refused_by_name(three_symbols, change, error, says):
     values = {"strategies": [crossover("A/USD"), crossover("B/USD")]} | change
     with pytest.raises(error, match=says):
-        portfolio(PortfolioSettings.parse(values, "portfolio"), three_symbols)
+        run_portfolio(PortfolioSettings.parse(values, "portfolio"), three_symbols)
 
 
 def test_symbols_that_never_meet_quotes_and_timeframes_that_differ_are_refused():
@@ -279,10 +280,10 @@ def test_symbols_that_never_meet_quotes_and_timeframes_that_differ_are_refused()
     early = Bars(first.frame.iloc[:100], "A/USD", first.timeframe, "made")
     late = Bars(second.frame.iloc[200:], "B/USD", first.timeframe, "made")
     with pytest.raises(DataError, match="do not overlap"):
-        portfolio(settings_of(entries), [early, late])
+        run_portfolio(settings_of(entries), [early, late])
     coarse = Bars(second.frame, "B/USD", Timeframe.parse("4h"), "made")
     with pytest.raises(ConfigError, match="timeframes differ"):
-        portfolio(settings_of(entries), [first, coarse])
+        run_portfolio(settings_of(entries), [first, coarse])
     euro = Bars(second.frame, "B/EUR", first.timeframe, "made")
     with pytest.raises(ConfigError, match="quote currencies differ"):
-        portfolio(settings_of([crossover("A/USD"), crossover("B/EUR")]), [first, euro])
+        run_portfolio(settings_of([crossover("A/USD"), crossover("B/EUR")]), [first, euro])
