@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import ClickException
 
-from peak_trade.cli import backtest, check, data, init, portfolio, report, runs, site
+from peak_trade.cli import backtest, check, data, init, portfolio, regime, report, runs, site
 from peak_trade.core.errors import PeakTradeError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("backtest")(backtest.backtest)
 app.add_typer(check.app, name="check")
 app.add_typer(data.app, name="data")
 app.command("portfolio")(portfolio.portfolio)
+app.command("regime")(regime.regime)
 app.add_typer(report.app, name="report")
 app.add_typer(runs.app, name="runs")
 app.command("init")(init.init)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -27,10 +26,17 @@ from peak_trade.studies.regime_controls import (
     NoiseControl,
     annual_turnover,
     circular_shift_test,
+    noise_control,
     readings,
     sharpe_difference,
 )
-from peak_trade.studies.regime_results import detection_lag, duration_table, regime_table, transition_matrix
+from peak_trade.studies.regime_results import (
+    detection_lag,
+    duration_table,
+    fallback_table,
+    regime_table,
+    transition_matrix,
+)
 from peak_trade.studies.regime_strategy import RegimeAware
 
 FloatArray = NDArray[np.float64]
@@ -143,6 +149,10 @@ class RegimeStudy:
         inner = np.nan_to_num(self.strategy.inner.exposure(self.bars.frame), nan=0.0)
         earned = (inner[:-1] * (close[1:] / close[:-1] - 1.0))[self.first :]
         return circular_shift_test(self.strategy.weights(self.labels)[:-1], earned, n_shifts, seed, self.per_year)
+
+    def fallbacks(self) -> pd.DataFrame:
+        """Return the spans in which the rules stood in for a failed fit; see `fallback_table`."""
+        return fallback_table(self.filtered)
 
     def lag(self, truth: NDArray[np.int8] | None = None) -> pd.DataFrame:
         """Return how late each change was noticed, against the truth where it is known, else against hindsight."""
@@ -273,10 +283,19 @@ def backtest_regimes(
     return backtest(RegimeAware.of(strategy, require_filtered(regimes), **wrapper), bars, settings)
 
 
-def study_metrics(study: RegimeStudy) -> Mapping[str, Measure]:
-    """Return the run's measures with the study's own beside them, for the registry."""
-    transitions = Measure(float(count_transitions(study.labels)), len(study.labels))
-    return dict(study.result.stats()) | {"transitions": transitions, "sharpe_advantage": study.advantage()}
+def noise_controls(study: RegimeStudy, n_series: int, n_bars: int = 8_760) -> tuple[NoiseControl, NoiseControl]:
+    """Run both noise controls with the study's detector, on series of seeds 0 … n_series - 1.
+
+    `n_bars` is the length of each series, shorter where the study's own bars are fewer.
+    """
+    close = study.bars.frame["close"].to_numpy()
+    returns = close[1:] / close[:-1] - 1.0
+    length = max(min(n_bars, len(returns)), study.detector.warm_up + 500)
+    seeds = range(n_series)
+    return (
+        noise_control("edge-free", study.detector, seeds, length, study.per_year),
+        noise_control("phase-randomised", study.detector, seeds, length, study.per_year, returns),
+    )
 
 
 def _from_row(bars: Bars, row: int) -> Bars:

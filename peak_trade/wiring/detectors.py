@@ -47,6 +47,20 @@ def make_detector(name: str, timeframe: Timeframe, parameters: Mapping[str, Any]
     return part.parse(_fitting_defaults(part, timeframe) | dict(parameters or {}), f"detector {name}")
 
 
+def detector_values(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Read a detector's settings as the command line gives them: whole numbers, numbers or text."""
+    return {key: _value(text) for key, text in texts.items()}
+
+
+def _value(text: str) -> Any:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _fitting_defaults(part: type[Detector], timeframe: Timeframe) -> dict[str, Any]:
     if timeframe.seconds <= _HOUR:
         return {}

@@ -1,0 +1,151 @@
+"""`peak-trade regime`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from peak_trade.studies.regime import RegimeStudy
+
+_SHORT = {"annual_volatility": "volatility", "expected_duration": "expected stay"}
+
+
+def regime(
+    strategy: Annotated[str, typer.Option(help="A strategy's name, or package.module:Class for one of your own.")],
+    symbol: Annotated[str, typer.Option(help="Base and quote, for example BTC/USDT.")],
+    start: Annotated[
+        str | None, typer.Option(help="First close time to trade on, UTC; bars held before it warm the detector up.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(help="End of the close times, UTC, exclusive.")] = None,
+    detector: Annotated[Literal["hmm", "jump", "rules"], typer.Option(help="What tells the regime.")] = "hmm",
+    timeframe: Annotated[str, typer.Option(help="Length of a bar: 1h, 4h, 1d …")] = "1h",
+    exchange: Annotated[str | None, typer.Option(help="Needed when the symbol is held from two exchanges.")] = None,
+    mode: Annotated[
+        Literal["scale", "filter", "switch"], typer.Option(help="What a regime does to the strategy's exposure.")
+    ] = "scale",
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="A strategy parameter, key=value.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("-d", help="A detector setting, key=value.")] = None,
+    noise: Annotated[int, typer.Option(min=0, help="Series of each kind of noise control; 0 leaves them out.")] = 0,
+    record: Annotated[bool, typer.Option(help="Keep the run in the registry.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Detect market regimes causally, and backtest a strategy with and without them.
+
+    Refits look at the past only, and between them only filtered probabilities are used. Weights: bull 1.0, sideways
+    0.5, bear 0.0. Prints what the run did in each regime, and writes the transition plot and a report into the
+    workspace. The notebook regime_study holds the full study with its noise controls.
+
+    \b
+    Example:
+        peak-trade regime --strategy ma_crossover --symbol BTC/USDT --start 2021-01-01
+
+    Exits 0 when the study is done, 2 on bad input.
+    """
+    from peak_trade.cli.options import pairs
+    from peak_trade.core.time import Timeframe, parse_utc
+    from peak_trade.data.store import load_bars
+    from peak_trade.data.workspace import workspace
+    from peak_trade.reports.regime_figures import write_page
+    from peak_trade.studies.regime import noise_controls, study_regimes
+    from peak_trade.wiring.detectors import detector_values, make_detector
+    from peak_trade.wiring.strategies import make_strategy
+
+    part = make_strategy(strategy, pairs(parameter))
+    teller = make_detector(detector, Timeframe.parse(timeframe), detector_values(pairs(setting, "-d")))
+    first = None if start is None else parse_utc(start, "start")
+    bars = load_bars(symbol, timeframe, exchange, None, end)
+    study = study_regimes(part, bars, teller, start=first, mode=mode)
+    p_value, _ = study.permutation()
+    verdict = study.verdict(p_value, noise_controls(study, noise) if noise else ())
+    if record:
+        from peak_trade.studies.recording import record as record_result
+
+        record_result(study.result, "regime")
+    plot, page = write_page(study, verdict, workspace() / "regimes" / study.result.run_id)
+    if as_json:
+        _print_json(study, p_value, verdict, str(plot), str(page))
+    else:
+        _print_tables(study, verdict, str(plot), str(page))
+
+
+def _print_json(study: RegimeStudy, p_value: float, verdict: list[str], plot: str, page: str) -> None:
+    import json
+
+    content: dict[str, Any] = {
+        "run_id": study.result.run_id,
+        "facts": study.facts(),
+        "regimes": _rows(study.table()),
+        "transitions": _rows(study.transitions().reset_index()),
+        "durations": _rows(study.stays()),
+        "cheating": _rows(study.cheating()),
+        "p_value": p_value,
+        "fallbacks": [
+            {"reason": span.reason, "start": span.start, "end": span.end} for span in study.filtered.fallbacks
+        ],
+        "verdict": verdict,
+        "transition_plot": plot,
+        "report": page,
+    }
+    typer.echo(json.dumps(content, indent=2))
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    import json
+
+    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=12))
+    return rows
+
+
+def _print_tables(study: RegimeStudy, verdict: list[str], plot: str, page: str) -> None:
+    from rich.console import Console
+
+    from peak_trade.reports.regime_figures import REGIME_FORMATS
+
+    console = Console()
+    about = f"{study.strategy.inner.name} on {study.bars.symbol} ({study.bars.exchange}) {study.bars.timeframe}"
+    console.print(_regimes_across(f"{about}, regimes by {study.detector.name}", study.table(), REGIME_FORMATS))
+    console.print(_table("From one bar to the next", study.transitions().reset_index()))
+    console.print(_table("Stays, bars", study.stays()))
+    for name, value in study.facts().items():
+        console.print(f"{name}: {value:,.6g}" if isinstance(value, float) else f"{name}: {value}", highlight=False)
+    for sentence in (*verdict, f"run {study.result.run_id}", f"transition plot {plot}", f"report {page}"):
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def _regimes_across(title: str, frame: pd.DataFrame, formats: Any) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("measure")
+    for name in frame["regime"]:
+        table.add_column(str(name), justify="right")
+    for column in frame.columns.drop(["regime", "sharpe_stderr", "note"]):
+        cells = [_cell(value, formats.get(column)) for value in frame[column]]
+        if column == "sharpe":
+            notes = zip(cells, frame["sharpe_stderr"], frame["note"], strict=True)
+            cells = [note or f"{cell} ± {error:.2f}" for cell, error, note in notes]
+        table.add_row(_SHORT.get(column, column.replace("_", " ")), *cells)
+    return table
+
+
+def _table(title: str, frame: pd.DataFrame) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title)
+    for name in frame.columns:
+        table.add_column(str(name).replace("_", " "), justify="left" if frame[name].dtype.kind in "OUT" else "right")
+    for row in frame.itertuples(index=False, name=None):
+        table.add_row(*(_cell(value, None) for value in row))
+    return table
+
+
+def _cell(value: Any, pattern: str | None) -> str:
+    if isinstance(value, float) and value != value:
+        return "–"
+    if pattern:
+        return pattern.format(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,60 @@
+"""`peak-trade regime` prints the statistics, writes plot and report, and refuses what can not be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.data.sample import sample_bars
+from peak_trade.data.store import save_bars
+
+QUICK = ["-d", "min_bars=600", "-d", "window=1200", "-d", "refit_every=600", "-d", "n_starts=3"]
+COMMAND = ["regime", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--no-record"]
+
+
+@pytest.fixture
+def store(home: Path) -> Path:
+    save_bars(sample_bars("BTC/USDT", n_bars=2_500))
+    return home
+
+
+def test_regime_prints_statistics_and_writes_plot_and_report(store, capsys):
+    assert main([*COMMAND, "--start", "2023-03-01", *QUICK]) == 0
+    printed = capsys.readouterr().out
+    for part in ("sideways", "sharpe", "expected stay", "transitions", "Verdict: ", "From one bar to the next"):
+        assert part in printed
+    (folder,) = (store / "regimes").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"plotly.min.js", "report.html", "transitions.html"}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "The price of cheating" in page
+
+
+def test_regime_prints_json(store, capsys):
+    assert main([*COMMAND, "--json", "--detector", "rules", "--noise", "2"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [row["regime"] for row in content["regimes"]] == ["bear", "sideways", "bull", "all"]
+    assert 0.0 < content["p_value"] <= 1.0
+    assert content["fallbacks"] == []
+    assert any("phase-randomised" in sentence for sentence in content["verdict"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-d", "n_states=1"], "n_states was 1"),
+        (["-d", "n_state=2"], "Did you mean n_states"),
+        (["-p", "fats=3"], "Did you mean fast"),
+        ([], "2500 bars are too few for the hmm detector"),
+        (["--start", "2031-01-01", *QUICK], "Start earlier"),
+    ],
+    ids=["one-state", "unknown-setting", "unknown-parameter", "too-few-bars", "late-start"],
+)
+def test_regime_refuses_bad_input_with_one_line(store, capsys, options, message):
+    assert main([*COMMAND, *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
