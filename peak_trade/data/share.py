@@ -14,10 +14,11 @@ FIRST_STEPS = """# A peak_trade workspace
 
 `config/` holds run files, `notebooks/` the research notebooks. What runs write goes to `.peak_trade/` in this folder.
 
-    peak-trade --help
     peak-trade data sample
+    peak-trade backtest --strategy ma_crossover --symbol BTC/USDT
     peak-trade report run strategy_backtest
     peak-trade site build
+    peak-trade runs list
 """
 
 

@@ -6,8 +6,11 @@ from typing import Any, overload
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from peak_trade.metrics.measure import FloatArray, Measure, checked_equity
+
+RowArray = NDArray[np.intp]
 
 
 @overload
@@ -43,41 +46,30 @@ def drawdown(equity: pd.Series[float] | FloatArray) -> pd.Series[float] | FloatA
     [0.0, 0.0, 0.25, 0.0]
 
     """
-    values = checked_equity(equity)
-    peak = np.maximum.accumulate(values)
-    lost: FloatArray = (peak - values) / peak
+    lost, _ = _lost_and_peak(checked_equity(equity))
     return pd.Series(lost, index=equity.index, name="drawdown") if isinstance(equity, pd.Series) else lost
+
+
+def drawdown_measures(equity: Any) -> tuple[Measure, Measure, Measure]:
+    """Return `max_drawdown`, `longest_drawdown` and `recovery` from one pass over equity."""
+    values = checked_equity(equity)
+    lost, peak = _lost_and_peak(values)
+    return _depth(lost), _longest(values, peak), _recovery(lost)
 
 
 def max_drawdown(equity: Any) -> Measure:
     """Return the deepest drawdown, a fraction, never negative; n counts bars."""
-    lost = drawdown(checked_equity(equity))
-    return Measure(float(lost.max()), lost.size)
+    return drawdown_measures(equity)[0]
 
 
 def longest_drawdown(equity: Any) -> Measure:
     """Return the most bars from a peak until it was reached again; a drawdown still open counts to the last bar."""
-    values = checked_equity(equity)
-    peaks, ends = _episodes(values)
-    if peaks.size == 0:
-        return Measure(0.0, values.size)
-    lengths = np.minimum(ends, values.size - 1) - peaks
-    longest = int(lengths.argmax())
-    note = "not recovered at the last bar" if ends[longest] == values.size else ""
-    return Measure(float(lengths[longest]), values.size, note=note)
+    return drawdown_measures(equity)[1]
 
 
 def recovery(equity: Any) -> Measure:
-    """Return the bars from the trough of the deepest drawdown to the next new peak; no value while it is open."""
-    values = checked_equity(equity)
-    lost = drawdown(values)
-    trough = int(lost.argmax())
-    if lost[trough] == 0.0:
-        return Measure(None, values.size, note="there was no drawdown")
-    back = np.flatnonzero(lost[trough:] == 0.0)
-    if back.size == 0:
-        return Measure(None, values.size, note="not recovered at the last bar")
-    return Measure(float(back[0]), values.size)
+    """Return the bars from the trough of the deepest drawdown until its peak was reached again; none while open."""
+    return drawdown_measures(equity)[2]
 
 
 def drawdown_table(equity: pd.Series[float], n_deepest: int = 10) -> pd.DataFrame:
@@ -98,8 +90,8 @@ def drawdown_table(equity: pd.Series[float], n_deepest: int = 10) -> pd.DataFram
 
     """
     values = checked_equity(equity)
-    lost = drawdown(values)
-    peaks, ends = _episodes(values)
+    lost, peak = _lost_and_peak(values)
+    peaks, ends = _episodes(values, peak)
     depths = np.maximum.reduceat(lost, peaks) if peaks.size else np.empty(0)
     order = np.argsort(-depths, kind="stable")[:n_deepest]
     peaks, ends, depths = peaks[order], ends[order], depths[order]
@@ -121,9 +113,40 @@ def drawdown_table(equity: pd.Series[float], n_deepest: int = 10) -> pd.DataFram
     ).assign(recovery=lambda table: table["recovery"].mask(pd.Series(is_open)))
 
 
-def _episodes(values: FloatArray) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, np.dtype[np.intp]]]:
-    is_under = values < np.maximum.accumulate(values)
-    change = np.flatnonzero(np.diff(is_under))
+def _lost_and_peak(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    peak: FloatArray = np.maximum.accumulate(values)
+    lost = peak - values
+    lost /= peak
+    return lost, peak
+
+
+def _depth(lost: FloatArray) -> Measure:
+    return Measure(float(lost.max()), lost.size)
+
+
+def _longest(values: FloatArray, peak: FloatArray) -> Measure:
+    peaks, ends = _episodes(values, peak)
+    if peaks.size == 0:
+        return Measure(0.0, values.size)
+    lengths = np.minimum(ends, values.size - 1) - peaks
+    longest = int(lengths.argmax())
+    note = "not recovered at the last bar" if ends[longest] == values.size else ""
+    return Measure(float(lengths[longest]), values.size, note=note)
+
+
+def _recovery(lost: FloatArray) -> Measure:
+    trough = int(lost.argmax())
+    if lost[trough] == 0.0:
+        return Measure(None, lost.size, note="there was no drawdown")
+    back = int((lost[trough:] == 0.0).argmax())
+    if back == 0:
+        return Measure(None, lost.size, note="not recovered at the last bar")
+    return Measure(float(back), lost.size)
+
+
+def _episodes(values: FloatArray, peak: FloatArray) -> tuple[RowArray, RowArray]:
+    is_under = values < peak
+    change = np.flatnonzero(is_under[1:] != is_under[:-1])
     peaks = change[::2]
     ends = change[1::2] + 1
     if peaks.size > ends.size:

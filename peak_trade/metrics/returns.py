@@ -49,7 +49,8 @@ def simple_returns(equity: Any) -> FloatArray:
     values = checked_equity(equity)
     if (values[:-1] <= 0.0).any():
         return np.empty(0)
-    returns: FloatArray = values[1:] / values[:-1] - 1.0
+    returns: FloatArray = values[1:] / values[:-1]
+    returns -= 1.0
     return returns
 
 
@@ -156,17 +157,22 @@ def sortino(returns: Any, bars_per_year: float, target: float = 0.0) -> Measure:
     n = values.size
     if n < MIN_RETURNS:
         return too_few(n, MIN_RETURNS, "returns")
-    excess = values - target / bars_per_year
-    shortfall = np.minimum(excess, 0.0)
+    shortfall = values - target / bars_per_year
+    excess = float(shortfall.mean())
+    np.minimum(shortfall, 0.0, out=shortfall)
     deviation = math.sqrt(float(shortfall @ shortfall) / n)
     if deviation <= ROUNDING:
         return Measure(None, n, note="no return lies below the target")
-    return finite_or(float(excess.mean()) / deviation * math.sqrt(bars_per_year), n, "too large to state")
+    return finite_or(excess / deviation * math.sqrt(bars_per_year), n, "too large to state")
 
 
 def calmar(equity: Any, bars_per_year: float) -> Measure:
     """Return CAGR over the deepest drawdown; no value where either has none or there was no drawdown."""
-    growth, deepest = cagr(equity, bars_per_year), max_drawdown(equity)
+    return growth_per_drawdown(cagr(equity, bars_per_year), max_drawdown(equity))
+
+
+def growth_per_drawdown(growth: Measure, deepest: Measure) -> Measure:
+    """Return `calmar` from a CAGR and a deepest drawdown that are known already."""
     if growth.value is None or deepest.value is None:
         return growth if growth.value is None else Measure(None, growth.n, note=deepest.note)
     if deepest.value == 0.0:

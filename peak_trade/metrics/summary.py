@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from peak_trade.metrics.drawdowns import longest_drawdown, max_drawdown, recovery
+from peak_trade.metrics.drawdowns import drawdown_measures
 from peak_trade.metrics.measure import Measure, checked_equity
 from peak_trade.metrics.returns import (
     RUIN,
     annual_volatility,
     cagr,
-    calmar,
+    growth_per_drawdown,
     sharpe,
     simple_returns,
     sortino,
@@ -109,19 +109,21 @@ def summary(equity: Any, trades: pd.DataFrame, fills: pd.DataFrame, exposure: An
     values = checked_equity(equity)
     returns = simple_returns(values)
     is_ruined = returns.size < values.size - 1
+    deepest, longest, back = drawdown_measures(values)
+    growth = cagr(values, bars_per_year)
     ruined = Measure(None, values.size - 1, note=RUIN)
     return Stats(
         MappingProxyType(
             {
                 "total_return": total_return(values),
-                "cagr": ruined if is_ruined else cagr(values, bars_per_year),
+                "cagr": ruined if is_ruined else growth,
                 "annual_volatility": ruined if is_ruined else annual_volatility(returns, bars_per_year),
                 "sharpe": ruined if is_ruined else sharpe(returns, bars_per_year),
                 "sortino": ruined if is_ruined else sortino(returns, bars_per_year),
-                "calmar": ruined if is_ruined else calmar(values, bars_per_year),
-                "max_drawdown": max_drawdown(values),
-                "longest_drawdown": longest_drawdown(values),
-                "recovery": recovery(values),
+                "calmar": ruined if is_ruined else growth_per_drawdown(growth, deepest),
+                "max_drawdown": deepest,
+                "longest_drawdown": longest,
+                "recovery": back,
                 "win_rate": win_rate(trades),
                 "profit_factor": profit_factor(trades),
                 "time_in_market": time_in_market(exposure),

@@ -75,9 +75,10 @@ def time_in_market(exposure: Any) -> Measure:
         A fraction; n counts bars.
 
     """
-    held = np.nan_to_num(np.asarray(exposure, dtype=np.float64)) != 0.0
-    if held.ndim == 2:
-        held = held.any(axis=1)
+    values = np.asarray(exposure, dtype=np.float64)
+    held = np.abs(values) > 0.0
+    if values.ndim == 2:
+        held = np.logical_or.reduce(held, axis=1)
     if held.size == 0:
         return too_few(0, 1, "bars")
     return Measure(float(held.mean()), held.size)
