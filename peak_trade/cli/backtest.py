@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ from peak_trade.core.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from peak_trade.core.bars import Bars
     from peak_trade.engine.result import BacktestResult
+    from peak_trade.strategies.base import Strategy
+    from peak_trade.wiring.run_file import RunFile
 
 
 def backtest(
@@ -23,12 +26,13 @@ def backtest(
     end: Annotated[str | None, typer.Option(help="End of the close times, UTC, exclusive.")] = None,
     exchange: Annotated[str | None, typer.Option(help="Needed when the symbol is held from two exchanges.")] = None,
     parameter: Annotated[list[str] | None, typer.Option("-p", help="A strategy parameter, key=value.")] = None,
-    cash: Annotated[float, typer.Option(help="Cash at the start, quote currency.")] = 10_000.0,
-    fees: Annotated[str | None, typer.Option(help="A published fee schedule: binance or kraken.")] = None,
-    fee_bps: Annotated[
-        float | None, typer.Option(help="Fee of a fill, basis points of its notional; 10 unless given.")
+    config: Annotated[
+        Path | None, typer.Option(help="A run file: costs, execution, sizing, instruments, risk.")
     ] = None,
-    slippage_bps: Annotated[float, typer.Option(help="Slippage of a taking fill, basis points.")] = 5.0,
+    cash: Annotated[float | None, typer.Option(help="Cash at the start, quote currency; 10000 unless given.")] = None,
+    fees: Annotated[str | None, typer.Option(help="A published fee schedule: binance or kraken.")] = None,
+    fee_bps: Annotated[float | None, typer.Option(help="Fee of a fill, basis points; 10 unless given.")] = None,
+    slippage_bps: Annotated[float | None, typer.Option(help="Slippage, basis points; 5 unless given.")] = None,
     second_opinion: Annotated[bool, typer.Option("--second-opinion", help="Check the run against vectorbt.")] = False,
     record: Annotated[bool, typer.Option(help="Keep the run in the registry.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
@@ -47,15 +51,14 @@ def backtest(
     from peak_trade.data.store import load_bars
     from peak_trade.engine.second_opinion import second_opinion as ask_vectorbt
     from peak_trade.engine.settings import BacktestSettings
-    from peak_trade.studies.backtest import backtest as run_backtest
+    from peak_trade.wiring.run_file import RunFile, read_run_file
     from peak_trade.wiring.strategies import make_strategy
 
     part = make_strategy(strategy, pairs(parameter))
-    settings = BacktestSettings.parse(
-        {"initial_cash": cash, "costs": {**_fees(fees, fee_bps), "slippage_bps": slippage_bps}}, "backtest"
-    )
+    given = _given(cash, _fees(fees, fee_bps), slippage_bps)
+    run_file = RunFile(BacktestSettings.parse(given, "backtest")) if config is None else read_run_file(config, given)
     bars = [load_bars(name, timeframe, exchange, start, end) for name in symbol]
-    result = _run_with_progress(run_backtest, part, bars, settings)
+    result = _run_with_progress(part, bars, run_file)
     if record:
         from peak_trade.studies.recording import record as record_result
 
@@ -69,11 +72,16 @@ def backtest(
         raise typer.Exit(1)
 
 
+def _given(cash: float | None, fees: dict[str, float], slippage_bps: float | None) -> dict[str, Any]:
+    costs = fees if slippage_bps is None else {**fees, "slippage_bps": slippage_bps}
+    return ({} if cash is None else {"initial_cash": cash}) | ({"costs": costs} if costs else {})
+
+
 def _fees(preset: str | None, fee_bps: float | None) -> dict[str, float]:
     from peak_trade.costs.model import FEE_PRESETS
 
     if preset is None:
-        return {"fee_bps": 10.0 if fee_bps is None else fee_bps}
+        return {} if fee_bps is None else {"fee_bps": fee_bps}
     if fee_bps is not None:
         raise ConfigError(f"--fees {preset} and --fee-bps {fee_bps:g} are both given. Choose one.")
     if preset not in FEE_PRESETS:
@@ -81,15 +89,23 @@ def _fees(preset: str | None, fee_bps: float | None) -> dict[str, float]:
     return FEE_PRESETS[preset]
 
 
-def _run_with_progress(run: Any, part: Any, bars: list[Bars], settings: Any) -> BacktestResult:
+def _run_with_progress(part: Strategy, bars: list[Bars], run_file: RunFile) -> BacktestResult:
     from rich.console import Console
     from rich.progress import Progress
+
+    from peak_trade.studies.backtest import backtest as run_backtest
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("backtest", total=max(len(part_bars) for part_bars in bars))
-        result: BacktestResult = run(part, bars, settings, progress=lambda row: progress.update(task, completed=row))
-    return result
+        return run_backtest(
+            part,
+            bars,
+            run_file.settings,
+            instruments=run_file.instruments,
+            risk=run_file.risk,
+            progress=lambda row: progress.update(task, completed=row),
+        )
 
 
 def _print_json(result: BacktestResult, opinion: str | None) -> None:

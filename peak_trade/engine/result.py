@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peak_trade.core.digest import digest_of
+from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill
 from peak_trade.engine.desk import RiskDesk
@@ -22,7 +22,8 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.netting import NettedLoop
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.trades import fills_frame, trades_frame
-from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, as_record
+from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent
+from peak_trade.journal.lines import encode_event
 from peak_trade.metrics.summary import Stats, summary
 from peak_trade.risk.limits import RiskLimits
 
@@ -69,7 +70,7 @@ class BacktestResult:
     @cached_property
     def content_digest(self) -> str:
         """SHA-256 of every event and of equity to the bit."""
-        return digest_of([[as_record(event) for event in self.events], self.equity_values.tobytes().hex()])
+        return digest_bytes(*(encode_event(event) for event in self.events), self.equity_values.tobytes())
 
     @property
     def equity(self) -> pd.Series[float]:

@@ -56,6 +56,56 @@ def test_two_symbols_share_one_account(capsys: pytest.CaptureFixture[str]) -> No
     assert answer["stats"]["n_fills"] == 2
 
 
+RUN_FILE = """
+initial_cash = 5_000.0
+[costs]
+fee_bps = 20.0
+[execution]
+stop_loss = 0.05
+[instruments."BTC/USDT"]
+lot_size = 0.001
+[risk]
+max_symbol_exposure = 0.5
+size_to_limits = true
+"""
+
+
+@pytest.mark.usefixtures("held")
+def test_a_run_file_sets_the_run_and_options_go_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(RUN_FILE)
+    command = ["backtest", "--strategy", "ma_crossover", *SHORT, "--json", "--config", str(run_file)]
+    assert main(command) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main([*command, "--fee-bps", "0", "--slippage-bps", "0"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert second["stats"]["total_return"] > first["stats"]["total_return"]
+    assert second["digests"]["config"] != first["digests"]["config"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[costs]\nfee = 1.0", "costs.fee is not a setting. Did you mean fee_bps?"),
+        ("[execution]\nstop_loss = 2.0", "execution.stop_loss was 2.0"),
+        ('[instruments."BTC/USDT"]\nlotsize = 1', "Did you mean lot_size?"),
+        ("[risk]\nmax_drawdwon = 0.2", "Did you mean max_drawdown?"),
+        ("initial_cash = ", "this is not TOML"),
+    ],
+)
+@pytest.mark.usefixtures("held")
+def test_a_wrong_run_file_is_named(
+    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(text)
+    assert main(["backtest", "--strategy", "ma_crossover", *SHORT, "--config", str(run_file)]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert str(run_file) in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

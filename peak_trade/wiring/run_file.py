@@ -1,0 +1,75 @@
+"""A run file: everything a run can set beside its strategy and bars, as TOML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peak_trade.core.errors import ConfigError
+from peak_trade.core.settings import NonNegative, Settings, read_toml
+from peak_trade.core.values import Instrument
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.wiring.gates import risk_limits
+
+
+class InstrumentRules(Settings):
+    """What an exchange accepts of one symbol; 0 means no such rule."""
+
+    tick_size: NonNegative = 0.0
+    """Grid of prices, quote currency."""
+
+    lot_size: NonNegative = 0.0
+    """Grid of quantities, base units."""
+
+    min_notional: NonNegative = 0.0
+    """Smallest order, quote currency."""
+
+    is_shortable: bool = True
+    """Whether a position may be below zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """A run file's settings, its limits (none: pass-through) and its instruments by symbol."""
+
+    settings: BacktestSettings
+    risk: RiskLimits | None = None
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+
+
+def read_run_file(path: Path, overrides: dict[str, Any] | None = None) -> RunFile:
+    """Read a run file.
+
+    Parameters
+    ----------
+    path : Path
+        TOML with the fields of BacktestSettings, and optionally tables `[risk]` and `[instruments."BTC/USDT"]`.
+    overrides : dict
+        Values that go before the file's, tables merged key by key.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown key (with the nearest right name) or a value that can't be.
+    """
+    content = read_toml(path)
+    risk, instruments = content.pop("risk", None), content.pop("instruments", {})
+    for name, table in (("risk", risk), ("instruments", instruments)):
+        if table is not None and not isinstance(table, dict):
+            raise ConfigError(f"{path}: {name} was {table!r}; make it a table, [{name}].")
+    for key, value in (overrides or {}).items():
+        held = content.get(key)
+        content[key] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+    return RunFile(
+        BacktestSettings.parse(content, str(path)),
+        None if risk is None else risk_limits(risk, str(path)),
+        {symbol: _instrument(symbol, rules, path) for symbol, rules in instruments.items()},
+    )
+
+
+def _instrument(symbol: str, rules: Any, path: Path) -> Instrument:
+    if not isinstance(rules, dict):
+        raise ConfigError(f'{path}: instruments.{symbol} was {rules!r}; make it a table, [instruments."{symbol}"].')
+    return Instrument(symbol, **InstrumentRules.parse(rules, f"{path}: instruments.{symbol}").model_dump())
