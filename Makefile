@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-beside smoke check format lab bench lock clean
+.PHONY: help env demo test test-beside smoke check format lab records bench lock clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -60,3 +60,9 @@ test-beside: env ## what takes minutes: fifty kills, headless Chromium
 
 smoke: env       ## the few tests that tell within seconds whether anything works
 	$(BIN)/pytest -m smoke
+
+lab: env         ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/strategy_backtest.ipynb
+
+records: env     ## renew what the notebook tests compare with; read the difference
+	PEAK_TRADE_WRITE_RECORDS=1 $(BIN)/pytest -p no:xdist tests/notebooks

@@ -45,6 +45,7 @@ def show(
     caption: str = "",
     digits: Digits = DIGITS,
     formats: Mapping[str, str] | None = None,
+    exact: pd.DataFrame | None = None,
 ) -> None:
     """Show a thing in the notebook and record what it said.
 
@@ -60,6 +61,8 @@ def show(
         Significant digits of the record: 9, or `FIT_DIGITS` for what a fit or an optimiser found.
     formats : mapping of column to format string
         How a table's numbers are written, for example ``{"return": "{:.2%}"}``.
+    exact : DataFrame
+        The numbers behind a table of texts, recorded in its place.
 
     Raises
     ------
@@ -69,13 +72,17 @@ def show(
     """
     from IPython.display import display
 
-    display(bundle(thing, name, digits, formats), raw=True)  # type: ignore[no-untyped-call]
+    display(bundle(thing, name, digits, formats, exact), raw=True)  # type: ignore[no-untyped-call]
     if caption:
         display({"text/markdown": f"*{caption}*", "text/plain": caption}, raw=True)  # type: ignore[no-untyped-call]
 
 
 def bundle(
-    thing: Figure | Shown, name: str, digits: Digits = DIGITS, formats: Mapping[str, str] | None = None
+    thing: Figure | Shown,
+    name: str,
+    digits: Digits = DIGITS,
+    formats: Mapping[str, str] | None = None,
+    exact: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Return the MIME bundle that `show` displays."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
@@ -86,7 +93,7 @@ def bundle(
         thing = pd.DataFrame({"field": list(thing), "value": [_text(value) for value in thing.values()]})
     if isinstance(thing, pd.DataFrame):
         markup = table_html(thing, name, formats)
-        record = {"kind": "table", "name": name} | table_record(thing, digits)
+        record = {"kind": "table", "name": name} | table_record(thing if exact is None else exact, digits)
         return _page_and_lab(markup, record) | {"text/html": markup}
     if isinstance(thing, Sequence) and all(isinstance(sentence, str) for sentence in thing):
         markup = sentences_html(thing)

@@ -73,7 +73,7 @@ def _headline(run: ReportRun) -> tuple[str, ...]:
     for record in records(read_json(run.path)):
         if record["name"] == "headline" and record["kind"] == "table":
             named = {row[0]: row[1] for row in record["rows"]}
-            return tuple(str(named.get(name.replace("_", " "), "")) for name in METRICS)
+            return tuple(_metric(name, named.get(name)) for name in METRICS)
     return ("",) * len(METRICS)
 
 

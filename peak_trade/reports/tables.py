@@ -68,6 +68,13 @@ def headline(result: BacktestResult) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["measure", "strategy", "buy and hold", "n", "unit", "remark"])
 
 
+def headline_numbers(result: BacktestResult) -> pd.DataFrame:
+    """Return the numbers behind `headline`: value and standard error of the run, value of buying and holding."""
+    held = result.benchmark.stats().to_frame()["value"]
+    numbers = result.stats().to_frame().reset_index()
+    return numbers[["measure", "value", "stderr", "n"]].assign(buy_and_hold=held.to_numpy())
+
+
 def trades(result: BacktestResult) -> pd.DataFrame:
     """Return the closed trades, oldest first, without the columns that are the same in every row."""
     table = result.trades

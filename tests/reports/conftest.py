@@ -1,0 +1,95 @@
+"""A project folder of the test's own, with a trivial notebook, and executed notebooks that no kernel ran."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from peak_trade.reports import figures
+from peak_trade.reports.display import bundle
+
+ROOT = Path(__file__).parents[2]
+
+FRONT = '---\ntitle: "Tiny"\nversion: "1.2"\n---'
+PARAMETERS = "n: int = 2  # how many\n"
+CALL = "from peak_trade.reports.display import show\nshow({'n': n, 'inverse': 1 / n}, 'answer')\n"
+
+
+def notebook(*sources: str, parameters: str = PARAMETERS) -> dict[str, Any]:
+    cells: list[dict[str, Any]] = [{"cell_type": "raw", "id": "front", "metadata": {}, "source": FRONT}]
+    for place, source in enumerate((parameters, *sources)):
+        cells.append(
+            {
+                "cell_type": "code",
+                "id": f"cell-{place}",
+                "metadata": {"tags": ["parameters"]} if place == 0 else {},
+                "execution_count": None,
+                "outputs": [],
+                "source": source,
+            }
+        )
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+
+
+@pytest.fixture
+def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "project"
+    shutil.copytree(ROOT / "reports" / "styles", root / "reports" / "styles")
+    shutil.copytree(ROOT / "reports" / "templates", root / "reports" / "templates")
+    for name in ("_quarto.yml", "index.md"):
+        shutil.copyfile(ROOT / name, root / name)
+    (root / "docs").mkdir()
+    (root / "docs" / "README.md").write_text("# Documents\n\nSee [metrics](metrics.md).\n", encoding="utf-8")
+    (root / "docs" / "metrics.md").write_text("# Metrics\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", encoding="utf-8")
+    (root / "notebooks").mkdir()
+    (root / "notebooks" / "tiny.ipynb").write_text(json.dumps(notebook(CALL)), encoding="utf-8")
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def executed(project: Path) -> Callable[..., Path]:
+    """Write an executed notebook without a kernel: a figure and a table, or a cell that failed."""
+
+    def write(slug: str, error: str = "", symbol: str = "BTC/USDT") -> Path:
+        content = notebook("draw()", "never()", parameters='symbol: str = "BTC/USDT"  # what\n')
+        hours = pd.date_range("2024-01-01", periods=500, freq="h", tz="UTC")
+        equity = pd.Series(np.linspace(1e4, 1.2e4, 500), index=hours)
+        shown = [
+            bundle(figures.equity_and_drawdown(equity), "equity"),
+            bundle(pd.DataFrame({"measure": ["a < b"], "value": [0.5]}), "numbers"),
+            {"text/html": "<b>bare html</b>", "text/plain": "bare"},
+        ]
+        outputs: list[dict[str, Any]] = [{"output_type": "display_data", "metadata": {}, "data": out} for out in shown]
+        if error:
+            outputs = [
+                {"output_type": "error", "ename": "E", "evalue": error, "traceback": [f"\x1b[31m{error}\x1b[0m"]}
+            ]
+        content["cells"][2]["outputs"] = outputs
+        content["metadata"]["peak_trade"] = {
+            "notebook": "tiny",
+            "title": "Tiny",
+            "version": "1.2",
+            "notebook_digest": "ab" * 32,
+            "key": slug,
+            "parameters": {"symbol": symbol, "strategy": "ma_crossover"},
+            "digests": {"notebook": "ab" * 32, "data": "cd" * 32},
+            "executed_at": "2024-06-01T00:00:00Z",
+            "seconds": 1.0,
+            "failed_cell": 2 if error else None,
+            "error": f"E: {error}" if error else "",
+        }
+        path = project / "reports" / "runs" / f"{slug}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+    return write

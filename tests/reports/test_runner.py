@@ -1,0 +1,105 @@
+"""A notebook runs once a key, keeps what it showed, and is refused before a kernel starts when asked wrongly."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.core.errors import ConfigError, DataError, ReportError
+from peak_trade.reports import notebooks
+from peak_trade.reports.notebooks import list_report_runs, read_json, records, run_report
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_notebook_runs_once_a_key_and_failures_are_kept(project, capsys):
+    assert main(["report", "run", "tiny", "-p", "n=4"]) == 0
+    (run,) = list_report_runs(project)
+    assert (run.title, run.version, run.parameters, run.failed_cell) == ("Tiny", "1.2", {"n": 4}, None)
+    content = read_json(run.path)
+    assert [record["rows"] for record in records(content)] == [[["n", "4"], ["inverse", "0.25"]]]
+    assert any(f"version 1.2, digest `{run.notebook_digest[:16]}`" in str(cell["source"]) for cell in content["cells"])
+
+    written = run.path.stat().st_mtime_ns
+    again = run_report("tiny", {"n": 4})
+    assert again.is_cached
+    assert run.path.stat().st_mtime_ns == written
+
+    assert main(["report", "run", "tiny", "-p", "n=0"]) == 1
+    failed = next(run for run in list_report_runs(project) if run.is_failed)
+    assert (failed.failed_cell, failed.error) == (3, "ZeroDivisionError: division by zero")
+    assert main(["report", "list"]) == 0
+    assert "failed in code cell 3: ZeroDivisionError" in capsys.readouterr().out
+    assert not list((project / "reports" / "runs").glob(".*"))
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    monkeypatch.setattr(notebooks, "_executed", lambda *_: pytest.fail("a kernel would have started"))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("tiny", {"m": 1}, "m is not a parameter"),
+        ("tiny", {"n": "1"}, "n was '1'; it is int"),
+        ("tinny", {}, "there is no notebook tinny. Did you mean tiny?"),
+    ],
+    ids=["unknown-parameter", "mistyped", "unknown-notebook"],
+)
+def test_a_wrong_question_is_refused_before_a_kernel_starts(project, no_kernel, name, given, message):
+    with pytest.raises(ConfigError) as refusal:
+        run_report(name, given)
+    assert message in str(refusal.value)
+
+
+def test_a_symbol_or_strategy_that_is_not_there_is_refused_before_a_kernel_starts(project, no_kernel):
+    cell = 'symbol: str = "BTC/USDT"  # what\ntimeframe: str = "1h"  # bar\nstrategy: str = "ma_crossover"  # which\n'
+    content = json.loads((project / "notebooks" / "tiny.ipynb").read_text(encoding="utf-8"))
+    content["cells"][1]["source"] = cell
+    (project / "notebooks" / "tiny.ipynb").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match="holds no bars"):
+        run_report("tiny")
+    from peak_trade.data.sample import sample_bars
+    from peak_trade.data.store import save_bars
+
+    save_bars(sample_bars("BTC/USDT", n_bars=50))
+    with pytest.raises(ConfigError, match="Did you mean ma_crossover"):
+        run_report("tiny", {"strategy": "ma_crosover"})
+
+
+def test_the_key_follows_parameters_data_and_lock_file(project):
+    from peak_trade.data.sample import sample_bars
+    from peak_trade.data.store import save_bars
+
+    notebook = notebooks.find_notebook("tiny", project)
+    first = notebooks._digests(notebook, {"n": 2}, project)
+    assert notebooks._digests(notebook, {"n": 2}, project) == first
+    save_bars(sample_bars("BTC/USDT", n_bars=50))
+    (project / "requirements.lock").write_text("numpy==2\n", encoding="utf-8")
+    after = notebooks._digests(notebook, {"n": 2}, project)
+    assert {name for name in first if first[name] != after[name]} == {"data", "lock"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"nbformat": 4, "cells": [], "metadata": {}}'], ids=["empty", "no-notebook", "no-title"]
+)
+def test_a_file_that_is_no_report_notebook_is_refused_in_one_line(project, capsys, text):
+    (project / "notebooks" / "broken.ipynb").write_text(text, encoding="utf-8")
+    assert main(["report", "run", "broken"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_stray_notebook_among_the_runs_is_named(project):
+    (project / "reports" / "runs").mkdir(parents=True)
+    (project / "reports" / "runs" / "stray.ipynb").write_text(
+        '{"nbformat": 4, "cells": [], "metadata": {}}', encoding="utf-8"
+    )
+    with pytest.raises(ReportError, match=r"stray\.ipynb"):
+        list_report_runs(project)
+
+
+def test_notebooks_and_their_parameters_are_listed(project, capsys):
+    assert main(["report", "list", "--notebooks"]) == 0
+    assert "n: int = 2  how many" in capsys.readouterr().out

@@ -1,0 +1,150 @@
+"""The site is built from executed notebooks alone, needs no network, and only what changed is rendered again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.core.errors import ReportError
+from peak_trade.reports import site
+from peak_trade.reports.runs_index import IndexRow, index_page
+from peak_trade.reports.site import build_site
+
+needs_quarto = pytest.mark.skipif(shutil.which("quarto") is None, reason="there is no quarto on PATH")
+needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium on PATH")
+TARGETS = {"script": "src", "link": "href", "img": "src", "a": "href", "iframe": "src"}
+
+
+class Targets(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        target = dict(attrs).get(TARGETS.get(tag, ""))
+        if target:
+            self.found.append((tag, target))
+
+
+def pages(root: Path) -> dict[str, str]:
+    folder = root / "reports" / "site"
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
+
+
+def assert_is_whole_and_offline(root: Path) -> None:
+    for name, text in pages(root).items():
+        for tag, target in Targets(text).found:
+            if tag != "a":
+                assert not re.match(r"(https?:)?//", target), f"{name} loads {target}"
+            if not re.match(r"[a-z]+:|#", target):
+                path = (root / "reports" / "site" / name).parent / target.partition("#")[0].partition("?")[0]
+                assert path.is_file(), f"{name} points to {target}"
+
+
+@pytest.fixture
+def two_runs(executed):
+    executed("tiny-good")
+    executed("tiny-bad", error="no such bar")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nbconvert_makes_every_page_with_what_was_shown(project, two_runs, capsys):
+    assert main(["site", "build", "--renderer", "nbconvert"]) == 0
+    built = pages(project)
+    assert set(built) == {
+        "index.html", "docs/README.html", "docs/metrics.html", "reports/pages/index.html",
+        "reports/pages/tiny-good.html", "reports/pages/tiny-bad.html",
+    }  # fmt: skip
+    good = built["reports/pages/tiny-good.html"]
+    assert 'id="figure-equity"' in good
+    assert "Plotly.newPlot" in good
+    assert "a &lt; b" in good
+    assert "<b>bare html</b>" in good
+    assert "{=html}" not in good
+    bad = built["reports/pages/tiny-bad.html"]
+    assert "This run failed</strong> in code cell 2: E: no such bar" in bad
+    assert '<pre class="pt-traceback">no such bar</pre>' in bad
+    assert "never()" not in bad
+    assert 'href="tiny-bad.html"' in built["reports/pages/index.html"]
+    assert all("Rendered by nbconvert" in text for text in built.values())
+    assert 'href="metrics.html"' in built["docs/README.html"]
+    assert_is_whole_and_offline(project)
+
+    capsys.readouterr()
+    assert main(["site", "build", "--renderer", "nbconvert"]) == 0
+    assert "0 rendered now" in capsys.readouterr().out
+    (project / "docs" / "metrics.md").write_text("# Metrics\n\nAnother.\n", encoding="utf-8")
+    (project / "reports" / "runs" / "tiny-bad.ipynb").unlink()
+    rendered = build_site(project, "nbconvert").rendered
+    assert [page.as_posix() for page in rendered] == ["docs/metrics.md", "reports/pages/index.md"]
+    assert "reports/pages/tiny-bad.html" not in pages(project)
+
+
+def test_without_quarto_auto_says_why_it_took_nbconvert(project, monkeypatch):
+    monkeypatch.setattr(site, "quarto_version", lambda: None)
+    assert site._find_quarto("auto") == (None, "There is no quarto on PATH (1.7 or later makes the full pages).")
+    monkeypatch.setattr(site, "quarto_version", lambda: (1, 4, 2))
+    with pytest.raises(ReportError, match=r"quarto is 1\.4\.2; 1\.7 or later is needed"):
+        site._find_quarto("quarto")
+
+
+def test_a_folder_that_is_no_project_is_refused(tmp_path):
+    with pytest.raises(ReportError, match=r"_quarto\.yml"):
+        build_site(tmp_path)
+
+
+def test_the_index_escapes_and_carries_what_its_filters_ask_for():
+    row = IndexRow("2024-06-01T00:00:00Z", "backtest", "a<b", "BTC/USDT", "1h", "done", "0f", "", ("1.00%",) * 4)
+    text = index_page([row])
+    assert 'data-strategy="a&lt;b"' in text
+    assert 'data-date="2024-06-01"' in text
+    assert "<option>BTC/USDT</option>" in text
+    assert "Nothing was run yet" in index_page([])
+
+
+@pytest.mark.quarto
+@needs_quarto
+def test_quarto_renders_the_same_site_without_error_or_warning(project, two_runs):
+    said: list[str] = []
+    build_site(project, "quarto", said.append)
+    assert said == ["all pages with Quarto"]
+    built = pages(project)
+    assert "tiny-good.html" in str(built.keys())
+    assert all("Rendered by Quarto" in text for text in built.values())
+    assert "This run failed</strong> in code cell 2" in built["reports/pages/tiny-bad.html"]
+    assert "require.min.js" not in built["reports/pages/tiny-good.html"]
+    assert_is_whole_and_offline(project)
+    assert build_site(project, "quarto").rendered == ()
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("renderer", ["nbconvert", pytest.param("quarto", marks=[pytest.mark.quarto, needs_quarto])])
+def test_a_page_draws_its_figures_and_asks_no_other_host(project, two_runs, tmp_path, renderer):
+    build_site(project, renderer)
+    page = project / "reports" / "site" / "reports" / "pages" / "tiny-good.html"
+    log = tmp_path / "net.json"
+    done = subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--virtual-time-budget=8000",
+            "--dump-dom", page.resolve().as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert 'class="main-svg"' in done.stdout
+    assert re.search(r'<path class="[^"]*js-line', done.stdout)
+    events = [event["params"] for event in json.loads(log.read_text(encoding="utf-8"))["events"] if "params" in event]
+    # Requests that no page began are the browser's own.
+    asked = [event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin"]
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
