@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import ClickException
 
-from peak_trade.cli import backtest, check, data, init, portfolio, regime, report, runs, site
+from peak_trade.cli import backtest, check, data, init, portfolio, regime, report, runs, session, site
 from peak_trade.core.errors import PeakTradeError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("portfolio")(portfolio.portfolio)
 app.command("regime")(regime.regime)
 app.add_typer(report.app, name="report")
 app.add_typer(runs.app, name="runs")
+app.add_typer(session.app, name="session")
 app.command("init")(init.init)
 app.add_typer(site.app, name="site")
 

@@ -1,0 +1,84 @@
+"""What names a session: everything that its manifest records and a replay reads back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from peak_trade.core.settings import NonNegative, Positive, Settings
+from peak_trade.core.values import Instrument
+from peak_trade.engine.settings import BacktestSettings
+
+Mode = Literal["paper", "shadow", "testnet"]
+
+
+class InstrumentSettings(Settings):
+    """The exchange's grid for the symbol; 0 means none."""
+
+    tick_size: NonNegative = 0.0
+    """Step of prices, quote currency."""
+
+    lot_size: NonNegative = 0.0
+    """Step of quantities, base units."""
+
+    min_notional: NonNegative = 0.0
+    """Smallest order, quote currency."""
+
+    is_shortable: bool = True
+    """Whether more may be sold than is held."""
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Return the instrument under this symbol."""
+        return Instrument(symbol, self.tick_size, self.lot_size, self.min_notional, self.is_shortable)
+
+
+class SessionConfig(Settings):
+    """A session's configuration."""
+
+    mode: Mode
+    strategy: str
+    """A strategy's name, or package.module:Class."""
+
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """The strategy's own."""
+
+    symbol: str
+    timeframe: str
+    exchange: str
+    feed: Literal["recorded", "live", "beside"] = "live"
+
+    start: str | None = None
+    """First close time of a recording that is traded, UTC; the bars before are history."""
+
+    end: str | None = None
+    """End of a recording's close times, UTC, exclusive."""
+
+    duration: Annotated[int, Field(ge=1)] | None = None
+    """Length in seconds of bar time; none: to the end of the recording, or until stopped."""
+
+    pace: Positive | None = None
+    """How many times faster than it happened a recording is fed; none: at full speed."""
+
+    n_history: Annotated[int, Field(ge=0)] = 500
+    """Bars before the start that a live session asks the exchange for."""
+
+    evaluation: Literal["whole", "bar"] = "bar"
+    """Evaluate the strategy once over a recording, or at every bar over all bars so far."""
+
+    beside: str | None = None
+    """The session that a shadow follows."""
+
+    instrument: InstrumentSettings = InstrumentSettings()
+    trading: BacktestSettings = BacktestSettings()
+    """Cash, costs, execution and sizing, as in a backtest."""
+
+    @model_validator(mode="after")
+    def _fits_its_mode(self) -> Self:
+        if (self.mode == "shadow") != (self.feed == "beside") or (self.feed == "beside") != (self.beside is not None):
+            raise ValueError("a shadow session, and no other, follows a session: name it with --beside.")
+        if self.pace is not None and self.feed != "recorded":
+            raise ValueError(f"pace was {self.pace:g}: only a recorded feed has one.")
+        if self.evaluation == "whole" and self.feed != "recorded":
+            raise ValueError("only a recording can be evaluated as a whole.")
+        return self

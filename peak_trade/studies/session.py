@@ -1,0 +1,254 @@
+"""Run a session: build what its configuration names, run it, take it up again after a kill."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.digest import digest_of, package_digest
+from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.core.settings import read_toml
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
+from peak_trade.data.store import find as find_bars
+from peak_trade.data.store import load_bars
+from peak_trade.engine.loop import Book
+from peak_trade.engine.market import Market
+from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.journal.keys import WorkspaceKey, public_key
+from peak_trade.journal.verify import Verdict, verify
+from peak_trade.journal.writer import JournalWriter, create_session
+from peak_trade.sessions.beside import BesideFeed
+from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.feeds import Feed, RecordedFeed
+from peak_trade.sessions.runner import Session, Status, StopSwitch
+from peak_trade.sessions.store import find_session, keys_folder, session_id, sessions_folder
+from peak_trade.sessions.tape import Evaluate, Tape
+from peak_trade.strategies.base import Strategy
+from peak_trade.studies.backtest import book_for, environment_digest
+from peak_trade.wiring.strategies import make_strategy, strategy_digest
+
+MANIFEST_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a session ended: its folder, why, and where it stood then."""
+
+    folder: Path
+    reason: str
+    status: Status
+
+
+def run_session(
+    config: SessionConfig,
+    *,
+    switch: StopSwitch | None = None,
+    on_status: Callable[[Status], None] = lambda status: None,
+    clock: Callable[[], int] = time.time_ns,
+) -> Outcome:
+    """Start a session and run it to its end.
+
+    Parameters
+    ----------
+    config : SessionConfig
+    switch : StopSwitch
+        Stops it cleanly from outside.
+    on_status : callable
+        Called with where the session stands after each bar.
+    clock : callable
+        Returns now, ns UTC.
+
+    Raises
+    ------
+    ConfigError
+        For a testnet session: it needs an approval, and there is no way to give one yet.
+    DataError, SessionError, StrategyError
+
+    """
+    if config.mode == "testnet":
+        raise ConfigError(
+            "mode was 'testnet': a session that sends orders to an exchange's sandbox starts with a recorded approval "
+            "only, and approvals do not exist yet. Use paper or shadow."
+        )
+    strategy = make_strategy(config.strategy, config.parameters)
+    switch = switch or StopSwitch()
+    recording = _recording(config)
+    feed = _feed(config, recording, switch)
+    folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
+    history = feed.history()
+    starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
+    create_session(folder, manifest(folder.name, config, strategy, recording, starts))
+    return _run(folder, config, strategy, recording, feed, switch, on_status, clock)
+
+
+def resume_session(
+    name: str,
+    *,
+    switch: StopSwitch | None = None,
+    on_status: Callable[[Status], None] = lambda status: None,
+    clock: Callable[[], int] = time.time_ns,
+) -> Outcome:
+    """Take up a session that was interrupted, from its journal; SessionError when it does not verify."""
+    folder = find_session(name)
+    verdict = check_journal(folder)
+    if not verdict.is_intact:
+        raise SessionError(f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it can't be resumed.")
+    config = config_of(folder)
+    switch = switch or StopSwitch()
+    recording = _recording(config)
+    _hold_against_manifest(folder, recording)
+    strategy = make_strategy(config.strategy, config.parameters)
+    return _run(folder, config, strategy, recording, _feed(config, recording, switch), switch, on_status, clock)
+
+
+def make_config(
+    asked: dict[str, Any], parameters: Mapping[str, Any], cash: float, trading_file: str | None
+) -> SessionConfig:
+    """Return the configuration that a command line asks for; what a shadow leaves out is taken from its session.
+
+    `parameters` are the strategy's, as values or text; `trading_file` is a TOML file of BacktestSettings.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    if "beside" in given:
+        folder = find_session(given["beside"])
+        followed = config_of(folder)
+        shared = {name: getattr(followed, name) for name in ("symbol", "timeframe", "exchange")}
+        for name, value in shared.items():
+            if given.setdefault(name, value) != value:
+                raise ConfigError(f"{name} was {given[name]}: the session beside trades {value}. Leave --{name} out.")
+        given |= {"beside": folder.name, "feed": "beside", "instrument": followed.instrument.model_dump()}
+    for name in ("symbol", "timeframe"):
+        if name not in given:
+            raise ConfigError(f"{name} is missing: name it with --{name}.")
+    Timeframe.parse(given["timeframe"])
+    if given.get("feed") == "recorded":
+        held = find_bars(given["symbol"], Timeframe.parse(given["timeframe"]), given.get("exchange"))
+        given |= {"exchange": held.exchange, "evaluation": "whole"}
+    given.setdefault("exchange", "binance")
+    trading = read_toml(Path(trading_file)) if trading_file else {"initial_cash": cash}
+    part = make_strategy(given["strategy"], parameters)
+    given["parameters"] = part.model_dump(mode="json")
+    return SessionConfig.parse(given | {"trading": trading}, "session")
+
+
+def check_journal(folder: Path) -> Verdict:
+    """Return the verdict on a session's journal, held against the workspace's key."""
+    return verify(folder, public_key(keys_folder()))
+
+
+def config_of(folder: Path) -> SessionConfig:
+    """Return the configuration that a session's manifest records."""
+    return SessionConfig.parse(read_manifest(folder).get("config", {}), f"{folder.name}/manifest.json")
+
+
+def evaluator(config: SessionConfig, strategy: Strategy) -> Evaluate:
+    """Return the function that evaluates a strategy exactly as a backtest does."""
+    instruments = {config.symbol: config.instrument.instrument(config.symbol)}
+
+    def evaluate(bars: Bars) -> Book:
+        return book_for(strategy, strategy.name, bars, Market.of([bars], instruments), config.trading, 1.0, 0)
+
+    return evaluate
+
+
+def manifest(
+    name: str, config: SessionConfig, strategy: Strategy, recording: Bars | None, history_start: int
+) -> dict[str, Any]:
+    """Return what a session's manifest holds; nothing in it ever changes."""
+    digests = {
+        "config": config.digest(),
+        "code": digest_of([package_digest(), strategy_digest(strategy)]),
+        "seed": digest_of(config.trading.seed),
+        "environment": environment_digest(),
+    }
+    if recording is not None:
+        digests["data"] = recording.digest()
+    return {
+        "version": MANIFEST_VERSION,
+        "session_id": name,
+        "config": config.model_dump(mode="json"),
+        "digests": digests,
+        "versions": {"python": platform.python_version(), "ccxt": version("ccxt")},
+        "seed": config.trading.seed,
+        "clock": "the recording's close times" if recording is not None else "the machine's, offset measured",
+        "history_start": iso(history_start),
+    }
+
+
+def _run(
+    folder: Path,
+    config: SessionConfig,
+    strategy: Strategy,
+    recording: Bars | None,
+    feed: Feed,
+    switch: StopSwitch,
+    on_status: Callable[[Status], None],
+    clock: Callable[[], int],
+) -> Outcome:
+    timeframe = Timeframe.parse(config.timeframe)
+    known = read_events(folder)
+    room = len(recording) if recording is not None else len(known) + config.n_history + _n_expected(config, timeframe)
+    with JournalWriter(folder, WorkspaceKey(keys_folder()), clock) as journal:
+        session = Session(
+            Tape(config.instrument.instrument(config.symbol), timeframe, room + 1, config.exchange),
+            evaluator(config, strategy),
+            config.trading,
+            journal,
+            clock,
+            strategy.name,
+            config.mode,
+            recording=recording if config.evaluation == "whole" else None,
+            duration=None if config.duration is None else config.duration * NS_PER_SECOND,
+            switch=switch,
+            on_status=on_status,
+        )
+        reason = session.run(feed, known)
+    return Outcome(folder, reason, session.status("stopped"))
+
+
+_DAYS_WITHOUT_DURATION = 60
+
+
+def _n_expected(config: SessionConfig, timeframe: Timeframe) -> int:
+    seconds = config.duration or _DAYS_WITHOUT_DURATION * 86_400
+    return seconds // timeframe.seconds + 1_000
+
+
+def _recording(config: SessionConfig) -> Bars | None:
+    if config.feed != "recorded":
+        return None
+    return load_bars(config.symbol, config.timeframe, config.exchange or None, None, config.end)
+
+
+def _feed(config: SessionConfig, recording: Bars | None, switch: StopSwitch) -> Feed:
+    if recording is not None:
+        starts_at = None if config.start is None else to_ns(parse_utc(config.start, "start")) - 1
+        return RecordedFeed(recording, starts_at=starts_at, pace=config.pace, wait=switch.wait)
+    if config.beside is not None:
+        return BesideFeed(find_session(config.beside), switch.wait)
+    raise ConfigError("feed was 'live': not yet.")
+
+
+def _hold_against_manifest(folder: Path, recording: Bars | None) -> None:
+    wanted = read_manifest(folder).get("digests", {}).get("data")
+    if recording is not None and recording.digest() != wanted:
+        raise SessionError(
+            f"{folder.name}: the store's bars are not the ones that the session started on; restore them, "
+            "or start a new session."
+        )
+
+
+def _new_folder(config: SessionConfig, moment: datetime) -> Path:
+    name = session_id(moment, config.mode, config.strategy, config.symbol, config.timeframe)
+    folder, n = sessions_folder() / name, 1
+    while folder.exists():
+        n += 1
+        folder = sessions_folder() / f"{name}_{n}"
+    return folder
