@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import ClickException
 
-from peak_trade.cli import backtest, check, data, init, portfolio, regime, report, runs, session, site
+from peak_trade.cli import audit, backtest, check, data, init, portfolio, regime, replay, report, runs, session, site
 from peak_trade.core.errors import PeakTradeError
 
 app = typer.Typer(
@@ -20,11 +20,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.add_typer(audit.app, name="audit")
 app.command("backtest")(backtest.backtest)
 app.add_typer(check.app, name="check")
 app.add_typer(data.app, name="data")
 app.command("portfolio")(portfolio.portfolio)
 app.command("regime")(regime.regime)
+app.command("replay")(replay.replay)
 app.add_typer(report.app, name="report")
 app.add_typer(runs.app, name="runs")
 app.add_typer(session.app, name="session")

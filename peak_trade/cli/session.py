@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -20,6 +21,9 @@ app = typer.Typer(
 )
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No live view.")]
+Telemetry = Annotated[
+    Path | None, typer.Option(help="Levels and sinks of the recording; config/execution_telemetry.toml if it is here.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -49,6 +53,7 @@ def run(
     config: Annotated[
         str | None, typer.Option(help="A TOML file of cash, costs, execution and sizing, as for a backtest.")
     ] = None,
+    telemetry: Telemetry = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a session until its feed or duration ends, or Ctrl-C.
@@ -63,7 +68,7 @@ def run(
     Exits 0 when the session ended and is sealed, 2 on bad input.
     """
     from peak_trade.cli.options import pairs
-    from peak_trade.studies.session import make_config, run_session
+    from peak_trade.studies.session import make_config, read_telemetry, run_session
 
     asked = {
         "mode": mode,
@@ -80,13 +85,14 @@ def run(
     }
     session_config = make_config(asked, pairs(parameter), cash, config)
     with _view(quiet) as (switch, on_status):
-        outcome = run_session(session_config, switch=switch, on_status=on_status)
+        outcome = run_session(session_config, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))
     _report(outcome)
 
 
 @app.command()
 def resume(
     session: Annotated[str, typer.Argument(help="A session id or its beginning, or a session's folder.")],
+    telemetry: Telemetry = None,
     quiet: Quiet = False,
 ) -> None:
     """Take up a session that was killed or stopped at once, from its journal.
@@ -99,10 +105,10 @@ def resume(
 
     Exits 0 when the session ended and is sealed, 2 on bad input or a journal that does not verify.
     """
-    from peak_trade.studies.session import resume_session
+    from peak_trade.studies.session import read_telemetry, resume_session
 
     with _view(quiet) as (switch, on_status):
-        outcome = resume_session(session, switch=switch, on_status=on_status)
+        outcome = resume_session(session, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))
     _report(outcome)
 
 

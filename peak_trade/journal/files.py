@@ -22,14 +22,13 @@ LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A signed statement that the line `sequence` has this hash and ends at byte `n_bytes`.
+    """A signed statement that the line `sequence` has this hash.
 
     `manifest` is the manifest's digest, `is_final` the seal: nothing follows.
     """
 
     sequence: int
     hash: str
-    n_bytes: int
     manifest: str
     ts_recorded: int
     is_final: bool
@@ -46,7 +45,7 @@ class Checkpoint:
         return canonical_json(record).encode() + b"\n"
 
 
-_SIGNED = ("sequence", "hash", "n_bytes", "manifest", "ts_recorded", "is_final", "public_key")
+_SIGNED = ("sequence", "hash", "manifest", "ts_recorded", "is_final", "public_key")
 
 
 def read_checkpoints(folder: Path) -> list[Checkpoint | None]:

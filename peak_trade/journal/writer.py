@@ -40,6 +40,9 @@ _LEAVES_NEXT = frozenset({OrderEventKind.SUBMITTED})
 class Sink(Protocol):
     """Takes copies of lines once they are on disk; a sink that fails is dropped, the journal goes on."""
 
+    def begin(self, lines: Sequence[Line]) -> None:
+        """Take note of what the journal held before, in order: the sink may have missed the end of it."""
+
     def take(self, lines: Sequence[Line]) -> None:
         """Take the next lines, in order."""
 
@@ -216,7 +219,10 @@ class JournalWriter:
         content = read_content(self.folder)
         self._size = content.rfind(b"\n") + 1
         self._hash = self._manifest = manifest_digest(self.folder)
-        for line in read_lines(self.folder):
+        held = list(read_lines(self.folder))
+        for sink in self._sinks:
+            sink.begin(held)
+        for line in held:
             if isinstance(line.event, OrderEvent):
                 self.orders.apply(line.event)
             self._sequence, self._hash = line.sequence, line.hash
@@ -244,9 +250,8 @@ class JournalWriter:
 
     def _checkpoint(self, *, is_final: bool) -> None:
         unsigned = Checkpoint(
-            self._committed, self._committed_hash, self._size, self._manifest, self._clock(), is_final,
-            self._signer.public,
-        )  # fmt: skip
+            self._committed, self._committed_hash, self._manifest, self._clock(), is_final, self._signer.public
+        )
         signed = replace(unsigned, signature=self._signer.sign(unsigned.content()))
         path = self.folder / CHECKPOINTS
         size = path.stat().st_size if path.exists() else 0

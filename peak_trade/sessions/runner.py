@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from peak_trade.journal.events import (
     CashFlowEvent,
     DecisionEvent,
     Event,
+    LatencyEvent,
     OrderEvent,
     OrderEventKind,
     SessionEvent,
@@ -58,6 +60,11 @@ class Status:
     n_open_orders: int
     n_denials: int
     n_faults: int
+
+
+def ending_of(reason: str) -> tuple[str, OrderEventKind]:
+    """Return how the open orders end with a session: they expire with its feed, and are canceled when it is stopped."""
+    return reason, OrderEventKind.EXPIRED if reason == "end of run" else OrderEventKind.CANCELED
 
 
 class StopSwitch:
@@ -104,6 +111,9 @@ class Session:
     duration: int | None = None
     switch: StopSwitch = field(default_factory=StopSwitch)
     on_status: Callable[[Status], None] = lambda status: None
+    measures: bool = True
+    """Whether latencies are recorded."""
+
     equity: list[float] = field(default_factory=list)
     """Equity at each traded close, quote currency."""
 
@@ -184,7 +194,11 @@ class Session:
         for item in feed.items(last):
             self.journal.append(item)
             if isinstance(item, BarEvent):
+                started = time.perf_counter()
                 self._step(self._add(item))
+                if self.measures:
+                    elapsed = (time.perf_counter() - started) * 1_000.0
+                    self.journal.append(LatencyEvent(item.ts_event, "bar", elapsed))
                 self.on_status(self.status("running"))
                 if self.loop.bankrupt_row is not None:
                     return "bankrupt"
@@ -205,8 +219,7 @@ class Session:
     def _stop(self, reason: str) -> None:
         row = self.tape.n_bars - 1
         if row >= self._first_row and self.loop.bankrupt_row is None:
-            is_end = reason == "end of run"
-            self.loop.finish(row, reason, OrderEventKind.EXPIRED if is_end else OrderEventKind.CANCELED)
+            self.loop.finish(row, *ending_of(reason))
         self._append_phase(SessionPhase.STOPPED, reason)
         self.journal.seal()
         self.on_status(self.status("stopped"))

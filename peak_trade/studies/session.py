@@ -13,15 +13,17 @@ from typing import Any
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
-from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
 from peak_trade.core.settings import read_toml
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
+from peak_trade.data.fetching import SOURCES
 from peak_trade.data.store import find as find_bars
 from peak_trade.data.store import load_bars
 from peak_trade.engine.loop import Book
 from peak_trade.engine.market import Market
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey, public_key
+from peak_trade.journal.telemetry import TelemetrySettings, keeps, make_sinks
 from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.beside import BesideFeed
@@ -35,6 +37,7 @@ from peak_trade.studies.backtest import book_for, environment_digest
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
 MANIFEST_VERSION = 1
+TELEMETRY_FILE = Path("config/execution_telemetry.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def run_session(
     switch: StopSwitch | None = None,
     on_status: Callable[[Status], None] = lambda status: None,
     clock: Callable[[], int] = time.time_ns,
+    telemetry: TelemetrySettings | None = None,
 ) -> Outcome:
     """Start a session and run it to its end.
 
@@ -64,6 +68,8 @@ def run_session(
         Called with where the session stands after each bar.
     clock : callable
         Returns now, ns UTC.
+    telemetry : TelemetrySettings
+        Levels and sinks of the recording.
 
     Raises
     ------
@@ -85,7 +91,7 @@ def run_session(
     history = feed.history()
     starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
     create_session(folder, manifest(folder.name, config, strategy, recording, starts))
-    return _run(folder, config, strategy, recording, feed, switch, on_status, clock)
+    return _run(folder, config, strategy, recording, feed, switch, on_status, clock, telemetry)
 
 
 def resume_session(
@@ -94,6 +100,7 @@ def resume_session(
     switch: StopSwitch | None = None,
     on_status: Callable[[Status], None] = lambda status: None,
     clock: Callable[[], int] = time.time_ns,
+    telemetry: TelemetrySettings | None = None,
 ) -> Outcome:
     """Take up a session that was interrupted, from its journal; SessionError when it does not verify."""
     folder = find_session(name)
@@ -105,7 +112,9 @@ def resume_session(
     recording = _recording(config)
     _hold_against_manifest(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
-    return _run(folder, config, strategy, recording, _feed(config, recording, switch), switch, on_status, clock)
+    return _run(
+        folder, config, strategy, recording, _feed(config, recording, switch), switch, on_status, clock, telemetry
+    )
 
 
 def make_config(
@@ -132,10 +141,19 @@ def make_config(
         held = find_bars(given["symbol"], Timeframe.parse(given["timeframe"]), given.get("exchange"))
         given |= {"exchange": held.exchange, "evaluation": "whole"}
     given.setdefault("exchange", "binance")
+    if given.get("feed") == "live" and given["exchange"] not in SOURCES:
+        raise ConfigError(f"exchange was {given['exchange']!r}. {did_you_mean(given['exchange'], SOURCES)}")
     trading = read_toml(Path(trading_file)) if trading_file else {"initial_cash": cash}
     part = make_strategy(given["strategy"], parameters)
     given["parameters"] = part.model_dump(mode="json")
     return SessionConfig.parse(given | {"trading": trading}, "session")
+
+
+def read_telemetry(path: Path | None) -> TelemetrySettings:
+    """Return the telemetry settings of a file; unless one is named, of config/execution_telemetry.toml if there."""
+    if path is None and not TELEMETRY_FILE.exists():
+        return TelemetrySettings()
+    return TelemetrySettings.from_toml(path or TELEMETRY_FILE)
 
 
 def check_journal(folder: Path) -> Verdict:
@@ -191,11 +209,21 @@ def _run(
     switch: StopSwitch,
     on_status: Callable[[Status], None],
     clock: Callable[[], int],
+    telemetry: TelemetrySettings | None,
 ) -> Outcome:
+    telemetry = telemetry or TelemetrySettings()
     timeframe = Timeframe.parse(config.timeframe)
     known = read_events(folder)
     room = len(recording) if recording is not None else len(known) + config.n_history + _n_expected(config, timeframe)
-    with JournalWriter(folder, WorkspaceKey(keys_folder()), clock) as journal:
+    with JournalWriter(
+        folder,
+        WorkspaceKey(keys_folder()),
+        clock,
+        sinks=make_sinks(telemetry.sinks, folder),
+        keeps=keeps(telemetry.level),
+        commit_seconds=telemetry.commit_seconds,
+        checkpoint_every=telemetry.checkpoint_every,
+    ) as journal:
         session = Session(
             Tape(config.instrument.instrument(config.symbol), timeframe, room + 1, config.exchange),
             evaluator(config, strategy),
@@ -208,6 +236,7 @@ def _run(
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
             switch=switch,
             on_status=on_status,
+            measures=telemetry.level == "full",
         )
         reason = session.run(feed, known)
     return Outcome(folder, reason, session.status("stopped"))

@@ -265,6 +265,9 @@ def test_a_full_disk_stops_the_session_and_loses_nothing_that_was_acknowledged(t
 
 def test_a_sink_that_fails_is_dropped_and_the_journal_goes_on(tmp_path, key):
     class Broken:
+        def begin(self, lines):
+            pass
+
         def take(self, lines):
             raise OSError("no room")
 

@@ -1,0 +1,112 @@
+"""`peak-trade audit …`: verify, export and tidy journals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Verify, export and tidy session journals.", no_args_is_help=True, rich_markup_mode=None)
+
+SessionName = Annotated[str, typer.Argument(help="A session id or its beginning, or a session's folder.")]
+
+
+@app.command()
+def verify(
+    session: SessionName,
+    key: Annotated[
+        str | None, typer.Option(help="Public key, 64 hex digits, of the workspace that wrote it; this one's if left.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say whether a session's journal is what was written: chain, signatures, seal.
+
+    The verdict is intact, unsealed (it runs or was killed), edited, inserted, deleted, reordered, truncated,
+    rewritten, or forged (a checkpoint).
+
+    \b
+    Example:
+        peak-trade audit verify 20251221_220016
+
+    Exits 0 when intact or unsealed, 1 otherwise, 2 on bad input.
+    """
+    from peak_trade.journal.verify import verify as verify_journal
+    from peak_trade.sessions.store import find_session
+    from peak_trade.studies.session import check_journal
+
+    folder = find_session(session)
+    verdict = check_journal(folder) if key is None else verify_journal(folder, key)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(verdict) | {"session_id": folder.name, "is_intact": verdict.is_intact}))
+    else:
+        typer.echo(f"{folder.name}: {verdict.finding}. {verdict.message}")
+    if not verdict.is_intact:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option(help="A file that ends in .csv, .json or .parquet.")],
+    session: Annotated[str | None, typer.Option(help="A session id or its beginning; all sessions if left out.")] = (
+        None
+    ),
+) -> None:
+    """Write the audit trail as one table: a row an event, with FIX names for the states of orders.
+
+    \b
+    Example:
+        peak-trade audit export --session 20251221_220016 --output trail.csv
+
+    Exits 0, 2 on bad input.
+    """
+    from peak_trade.journal.export import trail_frame, write_trail
+    from peak_trade.journal.files import read_lines
+    from peak_trade.sessions.store import find_session, session_ids
+
+    folders = [find_session(name) for name in ([session] if session else session_ids())]
+    n_rows = write_trail([trail_frame(folder.name, read_lines(folder)) for folder in folders], output)
+    typer.echo(f"{output}: {n_rows:,} events of {len(folders):,} sessions.")
+
+
+@app.command()
+def tidy(
+    config: Annotated[Path, typer.Option(help="The telemetry settings.")] = Path("config/execution_telemetry.toml"),
+) -> None:
+    """Compress and delete sealed sessions as [retention] says; open and interrupted ones are never touched.
+
+    \b
+    Example:
+        peak-trade audit tidy
+
+    Exits 0, 2 on bad input.
+    """
+    import time
+
+    from peak_trade.journal.telemetry import TelemetrySettings
+    from peak_trade.journal.telemetry import tidy as tidy_sessions
+    from peak_trade.sessions.store import sessions_folder
+
+    done = tidy_sessions(sessions_folder(), TelemetrySettings.from_toml(config).retention, time.time_ns())
+    for each in done:
+        typer.echo(f"{each.session_id}: {each.act}, {each.n_bytes:,} bytes freed.")
+    if not done:
+        typer.echo("Nothing was old enough.")
+
+
+@app.command()
+def spec() -> None:
+    """Print the telemetry specification, made from the event classes.
+
+    \b
+    Example:
+        peak-trade audit spec > docs/execution/TELEMETRY_SPEC.md
+
+    Exits 0.
+    """
+    from peak_trade.journal.spec import spec as telemetry_spec
+
+    typer.echo(telemetry_spec(), nl=False)

@@ -1,0 +1,66 @@
+"""The audit trail as one table: a row an event, the columns of every kind side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peak_trade.core.errors import ConfigError
+from peak_trade.core.time import iso
+from peak_trade.journal.events import EVENT_CLASSES, OrderEvent, as_record
+from peak_trade.journal.lines import Line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HEAD = ("session_id", "sequence", "kind", "time", "ts_event", "ts_recorded", "ord_status", "exec_type")
+FORMATS = (".csv", ".json", ".parquet")
+
+
+def columns() -> tuple[str, ...]:
+    """Return the columns of the trail: place and time first, then every field of every event, each once."""
+    names = dict.fromkeys(part.name for event_class in EVENT_CLASSES for part in fields(event_class))
+    return (*HEAD, *(name for name in names if name not in HEAD))
+
+
+def trail_frame(session_id: str, lines: Iterable[Line]) -> pd.DataFrame:
+    """Return one row an event, shape (n_events, n_columns): empty where a kind has no such field.
+
+    `time` is `ts_event` as text in UTC; `ord_status` and `exec_type` are FIX names; denials are JSON text.
+    """
+    import pandas as pd
+
+    rows = [_row(session_id, line) for line in lines]
+    return pd.DataFrame(rows, columns=list(columns()))
+
+
+def write_trail(frames: Sequence[pd.DataFrame], path: Path) -> int:
+    """Write trails to a .csv, .json or .parquet file and return the number of rows; ConfigError on another ending."""
+    import pandas as pd
+
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"output was {path}: its name must end in {', '.join(FORMATS)}.")
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(columns()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif path.suffix == ".json":
+        records = [{k: v for k, v in row.items() if pd.notna(v)} for row in frame.to_dict(orient="records")]
+        path.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    else:
+        frame.to_parquet(path, index=False)
+    return len(frame)
+
+
+def _row(session_id: str, line: Line) -> dict[str, object]:
+    record = as_record(line.event)
+    record |= {"session_id": session_id, "sequence": line.sequence, "ts_recorded": line.ts_recorded}
+    record["time"] = iso(line.event.ts_event)
+    if isinstance(line.event, OrderEvent):
+        record |= {"ord_status": line.event.ord_status, "exec_type": line.event.exec_type}
+    if "denials" in record:
+        record["denials"] = json.dumps(record["denials"])
+    return record

@@ -1,0 +1,61 @@
+"""The ledger that a journal's events alone lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from peak_trade.core.ledger import Ledger
+from peak_trade.core.values import Fill, Side
+from peak_trade.journal.events import BankruptcyEvent, BarEvent, CashFlowEvent, Event, OrderEvent
+
+
+def fills_of(events: Iterable[Event]) -> list[Fill]:
+    """Return every fill that the order events record, in order; the reference price is the arrival price."""
+    return [_fill(event) for event in events if isinstance(event, OrderEvent) and event.last_quantity > 0.0]
+
+
+def ledger_of(events: Iterable[Event], initial_cash: float) -> Ledger:
+    """Return cash and positions after all events, from the initial cash in quote currency.
+
+    Raises
+    ------
+    LedgerError
+        When a fill can't be booked.
+
+    """
+    ledger = Ledger(initial_cash)
+    marks: dict[str, float] = {}
+    for event in events:
+        if isinstance(event, BarEvent):
+            marks[event.symbol] = event.close
+        elif isinstance(event, OrderEvent) and event.last_quantity > 0.0:
+            ledger.apply(_fill(event))
+        elif isinstance(event, CashFlowEvent):
+            ledger.add_cash(event.amount)
+        elif isinstance(event, BankruptcyEvent):
+            for symbol, held in ledger.positions.items():
+                if held.quantity:
+                    ledger.apply(_closing(event.ts_event, symbol, held.quantity, marks[symbol]))
+            ledger.add_cash(-ledger.cash)
+    return ledger
+
+
+def _fill(event: OrderEvent) -> Fill:
+    return Fill(
+        event.order_id,
+        event.ts_event,
+        event.strategy,
+        event.symbol,
+        event.side,
+        event.last_quantity,
+        event.last_price,
+        event.fee,
+        event.arrival_price,
+        event.decision_price,
+        event.reason,
+    )
+
+
+def _closing(now: int, symbol: str, quantity: float, mark: float) -> Fill:
+    side = Side.SELL if quantity > 0.0 else Side.BUY
+    return Fill("liquidation", now, "", symbol, side, abs(quantity), mark, 0.0, mark, mark, "bankrupt")

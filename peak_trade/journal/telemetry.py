@@ -1,0 +1,247 @@
+"""What is recorded beside what a replay needs, where copies of it go, and how long it is kept."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TextIO
+
+from pydantic import Field
+
+from peak_trade.core.settings import Positive, Settings
+from peak_trade.core.time import NS_PER_SECOND
+from peak_trade.journal.events import (
+    AlertEvent,
+    BankruptcyEvent,
+    CashFlowEvent,
+    DecisionEvent,
+    Event,
+    LatencyEvent,
+    OrderEvent,
+    ReconciliationEvent,
+    SessionEvent,
+    TradingStateEvent,
+)
+from peak_trade.journal.export import trail_frame
+from peak_trade.journal.files import EVENTS, is_sealed, read_checkpoints
+from peak_trade.journal.lines import Line, encode_event, encode_line
+from peak_trade.journal.writer import Sink, is_open
+
+Level = Literal["orders", "replay", "full"]
+_ORDERS = (
+    OrderEvent,
+    DecisionEvent,
+    CashFlowEvent,
+    TradingStateEvent,
+    BankruptcyEvent,
+    SessionEvent,
+    ReconciliationEvent,
+    AlertEvent,
+)
+_NS_PER_DAY = 86_400 * NS_PER_SECOND
+
+
+class SinkSettings(Settings):
+    """One optional copy of the journal."""
+
+    enabled: bool = False
+    """Whether it is written."""
+
+    level: Level = "replay"
+    """orders: orders, decisions, cash, states and alerts; replay: and bars, signals and faults; full: and latencies."""
+
+
+class Sinks(Settings):
+    """The optional copies. They are convenience: what counts, is signed and is verified is the JSON lines."""
+
+    sqlite: SinkSettings = SinkSettings()
+    """events.db in the session's folder."""
+
+    parquet: SinkSettings = SinkSettings()
+    """events.parquet in the session's folder, written when the session is closed."""
+
+    stdout: SinkSettings = SinkSettings()
+    """The JSON lines on standard output."""
+
+
+class Retention(Settings):
+    """What `audit tidy` does to sealed sessions; open and interrupted ones are never touched."""
+
+    compress_after_days: Annotated[float, Field(ge=0.0)] | None = 30.0
+    """Age at which the events are packed with gzip; they verify and replay as before. None: never."""
+
+    delete_after_days: Annotated[float, Field(ge=0.0)] | None = None
+    """Age at which the whole session is deleted. None: never."""
+
+
+class TelemetrySettings(Settings):
+    """How sessions are recorded."""
+
+    level: Literal["replay", "full"] = "full"
+    """What the JSON lines hold: replay is everything but latencies."""
+
+    commit_seconds: Annotated[Positive, Field(le=1.0)] = 0.5
+    """Longest time until an event that is no order is on disk."""
+
+    checkpoint_every: Annotated[int, Field(ge=1)] = 10_000
+    """Events after which the chain is signed even before the commit interval is over."""
+
+    sinks: Sinks = Sinks()
+    retention: Retention = Retention()
+
+
+def keeps(level: Level) -> Callable[[Event], bool]:
+    """Return whether a level keeps an event."""
+    if level == "orders":
+        return lambda event: isinstance(event, _ORDERS)
+    if level == "replay":
+        return lambda event: not isinstance(event, LatencyEvent)
+    return lambda event: True
+
+
+def make_sinks(settings: Sinks, folder: Path, stream: TextIO | None = None) -> list[Sink]:
+    """Return the sinks that are switched on for a session's folder."""
+    sinks: list[Sink] = []
+    if settings.sqlite.enabled:
+        sinks.append(SqliteSink(folder / "events.db", settings.sqlite.level))
+    if settings.parquet.enabled:
+        sinks.append(ParquetSink(folder / "events.parquet", settings.parquet.level))
+    if settings.stdout.enabled:
+        sinks.append(StreamSink(stream or sys.stdout, settings.stdout.level))
+    return sinks
+
+
+class SqliteSink:
+    """A table `events` with one row an event; `event` is its JSON."""
+
+    def __init__(self, path: Path, level: Level) -> None:
+        self._database = sqlite3.connect(path, check_same_thread=False)
+        self._keeps = keeps(level)
+        self._database.execute(
+            "create table if not exists events (sequence integer primary key, ts_recorded integer, ts_event integer, "
+            "kind text, symbol text, order_id text, event text)"
+        )
+
+    def begin(self, lines: Sequence[Line]) -> None:
+        """Write what is missing."""
+        self.take(lines)
+
+    def take(self, lines: Sequence[Line]) -> None:
+        """Write a row a line."""
+        rows = [_row(line) for line in lines if self._keeps(line.event)]
+        with self._database:
+            self._database.executemany("insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+class ParquetSink:
+    """Collects lines and writes them in one file at the end."""
+
+    def __init__(self, path: Path, level: Level) -> None:
+        self._path, self._keeps = path, keeps(level)
+        self._lines: list[Line] = []
+
+    def begin(self, lines: Sequence[Line]) -> None:
+        """Collect what was there."""
+        self.take(lines)
+
+    def take(self, lines: Sequence[Line]) -> None:
+        """Collect lines."""
+        self._lines += [line for line in lines if self._keeps(line.event)]
+
+    def close(self) -> None:
+        """Write the file; a session that was killed gets it when it is resumed and closed."""
+        trail_frame(self._path.parent.name, self._lines).to_parquet(self._path, index=False)
+
+
+class StreamSink:
+    """Writes the JSON lines to a stream."""
+
+    def __init__(self, stream: TextIO, level: Level) -> None:
+        self._stream, self._keeps = stream, keeps(level)
+
+    def begin(self, lines: Sequence[Line]) -> None:
+        """Leave out what was written before."""
+
+    def take(self, lines: Sequence[Line]) -> None:
+        """Write lines."""
+        for line in lines:
+            if self._keeps(line.event):
+                text = encode_line(encode_event(line.event), line.hash, line.sequence, line.ts_recorded)
+                self._stream.write(text.decode())
+
+    def close(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """What was done to one session: compressed or deleted, and the bytes that this freed."""
+
+    session_id: str
+    act: Literal["compressed", "deleted"]
+    n_bytes: int
+
+
+def tidy(sessions: Path, settings: Retention, now: int) -> list[Tidied]:
+    """Compress and delete sealed sessions that are old enough at `now` (ns UTC); others are never touched."""
+    done = []
+    for folder in sorted(path for path in sessions.glob("*") if path.is_dir()):
+        if not is_sealed(folder) or is_open(folder):
+            continue
+        age = (now - _sealed_at(folder)) / _NS_PER_DAY
+        if settings.delete_after_days is not None and age >= settings.delete_after_days:
+            done.append(Tidied(folder.name, "deleted", _delete(folder)))
+        elif settings.compress_after_days is not None and age >= settings.compress_after_days:
+            freed = _compress(folder)
+            if freed:
+                done.append(Tidied(folder.name, "compressed", freed))
+    return done
+
+
+def _row(line: Line) -> tuple[Any, ...]:
+    event = line.event
+    symbol, order_id = (getattr(event, name, None) for name in ("symbol", "order_id"))
+    return line.sequence, line.ts_recorded, event.ts_event, event.kind, symbol, order_id, encode_event(event).decode()
+
+
+def _sealed_at(folder: Path) -> int:
+    last = read_checkpoints(folder)[-1]
+    assert last is not None
+    return last.ts_recorded
+
+
+def _compress(folder: Path) -> int:
+    path = folder / EVENTS
+    if not path.exists():
+        return 0
+    content = path.read_bytes()
+    draft, packed = folder / f"{EVENTS}.gz.draft", folder / f"{EVENTS}.gz"
+    with draft.open("wb") as file:
+        file.write(gzip.compress(content, mtime=0))
+        file.flush()
+        os.fsync(file.fileno())
+    if gzip.decompress(draft.read_bytes()) != content:
+        draft.unlink()
+        return 0
+    draft.rename(packed)
+    path.unlink()
+    return len(content) - packed.stat().st_size
+
+
+def _delete(folder: Path) -> int:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    n_bytes = sum(path.stat().st_size for path in files)
+    for path in files:
+        path.unlink()
+    folder.rmdir()
+    return n_bytes

@@ -1,0 +1,142 @@
+"""Copies of the journal, how long it is kept, and the specification that is made from the event classes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from peak_trade.core.errors import ConfigError
+from peak_trade.core.values import Denial, OrderType, Side, TimeInForce
+from peak_trade.journal.events import (
+    EVENT_CLASSES,
+    FIX,
+    BarEvent,
+    DecisionEvent,
+    LatencyEvent,
+    OrderEvent,
+    OrderEventKind,
+)
+from peak_trade.journal.export import trail_frame, write_trail
+from peak_trade.journal.files import EVENTS, read_events, read_lines
+from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.spec import FIX_TAGS, spec
+from peak_trade.journal.telemetry import Retention, Sinks, TelemetrySettings, keeps, make_sinks, tidy
+from peak_trade.journal.verify import Finding, verify
+from peak_trade.journal.writer import JournalWriter, create_session
+
+ROOT = Path(__file__).parents[2]
+DAY = 86_400 * 10**9
+ORDER = OrderEvent(
+    1, "o-1", "ma_crossover", "BTC/USDT", OrderEventKind.REQUESTED, Side.BUY, OrderType.MARKET, TimeInForce.GTC,
+    1.0, 0.0, 1.0, 100.0, 100.0,
+)  # fmt: skip
+EVENTS_OF_A_RUN = [
+    BarEvent(1, "BTC/USDT", 1.0, 1.0, 1.0, 1.0, 0.5),
+    ORDER,
+    DecisionEvent(1, "o-1", False, (Denial("max_drawdown", 0.3, 0.2),), "{}"),
+    LatencyEvent(1, "bar", 0.25),
+]
+
+
+@pytest.fixture
+def key(tmp_path):
+    return WorkspaceKey(tmp_path / "keys")
+
+
+def run(folder: Path, key: WorkspaceKey, *, seal: bool = True, **options: object) -> Path:
+    if not folder.exists():
+        create_session(folder, {"session_id": folder.name})
+    writer = JournalWriter(folder, key, lambda: 10 * DAY, commit_seconds=60.0, **options)
+    for event in EVENTS_OF_A_RUN:
+        writer.append(event)
+    writer.seal() if seal else writer.close()
+    return folder
+
+
+def test_the_shipped_settings_are_the_defaults():
+    assert TelemetrySettings.from_toml(ROOT / "config" / "execution_telemetry.toml") == TelemetrySettings()
+
+
+def test_the_specification_is_the_one_that_the_event_classes_make():
+    written = (ROOT / "docs" / "execution" / "TELEMETRY_SPEC.md").read_text(encoding="utf-8")
+    assert written == spec(), "run `peak-trade audit spec > docs/execution/TELEMETRY_SPEC.md`"
+    assert all(f"## `{event_class.kind}`" in written for event_class in EVENT_CLASSES)
+    assert all(kind in written for kind in FIX)
+    assert all(tag in written for tag in FIX_TAGS.values())
+
+
+def test_every_sink_gets_what_its_level_keeps(tmp_path, key):
+    folder = tmp_path / "s"
+    create_session(folder, {})
+    stream = io.StringIO()
+    on = {name: {"enabled": True, "level": level} for name, level in
+          {"sqlite": "replay", "parquet": "full", "stdout": "orders"}.items()}  # fmt: skip
+    run(folder, key, sinks=make_sinks(Sinks.parse(on, "test"), folder, stream))
+    with sqlite3.connect(folder / "events.db") as database:
+        assert database.execute("select kind, order_id from events").fetchall() == [
+            ("bar", None),
+            ("order", "o-1"),
+            ("decision", "o-1"),
+        ]
+    database.close()
+    assert pd.read_parquet(folder / "events.parquet")["kind"].tolist() == ["bar", "order", "decision", "latency"]
+    assert [json.loads(line)["event"]["kind"] for line in stream.getvalue().splitlines()] == ["order", "decision"]
+
+
+def test_a_sink_that_missed_the_end_of_a_killed_session_gets_it_when_resumed(tmp_path, key):
+    folder = tmp_path / "s"
+    create_session(folder, {})
+    writer = JournalWriter(folder, key, lambda: 1)
+    writer.append(EVENTS_OF_A_RUN[0])
+    writer.close()
+    on = Sinks.parse({"sqlite": {"enabled": True}}, "test")
+    JournalWriter(folder, key, lambda: 1, sinks=make_sinks(on, folder)).close()
+    database = sqlite3.connect(folder / "events.db")
+    assert database.execute("select count(*) from events").fetchone() == (1,)
+    database.close()
+
+
+def test_the_replay_level_leaves_out_latencies_only(tmp_path, key):
+    folder = run(tmp_path / "s", key, keeps=keeps("replay"))
+    assert read_events(folder) == EVENTS_OF_A_RUN[:3]
+
+
+def test_retention_never_touches_an_open_or_interrupted_session(tmp_path, key):
+    sessions = tmp_path / "sessions"
+    run(sessions / "sealed", key)
+    run(sessions / "interrupted", key, seal=False)
+    create_session(sessions / "open", {})
+    writer = JournalWriter(sessions / "open", key, lambda: 1)
+    rules = Retention(compress_after_days=5.0)
+    assert tidy(sessions, rules, 14 * DAY) == []
+    assert [(each.session_id, each.act) for each in tidy(sessions, rules, 15 * DAY)] == [("sealed", "compressed")]
+    assert tidy(sessions, rules, 99 * DAY) == []
+    assert not (sessions / "sealed" / EVENTS).exists()
+    assert verify(sessions / "sealed", key.public).finding is Finding.INTACT
+    assert read_events(sessions / "sealed") == EVENTS_OF_A_RUN
+    done = tidy(sessions, Retention(delete_after_days=1.0), 15 * DAY)
+    assert [(each.session_id, each.act) for each in done] == [("sealed", "deleted")]
+    assert sorted(path.name for path in sessions.iterdir()) == ["interrupted", "open"]
+    writer.close()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])
+def test_the_trail_holds_every_event_in_each_format(tmp_path, key, suffix):
+    folder = run(tmp_path / "s", key)
+    path = tmp_path / f"trail{suffix}"
+    assert write_trail([trail_frame("s", read_lines(folder))], path) == 4
+    read = {".csv": pd.read_csv, ".parquet": pd.read_parquet}.get(suffix)
+    rows = read(path).to_dict("records") if read else json.loads(path.read_text())
+    assert [row["kind"] for row in rows] == ["bar", "order", "decision", "latency"]
+    assert (rows[1]["ord_status"], rows[1]["exec_type"], rows[1]["quantity"]) == ("PendingNew", "PendingNew", 1.0)
+    assert json.loads(rows[2]["denials"]) == [["max_drawdown", 0.3, 0.2]]
+
+
+def test_another_format_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"must end in \.csv"):
+        write_trail([], tmp_path / "trail.xlsx")

@@ -1,0 +1,234 @@
+"""What a person types: run, list, show, verify, export, replay, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.core.bars import Bars
+from peak_trade.core.time import Timeframe
+from peak_trade.data.store import save_bars
+from peak_trade.journal.events import OrderEvent, SessionEvent
+from peak_trade.journal.files import EVENTS, MANIFEST, is_sealed, read_events
+from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.writer import JournalWriter
+from peak_trade.sessions.runner import StopSwitch
+from peak_trade.sessions.store import find_session, keys_folder, session_ids, sessions_folder
+from peak_trade.studies.replay import replay
+from peak_trade.studies.session import config_of, make_config, resume_session, run_session
+
+RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet"]
+RUN += ["-p", "fast=3", "-p", "slow=8"]
+
+
+def wavy(n_bars: int = 120) -> Bars:
+    """Bars that rise and fall, so that a crossover trades."""
+    close = 100.0 + 8.0 * np.sin(np.arange(n_bars) / 6.0)
+    opened = np.concatenate(([100.0], close[:-1]))
+    frame = pd.DataFrame(
+        {
+            "open": opened,
+            "high": np.maximum(opened, close) + 0.5,
+            "low": np.minimum(opened, close) - 0.5,
+            "close": close,
+            "volume": np.full(n_bars, 1e6),
+        },
+        index=pd.date_range("2024-01-01 01:00", periods=n_bars, freq="h", tz="UTC"),
+    )
+    return Bars(frame, "BTC/USDT", Timeframe.parse("1h"), "sample")
+
+
+@pytest.fixture
+def stored(home, monkeypatch, tmp_path):
+    """A workspace whose store holds the bars."""
+    monkeypatch.chdir(tmp_path)
+    save_bars(wavy())
+    return home
+
+
+def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, capsys, tmp_path):
+    assert main(RUN) == 0
+    assert "end of run; 120 bars" in capsys.readouterr().out
+    (name,) = session_ids()
+    assert name.endswith("_paper_ma_crossover_BTC-USDT_1h")
+    assert main(["session", "list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["state"], listed["n_bars"]) == ("sealed", 120)
+    assert listed["n_fills"] > 0
+    assert main(["session", "list"]) == 0
+    assert main(["session", "show", name]) == 0
+    assert "sealed" in capsys.readouterr().out
+    assert main(["audit", "verify", name[:15]]) == 0
+    assert "intact" in capsys.readouterr().out
+    for suffix in ("csv", "json", "parquet"):
+        assert main(["audit", "export", "--session", name, "--output", str(tmp_path / f"trail.{suffix}")]) == 0
+    assert main(["audit", "export", "--output", str(tmp_path / "all.csv")]) == 0
+    assert len(pd.read_csv(tmp_path / "all.csv")) == len(read_events(find_session(name)))
+    capsys.readouterr()
+    assert main(["replay", "--session", name, "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["is_identical"]
+    assert outcome["n_fills"] == listed["n_fills"]
+
+
+def test_the_manifest_says_what_a_replay_needs(stored, capsys):
+    assert main(RUN) == 0
+    manifest = json.loads((find_session(session_ids()[0]) / MANIFEST).read_text())
+    assert set(manifest["digests"]) == {"config", "data", "code", "seed", "environment"}
+    assert manifest["history_start"] == "2024-01-01 01:00:00Z"
+    assert {"config", "versions", "seed", "clock", "session_id"} <= manifest.keys()
+    assert config_of(find_session(session_ids()[0])).digest() == manifest["digests"]["config"]
+
+
+def test_a_journal_that_was_tampered_with_is_named_and_not_replayed(stored, capsys):
+    assert main(RUN) == 0
+    (name,) = session_ids()
+    path = find_session(name) / EVENTS
+    path.write_bytes(path.read_bytes().replace(b'"side":"sell"', b'"side":"buy"', 1))
+    capsys.readouterr()
+    assert main(["audit", "verify", name]) == 1
+    assert "edited" in capsys.readouterr().out
+    assert main(["replay", "--session", name]) == 2
+    assert "edited" in capsys.readouterr().err
+    assert main(["session", "resume", name]) == 2
+
+
+def test_a_replay_names_the_first_difference(stored, capsys):
+    """A journal of the right key in which one fill's price is another: authentic, and not what the bars lead to."""
+    assert main(RUN) == 0
+    (name,) = session_ids()
+    true = find_session(name)
+    folder = sessions_folder() / "other"
+    folder.mkdir()
+    (folder / MANIFEST).write_bytes((true / MANIFEST).read_bytes())
+    with JournalWriter(folder, WorkspaceKey(keys_folder()), lambda: 1) as writer:
+        for event in read_events(true):
+            if isinstance(event, OrderEvent) and event.last_quantity > 0.0:
+                writer.append(replace(event, last_price=event.last_price + 1.0))
+            else:
+                writer.append(event)
+        writer.seal()
+    capsys.readouterr()
+    assert main(["audit", "verify", "other"]) == 0
+    assert main(["replay", "--session", "other"]) == 1
+    printed = capsys.readouterr().out
+    assert "Different, first at" in printed
+    assert "last_price was" in printed
+
+
+def test_a_shadow_does_what_the_session_beside_it_did(stored, capsys):
+    assert main(RUN) == 0
+    (name,) = session_ids()
+    shadow = ["session", "run", "--mode", "shadow", "-p", "fast=3", "-p", "slow=8", "--quiet", "--beside"]
+    assert main([*shadow, name]) == 0
+    other = next(session for session in session_ids() if "_shadow_" in session)
+    orders = [
+        [event for event in read_events(find_session(session)) if isinstance(event, OrderEvent)]
+        for session in (name, other)
+    ]
+    assert orders[0] == orders[1]
+    assert replay(other).is_identical
+
+
+def test_a_stop_cancels_open_orders_marks_and_seals(stored):
+    switch = StopSwitch()
+    asked = {"mode": "paper", "strategy": "buy_and_hold", "symbol": "BTC/USDT", "timeframe": "1h", "feed": "recorded"}
+    outcome = run_session(
+        make_config(asked, {}, 10_000.0, None), switch=switch, on_status=lambda status: switch.stop("Ctrl-C")
+    )
+    events = read_events(outcome.folder)
+    (order,) = [event for event in events if isinstance(event, OrderEvent)][-1:]
+    assert (order.event, order.reason) == ("CANCELED", "Ctrl-C")
+    last = events[-1]
+    assert isinstance(last, SessionEvent)
+    assert (last.phase, last.reason) == ("stopped", "Ctrl-C")
+    assert is_sealed(outcome.folder)
+    assert replay(outcome.folder.name).is_identical
+
+
+def test_ctrl_c_stops_cleanly(stored, capsys, monkeypatch):
+    from peak_trade.sessions.feeds import RecordedFeed
+
+    items = RecordedFeed.items
+
+    def interrupted(self, after):
+        for n, item in enumerate(items(self, after)):
+            if n == 10:
+                signal.raise_signal(signal.SIGINT)
+            yield item
+
+    monkeypatch.setattr(RecordedFeed, "items", interrupted)
+    assert main(RUN) == 0
+    assert "Ctrl-C; 11 bars" in capsys.readouterr().out
+    assert is_sealed(find_session(session_ids()[0]))
+
+
+def test_a_second_ctrl_c_stops_at_once_and_the_session_can_be_resumed(stored, capsys, monkeypatch):
+    from peak_trade.sessions.feeds import RecordedFeed
+
+    items = RecordedFeed.items
+
+    def interrupted(self, after):
+        for n, item in enumerate(items(self, after)):
+            if n == 10:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+            yield item
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordedFeed, "items", interrupted)
+        assert main(RUN) == 130
+    (name,) = session_ids()
+    assert main(["session", "show", name, "--json"]) == 0
+    assert '"state": "interrupted"' in capsys.readouterr().out
+    assert resume_session(name).reason == "end of run"
+    assert replay(name).is_identical
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--mode testnet", "approval"),
+        ("--duration 10x", "duration was '10x'"),
+        ("--duration 0m", "duration was '0m'"),
+        ("--feed recorded --pace 0x", "pace was '0x'"),
+        ("--feed recorded --pace quick", "pace was 'quick'"),
+        ("--pace 60x", "only a recorded feed has one"),
+        ("--feed recorded --symbol BTC/USDC", "BTC/USDT"),
+        ("--strategy ma_crosover", "Did you mean ma_crossover"),
+        ("-p fsat=3", "Did you mean fast"),
+        ("--exchange binanec", "Did you mean binance"),
+        ("--mode shadow", "--beside"),
+        ("--mode shadow --beside 2024", "there is no session 2024"),
+        ("--timeframe 1x", "timeframe was '1x'"),
+    ],
+)
+def test_bad_input_is_one_line_that_says_what_to_do(stored, capsys, options, says):
+    base = [] if "--beside" in options else ["--symbol", "BTC/USDT", "--timeframe", "1h"]
+    assert main(["session", "run", "--quiet", *base, *options.split()]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert session_ids() == []
+
+
+def test_an_unknown_session_names_the_nearest(stored, capsys):
+    assert main(RUN) == 0
+    (name,) = session_ids()
+    capsys.readouterr()
+    for verb in (["session", "show"], ["audit", "verify"], ["replay", "--session"]):
+        assert main([*verb, name.replace("paper", "papre")]) == 2
+        assert f"Did you mean {name}?" in capsys.readouterr().err
+
+
+def test_a_session_does_not_resume_on_other_bars(stored, capsys):
+    outcome = run_session(make_config({"mode": "paper", "strategy": "cash", "symbol": "BTC/USDT", "timeframe": "1h",
+                                       "feed": "recorded"}, {}, 10_000.0, None))  # fmt: skip
+    assert main(["session", "resume", outcome.folder.name]) == 2
+    assert "sealed" in capsys.readouterr().err
