@@ -272,6 +272,7 @@ def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[
     return {
         "notebook": notebook.digest,
         "data": _data_digest(values),
+        "files": _files_digest(values, root),
         "code": digest_of([package_digest(), _strategy_digest(values)]),
         "lock": _lock_digest(root),
     }
@@ -284,6 +285,12 @@ def _data_digest(values: Mapping[str, Any]) -> str:
     if values.get("symbol") and values.get("timeframe"):
         return find(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange")).digest
     return digest_of([held.digest for held in list_bars()])
+
+
+def _files_digest(values: Mapping[str, Any], root: Path) -> str:
+    named = {name: root / value for name, value in values.items() if isinstance(value, str) and value}
+    held = {name: digest_bytes(path.read_bytes()) for name, path in named.items() if path.is_file()}
+    return digest_of(held)
 
 
 def _strategy_digest(values: Mapping[str, Any]) -> str:

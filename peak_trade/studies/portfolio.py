@@ -27,8 +27,10 @@ from peak_trade.metrics import drawdown
 from peak_trade.portfolio import analytics
 from peak_trade.portfolio.allocation import Allocation, book_returns, check_fixed_weights, walk_forward_weights
 from peak_trade.portfolio.rebalancing import Rebalancing, first_closes
+from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
+from peak_trade.wiring.gates import risk_desk, risk_limits
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
 FloatArray = NDArray[np.float64]
@@ -88,8 +90,19 @@ class PortfolioSettings(Settings):
     rebalancing: Rebalancing = Rebalancing()
     costs: Costs = Costs()
     execution: ExecutionPolicy = ExecutionPolicy()
+    risk: RiskLimits | None = None
+    """Limits that every order is held against; none: every order that the instrument allows passes."""
+
     seed: int = 0
     """Seed of everything random in the run."""
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Build from parsed TOML or JSON; `risk.file` names a risk file."""
+        risk = values.get("risk")
+        if isinstance(risk, Mapping):
+            values = {**values, "risk": risk_limits(risk, where)}
+        return super().parse(values, where)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -181,6 +194,23 @@ class PortfolioResult:
         return analytics.drawdown_contributions(self.pnl, self.settings.initial_cash, n_deepest)
 
     @property
+    def assumptions(self) -> list[str]:
+        """Return what the run takes for granted, one sentence each."""
+        general = [text.replace(", and a constant target does not rebalance", "") for text in self.run.assumptions]
+        together = (
+            "Strategies on one symbol trade as one order, and what they want of each other crosses at its price."
+            if self.settings.mode == "netted"
+            else "Every strategy sends its own orders; those of two on one symbol are not netted."
+        )
+        return [
+            *general,
+            together,
+            "Simultaneous orders go reducing first, then by symbol, then by strategy, until the cash is spent.",
+            "A weight is estimated on closes up to the one it is used at; before the first estimate weights are equal.",
+            "A position in a symbol whose bars have ended keeps its last close and can not be sold.",
+        ]
+
+    @property
     def diversification_ratio(self) -> float:
         """Sum of the strategies' volatilities over the portfolio's; 1 is none."""
         return analytics.diversification_ratio(self.strategy_returns)
@@ -265,6 +295,7 @@ def run_portfolio(
         progress,
         is_netted=settings.mode == "netted",
         drift_band=settings.rebalancing.drift_band,
+        desk=None if settings.risk is None else risk_desk(settings.risk, given),
     )
     parts = list(zip(entries, strategies, strict=True))
     run = replace(
