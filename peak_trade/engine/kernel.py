@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from peak_trade.costs.model import Costs
 
 FloatArray = NDArray[np.float64]
+SAME_RETURNS = 1e-12
+"""Returns whose squared deviations are below this share of their squares count as equal."""
 _INPUT = types.Array(types.float64, 1, "C", readonly=True)
 
 
@@ -72,7 +74,7 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
     keeps_path = equity_out.size > 0
     cash, position, target, pending = initial_cash, 0.0, 0.0, 0.0
     equity, peak, drawdown = initial_cash, initial_cash, 0.0
-    mean, spread, n_fills = 0.0, 0.0, 0
+    total, squares, n_fills = 0.0, 0.0, 0
     for row in range(close.size):
         if pending != 0.0:
             sign = 1.0 if pending > 0.0 else -1.0
@@ -87,27 +89,28 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
                 position += quantity
                 n_fills += 1
             pending = 0.0
-        before = equity
-        equity = cash + position * close[row] if position != 0.0 else cash
-        if equity <= 0.0:
-            equity, cash, position = 0.0, 0.0, 0.0
-        if row > 0:
-            change = equity / before - 1.0
-            step = change - mean
-            mean += step / row
-            spread += step * (change - mean)
-        peak = max(peak, equity)
-        drawdown = max(drawdown, 1.0 - equity / peak)
+        worth = cash + position * close[row] if position != 0.0 else cash
+        if worth != equity:
+            if worth <= 0.0:
+                worth, cash, position = 0.0, 0.0, 0.0
+            change = worth / equity - 1.0
+            total += change
+            squares += change * change
+            equity = worth
+            peak = max(peak, equity)
+            drawdown = max(drawdown, 1.0 - equity / peak)
+            if equity == 0.0:
+                break
         if keeps_path:
             equity_out[row] = equity
             position_out[row] = position
-        if equity == 0.0:
-            break
         if exposure[row] != target:
             target = exposure[row]
             pending = target * equity / close[row] - position
     n_returns = close.size - 1
     sharpe = 0.0
-    if n_returns > 1 and spread > 0.0:
-        sharpe = mean / np.sqrt(spread / (n_returns - 1))
+    if n_returns > 1:
+        spread = squares - total * total / n_returns
+        if spread > SAME_RETURNS * squares:
+            sharpe = total / n_returns / np.sqrt(spread / (n_returns - 1))
     return equity / initial_cash - 1.0, sharpe, drawdown, n_fills

@@ -44,14 +44,15 @@ def _sma(values, window):  # type: ignore[no-untyped-def]
     means = np.full(values.size, np.nan)
     high, low = 0.0, 0.0
     for row in range(values.size):
-        for term in (values[row], -values[row - window] if row >= window else 0.0):
-            total = high + term
-            part = total - high
-            low += (high - (total - part)) + (term - part)
-            high = total
-            total = high + low
-            low -= total - high
-            high = total
+        newest, leaving = values[row], values[row - window] if row >= window else 0.0
+        term = newest - leaving
+        part = term - newest
+        lost = (newest - (term - part)) - (leaving + part)
+        total = high + term
+        part = total - high
+        low += (high - (total - part)) + (term - part) + lost
+        high = total + low
+        low -= high - total
         if row >= window - 1:
             means[row] = (high + low) / window
     return means

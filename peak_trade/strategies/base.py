@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,18 @@ from peak_trade.core.time import iso
 FloatArray = NDArray[np.float64]
 Direction = Literal["long", "short", "both"]
 """Which sides a strategy may hold; exposure on a side that is not allowed is flat instead."""
+
+
+class Compute(Protocol):
+    """Calls an indicator on an array with its window and other numbers; a sweep's remembers what it has computed."""
+
+    def __call__(self, indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
+        """Return indicator(values, *numbers)."""
+
+
+def compute(indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
+    """Return indicator(values, *numbers), and remember nothing."""
+    return indicator(values, *numbers)
 
 
 class Strategy(Settings, ABC):
@@ -69,6 +82,13 @@ class Strategy(Settings, ABC):
 
         """
 
+    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
+        """Return `exposure`, with indicators taken from `compute`, so that the parameter sets of a sweep share them.
+
+        A strategy that overrides this must return from `exposure` what it returns here.
+        """
+        return self.exposure(bars)
+
 
 def allow(exposure: FloatArray, direction: Direction) -> FloatArray:
     """Return exposure with the sides that `direction` does not allow set to flat; NaN stays NaN."""
@@ -97,17 +117,23 @@ def check_exposure(exposure: Any, times: NDArray[np.int64], warm_up: int, name: 
         raise StrategyError(
             f"{name}: exposure has shape {values.shape}, the bars {times.shape}; return one value a bar."
         )
+    unknown = np.isnan(values[:warm_up])
+    is_sound = (np.abs(values[warm_up:]) <= 1.0).all() and (unknown | (np.abs(values[:warm_up]) <= 1.0)).all()
+    if not is_sound:
+        _refuse(values, times, warm_up, name)
+    filled: FloatArray = values.copy()
+    filled[:warm_up][unknown] = 0.0
+    filled.flags.writeable = False
+    return filled
+
+
+def _refuse(values: FloatArray, times: NDArray[np.int64], warm_up: int, name: str) -> NoReturn:
     outside = np.flatnonzero(~np.isnan(values) & ~(np.abs(values) <= 1.0))
     if outside.size:
         row = int(outside[0])
         raise StrategyError(f"{name}: exposure was {values[row]} at {iso(int(times[row]))}; it must lie in [-1, 1].")
-    missing = np.flatnonzero(np.isnan(values[warm_up:]))
-    if missing.size:
-        row = int(missing[0]) + warm_up
-        raise StrategyError(
-            f"{name}: exposure is NaN at {iso(int(times[row]))}, bar {row}, after the warm-up of {warm_up} bars; "
-            "return 0.0 to be flat, or state a longer warm-up."
-        )
-    filled: FloatArray = np.nan_to_num(values, nan=0.0)
-    filled.flags.writeable = False
-    return filled
+    row = int(np.flatnonzero(np.isnan(values[warm_up:]))[0]) + warm_up
+    raise StrategyError(
+        f"{name}: exposure is NaN at {iso(int(times[row]))}, bar {row}, after the warm-up of {warm_up} bars; "
+        "return 0.0 to be flat, or state a longer warm-up."
+    )

@@ -6,11 +6,12 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+from numba import float64, njit
 from pydantic import model_validator
 
 from peak_trade.core.settings import BarCount
-from peak_trade.indicators.means import TIE_RTOL, sma
-from peak_trade.strategies.base import Direction, FloatArray, Strategy, allow
+from peak_trade.indicators.means import READ_ONLY, TIE_RTOL, sma
+from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, allow, compute
 
 
 class MaCrossover(Strategy):
@@ -38,8 +39,19 @@ class MaCrossover(Strategy):
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
         """Return 1 above, -1 below, 0 on a tie; NaN during the warm-up."""
+        return self.exposure_by(bars, compute)
+
+    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
+        """Return `exposure`, with the averages taken from `compute`."""
         close = bars["close"].to_numpy()
-        fast, slow = sma(close, self.fast), sma(close, self.slow)
-        gap = fast - slow
-        side = np.where(np.abs(gap) <= TIE_RTOL * slow, 0.0, np.sign(gap))
+        side: FloatArray = _side(compute(sma, close, self.fast), compute(sma, close, self.slow))
         return allow(side, self.direction)
+
+
+@njit(float64[::1](READ_ONLY, READ_ONLY), cache=True)
+def _side(fast, slow):  # type: ignore[no-untyped-def]
+    side = np.empty(fast.size)
+    for row in range(fast.size):
+        gap = fast[row] - slow[row]
+        side[row] = 0.0 if abs(gap) <= TIE_RTOL * slow[row] else np.sign(gap)
+    return side

@@ -143,6 +143,23 @@ def book_for(
     )
 
 
+def config_digest(
+    strategies: Sequence[Strategy],
+    settings: BacktestSettings,
+    instruments: Sequence[Instrument],
+    risk: RiskLimits | None = None,
+) -> str:
+    """Return the digest of everything that a run file sets; with the data's it names a trial."""
+    parts = [part.digest() for part in strategies]
+    limits = [] if risk is None else [risk.digest()]
+    return digest_of([parts, settings.digest(), [asdict(instrument) for instrument in instruments], *limits])
+
+
+def data_digest(bars: Sequence[Bars]) -> str:
+    """Return the digest of bars, whatever their order."""
+    return digest_of(sorted(part.digest() for part in bars))
+
+
 def environment_digest() -> str:
     """Return the digest of the Python version and of every package that can change a number."""
     python = ".".join(map(str, sys.version_info[:3]))
@@ -176,11 +193,9 @@ def _digests(
     settings: BacktestSettings,
     risk: RiskLimits | None,
 ) -> dict[str, str]:
-    traded = [asdict(column.instrument) for column in market.columns]
-    limits = [] if risk is None else [risk.digest()]
     return {
-        "config": digest_of([[part.digest() for part in strategies], settings.digest(), traded, *limits]),
-        "data": digest_of(sorted(part.digest() for part in bars)),
+        "config": config_digest(strategies, settings, [column.instrument for column in market.columns], risk),
+        "data": data_digest(bars),
         "code": digest_of([package_digest(), [strategy_digest(part) for part in strategies]]),
         "seed": digest_of(settings.seed),
         "environment": environment_digest(),

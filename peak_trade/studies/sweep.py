@@ -1,0 +1,244 @@
+"""Screen a grid of parameters on the array kernel, and hold its winner against the event loop."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.values import Instrument, OrderType
+from peak_trade.engine.kernel import screen, simulate
+from peak_trade.engine.result import BacktestResult
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.portfolio.sizing import FractionOfEquity
+from peak_trade.strategies.base import Strategy, check_exposure
+from peak_trade.studies.backtest import backtest, config_digest, data_digest
+from peak_trade.tracking.trials import count_trials, record_trials
+
+FloatArray = NDArray[np.float64]
+Grid = Mapping[str, Sequence[Any]]
+"""Parameter name to the values tried, in order; a parameter that is not named keeps its default."""
+MEASURES = ("total_return", "sharpe", "max_drawdown", "n_fills")
+RTOL_EQUITY = 1e-9
+"""How far kernel and event loop may differ in equity, relative."""
+_SHARED_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResult:
+    """A finished sweep.
+
+    `table` has one row a parameter set in the grid's order: its parameters, then total_return (fraction), sharpe
+    (annualised, 0.0 where returns do not vary), max_drawdown (fraction, never negative) and n_fills. `n_skipped` sets
+    contradict themselves (fast >= slow) and were not run. `n_trials` counts the distinct trials on these bars so far,
+    this sweep's included: what the best Sharpe ratio has to be judged by.
+    """
+
+    table: pd.DataFrame
+    n_skipped: int
+    n_trials: int
+    winner: BacktestResult
+    """The row with the highest Sharpe ratio, the first of equals, run anew in the event loop."""
+    winner_row: int
+    difference: str
+    """How the event loop's run differs from the kernel's; empty when they agree."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the event loop gives the winner's fills and, to 1e-9 relative, its equity."""
+        return not self.difference
+
+
+class SharedIndicators:
+    """Remembers indicators of arrays, the least recently used ones dropped beyond `max_bytes`."""
+
+    def __init__(self, max_bytes: int = _SHARED_BYTES) -> None:
+        self._known: OrderedDict[tuple[Any, ...], tuple[FloatArray, FloatArray]] = OrderedDict()
+        self._left = max_bytes
+
+    def __call__(self, indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
+        """Return indicator(values, *numbers); an array counts as known while its memory is the same."""
+        key = (indicator, values.ctypes.data, values.strides, values.size, *numbers)
+        found = self._known.get(key)
+        if found is not None:
+            self._known.move_to_end(key)
+            return found[1]
+        computed = indicator(values, *numbers)
+        computed.flags.writeable = False
+        self._known[key] = values, computed
+        self._left -= computed.nbytes
+        while self._left < 0:
+            _, (_, dropped) = self._known.popitem(last=False)
+            self._left += dropped.nbytes
+        return computed
+
+
+def sweep(
+    strategy_class: type[Strategy], grid: Grid, bars: Bars, settings: BacktestSettings | None = None
+) -> SweepResult:
+    """Screen every parameter set of a grid and run the one with the highest Sharpe ratio in the event loop.
+
+    Parameters
+    ----------
+    strategy_class : subclass of Strategy
+    grid : mapping of parameter to values
+    bars : Bars
+    settings : BacktestSettings
+        What the kernel knows: market orders, a fraction of equity, fee and slippage. It ignores `max_participation`,
+        the event loop does not: where it binds, the two differ and the result says so.
+
+    Returns
+    -------
+    SweepResult
+
+    Raises
+    ------
+    ConfigError
+        On a parameter the strategy does not have (with the closest right name), a value that can't be, a grid without
+        one runnable set, or settings that the kernel does not know.
+    StrategyError
+        As in a backtest.
+
+    Notes
+    -----
+    Sets are run one at a time and share their indicators, so memory does not grow with the grid. Every set is a trial
+    in the workspace's trial ledger.
+
+    Examples
+    --------
+    >>> from peak_trade.data.sample import sample_bars
+    >>> from peak_trade.strategies.ma_crossover import MaCrossover
+    >>> strategies, n_skipped = parameter_sets(MaCrossover, {"fast": [5, 10], "slow": [10, 20]})
+    >>> len(strategies), n_skipped
+    (3, 1)
+
+    """
+    settings = settings or BacktestSettings()
+    _check_settings(settings)
+    strategies, n_skipped = parameter_sets(strategy_class, grid)
+    table = screen_each(strategies, list(grid), bars, settings)
+    trials = list(_trials(strategies, bars, settings))
+    record_trials(trials)
+    best = int(table["sharpe"].to_numpy().argmax())
+    winner = backtest(strategies[best], bars, settings)
+    return SweepResult(
+        table=table,
+        n_skipped=n_skipped,
+        n_trials=count_trials(trials[0][1]),
+        winner=winner,
+        winner_row=best,
+        difference=_difference(strategies[best], bars, settings, winner),
+    )
+
+
+def parameter_sets(strategy_class: type[Strategy], grid: Grid) -> tuple[list[Strategy], int]:
+    """Return the strategies of a grid, the last parameter varying fastest, and how many sets contradict themselves.
+
+    Raises
+    ------
+    ConfigError
+        As `sweep` does.
+
+    """
+    name = f"sweep of {strategy_class.__name__}"
+    for parameter, values in grid.items():
+        if parameter not in strategy_class.model_fields:
+            known = did_you_mean(parameter, strategy_class.model_fields)
+            raise ConfigError(f"{name}: {parameter} is not a parameter. {known}")
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise ConfigError(f"{name}: {parameter} was {values!r}; give a list of the values to try.")
+    strategies: list[Strategy] = []
+    n_skipped, contradiction = 0, ""
+    for values in product(*grid.values()):
+        parameters = dict(zip(grid, values, strict=True))
+        try:
+            strategies.append(strategy_class.model_validate(parameters))
+        except ValidationError as error:
+            if any(detail["loc"] for detail in error.errors(include_url=False)):
+                strategy_class.parse(parameters, name)
+            n_skipped += 1
+            contradiction = contradiction or str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    if not strategies:
+        raise ConfigError(f"{name}: none of the {n_skipped:,} sets can be run. The first: {contradiction}")
+    return strategies, n_skipped
+
+
+def screen_each(
+    strategies: Sequence[Strategy], parameters: Sequence[str], bars: Bars, settings: BacktestSettings
+) -> pd.DataFrame:
+    """Return the named parameters and the measures of each strategy on the array kernel, one row each.
+
+    Shape (n_strategies, n_parameters + 4); columns as in `SweepResult.table`.
+    """
+    opened, close = _prices(bars)
+    exposures = _exposures(strategies, bars, settings)
+    rows = [screen(opened, close, exposure, settings.costs) for exposure in exposures]
+    annual = math.sqrt(bars.timeframe.bars_per_year)
+    columns: dict[str, Any] = {name: [getattr(strategy, name) for strategy in strategies] for name in parameters}
+    columns["total_return"] = [row.total_return for row in rows]
+    columns["sharpe"] = [row.sharpe * annual for row in rows]
+    columns["max_drawdown"] = [row.max_drawdown for row in rows]
+    columns["n_fills"] = [row.n_fills for row in rows]
+    return pd.DataFrame(columns)
+
+
+def _prices(bars: Bars) -> tuple[FloatArray, FloatArray]:
+    opened, close = (np.ascontiguousarray(bars.frame[column].to_numpy()) for column in ("open", "close"))
+    return opened, close
+
+
+def _exposures(strategies: Sequence[Strategy], bars: Bars, settings: BacktestSettings) -> Iterator[FloatArray]:
+    shared, times = SharedIndicators(), bars.times
+    fraction = getattr(settings.sizing, "fraction", 1.0)
+    for strategy in strategies:
+        target = strategy.exposure_by(bars.frame, shared)
+        checked = check_exposure(target, times, strategy.warm_up, f"{strategy!r} on {bars.symbol}")
+        yield checked if fraction == 1.0 else checked * fraction
+
+
+def _check_settings(settings: BacktestSettings) -> None:
+    execution, costs = settings.execution, settings.costs
+    beyond = [
+        ("execution.order_type", execution.order_type is not OrderType.MARKET),
+        ("execution's protective orders", execution.has_protection),
+        ("execution.no_trade_band", execution.no_trade_band != 0.0),
+        (f"sizing {settings.sizing.kind}", not isinstance(settings.sizing, FractionOfEquity)),
+        ("costs.funding_bps_per_8h", costs.funding_bps_per_8h != 0.0),
+        ("costs.borrow_rate", costs.borrow_rate != 0.0),
+    ]
+    for what, is_set in beyond:
+        if is_set:
+            raise ConfigError(f"sweep: the array kernel does not know {what}. Leave it out, or backtest each set.")
+
+
+def _trials(strategies: Sequence[Strategy], bars: Bars, settings: BacktestSettings) -> Iterator[tuple[str, str]]:
+    data = data_digest([bars])
+    for strategy in strategies:
+        yield config_digest([strategy], settings, [Instrument(bars.symbol)]), data
+
+
+def _difference(strategy: Strategy, bars: Bars, settings: BacktestSettings, winner: BacktestResult) -> str:
+    opened, close = _prices(bars)
+    (exposure,) = _exposures([strategy], bars, settings)
+    equity, _ = simulate(opened, close, exposure, settings.costs, settings.initial_cash)
+    n_fills = screen(opened, close, exposure, settings.costs).n_fills
+    if n_fills != len(winner.fill_list):
+        return f"the event loop has {len(winner.fill_list):,} fills, the kernel {n_fills:,}"
+    apart = np.flatnonzero(~(np.abs(equity - winner.equity_values) <= RTOL_EQUITY * np.abs(winner.equity_values)))
+    if apart.size:
+        row = int(apart[0])
+        return (
+            f"equity at {winner.index[row]:%Y-%m-%d %H:%M} is {winner.equity_values[row]!r} in the event loop and "
+            f"{equity[row]!r} in the kernel"
+        )
+    return ""
