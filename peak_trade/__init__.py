@@ -15,31 +15,42 @@ if TYPE_CHECKING:
     from peak_trade.data.store import load_bars
     from peak_trade.engine.second_opinion import second_opinion
     from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+    from peak_trade.regimes.detector import filter_regimes, smooth_regimes
     from peak_trade.strategies.base import Strategy
     from peak_trade.studies.backtest import backtest
     from peak_trade.studies.causality import check_causality
     from peak_trade.studies.portfolio import PortfolioSettings, run_portfolio
     from peak_trade.studies.recording import record
+    from peak_trade.studies.regime import noise_controls, noise_table, study_regimes
+    from peak_trade.studies.regime_strategy import RegimeAware
+    from peak_trade.wiring.detectors import make_detector
     from peak_trade.wiring.strategies import make_strategy
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Bars": "peak_trade.core.bars",
     "BacktestSettings": "peak_trade.engine.settings",
+    "Bars": "peak_trade.core.bars",
     "Costs": "peak_trade.costs.model",
     "ExecutionPolicy": "peak_trade.engine.settings",
     "Instrument": "peak_trade.core.values",
     "PortfolioSettings": "peak_trade.studies.portfolio",
+    "RegimeAware": "peak_trade.studies.regime_strategy",
     "Strategy": "peak_trade.strategies.base",
     "as_bars": "peak_trade.core.bars",
     "backtest": "peak_trade.studies.backtest",
     "check_causality": "peak_trade.studies.causality",
+    "filter_regimes": "peak_trade.regimes.detector",
     "load_bars": "peak_trade.data.store",
+    "make_detector": "peak_trade.wiring.detectors",
     "make_strategy": "peak_trade.wiring.strategies",
+    "noise_controls": "peak_trade.studies.regime",
+    "noise_table": "peak_trade.studies.regime",
     "record": "peak_trade.studies.recording",
     "run_portfolio": "peak_trade.studies.portfolio",
     "second_opinion": "peak_trade.engine.second_opinion",
+    "smooth_regimes": "peak_trade.regimes.detector",
+    "study_regimes": "peak_trade.studies.regime",
 }
 """Public names and the module that each comes from."""
 
@@ -50,15 +61,22 @@ __all__ = [
     "ExecutionPolicy",
     "Instrument",
     "PortfolioSettings",
+    "RegimeAware",
     "Strategy",
     "as_bars",
     "backtest",
     "check_causality",
+    "filter_regimes",
     "load_bars",
+    "make_detector",
     "make_strategy",
+    "noise_controls",
+    "noise_table",
     "record",
     "run_portfolio",
     "second_opinion",
+    "smooth_regimes",
+    "study_regimes",
 ]
 
 

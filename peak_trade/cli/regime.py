@@ -46,7 +46,7 @@ def regime(
     Exits 0 when the study is done, 2 on bad input.
     """
     from peak_trade.cli.options import pairs
-    from peak_trade.core.time import Timeframe, parse_utc
+    from peak_trade.core.time import Timeframe
     from peak_trade.data.store import load_bars
     from peak_trade.data.workspace import workspace
     from peak_trade.reports.regime_figures import write_page
@@ -56,9 +56,8 @@ def regime(
 
     part = make_strategy(strategy, pairs(parameter))
     teller = make_detector(detector, Timeframe.parse(timeframe), detector_values(pairs(setting, "-d")))
-    first = None if start is None else parse_utc(start, "start")
     bars = load_bars(symbol, timeframe, exchange, None, end)
-    study = study_regimes(part, bars, teller, start=first, mode=mode)
+    study = study_regimes(part, bars, teller, start=start, mode=mode)
     p_value, _ = study.permutation()
     verdict = study.verdict(p_value, noise_controls(study, noise) if noise else ())
     if record:

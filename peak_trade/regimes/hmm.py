@@ -64,12 +64,13 @@ class HmmDetector(ModelDetector):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Climb:
-    """Where EM got to from one start: the last model, its expectation, and the log-likelihood of every step."""
+    """Where EM got to: the last model, its expectation, every step's log-likelihood, and the steps since the start."""
 
     model: GaussianHmm
     expectation: Expectation
     log_likelihoods: tuple[float, ...]
     has_converged: bool
+    n_steps: int
 
 
 def fit_hmm(
@@ -109,7 +110,10 @@ def fit_hmm(
     short = _survivors([partial(climb, scaled, start, settings, settings.short_iterations) for start in starts])
     short.sort(key=lambda run: -run.expectation.log_likelihood)
     long = _survivors(
-        [partial(climb, scaled, run.model, settings, settings.max_iterations, run.expectation) for run in short[:2]]
+        [
+            partial(climb, scaled, run.model, settings, settings.max_iterations, run.expectation, run.n_steps)
+            for run in short[:2]
+        ]
     )
     converged = [run for run in long if run.has_converged]
     if not converged:
@@ -125,7 +129,7 @@ def fit_hmm(
         objective=best.expectation.log_likelihood,
         spread=max(finals) - min(finals),
         gap=max(ends) - min(ends),
-        n_iterations=len(best.log_likelihoods) - 1,
+        n_iterations=best.n_steps,
     )
 
 
@@ -148,6 +152,7 @@ def climb(
     settings: HmmDetector,
     n_steps: int,
     expectation: Expectation | None = None,
+    n_before: int = 0,
 ) -> Climb:
     """Run EM for at most `n_steps` steps; it has converged only when a step gained less than the tolerance.
 
@@ -168,8 +173,8 @@ def climb(
         if not gain >= -_FALL_RTOL * abs(path[-2]):
             raise FitFailure(f"the log-likelihood fell from {path[-2]:.6f} to {path[-1]:.6f}")
         if gain < settings.tolerance * len(scaled):
-            return Climb(model, expectation, tuple(path), has_converged=True)
-    return Climb(model, expectation, tuple(path), has_converged=False)
+            return Climb(model, expectation, tuple(path), True, n_before + len(path) - 1)
+    return Climb(model, expectation, tuple(path), False, n_before + n_steps)
 
 
 def maximise(expectation: Expectation, settings: HmmDetector) -> GaussianHmm:

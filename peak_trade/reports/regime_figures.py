@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from peak_trade.studies.regime import RegimeStudy
+    from peak_trade.studies.regime_controls import NoiseControl
 
 COLORS: Mapping[Regime, str] = {Regime.BULL: BLUE, Regime.SIDEWAYS: GREY, Regime.BEAR: ORANGE}
 """Blue is bull and orange is bear, which the colour-blind tell apart."""
@@ -122,8 +123,19 @@ def transition_plot(transitions: pd.DataFrame) -> Figure:
     return styled(figure, height=300)
 
 
-def sharpe_bars(names: Sequence[str], sharpes: Sequence[float], errors: Sequence[float]) -> Figure:
-    """Draw Sharpe ratios with bars of two standard errors."""
+def cheating_bars(cheating: pd.DataFrame) -> Figure:
+    """Draw the Sharpe ratio of each reading of the labels; see `RegimeStudy.cheating`."""
+    return _sharpe_bars(cheating["reading"].tolist(), cheating["sharpe"].tolist(), cheating["stderr"].tolist())
+
+
+def noise_bars(controls: Sequence[NoiseControl]) -> Figure:
+    """Draw the mean Sharpe ratio of each reading on each kind of noise."""
+    table = pd.concat([control.to_frame() for control in controls])
+    names = [f"{reading}<br>{kind}" for kind, reading in zip(table["noise"], table["reading"], strict=True)]
+    return _sharpe_bars(names, table["mean_sharpe"].tolist(), table["stderr"].tolist())
+
+
+def _sharpe_bars(names: Sequence[str], sharpes: Sequence[float], errors: Sequence[float]) -> Figure:
     import plotly.graph_objects as go
 
     doubled = {"type": "data", "array": [2.0 * error for error in errors], "color": GREY, "thickness": 1.2}
@@ -154,12 +166,11 @@ def write_page(study: RegimeStudy, verdict: Sequence[str], folder: Path) -> tupl
 
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", folder / "plotly.min.js")
-    close = study.bars.frame["close"].iloc[study.first :]
     transitions = figure_html(transition_plot(study.transitions()), "transitions")
     cheating = study.cheating()
     sections = [
         ("Verdict", sentences_html(verdict)),
-        ("Price by regime", figure_html(price_by_regime(close, study.labels), "price")),
+        ("Price by regime", figure_html(price_by_regime(study.close, study.labels), "price")),
         ("Regimes", table_html(study.table(), "regimes", REGIME_FORMATS) + f'<p class="pt-note">{REGIME_CAPTION}</p>'),
         ("Without regimes", table_html(study.plain_table(), "plain", REGIME_FORMATS)),
         ("Transitions", transitions + table_html(study.transitions().reset_index(), "matrix")),

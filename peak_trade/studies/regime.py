@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -13,12 +14,20 @@ from numpy.typing import NDArray
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import DataError
-from peak_trade.core.time import to_ns
+from peak_trade.core.time import parse_utc, to_ns
 from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.metrics import Measure, sharpe
 from peak_trade.regimes.detector import Detector, filter_regimes, smooth_regimes
-from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes, count_transitions, durations, require_filtered
+from peak_trade.regimes.states import (
+    FilteredRegimes,
+    Refit,
+    SmoothedRegimes,
+    count_transitions,
+    durations,
+    regimes_frame,
+    require_filtered,
+)
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.regime_controls import (
@@ -73,6 +82,21 @@ class RegimeStudy:
             return smooth_regimes(self.bars.frame, self.detector)
         except DataError:
             return None
+
+    @property
+    def close(self) -> pd.Series[float]:
+        """Closes from row `first` on, quote currency."""
+        return self.bars.frame["close"].iloc[self.first :]
+
+    def probabilities(self) -> pd.DataFrame:
+        """Return label and filtered probabilities, to nine decimals, from row `first` on; see `regimes_frame`."""
+        return regimes_frame(self.filtered).iloc[self.first :].round(9)
+
+    def refits(self) -> pd.DataFrame:
+        """Return one row a refit: its time (UTC), bars used, objective, spread, gap, steps, and whether reordered."""
+        frame = pd.DataFrame([asdict(refit) for refit in self.filtered.refits], columns=[f.name for f in fields(Refit)])
+        frame["refit_at"] = pd.to_datetime(frame["refit_at"], utc=True)
+        return frame.astype({"objective": "float64", "spread": "float64", "gap": "float64"})
 
     def table(self) -> pd.DataFrame:
         """Return what the regime-aware run did in each regime; see `regime_table`."""
@@ -145,10 +169,13 @@ class RegimeStudy:
 
         Only the regimes are turned: the weight of each regime, held over the inner strategy's returns before costs.
         """
-        close = self.bars.frame["close"].to_numpy()
-        inner = np.nan_to_num(self.strategy.inner.exposure(self.bars.frame), nan=0.0)
-        earned = (inner[:-1] * (close[1:] / close[:-1] - 1.0))[self.first :]
-        return circular_shift_test(self.strategy.weights(self.labels)[:-1], earned, n_shifts, seed, self.per_year)
+        weights, earned = self._timed()
+        return circular_shift_test(weights, earned, n_shifts, seed, self.per_year)
+
+    def timed_sharpe(self) -> float:
+        """Return the Sharpe ratio that `permutation` holds against the shifted ones; 0.0 where nothing varies."""
+        weights, earned = self._timed()
+        return sharpe(weights * earned, self.per_year).value or 0.0
 
     def fallbacks(self) -> pd.DataFrame:
         """Return the spans in which the rules stood in for a failed fit; see `fallback_table`."""
@@ -160,18 +187,35 @@ class RegimeStudy:
             truth = np.full_like(self.filtered.labels, -1) if self.smoothed is None else self.smoothed.labels
         return detection_lag(truth[self.first :], self.labels)
 
+    def lag_facts(self, truth: NDArray[np.int8] | None = None) -> dict[str, Any]:
+        """Return the detection lag in bars and the turnover a year, by name; see `lag`."""
+        lags = self.lag(truth)
+        known = lags["lag"].dropna()
+        wanted = self.strategy.exposure(self._traded().frame)
+        return {
+            "changes in hindsight": len(lags),
+            "noticed": len(known),
+            "missed": len(lags) - len(known),
+            "median lag of the noticed, bars": float(known.median()) if len(known) else None,
+            "mean lag of the noticed, bars": float(known.mean()) if len(known) else None,
+            "turnover a year": annual_turnover(wanted, self.per_year),
+            "turnover a year without regimes": annual_turnover(
+                np.nan_to_num(self.strategy.inner.exposure(self._traded().frame), nan=0.0), self.per_year
+            ),
+        }
+
     def advantage(self) -> Measure:
         """Return the Sharpe ratio with regimes less the one without, after costs, with its standard error."""
         return sharpe_difference(_returns(self.result), _returns(self.plain), self.per_year)
 
-    def verdict(self, p_value: float, noise: tuple[NoiseControl, ...] = ()) -> list[str]:
+    def verdict(self, p_value: float, noise: Sequence[NoiseControl] = ()) -> list[str]:
         """Return in sentences what the study does and does not show.
 
         Parameters
         ----------
         p_value : float
             Of `permutation`.
-        noise : tuple of NoiseControl
+        noise : sequence of NoiseControl
             The controls that were run; a claim of an edge needs at least one, and all of them clean.
 
         """
@@ -210,6 +254,12 @@ class RegimeStudy:
             sentences.append("Verdict: no evidence that the regimes add anything to the strategy on these bars.")
         return sentences
 
+    def _timed(self) -> tuple[FloatArray, FloatArray]:
+        close = self.bars.frame["close"].to_numpy()
+        inner = np.nan_to_num(self.strategy.inner.exposure(self.bars.frame), nan=0.0)
+        earned = (inner[:-1] * (close[1:] / close[:-1] - 1.0))[self.first :]
+        return self.strategy.weights(self.labels)[:-1], earned
+
     def _traded(self) -> Bars:
         return _from_row(self.bars, self.first)
 
@@ -219,7 +269,7 @@ def study_regimes(
     bars: Bars,
     detector: Detector,
     settings: BacktestSettings | None = None,
-    start: datetime | None = None,
+    start: datetime | str | None = None,
     **wrapper: Any,
 ) -> RegimeStudy:
     """Detect regimes, and backtest the strategy with and without them from the first bar that has one.
@@ -232,7 +282,7 @@ def study_regimes(
         With those before the start, which the detector warms up on.
     detector : Detector
     settings : BacktestSettings
-    start : datetime
+    start : datetime or ISO text
         First close to trade on, UTC; the first with a regime when left out or when that is later.
     wrapper : settings of RegimeAware
         mode, bull, sideways, bear, delay and the strategies of `switch`.
@@ -249,9 +299,10 @@ def study_regimes(
     aware = RegimeAware.of(strategy, filtered, detector=detector, **wrapper)
     first = filtered.warm_up
     if start is not None:
-        first = max(first, int(np.searchsorted(bars.times, to_ns(start))))
+        moment = parse_utc(start, "start") if isinstance(start, str) else start
+        first = max(first, int(np.searchsorted(bars.times, to_ns(moment))))
     if first >= len(bars) - 1:
-        raise DataError(f"{bars.symbol}: no two bars lie at or after {start:%Y-%m-%d %H:%M}. Start earlier.")
+        raise DataError(f"{bars.symbol}: no two bars with a regime lie at or after {start}. Start earlier.")
     traded = _from_row(bars, first)
     return RegimeStudy(
         bars=bars,
@@ -296,6 +347,12 @@ def noise_controls(study: RegimeStudy, n_series: int, n_bars: int = 8_760) -> tu
         noise_control("edge-free", study.detector, seeds, length, study.per_year),
         noise_control("phase-randomised", study.detector, seeds, length, study.per_year, returns),
     )
+
+
+def noise_table(controls: Sequence[NoiseControl]) -> pd.DataFrame:
+    """Return one row a control and reading: mean Sharpe, its standard error, and whether it lies within two of 0."""
+    table = pd.concat([control.to_frame() for control in controls], ignore_index=True)
+    return table.assign(within_two_errors=table["mean_sharpe"].abs() <= 2.0 * table["stderr"])
 
 
 def _from_row(bars: Bars, row: int) -> Bars:

@@ -134,7 +134,7 @@ def fallback_table(regimes: FilteredRegimes) -> pd.DataFrame:
     """Return the spans in which the rules stood in for a failed fit: reason, first and last close, UTC."""
     return pd.DataFrame(
         {
-            "reason": [span.reason for span in regimes.fallbacks],
+            "reason": pd.Series([span.reason for span in regimes.fallbacks], dtype="str"),
             "start": pd.to_datetime([span.start for span in regimes.fallbacks], utc=True),
             "end": pd.to_datetime([span.end for span in regimes.fallbacks], utc=True),
         }
