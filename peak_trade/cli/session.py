@@ -49,9 +49,11 @@ def run(
         None
     ),
     parameter: Annotated[list[str] | None, typer.Option("-p", help="A strategy parameter, key=value.")] = None,
-    cash: Annotated[float, typer.Option(help="Cash at the start, quote currency.")] = 10_000.0,
+    cash: Annotated[float | None, typer.Option(help="Cash at the start, quote currency; 10,000 unless given.")] = (
+        None
+    ),
     config: Annotated[
-        str | None, typer.Option(help="A TOML file of cash, costs, execution and sizing, as for a backtest.")
+        Path | None, typer.Option(help="A run file: costs, execution, sizing, instruments, risk.")
     ] = None,
     telemetry: Telemetry = None,
     quiet: Quiet = False,
@@ -84,6 +86,8 @@ def run(
         "beside": beside,
     }
     session_config = make_config(asked, pairs(parameter), cash, config)
+    if session_config.risk is None:
+        typer.echo("No risk limits are set: every order that the instrument allows passes. Set them with --config.")
     with _view(quiet) as (switch, on_status):
         outcome = run_session(session_config, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))
     _report(outcome)

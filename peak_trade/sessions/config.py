@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from peak_trade.core.settings import NonNegative, Positive, Settings
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.risk.limits import RiskLimits
 
 Mode = Literal["paper", "shadow", "testnet"]
 
@@ -72,6 +73,9 @@ class SessionConfig(Settings):
     instrument: InstrumentSettings = InstrumentSettings()
     trading: BacktestSettings = BacktestSettings()
     """Cash, costs, execution and sizing, as in a backtest."""
+
+    risk: RiskLimits | None = None
+    """Limits that every order is held against; none: every order that the instrument allows passes."""
 
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
 from peak_trade.core.time import iso
-from peak_trade.engine.loop import EventLoop, Reviewer
+from peak_trade.engine.desk import RiskDesk
+from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.venue import Venue
 from peak_trade.journal.events import (
@@ -105,7 +106,7 @@ class Session:
     strategy: str
     mode: str
     venue: Venue | None = None
-    reviewer: Reviewer | None = None
+    desk: RiskDesk | None = None
     id_prefix: str = "o-"
     recording: Bars | None = None
     duration: int | None = None
@@ -133,7 +134,7 @@ class Session:
             self.settings,
             emit=self._emit,
             venue=self.venue,
-            reviewer=self.reviewer,
+            desk=self.desk,
             id_prefix=self.id_prefix,
         )
 
@@ -269,7 +270,7 @@ class Session:
         return Status(
             self.journal.folder.name,
             self.mode,
-            f"{state}, {self.loop.state}",
+            f"{state}, {self.loop.state if self.desk is None else self.desk.control.state}",
             self.tape.market.symbols[0],
             max(0, row + 1 - self._first_row),
             int(self.tape.market.times[row]) if row >= 0 else 0,

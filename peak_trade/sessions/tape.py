@@ -9,12 +9,14 @@ import pandas as pd
 
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import SessionError
-from peak_trade.core.time import Timeframe
+from peak_trade.core.history import DailyRecord, ReturnHistory
+from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.loop import Book
 from peak_trade.engine.market import Market, SymbolBars
 from peak_trade.journal.events import BarEvent
 
+_NS_PER_DAY = 86_400 * NS_PER_SECOND
 Evaluate = Callable[[Bars], Book]
 """Evaluates the strategy over all bars known and returns its book: the same function that a backtest uses."""
 
@@ -46,6 +48,30 @@ class Tape:
         index = pd.DatetimeIndex(self.market.times[: self.n_bars], tz="UTC", name="close_time")
         frame = pd.DataFrame(self._columns[:, : self.n_bars].T.copy(), columns=list(COLUMNS), index=index)
         return Bars(frame, self.market.symbols[0], self.market.timeframe, self._exchange)
+
+
+class TapeRecord(DailyRecord):
+    """Daily returns and volumes of the bars known so far: computed anew once a day, equal to those of the whole."""
+
+    def __init__(self, tape: Tape, source: str, n_days: int) -> None:
+        self._tape, self._declared, self._longest = tape, source, n_days
+        self._day = -1
+        self._record: DailyRecord | None = None
+
+    def returns_at(self, as_of: int) -> ReturnHistory | None:
+        """Return the newest daily returns known at an instant, ns UTC; None before two days are over."""
+        return self._at(as_of).returns_at(as_of)
+
+    def activity_at(self, symbol: str, as_of: int) -> tuple[float, float]:
+        """Return average daily volume and volatility of daily returns known at an instant, ns UTC."""
+        return self._at(as_of).activity_at(symbol, as_of)
+
+    def _at(self, as_of: int) -> DailyRecord:
+        day = as_of // _NS_PER_DAY
+        if self._record is None or day != self._day:
+            self._record = DailyRecord([self._tape.bars()], self._declared, self._longest)
+            self._day = day
+        return self._record
 
 
 class LiveBook:

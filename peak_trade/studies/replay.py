@@ -29,7 +29,7 @@ from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.runner import LOOP_EVENTS, ending_of
 from peak_trade.sessions.store import find_session
 from peak_trade.sessions.tape import LiveBook, Tape
-from peak_trade.studies.session import check_journal, config_of, evaluator
+from peak_trade.studies.session import check_journal, config_of, desk_of, evaluator
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
 
@@ -109,8 +109,10 @@ def rerun(config: SessionConfig, recorded: Sequence[Event]) -> tuple[list[Event]
     for bar in bars:
         tape.add(bar)
     came_out: list[Event] = []
-    live = LiveBook(tape, evaluator(config, strategy), strategy.name, tape.bars() if bars else None)
-    loop = EventLoop(tape.market, [live.book], config.trading, emit=came_out.append)
+    whole = tape.bars() if bars else None
+    live = LiveBook(tape, evaluator(config, strategy), strategy.name, whole)
+    desk = desk_of(config, tape, whole)
+    loop = EventLoop(tape.market, [live.book], config.trading, emit=came_out.append, desk=desk)
     for row in range(n_history, len(bars)):
         live.fill(row)
         loop.step(row)

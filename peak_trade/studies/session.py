@@ -14,26 +14,29 @@ from typing import Any
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
-from peak_trade.core.settings import read_toml
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
 from peak_trade.data.fetching import SOURCES
 from peak_trade.data.store import find as find_bars
 from peak_trade.data.store import load_bars
+from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import Book
 from peak_trade.engine.market import Market
+from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey, public_key
 from peak_trade.journal.telemetry import TelemetrySettings, keeps, make_sinks
 from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.beside import BesideFeed
-from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.config import InstrumentSettings, SessionConfig
 from peak_trade.sessions.feeds import Feed, RecordedFeed
 from peak_trade.sessions.runner import Session, Status, StopSwitch
 from peak_trade.sessions.store import find_session, keys_folder, session_id, sessions_folder
-from peak_trade.sessions.tape import Evaluate, Tape
+from peak_trade.sessions.tape import Evaluate, Tape, TapeRecord
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
+from peak_trade.wiring.gates import gate_row, risk_desk
+from peak_trade.wiring.run_file import RunFile, read_run_file
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
 MANIFEST_VERSION = 1
@@ -118,11 +121,11 @@ def resume_session(
 
 
 def make_config(
-    asked: dict[str, Any], parameters: Mapping[str, Any], cash: float, trading_file: str | None
+    asked: dict[str, Any], parameters: Mapping[str, Any], cash: float | None, run_file: Path | None
 ) -> SessionConfig:
     """Return the configuration that a command line asks for; what a shadow leaves out is taken from its session.
 
-    `parameters` are the strategy's, as values or text; `trading_file` is a TOML file of BacktestSettings.
+    `parameters` are the strategy's, as values or text; `run_file` is a TOML file as a backtest takes it.
     """
     given = {name: value for name, value in asked.items() if value is not None}
     if "beside" in given:
@@ -143,10 +146,18 @@ def make_config(
     given.setdefault("exchange", "binance")
     if given.get("feed") == "live" and given["exchange"] not in SOURCES:
         raise ConfigError(f"exchange was {given['exchange']!r}. {did_you_mean(given['exchange'], SOURCES)}")
-    trading = read_toml(Path(trading_file)) if trading_file else {"initial_cash": cash}
+    overrides = {} if cash is None else {"initial_cash": cash}
+    settings = (
+        RunFile(BacktestSettings.parse(overrides, "session"))
+        if run_file is None
+        else read_run_file(run_file, overrides)
+    )
+    rules = settings.instruments.get(given["symbol"])
+    if rules is not None:
+        given["instrument"] = {name: getattr(rules, name) for name in InstrumentSettings.model_fields}
     part = make_strategy(given["strategy"], parameters)
     given["parameters"] = part.model_dump(mode="json")
-    return SessionConfig.parse(given | {"trading": trading}, "session")
+    return SessionConfig.parse(given | {"trading": settings.settings, "risk": settings.risk}, "session")
 
 
 def read_telemetry(path: Path | None) -> TelemetrySettings:
@@ -174,6 +185,17 @@ def evaluator(config: SessionConfig, strategy: Strategy) -> Evaluate:
         return book_for(strategy, strategy.name, bars, Market.of([bars], instruments), config.trading, 1.0, 0)
 
     return evaluate
+
+
+def desk_of(config: SessionConfig, tape: Tape, recording: Bars | None) -> RiskDesk | None:
+    """Return the desk that asks the session's gates, or None without limits: its histories are the session's bars."""
+    limits = config.risk
+    if limits is None:
+        return None
+    if recording is not None:
+        return risk_desk(limits, [recording])
+    source, n_days = ("daily", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
+    return RiskDesk(gate_row(limits), limits, record=TapeRecord(tape, source, n_days))
 
 
 def manifest(
@@ -224,14 +246,16 @@ def _run(
         commit_seconds=telemetry.commit_seconds,
         checkpoint_every=telemetry.checkpoint_every,
     ) as journal:
+        tape = Tape(config.instrument.instrument(config.symbol), timeframe, room + 1, config.exchange)
         session = Session(
-            Tape(config.instrument.instrument(config.symbol), timeframe, room + 1, config.exchange),
+            tape,
             evaluator(config, strategy),
             config.trading,
             journal,
             clock,
             strategy.name,
             config.mode,
+            desk=desk_of(config, tape, recording),
             recording=recording if config.evaluation == "whole" else None,
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
             switch=switch,

@@ -18,11 +18,13 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter, create_session
+from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.feeds import RecordedFeed
 from peak_trade.sessions.runner import Session
 from peak_trade.sessions.tape import Evaluate, Tape
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for
+from peak_trade.wiring.gates import risk_desk
 
 BTC = Instrument("BTC/USDT", tick_size=0.01, lot_size=1e-5, min_notional=5.0)
 
@@ -64,6 +66,7 @@ def open_session(
     settings: BacktestSettings | None = None,
     *,
     is_whole: bool = True,
+    risk: RiskLimits | None = None,
     **options: Any,
 ) -> Session:
     """A paper session in a folder, new or taken up again."""
@@ -79,6 +82,7 @@ def open_session(
         counting(),
         strategy.name,
         "paper",
+        desk=None if risk is None else risk_desk(risk, [bars]),
         recording=bars if is_whole else None,
         **options,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -86,6 +87,17 @@ def test_the_manifest_says_what_a_replay_needs(stored, capsys):
     assert config_of(find_session(session_ids()[0])).digest() == manifest["digests"]["config"]
 
 
+def test_a_session_with_gates_replays_and_records_every_decision(stored, capsys, tmp_path):
+    risk = Path(__file__).parents[2] / "config" / "risk.toml"
+    (tmp_path / "run.toml").write_text(f'initial_cash = 5000.0\n[risk]\nfile = "{risk}"\n')
+    assert main([*RUN, "--config", "run.toml"]) == 0
+    (name,) = session_ids()
+    capsys.readouterr()
+    assert main(["replay", "--session", name, "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["n_decisions"] == outcome["n_orders"] > 0
+
+
 def test_a_journal_that_was_tampered_with_is_named_and_not_replayed(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
@@ -140,7 +152,7 @@ def test_a_stop_cancels_open_orders_marks_and_seals(stored):
     switch = StopSwitch()
     asked = {"mode": "paper", "strategy": "buy_and_hold", "symbol": "BTC/USDT", "timeframe": "1h", "feed": "recorded"}
     outcome = run_session(
-        make_config(asked, {}, 10_000.0, None), switch=switch, on_status=lambda status: switch.stop("Ctrl-C")
+        make_config(asked, {}, None, None), switch=switch, on_status=lambda status: switch.stop("Ctrl-C")
     )
     events = read_events(outcome.folder)
     (order,) = [event for event in events if isinstance(event, OrderEvent)][-1:]
@@ -229,6 +241,6 @@ def test_an_unknown_session_names_the_nearest(stored, capsys):
 
 def test_a_session_does_not_resume_on_other_bars(stored, capsys):
     outcome = run_session(make_config({"mode": "paper", "strategy": "cash", "symbol": "BTC/USDT", "timeframe": "1h",
-                                       "feed": "recorded"}, {}, 10_000.0, None))  # fmt: skip
+                                       "feed": "recorded"}, {}, None, None))  # fmt: skip
     assert main(["session", "resume", outcome.folder.name]) == 2
     assert "sealed" in capsys.readouterr().err

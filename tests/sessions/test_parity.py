@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
-from peak_trade.journal.events import BarEvent
+from peak_trade.journal.events import BarEvent, DecisionEvent
 from peak_trade.journal.files import read_events
 from peak_trade.journal.lines import encode_event
 from peak_trade.sessions.feeds import bar_events
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.studies.backtest import backtest
+from peak_trade.wiring.gates import read_risk_file
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.sessions.running import BTC, part_of, run_session
 
@@ -37,6 +40,19 @@ def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name,
     assert session.loop.fills == result.fill_list
     assert session.equity == result.equity_values.tolist()
     assert [event for event in events if isinstance(event, BarEvent)] == bar_events(bars)
+
+
+@pytest.mark.parametrize("name", ["ma_crossover", "random_entry"])
+def test_parity_holds_with_the_shipped_risk_limits(tmp_path, key, btc_1h, name):
+    bars = part_of(btc_1h, 3_000, 1_500)
+    risk = read_risk_file(Path(__file__).parents[2] / "config" / "risk.toml")
+    strategy = make_strategy(name)
+    result = backtest(strategy, bars, risk=risk, instruments={"BTC/USDT": BTC})
+    session = run_session(tmp_path / "s", key, strategy, bars, risk=risk)
+    acts = [encode_event(event) for event in read_events(tmp_path / "s") if isinstance(event, LOOP_EVENTS)]
+    assert acts == [encode_event(event) for event in result.events]
+    assert any(isinstance(event, DecisionEvent) for event in result.events)
+    assert session.equity == result.equity_values.tolist()
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
