@@ -8,7 +8,21 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import ClickException
 
-from peak_trade.cli import audit, backtest, check, data, init, portfolio, regime, replay, report, runs, session, site
+from peak_trade.cli import (
+    audit,
+    backtest,
+    check,
+    data,
+    init,
+    portfolio,
+    regime,
+    replay,
+    report,
+    risk,
+    runs,
+    session,
+    site,
+)
 from peak_trade.core.errors import PeakTradeError
 
 app = typer.Typer(
@@ -28,6 +42,7 @@ app.command("portfolio")(portfolio.portfolio)
 app.command("regime")(regime.regime)
 app.command("replay")(replay.replay)
 app.add_typer(report.app, name="report")
+app.add_typer(risk.app, name="risk")
 app.add_typer(runs.app, name="runs")
 app.add_typer(session.app, name="session")
 app.command("init")(init.init)

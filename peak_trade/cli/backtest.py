@@ -58,11 +58,15 @@ def backtest(
     given = _given(cash, _fees(fees, fee_bps), slippage_bps)
     run_file = RunFile(BacktestSettings.parse(given, "backtest")) if config is None else read_run_file(config, given)
     bars = [load_bars(name, timeframe, exchange, start, end) for name in symbol]
-    result = _run_with_progress(part, bars, run_file)
+    is_longer = start is not None and run_file.risk is not None
+    history = [load_bars(name, timeframe, exchange, None, end) for name in symbol] if is_longer else None
+    result = _run_with_progress(part, bars, run_file, history)
     if record:
         from peak_trade.studies.recording import record as record_result
+        from peak_trade.studies.risk import keep_decisions
 
         record_result(result)
+        keep_decisions(result)
     opinion = ask_vectorbt(result) if second_opinion else None
     if as_json:
         _print_json(result, None if opinion is None else str(opinion))
@@ -89,7 +93,9 @@ def _fees(preset: str | None, fee_bps: float | None) -> dict[str, float]:
     return FEE_PRESETS[preset]
 
 
-def _run_with_progress(part: Strategy, bars: list[Bars], run_file: RunFile) -> BacktestResult:
+def _run_with_progress(
+    part: Strategy, bars: list[Bars], run_file: RunFile, history: list[Bars] | None
+) -> BacktestResult:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -104,6 +110,7 @@ def _run_with_progress(part: Strategy, bars: list[Bars], run_file: RunFile) -> B
             run_file.settings,
             instruments=run_file.instruments,
             risk=run_file.risk,
+            history=history,
             progress=lambda row: progress.update(task, completed=row),
         )
 

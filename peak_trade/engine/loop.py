@@ -6,6 +6,7 @@ equity between two visits is an array expression, and nothing is missed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -65,6 +66,8 @@ class Book:
     decision_row: int = 0
     is_stopped: bool = False
     """A stop or take-profit closed the position: flat until the target changes."""
+    granted: float = 1.0
+    """Share of the wanted position that the risk limits granted; whole again when the target changes."""
     working: dict[str, Order] = field(default_factory=dict)
     """Open orders by id."""
 
@@ -250,6 +253,8 @@ class EventLoop:
             if has_changed:
                 book.target, book.is_stopped = target, False
                 self._emit(SignalEvent(int(self.market.times[row]), book.strategy, book.symbol, target))
+            if has_changed or row in book.rebalance_rows:
+                book.granted = 1.0
             book.decision_row = row
             acting.append(book)
         if not acting:
@@ -288,9 +293,9 @@ class EventLoop:
     def _notional_over(self, book: Book, span: slice, equity: FloatArray) -> FloatArray:
         weight = book.weight if isinstance(book.weight, float) else book.weight[span]
         if isinstance(self.settings.sizing, FixedNotional):
-            return np.broadcast_to(book.target * weight * self.settings.sizing.notional, equity.shape)
+            return np.broadcast_to(book.target * weight * self.settings.sizing.notional * book.granted, equity.shape)
         scale = 1.0 if book.scale is None else book.scale[span]
-        notional: FloatArray = book.target * weight * scale * equity
+        notional: FloatArray = book.target * weight * scale * equity * book.granted
         return notional
 
     def _legs(self, acting: Sequence[Book], row: int, equity: float) -> list[tuple[Book, Leg]]:
@@ -318,9 +323,9 @@ class EventLoop:
         weight = book.weight if isinstance(book.weight, float) else float(book.weight[row])
         sizing = self.settings.sizing
         if isinstance(sizing, FixedNotional):
-            return book.target * weight * sizing.notional
+            return book.target * weight * sizing.notional * book.granted
         scale = 1.0 if book.scale is None else float(book.scale[row])
-        return book.target * weight * scale * equity
+        return book.target * weight * scale * equity * book.granted
 
     def _act(self, book: Book, leg: Leg, row: int) -> None:
         protection = [order_id for order_id, order in book.working.items() if order.reason != "target"]
@@ -328,11 +333,14 @@ class EventLoop:
         if not _opens(book, leg):
             for order_id in protection:
                 self._withdraw(order_id, now, "target changed")
-        is_approved = self._send(book, leg, row, Phase.AFTER_CLOSE, now, float(self._columns[book.symbol].close[row]))
-        if protection and not is_approved and not _opens(book, leg):
+        sent = self._send(book, leg, row, Phase.AFTER_CLOSE, now, float(self._columns[book.symbol].close[row]))
+        if self._desk is not None and sent != abs(leg.quantity):
+            wanted, granted = book.position + leg.quantity, book.position + math.copysign(sent, leg.quantity)
+            book.granted *= min(max(granted / wanted, 0.0), 1.0) if wanted else 1.0
+        if protection and not sent and not _opens(book, leg):
             self._protect(book, row, Phase.AFTER_CLOSE, now, book.entry_price)
 
-    def _send(self, book: Book, leg: Leg, row: int, phase: Phase, now: int, price: float) -> bool:
+    def _send(self, book: Book, leg: Leg, row: int, phase: Phase, now: int, price: float) -> float:
         self._n_orders += 1
         order = as_order(
             leg,
@@ -356,13 +364,13 @@ class EventLoop:
         if not isinstance(answer, ApprovedOrder):
             codes = ", ".join(denial.code for denial in answer)
             self._emit(order_event(order, OrderEventKind.DENIED, now, leaves=0.0, reason=codes))
-            return False
+            return 0.0
         self._emit(order_event(order, OrderEventKind.SUBMITTED, now))
         book.working[order.order_id] = order
         self._book_of[order.order_id] = book
         self.venue.submit(answer, row, phase)
         self._emit(order_event(order, OrderEventKind.ACCEPTED, now))
-        return True
+        return order.quantity
 
     def _market_view(self, order: Order, row: int) -> MarketView:
         column = self._columns[order.symbol]

@@ -13,6 +13,7 @@ from peak_trade.risk.limits import RiskLimits
 
 LARGEST = 1e15
 """No amount, price or quantity beyond this is believed."""
+_END_OF_TIME = 2**63
 
 Measure = Callable[[Order, AccountView, MarketView, RiskLimits], tuple[float, float]]
 """Returns what is observed and the limit on it; raises anything when an input can't be read."""
@@ -99,8 +100,10 @@ def not_negative(value: Any) -> float:
 
 def instant(value: Any) -> int:
     """Return an instant in ns UTC; UnreadableError otherwise."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63:
+    if value.__class__ is int and 0 < value < _END_OF_TIME:
         return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _END_OF_TIME:
+        return int(value)
     raise UnreadableError(f"{value!r} is not an instant")
 
 

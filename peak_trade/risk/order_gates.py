@@ -78,8 +78,10 @@ def duplicate_order(order: Order, account: AccountView, market: MarketView, limi
 def order_rate(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Count the orders within the window, this one included."""
     earliest = instant(order.decided_at) - positive(limits.order_window) * NS_PER_SECOND
-    n_orders = sum(instant(past.decided_at) > earliest for past in _tuple(account.recent_orders))
-    return n_orders + 1.0, number(limits.max_orders)
+    n_orders = 1.0
+    for past in _tuple(account.recent_orders):
+        n_orders += instant(past.decided_at) > earliest
+    return n_orders, number(limits.max_orders)
 
 
 def repeated_execution(
@@ -88,11 +90,10 @@ def repeated_execution(
     """Count the strategy's fills on the order's side within the window, this order included."""
     earliest = instant(order.decided_at) - positive(limits.fill_window) * NS_PER_SECOND
     sign, strategy = side_sign(order), _text(order.strategy)
-    n_fills = sum(
-        instant(past.ts_event) > earliest and side_sign(past) == sign and past.strategy == strategy
-        for past in _tuple(account.recent_fills)
-    )
-    return n_fills + 1.0, number(limits.max_same_side_fills)
+    n_fills = 1.0
+    for past in _tuple(account.recent_fills):
+        n_fills += instant(past.ts_event) > earliest and side_sign(past) == sign and past.strategy == strategy
+    return n_fills, number(limits.max_same_side_fills)
 
 
 def order_notional(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -120,7 +121,9 @@ def symbol_exposure(order: Order, account: AccountView, market: MarketView, limi
 
 def gross_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the sum of unsigned exposures that the order and all pending ones can lead to, fraction of equity."""
-    gross = sum(max(abs(low), abs(high)) for low, high in _exposures(order, account, market))
+    gross = 0.0
+    for low, high in _exposures(order, account, market):
+        gross += max(-low, high)
     return gross, number(limits.max_gross_exposure) * _ramp(account)
 
 
@@ -135,7 +138,9 @@ def net_exposure(order: Order, account: AccountView, market: MarketView, limits:
 
 def concentration(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the sum of squared exposures that can be reached."""
-    squares = sum(max(low * low, high * high) for low, high in _exposures(order, account, market))
+    squares = 0.0
+    for low, high in _exposures(order, account, market):
+        squares += max(low * low, high * high)
     return squares, number(limits.max_concentration)
 
 
@@ -166,20 +171,22 @@ def reach(order: Order, account: AccountView) -> dict[str, tuple[float, float]]:
     """Return the lowest and highest position of each symbol once the order and any of the pending ones have filled."""
     signed = side_sign(order) * positive(order.quantity)
     positions = {symbol: (number(held), held) for symbol, held in account.positions.items()}
-    for symbol, leaves in (*_tuple(account.pending), (order.symbol, signed)):
+    own = order.symbol
+    low, high = positions.get(own, (0.0, 0.0))
+    positions[own] = (low + signed, high) if signed < 0.0 else (low, high + signed)
+    for symbol, leaves in _tuple(account.pending):
         low, high = positions.get(symbol, (0.0, 0.0))
         positions[symbol] = (low + leaves, high) if number(leaves) < 0.0 else (low, high + leaves)
     return positions
 
 
 def _exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
-    equity = positive(account.equity)
-    marks = account.marks
+    equity, price, own, marks = positive(account.equity), positive(market.decision_price), order.symbol, account.marks
     exposures = []
     for symbol, (low, high) in reach(order, account).items():
         if low or high:
-            mark = positive(market.decision_price if symbol == order.symbol else marks[symbol])
-            exposures.append((low * mark / equity, high * mark / equity))
+            scale = (price if symbol == own else positive(marks[symbol])) / equity
+            exposures.append((low * scale, high * scale))
     return exposures
 
 
