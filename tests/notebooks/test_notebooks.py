@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def test_notebook_shows_the_records_of_its_small_run(name, home, tmp_path, reque
 
     for symbol in SYMBOLS:
         save_bars(sample_bars(symbol, n_bars=N_BARS))
+    shutil.copytree(ROOT / "config", tmp_path / "config")
     for option, value in OPTIONS.items():
         monkeypatch.setattr(request.config.option, option, value, raising=False)
     # nbval opens /dev/null for its kernel and never closes it.

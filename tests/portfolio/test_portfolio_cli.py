@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from peak_trade.cli import main
-from peak_trade.data.sample import save_samples
+from peak_trade.data.sample import SYMBOLS, sample_bars
+from peak_trade.data.store import save_bars
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "portfolios" / "multi_strategy_example.toml"
 
 
 @pytest.fixture
 def store(home):
-    save_samples()
+    for symbol in SYMBOLS:
+        save_bars(sample_bars(symbol, n_bars=3_000))
     return home
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from peak_trade.data.sample import save_samples
+from peak_trade.data.sample import SYMBOLS, sample_bars
+from peak_trade.data.store import save_bars
 from peak_trade.portfolio.allocation import Allocation
 from peak_trade.portfolio.rebalancing import Rebalancing
 from peak_trade.studies.portfolio import PortfolioSettings, StrategyEntry
@@ -21,7 +22,8 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_python_examples_run_one_after_the_other(home):
-    save_samples()
+    for symbol in SYMBOLS:
+        save_bars(sample_bars(symbol, n_bars=3_000))
     names: dict[str, object] = {}
     for number, block in enumerate(blocks("python")):
         exec(compile(block, f"guide, block {number}", "exec"), names)
