@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from peak_trade.core.settings import Fraction, Notional, Positive, Settings
+from peak_trade.indicators.dispersion import rolling_std
+from peak_trade.indicators.means import sma
 
 FloatArray = NDArray[np.float64]
 Window = Annotated[int, Field(ge=2)]
@@ -105,13 +107,10 @@ Sizing = Annotated[
 
 def _past_moments(bars: pd.DataFrame, window: int) -> tuple[FloatArray, FloatArray]:
     close = bars["close"].to_numpy()
-    returns = np.full(close.size, np.nan)
-    returns[1:] = close[1:] / close[:-1] - 1.0
     mean, deviation = np.full(close.size, np.nan), np.full(close.size, np.nan)
-    if close.size > window:
-        windows = np.lib.stride_tricks.sliding_window_view(returns[1:], window)
-        mean[window:] = windows.mean(axis=1)
-        deviation[window:] = windows.std(axis=1, ddof=1)
+    returns = close[1:] / close[:-1] - 1.0
+    to_sample = np.sqrt(window / (window - 1.0))
+    mean[1:], deviation[1:] = sma(returns, window), to_sample * rolling_std(returns, window)
     return mean, deviation
 
 
