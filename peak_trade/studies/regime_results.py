@@ -121,7 +121,7 @@ def detection_lag(truth: Labels, labels: Labels) -> pd.DataFrame:
     both = (truth >= 0) & (labels >= 0)
     first = int(np.argmax(both)) if both.any() else len(truth)
     changes = [int(row) + 1 for row in np.flatnonzero(np.diff(truth)) if row >= first]
-    ends = [*changes[1:], len(truth)]
+    ends = [*changes, len(truth)][1:]
     rows = []
     for start, end in zip(changes, ends, strict=True):
         named = np.flatnonzero(labels[start:end] == truth[start])

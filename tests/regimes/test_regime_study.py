@@ -83,6 +83,8 @@ def test_transitions_durations_and_lags_are_counted():
     assert lags["lag"].tolist()[::2] == [2.0, 1.0]
     assert math.isnan(lags["lag"][1])
     assert lags["stay"].tolist() == [3, 2, 3]
+    assert detection_lag(np.zeros(9, dtype=np.int8), np.zeros(9, dtype=np.int8)).empty
+    assert detection_lag(np.full(9, -1, dtype=np.int8), np.zeros(9, dtype=np.int8)).empty
 
 
 def test_a_study_compares_both_runs_over_the_same_bars_and_gives_a_verdict(study):
