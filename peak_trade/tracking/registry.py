@@ -54,8 +54,12 @@ def opened() -> Iterator[tuple[MlflowClient, str]]:
         uri = tracking_uri()
         try:
             with _held(uri):
+                _make_schema(uri)
                 client = MlflowClient(uri)
-                yield client, _experiment(client, uri)
+                try:
+                    yield client, _experiment(client, uri)
+                finally:
+                    _close(client, uri)
         except (MlflowException, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(
@@ -76,12 +80,28 @@ def _held(uri: str) -> Iterator[None]:
         yield
 
 
+def _make_schema(uri: str) -> None:
+    if _is_local(uri) and not Path(uri.removeprefix(SQLITE)).exists():
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        SqlAlchemyStore(uri, _artifacts())  # type: ignore[no-untyped-call]
+
+
+def _close(client: MlflowClient, uri: str) -> None:
+    """Close MLflow's connections: a workspace that is deleted and made anew is then found anew, too."""
+    if _is_local(uri):
+        client._tracking_client.store.engine.dispose()
+
+
 def _experiment(client: MlflowClient, uri: str) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
-    artifacts = (workspace() / "mlartifacts").resolve().as_uri() if _is_local(uri) else None
-    return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+    return str(client.create_experiment(EXPERIMENT, artifact_location=_artifacts() if _is_local(uri) else None))
+
+
+def _artifacts() -> str:
+    return (workspace() / "mlartifacts").resolve().as_uri()
 
 
 def _is_local(uri: str) -> bool:

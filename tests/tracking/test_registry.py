@@ -1,6 +1,7 @@
 """Runs are recorded once, found again, and compared."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -112,6 +113,16 @@ def test_a_workspace_without_runs_is_empty_and_stays_untouched(home):
     with pytest.raises(ConfigError, match="no runs yet"):
         show_run("aa")
     assert not home.exists()
+
+
+def test_a_workspace_that_is_replaced_under_a_running_kernel_is_read_anew(registry, empty_registry):
+    record_run(run_of("aa11"))
+    shutil.rmtree(registry)
+    assert list_runs().empty
+    registry.mkdir()
+    shutil.copy(empty_registry, registry / "mlflow.db")
+    record_run(run_of("bb22"))
+    assert list_runs()["run_id"].tolist() == ["bb22"]
 
 
 @pytest.mark.parametrize(
