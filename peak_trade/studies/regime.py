@@ -216,7 +216,7 @@ class RegimeStudy:
         p_value : float
             Of `permutation`.
         noise : sequence of NoiseControl
-            The controls that were run; a claim of an edge needs at least one, and all of them clean.
+            The controls that were run; a claim of an edge needs at least one of enough series, and all of them clean.
 
         """
         with_regimes, without = (sharpe(_returns(run), self.per_year) for run in (self.result, self.plain))
@@ -237,16 +237,19 @@ class RegimeStudy:
             )
         lucky = "which chance explains" if p_value > 0.05 else "which chance does not easily explain"
         sentences.append(f"Regimes turned to other dates do as well in {p_value:.1%} of the trials, {lucky}.")
-        for control in noise:
+        for few in (control for control in noise if not control.is_enough):
+            sentences.append(f"{len(few.sharpes)} {few.kind} series are too few to judge the method by.")
+        judged = [control for control in noise if control.is_enough]
+        for control in judged:
             outcome = "as it must be" if control.is_clean else "so the method itself leaks or is biased"
             where = "within" if control.is_clean else "outside"
             sentences.append(
                 f"On {control.kind} series the causal mean is {_signed(control.mean(READINGS[2]))}, {where} two "
                 f"standard errors of 0, {outcome}."
             )
-        if noise and not all(control.is_clean for control in noise):
+        if not all(control.is_clean for control in judged):
             sentences.append("Verdict: nothing can be concluded before the method passes its own noise control.")
-        elif better and p_value <= 0.05 and noise:
+        elif better and p_value <= 0.05 and judged:
             sentences.append("Verdict: evidence of an edge from the regimes on these bars; try it on others.")
         elif better or p_value <= 0.05:
             sentences.append("Verdict: a hint and no more: not every test that an edge must pass was run and passed.")

@@ -24,6 +24,8 @@ Labels = NDArray[np.int8]
 NoiseKind = Literal["phase-randomised", "edge-free"]
 WEIGHTS = np.array([0.0, 0.5, 1.0, 0.0])
 """Weight of bear, sideways, bull, and of the unknown regime, which is label -1 and so the last one."""
+MIN_SERIES = 8
+"""Fewest series from which a noise control is judged."""
 READINGS = ("smoothed, same bar", "smoothed, next bar", "filtered, next bar")
 """Three ways to read labels, from the one that cheats most to the one that could have been traded."""
 
@@ -83,6 +85,11 @@ class NoiseControl:
         values = self.sharpes[reading].to_numpy()
         spread = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
         return Measure(float(values.mean()), len(values), spread)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are enough series to judge by."""
+        return len(self.sharpes) >= MIN_SERIES
 
     @property
     def is_clean(self) -> bool:

@@ -39,7 +39,7 @@ def test_regime_prints_json(store, capsys):
     assert [row["regime"] for row in content["regimes"]] == ["bear", "sideways", "bull", "all"]
     assert 0.0 < content["p_value"] <= 1.0
     assert content["fallbacks"] == []
-    assert any("phase-randomised" in sentence for sentence in content["verdict"])
+    assert any("2 phase-randomised series are too few" in sentence for sentence in content["verdict"])
 
 
 @pytest.mark.parametrize(
