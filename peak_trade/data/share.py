@@ -42,19 +42,29 @@ def make_workspace(folder: Path) -> list[Path]:
         raise ConfigError(f"{folder} is a file. Name a folder that is new or empty.")
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty. Name a folder that is new or empty.")
+    is_new = not folder.exists()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as unfinished:
-            made = Path(unfinished) / "workspace"
-            made.mkdir()
-            (made / "README.md").write_text(FIRST_STEPS, encoding="utf-8")
-            for name in SHARED:
-                source, target = share() / name, made / name
-                if source.is_dir():
-                    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*NOT_COPIED))
-                elif source.is_file():
-                    shutil.copyfile(source, target)
-            made.replace(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".init-") as unfinished:
+                _copy_shared(Path(unfinished))
+                for part in Path(unfinished).iterdir():
+                    part.replace(folder / part.name)
+        except OSError:
+            if is_new:
+                folder.rmdir()
+            raise
     except OSError as error:
         raise ConfigError(f"{folder} could not be made: {error.strerror}. Choose another place.") from None
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _copy_shared(target: Path) -> None:
+    (target / "README.md").write_text(FIRST_STEPS, encoding="utf-8")
+    for name in SHARED:
+        source = share() / name
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        elif source.is_file():
+            shutil.copyfile(source, target / name)

@@ -31,10 +31,21 @@ def test_init_makes_a_workspace_with_run_files(tmp_path, capsys):
     assert [path.name for path in folder.parent.iterdir()] == ["research"]
 
 
-def test_init_fills_an_empty_folder(tmp_path):
-    (tmp_path / "empty").mkdir()
-    assert main(["init", str(tmp_path / "empty")]) == 0
-    assert (tmp_path / "empty" / "config").is_dir()
+def test_init_fills_the_empty_folder_that_one_stands_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "."]) == 0
+    assert Path("config").is_dir()
+    assert not list(Path().glob(".*"))
+
+
+def test_init_leaves_nothing_behind_when_copying_fails(tmp_path, monkeypatch, capsys):
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copytree", full_disk)
+    assert main(["init", str(tmp_path / "research")]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
