@@ -8,7 +8,16 @@ from pathlib import Path
 
 from peak_trade.core.errors import ConfigError
 
-SHARED = ("config", "notebooks", "reports/styles", "reports/templates", "_quarto.yml", "index.md")
+SHARED = (
+    "config",
+    "notebooks",
+    "reports/styles",
+    "reports/templates",
+    "_quarto.yml",
+    "index.md",
+    "docs",
+    "CHANGELOG.md",
+)
 NOT_COPIED = ("__pycache__", ".ipynb_checkpoints", ".*")
 FIRST_STEPS = """# A peak_trade workspace
 

@@ -29,7 +29,7 @@ def navigation(root: Path) -> dict[str, Any]:
         links += item.get("menu", [item])
     return {
         "title": website["title"],
-        "links": [(link["text"], link["href"]) for link in links],
+        "links": [(link["text"], link["href"]) for link in links if (root / link["href"]).is_file()],
         "words": website["page-footer"]["right"],
     }
 

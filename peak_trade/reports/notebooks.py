@@ -1,4 +1,4 @@
-"""Run a notebook once per (source, parameters, data, code, lock file), and keep what it showed.
+"""Run a notebook once per (source, parameters and the files they name, data, code, lock file), and keep what it showed.
 
 The executed notebook under `reports/runs/` is the record: it carries the notebook's version and digest, every
 parameter, the digests that its cache key is made of, and, when a cell failed, that cell and its error.
@@ -23,6 +23,8 @@ from peak_trade.reports.parameters import Parameter, read_parameters, resolve
 
 RUNS = Path("reports/runs")
 LOCK_FILE = Path("requirements.lock")
+RUNNING = "PEAK_TRADE_NOTEBOOK"
+"""Environment variable by which a kernel knows the notebook that it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,11 @@ def run_report(
     return read_run(path)
 
 
+def running_notebook() -> str:
+    """Return name, version and digest of the notebook that runs in this kernel; empty outside `run_report`."""
+    return os.environ.get(RUNNING, "")
+
+
 def list_report_runs(root: Path = Path()) -> list[ReportRun]:
     """Return every executed notebook under `root/reports/runs`, newest first."""
     paths = [path for path in (root / RUNS).glob("*.ipynb") if not path.name.startswith(".")]
@@ -211,6 +218,7 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
     changed = {name: value for name, value in values.items() if value != notebook.parameters[name].default}
     failed_cell, error_text = None, ""
     begun, started = datetime.now(UTC), time.perf_counter()
+    os.environ[RUNNING] = f"{notebook.name} {notebook.version} {notebook.digest[:16]}"
     try:
         papermill.execute_notebook(
             str(notebook.path),
@@ -226,6 +234,8 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
         failed_cell, error_text = error.cell_index, f"{error.ename}: {error.evalue}"
     except DeadKernelError as error:
         failed_cell, error_text = 0, f"the kernel died: {error}"
+    finally:
+        del os.environ[RUNNING]
     content = read_json(output)
     content["cells"] = [cell for cell in content["cells"] if not _is_papermill_error(cell)]
     if failed_cell is not None:

@@ -63,7 +63,7 @@ def page_of(run: ReportRun) -> dict[str, Any]:
 def page_title(run: ReportRun) -> str:
     """Return a page's title: the notebook's, and what it was about."""
     about = [run.parameters.get(name) for name in ("strategy", "symbol", "timeframe")]
-    named = ", ".join(str(value) for value in about if value)
+    named = ", ".join(str(value) for value in about if value) or Path(run.parameters.get("config") or "").stem
     return f"{run.title}: {named}" if named else run.title
 
 

@@ -7,8 +7,11 @@ from peak_trade.engine.result import BacktestResult
 from peak_trade.tracking.record import RunRecord, record_run
 
 
-def record(result: BacktestResult, run_type: str = "backtest") -> str:
-    """Record a run in MLflow and return its run id; recording it again changes nothing."""
+def record(result: BacktestResult, run_type: str = "backtest", notebook: str = "") -> str:
+    """Record a run in MLflow and return its run id; recording it again changes nothing.
+
+    `notebook` names the notebook that ran it, its version and digest; see `reports.notebooks.running_notebook`.
+    """
     flat = result.parameters if len(result.strategies) > 1 else result.parameters.get(result.strategies[0], {})
     run = RunRecord(
         run_id=result.run_id,
@@ -19,7 +22,8 @@ def record(result: BacktestResult, run_type: str = "backtest") -> str:
         start=iso(int(result.market.times[0])),
         end=iso(int(result.market.times[-1])),
         digests=result.digests,
-        parameters={**flat, "settings": result.settings.model_dump(mode="json"), "exchange": result.exchange},
+        parameters={**flat, "settings": result.settings.model_dump(mode="json"), "exchange": result.exchange}
+        | ({"notebook": notebook} if notebook else {}),
         metrics={
             **result.stats(),
             "benchmark_total_return": result.benchmark.stats()["total_return"],

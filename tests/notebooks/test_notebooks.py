@@ -47,12 +47,12 @@ def test_notebook_shows_the_records_of_its_small_run(name, home, tmp_path, reque
 
     for symbol in SYMBOLS:
         save_bars(sample_bars(symbol, n_bars=N_BARS))
-    shutil.copytree(ROOT / "config", tmp_path / "config")
     for option, value in OPTIONS.items():
         monkeypatch.setattr(request.config.option, option, value, raising=False)
     # nbval opens /dev/null for its kernel and never closes it.
     monkeypatch.setattr("nbval.kernel.open", lambda *_: subprocess.DEVNULL, raising=False)
     reference = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    shutil.copytree(ROOT / "config", tmp_path / "config")
     small = tmp_path / f"{name}.ipynb"
     small.write_text(json.dumps(small_run(name, reference)), encoding="utf-8")
 
