@@ -16,6 +16,7 @@ from peak_trade.risk.limits import VarMethod
 FloatArray = NDArray[np.float64]
 _SEED_DAYS = 20
 """Days whose mean square starts the volatility recursion."""
+_TAIL_START = -5.0
 
 
 def portfolio_returns(weights: FloatArray, returns: FloatArray) -> FloatArray:
@@ -104,7 +105,8 @@ def cornish_fisher(
     Raises
     ------
     DataError
-        Where the expansion is not a distribution: its quantiles would not rise with the probability.
+        Where the expansion is not a distribution: its quantiles would not rise with the probability all the way from
+        five standard deviations below the mean to the level.
 
     References
     ----------
@@ -113,14 +115,12 @@ def cornish_fisher(
 
     """
     s, k = skewness, excess_kurtosis
-    slope_square = k / 8.0 - s * s / 6.0
-    slope_constant = 1.0 - k / 8.0 + 5.0 * s * s / 36.0
-    if slope_square < 0.0 or (s / 3.0) ** 2 > 4.0 * slope_square * slope_constant:
+    z, density = _normal_tail(level)
+    if not _rises_in_tail(s, k, z):
         raise DataError(
             f"skewness {s:.2f} and excess kurtosis {k:.2f} lie outside the Cornish-Fisher domain. "
             "Use the historical method."
         )
-    z, density = _normal_tail(level)
     quantile = z + (z * z - 1.0) * s / 6.0 + (z**3 - 3.0 * z) * k / 24.0 - (2.0 * z**3 - 5.0 * z) * s * s / 36.0
     tail = 1.0 - level
     first, second, third = -density, tail - z * density, -(z * z + 2.0) * density
@@ -243,6 +243,14 @@ def component_var(weights: FloatArray, history: ReturnHistory, level: float) -> 
         return np.asarray(-weights * means)
     z, _ = _normal_tail(level)
     return np.asarray(-weights * (means + z * marginal / deviation))
+
+
+def _rises_in_tail(s: float, k: float, end: float) -> bool:
+    square, linear, constant = k / 8.0 - s * s / 6.0, s / 3.0, 1.0 - k / 8.0 + 5.0 * s * s / 36.0
+    turn = -linear / (2.0 * square) if square else end
+    return all(
+        square * z * z + linear * z + constant > 0.0 for z in (_TAIL_START, min(max(turn, _TAIL_START), end), end)
+    )
 
 
 @lru_cache(maxsize=16)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import TradingState
@@ -167,3 +168,19 @@ def test_a_kept_decision_is_found_by_run_and_order(home, guarded):
     found = find_decision(f"{guarded.run_id}/{decision.order_id}")
     assert explain(found).is_reproduced
     assert found.denials == decision.denials
+
+
+def test_the_verb_explains_a_kept_decision(home, guarded, capsys):
+    keep_decisions(guarded)
+    denied = next(decision for decision in _decisions(guarded) if not decision.is_approved)
+    assert main(["risk", "explain", f"{guarded.run_id[:6]}/{denied.order_id}"]) == 0
+    printed = capsys.readouterr().out
+    assert "denied" in printed
+    assert "value_at_risk" in printed
+    assert "equals the record" in printed
+
+
+def test_a_record_that_was_changed_is_not_reproduced(guarded):
+    denied = next(decision for decision in _decisions(guarded) if not decision.is_approved)
+    forged = replace(denied, is_approved=True, denials=())
+    assert not explain(forged).is_reproduced

@@ -1,0 +1,93 @@
+"""Liquidity gates: cost from the book or the model, depth, and shares of volume."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peak_trade.core.values import OrderBook, OrderType, Side
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.liquidity import impact, mid_price, walk
+from peak_trade.risk.review import ApprovedOrder, review
+from peak_trade.wiring.gates import gate_row, read_risk_file
+from tests.risk.cases import ACCOUNT, BOOK, MARKET, ORDER
+from tests.tolerances import RTOL_SAME
+
+LIMIT = {"order_type": OrderType.LIMIT, "limit_price": 100.0}
+
+
+@pytest.fixture(scope="module")
+def limits(config):
+    return read_risk_file(config / "risk_liquidity_gate_example.toml")
+
+
+def codes(order, limits, market=MARKET):
+    answer = review(order, ACCOUNT, market, gate_row(limits), limits)
+    return [] if isinstance(answer, ApprovedOrder) else [denial.code for denial in answer]
+
+
+def test_an_order_that_would_slip_over_the_limit_is_blocked(limits):
+    thin = replace(MARKET, book=replace(BOOK, asks=((100.05, 5.0), (103.0, 500.0))))
+    assert DenialCode.SLIPPAGE in codes(replace(ORDER, quantity=20.0), limits, thin)
+    assert codes(replace(ORDER, quantity=2.0), limits, thin) == []
+
+
+def test_a_declared_book_that_is_missing_or_stale_denies_and_an_absent_one_selects_the_model(limits):
+    without = replace(MARKET, book=None)
+    denied = codes(ORDER, limits, without)
+    assert {DenialCode.STALE_BOOK, DenialCode.SPREAD, DenialCode.SLIPPAGE} <= set(denied)
+    absent = RiskLimits.parse({"liquidity": {"book": "absent"}}, "test")
+    assert codes(ORDER, absent, without) == []
+
+
+@pytest.mark.parametrize("change", [{}, LIMIT], ids=["market", "limit"])
+def test_market_orders_are_held_to_seventy_percent(change, limits):
+    at_eighty_percent = replace(ORDER, quantity=0.8 * 10.0 / 1.5, **change)
+    assert (codes(at_eighty_percent, limits) == []) is bool(change)
+    row = {gate.code: gate for gate in gate_row(limits)}
+    order = replace(ORDER, **change)
+    share = 1.0 if change else 0.7
+    for code, limit in (
+        (DenialCode.SPREAD, 0.005 * share),
+        (DenialCode.SLIPPAGE, 0.01 * share),
+        (DenialCode.TOUCH_DEPTH, 1.5 / share),
+        (DenialCode.BOOK_DEPTH, 1.5 / share),
+        (DenialCode.DAILY_VOLUME_SHARE, 0.02 * share),
+        (DenialCode.BAR_VOLUME_SHARE, 0.1 * share),
+    ):
+        assert row[code].read(order, ACCOUNT, MARKET, limits).limit == pytest.approx(limit, rel=RTOL_SAME)
+
+
+def test_depth_beyond_twenty_levels_does_not_count(limits):
+    deep = replace(MARKET, book=replace(BOOK, asks=(*BOOK.asks, (103.0, 1e6))))
+    row = {gate.code: gate for gate in gate_row(limits)}
+    assert row[DenialCode.BOOK_DEPTH].read(ORDER, ACCOUNT, deep, limits).observed == 200.0
+
+
+def test_buys_take_asks_and_sells_take_bids(limits):
+    one_sided = replace(MARKET, book=replace(BOOK, bids=((99.95, 0.1),)))
+    assert codes(ORDER, limits, one_sided) == []
+    sell = replace(ORDER, side=Side.SELL)
+    assert {DenialCode.TOUCH_DEPTH, DenialCode.BOOK_DEPTH} <= set(codes(sell, limits, one_sided))
+
+
+def test_the_walk_is_worked_by_hand():
+    assert walk(((100.0, 1.0), (101.0, 2.0)), 2.0) == 100.5
+    assert walk(((100.0, 1.0),), 1.0) == 100.0
+    assert walk(((100.0, 1.0),), 1.1) == math.inf
+    assert mid_price(OrderBook(1, bids=((99.0, 1.0),), asks=((101.0, 1.0),))) == 100.0
+
+
+@given(st.floats(0.01, 100.0), st.floats(1.0, 4.0))
+def test_a_larger_order_never_costs_less(quantity, factor):
+    levels = tuple((100.0 + level, 10.0) for level in range(20))
+    assert walk(levels, factor * quantity) >= walk(levels, quantity) * (1.0 - RTOL_SAME)
+    assert impact(factor * quantity, 1e5, 0.03, 1.0) >= impact(quantity, 1e5, 0.03, 1.0)
+
+
+def test_impact_follows_the_square_root():
+    assert impact(400.0, 40_000.0, 0.04, 1.5) == pytest.approx(1.5 * 0.04 * 0.1, rel=RTOL_SAME)
+    assert impact(1_600.0, 40_000.0, 0.04, 1.5) == pytest.approx(2 * impact(400.0, 40_000.0, 0.04, 1.5), rel=RTOL_SAME)
