@@ -29,7 +29,7 @@ help:            ## list these commands
 env: .venv/installed  ## make .venv from requirements.lock
 
 clean:           ## remove what runs wrote: workspace, executed notebooks, site, caches
-	rm -rf .peak_trade reports/runs reports/site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .peak_trade reports/runs reports/pages reports/lib reports/site .quarto .pytest_cache .mypy_cache .ruff_cache
 
 lock:            ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
@@ -61,8 +61,11 @@ test-beside: env ## what takes minutes: fifty kills, headless Chromium
 smoke: env       ## the few tests that tell within seconds whether anything works
 	$(BIN)/pytest -m smoke
 
-lab: env         ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/strategy_backtest.ipynb
+lab: env         ## open the notebooks in JupyterLab; kernels work in this folder, as `report run` does
+	@mkdir -p .peak_trade/ipython/profile_default/startup
+	@echo 'import os; os.chdir("$(CURDIR)")' > .peak_trade/ipython/profile_default/startup/here.py
+	IPYTHONDIR="$(CURDIR)/.peak_trade/ipython" $(BIN)/jupyter lab --allow-root $(LAB_OPTIONS) --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.default_url=/lab/tree/notebooks/strategy_backtest.ipynb
 
 records: env     ## renew what the notebook tests compare with; read the difference
 	PEAK_TRADE_WRITE_RECORDS=1 $(BIN)/pytest -p no:xdist tests/notebooks

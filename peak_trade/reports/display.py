@@ -148,9 +148,9 @@ def table_html(frame: pd.DataFrame, name: str, formats: Mapping[str, str] | None
     note = f'<p class="pt-note">The last {len(shown):,} of {len(frame):,} rows.</p>' if len(shown) < len(frame) else ""
     if frame.empty:
         note = '<p class="pt-note">No rows.</p>'
-    length = " pt-long" if len(shown) > LONG_ROWS else ""
+    length = ' style="max-height: 32rem; overflow: auto"' if len(shown) > LONG_ROWS else ""
     return (
-        f'<div class="pt-table{length}" id="table-{name}"><table data-quarto-disable-processing="true">\n'
+        f'<div class="pt-table" id="table-{name}"{length}><table data-quarto-disable-processing="true">\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + f"\n</tbody></table></div>{note}"
     )
 
