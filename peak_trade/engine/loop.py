@@ -392,9 +392,9 @@ class EventLoop:
             self.fill_rows.append(row)
             self.cash_path.append((row, self.ledger.cash))
             self.position_path[order.symbol].append((row, self.ledger.quantity(order.symbol)))
-            self._moved(book, row, fill.signed_quantity, fill.price, fill.fee)
             is_whole = execution.ended == "filled"
             self._emit(trade_event(execution, OrderEventKind.FILLED if is_whole else OrderEventKind.PARTIALLY_FILLED))
+            self._moved(book, row, fill.signed_quantity, fill.price, fill.fee)
         if execution.ended:
             del self._book_of[order.order_id]
             del book.working[order.order_id]
@@ -490,8 +490,8 @@ class EventLoop:
                 self._desk.catch_up(self, row)
             self.ledger.add_cash(amount)
             self.cash_path.append((row, self.ledger.cash))
-            self._moved(book, row, 0.0, 0.0, -amount)
             self._emit(CashFlowEvent(now, book.strategy, book.symbol, reason, amount))
+            self._moved(book, row, 0.0, 0.0, -amount)
 
     def _can_fail(self) -> bool:
         return self.ledger.cash < -_DUST * self.settings.initial_cash or any(

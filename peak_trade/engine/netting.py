@@ -14,6 +14,7 @@ from peak_trade.core.rounding import floor_to, nearest_to
 from peak_trade.core.values import OrderType
 from peak_trade.engine.loop import Book, EventLoop
 from peak_trade.engine.policy import Leg
+from peak_trade.journal.events import ShareEvent
 
 NETTED = "netted"
 """Strategy name that a netted order and its fills carry in the journal."""
@@ -79,7 +80,8 @@ class NettedLoop(EventLoop):
             if net.crosses_at == row:
                 net.crosses_at = -1
                 price = float(self._columns[net.trader.symbol].open[row])
-                self._share(net, row, 0.0, price, 0.0, is_whole=False)
+                opened = int(self.market.times[row]) - self.market.timeframe.ns
+                self._share(net, row, opened, "", price, 0.0, is_whole=False)
         super().step(row)
 
     def _next_touch(self, row: int, stop: int) -> int:
@@ -125,10 +127,15 @@ class NettedLoop(EventLoop):
             held = math.fsum(member.position for member in net.members)
             for member in net.members:
                 if member.position != 0.0:
-                    super()._moved(member, row, 0.0, 0.0, cost * member.position / held)
+                    part = cost * member.position / held
+                    super()._moved(member, row, 0.0, 0.0, part)
+                    now = int(self.market.times[row])
+                    self._emit(ShareEvent(now, "", member.strategy, member.symbol, 0.0, 0.0, part))
             return
         net.traded += quantity
-        self._share(net, row, quantity, price, cost, abs(net.traded - net.ordered) <= _WHOLE * abs(net.ordered))
+        is_whole = abs(net.traded - net.ordered) <= _WHOLE * abs(net.ordered)
+        fill = self.fills[-1]
+        self._share(net, row, fill.ts_event, fill.order_id, price, cost, is_whole)
 
     def _liquidate(self, book: Book, row: int, now: int) -> None:
         net = self._nets[book.symbol]
@@ -136,13 +143,15 @@ class NettedLoop(EventLoop):
         net.ordered, net.traded = -book.position, 0.0
         super()._liquidate(book, row, now)
 
-    def _share(self, net: Net, row: int, quantity: float, price: float, cost: float, is_whole: bool) -> None:
+    def _share(self, net: Net, row: int, now: int, order_id: str, price: float, cost: float, is_whole: bool) -> None:
         shares = share_out(net.wishes, net.traded, is_whole)
         moved = math.fsum(abs(share) for _, share in shares)
         for wish, share in shares:
             leaves = is_whole and not wish.stays
             wish.book.position = 0.0 if leaves else wish.book.position + share
-            super()._moved(wish.book, row, share, price, cost * abs(share) / moved)
+            part = cost * abs(share) / moved
+            super()._moved(wish.book, row, share, price, part)
+            self._emit(ShareEvent(now, order_id, wish.book.strategy, wish.book.symbol, share, price, part))
 
 
 def share_out(wishes: Sequence[Wish], traded: float, is_whole: bool) -> list[tuple[Wish, float]]:

@@ -131,6 +131,24 @@ class CashFlowEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareEvent:
+    """What one strategy got of a netted fill or flow: signed base units at a price, and its part of the costs.
+
+    The shares of an order sum to its fills. `order_id` is empty where strategies crossed inside the account without an
+    order, or where a flow was shared; `quantity` is then their change, or 0.0 for a flow. A negative cost is received.
+    """
+
+    kind: ClassVar[str] = "share"
+    ts_event: int
+    order_id: str
+    strategy: str
+    symbol: str
+    quantity: float
+    price: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
 class TradingStateEvent:
     """The account's trading state changed."""
 
@@ -272,6 +290,7 @@ Event = (
     | OrderEvent
     | DecisionEvent
     | CashFlowEvent
+    | ShareEvent
     | TradingStateEvent
     | BankruptcyEvent
     | BarEvent
@@ -287,6 +306,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     OrderEvent,
     DecisionEvent,
     CashFlowEvent,
+    ShareEvent,
     TradingStateEvent,
     BankruptcyEvent,
     BarEvent,

@@ -25,6 +25,7 @@ from peak_trade.journal.events import (
     OrderEvent,
     ReconciliationEvent,
     SessionEvent,
+    ShareEvent,
     TradingStateEvent,
 )
 from peak_trade.journal.export import trail_frame
@@ -37,6 +38,7 @@ _ORDERS = (
     OrderEvent,
     DecisionEvent,
     CashFlowEvent,
+    ShareEvent,
     TradingStateEvent,
     BankruptcyEvent,
     SessionEvent,

@@ -14,6 +14,7 @@ from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.journal.events import ShareEvent
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio import PortfolioResult, PortfolioSettings, run_portfolio
@@ -75,6 +76,26 @@ def test_pnl_of_books_sums_to_the_portfolio_at_every_bar(
         instruments={symbol: Instrument(symbol, lot_size=lot) for symbol in SYMBOLS},
     )
     assert_sums(result)
+    if mode == "netted":
+        assert_journal_tells_the_pnl(result)
+
+
+def assert_journal_tells_the_pnl(result: PortfolioResult) -> None:
+    """The shares in the journal alone lead to the last PnL of every book, and sum to the netted fills."""
+    shares = [event for event in result.run.events if isinstance(event, ShareEvent)]
+    last = {
+        symbol: float(column.mark[-1])
+        for symbol, column in zip(result.run.market.symbols, result.run.market.columns, strict=True)
+    }
+    told = dict.fromkeys(result.pnl.columns, 0.0)
+    by_order: dict[str, float] = {}
+    for share in shares:
+        told[share.strategy, share.symbol] += share.quantity * (last[share.symbol] - share.price) - share.cost
+        by_order[share.order_id] = by_order.get(share.order_id, 0.0) + share.quantity
+    np.testing.assert_allclose(list(told.values()), result.pnl.iloc[-1].to_numpy(), rtol=1e-8, atol=1e-6)
+    for order_id, fills in result.run.fills.groupby("order_id"):
+        traded = (fills["quantity"] * np.where(fills["side"] == "buy", 1.0, -1.0)).sum()
+        np.testing.assert_allclose(by_order[order_id], traded, rtol=1e-9)
 
 
 @settings(max_examples=10, deadline=None)
