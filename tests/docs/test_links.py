@@ -88,3 +88,15 @@ def test_every_document_is_reachable_from_the_index():
                 left.append(found)
     docs = {path for path in FILES if path.is_relative_to(ROOT / "docs")}
     assert sorted(path.relative_to(ROOT).as_posix() for path in docs - seen) == []
+
+
+def test_the_docs_link_only_to_what_is_shipped_with_them():
+    """An installed package has the documents, but not the sources at the place where the repository has them."""
+    outside = {
+        (path.name, target)
+        for path in FILES
+        if path.is_relative_to(ROOT / "docs")
+        for target in re.findall(r"\]\(([^)\s#:]+)[^)]*\)", without_code(path.read_text(encoding="utf-8")))
+        if (path.parent / target).resolve().is_relative_to(ROOT / "peak_trade")
+    }
+    assert outside == set()
