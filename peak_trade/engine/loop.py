@@ -268,11 +268,14 @@ class EventLoop:
     def _is_due(self, book: Book, row: int, equity: float | None) -> bool:
         if row in book.rebalance_rows:
             return True
-        if self._drift_band is None or equity is None or book.working or book.target == 0.0:
+        if self._drift_band is None or equity is None or book.target == 0.0 or self._has_open_order(book):
             return False
         held = book.position * float(self._columns[book.symbol].mark[row])
         wanted = self._notional(book, row, equity)
         return abs(held - wanted) > self._drift_band * abs(wanted)
+
+    def _has_open_order(self, book: Book) -> bool:
+        return bool(book.working)
 
     def _first_drift(self, start: int, stop: int, band: float) -> int:
         """Return the first row in [start, stop) at which a book has drifted out of its band, or `stop`."""
@@ -282,7 +285,7 @@ class EventLoop:
         equity = self.equity_between(start, stop)
         has_drifted = np.zeros(stop - start, dtype=bool)
         for book in self.books:
-            if book.target == 0.0 or book.working or book.is_stopped:
+            if book.target == 0.0 or book.is_stopped or self._has_open_order(book):
                 continue
             column = self._columns[book.symbol]
             wanted = self._notional_over(book, span, equity)

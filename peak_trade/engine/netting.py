@@ -88,6 +88,9 @@ class NettedLoop(EventLoop):
         crosses = [net.crosses_at for net in self._nets.values() if net.crosses_at > row]
         return min([super()._next_touch(row, stop), *crosses])
 
+    def _has_open_order(self, book: Book) -> bool:
+        return bool(self._nets[book.symbol].unfinished())
+
     def _legs(self, acting: Sequence[Book], row: int, equity: float) -> list[tuple[Book, Leg]]:
         legs: list[tuple[Book, Leg]] = []
         changing: dict[str, list[Book]] = {}

@@ -57,3 +57,14 @@ def test_a_wrong_file_is_one_line_and_exit_code_2(store, tmp_path, capsys, chang
 def test_a_missing_file_is_exit_code_2(capsys):
     assert main(["portfolio", "--config", "nowhere.toml"]) == 2
     assert "there is no such file" in capsys.readouterr().err
+
+
+def test_the_run_is_recorded_once_with_its_settings(store, monkeypatch, capsys):
+    kept = []
+    monkeypatch.setattr("peak_trade.tracking.record.record_run", kept.append)
+    assert main(["portfolio", "--config", str(EXAMPLE), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (run,) = kept
+    assert (run.run_id, run.run_type, run.strategy) == (told["run_id"], "portfolio", "breakout, reversion, trend")
+    assert run.parameters["settings"]["allocation"]["method"] == "inverse_volatility"
+    assert run.metrics["diversification_ratio"] == told["diversification_ratio"]

@@ -15,6 +15,8 @@ from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import ShareEvent
+from peak_trade.metrics import sharpe, simple_returns
+from peak_trade.portfolio.analytics import portfolio_sharpe
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio import PortfolioResult, PortfolioSettings, run_portfolio
@@ -308,3 +310,59 @@ def test_symbols_that_never_meet_quotes_and_timeframes_that_differ_are_refused()
     euro = Bars(second.frame, "B/EUR", first.timeframe, "made")
     with pytest.raises(ConfigError, match="quote currencies differ"):
         run_portfolio(settings_of([crossover("A/USD"), crossover("B/EUR")]), [first, euro])
+
+
+def test_sharpe_is_the_closed_form_of_weights_volatilities_and_correlations():
+    """Daily bars that open where the last one closed, brought back to their weights at every close, without costs."""
+    days, symbols = [], ("A/USD", "B/USD", "C/USD")
+    for seed, symbol in enumerate(symbols, start=1):
+        frame = made_bars(symbol, seed).frame.copy()
+        frame["open"] = frame["close"].shift(1, fill_value=100.0)
+        frame["high"], frame["low"] = frame[["open", "close"]].max(axis=1), frame[["open", "close"]].min(axis=1)
+        frame.index = pd.date_range("2024-01-01", periods=len(frame), freq="D", tz="UTC")
+        days.append(Bars(frame, symbol, Timeframe.parse("1d"), "made"))
+    weights = (0.5, 0.3, 0.1)
+    entries = [
+        {"name": "buy_and_hold", "symbol": symbol, "weight": weight / 0.9}
+        for symbol, weight in zip(symbols, weights, strict=True)
+    ]
+    result = run_portfolio(
+        settings_of(
+            entries,
+            timeframe="1d",
+            costs=FREE,
+            allocation={"method": "fixed", "cash_buffer": 0.1},
+            rebalancing={"every": "day"},
+        ),
+        days,
+    )
+    returns = pd.concat([part.frame["close"].pct_change() for part in days], axis=1).iloc[1:]
+    closed = portfolio_sharpe(weights, returns.mean(), returns.std(), returns.corr(), 365.0)
+    assert sharpe(simple_returns(result.equity), 365.0).value == pytest.approx(closed, rel=RTOL_SUM)
+
+
+def test_real_bars_of_three_symbols_add_up(real_data):
+    bars = []
+    for base in ("BTC", "ETH", "SOL"):
+        frame = pd.read_parquet(real_data / "bars" / f"binance_{base}USDT_1h.parquet").iloc[:6_000]
+        frame = frame.set_index("timestamp").astype(float)
+        frame.index = frame.index + pd.Timedelta("1h")
+        bars.append(Bars(frame, f"{base}/USDT", Timeframe.parse("1h"), "binance"))
+    entries = [
+        {"name": name, "symbol": part.symbol, "parameters": {"direction": "both"}}
+        for part in bars
+        for name in ("ma_crossover", "rsi_reversion")
+    ]
+    result = run_portfolio(
+        settings_of(
+            entries,
+            mode="netted",
+            allocation={"method": "inverse_volatility", "max_weight": 0.4, "cash_buffer": 0.05},
+            rebalancing={"every": "week", "drift_band": 0.2},
+        ),
+        bars,
+        instruments={part.symbol: Instrument(part.symbol, lot_size=1e-5, min_notional=5.0) for part in bars},
+    )
+    assert_sums(result)
+    assert len(result.run.fills) > 500
+    assert result.drawdowns()["drawdown"].iloc[0] == pytest.approx(result.drawdown.max(), rel=RTOL_SUM)
