@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw the same examples in every run; HYPOTHESIS_PROFILE=explore draws new ones, and more."""
+    if _is_smoke(config):
+        return
+    from hypothesis import settings
+
+    settings.register_profile("suite", deadline=None, derandomize=True)
+    settings.register_profile("explore", deadline=None, max_examples=500)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Keep `pytest -m smoke` from importing what it would only deselect."""
-    if config.option.markexpr != "smoke":
+    if not _is_smoke(config):
         return None
     wanted = Path(__file__).parent / "tests" / "smoke"
     is_on_the_way = collection_path in wanted.parents or collection_path.is_relative_to(wanted)
     return None if is_on_the_way else True
+
+
+def _is_smoke(config: pytest.Config) -> bool:
+    return bool(config.option.markexpr == "smoke")
