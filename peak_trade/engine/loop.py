@@ -173,8 +173,7 @@ class EventLoop:
 
     def step(self, row: int) -> None:
         """Visit one row: what the venue did in its bar, carry, solvency, then the decisions on its close."""
-        for execution in self.venue.match(row, self._buying_power):
-            self._book_execution(execution, row)
+        self.settle(row)
         if self._has_carry:
             self._charge_carry(row)
         if self._can_fail() and self.equity(row) <= 0.0:
@@ -183,6 +182,11 @@ class EventLoop:
         if self._desk is not None and self._desk.can_stop:
             self._follow_state(self._desk, row)
         self._decide(row)
+
+    def settle(self, row: int) -> None:
+        """Book what the venue did since it was last asked, without deciding anything."""
+        for execution in self.venue.match(row, self._buying_power):
+            self._book_execution(execution, row)
 
     def finish(self, row: int, reason: str = "end of run", kind: OrderEventKind = OrderEventKind.EXPIRED) -> None:
         """End the open orders at a row's close: they expire with the run, or are canceled when it is stopped."""
@@ -369,9 +373,12 @@ class EventLoop:
             self._emit(order_event(order, OrderEventKind.DENIED, now, leaves=0.0, reason=codes))
             return 0.0
         self._emit(order_event(order, OrderEventKind.SUBMITTED, now))
+        rejected = self.venue.submit(answer, row, phase)
+        if rejected:
+            self._emit(order_event(order, OrderEventKind.REJECTED, now, leaves=0.0, reason=rejected))
+            return 0.0
         book.working[order.order_id] = order
         self._book_of[order.order_id] = book
-        self.venue.submit(answer, row, phase)
         self._emit(order_event(order, OrderEventKind.ACCEPTED, now))
         return order.quantity
 

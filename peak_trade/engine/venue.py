@@ -88,8 +88,8 @@ class Resting:
 class Venue(Protocol):
     """Where approved orders go. A backtest, a paper session and a sandbox differ in this port."""
 
-    def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> None:
-        """Take an order in the bar of grid row `row`."""
+    def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
+        """Take an order in the bar of grid row `row`; return why it was rejected, empty when it was taken."""
 
     def cancel(self, order_id: str) -> Resting | None:
         """Withdraw an order; None when it no longer rests."""
@@ -115,12 +115,13 @@ class SimulatedVenue:
         self._worst_first = worst_first
         self._volume_left: dict[int, float] = {}
 
-    def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> None:
+    def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
         """Rest the order: from the next bar on, or within this one when it came at its open or within it."""
         order = approved.order
         self._orders[order.order_id] = Resting(
             order, row, phase, self._column_of[order.symbol], order.quantity, order.decision_price, row
         )
+        return ""
 
     def cancel(self, order_id: str) -> Resting | None:
         """Withdraw an order; None when it no longer rests."""

@@ -18,14 +18,18 @@ from peak_trade.core.errors import SessionError
 from peak_trade.core.time import iso
 from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import EventLoop
+from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.venue import Venue
 from peak_trade.journal.events import (
+    AlertEvent,
+    AlertLevel,
     BankruptcyEvent,
     BarEvent,
     CashFlowEvent,
     DecisionEvent,
     Event,
+    FeedFault,
+    FeedFaultEvent,
     LatencyEvent,
     OrderEvent,
     OrderEventKind,
@@ -37,10 +41,13 @@ from peak_trade.journal.events import (
 from peak_trade.journal.lines import encode_event
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.sessions.feeds import Feed
+from peak_trade.sessions.sandbox import SandboxVenue
 from peak_trade.sessions.tape import Evaluate, LiveBook, Tape
 
 LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
 """What the event loop emits: these, and these alone, are equal in a backtest over the same bars."""
+
+MISMATCH = "balance mismatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,9 @@ class Session:
     clock: Callable[[], int]
     strategy: str
     mode: str
-    venue: Venue | None = None
+    make_venue: Callable[[Market], SandboxVenue] | None = None
+    """Makes the venue of a testnet session on its market; None: fills are simulated."""
+
     desk: RiskDesk | None = None
     id_prefix: str = "o-"
     recording: Bars | None = None
@@ -133,7 +142,7 @@ class Session:
             [self._live.book],
             self.settings,
             emit=self._emit,
-            venue=self.venue,
+            venue=None if self.make_venue is None else self.make_venue(self.tape.market),
             desk=self.desk,
             id_prefix=self.id_prefix,
         )
@@ -177,6 +186,7 @@ class Session:
                 row = self._add(event)
                 if self._is_started:
                     self._step(row)
+                    self._settle(row)
         left = [event for event in events[::-1] if isinstance(event, LOOP_EVENTS)][: len(self._expected)]
         if left and all(isinstance(event, OrderEvent) and event.leaves == 0.0 for event in left):
             ending = left[-1]
@@ -184,16 +194,43 @@ class Session:
             return ending.reason
         if left:
             raise SessionError(f"{self.journal.folder.name}: its bars do not lead to its events; it can't be resumed.")
-        if self.loop.bankrupt_row is not None:
-            return "bankrupt"
-        return ""
+        if isinstance(self.loop.venue, SandboxVenue):
+            self.loop.venue.take_up()
+            self._settle(self.tape.n_bars - 1)
+        return "bankrupt" if self.loop.bankrupt_row is not None else ""
+
+    def _reconcile(self) -> str:
+        """Compare with the exchange where there is one; return why the session must stop, empty when all is equal."""
+        if not isinstance(self.loop.venue, SandboxVenue):
+            return ""
+        events = self.loop.venue.reconcile(self.loop.ledger, self.clock())
+        for event in events:
+            self.journal.append(event)
+        wrong = [event for event in events if not event.is_equal and event.subject.startswith("balance")]
+        for event in wrong:
+            message = f"{event.subject} is not what the journal leads to"
+            now, observed, expected = event.ts_event, event.observed, event.expected
+            self.journal.append(AlertEvent(now, AlertLevel.CRITICAL, "balance_mismatch", message, observed, expected))
+        return MISMATCH if wrong else ""
+
+    def _settle(self, row: int) -> None:
+        """Book what an exchange did between two bars; simulated fills happen at bars only."""
+        if row >= self._first_row and isinstance(self.loop.venue, SandboxVenue):
+            self.loop.settle(row)
 
     def _follow(self, feed: Feed) -> str:
         last = int(self.tape.market.times[self.tape.n_bars - 1]) if self.tape.n_bars else -1
         if self._is_over(last):
             return "duration reached"
+        mismatch = self._reconcile()
+        if mismatch:
+            return mismatch
         for item in feed.items(last):
             self.journal.append(item)
+            if isinstance(item, FeedFaultEvent) and item.fault is FeedFault.RECONNECTED:
+                mismatch = self._reconcile()
+                if mismatch:
+                    return mismatch
             if isinstance(item, BarEvent):
                 started = time.perf_counter()
                 self._step(self._add(item))
@@ -220,7 +257,11 @@ class Session:
     def _stop(self, reason: str) -> None:
         row = self.tape.n_bars - 1
         if row >= self._first_row and self.loop.bankrupt_row is None:
+            self._settle(row)
             self.loop.finish(row, *ending_of(reason))
+            self.equity[-1] = self.loop.equity(row)
+            if reason != MISMATCH:
+                self._reconcile()
         self._append_phase(SessionPhase.STOPPED, reason)
         self.journal.seal()
         self.on_status(self.status("stopped"))

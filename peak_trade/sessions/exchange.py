@@ -1,0 +1,147 @@
+"""Clients of exchange sandboxes: the only place from which an order can leave, and only to a sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
+
+Answer = TypeVar("Answer")
+LOOPBACK = ("127.0.0.1", "localhost")
+RECEIVE_WINDOW_MS = 5_000
+ATTEMPTS = 6
+"""How often a question is asked before an exchange counts as gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """An exchange's sandbox: the one host that orders may go to, and the names of the variables that hold its keys."""
+
+    host: str
+    apis: tuple[str, ...]
+    key_variable: str
+    secret_variable: str
+    find_by: str
+    """The parameter under which an order is looked up by the id that we gave it."""
+
+
+SANDBOXES = {
+    "binance": Sandbox(
+        "testnet.binance.vision",
+        ("public", "private", "v1"),
+        "BINANCE_TESTNET_KEY",
+        "BINANCE_TESTNET_SECRET",
+        "origClientOrderId",
+    ),
+    "krakenfutures": Sandbox(
+        "demo-futures.kraken.com",
+        ("public", "private", "charts", "history", "feeds"),
+        "KRAKEN_FUTURES_DEMO_KEY",
+        "KRAKEN_FUTURES_DEMO_SECRET",
+        "cliOrdId",
+    ),
+}
+"""Every exchange that a session can send orders to."""
+
+
+def connect_sandbox(exchange: str, environment: Mapping[str, str], base_url: str | None = None) -> Any:
+    """Return a rate-limited ccxt client of an exchange's sandbox; every other host is refused at each request.
+
+    Parameters
+    ----------
+    exchange : str
+        A name in SANDBOXES.
+    environment : mapping of str
+        Where the keys are read from, by the names of variables; they are neither printed nor logged.
+    base_url : str, optional
+        Scheme and host that stand in for the sandbox: an emulator on loopback.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown exchange, a host that is no sandbox (by name), or keys that are not set (by variable).
+
+    """
+    if exchange not in SANDBOXES:
+        raise ConfigError(f"exchange was {exchange!r}: it has no sandbox here. {did_you_mean(exchange, SANDBOXES)}")
+    sandbox = SANDBOXES[exchange]
+    if base_url is not None:
+        check_host(base_url, exchange)
+    missing = [name for name in (sandbox.key_variable, sandbox.secret_variable) if not environment.get(name)]
+    if missing:
+        raise ConfigError(f"{exchange}: {' and '.join(missing)} not set. Put the sandbox's keys into the environment.")
+    import ccxt
+
+    client = getattr(ccxt, exchange)(
+        {
+            "apiKey": environment[sandbox.key_variable],
+            "secret": environment[sandbox.secret_variable],
+            "enableRateLimit": True,
+            "timeout": 10_000,
+            "requests_trust_env": base_url is None,
+            "options": {
+                "defaultType": "spot",
+                "fetchMarkets": {"types": ["spot"]},
+                "fetchCurrencies": False,
+                "fetchMargins": False,
+                "recvWindow": RECEIVE_WINDOW_MS,
+                "warnOnFetchOpenOrdersWithoutSymbol": False,
+            },
+        }
+    )
+    client.set_sandbox_mode(True)
+    client.urls["api"] = {
+        name: url if base_url is None else base_url.rstrip("/") + urlsplit(url).path
+        for name, url in client.urls["api"].items()
+        if name in sandbox.apis
+    }
+    _guard(client, exchange)
+    return client
+
+
+def check_host(url: str, exchange: str) -> None:
+    """Refuse, by name, a host to which orders may not go."""
+    host = urlsplit(url).hostname or url
+    allowed = SANDBOXES[exchange].host
+    if host != allowed and host not in LOOPBACK:
+        raise ConfigError(f"{host} is refused: orders go to the sandbox of {exchange} only, {allowed}.")
+
+
+def ask(question: Callable[[], Answer], wait: Callable[[float], object], what: str) -> Answer:
+    """Ask an exchange something that changes nothing, again after growing pauses while it does not answer.
+
+    Raises
+    ------
+    SessionError
+        When it has not answered after ATTEMPTS, or refuses.
+
+    """
+    import ccxt
+
+    for attempt in range(ATTEMPTS):
+        try:
+            return question()
+        except ccxt.OperationFailed as error:
+            failure = str(error)
+            wait(pause(attempt))
+        except ccxt.ExchangeError as error:
+            raise SessionError(f"{what}: the exchange refused ({error}).") from None
+    raise SessionError(f"{what}: no answer after {ATTEMPTS} attempts ({failure}). Resume the session later.")
+
+
+def pause(attempt: int) -> float:
+    """Return the seconds to wait after the n-th failure in a row: 1, 2, 4 … 60."""
+    return float(min(60, 2**attempt))
+
+
+def _guard(client: Any, exchange: str) -> None:
+    send = client.fetch
+
+    def guarded(url: str, *arguments: Any, **options: Any) -> Any:
+        check_host(url, exchange)
+        return send(url, *arguments, **options)
+
+    client.fetch = guarded

@@ -1,0 +1,364 @@
+"""An emulator of Binance spot: orders, balances and market data, driven by recorded bars and a clock of its own.
+
+Nothing here knows of HTTP; `server.py` speaks it. Prices follow the recorded bars: open, low or high, high or low,
+close, a quarter of the bar apart. Everything random (book sizes, partial fills, latency) comes from one seed.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+
+import numpy as np
+
+from peak_trade.core.bars import Bars
+
+OPEN_STATES = ("NEW", "PARTIALLY_FILLED")
+CLIENT_ID = re.compile(r"^[a-zA-Z0-9\-_]{1,36}$")
+
+
+class ApiError(Exception):
+    """An error as Binance answers it."""
+
+    def __init__(self, code: int, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+
+@dataclass
+class Order:
+    """One order on the book of the emulator; amounts are Decimal."""
+
+    order_id: int
+    client_id: str
+    side: str
+    kind: str
+    time_in_force: str
+    price: Decimal
+    quantity: Decimal
+    time: int
+    executed: Decimal = Decimal(0)
+    quote: Decimal = Decimal(0)
+    status: str = "NEW"
+    updated: int = 0
+    fills: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Exchange:
+    """One symbol, one account.
+
+    Parameters
+    ----------
+    bars : Bars
+        What the market does.
+    seed : int
+    quote, base : float
+        Free balances at the start.
+    fee : float
+        Commission as a fraction, charged in the quote currency.
+    partial_share : float
+        Share of a resting order that a touch fills at most; the rest at the next touch.
+
+    """
+
+    def __init__(
+        self,
+        bars: Bars,
+        *,
+        seed: int = 0,
+        quote: float = 10_000.0,
+        base: float = 0.0,
+        fee: float = 0.001,
+        partial_share: float = 1.0,
+    ) -> None:
+        self.base, self.quote = bars.symbol.split("/")
+        self.symbol = self.base + self.quote
+        self.bars = bars
+        self.frame = bars.frame.to_numpy()
+        self.length_ms = bars.timeframe.seconds * 1_000
+        self.opens_ms = bars.times // 1_000_000 - self.length_ms
+        self.now_ms = int(self.opens_ms[0])
+        self.random = random.Random(seed)
+        self.fee, self.partial_share = Decimal(str(fee)), Decimal(str(partial_share))
+        self.balances = {self.quote: Decimal(str(quote)), self.base: Decimal(str(base))}
+        self.orders: list[Order] = []
+        self.trades: list[dict[str, Any]] = []
+        self.tick, self.step, self.min_notional = Decimal("0.01"), Decimal("0.00001"), Decimal("5")
+
+    def advance_to(self, now_ms: int) -> None:
+        """Move the clock on; resting orders meet the prices on the way."""
+        while self.now_ms < now_ms:
+            quarter = self.length_ms // 4
+            self.now_ms = min(now_ms, (self.now_ms // quarter + 1) * quarter)
+            for order in self.orders:
+                if order.status in OPEN_STATES:
+                    self._meet(order)
+
+    def price(self) -> Decimal:
+        """The price now."""
+        row = min(max(int(np.searchsorted(self.opens_ms, self.now_ms, side="right")) - 1, 0), len(self.frame) - 1)
+        opened, high, low, close = self.frame[row][:4]
+        first, second = (low, high) if close >= opened else (high, low)
+        phase = min(3, max(0, (self.now_ms - int(self.opens_ms[row])) * 4 // self.length_ms))
+        return _down(Decimal(repr(float((opened, first, second, close)[phase]))), self.tick)
+
+    def time(self, _: dict[str, str]) -> Any:
+        return {"serverTime": self.now_ms}
+
+    def exchange_info(self, query: dict[str, str]) -> Any:
+        self._check_symbol(query, required=False)
+        filters = [
+            {"filterType": "PRICE_FILTER", "minPrice": "0.01000000", "maxPrice": "1000000.00000000",
+             "tickSize": _8(self.tick)},
+            {"filterType": "LOT_SIZE", "minQty": _8(self.step), "maxQty": "9000.00000000", "stepSize": _8(self.step)},
+            {"filterType": "ICEBERG_PARTS", "limit": 10},
+            {"filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000", "maxQty": "97.09521512",
+             "stepSize": "0.00000000"},
+            {"filterType": "NOTIONAL", "minNotional": _8(self.min_notional), "applyMinToMarket": True,
+             "maxNotional": "9000000.00000000", "applyMaxToMarket": False, "avgPriceMins": 5},
+            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
+        ]  # fmt: skip
+        limits = [
+            ("REQUEST_WEIGHT", "MINUTE", 1, 6000),
+            ("ORDERS", "SECOND", 10, 100),
+            ("RAW_REQUESTS", "MINUTE", 5, 61000),
+        ]
+        return {
+            "timezone": "UTC",
+            "serverTime": self.now_ms,
+            "rateLimits": [
+                {"rateLimitType": kind, "interval": unit, "intervalNum": n, "limit": limit}
+                for kind, unit, n, limit in limits
+            ],
+            "exchangeFilters": [],
+            "symbols": [
+                {
+                    "symbol": self.symbol, "status": "TRADING", "baseAsset": self.base, "baseAssetPrecision": 8,
+                    "quoteAsset": self.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
+                    "baseCommissionPrecision": 8, "quoteCommissionPrecision": 8,
+                    "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"], "icebergAllowed": True, "ocoAllowed": True,
+                    "quoteOrderQtyMarketAllowed": True, "allowTrailingStop": True, "cancelReplaceAllowed": True,
+                    "isSpotTradingAllowed": True, "isMarginTradingAllowed": False, "filters": filters,
+                    "permissions": [], "permissionSets": [["SPOT"]], "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
+                    "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
+                }
+            ],
+        }  # fmt: skip
+
+    def klines(self, query: dict[str, str]) -> Any:
+        self._check_symbol(query)
+        if query.get("interval") != str(self.bars.timeframe):
+            raise ApiError(-1120, "Invalid interval.")
+        limit = int(query.get("limit", 500))
+        known = self.opens_ms <= self.now_ms
+        start, end = query.get("startTime"), query.get("endTime")
+        if start is not None:
+            known &= self.opens_ms >= int(start)
+        if end is not None:
+            known &= self.opens_ms <= int(end)
+        rows = np.flatnonzero(known)
+        rows = rows[:limit] if start is not None else rows[-limit:]
+        return [self._kline(int(row)) for row in rows]
+
+    def depth(self, query: dict[str, str]) -> Any:
+        self._check_symbol(query)
+        price, limit = self.price(), min(int(query.get("limit", 100)), 20)
+        sizes = random.Random(f"{self.now_ms}")
+
+        def side(sign: int) -> list[list[str]]:
+            return [[_8(price + sign * self.tick * n), _8(Decimal(str(round(sizes.uniform(0.1, 5.0), 5))))]
+                    for n in range(1, limit + 1)]  # fmt: skip
+
+        return {"lastUpdateId": self.now_ms, "bids": side(-1), "asks": side(1)}
+
+    def place(self, query: dict[str, str]) -> Any:
+        self._check_symbol(query)
+        for name in ("side", "type", "quantity"):
+            if not query.get(name):
+                raise ApiError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+        side, kind, quantity = query["side"], query["type"], Decimal(query["quantity"])
+        if side not in ("BUY", "SELL"):
+            raise ApiError(-1117, "Invalid side.")
+        if kind not in ("MARKET", "LIMIT"):
+            raise ApiError(-1116, "Invalid orderType.")
+        client_id = query.get("newClientOrderId") or f"emulated-{len(self.orders) + 1}"
+        if not CLIENT_ID.match(client_id):
+            raise ApiError(-1100, "Illegal characters found in parameter 'newClientOrderId'.")
+        if any(order.client_id == client_id and order.status in OPEN_STATES for order in self.orders):
+            raise ApiError(-2010, "Duplicate order sent.")
+        price = Decimal(query["price"]) if kind == "LIMIT" else Decimal(0)
+        self._filter(quantity, price or self.price(), is_limit=kind == "LIMIT")
+        self._check_funds(side, quantity, price or self._touch(side) * Decimal("1.001"))
+        order = Order(len(self.orders) + 1, client_id, side, kind, query.get("timeInForce", "GTC"), price, quantity,
+                      self.now_ms, updated=self.now_ms)  # fmt: skip
+        self.orders.append(order)
+        if kind == "MARKET":
+            self._sweep(order)
+        else:
+            self._meet(order)
+            if order.time_in_force == "IOC" and order.status in OPEN_STATES:
+                self._end(order, "EXPIRED")
+        return self._placed(order)
+
+    def query_order(self, query: dict[str, str]) -> Any:
+        return self._state(self._find(query, -2013, "Order does not exist."))
+
+    def cancel(self, query: dict[str, str]) -> Any:
+        order = self._find(query, -2011, "Unknown order sent.")
+        if order.status not in OPEN_STATES:
+            raise ApiError(-2011, "Unknown order sent.")
+        self._end(order, "CANCELED")
+        content = self._common(order)
+        return content | {"origClientOrderId": order.client_id, "clientOrderId": f"cancel-{order.order_id}",
+                          "transactTime": self.now_ms}  # fmt: skip
+
+    def open_orders(self, query: dict[str, str]) -> Any:
+        self._check_symbol(query, required=False)
+        return [self._state(order) for order in self.orders if order.status in OPEN_STATES]
+
+    def account(self, _: dict[str, str]) -> Any:
+        rate = _8(self.fee)
+        return {
+            "makerCommission": int(self.fee * 10_000), "takerCommission": int(self.fee * 10_000),
+            "buyerCommission": 0, "sellerCommission": 0,
+            "commissionRates": {"maker": rate, "taker": rate, "buyer": "0.00000000", "seller": "0.00000000"},
+            "canTrade": True, "canWithdraw": True, "canDeposit": True, "brokered": False,
+            "requireSelfTradePrevention": False, "preventSor": False, "updateTime": self.now_ms, "accountType": "SPOT",
+            "balances": [{"asset": name, "free": _8(self.balances[name] - self._locked(name)),
+                          "locked": _8(self._locked(name))}
+                         for name in (self.base, self.quote)],
+            "permissions": ["SPOT"], "uid": 354937868,
+        }  # fmt: skip
+
+    def my_trades(self, query: dict[str, str]) -> Any:
+        self._check_symbol(query)
+        found = self.trades
+        if "orderId" in query:
+            found = [trade for trade in found if trade["orderId"] == int(query["orderId"])]
+        if "startTime" in query:
+            found = [trade for trade in found if trade["time"] >= int(query["startTime"])]
+        return found[-int(query.get("limit", 500)) :]
+
+    def balance(self, asset: str) -> Decimal:
+        """Free and locked together."""
+        return self.balances[asset]
+
+    def _check_symbol(self, query: dict[str, str], *, required: bool = True) -> None:
+        if "symbol" not in query and required:
+            raise ApiError(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
+        if query.get("symbol", self.symbol) != self.symbol:
+            raise ApiError(-1121, "Invalid symbol.")
+
+    def _filter(self, quantity: Decimal, price: Decimal, *, is_limit: bool) -> None:
+        if is_limit and (price <= 0 or price % self.tick):
+            raise ApiError(-1013, "Filter failure: PRICE_FILTER")
+        if quantity < self.step or quantity % self.step or quantity > 9000:
+            raise ApiError(-1013, "Filter failure: LOT_SIZE")
+        if quantity * price < self.min_notional:
+            raise ApiError(-1013, "Filter failure: NOTIONAL")
+
+    def _locked(self, asset: str) -> Decimal:
+        locked = Decimal(0)
+        for order in self.orders:
+            if order.status in OPEN_STATES and order.side == ("BUY" if asset == self.quote else "SELL"):
+                left = order.quantity - order.executed
+                locked += left * order.price * (1 + self.fee) if asset == self.quote else left
+        return locked
+
+    def _check_funds(self, side: str, quantity: Decimal, price: Decimal) -> None:
+        asset, needed = (self.quote, quantity * price * (1 + self.fee)) if side == "BUY" else (self.base, quantity)
+        if self.balances[asset] - self._locked(asset) < needed:
+            raise ApiError(-2010, "Account has insufficient balance for requested action.")
+
+    def _touch(self, side: str) -> Decimal:
+        return self.price() + (self.tick if side == "BUY" else -self.tick)
+
+    def _sweep(self, order: Order) -> None:
+        """A market order takes one to three levels of the book."""
+        n_levels = self.random.choice((1, 1, 2, 3))
+        left = order.quantity
+        for level in range(n_levels):
+            share = left if level == n_levels - 1 else _down(left / 2, self.step)
+            if share > 0:
+                sign = 1 if order.side == "BUY" else -1
+                self._fill(order, share, self._touch(order.side) + sign * self.tick * level)
+                left -= share
+
+    def _meet(self, order: Order) -> None:
+        touch = self._touch(order.side)
+        if (order.side == "BUY" and touch > order.price) or (order.side == "SELL" and touch < order.price):
+            return
+        left = order.quantity - order.executed
+        share = max(_down(order.quantity * self.partial_share, self.step), self.step)
+        self._fill(order, min(left, share), order.price if order.time < self.now_ms else touch)
+
+    def _fill(self, order: Order, quantity: Decimal, price: Decimal) -> None:
+        quote = quantity * price
+        commission = _down(quote * self.fee, Decimal("0.00000001"))
+        sign = 1 if order.side == "BUY" else -1
+        self.balances[self.base] += sign * quantity
+        self.balances[self.quote] -= sign * quote + commission
+        order.executed += quantity
+        order.quote += quote
+        order.updated = self.now_ms
+        order.status = "FILLED" if order.executed == order.quantity else "PARTIALLY_FILLED"
+        trade = {
+            "symbol": self.symbol, "id": len(self.trades) + 1, "orderId": order.order_id, "orderListId": -1,
+            "price": _8(price), "qty": _8(quantity), "quoteQty": _8(quote), "commission": _8(commission),
+            "commissionAsset": self.quote, "time": self.now_ms, "isBuyer": order.side == "BUY",
+            "isMaker": order.time < self.now_ms, "isBestMatch": True,
+        }  # fmt: skip
+        self.trades.append(trade)
+        order.fills.append({"price": trade["price"], "qty": trade["qty"], "commission": trade["commission"],
+                            "commissionAsset": self.quote, "tradeId": trade["id"]})  # fmt: skip
+
+    def _end(self, order: Order, status: str) -> None:
+        order.status, order.updated = status, self.now_ms
+
+    def _find(self, query: dict[str, str], code: int, message: str) -> Order:
+        self._check_symbol(query)
+        wanted, client_id = query.get("orderId"), query.get("origClientOrderId")
+        if wanted is None and client_id is None:
+            raise ApiError(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
+        for order in reversed(self.orders):
+            if (wanted is not None and order.order_id == int(wanted)) or order.client_id == client_id:
+                return order
+        raise ApiError(code, message)
+
+    def _common(self, order: Order) -> dict[str, Any]:
+        return {
+            "symbol": self.symbol, "orderId": order.order_id, "orderListId": -1, "clientOrderId": order.client_id,
+            "price": _8(order.price), "origQty": _8(order.quantity), "executedQty": _8(order.executed),
+            "cummulativeQuoteQty": _8(order.quote), "status": order.status, "timeInForce": order.time_in_force,
+            "type": order.kind, "side": order.side, "selfTradePreventionMode": "NONE",
+        }  # fmt: skip
+
+    def _placed(self, order: Order) -> dict[str, Any]:
+        return self._common(order) | {"transactTime": order.time, "workingTime": order.time, "fills": order.fills}
+
+    def _state(self, order: Order) -> dict[str, Any]:
+        return self._common(order) | {
+            "stopPrice": "0.00000000", "icebergQty": "0.00000000", "time": order.time, "updateTime": order.updated,
+            "isWorking": True, "workingTime": order.time, "origQuoteOrderQty": "0.00000000",
+        }  # fmt: skip
+
+    def _kline(self, row: int) -> list[Any]:
+        opened, high, low, close, volume = (float(value) for value in self.frame[row])
+        start = int(self.opens_ms[row])
+        is_closed = start + self.length_ms <= self.now_ms
+        last = close if is_closed else float(self.price())
+        high, low = (high, low) if is_closed else (max(opened, last), min(opened, last))
+        prices = [_8(Decimal(repr(value))) for value in (opened, high, low, last, volume)]
+        quote = _8(Decimal(repr(volume)) * Decimal(repr(last)))
+        return [start, *prices, start + self.length_ms - 1, quote, 100, _8(Decimal(0)), _8(Decimal(0)), "0"]
+
+
+def _8(amount: Decimal) -> str:
+    return f"{amount:.8f}"
+
+
+def _down(amount: Decimal, step: Decimal) -> Decimal:
+    return (amount / step).to_integral_value(ROUND_DOWN) * step

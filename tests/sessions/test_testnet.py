@@ -1,0 +1,248 @@
+"""A testnet session over HTTP, through the real client, against the emulator: whatever the exchange does."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+from peak_trade.journal.events import (
+    AlertEvent,
+    BarEvent,
+    ClockOffsetEvent,
+    FeedFault,
+    FeedFaultEvent,
+    OrderEvent,
+    OrderEventKind,
+    ReconciliationEvent,
+)
+from peak_trade.journal.files import read_events
+from peak_trade.journal.rebuild import ledger_of
+from peak_trade.journal.verify import Finding, verify
+from peak_trade.sessions.exchange import SANDBOXES, connect_sandbox
+from peak_trade.strategies.ma_crossover import MaCrossover
+from tests.emulator.server import emulated
+from tests.sessions.running import part_of
+from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedTime, exchange_at, open_testnet
+
+START, N_BARS = 60, 40
+STRATEGY = MaCrossover(fast=3, slow=9)
+ORDER, TRADES = "/api/v3/order", "/api/v3/myTrades"
+
+
+@pytest.fixture
+def market(btc_1m):
+    """Two hours of minutes."""
+    return part_of(btc_1m, 900, START + N_BARS + 5)
+
+
+def end_of(bars):
+    return int(bars.times[START + N_BARS - 1]) // NS_PER_MS + 500
+
+
+def run(tmp_path, key, market, *, prepare=lambda emulator, clock: None, skew_ms=0, name="s", **options):
+    """A session from its start to the end of the recording: its events, its loop, the emulator."""
+    exchange = exchange_at(market, START, **options.pop("exchange", {}))
+    clock = EmulatedTime(exchange, end_of(market), skew_ms)
+    with emulated(exchange) as emulator:
+        session, feed, events = open_testnet(tmp_path / name, key, STRATEGY, emulator, clock, **options)
+        prepare(emulator, clock)
+        session.run(feed, events)
+    return read_events(tmp_path / name), session, emulator
+
+
+def orders_of(events, *kinds):
+    return [event for event in events if isinstance(event, OrderEvent) and event.event in kinds]
+
+
+def assert_books_agree(events, session, emulator):
+    """Every order at most once, one terminal event each, and the ledger is the exchange's account."""
+    exchange = emulator.exchange
+    ids = [order.client_id for order in exchange.orders]
+    assert len(ids) == len(set(ids))
+    submitted = orders_of(events, OrderEventKind.SUBMITTED)
+    assert len({event.order_id for event in submitted}) == len(submitted)
+    assert session.journal.orders.open_orders() == []
+    ledger = ledger_of(events, session.settings.initial_cash)
+    assert ledger.cash == session.loop.ledger.cash
+    assert math.isclose(float(exchange.balance("BTC")), ledger.quantity("BTC/USDT"), abs_tol=1e-9)
+    spent = float(exchange.balance("USDT")) - 10_000.0
+    assert math.isclose(spent, ledger.cash - ledger.initial_cash, abs_tol=1e-6)
+    assert all(event.is_equal for event in events if isinstance(event, ReconciliationEvent))
+
+
+def test_a_session_trades_at_the_emulator_and_both_books_agree(tmp_path, key, market):
+    events, session, emulator = run(tmp_path, key, market)
+    assert len(orders_of(events, OrderEventKind.FILLED)) >= 4
+    assert_books_agree(events, session, emulator)
+    assert len([event for event in events if isinstance(event, BarEvent)]) == START + N_BARS
+    assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
+    assert any(event.arrival_price != event.decision_price for event in orders_of(events, OrderEventKind.FILLED))
+
+
+def test_partial_fills_and_then_a_cancel_add_up(tmp_path, key, market):
+    limits = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_type="limit", limit_offset_bps=3.0))
+    events, session, emulator = run(tmp_path, key, market, settings=limits, exchange={"partial_share": 0.3})
+    assert orders_of(events, OrderEventKind.PARTIALLY_FILLED)
+    assert orders_of(events, OrderEventKind.CANCELED)
+    assert_books_agree(events, session, emulator)
+
+
+FAULTS = {
+    "time-out-before": [("POST", ORDER, "drop", {})],
+    "time-out-after-acceptance": [("POST", ORDER, "drop_after", {})],
+    "time-out-after-acceptance-twice": [("POST", ORDER, "drop_after", {}), ("GET", ORDER, "drop", {"times": 2})],
+    "rate-limited": [("POST", ORDER, "error", {"status": 429})],
+    "5xx": [("POST", ORDER, "status", {"status": 503}), ("GET", ORDER, "status", {"status": 502, "times": 2})],
+    "query-fails": [("GET", TRADES, "drop", {"times": 2}), ("GET", "/api/v3/depth", "drop", {})],
+}
+
+
+@pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
+def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, market, faults):
+    def prepare(emulator, clock):
+        for method, path, kind, options in faults:
+            emulator.fail(method, path, kind, **options)
+
+    events, session, emulator = run(tmp_path, key, market, prepare=prepare)
+    assert emulator.faults == []
+    assert orders_of(events, OrderEventKind.FILLED)
+    assert_books_agree(events, session, emulator)
+
+
+def test_a_duplicate_acknowledgement_counts_once(tmp_path, key, market):
+    """The first answer is lost, the exchange refuses the second request as a duplicate: the order is taken once."""
+
+    def prepare(emulator, clock):
+        emulator.fail("POST", ORDER, "drop_after")
+        emulator.fail("GET", ORDER, "error", status=400, code=-2013, message="Order does not exist.")
+
+    limits = BacktestSettings(
+        initial_cash=5_000.0, execution=ExecutionPolicy(order_type="limit", limit_offset_bps=30.0)
+    )
+    events, session, emulator = run(tmp_path, key, market, prepare=prepare, settings=limits)
+    placed = emulator.placed()
+    assert placed[0] == placed[1]
+    assert_books_agree(events, session, emulator)
+
+
+def test_a_rejected_order_is_recorded_with_the_reason_of_the_exchange(tmp_path, key, market):
+    def prepare(emulator, clock):
+        emulator.fail("POST", ORDER, "error", status=400, code=-2010,
+                      message="Account has insufficient balance for requested action.")  # fmt: skip
+
+    events, session, emulator = run(tmp_path, key, market, prepare=prepare)
+    (rejected,) = orders_of(events, OrderEventKind.REJECTED)
+    assert "insufficient balance" in rejected.reason
+    assert_books_agree(events, session, emulator)
+
+
+def test_a_balance_that_moved_by_itself_stops_the_session(tmp_path, key, market):
+    """Somebody else trades on the account while the feed is away."""
+
+    def prepare(emulator, clock):
+        def crash():
+            if clock.exchange.now_ms > int(market.times[START + 20]) // NS_PER_MS and not emulator.faults:
+                emulator.fail("GET", "/api/v3/klines", "drop", times=2)
+                clock.exchange.balances["USDT"] -= 100
+                clock.crash = lambda: None
+
+        clock.crash = crash
+
+    events, session, _emulator = run(tmp_path, key, market, prepare=prepare)
+    (alert,) = [event for event in events if isinstance(event, AlertEvent)]
+    assert (alert.code, round(alert.limit - alert.observed)) == ("balance_mismatch", 100)
+    assert session.journal.orders.open_orders() == []
+
+
+@pytest.mark.parametrize("skew_ms", [-5_000, 5_000])
+def test_a_clock_that_is_wrong_takes_no_unfinished_candle(tmp_path, key, market, skew_ms):
+    events, session, emulator = run(tmp_path, key, market, skew_ms=skew_ms)
+    offsets = [event for event in events if isinstance(event, ClockOffsetEvent)]
+    assert {round(event.offset_ms) for event in offsets} == {-skew_ms}
+    seen = {event.ts_event: event for event in events if isinstance(event, BarEvent)}
+    rows = market.frame.loc[[time for time in market.frame.index if time.value in seen]]
+    assert [seen[time.value].close for time in rows.index] == rows["close"].tolist()
+    assert_books_agree(events, session, emulator)
+
+
+def test_a_reconnect_storm_is_filled_in_and_recorded_once_an_outage(tmp_path, key, market):
+    def prepare(emulator, clock):
+        storms = [int(market.times[START + n]) // NS_PER_MS for n in (5, 10, 12, 20)]
+
+        def again():
+            if storms and clock.exchange.now_ms > storms[0]:
+                del storms[0]
+                emulator.fail("GET", "/api/v3/klines", "status", status=503, times=7)
+
+        clock.crash = again
+
+    events, session, emulator = run(tmp_path, key, market, prepare=prepare)
+    faults = [event.fault for event in events if isinstance(event, FeedFaultEvent)]
+    assert faults.count(FeedFault.DISCONNECTED) == faults.count(FeedFault.RECONNECTED) >= 3
+    assert FeedFault.BACK_FILLED in faults
+    assert FeedFault.GAP not in faults
+    assert len([event for event in events if isinstance(event, BarEvent)]) >= START + N_BARS - 1
+    assert_books_agree(events, session, emulator)
+
+
+def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key, market):
+    def prepare(emulator, clock):
+        emulator.fail("POST", ORDER, "drop_after")
+        emulator.fail("GET", ORDER, "drop", times=100)
+
+    exchange = exchange_at(market, START)
+    clock = EmulatedTime(exchange, end_of(market))
+    with emulated(exchange) as emulator:
+        session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock)
+        prepare(emulator, clock)
+        with pytest.raises(SessionError, match="no answer after"):
+            session.run(feed, events)
+        session.journal.close()
+        emulator.faults.clear()
+        session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock)
+        session.run(feed, events)
+    assert_books_agree(read_events(tmp_path / "s"), session, emulator)
+
+
+def test_keys_are_found_in_no_artefact(tmp_path, key, market, capsys, caplog):
+    def prepare(emulator, clock):
+        emulator.fail("POST", ORDER, "error", status=400, code=-1013, message="Filter failure: LOT_SIZE")
+        emulator.fail("GET", "/api/v3/klines", "drop")
+
+    run(tmp_path, key, market, prepare=prepare)
+    printed = capsys.readouterr()
+    texts = [printed.out, printed.err, caplog.text]
+    texts += [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(texts) > 5
+    for secret in KEYS.values():
+        assert not any(secret in text for text in texts)
+
+
+def test_missing_keys_are_named_by_their_variables():
+    with pytest.raises(ConfigError, match="BINANCE_TESTNET_SECRET not set"):
+        connect_sandbox("binance", {"BINANCE_TESTNET_KEY": "k"})
+
+
+@pytest.mark.parametrize("host", ["api.binance.com", "api1.binance.com", "futures.kraken.com", "example.org"])
+def test_a_host_that_is_no_sandbox_is_refused_by_name(host):
+    with pytest.raises(ConfigError, match=f"{host} is refused: orders go to the sandbox"):
+        connect_sandbox("binance", KEYS, f"https://{host}")
+
+
+@pytest.mark.parametrize("exchange", SANDBOXES)
+def test_a_client_knows_no_other_host_than_its_sandbox(exchange):
+    names = (SANDBOXES[exchange].key_variable, SANDBOXES[exchange].secret_variable)
+    client = connect_sandbox(exchange, dict.fromkeys(names, "x"))
+    assert client.urls["api"]
+    assert all(SANDBOXES[exchange].host in url for url in client.urls["api"].values())
+    with pytest.raises(ConfigError, match="is refused"):
+        client.fetch("https://api.binance.com/api/v3/order", "POST")
+    client.session.close()
+
+
+def test_an_unknown_exchange_names_the_nearest():
+    with pytest.raises(ConfigError, match="Did you mean binance"):
+        connect_sandbox("binnance", KEYS)
