@@ -270,9 +270,9 @@ class Scale:
         scaled: FloatArray = np.ascontiguousarray((values - self.mean) / self.deviation)
         return scaled
 
-    def unscaled_states(self, means: FloatArray, variances: FloatArray) -> StateParameters:
+    def unscaled_states(self, means: FloatArray, variances: FloatArray, weights: FloatArray) -> StateParameters:
         """Return state parameters in the features' own units."""
-        return StateParameters(means * self.deviation + self.mean, variances * self.deviation**2)
+        return StateParameters(means * self.deviation + self.mean, variances * self.deviation**2, weights)
 
 
 def filter_regimes(bars: pd.DataFrame, detector: Detector) -> FilteredRegimes:

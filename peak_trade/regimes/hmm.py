@@ -125,7 +125,7 @@ def fit_hmm(
     variances = np.diagonal(best.model.covariances, axis1=1, axis2=2)
     return FittedStates(
         model=best.model,
-        states=scale.unscaled_states(best.model.means, variances),
+        states=scale.unscaled_states(best.model.means, variances, best.expectation.weights),
         objective=best.expectation.log_likelihood,
         spread=max(finals) - min(finals),
         gap=max(ends) - min(ends),

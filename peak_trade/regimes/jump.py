@@ -55,7 +55,7 @@ class JumpDetector(ModelDetector):
         variances = np.vstack([scaled[labels == s].var(axis=0) for s in range(self.n_states)])
         return FittedStates(
             model=centers,
-            states=scale.unscaled_states(centers, np.maximum(variances, 1e-6)),
+            states=scale.unscaled_states(centers, np.maximum(variances, 1e-6), counts.astype(np.float64)),
             objective=float(model.val_),
             spread=None,
             gap=None,

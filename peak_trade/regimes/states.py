@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,8 @@ class Regime(IntEnum):
     BULL = 2
 
 
+CONTRADICTION = 2.0
+"""Standard errors by which mean returns must contradict a match of states before it is given up."""
 REGIMES = (Regime.BEAR, Regime.SIDEWAYS, Regime.BULL)
 
 
@@ -111,14 +113,16 @@ def regimes_of(n_states: int) -> tuple[Regime, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StateParameters:
-    """Mean and variance of each feature in each state, unscaled: arrays of shape (n_states, n_features)."""
+    """Mean and variance of each feature in each state, unscaled, shape (n_states, n_features); bars in each state."""
 
     means: FloatArray
     variances: FloatArray
+    weights: FloatArray
 
     def take(self, order: tuple[int, ...]) -> StateParameters:
         """Return the states in another order."""
-        return StateParameters(self.means[list(order)], self.variances[list(order)])
+        rows = list(order)
+        return StateParameters(self.means[rows], self.variances[rows], self.weights[rows])
 
 
 def state_distance(left: StateParameters, right: StateParameters) -> FloatArray:
@@ -140,8 +144,8 @@ def match_states(new: StateParameters, previous: StateParameters | None, return_
     """Return the new fit's states in the order bear, (sideways,) bull.
 
     The first fit is ordered by mean return. A later one is assigned to the previous fit's states by the smallest summed
-    `state_distance`, so that bull stays bull; where that would name a bull whose mean return lies below the bear's, the
-    order of mean returns is taken instead.
+    `state_distance`, so that bull stays bull; where the mean returns of two states contradict that by more than
+    `CONTRADICTION` standard errors of their difference, the order of mean returns is taken instead.
     """
     by_return = tuple(int(state) for state in np.argsort(new.means[:, return_column], kind="stable"))
     if previous is None:
@@ -149,8 +153,13 @@ def match_states(new: StateParameters, previous: StateParameters | None, return_
     distance = state_distance(previous, new)
     rows = range(len(distance))
     matched = min(permutations(rows), key=lambda order: sum(distance[row, order[row]] for row in rows))
-    returns = new.means[:, return_column]
-    return matched if returns[matched[-1]] >= returns[matched[0]] else by_return
+    named = new.take(matched)
+    returns, errors = named.means[:, return_column], named.variances[:, return_column] / named.weights
+    contradicted = any(
+        returns[low] - returns[high] > CONTRADICTION * np.sqrt(errors[low] + errors[high])
+        for low, high in combinations(rows, 2)
+    )
+    return by_return if contradicted else matched
 
 
 def hold_labels(labels: NDArray[np.int8], min_duration: int) -> NDArray[np.int8]:

@@ -23,7 +23,9 @@ from peak_trade.regimes.states import (
 )
 
 PREVIOUS = StateParameters(
-    np.array([[-0.01, 1.0], [0.0, 0.2], [0.01, 0.4]]), np.array([[1e-4, 0.04], [1e-5, 0.01], [4e-5, 0.02]])
+    np.array([[-0.01, 1.0], [0.0, 0.2], [0.01, 0.4]]),
+    np.array([[1e-4, 0.04], [1e-5, 0.01], [4e-5, 0.02]]),
+    np.array([300.0, 500.0, 400.0]),
 )
 labels_of = st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=80).map(lambda row: np.array(row, dtype=np.int8))
 
@@ -51,15 +53,17 @@ def test_durations_and_transitions_count_stays():
 
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
 def test_states_of_a_refit_are_matched_whatever_their_order(order):
-    moved = StateParameters(PREVIOUS.means * 1.05, PREVIOUS.variances * 0.9).take(order)
+    moved = StateParameters(PREVIOUS.means * 1.05, PREVIOUS.variances * 0.9, PREVIOUS.weights).take(order)
     matched = match_states(moved, PREVIOUS, 0)
     np.testing.assert_array_equal(moved.take(matched).means, PREVIOUS.means * 1.05)
     assert match_states(moved, None, 0) == matched
 
 
-def test_matching_never_names_a_bull_below_the_bear():
-    upside_down = StateParameters(PREVIOUS.means * [-1.0, 1.0], PREVIOUS.variances)
+def test_a_match_is_given_up_where_mean_returns_contradict_it_and_not_for_noise():
+    upside_down = StateParameters(PREVIOUS.means * [-1.0, 1.0], PREVIOUS.variances, PREVIOUS.weights)
     assert match_states(upside_down, PREVIOUS, 0) == (2, 1, 0)
+    noise = StateParameters(PREVIOUS.means * [-0.01, 1.0], PREVIOUS.variances, PREVIOUS.weights)
+    assert match_states(noise, PREVIOUS, 0) == (0, 1, 2)
 
 
 def test_the_distance_of_a_state_to_itself_is_zero_and_symmetric():
