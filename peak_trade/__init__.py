@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from peak_trade.strategies.base import Strategy
     from peak_trade.studies.backtest import backtest
     from peak_trade.studies.causality import check_causality
-    from peak_trade.studies.portfolio import PortfolioSettings, run_portfolio
+    from peak_trade.studies.portfolio import run_portfolio
+    from peak_trade.studies.portfolio_settings import PortfolioSettings
     from peak_trade.studies.recording import record
     from peak_trade.studies.regime import noise_controls, noise_table, study_regimes
     from peak_trade.studies.regime_strategy import RegimeAware
@@ -34,7 +35,7 @@ _HOMES = {
     "Costs": "peak_trade.costs.model",
     "ExecutionPolicy": "peak_trade.engine.settings",
     "Instrument": "peak_trade.core.values",
-    "PortfolioSettings": "peak_trade.studies.portfolio",
+    "PortfolioSettings": "peak_trade.studies.portfolio_settings",
     "RegimeAware": "peak_trade.studies.regime_strategy",
     "Strategy": "peak_trade.strategies.base",
     "as_bars": "peak_trade.core.bars",

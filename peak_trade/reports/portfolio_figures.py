@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from peak_trade.metrics.measure import Measure
-    from peak_trade.studies.portfolio import PortfolioResult
+    from peak_trade.studies.portfolio_result import PortfolioResult
 
 COLORS = (BLUE, ORANGE, "#2f7d4f", "#8250a0", "#b3261e", "#4c9aa8", "#a07514", "#5b6b7b")
 ATTRIBUTION_FORMATS: Mapping[str, str] = MappingProxyType(
