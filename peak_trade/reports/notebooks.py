@@ -259,11 +259,8 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
 
 def _failed_cell(content: Mapping[str, Any]) -> int:
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
-    for place, cell in enumerate(code, start=1):
-        if any(output["output_type"] == "error" for output in cell["outputs"]):
-            return place
-    ran = [place for place, cell in enumerate(code, start=1) if cell.get("execution_count")]
-    return ran[-1] if ran else 1
+    states = [cell["metadata"].get("papermill", {}).get("status") for cell in code]
+    return next((place for place, state in enumerate(states, start=1) if state != "completed"), len(code))
 
 
 def _is_papermill_error(cell: Mapping[str, Any]) -> bool:

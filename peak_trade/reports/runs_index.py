@@ -57,7 +57,10 @@ def index_page(rows: Sequence[IndexRow]) -> str:
 
 
 def _report_row(run: ReportRun, recorded: IndexRow | None) -> IndexRow:
-    asked = {name: str(run.parameters.get(name) or "") for name in ("strategy", "symbol", "timeframe")}
+    asked = {
+        name: str(run.parameters.get(name) or (getattr(recorded, name) if recorded else ""))
+        for name in ("strategy", "symbol", "timeframe")
+    }
     return IndexRow(
         recorded_at=run.executed_at,
         run_type=recorded.run_type if recorded else run.notebook,

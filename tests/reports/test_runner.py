@@ -103,3 +103,10 @@ def test_a_stray_notebook_among_the_runs_is_named(project):
 def test_notebooks_and_their_parameters_are_listed(project, capsys):
     assert main(["report", "list", "--notebooks"]) == 0
     assert "n: int = 2  how many" in capsys.readouterr().out
+
+
+def test_a_kernel_that_died_failed_in_the_first_cell_that_did_not_complete():
+    cells = [{"cell_type": "markdown", "metadata": {}}]
+    for state in ("completed", "running", "pending"):
+        cells.append({"cell_type": "code", "metadata": {"papermill": {"status": state}}})
+    assert notebooks._failed_cell({"cells": cells}) == 2
