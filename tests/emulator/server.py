@@ -81,7 +81,8 @@ class Emulator:
         """Return status and content, or None for no answer at all."""
         self.latency()
         with self.lock:
-            self.requests.append((method, path, query))
+            if not path.startswith("/control"):
+                self.requests.append((method, path, query))
             fault = next((f for f in self.faults if (f.method, f.path) == (method, path)), None)
             if fault is not None:
                 fault.times -= 1
@@ -103,6 +104,9 @@ class Emulator:
             return None if fault is not None and fault.kind == "drop_after" else (200, content)
 
     def _act(self, method: str, path: str, query: dict[str, str], is_signed: bool) -> Any:
+        if path == "/control/advance":
+            self.exchange.advance_to(self.exchange.now_ms + int(query["ms"]))
+            return self.exchange.now_ms
         if (method, path) in PUBLIC:
             return PUBLIC[method, path](self.exchange, query)
         if (method, path) not in SIGNED:

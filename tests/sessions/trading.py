@@ -50,7 +50,7 @@ def client_of(emulator: Emulator, clock: EmulatedTime) -> Any:
     """The real ccxt client, pointed at the emulator."""
     client = connect_sandbox("binance", KEYS, emulator.url)
     client.enableRateLimit = False
-    client.milliseconds = lambda: clock.exchange.now_ms
+    client.milliseconds = lambda: clock.now() // NS_PER_MS - clock.skew_ms
     return client
 
 

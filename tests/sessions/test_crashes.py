@@ -1,0 +1,118 @@
+"""kill -9 at random instants: nothing acknowledged is lost, nothing is sent twice, and the books agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from peak_trade.journal.files import read_events
+from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.lines import encode_event
+from peak_trade.journal.verify import Finding, verify
+from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.sessions.runner import LOOP_EVENTS
+from peak_trade.strategies.ma_crossover import MaCrossover
+from tests.emulator.server import emulated
+from tests.sessions.running import open_session, part_of, run_session
+from tests.sessions.test_testnet import assert_books_agree
+from tests.sessions.trading import NS_PER_MS, EmulatedTime, exchange_at, open_testnet
+
+ROOT = Path(__file__).parents[2]
+STRATEGY = MaCrossover(fast=3, slow=9)
+N_KILLS = [pytest.param(5, id="five"), pytest.param(50, id="fifty", marks=pytest.mark.crash)]
+
+
+@pytest.fixture(scope="module")
+def victims():
+    """A process that forks a session for each order and says how it ended."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.sessions.victim"], cwd=ROOT, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+    def run(order):
+        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.flush()
+        return process.stdout.readline().strip()
+
+    yield run
+    process.stdin.close()
+    process.stdout.close()
+    process.wait()
+
+
+def acknowledged(folder):
+    path = folder / "acknowledged"
+    return max(map(int, path.read_text().split()), default=0) if path.exists() else 0
+
+
+def acts(events):
+    return [encode_event(event) for event in events if isinstance(event, LOOP_EVENTS)]
+
+
+def survive(run, folder, key, keys, bars, n_kills, longest, *, url="", until=0):
+    """Run a session that is killed again and again; return how often it was."""
+    bars.frame.to_parquet(folder.parent / "bars.parquet")
+    instants = random.Random(n_kills)
+    order = {
+        "folder": str(folder), "keys": str(keys), "bars": str(folder.parent / "bars.parquet"),
+        "timeframe": str(bars.timeframe), "url": url, "until": until,
+    }  # fmt: skip
+    n_killed = 0
+    for _ in range(n_kills):
+        outcome = run(order | {"seconds": instants.uniform(0.0, longest)})
+        n_killed += outcome == "killed"
+        if not (folder / "events.jsonl").exists():
+            continue
+        held = read_events(folder)
+        assert len(held) >= acknowledged(folder)
+        assert verify(folder, key.public).is_intact
+        if outcome != "killed":
+            assert outcome == "ended 0"
+            break
+    return n_killed
+
+
+@pytest.mark.parametrize("n_kills", N_KILLS)
+def test_a_paper_session_survives_being_killed(victims, tmp_path, key, btc_1m, n_kills):
+    bars = part_of(btc_1m, 0, 200 + 60 * n_kills)
+    run_session(tmp_path / "whole", key, STRATEGY, bars)
+    whole = read_events(tmp_path / "whole")
+    keys = tmp_path / "keys"
+    folder = tmp_path / "killed"
+    own = WorkspaceKey(keys)
+    n_killed = survive(victims, folder, own, keys, bars, n_kills, 0.15)
+    assert n_killed >= n_kills // 2
+    if verify(folder, own.public).finding is not Finding.INTACT:
+        session = open_session(folder, own, STRATEGY, bars)
+        session.run(RecordedFeed(bars), read_events(folder))
+    assert acts(read_events(folder)) == acts(whole)
+    assert verify(folder, own.public).finding is Finding.INTACT
+
+
+@pytest.mark.parametrize("n_kills", N_KILLS)
+def test_a_testnet_session_survives_being_killed(victims, tmp_path, btc_1m, n_kills):
+    n_bars = 20 + 4 * n_kills
+    bars = part_of(btc_1m, 900, 60 + n_bars + 5)
+    exchange = exchange_at(bars, 60)
+    until = int(bars.times[60 + n_bars - 1]) // NS_PER_MS + 500
+    own = WorkspaceKey(tmp_path / "keys")
+    folder = tmp_path / "s"
+    with emulated(exchange) as emulator:
+        n_killed = survive(victims, folder, own, tmp_path / "keys", bars, n_kills, 0.4, url=emulator.url, until=until)
+        assert n_killed >= n_kills // 2
+        if verify(folder, own.public).finding is not Finding.INTACT:
+            clock = EmulatedTime(exchange, until)
+            session, feed, events = open_testnet(folder, own, STRATEGY, emulator, clock)
+            session.run(feed, events)
+            assert_books_agree(read_events(folder), session, emulator)
+    ids = [order.client_id for order in exchange.orders]
+    assert len(ids) == len(set(ids)) > 0
+    assert verify(folder, own.public).finding is Finding.INTACT

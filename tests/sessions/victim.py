@@ -1,0 +1,100 @@
+"""Sessions in processes of their own that are killed at a random instant: `python -m tests.sessions.victim`.
+
+Reads one JSON line a session from standard input, forks, lets the child run the session until a timer kills it with
+SIGKILL, and answers with `killed` or `ended`. The child writes what was acknowledged to a file beside the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.time import Timeframe
+from peak_trade.journal.files import read_events
+from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.writer import JournalWriter
+from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.strategies.ma_crossover import MaCrossover
+from tests.sessions import running, trading
+
+STRATEGY = MaCrossover(fast=3, slow=9)
+
+
+class AcknowledgingWriter(JournalWriter):
+    """Tells the world, not the journal, what is on disk."""
+
+    def commit(self) -> None:
+        super().commit()
+        with (self.folder / "acknowledged").open("a") as file:
+            file.write(f"{self.committed}\n")
+
+
+class RemoteTime:
+    """The clock of an emulator in another process."""
+
+    skew_ms = 0
+
+    def __init__(self, url: str, bars: Bars, until: int) -> None:
+        self.url, self.until = url, until
+        self.exchange = type("Recording", (), {"bars": bars})
+
+    def now(self) -> int:
+        return self._advance(0) * trading.NS_PER_MS
+
+    def wait(self, seconds: float) -> bool:
+        return self._advance(max(1, int(seconds * 1_000))) >= self.until
+
+    def _advance(self, ms: int) -> int:
+        with urllib.request.urlopen(f"{self.url}/control/advance?ms={ms}") as reply:
+            return int(reply.read())
+
+
+def run(order: dict[str, Any]) -> None:
+    """Run one session until it ends or the timer kills this process."""
+    folder, key = Path(order["folder"]), WorkspaceKey(Path(order["keys"]))
+    bars = Bars(pd.read_parquet(order["bars"]), "BTC/USDT", Timeframe.parse(order["timeframe"]), "binance")
+    timer = threading.Timer(order["seconds"], os.kill, (os.getpid(), signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+    if order["url"]:
+        clock = RemoteTime(order["url"], bars, order["until"])
+        emulator = type("Elsewhere", (), {"url": order["url"]})
+        session, live, events = trading.open_testnet(folder, key, STRATEGY, emulator, clock)  # type: ignore[arg-type]
+        session.run(live, events)
+    else:
+        session, feed, events = (
+            running.open_session(folder, key, STRATEGY, bars),
+            RecordedFeed(bars),
+            read_events(folder),
+        )
+    session.run(feed, events)
+
+
+def serve() -> None:
+    """Answer orders until standard input ends."""
+    running.JournalWriter = trading.JournalWriter = AcknowledgingWriter  # type: ignore[misc]
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                run(json.loads(line))
+            except BaseException as error:
+                sys.stderr.write(f"{error!r}\n")
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write("killed\n" if os.WIFSIGNALED(status) else f"ended {os.WEXITSTATUS(status)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()
