@@ -258,9 +258,13 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
 
 
 def _failed_cell(content: Mapping[str, Any]) -> int:
+    # papermill calls the cell in which a kernel died completed; but it never got its number.
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
-    states = [cell["metadata"].get("papermill", {}).get("status") for cell in code]
-    return next((place for place, state in enumerate(states, start=1) if state != "completed"), len(code))
+    for place, cell in enumerate(code, start=1):
+        is_completed = cell["metadata"].get("papermill", {}).get("status") == "completed"
+        if source_text(cell).strip() and not (is_completed and cell["execution_count"]):
+            return place
+    return len(code)
 
 
 def _is_papermill_error(cell: Mapping[str, Any]) -> bool:

@@ -105,8 +105,17 @@ def test_notebooks_and_their_parameters_are_listed(project, capsys):
     assert "n: int = 2  how many" in capsys.readouterr().out
 
 
-def test_a_kernel_that_died_failed_in_the_first_cell_that_did_not_complete():
-    cells = [{"cell_type": "markdown", "metadata": {}}]
-    for state in ("completed", "running", "pending"):
-        cells.append({"cell_type": "code", "metadata": {"papermill": {"status": state}}})
-    assert notebooks._failed_cell({"cells": cells}) == 2
+@pytest.mark.parametrize(
+    ("states", "failed"),
+    [
+        ([("completed", 1), ("failed", 2), ("pending", None)], 2),
+        ([("completed", 1), ("completed", None), ("pending", None)], 2),
+    ],
+    ids=["raised", "kernel-died"],
+)
+def test_the_failed_cell_is_the_first_that_did_not_run_to_its_end(states, failed):
+    cells = [
+        {"cell_type": "code", "source": "x", "execution_count": count, "metadata": {"papermill": {"status": state}}}
+        for state, count in states
+    ]
+    assert notebooks._failed_cell({"cells": cells}) == failed
