@@ -70,5 +70,5 @@ lab: env         ## open the notebooks in JupyterLab; kernels work in this folde
 records: env     ## renew what the notebook tests compare with; read the difference
 	PEAK_TRADE_WRITE_RECORDS=1 $(BIN)/pytest -p no:xdist tests/notebooks
 
-bench: env       ## how fast the parts are, beside the libraries that they stand in for
-	$(BIN)/python -m pytest -p no:xdist benchmarks
+bench: env       ## ours beside vectorbt and others in one table: seconds, ratio, memory (minutes)
+	$(BIN)/python -m pytest benchmarks -p no:xdist --benchmark-columns=median,rounds --benchmark-sort=name

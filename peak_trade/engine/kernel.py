@@ -75,7 +75,8 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
     cash, position, target, pending = initial_cash, 0.0, 0.0, 0.0
     equity, peak, drawdown = initial_cash, initial_cash, 0.0
     total, squares, n_fills = 0.0, 0.0, 0
-    for row in range(close.size):
+    row = 0
+    while row < close.size and equity > 0.0:
         if pending != 0.0:
             sign = 1.0 if pending > 0.0 else -1.0
             price = open_[row] * (1.0 + sign * slippage)
@@ -89,10 +90,12 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
                 position += quantity
                 n_fills += 1
             pending = 0.0
-        worth = cash + position * close[row] if position != 0.0 else cash
-        if worth != equity:
-            if worth <= 0.0:
-                worth, cash, position = 0.0, 0.0, 0.0
+        decision = row
+        while decision < close.size - 1 and exposure[decision] == target:
+            decision += 1
+        stop = decision + 1 if position != 0.0 else row + 1
+        for held in range(row, stop):
+            worth = max(cash + position * close[held] if position != 0.0 else cash, 0.0)
             change = worth / equity - 1.0
             total += change
             squares += change * change
@@ -101,12 +104,14 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
             drawdown = max(drawdown, 1.0 - equity / peak)
             if equity == 0.0:
                 break
-        if keeps_path:
-            equity_out[row] = equity
-            position_out[row] = position
-        if exposure[row] != target:
-            target = exposure[row]
-            pending = target * equity / close[row] - position
+            if keeps_path:
+                equity_out[held], position_out[held] = equity, position
+        if keeps_path and equity > 0.0:
+            equity_out[stop : decision + 1] = equity
+        if exposure[decision] != target:
+            target = exposure[decision]
+            pending = target * equity / close[decision] - position
+        row = decision + 1
     n_returns = close.size - 1
     sharpe = 0.0
     if n_returns > 1:

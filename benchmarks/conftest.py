@@ -1,0 +1,168 @@
+"""One table of every benchmark: ours, the peer, their ratio, peak memory and the bar that was set.
+
+Any benchmark appears in it. What it leaves in `benchmark.extra_info` fills its row:
+
+- `<peer>_seconds`: what another library took for the same job, and `<peer>_cpu_seconds` of processor time;
+- `seconds`, `cpu_seconds`: ours, where the time of the benchmark itself is not what counts;
+- `growth_mib`, `<peer>_growth_mib`: peak memory above where the job began; measured around the whole test otherwise;
+- `job`: its name in the table; `bars`: texts such as `<= 1.5 s`, each with whether it was kept.
+
+Whatever else is there is printed below the table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.measuring import Cost, begin_peak, cost_of, peak_growth, typical
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = ("job", "ours s (cpu)", "peer", "peer s (cpu)", "ratio (cpu)", "peak MiB: ours, peer", "bar")
+KNOWN = ("job", "bars", "seconds", "cpu_seconds", "growth_mib")
+
+
+class Bench:
+    """Runs a job beside a peer's and leaves both in the benchmark's row."""
+
+    def __init__(self, benchmark: Any) -> None:
+        self._benchmark = benchmark
+        self.row: dict[str, Any] = benchmark.extra_info
+
+    def side_by_side(
+        self, ours: Callable[[], Any], peer: str, theirs: Callable[[], Any], rounds: int = 7, peer_rounds: int = 7
+    ) -> None:
+        """Time both once warm, in turns, in this process; a costly peer in fewer rounds, and then cold."""
+        our_costs: list[Cost] = []
+        peer_costs: list[Cost] = []
+
+        def turn() -> None:
+            if len(peer_costs) < peer_rounds:
+                peer_costs.append(cost_of(theirs))
+
+        if peer_rounds > 1:
+            theirs()
+        self._benchmark.pedantic(lambda: our_costs.append(cost_of(ours)), setup=turn, rounds=rounds, warmup_rounds=1)
+        self._keep(typical(our_costs[1:]))
+        self._keep(typical(peer_costs), f"{peer}_")
+
+    def fresh(self, job: str, peer: str, peer_job: str, rounds: int = 3) -> None:
+        """Time the first call of both in fresh processes, in turns, imports done; caches on disk are warm."""
+        runs: dict[str, list[dict[str, float]]] = {job: [], peer_job: []}
+
+        def both() -> None:
+            for name, costs in runs.items():
+                costs.append(_in_fresh_process(name))
+
+        _in_fresh_process(job)
+        self._benchmark.pedantic(both, rounds=rounds)
+        for name, prefix in ((job, ""), (peer_job, f"{peer}_")):
+            measured = runs[name]
+            self._keep(
+                typical([Cost(run["seconds"], run["cpu_seconds"], run["growth_mib"]) for run in measured]), prefix
+            )
+            self.row[f"{prefix or 'our_'}import"] = round(min(run["import_seconds"] for run in measured), 2)
+
+    def bar(self, text: str, kept: bool) -> None:
+        """State a bar and whether it was kept; nothing fails."""
+        self.row.setdefault("bars", []).append([text, bool(kept)])
+
+    def ratio(self, peer: str) -> float:
+        """Return the peer's processor time over ours: what a busy machine disturbs least."""
+        return float(self.row[f"{peer}_cpu_seconds"] / self.row["cpu_seconds"])
+
+    def _keep(self, cost: Cost, prefix: str = "") -> None:
+        self.row[f"{prefix}seconds"] = cost.seconds
+        self.row[f"{prefix}cpu_seconds"] = cost.cpu_seconds
+        self.row[f"{prefix}growth_mib"] = cost.growth_mib
+
+
+@pytest.fixture
+def bench(benchmark: Any) -> Bench:
+    """The benchmark with a peer beside it."""
+    return Bench(benchmark)
+
+
+@pytest.fixture(autouse=True)
+def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "benchmark" not in request.fixturenames:
+        yield
+        return
+    row = request.getfixturevalue("benchmark").extra_info
+    before = begin_peak()
+    yield
+    row.setdefault("growth_mib", peak_growth(before))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the table after pytest-benchmark's own."""
+    session = getattr(config, "_benchmarksession", None)
+    if session is None or not session.benchmarks:
+        return
+    rows = [_row(each.name, each.stats.median, dict(each.extra_info)) for each in session.benchmarks if each.stats.data]
+    widths = [max(len(row[place]) for row in (COLUMNS, *rows)) for place in range(len(COLUMNS))]
+    terminalreporter.section("ours and theirs")
+    for row in (COLUMNS, tuple("-" * width for width in widths), *rows):
+        terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    for each in session.benchmarks:
+        also = {key: value for key, value in each.extra_info.items() if not _is_shown(key)}
+        if also:
+            terminalreporter.write_line(f"{_job(each.name, each.extra_info)}: {json.dumps(also, default=str)}")
+    terminalreporter.write_line(
+        f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}. Medians; ratio above 1: ours is the faster; cpu: processor time, "
+        "which other work on the machine disturbs less."
+    )
+
+
+def _row(name: str, median: float, info: dict[str, Any]) -> tuple[str, ...]:
+    peers = [
+        key.removesuffix("_seconds") for key in info if key.endswith("_seconds") and not key.endswith("cpu_seconds")
+    ]
+    peer = peers[0] if peers else ""
+    ours = (info.get("seconds", median), info.get("cpu_seconds"))
+    if isinstance(ours[0], dict):
+        ours = (median, None)
+    theirs = (info.get(f"{peer}_seconds"), info.get(f"{peer}_cpu_seconds")) if peer else (None, None)
+    growths = [info[key] for key in ("growth_mib", f"{peer}_growth_mib") if key in info]
+    bars = "; ".join(f"{text} {'kept' if kept else 'MISSED'}" for text, kept in info.get("bars", ()))
+    return (
+        _job(name, info),
+        _pair(*ours),
+        peer or "-",
+        _pair(*theirs),
+        _pair(*(None if b is None or a is None else b / a for a, b in zip(ours, theirs, strict=True)), unit="x"),
+        ", ".join("-" if growth != growth else f"{growth:,.0f}" for growth in growths),
+        bars or "-",
+    )
+
+
+def _job(name: str, info: dict[str, Any]) -> str:
+    return str(info.get("job") or name.removeprefix("test_").replace("_", " "))
+
+
+def _pair(wall: float | None, cpu: float | None, unit: str = "") -> str:
+    shown = [
+        f"{value:#.3g}{unit}" if value < 1_000 else f"{value:,.0f}{unit}" for value in (wall, cpu) if value is not None
+    ]
+    return shown[0] + "".join(f" ({part})" for part in shown[1:]) if shown else "-"
+
+
+def _is_shown(key: str) -> bool:
+    return key in KNOWN or key.endswith(("_seconds", "_growth_mib"))
+
+
+def _in_fresh_process(job: str) -> dict[str, float]:
+    """Run a job of engine_jobs as a program; its numba cache is on disk after the first time."""
+    command = [sys.executable, "-m", "benchmarks.engine_jobs", job]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured

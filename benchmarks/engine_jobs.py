@@ -1,0 +1,212 @@
+"""What is timed of the engines, ours and vectorbt's, on one seeded market: `python -m benchmarks.engine_jobs JOB`.
+
+Called as a module it runs one job in its own fresh process and prints what it cost as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.measuring import cost_of
+
+ONE_MINUTE_BARS = 1_051_200
+"""Two years."""
+HOURLY_BARS = 17_520
+"""Two years."""
+FAST, SLOW = 20, 50
+FEE_BPS, SLIPPAGE_BPS = 1.0, 0.5
+"""Low, so that 23,500 orders leave something of the account; the work is the same at any fee."""
+FASTS, SLOWS = range(5, 30), range(40, 80)
+"""1,000 pairs."""
+
+
+@cache
+def frame(n_bars: int, step: str = "min", seed: int = 7) -> pd.DataFrame:
+    """Return random-walk bars, shape (n_bars, 5), volume far beyond what is traded."""
+    moves = np.random.default_rng(seed).normal(0.0, 4e-4, n_bars)
+    close = 30_000.0 * np.exp(np.cumsum(moves))
+    opened = np.concatenate(([30_000.0], close[:-1]))
+    columns = {
+        "open": opened,
+        "high": np.maximum(opened, close) * 1.0001,
+        "low": np.minimum(opened, close) * 0.9999,
+        "close": close,
+        "volume": np.full(n_bars, 1e5),
+    }
+    index = pd.date_range("2023-01-01", periods=n_bars, freq=step, tz="UTC", name="close_time").as_unit("ns")
+    return pd.DataFrame(columns, index=index)
+
+
+@cache
+def bars(n_bars: int, timeframe: str = "1m") -> Any:
+    from peak_trade.core.bars import as_bars
+
+    return as_bars(frame(n_bars, {"1m": "min", "1h": "h"}[timeframe]), "BTC/USDT", timeframe)
+
+
+@cache
+def settings() -> Any:
+    from peak_trade.costs.model import Costs
+    from peak_trade.engine.settings import BacktestSettings
+
+    return BacktestSettings(costs=Costs(fee_bps=FEE_BPS, slippage_bps=SLIPPAGE_BPS))
+
+
+def event_loop() -> Any:
+    from peak_trade.strategies.ma_crossover import MaCrossover
+    from peak_trade.studies.backtest import backtest
+
+    return backtest(MaCrossover(fast=FAST, slow=SLOW), bars(ONE_MINUTE_BARS), settings())
+
+
+def kernel() -> Any:
+    from peak_trade.strategies.ma_crossover import MaCrossover
+    from peak_trade.studies.sweep import screen_each
+
+    return screen_each([MaCrossover(fast=FAST, slow=SLOW)], [], bars(ONE_MINUTE_BARS), settings()).loc[0]
+
+
+def kernel_on_given_targets() -> Any:
+    from peak_trade.engine.kernel import screen
+
+    prices, target = _given()
+    return screen(prices["open"], prices["close"], target, settings().costs)
+
+
+def kernel_sweep() -> Any:
+    from peak_trade.strategies.ma_crossover import MaCrossover
+    from peak_trade.studies.sweep import parameter_sets, screen_each
+
+    grid = {"fast": list(FASTS), "slow": list(SLOWS)}
+    strategies, _ = parameter_sets(MaCrossover, grid)
+    return screen_each(strategies, list(grid), bars(HOURLY_BARS, "1h"), settings())
+
+
+def vectorbt_run() -> Any:
+    import vectorbt as vbt
+
+    close = _naive_close(ONE_MINUTE_BARS, "min")
+    fast, slow = (vbt.MA.run(close, window).ma.to_numpy() for window in (FAST, SLOW))
+    return _vectorbt(close, (fast > slow).astype(np.float64))
+
+
+def vectorbt_on_given_targets() -> Any:
+    return _vectorbt(_naive_close(ONE_MINUTE_BARS, "min"), _given()[1])
+
+
+def vectorbt_broadcast() -> Any:
+    import vectorbt as vbt
+
+    close = _naive_close(HOURLY_BARS, "h")
+    pairs = list(product(FASTS, SLOWS))
+    fast, slow = (vbt.MA.run(close, [pair[side] for pair in pairs]).ma.to_numpy() for side in (0, 1))
+    return _vectorbt(close, (fast > slow).astype(np.float64))
+
+
+def every_nth_bar(n_bars: int, hold: int) -> Callable[[], Any]:
+    """Return the job of an event loop over n_bars whose target changes after every `hold` bars."""
+    from peak_trade.strategies.base import Strategy
+    from peak_trade.studies.backtest import backtest
+
+    class InTurn(Strategy):
+        hold: int
+
+        @property
+        def warm_up(self) -> int:
+            return 0
+
+        def exposure(self, frame: pd.DataFrame) -> Any:
+            return (np.arange(len(frame)) // self.hold % 2).astype(np.float64)
+
+    given = bars(n_bars)
+    return lambda: backtest(InTurn(hold=hold), given, settings())
+
+
+@cache
+def _given() -> tuple[dict[str, Any], Any]:
+    from peak_trade.strategies.ma_crossover import MaCrossover
+
+    source = frame(ONE_MINUTE_BARS)
+    prices = {name: np.ascontiguousarray(source[name].to_numpy()) for name in ("open", "close")}
+    return prices, np.nan_to_num(MaCrossover(fast=FAST, slow=SLOW).exposure(source))
+
+
+@cache
+def _naive_close(n_bars: int, step: str) -> Any:
+    """Close prices with a naive index: vectorbt turns an aware one into Python objects, which takes it 30 s."""
+    return frame(n_bars, step)["close"].tz_localize(None)
+
+
+def _vectorbt(close: Any, target: Any) -> Any:
+    """Return total return, Sharpe ratio, drawdown and number of orders of targets held after each close."""
+    import vectorbt as vbt
+
+    n_bars = len(close)
+    opened = frame(n_bars, "min" if n_bars == ONE_MINUTE_BARS else "h")["open"].to_numpy()
+    size = np.full(target.shape, np.nan)
+    before = np.concatenate((np.zeros_like(target[:1]), target[:-2]))
+    size[1:] = np.where(target[:-1] != before, target[:-1], np.nan)
+    decided_at = np.concatenate((opened[:1], close.to_numpy()[:-1]))
+    columns = (slice(None), None) if target.ndim == 2 else slice(None)
+    portfolio = vbt.Portfolio.from_orders(
+        close,
+        size,
+        size_type="targetpercent",
+        price=opened[columns],
+        val_price=decided_at[columns],
+        fees=FEE_BPS / 10_000.0,
+        slippage=SLIPPAGE_BPS / 10_000.0,
+        init_cash=10_000.0,
+        max_orders=int(np.isfinite(size).sum()),
+        direction="both",
+        freq="1min" if n_bars == ONE_MINUTE_BARS else "1h",
+    )
+    return (
+        portfolio.total_return(),
+        portfolio.sharpe_ratio(),
+        portfolio.max_drawdown(),
+        portfolio.orders.count(),
+    )
+
+
+JOBS: dict[str, tuple[Callable[[], Any], ...]] = {
+    "event_loop": (lambda: bars(ONE_MINUTE_BARS), settings, event_loop),
+    "kernel": (lambda: bars(ONE_MINUTE_BARS), settings, kernel),
+    "vectorbt": (lambda: _naive_close(ONE_MINUTE_BARS, "min"), vectorbt_run),
+    "vectorbt_broadcast": (lambda: _naive_close(HOURLY_BARS, "h"), vectorbt_broadcast),
+    "kernel_sweep": (lambda: bars(HOURLY_BARS, "1h"), settings, kernel_sweep),
+}
+"""By name: what is prepared, then what is timed."""
+IMPORTS = {
+    "event_loop": ("peak_trade.studies.backtest", "peak_trade.strategies.ma_crossover"),
+    "kernel": ("peak_trade.studies.sweep", "peak_trade.strategies.ma_crossover"),
+    "kernel_sweep": ("peak_trade.studies.sweep", "peak_trade.strategies.ma_crossover"),
+    "vectorbt": ("vectorbt",),
+    "vectorbt_broadcast": ("vectorbt",),
+}
+
+
+def measure(name: str) -> dict[str, float]:
+    """Import what a job needs, prepare it, run it once; return what imports and run cost in seconds and MiB."""
+    started = time.perf_counter()
+    for module in IMPORTS[name]:
+        __import__(module)
+    imported = time.perf_counter()
+    *preparations, job = JOBS[name]
+    for prepare in preparations:
+        prepare()
+    return {"import_seconds": imported - started} | asdict(cost_of(job))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure(sys.argv[1])) + "\n")

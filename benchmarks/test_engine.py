@@ -1,0 +1,74 @@
+"""The three engines beside each other: the event loop, the array kernel, vectorbt. Costs are included everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import engine_jobs as jobs
+from benchmarks.measuring import Cost, cost_of, typical
+from tests.tolerances import RTOL_REFERENCE
+
+GIB = 1024.0
+RTOL_FIRST_BAR = 1e-6
+"""vectorbt counts the first bar as a return of zero."""
+
+
+def test_event_loop_keeps_its_events(bench) -> None:
+    bench.row["job"] = "event loop, 1,051,200 bars, 23,510 orders, events kept, first call of a process"
+    bench.fresh("event_loop", "vectorbt", "vectorbt")
+    bench.bar("<= 1.5 s", bench.row["seconds"] <= 1.5)
+    bench.bar("<= 1.5 s cpu", bench.row["cpu_seconds"] <= 1.5)
+    bench.bar("< 1 GiB", bench.row["growth_mib"] < GIB)
+
+
+def test_array_kernel_from_targets_to_statistics(bench) -> None:
+    bench.row["job"] = "array kernel, the same orders with return, Sharpe and drawdown, warm"
+    bench.side_by_side(jobs.kernel_on_given_targets, "vectorbt", jobs.vectorbt_on_given_targets)
+    bench.bar(">= 10x", bench.ratio("vectorbt") >= 10.0)
+
+
+def test_array_kernel_from_prices_to_statistics(bench) -> None:
+    bench.row["job"] = "array kernel, the same with both averages computed, warm"
+    bench.side_by_side(jobs.kernel, "vectorbt", jobs.vectorbt_run)
+    ours, theirs = jobs.kernel(), jobs.vectorbt_run()
+    assert ours["n_fills"] == theirs[3]
+    np.testing.assert_allclose(ours["total_return"], theirs[0], rtol=RTOL_REFERENCE)
+    np.testing.assert_allclose(ours["max_drawdown"], -theirs[2], rtol=RTOL_REFERENCE)
+    np.testing.assert_allclose(ours["sharpe"], theirs[1], rtol=RTOL_FIRST_BAR)
+
+
+def test_array_kernel_in_a_fresh_process(bench) -> None:
+    bench.row["job"] = "array kernel, the same job, first call of a process"
+    bench.fresh("kernel", "vectorbt", "vectorbt")
+    bench.bar(">= 1x", bench.row["vectorbt_seconds"] >= bench.row["seconds"])
+
+
+def test_thousand_pairs_of_averages(bench) -> None:
+    bench.row["job"] = "1,000 pairs of averages, 17,520 bars, indicators included"
+    bench.side_by_side(jobs.kernel_sweep, "vectorbt", jobs.vectorbt_broadcast, rounds=5, peer_rounds=1)
+    bench.bar(">= 40x", bench.ratio("vectorbt") >= 40.0)
+
+
+def test_ten_times_the_bars_with_the_same_orders(benchmark) -> None:
+    """23,360 orders over 105,120 bars, and over 1,051,200."""
+    few, many = jobs.every_nth_bar(jobs.ONE_MINUTE_BARS // 10, 4), jobs.every_nth_bar(jobs.ONE_MINUTE_BARS, 40)
+    costs: dict[str, list[Cost]] = {"few": [], "many": []}
+
+    def both() -> None:
+        costs["few"].append(cost_of(few))
+        costs["many"].append(cost_of(many))
+
+    benchmark.pedantic(both, rounds=5, warmup_rounds=1)
+    short, long = typical(costs["few"]), typical(costs["many"])
+    growth = long.cpu_seconds / short.cpu_seconds
+    benchmark.extra_info |= {
+        "job": "event loop, ten times the bars with as many orders",
+        "seconds": long.seconds,
+        "cpu_seconds": long.cpu_seconds,
+        "growth_mib": long.growth_mib,
+        "a_tenth_of_the_bars_seconds": short.seconds,
+        "a_tenth_of_the_bars_cpu_seconds": short.cpu_seconds,
+        "bars": [["< 2 times as long", growth < 2.0]],
+    }
+    assert len(few().fill_list) == pytest.approx(len(many().fill_list), abs=2)
