@@ -258,13 +258,10 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
 
 
 def _failed_cell(content: Mapping[str, Any]) -> int:
-    # papermill calls the cell in which a kernel died completed; but it never got its number.
+    # The last cell that took time: when a kernel dies, papermill calls every cell completed.
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
-    for place, cell in enumerate(code, start=1):
-        is_completed = cell["metadata"].get("papermill", {}).get("status") == "completed"
-        if source_text(cell).strip() and not (is_completed and cell["execution_count"]):
-            return place
-    return len(code)
+    timed = [cell["metadata"].get("papermill", {}).get("duration") is not None for cell in code]
+    return max((place for place, took_time in enumerate(timed, start=1) if took_time), default=1)
 
 
 def _is_papermill_error(cell: Mapping[str, Any]) -> bool:
