@@ -111,6 +111,7 @@ class DailyRecord:
         self._returns = np.diff(closes, axis=1, prepend=np.nan) / np.roll(closes, 1, axis=1)
         self._volume = _trailing_mean(volumes)
         self._volatility = np.sqrt(_trailing_mean(self._returns**2) - _trailing_mean(self._returns) ** 2)
+        self._activity: dict[tuple[str, int], tuple[float, float]] = {}
         self._known = -1
         self._history: ReturnHistory | None = None
 
@@ -132,8 +133,11 @@ class DailyRecord:
         n_known = self._n_known(as_of)
         if n_known < 1:
             return math.nan, math.nan
-        row = self._symbols.index(symbol)
-        return float(self._volume[row, n_known - 1]), float(self._volatility[row, n_known - 1])
+        if (symbol, n_known) not in self._activity:
+            row = self._symbols.index(symbol)
+            known = float(self._volume[row, n_known - 1]), float(self._volatility[row, n_known - 1])
+            self._activity[symbol, n_known] = known
+        return self._activity[symbol, n_known]
 
     def _n_known(self, as_of: int) -> int:
         return int(min(max((as_of - self._first_end) // _NS_PER_DAY + 1, 0), self._returns.shape[1]))

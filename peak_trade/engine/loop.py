@@ -139,8 +139,10 @@ class EventLoop:
         self.n_below_lot = 0
         self.bankrupt_row: int | None = None
         self.state = TradingState.ACTIVE
-        self._emit = emit if desk is None else desk.listen(emit)
+        self._emit = emit
         self._desk = desk
+        if desk is not None:
+            desk.emit = emit
         self._review = reviewer or _instrument_rules_only
         self._id_prefix = id_prefix
         self._drift_band = drift_band
@@ -163,10 +165,9 @@ class EventLoop:
                 place += 1
             stop = schedule[place] if place < len(schedule) else n_rows
             stop = self._next_touch(row, stop)
-            if self._desk is not None:
-                stop = self._desk.next_change(self, row + 1, stop)
             stop = self._first_insolvent(row + 1, stop) if self._can_fail() else stop
-            row = stop if self._drift_band is None else self._first_drift(row + 1, stop, self._drift_band)
+            stop = stop if self._drift_band is None else self._first_drift(row + 1, stop, self._drift_band)
+            row = stop if self._desk is None else self._desk.pass_over(self, stop)
             if progress is not None:
                 progress(row)
         self.finish(n_rows - 1 if self.bankrupt_row is None else self.bankrupt_row)
@@ -204,11 +205,15 @@ class EventLoop:
 
     def equity_between(self, start: int, stop: int) -> FloatArray:
         """Return equity at the closes of rows start to stop - 1 with what is held now, shape (stop - start,)."""
-        equity = np.full(stop - start, self.ledger.cash)
-        for symbol, column in self._columns.items():
-            quantity = self.ledger.quantity(symbol)
-            if quantity != 0.0:
-                equity += quantity * column.mark[start:stop]
+        held = [(column, self.ledger.quantity(symbol)) for symbol, column in self._columns.items()]
+        held = [(column, quantity) for column, quantity in held if quantity != 0.0]
+        if not held:
+            return np.full(stop - start, self.ledger.cash)
+        column, quantity = held[0]
+        equity: FloatArray = quantity * column.mark[start:stop]
+        equity += self.ledger.cash
+        for column, quantity in held[1:]:
+            equity += quantity * column.mark[start:stop]
         return equity
 
     @property
@@ -216,14 +221,23 @@ class EventLoop:
         """Close times of the rows, shape (n_rows,), ns UTC."""
         return self.market.times
 
-    def account_view(self, row: int) -> AccountView:
-        """Return what the gates may know of the account at a row's close."""
+    def holdings(self, row: int) -> tuple[float, dict[str, float], dict[str, float]]:
+        """Return equity, positions and marks at a row's close; the same objects until something moves."""
         if self._known_at != (row, len(self.cash_path)):
             self._known_at = (row, len(self.cash_path))
             positions = {symbol: held.quantity for symbol, held in self.ledger.positions.items()}
             marks = {symbol: float(column.mark[row]) for symbol, column in self._columns.items()}
             self._known = (self.equity(row), positions, marks)
-        equity, positions, marks = self._known
+        return self._known
+
+    @property
+    def n_open(self) -> int:
+        """Number of open orders."""
+        return len(self._book_of)
+
+    def account_view(self, row: int) -> AccountView:
+        """Return what the gates may know of the account at a row's close."""
+        equity, positions, marks = self.holdings(row)
         return AccountView(
             equity=equity,
             cash=self.ledger.cash,
@@ -397,6 +411,8 @@ class EventLoop:
         if execution.quantity > 0.0:
             fill = fill_of(execution)
             self.ledger.apply(fill)
+            if self._desk is not None:
+                self._desk.remember_fill(fill)
             book.move(fill)
             self.fills.append(fill)
             self.fill_rows.append(row)
@@ -448,12 +464,12 @@ class EventLoop:
 
     def _follow_state(self, desk: RiskDesk, row: int) -> None:
         """Let the desk see a row's close; when it stops trading, cancel what could open or enlarge a position."""
-        before = desk.control.state
+        before = desk.state
         desk.catch_up(self, row + 1)
-        if desk.control.state is before or desk.control.state is TradingState.ACTIVE:
+        if desk.state is before or desk.state is TradingState.ACTIVE:
             return
         for order_id in [held.order.order_id for held in self.venue.resting() if not held.order.is_reducing]:
-            self._withdraw(order_id, int(self.market.times[row]), f"trading is {desk.control.state}")
+            self._withdraw(order_id, int(self.market.times[row]), f"trading is {desk.state}")
 
     def _withdraw_targets(self, book: Book, row: int) -> None:
         for order_id, order in list(book.working.items()):

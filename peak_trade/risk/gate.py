@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -69,6 +69,38 @@ class RiskGate:
             observed = limit = math.nan
         headroom = observed - limit if self.is_floor else limit - observed
         return Reading(self.code, self.setting, float(observed), float(limit), float(headroom), denial is not None)
+
+
+class GateRow(tuple[RiskGate, ...]):
+    """Gates in the order in which they are asked."""
+
+    _parts: tuple[tuple[Measure, bool, bool, DenialCode], ...]
+
+    def __new__(cls, gates: Iterable[RiskGate]) -> GateRow:
+        """Make a row of gates."""
+        row = super().__new__(cls, gates)
+        row._parts = tuple((gate.measure, gate.is_floor, gate.relieves, gate.code) for gate in row)
+        return row
+
+    def denials(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[Denial, ...]:
+        """Return what every gate says, as calling each one would; what relieves a reducing order is not measured."""
+        denied: list[Denial] = []
+        infinity = math.inf
+        is_relieved = order.is_reducing is True and reduces(order, account)
+        for measure, is_floor, relieves, code in self._parts:
+            if is_relieved and relieves:
+                continue
+            try:
+                observed, limit = measure(order, account, market, limits)
+                if is_floor:
+                    if -infinity < limit <= observed < infinity:
+                        continue
+                elif -infinity < observed <= limit < infinity:
+                    continue
+            except Exception:  # fail closed, as in RiskGate
+                observed = limit = math.nan
+            denied.append(Denial(code, float(observed), float(limit)))
+        return tuple(denied)
 
 
 def number(value: Any) -> float:

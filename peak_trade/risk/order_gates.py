@@ -181,12 +181,23 @@ def reach(order: Order, account: AccountView) -> dict[str, tuple[float, float]]:
 
 
 def _exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
-    equity, price, own, marks = positive(account.equity), positive(market.decision_price), order.symbol, account.marks
-    exposures = []
-    for symbol, (low, high) in reach(order, account).items():
-        if low or high:
-            scale = (price if symbol == own else positive(marks[symbol])) / equity
-            exposures.append((low * scale, high * scale))
+    equity, own, marks = positive(account.equity), order.symbol, account.marks
+    scale = positive(market.decision_price) / equity
+    if account.pending:
+        reached = reach(order, account)
+        low, high = reached.pop(own)
+        others = [(symbol, *ends) for symbol, ends in reached.items()]
+    else:
+        _tuple(account.pending)
+        low = high = number(account.positions.get(own, 0.0))
+        signed = side_sign(order) * positive(order.quantity)
+        low, high = (low + signed, high) if signed < 0.0 else (low, high + signed)
+        others = [(symbol, number(held), held) for symbol, held in account.positions.items() if symbol != own]
+    exposures = [(low * scale, high * scale)]
+    for symbol, least, most in others:
+        if least or most:
+            share = positive(marks[symbol]) / equity
+            exposures.append((least * share, most * share))
     return exposures
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peak_trade.core.values import AccountView, Denial, MarketView, Order
+from peak_trade.risk.gate import GateRow
 
 Gate = Callable[[Order, AccountView, MarketView, Any], Denial | None]
 """A pure, total question about one order under the limits given last."""
@@ -30,7 +31,10 @@ def review(
     order: Order, account: AccountView, market: MarketView, gates: Sequence[Gate], limits: Any
 ) -> ApprovedOrder | tuple[Denial, ...]:
     """Return the order approved, or the denials of all gates that refuse it; every gate is always asked."""
-    denials = tuple(denial for gate in gates if (denial := gate(order, account, market, limits)) is not None)
+    if isinstance(gates, GateRow):
+        denials = gates.denials(order, account, market, limits)
+    else:
+        denials = tuple(denial for gate in gates if (denial := gate(order, account, market, limits)) is not None)
     return denials or ApprovedOrder(order, _SEAL)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -162,25 +163,70 @@ def pass_quiet(
     """
     if control.recovered_at:
         return control, 0
-    severity = _SEVERITY[control.state]
-    reduce_drawdown = rules.reduce_drawdown if rules.reduce_drawdown is not None and severity < 1 else math.inf
-    halt_drawdown = rules.halt_drawdown if rules.halt_drawdown is not None and severity < 2 else math.inf
-    reduce_loss = rules.reduce_daily_loss if rules.reduce_daily_loss is not None and severity < 1 else math.inf
-    halt_loss = rules.halt_daily_loss if rules.halt_daily_loss is not None and severity < 2 else math.inf
-    n_quiet, last, peak, day, day_start = _quiet(
-        equity,
-        times,
-        control.equity,
-        control.peak,
-        control.day,
-        control.day_start,
-        min(reduce_drawdown, halt_drawdown),
-        min(reduce_loss, halt_loss),
-        severity < 1,
-    )
+    n_quiet, *memory = quiet(equity, times, memory_of(control), triggers(control, rules))
     if n_quiet == 0:
         return control, 0
-    return replace(control, equity=last, peak=peak, day=day, day_start=day_start), n_quiet
+    return remember(control, memory), n_quiet
+
+
+class Triggers(NamedTuple):
+    """What would change the state next: a drawdown or daily loss this large (inf: none), or an unreadable equity."""
+
+    drawdown: float
+    daily_loss: float
+    unreadable: bool
+
+
+Memory = tuple[float, float, int, float]
+"""Equity, peak, day and day_start of a Control."""
+
+
+def triggers(control: Control, rules: StateLimits) -> Triggers:
+    """Return what would make the state of a control more severe."""
+    severity = _SEVERITY[control.state]
+    drawdown, loss = math.inf, math.inf
+    for level, most_drawdown, most_loss in (
+        (1, rules.reduce_drawdown, rules.reduce_daily_loss),
+        (2, rules.halt_drawdown, rules.halt_daily_loss),
+    ):
+        if severity < level:
+            drawdown = min(drawdown, math.inf if most_drawdown is None else most_drawdown)
+            loss = min(loss, math.inf if most_loss is None else most_loss)
+    return Triggers(drawdown, loss, severity < 1)
+
+
+def memory_of(control: Control) -> Memory:
+    """Return the numbers of a control that change on every row."""
+    return control.equity, control.peak, control.day, control.day_start
+
+
+def remember(control: Control, memory: Sequence[float]) -> Control:
+    """Return the control with these numbers."""
+    equity, peak, day, day_start = memory
+    return replace(control, equity=equity, peak=peak, day=int(day), day_start=day_start)
+
+
+def quiet(
+    equity: NDArray[np.float64], times: NDArray[np.int64], memory: Memory, until: Triggers
+) -> tuple[int, float, float, int, float]:
+    """Return how many rows pass before a trigger, and the memory after them; see `pass_quiet`."""
+    passed: tuple[int, float, float, int, float] = _quiet(equity, times, *memory, *until)
+    return passed
+
+
+def is_quiet(equity: float, time: int, memory: Memory, until: Triggers) -> Memory | None:
+    """Return the memory after one row, or None when it has a trigger: `quiet` for a single row, without arrays."""
+    last, peak, day, day_start = memory
+    if not 0.0 < equity < math.inf:
+        return None if until.unreadable else memory
+    today = (time - 1) // _NS_PER_DAY
+    if today != day:
+        day_start = equity if last != last else last
+    if not peak >= equity:
+        peak = equity
+    if max(1.0 - equity / peak, 0.0) >= until.drawdown or max(1.0 - equity / day_start, 0.0) >= until.daily_loss:
+        return None
+    return equity, peak, today, day_start
 
 
 @njit(

@@ -13,7 +13,7 @@ from peak_trade.core.settings import read_toml
 from peak_trade.engine.desk import RiskDesk
 from peak_trade.risk import liquidity, order_gates, portfolio_gates
 from peak_trade.risk.codes import DenialCode
-from peak_trade.risk.gate import RiskGate
+from peak_trade.risk.gate import GateRow, RiskGate
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.state import Control
 
@@ -56,10 +56,12 @@ GATES: tuple[RiskGate, ...] = (
 _BOOK_GATES = {DenialCode.STALE_BOOK, DenialCode.TOUCH_DEPTH, DenialCode.BOOK_DEPTH}
 
 
-def gate_row(limits: RiskLimits) -> tuple[RiskGate, ...]:
+def gate_row(limits: RiskLimits) -> GateRow:
     """Return the gates that limits ask for, in order: those always asked and one for every limit that is set."""
     has_book = limits.liquidity is not None and limits.liquidity.book == "declared"
-    return tuple(gate for gate in GATES if _is_set(limits, gate.setting) and (has_book or gate.code not in _BOOK_GATES))
+    return GateRow(
+        gate for gate in GATES if _is_set(limits, gate.setting) and (has_book or gate.code not in _BOOK_GATES)
+    )
 
 
 def risk_desk(limits: RiskLimits, bars: Sequence[Bars], control: Control | None = None) -> RiskDesk:

@@ -276,7 +276,11 @@ def test_no_input_makes_the_row_raise_and_no_unreadable_one_lets_an_order_pass(d
     name = data.draw(st.sampled_from([part.name for part in fields(parts[view])]))
     value = data.draw(amounts)
     corrupt = parts | {view: replace(parts[view], **{name: value})}
-    answer = review(*corrupt.values(), gate_row(limits), limits)
+    row = gate_row(limits)
+    answer = review(*corrupt.values(), row, limits)
+    one_by_one = [gate(*corrupt.values(), limits) for gate in row]
+    denied = () if isinstance(answer, ApprovedOrder) else answer
+    assert repr(denied) == repr(tuple(denial for denial in one_by_one if denial is not None))
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
     may_be_absent = (view, name, value) in [("order", "limit_price", None), ("order", "stop_price", None)]
     is_amount = name in {"quantity", "equity", "decision_price", "bar_volume", "limit_price", "stop_price"}

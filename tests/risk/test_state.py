@@ -23,7 +23,10 @@ from peak_trade.risk.state import (
     advance,
     as_record,
     from_record,
+    is_quiet,
+    memory_of,
     pass_quiet,
+    triggers,
 )
 from peak_trade.sessions.trading_state import FILE_NAME, read_control, write_control
 
@@ -158,6 +161,11 @@ def test_passing_over_a_quiet_stretch_equals_every_single_step(values, control, 
         stepped, events = advance(stepped, AccountObserved(int(times[number]), values[number]), rules)
         assert events == ()
     assert repr(passed) == repr(stepped)
+    memory, until = memory_of(control), triggers(control, rules)
+    for number in range(n_quiet):
+        memory = is_quiet(values[number], int(times[number]), memory, until)
+    assert repr(memory) == repr(memory_of(stepped))
+    assert n_quiet == len(values) or is_quiet(values[n_quiet], int(times[n_quiet]), memory, until) is None
     if n_quiet < len(values):
         _, events = advance(stepped, AccountObserved(int(times[n_quiet]), values[n_quiet]), rules)
         assert len(events) == 1

@@ -1,0 +1,106 @@
+"""Orders per second through the row of gates, and what the row costs a million-bar run.
+
+Wanted: without VaR and stress at least 50,000 orders/s; with VaR over 500 days and ten assets at least 5,000 orders/s;
+the million-bar run with the row on (without VaR and stress) at most 1.5 times its time on pass-through limits.
+"""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.history import ReturnHistory
+from peak_trade.core.time import Timeframe
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.review import ApprovedOrder, review
+from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.studies.backtest import backtest
+from peak_trade.wiring.gates import gate_row
+from tests.risk.cases import ACCOUNT, BTC, ETH, MARKET, NOW, ORDER
+
+N_ORDERS = 1_000
+N_BARS = 1_051_200
+LIMITS = {
+    "max_data_age": 120.0,
+    "duplicate_window": 1.0,
+    "max_orders": 600,
+    "max_same_side_fills": 600,
+    "max_order_notional": 1e9,
+    "max_price_deviation": 0.05,
+    "max_symbol_exposure": 1.5,
+    "max_gross_exposure": 1.5,
+    "max_net_exposure": 1.5,
+    "max_concentration": 2.0,
+    "max_open_orders": 50,
+    "max_daily_loss": 1e9,
+    "max_daily_loss_fraction": 1.0,
+    "max_drawdown": 1.0,
+    "liquidity": {"max_bar_volume_share": 1.0, "max_slippage": 1.0},
+    "state": {"reduce_drawdown": 1.0, "halt_drawdown": 1.0},
+}
+SYMBOLS = [BTC, *(f"S{place}/USDT" for place in range(9))]
+HISTORY = ReturnHistory("daily", NOW, SYMBOLS, np.random.default_rng(1).normal(0.0, 0.03, (10, 500)))
+TEN = replace(ACCOUNT, positions=dict.fromkeys(SYMBOLS, 2.0), marks=dict.fromkeys(SYMBOLS, 100.0))
+TWO = replace(ACCOUNT, positions={BTC: 1.0, ETH: 2.0})
+
+
+def ask_often(limits, account, market):
+    row = gate_row(limits)
+    for _ in range(N_ORDERS):
+        answer = review(ORDER, account, market, row, limits)
+    return answer
+
+
+def test_row_without_var_and_stress(benchmark):
+    limits = RiskLimits.parse(LIMITS, "bench")
+    assert isinstance(benchmark(ask_often, limits, TWO, MARKET), ApprovedOrder)
+    benchmark.extra_info["orders_per_second"] = round(N_ORDERS / benchmark.stats.stats.min)
+    benchmark.extra_info["n_gates"] = len(gate_row(limits))
+
+
+@pytest.mark.parametrize("method", ["historical", "parametric", "cornish_fisher", "filtered_historical"])
+def test_row_with_var_over_500_days_and_ten_assets(benchmark, method):
+    limits = RiskLimits.parse(LIMITS | {"var": {"max_var": 0.05, "method": method}}, "bench")
+    market = replace(MARKET, returns=HISTORY)
+    assert isinstance(benchmark(ask_often, limits, TEN, market), ApprovedOrder)
+    benchmark.extra_info["orders_per_second"] = round(N_ORDERS / benchmark.stats.stats.min)
+
+
+def million_bars() -> Bars:
+    draw = np.random.default_rng(7)
+    close = 30_000.0 * np.exp(np.cumsum(draw.normal(scale=0.0005, size=N_BARS)))
+    opened = np.concatenate([[30_000.0], close[:-1]])
+    frame = pd.DataFrame(
+        {
+            "open": opened,
+            "high": np.maximum(opened, close),
+            "low": np.minimum(opened, close),
+            "close": close,
+            "volume": draw.uniform(1e3, 2e3, N_BARS),
+        },
+        index=pd.date_range("2022-01-01 00:01", periods=N_BARS, freq="min", tz="UTC"),
+    )
+    return Bars(frame, BTC, Timeframe.parse("1m"), "made")
+
+
+def test_million_bars_with_the_row_on_against_pass_through(benchmark):
+    bars = million_bars()
+    limits = RiskLimits.parse(LIMITS, "bench")
+    times = {"off": [], "on": []}
+    results = {}
+
+    def both():
+        for name, risk in (("off", None), ("on", limits)):
+            results.pop(name, None)
+            started = time.perf_counter()
+            results[name] = backtest(MaCrossover(), bars, risk=risk)
+            times[name].append(time.perf_counter() - started)
+
+    benchmark.pedantic(both, rounds=3, warmup_rounds=1)
+    off, on = min(times["off"]), min(times["on"])
+    benchmark.extra_info |= {"off_s": round(off, 3), "on_s": round(on, 3), "ratio": round(on / off, 2)}
+    benchmark.extra_info["n_fills"] = len(results["on"].fill_list)
+    assert len(results["on"].fill_list) == len(results["off"].fill_list)
