@@ -88,7 +88,7 @@ def test_a_paper_session_survives_being_killed(victims, tmp_path, key, btc_1m, n
     keys = tmp_path / "keys"
     folder = tmp_path / "killed"
     own = WorkspaceKey(keys)
-    n_killed = survive(victims, folder, own, keys, bars, n_kills, 0.15)
+    n_killed = survive(victims, folder, own, keys, bars, n_kills, 0.1)
     assert n_killed >= n_kills // 2
     if verify(folder, own.public).finding is not Finding.INTACT:
         session = open_session(folder, own, STRATEGY, bars)
