@@ -72,12 +72,8 @@ def run(order: dict[str, Any]) -> None:
         session, live, events = trading.open_testnet(folder, key, STRATEGY, emulator, clock)  # type: ignore[arg-type]
         session.run(live, events)
     else:
-        session, feed, events = (
-            running.open_session(folder, key, STRATEGY, bars),
-            RecordedFeed(bars),
-            read_events(folder),
-        )
-    session.run(feed, events)
+        session = running.open_session(folder, key, STRATEGY, bars)
+        session.run(RecordedFeed(bars, pace=120_000.0, wait=time.sleep), read_events(folder))
 
 
 def serve() -> None:
