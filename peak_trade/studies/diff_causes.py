@@ -1,0 +1,219 @@
+"""The closed list of causes, and how each difference is led back to the one root that it follows from."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from peak_trade.studies.diff_matching import OrderPair
+from peak_trade.studies.diff_sides import Book
+
+
+class Cause(StrEnum):
+    """Why two sides differ. Every root difference has exactly one."""
+
+    SIGNAL = "signal"
+    TIMING = "timing"
+    MISSED_BAR = "missed bar"
+    DATA_REVISION = "data revision"
+    DENIAL = "denial"
+    REJECTION = "rejection"
+    PRICE = "price or slippage"
+    FEE = "fee"
+    SIZE = "size or rounding"
+    PARTIAL_FILL = "partial fill"
+    ORDER_TYPE = "order type"
+    FUNDING = "funding"
+    CLOCK_SKEW = "clock skew"
+    CONFIGURATION = "configuration"
+    CODE_VERSION = "code version"
+    UNEXPLAINED = "unexplained"
+
+
+CAUSE_OF_SETTING = {
+    "trading.costs.fee_bps": Cause.FEE,
+    "trading.costs.maker_fee_bps": Cause.FEE,
+    "trading.costs.slippage_bps": Cause.PRICE,
+    "trading.costs.funding_bps_per_8h": Cause.FUNDING,
+    "trading.costs.borrow_rate": Cause.FUNDING,
+    "trading.costs.max_participation": Cause.PARTIAL_FILL,
+    "trading.execution.order_type": Cause.ORDER_TYPE,
+    "trading.execution.time_in_force": Cause.ORDER_TYPE,
+    "trading.execution.limit_offset_bps": Cause.ORDER_TYPE,
+    "trading.execution.stop_offset_bps": Cause.ORDER_TYPE,
+    "trading.execution.trail": Cause.ORDER_TYPE,
+    "trading.sizing": Cause.SIZE,
+    "lot_size": Cause.SIZE,
+    "tick_size": Cause.PRICE,
+    "min_notional": Cause.DENIAL,
+    "is_shortable": Cause.DENIAL,
+    "risk": Cause.DENIAL,
+}
+"""Cause of a setting that differs, by the beginning or the end of its name; `configuration` for every other one."""
+
+
+def cause_of_setting(name: str) -> Cause:
+    """Return the cause that a differing setting is.
+
+    Examples
+    --------
+    >>> cause_of_setting("trading.costs.fee_bps").value
+    'fee'
+    >>> cause_of_setting("parameters.fast").value
+    'configuration'
+
+    """
+    if name.startswith(("strategy", "parameters.")):
+        return Cause.CONFIGURATION
+    for part, cause in CAUSE_OF_SETTING.items():
+        if name == part or name.startswith(f"{part}.") or name.endswith(f".{part}"):
+            return cause
+    return Cause.CONFIGURATION
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where a difference may come from: a kind of place to look, and what to look for there."""
+
+    place: str
+    key: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """A difference before its root is known.
+
+    `links` say which inputs of it differ, and are tried in turn. `owners` are causes that, where configuration, code or
+    clocks differ by one of them, account for it. Without a link and an owner it is a root.
+
+    `row` and `rank` order it in time (ns, and the step within a bar); `touches` names what it changes for later ones:
+    signal, book, entry. `is_lawful`: it follows from an input that differs, so without any root it lies within the
+    tolerance. `pnl` is what it changed by itself, live less shadow, quote currency.
+    """
+
+    row: int
+    rank: float
+    cause: Cause
+    kind: str
+    subject: str
+    shadow: Any
+    live: Any
+    book: Book | None = None
+    pair: OrderPair | None = None
+    links: tuple[Link, ...] = ()
+    owners: frozenset[Cause] = frozenset()
+    touches: tuple[str, ...] = ()
+    is_lawful: bool = False
+    until: int = 0
+    """Last close (ns) of bars missing in a row."""
+
+    places: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    pnl: float = 0.0
+    root: Found | None = None
+
+    def sort_key(self) -> tuple[int, float, str, str]:
+        """Return what orders it in time, the same whichever side is which."""
+        ids = ""
+        if self.pair is not None:
+            ids = " ".join(sorted(life.order_id for life in (self.pair.shadow, self.pair.live) if life is not None))
+        return self.row, self.rank, self.subject if not ids else "", ids
+
+
+@dataclass(slots=True)
+class Tracing:
+    """What is known of the roots so far, while differences are followed in time."""
+
+    facts: Sequence[Found]
+    signals: dict[Book, Found] = field(default_factory=dict)
+    books: dict[Book, Found] = field(default_factory=dict)
+    entries: dict[Book, Found] = field(default_factory=dict)
+    bars: dict[str, list[Found]] = field(default_factory=dict)
+    money: dict[Found, float] = field(default_factory=dict)
+    weightiest: Found | None = None
+
+    def follow(self, link: Link) -> Found | None:
+        """Return the root at a link, or None."""
+        if link.place == "found":
+            found: Found = link.key
+            return found.root
+        if link.place == "setting":
+            return next((fact for fact in self.facts if fact.subject.startswith(link.key)), None)
+        if link.place == "signal":
+            return self.signals.get(link.key)
+        if link.place == "book":
+            return self.books.get(link.key)
+        if link.place == "entry":
+            return self.entries.get(link.key)
+        if link.place == "bar":
+            return self._bar(*link.key)
+        return self.weightiest
+
+    def register(self, found: Found) -> None:
+        """Remember a difference whose root is known."""
+        root = found.root
+        assert root is not None
+        if found.book is not None:
+            for name, memory in (("signal", self.signals), ("book", self.books), ("entry", self.entries)):
+                if name in found.touches:
+                    memory[found.book] = root
+        if found.kind in BAR_KINDS:
+            self.bars.setdefault(found.subject, []).append(found)
+        if found.pnl:
+            self.money[root] = self.money.get(root, 0.0) + found.pnl
+            if self.weightiest is None or abs(self.money[root]) >= abs(self.money[self.weightiest]):
+                self.weightiest = root
+
+    def _bar(self, symbol: str, low: int, high: int) -> Found | None:
+        known = self.bars.get(symbol, [])
+        place = bisect_right(known, high, key=lambda found: found.row)
+        return known[place - 1] if place and known[place - 1].until >= low else None
+
+
+BAR_KINDS = ("missing bar", "bar")
+
+
+def trace(facts: Sequence[Found], found: Iterable[Found], dormant: Found | None) -> tuple[list[Found], float]:
+    """Give every difference its root, in time order.
+
+    Parameters
+    ----------
+    facts : sequence of Found
+        Differences of configuration, code and clock: roots that were there from the start.
+    found : iterable of Found
+    dormant : Found or None
+        The root of what has no other, where the two sides began at different bars.
+
+    Returns
+    -------
+    list of Found, float
+        Oldest first, `root` set (itself for a root); and the PnL of the lawful ones without a root, which lie within
+        the tolerance and are not in the list.
+
+    """
+    tracing = Tracing(facts)
+    kept = list(facts)
+    tolerated = 0.0
+    for fact in facts:
+        fact.root = fact
+    for each in sorted(found, key=Found.sort_key):
+        root = next((root for link in each.links if (root := tracing.follow(link)) is not None), None)
+        if root is None:
+            root = next((fact for fact in facts if fact.cause in each.owners), None)
+        if root is None and dormant is not None and (each.links or each.kind == "signal"):
+            if dormant.root is None:
+                dormant.root = dormant
+                kept.append(dormant)
+            root = dormant
+        if root is None and each.links:
+            if each.is_lawful:
+                tolerated += each.pnl
+                continue
+            each.cause = Cause.UNEXPLAINED
+        each.root = root or each
+        each.cause = each.root.cause
+        tracing.register(each)
+        kept.append(each)
+    return kept, tolerated

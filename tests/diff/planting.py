@@ -1,0 +1,279 @@
+"""Faults planted into a run: into its log alone, or before it so that everything after follows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.values import Denial, Instrument, Side
+from peak_trade.data.sample import sample_bars
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
+from peak_trade.risk.review import instrument_rules, review
+from peak_trade.strategies.base import Strategy
+from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.studies.backtest import backtest
+from peak_trade.studies.diff_causes import Cause
+from peak_trade.studies.diff_recording import Recording, recording_of
+
+SYMBOL = "BTC/USDT"
+INSTRUMENTS = {SYMBOL: Instrument(SYMBOL, tick_size=0.01, lot_size=1e-5, min_notional=5.0)}
+STRATEGY = MaCrossover(fast=5, slow=15)
+Kind = OrderEventKind
+
+
+class OtherVersion(MaCrossover):
+    """The same rule with the same values, changed: it waits a bar before it enters."""
+
+    name: ClassVar[str] = "ma_crossover"
+
+    def exposure(self, bars: pd.DataFrame) -> Any:
+        held = super().exposure(bars)
+        return pd.Series(held).rolling(2, min_periods=1).min().to_numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A fault that was planted: what its root must be called, and the order that it sits in, where it has one."""
+
+    cause: Cause
+    kind: str
+    order_id: str = ""
+
+
+def bars_of(seed: int, n_bars: int = 700) -> Bars:
+    """Generated hourly bars."""
+    whole = sample_bars(SYMBOL, n_bars=n_bars + 400 * seed)
+    return Bars(whole.frame.iloc[400 * seed :], SYMBOL, whole.timeframe, whole.exchange)
+
+
+def run(
+    bars: Bars, settings: dict[str, Any] | None = None, strategy: Strategy = STRATEGY, name: str = "run", **options: Any
+) -> Recording:
+    """A backtest as a recording."""
+    parsed = BacktestSettings.parse(settings or {}, "test")
+    return recording_of(backtest(strategy, bars, parsed, instruments=INSTRUMENTS, **options), name)
+
+
+def order_places(events: list[Event], wanted: Callable[[OrderEvent], bool]) -> list[int]:
+    """Places of the order events that are wanted."""
+    return [place for place, event in enumerate(events) if isinstance(event, OrderEvent) and wanted(event)]
+
+
+def _is_fill(event: OrderEvent) -> bool:
+    return event.last_quantity > 0.0
+
+
+def drop_a_fill(events: list[Event], place: int, rng: random.Random) -> Planted:
+    event = events.pop(place)
+    assert isinstance(event, OrderEvent)
+    return Planted(Cause.PARTIAL_FILL, "filled", event.order_id)
+
+
+def shift_a_stamp(events: list[Event], place: int, rng: random.Random) -> Planted:
+    event = events[place]
+    assert isinstance(event, OrderEvent)
+    shift = rng.choice([-1, 1]) * rng.randrange(2_000, 60_000) * 1_000_000
+    events[place] = replace(event, ts_event=event.ts_event + shift)
+    kinds = {Kind.REQUESTED: "decision time", Kind.PARTIALLY_FILLED: "fill time", Kind.FILLED: "fill time"}
+    return Planted(Cause.TIMING, kinds.get(event.event, f"time of {event.event}"), event.order_id)
+
+
+def swap_a_side(events: list[Event], place: int, rng: random.Random) -> Planted:
+    chosen = events[place]
+    assert isinstance(chosen, OrderEvent)
+    for at, event in enumerate(events):
+        if isinstance(event, OrderEvent) and event.order_id == chosen.order_id:
+            events[at] = replace(event, side=Side.SELL if event.side is Side.BUY else Side.BUY)
+    return Planted(Cause.SIGNAL, "side", chosen.order_id)
+
+
+def swap_a_fills_side(events: list[Event], place: int, rng: random.Random) -> Planted:
+    event = events[place]
+    assert isinstance(event, OrderEvent)
+    events[place] = replace(event, side=Side.SELL if event.side is Side.BUY else Side.BUY)
+    return Planted(Cause.SIGNAL, "fill side", event.order_id)
+
+
+def change_a_fee(events: list[Event], place: int, rng: random.Random) -> Planted:
+    event = events[place]
+    assert isinstance(event, OrderEvent)
+    events[place] = replace(event, fee=event.fee * rng.uniform(1.2, 3.0))
+    return Planted(Cause.FEE, "fee rate", event.order_id)
+
+
+def change_a_price(events: list[Event], place: int, rng: random.Random) -> Planted:
+    event = events[place]
+    assert isinstance(event, OrderEvent)
+    factor = 1.0 + rng.choice([-1, 1]) * rng.uniform(0.002, 0.02)
+    events[place] = replace(event, last_price=event.last_price * factor, fee=event.fee * factor)
+    return Planted(Cause.PRICE, "fill price", event.order_id)
+
+
+def duplicate_an_event(events: list[Event], place: int, rng: random.Random) -> Planted:
+    event = events[place]
+    assert isinstance(event, OrderEvent)
+    events.insert(place + 1, event)
+    return Planted(Cause.UNEXPLAINED, "event twice")
+
+
+def split_a_fill(events: list[Event], place: int, rng: random.Random) -> Planted:
+    event = events[place]
+    assert isinstance(event, OrderEvent)
+    share = rng.uniform(0.2, 0.8)
+    part = event.last_quantity * share
+    before = event.cumulative - event.last_quantity
+    first = replace(
+        event, event=Kind.PARTIALLY_FILLED, last_quantity=part, cumulative=before + part,
+        leaves=event.quantity - before - part, fee=event.fee * share,
+    )  # fmt: skip
+    rest = replace(event, last_quantity=event.last_quantity - part, fee=event.fee * (1.0 - share))
+    events[place : place + 1] = [first, rest]
+    return Planted(Cause.PARTIAL_FILL, "number of fills", event.order_id)
+
+
+def reject_an_order(events: list[Event], place: int, rng: random.Random) -> Planted:
+    chosen = events[place]
+    assert isinstance(chosen, OrderEvent)
+    kept: list[Event] = []
+    for event in events:
+        if not (isinstance(event, OrderEvent) and event.order_id == chosen.order_id) or event.event in (
+            Kind.REQUESTED,
+            Kind.SUBMITTED,
+        ):
+            kept.append(event)
+        elif event.event is Kind.ACCEPTED:
+            kept.append(replace(event, event=Kind.REJECTED, leaves=0.0, reason="venue"))
+    events[:] = kept
+    return Planted(Cause.REJECTION, "outcome", chosen.order_id)
+
+
+LOG_FAULTS: dict[str, tuple[Callable[..., Planted], Callable[[OrderEvent], bool]]] = {
+    "drop-a-fill": (drop_a_fill, _is_fill),
+    "shift-a-stamp": (shift_a_stamp, lambda event: True),
+    "swap-a-side": (swap_a_side, _is_fill),
+    "swap-a-fills-side": (swap_a_fills_side, _is_fill),
+    "change-a-fee": (change_a_fee, _is_fill),
+    "change-a-price": (change_a_price, _is_fill),
+    "duplicate-an-event": (duplicate_an_event, lambda event: True),
+    "split-a-fill": (split_a_fill, _is_fill),
+    "reject-an-order": (reject_an_order, _is_fill),
+}
+
+
+def plant(recording: Recording, faults: list[str], rng: random.Random) -> tuple[Recording, list[Planted]]:
+    """Plant faults into a log, each into an order of its own."""
+    events = list(recording.events)
+    planted: list[Planted] = []
+    touched: set[str] = set()
+    for name in faults:
+        fault, wanted = LOG_FAULTS[name]
+        places = order_places(events, lambda event, wanted=wanted: wanted(event) and event.order_id not in touched)  # type: ignore[misc]
+        place = rng.choice(places)
+        chosen = events[place]
+        assert isinstance(chosen, OrderEvent)
+        touched.add(chosen.order_id)
+        planted.append(fault(events, place, rng))
+    return replace(recording, events=events, name="planted"), planted
+
+
+def _row_that_trades(bars: Bars, rng: random.Random) -> int:
+    """A bar that an order of the clean run was decided on: what is done to it has consequences."""
+    times = [
+        event.ts_event for event in run(bars).events if isinstance(event, OrderEvent) and event.event is Kind.REQUESTED
+    ]
+    return int(bars.times.searchsorted(rng.choice(times[2:-2])))
+
+
+def _frame(bars: Bars, frame: pd.DataFrame) -> Bars:
+    return Bars(frame, bars.symbol, bars.timeframe, bars.exchange)
+
+
+def remove_a_bar(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    row = _row_that_trades(bars, rng)
+    kept = bars.frame.drop(bars.frame.index[row])
+    return run(_frame(bars, kept)), Planted(Cause.MISSED_BAR, "missing bar")
+
+
+def remove_the_filling_bar(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    row = _row_that_trades(bars, rng) + 1
+    kept = bars.frame.drop(bars.frame.index[row])
+    return run(_frame(bars, kept)), Planted(Cause.MISSED_BAR, "missing bar")
+
+
+def revise_a_bar(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    row = _row_that_trades(bars, rng)
+    frame = bars.frame.copy()
+    prices = list(frame.columns[:4])
+    frame.loc[frame.index[row], prices] *= 1.0 + rng.choice([-1, 1]) * rng.uniform(0.01, 0.05)
+    return run(_frame(bars, frame)), Planted(Cause.DATA_REVISION, "bar")
+
+
+def deny_an_order(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    n_orders = sum(isinstance(event, OrderEvent) and event.event is Kind.REQUESTED for event in run(bars).events)
+    denied = f"o-{rng.randrange(2, n_orders - 2)}"
+
+    def reviewer(order: Any, account: Any, market: Any) -> Any:
+        if order.order_id == denied:
+            return (Denial("planted", 2.0, 1.0),)
+        return review(order, account, market, (instrument_rules,), None)
+
+    return run(bars, reviewer=reviewer), Planted(Cause.DENIAL, "outcome", denied)
+
+
+def skew_the_clock(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    shift = pd.Timedelta(milliseconds=rng.choice([-1, 1]) * rng.randrange(20, 90_000))
+    return run(_frame(bars, bars.frame.set_axis(bars.frame.index + shift, axis=0))), Planted(Cause.CLOCK_SKEW, "clock")
+
+
+def other_fee(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    return run(bars, {"costs": {"fee_bps": rng.uniform(12.0, 40.0)}}), Planted(Cause.FEE, "setting")
+
+
+def other_fee_of_the_venue(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    """The venue charges other fees than both configurations say."""
+    charged = run(bars, {"costs": {"fee_bps": rng.uniform(12.0, 40.0)}})
+    return replace(charged, settings=run(bars).settings), Planted(Cause.FEE, "fee rate")
+
+
+def other_parameter(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    return run(bars, strategy=MaCrossover(fast=rng.randrange(6, 10), slow=15)), Planted(Cause.CONFIGURATION, "setting")
+
+
+def other_code(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    return run(bars, strategy=OtherVersion(fast=5, slow=15)), Planted(Cause.CODE_VERSION, "code")
+
+
+def other_funding(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    rate = rng.uniform(0.5, 3.0)
+    return run(bars, {"costs": {"funding_bps_per_8h": rate}}), Planted(Cause.FUNDING, "setting")
+
+
+def other_order_type(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    return run(bars, {"execution": {"order_type": "limit"}}), Planted(Cause.ORDER_TYPE, "setting")
+
+
+def other_size(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+    sizing = {"kind": "fraction_of_equity", "fraction": rng.uniform(0.3, 0.9)}
+    return run(bars, {"sizing": sizing}), Planted(Cause.SIZE, "setting")
+
+
+SIMULATED_FAULTS: dict[str, Callable[[Bars, random.Random], tuple[Recording, Planted]]] = {
+    "remove-a-bar": remove_a_bar,
+    "remove-the-filling-bar": remove_the_filling_bar,
+    "revise-a-bar": revise_a_bar,
+    "deny-an-order": deny_an_order,
+    "skew-the-clock": skew_the_clock,
+    "other-fee": other_fee,
+    "other-fee-of-the-venue": other_fee_of_the_venue,
+    "other-parameter": other_parameter,
+    "other-code": other_code,
+    "other-funding": other_funding,
+    "other-order-type": other_order_type,
+    "other-size": other_size,
+}
