@@ -22,6 +22,7 @@ from peak_trade.engine.result import BacktestResult, run_books
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.indicators.ranges import atr
 from peak_trade.portfolio.sizing import FixedNotional
+from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes, require_filtered
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy, check_exposure
 from peak_trade.wiring.gates import risk_desk
@@ -81,7 +82,7 @@ def backtest(
 
     """
     settings = settings or BacktestSettings()
-    strategies = [strategy] if isinstance(strategy, Strategy) else list(strategy)
+    strategies = _as_strategies(strategy)
     given = _as_bars_list(bars)
     names = _names(strategies)
     market = Market.of(given, dict(instruments or {}))
@@ -200,6 +201,17 @@ def _digests(
         "seed": digest_of(settings.seed),
         "environment": environment_digest(),
     }
+
+
+def _as_strategies(given: Strategy | Sequence[Strategy]) -> list[Strategy]:
+    parts = list(given) if isinstance(given, Sequence) else [given]
+    for part in parts:
+        if isinstance(part, FilteredRegimes | SmoothedRegimes):
+            require_filtered(part)
+            raise ConfigError("regimes are no strategy: hand RegimeAware.of(strategy, regimes) to the backtest.")
+        if not isinstance(part, Strategy):
+            raise ConfigError(f"strategy was a {type(part).__name__}: give a Strategy, or make_strategy(name).")
+    return parts
 
 
 def _as_bars_list(bars: Bars | pd.DataFrame | Sequence[Bars]) -> list[Bars]:

@@ -65,6 +65,10 @@ def test_a_backtest_refuses_smoothed_regimes_and_says_what_to_use(bars):
         backtest_regimes(BuyAndHold(), smoothed, bars)
     with pytest.raises(ConfigError, match="Use filter_regimes"):
         RegimeAware(inner=BuyAndHold(), regimes=smoothed)
+    with pytest.raises(ConfigError, match="Use filter_regimes"):
+        backtest(smoothed, bars)
+    with pytest.raises(ConfigError, match=r"RegimeAware\.of\(strategy, regimes\)"):
+        backtest(filter_regimes(bars.frame, DETECTORS["hmm"]), bars)
 
 
 def test_a_delay_makes_the_regime_known_later(bars):
