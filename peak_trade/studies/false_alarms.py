@@ -1,0 +1,171 @@
+"""How often the liquidity gates refuse an order that the market would have taken: a labelled set from recorded data.
+
+The labels look ahead and know nothing of the gates. On bars an order is *unsafe* when a tenth of the volume of the next
+twelve bars would not hold it. On recorded books it is unsafe when the book one second later does not hold it within its
+levels, or would fill it at more than 0.1 % from its middle. Orders are market orders of both sides at random moments,
+their notional drawn evenly on a logarithmic scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import DataError
+from peak_trade.core.history import DailyRecord
+from peak_trade.core.values import AccountView, Instrument, MarketView, Order, OrderBook, Side
+from peak_trade.risk.gate import GateRow
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.liquidity import mid_price, walk
+from peak_trade.risk.review import ApprovedOrder, review
+from peak_trade.wiring.gates import gate_row
+
+N_BARS_AHEAD = 12
+PARTICIPATION = 0.1
+MOST_BOOK_COST = 0.001
+_FIRST_DAY = 7
+_NS_PER_MS = 1_000_000
+
+
+def bar_orders(
+    bars: Bars, limits: RiskLimits, n_orders: int = 2_000, notionals: tuple[float, float] = (100.0, 1e6), seed: int = 1
+) -> pd.DataFrame:
+    """Return labelled orders on bars, and what the gates said.
+
+    Parameters
+    ----------
+    bars : Bars of at least eight days, without a book
+    limits : RiskLimits
+        With `book = "absent"`: spread and slippage come from the model.
+    n_orders, seed : int
+    notionals : (float, float)
+        Smallest and largest notional, quote currency.
+
+    Returns
+    -------
+    DataFrame of shape (n_orders, 4): symbol, notional (quote currency), is_unsafe, is_denied
+
+    """
+    record = DailyRecord([bars], "daily", 2)
+    rng = np.random.default_rng(seed)
+    close, volume = bars.frame["close"].to_numpy(), bars.frame["volume"].to_numpy()
+    per_day = round(86_400 / bars.timeframe.seconds)
+    first, last = _FIRST_DAY * per_day, len(bars) - N_BARS_AHEAD - 1
+    if first >= last:
+        raise DataError(f"{bars.symbol}: {len(bars)} bars are too few to draw orders from; give at least eight days.")
+    so_far = np.concatenate(([0.0], np.cumsum(volume)))
+    row = gate_row(limits)
+    drawn = []
+    for place, notional, side in _draws(rng, n_orders, (first, last), notionals):
+        quantity = notional / float(close[place])
+        now = int(bars.times[place])
+        daily_volume, volatility = record.activity_at(bars.symbol, now)
+        market = MarketView(
+            now,
+            Instrument(bars.symbol),
+            float(close[place]),
+            float(volume[place]),
+            now,
+            average_daily_volume=daily_volume,
+            daily_volatility=volatility,
+        )
+        ahead = float(so_far[place + 1 + N_BARS_AHEAD] - so_far[place + 1])
+        drawn.append(
+            (bars.symbol, notional, quantity > PARTICIPATION * ahead, _is_denied(quantity, side, market, row, limits))
+        )
+    return pd.DataFrame(drawn, columns=["symbol", "notional", "is_unsafe", "is_denied"])
+
+
+def book_orders(
+    books: Sequence[OrderBook],
+    symbol: str,
+    limits: RiskLimits,
+    n_orders: int = 2_000,
+    notionals: tuple[float, float] = (100.0, 10_000.0),
+    seed: int = 1,
+) -> pd.DataFrame:
+    """Return labelled orders on recorded books, one a second, and what the gates said; see `bar_orders`.
+
+    The limits have `book = "declared"` and none on shares of volume, which a recording of minutes does not hold.
+    """
+    rng = np.random.default_rng(seed)
+    row = gate_row(limits)
+    drawn = []
+    for place, notional, side in _draws(rng, n_orders, (0, len(books) - 1), notionals):
+        book, later = books[place], books[place + 1]
+        price = mid_price(book)
+        quantity = notional / price
+        now = book.ts_event + _NS_PER_MS
+        market = MarketView(now, Instrument(symbol), price, 0.0, now, book=book)
+        levels = later.asks if side is Side.BUY else later.bids
+        cost = abs(walk(levels, quantity) / mid_price(later) - 1.0)
+        drawn.append((symbol, notional, cost > MOST_BOOK_COST, _is_denied(quantity, side, market, row, limits)))
+    return pd.DataFrame(drawn, columns=["symbol", "notional", "is_unsafe", "is_denied"])
+
+
+def books_of(frame: pd.DataFrame, n_levels: int = 20) -> list[OrderBook]:
+    """Return the books of a frame with columns timestamp (UTC), bid_px_0, bid_qty_0, ask_px_0, ask_qty_0 and so on."""
+    times = pd.DatetimeIndex(frame["timestamp"]).as_unit("ns").asi8.tolist()
+    sides = [
+        np.stack(
+            [frame[[f"{side}_{part}_{level}" for level in range(n_levels)]].to_numpy() for part in ("px", "qty")], 2
+        )
+        for side in ("bid", "ask")
+    ]
+    return [
+        OrderBook(now, tuple(map(tuple, bids)), tuple(map(tuple, asks)))
+        for now, bids, asks in zip(times, sides[0].tolist(), sides[1].tolist(), strict=True)
+    ]
+
+
+def confusion(orders: pd.DataFrame) -> pd.DataFrame:
+    """Return the confusion matrix of labelled orders, one row a symbol and one for all.
+
+    Returns
+    -------
+    DataFrame: symbol, n_orders, denied_unsafe, denied_safe, passed_unsafe, passed_safe, false_positive_rate, miss_rate
+        `false_positive_rate` is the share of safe orders that were denied, `miss_rate` that of unsafe ones that passed;
+        NaN where there are none.
+
+    """
+    groups = [*orders.groupby("symbol"), ("all", orders)]
+    rows = []
+    for name, part in groups:
+        unsafe, denied = part["is_unsafe"].to_numpy(), part["is_denied"].to_numpy()
+        counts = [int((denied == is_denied)[unsafe == is_unsafe].sum()) for is_denied, is_unsafe in _CELLS]
+        n_safe, n_unsafe = counts[1] + counts[3], counts[0] + counts[2]
+        rows.append(
+            (
+                name,
+                len(part),
+                *counts,
+                counts[1] / n_safe if n_safe else float("nan"),
+                counts[2] / n_unsafe if n_unsafe else float("nan"),
+            )
+        )
+    cells = ["denied_unsafe", "denied_safe", "passed_unsafe", "passed_safe"]
+    return pd.DataFrame(rows, columns=["symbol", "n_orders", *cells, "false_positive_rate", "miss_rate"])
+
+
+_CELLS = ((True, True), (True, False), (False, True), (False, False))
+
+
+def _draws(
+    rng: np.random.Generator, n_orders: int, places: tuple[int, int], notionals: tuple[float, float]
+) -> list[tuple[int, float, Side]]:
+    rows = rng.integers(*places, n_orders)
+    sizes = np.exp(rng.uniform(np.log(notionals[0]), np.log(notionals[1]), n_orders))
+    buys = rng.random(n_orders) < 0.5
+    return [
+        (int(row), float(size), Side.BUY if is_buy else Side.SELL)
+        for row, size, is_buy in zip(rows, sizes, buys, strict=True)
+    ]
+
+
+def _is_denied(quantity: float, side: Side, market: MarketView, row: GateRow, limits: RiskLimits) -> bool:
+    order = Order("o-1", market.as_of, "drawn", market.instrument.symbol, side, quantity, market.decision_price)
+    account = AccountView(1e9, 1e9, {}, {})
+    return not isinstance(review(order, account, market, row, limits), ApprovedOrder)
