@@ -29,9 +29,13 @@ def navigation(root: Path) -> dict[str, Any]:
         links += item.get("menu", [item])
     return {
         "title": website["title"],
-        "links": [(link["text"], link["href"]) for link in links if (root / link["href"]).is_file()],
+        "links": [(link["text"], link["href"]) for link in links if _has_source(root / link["href"])],
         "words": website["page-footer"]["right"],
     }
+
+
+def _has_source(target: Path) -> bool:
+    return any(target.with_suffix(suffix).is_file() for suffix in (".md", ".ipynb"))
 
 
 def render_pages(
