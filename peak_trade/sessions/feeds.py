@@ -31,30 +31,35 @@ class BarCheck:
     def __init__(self, symbol: str, timeframe: Timeframe) -> None:
         self._symbol, self._timeframe = symbol, timeframe
         self._last: BarEvent | None = None
+        self._last_time = 0
         self._n_equal = 0
+
+    def known_until(self, time: int) -> None:
+        """Take bars up to `time` (ns UTC) as seen by a session before it was taken up."""
+        self._last_time = max(self._last_time, time)
 
     def faults(self, bar: BarEvent) -> tuple[list[FeedFaultEvent], bool]:
         """Return what is wrong with the next bar, and whether it can be used."""
         why = _malformed(bar)
         if why:
             return [self._fault(bar, FeedFault.MALFORMED, 1, why)], False
-        last, self_time = self._last, bar.ts_event
-        if last is not None and self_time == last.ts_event:
+        last, since = self._last, self._last_time
+        if since and bar.ts_event == since:
             detail = "the same again" if bar == last else "other prices than before; the first ones stand"
             return [self._fault(bar, FeedFault.DUPLICATE, 1, detail)], False
-        if last is not None and self_time < last.ts_event:
-            return [self._fault(bar, FeedFault.OUT_OF_ORDER, 1, f"came after the bar of {iso(last.ts_event)}")], False
+        if bar.ts_event < since:
+            return [self._fault(bar, FeedFault.OUT_OF_ORDER, 1, f"came after the bar of {iso(since)}")], False
         found = []
+        n_missing = (bar.ts_event - since) // self._timeframe.ns - 1 if since else 0
+        if n_missing > 0:
+            detail = f"no bar between {iso(since)} and {iso(bar.ts_event)}"
+            found.append(self._fault(bar, FeedFault.GAP, n_missing, detail))
         if last is not None:
-            n_missing = (self_time - last.ts_event) // self._timeframe.ns - 1
-            if n_missing > 0:
-                detail = f"no bar between {iso(last.ts_event)} and {iso(self_time)}"
-                found.append(self._fault(bar, FeedFault.GAP, n_missing, detail))
             is_equal = (bar.open, bar.high, bar.low, bar.close) == (last.open, last.high, last.low, last.close)
             self._n_equal = self._n_equal + 1 if is_equal else 0
             if self._n_equal == FROZEN_AFTER:
                 found.append(self._fault(bar, FeedFault.FROZEN, self._n_equal, f"every price is {bar.close:g}"))
-        self._last = bar
+        self._last, self._last_time = bar, bar.ts_event
         return found, True
 
     def _fault(self, bar: BarEvent, fault: FeedFault, n_bars: int, detail: str) -> FeedFaultEvent:

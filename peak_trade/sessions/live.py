@@ -50,25 +50,27 @@ class LiveFeed:
         self._clock, self._wait, self._n_history = clock, wait, n_history
         self._check = BarCheck(symbol, timeframe)
         self._offset = 0
+        self._history: list[BarEvent] | None = None
 
     def history(self) -> list[BarEvent]:
-        """Return the last closed bars, oldest first; SessionError when the exchange does not answer."""
+        """Return the last closed bars, oldest first, as of the first call; SessionError when there is no answer."""
+        if self._history is None:
+            self._history = self._fetch_history() if self._n_history else []
+        return self._history
+
+    def _fetch_history(self) -> list[BarEvent]:
         offset = ask(self._measure, self._wait, "clock")
-        now = self._clock() + round(offset.offset_ms * _NS_PER_MS)
-        start = now - (self._n_history + 1) * self._timeframe.ns
-        bars = ask(lambda: self._closed_after(start), self._wait, "history") if self._n_history else []
-        kept = []
-        for bar in bars:
-            _, is_usable = self._check.faults(bar)
-            if is_usable:
-                kept.append(bar)
-        return kept[-self._n_history :] if self._n_history else []
+        start = offset.ts_event + self._offset - (self._n_history + 1) * self._timeframe.ns
+        check = BarCheck(self._symbol, self._timeframe)
+        bars = ask(lambda: self._closed_after(start), self._wait, "history")
+        return [bar for bar in bars if check.faults(bar)[1]][-self._n_history :]
 
     def items(self, after: int) -> Iterator[FeedItem]:
         """Give closed bars as they come, until `wait` says to stop."""
         import ccxt
 
         last = after if after > 0 else self._clock() - self._clock() % self._timeframe.ns - self._timeframe.ns
+        self._check.known_until(last)
         n_failures, n_until_measured = 0, 0
         while True:
             try:

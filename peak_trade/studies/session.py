@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
 from peak_trade.data.fetching import SOURCES
+from peak_trade.data.fetching import connect as connect_public
 from peak_trade.data.store import find as find_bars
 from peak_trade.data.store import load_bars
 from peak_trade.engine.desk import RiskDesk
@@ -29,7 +32,9 @@ from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.beside import BesideFeed
 from peak_trade.sessions.config import InstrumentSettings, SessionConfig
+from peak_trade.sessions.exchange import ask
 from peak_trade.sessions.feeds import Feed, RecordedFeed
+from peak_trade.sessions.live import LiveFeed
 from peak_trade.sessions.runner import Session, Status, StopSwitch
 from peak_trade.sessions.store import find_session, keys_folder, session_id, sessions_folder
 from peak_trade.sessions.tape import Evaluate, Tape, TapeRecord
@@ -52,6 +57,17 @@ class Outcome:
     status: Status
 
 
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    switch: StopSwitch
+    on_status: Callable[[Status], None]
+    clock: Callable[[], int]
+    telemetry: TelemetrySettings
+
+
+Connect = Callable[[str], AbstractContextManager[Any]]
+
+
 def run_session(
     config: SessionConfig,
     *,
@@ -59,6 +75,7 @@ def run_session(
     on_status: Callable[[Status], None] = lambda status: None,
     clock: Callable[[], int] = time.time_ns,
     telemetry: TelemetrySettings | None = None,
+    connect: Connect = connect_public,
 ) -> Outcome:
     """Start a session and run it to its end.
 
@@ -73,6 +90,8 @@ def run_session(
         Returns now, ns UTC.
     telemetry : TelemetrySettings
         Levels and sinks of the recording.
+    connect : callable
+        Yields the client of an exchange's public data, for a live feed.
 
     Raises
     ------
@@ -86,15 +105,17 @@ def run_session(
             "mode was 'testnet': a session that sends orders to an exchange's sandbox starts with a recorded approval "
             "only, and approvals do not exist yet. Use paper or shadow."
         )
+    here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
     strategy = make_strategy(config.strategy, config.parameters)
-    switch = switch or StopSwitch()
     recording = _recording(config)
-    feed = _feed(config, recording, switch)
-    folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
-    history = feed.history()
-    starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
-    create_session(folder, manifest(folder.name, config, strategy, recording, starts))
-    return _run(folder, config, strategy, recording, feed, switch, on_status, clock, telemetry)
+    with _client(config, connect) as client:
+        config = config if client is None else _on_the_exchange_grid(config, client, here.switch)
+        feed = _feed(config, recording, client, here)
+        folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
+        history = feed.history()
+        starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
+        create_session(folder, manifest(folder.name, config, strategy, recording, starts))
+        return _run(folder, config, strategy, recording, feed, here)
 
 
 def resume_session(
@@ -104,6 +125,7 @@ def resume_session(
     on_status: Callable[[Status], None] = lambda status: None,
     clock: Callable[[], int] = time.time_ns,
     telemetry: TelemetrySettings | None = None,
+    connect: Connect = connect_public,
 ) -> Outcome:
     """Take up a session that was interrupted, from its journal; SessionError when it does not verify."""
     folder = find_session(name)
@@ -111,13 +133,12 @@ def resume_session(
     if not verdict.is_intact:
         raise SessionError(f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it can't be resumed.")
     config = config_of(folder)
-    switch = switch or StopSwitch()
+    here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
     recording = _recording(config)
     _hold_against_manifest(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
-    return _run(
-        folder, config, strategy, recording, _feed(config, recording, switch), switch, on_status, clock, telemetry
-    )
+    with _client(config, connect) as client:
+        return _run(folder, config, strategy, recording, _feed(config, recording, client, here), here)
 
 
 def make_config(
@@ -228,19 +249,16 @@ def _run(
     strategy: Strategy,
     recording: Bars | None,
     feed: Feed,
-    switch: StopSwitch,
-    on_status: Callable[[Status], None],
-    clock: Callable[[], int],
-    telemetry: TelemetrySettings | None,
+    here: _Surroundings,
 ) -> Outcome:
-    telemetry = telemetry or TelemetrySettings()
+    telemetry = here.telemetry
     timeframe = Timeframe.parse(config.timeframe)
     known = read_events(folder)
     room = len(recording) if recording is not None else len(known) + config.n_history + _n_expected(config, timeframe)
     with JournalWriter(
         folder,
         WorkspaceKey(keys_folder()),
-        clock,
+        here.clock,
         sinks=make_sinks(telemetry.sinks, folder),
         keeps=keeps(telemetry.level),
         commit_seconds=telemetry.commit_seconds,
@@ -252,14 +270,14 @@ def _run(
             evaluator(config, strategy),
             config.trading,
             journal,
-            clock,
+            here.clock,
             strategy.name,
             config.mode,
             desk=desk_of(config, tape, recording),
             recording=recording if config.evaluation == "whole" else None,
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
-            switch=switch,
-            on_status=on_status,
+            switch=here.switch,
+            on_status=here.on_status,
             measures=telemetry.level == "full",
         )
         reason = session.run(feed, known)
@@ -280,13 +298,43 @@ def _recording(config: SessionConfig) -> Bars | None:
     return load_bars(config.symbol, config.timeframe, config.exchange or None, None, config.end)
 
 
-def _feed(config: SessionConfig, recording: Bars | None, switch: StopSwitch) -> Feed:
+@contextmanager
+def _client(config: SessionConfig, connect: Connect) -> Iterator[Any]:
+    if config.feed != "live":
+        yield None
+        return
+    with connect(config.exchange) as client:
+        client.options["maxRetriesOnFailure"] = 0  # the feed itself asks again, and records that it had to
+        yield client
+
+
+def _on_the_exchange_grid(config: SessionConfig, client: Any, switch: StopSwitch) -> SessionConfig:
+    """Return the configuration with the exchange's own steps, unless it names some."""
+    markets = ask(client.load_markets, switch.wait, f"markets of {config.exchange}")
+    if config.symbol not in markets:
+        hint = did_you_mean(config.symbol, get_close_matches(config.symbol, markets, n=5, cutoff=0.3))
+        raise ConfigError(f"{config.exchange} does not trade {config.symbol}. {hint}")
+    if config.instrument != InstrumentSettings():
+        return config
+    market = markets[config.symbol]
+    steps, smallest = market["precision"], (market["limits"].get("cost") or {}).get("min")
+    instrument = InstrumentSettings(
+        tick_size=float(steps["price"] or 0.0),
+        lot_size=float(steps["amount"] or 0.0),
+        min_notional=float(smallest or 0.0),
+        is_shortable=False,
+    )
+    return config.model_copy(update={"instrument": instrument})
+
+
+def _feed(config: SessionConfig, recording: Bars | None, client: Any, here: _Surroundings) -> Feed:
     if recording is not None:
         starts_at = None if config.start is None else to_ns(parse_utc(config.start, "start")) - 1
-        return RecordedFeed(recording, starts_at=starts_at, pace=config.pace, wait=switch.wait)
+        return RecordedFeed(recording, starts_at=starts_at, pace=config.pace, wait=here.switch.wait)
     if config.beside is not None:
-        return BesideFeed(find_session(config.beside), switch.wait)
-    raise ConfigError("feed was 'live': not yet.")
+        return BesideFeed(find_session(config.beside), here.switch.wait)
+    timeframe = Timeframe.parse(config.timeframe)
+    return LiveFeed(client, config.symbol, timeframe, here.clock, here.switch.wait, config.n_history)
 
 
 def _hold_against_manifest(folder: Path, recording: Bars | None) -> None:

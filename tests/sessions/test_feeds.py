@@ -1,0 +1,148 @@
+"""Whatever a feed does, a session takes each closed bar once, in order, and records what was wrong."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peak_trade.core.errors import ConfigError
+from peak_trade.core.time import Timeframe
+from peak_trade.data.fetching import connect
+from peak_trade.journal.events import BarEvent, FeedFault, FeedFaultEvent
+from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.sessions.feeds import FROZEN_AFTER, BarCheck, bar_events
+from peak_trade.sessions.runner import StopSwitch
+from peak_trade.studies.replay import replay
+from peak_trade.studies.session import make_config, run_session
+from tests.emulator.server import emulated
+from tests.sessions.running import part_of
+from tests.sessions.trading import NS_PER_MS, exchange_at
+
+MINUTE = Timeframe.parse("1m")
+
+
+def bar(n: int, close: float = 100.0, **changes: float) -> BarEvent:
+    return replace(BarEvent(n * MINUTE.ns, "BTC/USDT", close, close + 1.0, close - 1.0, close, 2.0), **changes)
+
+
+def taken(bars):
+    check = BarCheck("BTC/USDT", MINUTE)
+    used, faults = [], []
+    for each in bars:
+        found, is_usable = check.faults(each)
+        faults += [(fault.fault, fault.n_bars) for fault in found]
+        used += [each] if is_usable else []
+    return used, faults
+
+
+@pytest.mark.parametrize(
+    ("bars", "places", "faults"),
+    [
+        ([bar(1), bar(2), bar(5)], [0, 1, 2], [(FeedFault.GAP, 2)]),
+        ([bar(1), bar(1), bar(2)], [0, 2], [(FeedFault.DUPLICATE, 1)]),
+        ([bar(1), bar(1, 105.0), bar(2)], [0, 2], [(FeedFault.DUPLICATE, 1)]),
+        ([bar(1), bar(3), bar(2), bar(4)], [0, 1, 3], [(FeedFault.GAP, 1), (FeedFault.OUT_OF_ORDER, 1)]),
+        ([bar(1), bar(2, open=math.nan), bar(3)], [0, 2], [(FeedFault.MALFORMED, 1), (FeedFault.GAP, 1)]),
+        ([bar(1), bar(2, volume=math.inf)], [0], [(FeedFault.MALFORMED, 1)]),
+        ([bar(1), bar(2, high=50.0)], [0], [(FeedFault.MALFORMED, 1)]),
+        ([bar(1), bar(2, low=-1.0)], [0], [(FeedFault.MALFORMED, 1)]),
+        ([bar(n) for n in range(1, 50)], list(range(49)), [(FeedFault.FROZEN, FROZEN_AFTER)]),
+    ],
+    ids=["gap", "duplicate", "other-duplicate", "out-of-order", "nan", "infinite", "high", "negative", "frozen"],
+)
+def test_each_fault_of_a_feed_has_its_name(bars, places, faults):
+    assert taken(bars) == ([bars[place] for place in places], faults)
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.sampled_from([100.0, 101.0, math.nan, -1.0])), max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_what_is_taken_is_always_in_order_finite_and_once(arrivals):
+    used, _ = taken([bar(n, close) for n, close in arrivals])
+    times = [each.ts_event for each in used]
+    assert times == sorted(set(times))
+    assert all(math.isfinite(each.close) and each.low > 0.0 for each in used)
+
+
+class EmulatedSwitch(StopSwitch):
+    """Waiting moves the emulator's clock on; the end of the recording stops the session."""
+
+    def __init__(self, exchange, until):
+        super().__init__()
+        self.exchange, self.until = exchange, until
+
+    def wait(self, seconds):
+        self.exchange.advance_to(self.exchange.now_ms + max(1, int(seconds * 1_000)))
+        if self.exchange.now_ms >= self.until:
+            self.stop("end of the recording")
+        return self.is_stopping
+
+
+@pytest.fixture
+def live(home, btc_1m):
+    """Runs a live paper session on the emulator's candles."""
+    bars = part_of(btc_1m, 900, 105)
+    exchange = exchange_at(bars, 60)
+    switch = EmulatedSwitch(exchange, int(bars.times[99]) // NS_PER_MS)
+
+    def run(emulator, **asked):
+        @contextmanager
+        def connected(name):
+            with connect(name, emulator.url) as client:
+                client.enableRateLimit = False
+                yield client
+
+        base = {"mode": "paper", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1m"}
+        config = make_config(base | asked, {"fast": 3, "slow": 9}, None, None)
+        return run_session(
+            config.model_copy(update={"n_history": 50}),
+            switch=switch,
+            clock=lambda: exchange.now_ms * NS_PER_MS,
+            connect=connected,
+        )
+
+    return run, exchange, bars
+
+
+def test_a_live_paper_session_takes_closed_candles_on_the_exchange_grid(live):
+    run, exchange, bars = live
+    with emulated(exchange) as emulator:
+        outcome = run(emulator, duration=1_200)
+    assert outcome.reason == "duration reached"
+    seen = [event for event in read_events(outcome.folder) if isinstance(event, BarEvent)]
+    recorded = {event.ts_event: event for event in bar_events(bars)}
+    assert [recorded[event.ts_event] for event in seen] == seen
+    assert len(seen) == 50 + 20
+    instrument = read_manifest(outcome.folder)["config"]["instrument"]
+    assert instrument == {"tick_size": 0.01, "lot_size": 1e-5, "min_notional": 5.0, "is_shortable": False}
+    assert replay(outcome.folder.name).is_identical
+
+
+def test_an_outage_of_a_live_feed_is_filled_in(live):
+    run, exchange, _ = live
+    with emulated(exchange) as emulator:
+        state = {"is_down": False}
+
+        def outage():
+            if not state["is_down"] and len(emulator.requests) == 12:
+                state["is_down"] = True
+                emulator.fail("GET", "/api/v3/klines", "status", status=503, times=9)
+
+        emulator.latency = outage
+        outcome = run(emulator)
+    events = read_events(outcome.folder)
+    faults = [event.fault for event in events if isinstance(event, FeedFaultEvent)]
+    assert faults == [FeedFault.DISCONNECTED, FeedFault.RECONNECTED, FeedFault.BACK_FILLED]
+    times = [event.ts_event for event in events if isinstance(event, BarEvent)]
+    assert {after - before for before, after in itertools.pairwise(times)} == {MINUTE.ns}
+
+
+def test_a_symbol_that_the_exchange_does_not_trade_names_the_nearest(live):
+    run, exchange, _ = live
+    with emulated(exchange) as emulator, pytest.raises(ConfigError, match="Did you mean BTC/USDT"):
+        run(emulator, symbol="BTC/USD")
