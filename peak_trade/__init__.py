@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from peak_trade.studies.recording import record
     from peak_trade.studies.regime import noise_controls, noise_table, study_regimes
     from peak_trade.studies.regime_strategy import RegimeAware
+    from peak_trade.studies.sweep import sweep
     from peak_trade.wiring.detectors import make_detector
     from peak_trade.wiring.strategies import make_strategy
 
@@ -52,6 +53,7 @@ _HOMES = {
     "second_opinion": "peak_trade.engine.second_opinion",
     "smooth_regimes": "peak_trade.regimes.detector",
     "study_regimes": "peak_trade.studies.regime",
+    "sweep": "peak_trade.studies.sweep",
 }
 """Public names and the module that each comes from."""
 
@@ -78,6 +80,7 @@ __all__ = [
     "second_opinion",
     "smooth_regimes",
     "study_regimes",
+    "sweep",
 ]
 
 

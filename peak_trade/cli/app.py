@@ -22,6 +22,7 @@ from peak_trade.cli import (
     runs,
     session,
     site,
+    sweep,
 )
 from peak_trade.core.errors import PeakTradeError
 
@@ -47,6 +48,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(session.app, name="session")
 app.command("init")(init.init)
 app.add_typer(site.app, name="site")
+app.command("sweep")(sweep.sweep)
 
 
 @app.callback()

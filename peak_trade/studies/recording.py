@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from peak_trade.core.time import iso
 from peak_trade.engine.result import BacktestResult
+from peak_trade.studies.sweep import SweepResult
 from peak_trade.tracking.record import RunRecord, record_run
 
 
@@ -31,4 +35,45 @@ def record(result: BacktestResult, run_type: str = "backtest", notebook: str = "
         },
     )
     record_run(run)
+    return result.run_id
+
+
+def record_sweep(result: SweepResult) -> str:
+    """Record a sweep in MLflow as one run with its table as `sweep.parquet`, and return its run id.
+
+    The metrics are its winner's, as the event loop gives them.
+    """
+    winner = result.winner
+    times = winner.market.times
+    tried = {name: result.table[name].drop_duplicates().tolist() for name in result.parameter_names}
+    with TemporaryDirectory() as folder:
+        table = Path(folder) / "sweep.parquet"
+        result.table.to_parquet(table, compression="zstd")
+        record_run(
+            RunRecord(
+                run_id=result.run_id,
+                run_type="sweep",
+                strategy=", ".join(winner.strategies),
+                symbol=", ".join(winner.market.symbols),
+                timeframe=str(winner.market.timeframe),
+                start=iso(int(times[0])),
+                end=iso(int(times[-1])),
+                digests=result.digests,
+                parameters={
+                    "grid": tried,
+                    "winner": winner.parameters[winner.strategies[0]],
+                    "winner_run_id": winner.run_id,
+                    "difference": result.difference,
+                    "settings": winner.settings.model_dump(mode="json"),
+                    "exchange": winner.exchange,
+                },
+                metrics={
+                    **winner.stats(),
+                    "n_sets": float(len(result.table)),
+                    "n_skipped": float(result.n_skipped),
+                    "n_trials": float(result.n_trials),
+                },
+                artifacts=(table,),
+            )
+        )
     return result.run_id

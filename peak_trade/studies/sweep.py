@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from peak_trade.core.bars import Bars
+from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.values import Instrument, OrderType
 from peak_trade.engine.kernel import screen, simulate
@@ -52,11 +53,27 @@ class SweepResult:
     winner_row: int
     difference: str
     """How the event loop's run differs from the kernel's; empty when they agree."""
+    digests: dict[str, str]
+    """Config (of all sets), data, code, seed and environment."""
 
     @property
     def agrees(self) -> bool:
         """Whether the event loop gives the winner's fills and, to 1e-9 relative, its equity."""
         return not self.difference
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """The parameters of the grid, in its order."""
+        return [str(name) for name in self.table.columns if name not in MEASURES]
+
+    @property
+    def run_id(self) -> str:
+        """First 16 hex digits of the digest of the five digests."""
+        return digest_of(self.digests)[:16]
+
+    def best(self, n_rows: int = 10) -> pd.DataFrame:
+        """Return the rows with the highest Sharpe ratios, the first of equals first."""
+        return self.table.sort_values("sharpe", ascending=False, kind="stable").head(n_rows)
 
 
 class SharedIndicators:
@@ -138,6 +155,7 @@ def sweep(
         winner=winner,
         winner_row=best,
         difference=_difference(strategies[best], bars, settings, winner),
+        digests=winner.digests | {"config": digest_of(["sweep", *(config for config, _ in trials)])},
     )
 
 

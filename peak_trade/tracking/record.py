@@ -107,13 +107,16 @@ class RunRecord:
 def record_run(run: RunRecord) -> None:
     """Record a run in MLflow, and its pair of config and data as a trial; a run id recorded already is left as it is.
 
+    A sweep is no trial: its sets are, and it has counted them.
+
     Raises
     ------
     ConfigError
         If the registry can not be reached.
 
     """
-    record_trials([(run.digests["config"], run.digests["data"])])
+    if run.run_type != "sweep":
+        record_trials([(run.digests["config"], run.digests["data"])])
     with opened() as (client, experiment_id):
         from mlflow.entities import Metric, Param, RunTag
 

@@ -94,6 +94,18 @@ def make_strategy(name: str, parameters: Mapping[str, Any] | None = None) -> Str
     return part.parse(values, name)
 
 
+def parameter_grid(part: type[Strategy], texts: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Read the values to try of each parameter from text: `fast=5,10,20` gives [5, 10, 20].
+
+    Unknown parameters are kept as they are, for the sweep to refuse; values are checked there too.
+    """
+    fields = part.model_fields
+    return {
+        key: [_value_for(fields[key].annotation, item) if key in fields else item for item in _split(text)]
+        for key, text in texts.items()
+    }
+
+
 def strategy_digest(strategy: Strategy) -> str:
     """Return the SHA-256 of a strategy: its class, its values, and the source of every part that a user wrote.
 

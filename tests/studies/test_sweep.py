@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError
 from peak_trade.costs.model import Costs
-from peak_trade.data.sample import sample_bars
+from peak_trade.data.sample import sample_bars, save_samples
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.indicators.means import sma
 from peak_trade.portfolio.sizing import FixedNotional, FractionOfEquity
 from peak_trade.strategies.bollinger_bands import BollingerBands
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
+from peak_trade.studies.recording import record_sweep
 from peak_trade.studies.sweep import SharedIndicators, parameter_sets, sweep
+from peak_trade.tracking.queries import list_runs
 from peak_trade.tracking.trials import count_trials
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
@@ -129,3 +134,30 @@ def test_indicators_are_shared_within_a_bound_and_never_mixed_up() -> None:
         for values in (one, other, one[::2]):
             np.testing.assert_allclose(shared(sma, values, window), sma(values, window), rtol=RTOL_SAME)
     assert shared(sma, one, 5) is shared(sma, one, 5)
+
+
+def test_sweep_is_one_run_with_its_table_and_no_trial_of_its_own(registry: Path, bars) -> None:
+    result = sweep(MaCrossover, GRID, bars, UNCAPPED)
+    run_id = record_sweep(result)
+    assert run_id == result.run_id == sweep(MaCrossover, GRID, bars, UNCAPPED).run_id
+    assert count_trials() == 6
+    (listed,) = list_runs(run_type="sweep")["run_id"]
+    assert run_id.startswith(listed)
+    (kept,) = registry.rglob("sweep.parquet")
+    assert pd.read_parquet(kept).equals(result.table)
+
+
+def test_verb_prints_the_best_sets_and_the_verdict(home: Path, capsys) -> None:
+    save_samples()
+    command = ["sweep", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--end", "2023-03-01", "--no-record"]
+    assert main([*command, "-p", "fast=5,10,20", "-p", "slow=20,50", "--json", "--top", "2"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["n_sets"], answer["n_skipped"], answer["n_trials"]) == (5, 1, 5)
+    assert len(answer["best"]) == 2
+    assert answer["best"][0]["sharpe"] >= answer["best"][1]["sharpe"]
+    assert answer["difference"] == ""
+    assert main([*command, "-p", "fast=5,10", "-p", "slow=20"]) == 0
+    assert "the event loop agrees" in capsys.readouterr().out
+    assert main([*command, "-p", "fats=5,10"]) == 2
+    assert "fats is not a parameter. Did you mean fast?" in capsys.readouterr().err
+    assert home.is_dir()
