@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
-from peak_trade.core.history import DailyRecord, ReturnHistory
+from peak_trade.core.history import ReturnHistory, daily_returns
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import Denial
 from peak_trade.data.workspace import workspace
 from peak_trade.engine.result import BacktestResult
-from peak_trade.journal.events import DecisionEvent, Event
+from peak_trade.journal.events import DecisionEvent, Event, TradingStateEvent
 from peak_trade.journal.inputs import read_inputs
 from peak_trade.journal.lines import decode_event, encode_event
 from peak_trade.risk.gate import Reading
@@ -118,6 +118,31 @@ def find_decision(decision_id: str) -> DecisionEvent:
     )
 
 
+def outcome(result: BacktestResult) -> dict[str, str]:
+    """Return what the limits did to a run: orders asked, approved and denied, fills and the state at the end."""
+    decisions = [event for event in result.events if isinstance(event, DecisionEvent)]
+    states = [event for event in result.events if isinstance(event, TradingStateEvent)]
+    n_approved = sum(decision.is_approved for decision in decisions)
+    return {
+        "orders": f"{len(decisions):,}",
+        "approved": f"{n_approved:,}",
+        "denied": f"{len(decisions) - n_approved:,}",
+        "fills": f"{len(result.fill_list):,}",
+        "trading state at the end": f"{states[-1].state} ({states[-1].reason})" if states else "active",
+        "limits": "none" if result.limits is None else result.limits.digest()[:16],
+        "why nothing traded": result.why or "something did",
+    }
+
+
+def daily_history(bars: Sequence[Bars]) -> ReturnHistory:
+    """Return the daily returns from the first day on which every symbol has one; DataError when there is none."""
+    history = daily_returns(bars, "daily", 1_000_000)
+    is_known = np.isfinite(history.returns).all(axis=0)
+    if not is_known.any():
+        raise DataError("there is no day on which every symbol has a return; give longer bars.")
+    return ReturnHistory(history.source, history.as_of, history.symbols, history.returns[:, is_known.argmax() :])
+
+
 def headroom(events: Iterable[Event]) -> pd.DataFrame:
     """Return every gate's reading at every decision.
 
@@ -176,11 +201,8 @@ def var_walk(
     chosen = [part for part in bars if part.symbol in weights]
     if sorted(part.symbol for part in chosen) != list(names):
         raise DataError(f"weights are for {', '.join(names)}; give the bars of just these symbols.")
-    end = min(int(part.times[-1]) for part in chosen)
-    whole = DailyRecord(chosen, "daily", 1_000_000).returns_at(end)
-    if whole is None:
-        raise DataError("fewer than two days are over; give longer bars.")
-    returns = whole.returns[:, np.isfinite(whole.returns).all(axis=0).argmax() :]
+    whole = daily_history(chosen)
+    returns = whole.returns
     if returns.shape[1] <= window:
         raise DataError(f"{returns.shape[1]} days of returns are not more than the window of {window}.")
     share = np.array([weights[name] for name in names])

@@ -16,7 +16,12 @@ from peak_trade.wiring.gates import GATES, gate_row, read_risk_file, risk_limits
 from tests.risk.cases import ACCOUNT, BTC, CASES, DAY, MARKET, NOW, ORDER, SELL, Case
 
 IDS = [case.code.value for case in CASES]
-FILES = ["risk.toml", "risk_liquidity_gate_example.toml", "risk_stress_gate_example.toml"]
+FILES = [
+    "risk.toml",
+    "risk_order_limits_example.toml",
+    "risk_liquidity_gate_example.toml",
+    "risk_stress_gate_example.toml",
+]
 
 
 def check_alive(case: Case, value: object = None) -> None:

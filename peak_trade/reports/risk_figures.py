@@ -1,0 +1,112 @@
+"""The figures of a risk report, from its tables. Nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from peak_trade.reports.figures import BLUE, GREY, ORANGE, styled
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+TEST_FORMATS: Mapping[str, str] = MappingProxyType(
+    {"kupiec_p": "{:.4f}", "independence_p": "{:.4f}", "coverage_p": "{:.4f}"}
+)
+TEST_CAPTION = (
+    "p-values of Kupiec's test of frequency and Christoffersen's of independence and of both; the zone is the Basel "
+    "traffic light of the last 250 days. Days on which a model has no estimate are left out and counted."
+)
+STRESS_FORMATS: Mapping[str, str] = MappingProxyType({"loss": "{:.2%}"})
+CONFUSION_FORMATS: Mapping[str, str] = MappingProxyType({"false_positive_rate": "{:.2%}", "miss_rate": "{:.2%}"})
+
+
+def var_against_loss(walk: pd.DataFrame, title: str) -> Figure:
+    """Draw each day's loss beside the VaR stated the day before, and mark the exceptions.
+
+    Parameters
+    ----------
+    walk : DataFrame with columns value_at_risk, loss (fractions) and is_exception, by day (UTC)
+    title : str
+
+    """
+    import plotly.graph_objects as go
+
+    days = [f"{day:%Y-%m-%d}" for day in walk.index]
+    hits = walk[walk["is_exception"]]
+    figure = go.Figure()
+    figure.add_bar(x=days, y=walk["loss"].tolist(), name="loss", marker={"color": GREY})
+    stated = [None if value != value else float(value) for value in walk["value_at_risk"]]
+    figure.add_scatter(x=days, y=stated, name="value at risk", line={"color": BLUE, "width": 1.8})
+    figure.add_scatter(
+        x=[f"{day:%Y-%m-%d}" for day in hits.index],
+        y=hits["loss"].tolist(),
+        name="exception",
+        mode="markers",
+        marker={"color": ORANGE, "size": 7},
+    )
+    figure.update_yaxes(title_text="loss, share of equity", tickformat=".1%")
+    figure.update_layout(title_text=title)
+    return styled(figure, height=380)
+
+
+def stress_bars(table: pd.DataFrame) -> Figure:
+    """Draw the loss of every scenario, the worst first."""
+    import plotly.graph_objects as go
+
+    ordered = table.sort_values(["loss", "scenario"])
+    figure = go.Figure(
+        go.Bar(
+            x=ordered["loss"].tolist(),
+            y=ordered["scenario"].tolist(),
+            orientation="h",
+            name="loss",
+            marker={"color": BLUE},
+        )
+    )
+    figure.update_xaxes(title_text="loss, share of equity", tickformat=".0%")
+    return styled(figure, height=380)
+
+
+def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
+    """Draw the room left under the limits that came closest, as a share of each limit; below zero is a denial.
+
+    Parameters
+    ----------
+    readings : DataFrame
+        As `studies.risk.headroom` gives them.
+    n_tightest : int
+        Limits with the least headroom, in the median, that are drawn.
+
+    """
+    import plotly.graph_objects as go
+
+    known = readings.dropna(subset="headroom")
+    tightest = known.groupby("code")["headroom"].median().sort_values(kind="stable").index[:n_tightest]
+    figure = go.Figure()
+    for code in tightest:
+        own = known[known["code"] == code]
+        figure.add_scatter(
+            x=[f"{time:%Y-%m-%d %H:%M}" for time in own.index],
+            y=own["headroom"].clip(lower=-1.0).tolist(),
+            name=str(code),
+            mode="lines+markers",
+            marker={"size": 4},
+        )
+    figure.add_hline(y=0.0, line={"color": ORANGE, "width": 1})
+    figure.update_yaxes(title_text="headroom, share of the limit", tickformat=".0%")
+    return styled(figure, height=400)
+
+
+def denials(table: pd.DataFrame) -> Figure:
+    """Draw how often each denial code was given."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(
+        go.Bar(x=table["code"].tolist(), y=table["n_denials"].tolist(), name="denials", marker={"color": BLUE})
+    )
+    figure.update_yaxes(title_text="denials")
+    return styled(figure, height=340)
