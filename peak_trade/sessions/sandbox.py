@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import SessionError
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Order, OrderType
@@ -30,6 +31,11 @@ BY_EXCHANGE = "by the exchange"
 
 _TRADES = (OrderEventKind.PARTIALLY_FILLED, OrderEventKind.FILLED)
 _BALANCE_RTOL = 1e-6
+
+
+def id_prefix(session_id: str) -> str:
+    """Return what opens the id of every order that a session sends: no two sessions share one."""
+    return f"pt{digest_of(session_id)[:8]}-"
 
 
 class SandboxVenue:

@@ -27,6 +27,7 @@ from peak_trade.journal.lines import encode_event
 from peak_trade.journal.rebuild import ledger_of
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.runner import LOOP_EVENTS, ending_of
+from peak_trade.sessions.sandbox import SandboxVenue, id_prefix
 from peak_trade.sessions.store import find_session
 from peak_trade.sessions.tape import LiveBook, Tape
 from peak_trade.studies.session import check_journal, config_of, desk_of, evaluator
@@ -66,7 +67,7 @@ def replay(name: str) -> Replay:
     Raises
     ------
     SessionError
-        When there is no such session, its journal does not verify, or it was filled by an exchange.
+        When there is no such session, its journal does not verify, or orders of it may be open at an exchange.
 
     """
     folder = find_session(name)
@@ -79,7 +80,9 @@ def replay(name: str) -> Replay:
     config = config_of(folder)
     recorded = read_events(folder)
     acts = [event for event in recorded if isinstance(event, LOOP_EVENTS)]
-    came_out, ledger = rerun(config, recorded)
+    if config.mode == "testnet" and not is_sealed(folder):
+        raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
+    came_out, ledger = rerun(config, recorded, folder.name)
     difference = _first_difference(acts, came_out, is_whole=is_sealed(folder)) or _ledger_difference(
         ledger, ledger_of(recorded, config.trading.initial_cash), recorded
     )
@@ -95,8 +98,11 @@ def replay(name: str) -> Replay:
     )
 
 
-def rerun(config: SessionConfig, recorded: Sequence[Event]) -> tuple[list[Event], Ledger]:
-    """Return the events and the ledger that recorded bars lead to under a configuration."""
+def rerun(config: SessionConfig, recorded: Sequence[Event], session_id: str) -> tuple[list[Event], Ledger]:
+    """Return the events and the ledger that recorded bars lead to under a configuration.
+
+    What an exchange answered and filled is taken from the record, and nothing is asked of it.
+    """
     bars = [event for event in recorded if isinstance(event, BarEvent)]
     n_history = 0
     for event in recorded:
@@ -112,10 +118,18 @@ def rerun(config: SessionConfig, recorded: Sequence[Event]) -> tuple[list[Event]
     whole = tape.bars() if bars else None
     live = LiveBook(tape, evaluator(config, strategy), strategy.name, whole)
     desk = desk_of(config, tape, whole)
-    loop = EventLoop(tape.market, [live.book], config.trading, emit=came_out.append, desk=desk)
+    venue, prefix = None, "o-"
+    if config.mode == "testnet":
+        prefix = id_prefix(session_id)
+        venue = SandboxVenue(None, tape.market, "", prefix, lambda seconds: None, recorded)
+    loop = EventLoop(
+        tape.market, [live.book], config.trading, emit=came_out.append, venue=venue, desk=desk, id_prefix=prefix
+    )
     for row in range(n_history, len(bars)):
         live.fill(row)
         loop.step(row)
+        if venue is not None:
+            loop.settle(row)
         if loop.bankrupt_row is not None:
             return came_out, loop.ledger
     stopped = [event for event in recorded if isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED]

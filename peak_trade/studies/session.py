@@ -32,10 +32,11 @@ from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.beside import BesideFeed
 from peak_trade.sessions.config import InstrumentSettings, SessionConfig
-from peak_trade.sessions.exchange import ask
+from peak_trade.sessions.exchange import SANDBOXES, ask
 from peak_trade.sessions.feeds import Feed, RecordedFeed
 from peak_trade.sessions.live import LiveFeed
 from peak_trade.sessions.runner import Session, Status, StopSwitch
+from peak_trade.sessions.sandbox import SandboxVenue, id_prefix
 from peak_trade.sessions.store import find_session, keys_folder, session_id, sessions_folder
 from peak_trade.sessions.tape import Evaluate, Tape, TapeRecord
 from peak_trade.strategies.base import Strategy
@@ -76,6 +77,7 @@ def run_session(
     clock: Callable[[], int] = time.time_ns,
     telemetry: TelemetrySettings | None = None,
     connect: Connect = connect_public,
+    sandbox: Callable[[], Any] | None = None,
 ) -> Outcome:
     """Start a session and run it to its end.
 
@@ -92,6 +94,9 @@ def run_session(
         Levels and sinks of the recording.
     connect : callable
         Yields the client of an exchange's public data, for a live feed.
+    sandbox : callable
+        Makes the client of an exchange's sandbox, as `connect_sandbox` does. Only tests hand one over: no verb does,
+        until an approval can be given.
 
     Raises
     ------
@@ -100,22 +105,18 @@ def run_session(
     DataError, SessionError, StrategyError
 
     """
-    if config.mode == "testnet":
-        raise ConfigError(
-            "mode was 'testnet': a session that sends orders to an exchange's sandbox starts with a recorded approval "
-            "only, and approvals do not exist yet. Use paper or shadow."
-        )
+    _check_approval(config, sandbox)
     here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _recording(config)
-    with _client(config, connect) as client:
+    with _client(config, connect, sandbox) as client:
         config = config if client is None else _on_the_exchange_grid(config, client, here.switch)
         feed = _feed(config, recording, client, here)
         folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
         history = feed.history()
         starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
         create_session(folder, manifest(folder.name, config, strategy, recording, starts))
-        return _run(folder, config, strategy, recording, feed, here)
+        return _run(folder, config, strategy, recording, feed, client, here)
 
 
 def resume_session(
@@ -126,6 +127,7 @@ def resume_session(
     clock: Callable[[], int] = time.time_ns,
     telemetry: TelemetrySettings | None = None,
     connect: Connect = connect_public,
+    sandbox: Callable[[], Any] | None = None,
 ) -> Outcome:
     """Take up a session that was interrupted, from its journal; SessionError when it does not verify."""
     folder = find_session(name)
@@ -133,12 +135,13 @@ def resume_session(
     if not verdict.is_intact:
         raise SessionError(f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it can't be resumed.")
     config = config_of(folder)
+    _check_approval(config, sandbox)
     here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
     recording = _recording(config)
     _hold_against_manifest(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
-    with _client(config, connect) as client:
-        return _run(folder, config, strategy, recording, _feed(config, recording, client, here), here)
+    with _client(config, connect, sandbox) as client:
+        return _run(folder, config, strategy, recording, _feed(config, recording, client, here), client, here)
 
 
 def make_config(
@@ -249,6 +252,7 @@ def _run(
     strategy: Strategy,
     recording: Bars | None,
     feed: Feed,
+    client: Any,
     here: _Surroundings,
 ) -> Outcome:
     telemetry = here.telemetry
@@ -265,6 +269,13 @@ def _run(
         checkpoint_every=telemetry.checkpoint_every,
     ) as journal:
         tape = Tape(config.instrument.instrument(config.symbol), timeframe, room + 1, config.exchange)
+        is_sandbox = config.mode == "testnet"
+        prefix = id_prefix(folder.name) if is_sandbox else "o-"
+
+        def make_venue(market: Market) -> SandboxVenue:
+            find_by = SANDBOXES[config.exchange].find_by
+            return SandboxVenue(client, market, find_by, prefix, here.switch.wait, known)
+
         session = Session(
             tape,
             evaluator(config, strategy),
@@ -273,6 +284,8 @@ def _run(
             here.clock,
             strategy.name,
             config.mode,
+            make_venue=make_venue if is_sandbox else None,
+            id_prefix=prefix,
             desk=desk_of(config, tape, recording),
             recording=recording if config.evaluation == "whole" else None,
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
@@ -298,8 +311,22 @@ def _recording(config: SessionConfig) -> Bars | None:
     return load_bars(config.symbol, config.timeframe, config.exchange or None, None, config.end)
 
 
+def _check_approval(config: SessionConfig, sandbox: Callable[[], Any] | None) -> None:
+    if config.mode == "testnet" and sandbox is None:
+        raise ConfigError(
+            "mode was 'testnet': a session that sends orders to an exchange's sandbox starts with a recorded approval "
+            "only, and approvals do not exist yet. Use paper or shadow."
+        )
+
+
 @contextmanager
-def _client(config: SessionConfig, connect: Connect) -> Iterator[Any]:
+def _client(config: SessionConfig, connect: Connect, sandbox: Callable[[], Any] | None) -> Iterator[Any]:
+    if sandbox is not None:
+        client = sandbox()
+        ask(client.load_markets, time.sleep, f"markets of {config.exchange}")
+        yield client
+        client.session.close()
+        return
     if config.feed != "live":
         yield None
         return

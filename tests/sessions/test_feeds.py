@@ -14,15 +14,26 @@ from hypothesis import strategies as st
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe
 from peak_trade.data.fetching import connect
-from peak_trade.journal.events import BarEvent, FeedFault, FeedFaultEvent
+from peak_trade.journal.events import (
+    BarEvent,
+    FeedFault,
+    FeedFaultEvent,
+    OrderEvent,
+    SessionEvent,
+    SessionPhase,
+)
 from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.journal.writer import JournalWriter, create_session
+from peak_trade.sessions.beside import BesideFeed
+from peak_trade.sessions.exchange import connect_sandbox
 from peak_trade.sessions.feeds import FROZEN_AFTER, BarCheck, bar_events
 from peak_trade.sessions.runner import StopSwitch
+from peak_trade.sessions.sandbox import id_prefix
 from peak_trade.studies.replay import replay
 from peak_trade.studies.session import make_config, run_session
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
-from tests.sessions.trading import NS_PER_MS, exchange_at
+from tests.sessions.trading import KEYS, NS_PER_MS, exchange_at
 
 MINUTE = Timeframe.parse("1m")
 
@@ -97,13 +108,20 @@ def live(home, btc_1m):
                 client.enableRateLimit = False
                 yield client
 
+        def sandbox():
+            client = connect_sandbox("binance", KEYS, emulator.url)
+            client.enableRateLimit = False
+            client.milliseconds = lambda: exchange.now_ms
+            return client
+
         base = {"mode": "paper", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1m"}
-        config = make_config(base | asked, {"fast": 3, "slow": 9}, None, None)
+        config = make_config(base | asked, {"fast": 3, "slow": 9}, 5_000.0, None)
         return run_session(
             config.model_copy(update={"n_history": 50}),
             switch=switch,
             clock=lambda: exchange.now_ms * NS_PER_MS,
             connect=connected,
+            sandbox=sandbox if config.mode == "testnet" else None,
         )
 
     return run, exchange, bars
@@ -146,3 +164,39 @@ def test_a_symbol_that_the_exchange_does_not_trade_names_the_nearest(live):
     run, exchange, _ = live
     with emulated(exchange) as emulator, pytest.raises(ConfigError, match="Did you mean BTC/USDT"):
         run(emulator, symbol="BTC/USD")
+
+
+def test_a_testnet_session_replays_from_its_journal_without_asking_the_exchange(live):
+    run, exchange, _bars = live
+    with emulated(exchange) as emulator:
+        outcome = run(emulator, mode="testnet")
+        n_requests = len(emulator.requests)
+        shown = replay(outcome.folder.name)
+        assert len(emulator.requests) == n_requests
+    assert shown.is_identical, shown.first_difference
+    assert shown.n_fills >= 4
+    names = {event.order_id.partition("-")[0] for event in read_events(outcome.folder) if isinstance(event, OrderEvent)}
+    assert names == {id_prefix(outcome.folder.name).rstrip("-")}
+
+
+def test_a_shadow_follows_a_session_while_it_runs(tmp_path, key, btc_1m):
+    """Each bar reaches the shadow once it is on disk; the shadow ends with the session."""
+    bars = bar_events(part_of(btc_1m, 0, 6))
+    create_session(tmp_path / "s", {})
+    writer = JournalWriter(tmp_path / "s", key, lambda: 1, commit_seconds=60.0)
+    writer.append(bars[0])
+    writer.append(SessionEvent(1, SessionPhase.STARTED, "paper", "", 1.0))
+    writer.commit()
+    left = bars[1:]
+
+    def next_bar(seconds):
+        if left:
+            writer.append(left.pop(0))
+            writer.commit()
+        else:
+            writer.seal()
+        return False
+
+    feed = BesideFeed(tmp_path / "s", next_bar)
+    assert feed.history() == bars[:1]
+    assert list(feed.items(bars[0].ts_event)) == bars[1:]
