@@ -13,6 +13,7 @@ from peak_trade.cli import (
     backtest,
     check,
     data,
+    diff,
     init,
     portfolio,
     regime,
@@ -39,6 +40,7 @@ app.add_typer(audit.app, name="audit")
 app.command("backtest")(backtest.backtest)
 app.add_typer(check.app, name="check")
 app.add_typer(data.app, name="data")
+app.command("diff")(diff.diff)
 app.command("portfolio")(portfolio.portfolio)
 app.command("regime")(regime.regime)
 app.command("replay")(replay.replay)

@@ -42,6 +42,8 @@ from peak_trade.studies.diff_sides import Life, SideLog, read_side
 WITHIN_TOLERANCE = "within tolerance"
 UNEXPLAINED_LIMIT_BPS = 1.0
 """Unexplained PnL above this share of the initial cash (bps) fails a diff."""
+_DUST = 1e-10
+"""A step of a waterfall below this share of the initial cash is rounding of floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class DiffResult:
             roots = [each for each in self.roots if each.cause is cause]
             if roots:
                 steps.append((str(cause), sum(each.total_pnl for each in roots)))
-        if self.tolerated:
+        if abs(self.tolerated) > _DUST * self.shadow.initial_cash:
             steps.append((WITHIN_TOLERANCE, self.tolerated))
         steps.append(("live", self.live_pnl))
         return pd.DataFrame(steps, columns=["step", "amount"])
@@ -248,8 +250,13 @@ def diff(
     found += repeated_events(one, other, context)
     _book_marks(context, bar_found)
     facts = differing_settings(shadow, live) + differing_clocks(skew)
-    kept, tolerated = trace(facts, found, differing_starts(one, other))
-    pnl = [_pnl(side, place, inside, context, is_in_span) for place, side in enumerate((one, other))]
+    start = differing_starts(one, other)
+    opening = [_opening(side, place, span[0], context) for place, side in enumerate((one, other))]
+    if start is not None and opening[0] != opening[1]:
+        start.pnl = opening[1] - opening[0]
+        facts.append(start)
+    kept, tolerated = trace(facts, found, start)
+    pnl = [opening[place] + _pnl(side, place, inside, context, is_in_span) for place, side in enumerate((one, other))]
     return DiffResult(
         one, other, tolerance_bps, tolerance_ms, unexplained_limit_bps, _numbered(kept), inside,
         len(matched) - len(inside), pnl[0], pnl[1], context.tolerated + tolerated, context.closes,
@@ -292,6 +299,17 @@ def _pnl(
         close = context.closes.get(repeat.symbol, (0.0, 0.0))[place]
         total += repeat.quantity * (close - repeat.price) - repeat.fee
     return total
+
+
+def _opening(side: SideLog, place: int, start: int, context: Context) -> float:
+    """What the positions held before the common span earned in it, quote currency."""
+    earned = 0.0
+    for book in side.positions:
+        held = side.held_at(book, start - 1)
+        seen = [time for time in side.bars.get(book[1], {}) if time < start] if held else []
+        if seen:
+            earned += held * (context.closes[book[1]][place] - side.bars[book[1]][max(seen)][3])
+    return earned
 
 
 def _last_closes(shadow: SideLog, live: SideLog) -> dict[str, tuple[float, float]]:

@@ -204,16 +204,12 @@ def _fact(cause: Cause, kind: str, subject: str, shadow: Any, live: Any) -> Foun
 
 
 def _comparable_names(one: Any, other: Any) -> list[str]:
-    names = sorted(one.keys() | other.keys())
+    names = sorted(one.keys() & other.keys())
     skipped = []
     for group in ("risk.", "parameters."):
         sides = [any(name.startswith(group) for name in side) for side in (one, other)]
         if sides[0] != sides[1] or (group == "parameters." and one.get("strategy") != other.get("strategy")):
             skipped.append(group)
     if one.get("trading.sizing.kind") != other.get("trading.sizing.kind"):
-        skipped.append("trading.sizing.")
-        names = [*names, "trading.sizing.kind"]
-    kept = [name for name in names if not name.startswith(tuple(skipped))] if skipped else names
-    if "trading.sizing." in skipped:
-        kept.append("trading.sizing.kind")
-    return kept
+        skipped += [name for name in names if name.startswith("trading.sizing.") and name != "trading.sizing.kind"]
+    return [name for name in names if not name.startswith(tuple(skipped))]

@@ -176,5 +176,5 @@ def _ledger_difference(came_out: Ledger, rebuilt: Ledger, recorded: Sequence[Eve
 def _note(folder: Path, config: SessionConfig) -> str:
     strategy = make_strategy(config.strategy, config.parameters)
     then = read_manifest(folder).get("digests", {}).get("code")
-    now = digest_of([package_digest(), strategy_digest(strategy)])
+    now = digest_of([package_digest(), [strategy_digest(strategy)]])
     return "" if then == now else "The code is not the version that ran the session."

@@ -228,7 +228,7 @@ def manifest(
     """Return what a session's manifest holds; nothing in it ever changes."""
     digests = {
         "config": config.digest(),
-        "code": digest_of([package_digest(), strategy_digest(strategy)]),
+        "code": digest_of([package_digest(), [strategy_digest(strategy)]]),
         "seed": digest_of(config.trading.seed),
         "environment": environment_digest(),
     }
