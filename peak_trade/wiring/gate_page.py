@@ -1,0 +1,32 @@
+"""Write the table of denial codes into docs/risk.md: `python -m peak_trade.wiring.gate_page`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from peak_trade.wiring.gates import GATES
+
+START, END = "<!-- codes: start -->", "<!-- codes: end -->"
+
+
+def codes_table() -> str:
+    """Return one Markdown row a gate, in the order in which the gates are asked."""
+    lines = ["| code | asked when this is set | observed | reducing orders |", "|---|---|---|---|"]
+    for gate in GATES:
+        setting = f"`{gate.setting}`" if gate.setting else "always"
+        bound = "at least the limit" if gate.is_floor else "at most the limit"
+        relief = "pass" if gate.relieves else "held to it"
+        lines.append(f"| `{gate.code}` | {setting} | {gate.code.meaning}; {bound} | {relief} |")
+    return "\n".join(lines)
+
+
+def with_table(page: str) -> str:
+    """Return a page with today's table between its two marks."""
+    before, _, rest = page.partition(START)
+    _, _, after = rest.partition(END)
+    return f"{before}{START}\n{codes_table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    path = Path(__file__).parents[2] / "docs" / "risk.md"
+    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
