@@ -49,8 +49,8 @@ class FittedStates:
 class Detector(Settings, ABC):
     """Frozen parameters of a regime detector. Windows are in bars; the defaults suit hourly bars."""
 
-    min_duration: BarCount = 24
-    """Bars that a regime lasts at least once it is entered, a day of hours; 1 leaves the labels as they are."""
+    min_duration: BarCount = 96
+    """Bars that a regime lasts at least once it is entered, four days of hours; 1 leaves the labels as they are."""
 
     @property
     def name(self) -> str:

@@ -30,8 +30,8 @@ class FeatureSettings(Settings):
     used: Annotated[tuple[FeatureName, ...], Field(min_length=1, strict=False)] = ("log_return", "volatility", "trend")
     """Names in order; `log_return` is needed, because regimes are ordered by their mean return."""
 
-    volatility_window: BarCount = 336
-    """Bars of the realised volatility; two weeks of hours."""
+    volatility_window: BarCount = 72
+    """Bars of the realised volatility; three days of hours."""
 
     range_window: BarCount = 168
     """Bars over which the high-low range is averaged."""
@@ -39,8 +39,8 @@ class FeatureSettings(Settings):
     volume_window: BarCount = 168
     """Bars of the volume z-score."""
 
-    trend_window: BarCount = 720
-    """Bars of the trend; a month of hours."""
+    trend_window: BarCount = 336
+    """Bars of the trend; two weeks of hours."""
 
     @property
     def warm_up(self) -> int:

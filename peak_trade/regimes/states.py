@@ -27,7 +27,7 @@ class Regime(IntEnum):
     BULL = 2
 
 
-CONTRADICTION = 2.0
+CONTRADICTION = 1.0
 """Standard errors by which mean returns must contradict a match of states before it is given up."""
 REGIMES = (Regime.BEAR, Regime.SIDEWAYS, Regime.BULL)
 

@@ -36,7 +36,7 @@ REGIME_FORMATS: Mapping[str, str] = {
 }
 REGIME_CAPTION = (
     "A return belongs to the regime known when its bar began, so the cost of leaving a position falls on the regime "
-    "for which it was left. ± is one standard error; `expected_duration` is in bars."
+    "for which it was left. sharpe_stderr is one standard error; expected_duration is in bars."
 )
 CHEATING_CAPTION = "Sharpe ratios before costs, on the same bars; only the filtered labels could have been traded."
 DELAY_FORMATS: Mapping[str, str] = {
@@ -118,9 +118,9 @@ def transition_plot(transitions: pd.DataFrame) -> Figure:
             hovertemplate="from %{y} to %{x}: %{text}<extra></extra>",
         )
     )
-    figure.update_xaxes(title_text="to")
+    figure.update_xaxes(title_text="to", title_standoff=4)
     figure.update_yaxes(title_text="from", autorange="reversed")
-    return styled(figure, height=300)
+    return styled(figure, height=320).update_layout(margin={"b": 60})
 
 
 def cheating_bars(cheating: pd.DataFrame) -> Figure:
@@ -170,6 +170,7 @@ def write_page(study: RegimeStudy, verdict: Sequence[str], folder: Path) -> tupl
     cheating = study.cheating()
     sections = [
         ("Verdict", sentences_html(verdict)),
+        ("In numbers", sentences_html([f"{name}: {_number(value)}" for name, value in study.facts().items()])),
         ("Price by regime", figure_html(price_by_regime(study.close, study.labels), "price")),
         ("Regimes", table_html(study.table(), "regimes", REGIME_FORMATS) + f'<p class="pt-note">{REGIME_CAPTION}</p>'),
         ("Without regimes", table_html(study.plain_table(), "plain", REGIME_FORMATS)),
@@ -186,13 +187,18 @@ def write_page(study: RegimeStudy, verdict: Sequence[str], folder: Path) -> tupl
     return plot, page
 
 
+def _number(value: object) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
 def _page(title: str, sections: Sequence[tuple[str, str]]) -> str:
     body = "\n".join(f"<h2>{html.escape(name)}</h2>\n{content}" for name, content in sections)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         '<script src="plotly.min.js"></script>\n'
         "<style>body{font-family:system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#30343a}"
-        "table{border-collapse:collapse}td,th{padding:.2rem .6rem;border-bottom:1px solid #eceef1;text-align:left}"
+        "table{border-collapse:collapse}.pt-table{overflow-x:auto}"
+        "td,th{padding:.2rem .6rem;border-bottom:1px solid #eceef1;text-align:left}"
         ".pt-float,.pt-int{text-align:right}.pt-note{color:#8a8f98}</style></head>\n"
         f"<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
     )

@@ -233,7 +233,7 @@ class RegimeStudy:
             same, following, causal = (cheating[reading] for reading in READINGS)
             sentences.append(
                 f"Labels with hindsight would have shown {same:+.2f} on the same bar and {following:+.2f} on the next, "
-                f"the causal ones show {causal:+.2f} before costs: {same - causal:+.2f} is the price of cheating."
+                f"the causal ones show {causal:+.2f} before costs: cheating is worth {same - causal:+.2f}."
             )
         lucky = "which chance explains" if p_value > 0.05 else "which chance does not easily explain"
         sentences.append(f"Regimes turned to other dates do as well in {p_value:.1%} of the trials, {lucky}.")

@@ -13,11 +13,18 @@ from peak_trade.regimes.rules import RuleSettings
 
 SMALL_FEATURES = FeatureSettings(volatility_window=24, range_window=24, volume_window=24, trend_window=48)
 SMALL_RULES = RuleSettings(rsi_window=24, atr_window=12, atr_baseline=48)
-WALK = {"features": SMALL_FEATURES, "fallback": SMALL_RULES, "refit_every": 150, "window": 400, "min_bars": 250}
+WALK = {
+    "features": SMALL_FEATURES,
+    "fallback": SMALL_RULES,
+    "refit_every": 150,
+    "min_duration": 24,
+    "window": 400,
+    "min_bars": 250,
+}
 DETECTORS: dict[str, Detector] = {
     "hmm": HmmDetector(**WALK, n_starts=3, tolerance=1e-4),
     "jump": JumpDetector(**WALK, jump_penalty=3.0),
-    "rules": RulesDetector(rules=SMALL_RULES),
+    "rules": RulesDetector(rules=SMALL_RULES, min_duration=24),
 }
 
 

@@ -11,6 +11,7 @@ from peak_trade.regimes.detector import filter_regimes, smooth_regimes
 from peak_trade.regimes.features import FeatureSettings
 from peak_trade.regimes.hmm import HmmDetector
 from peak_trade.regimes.states import Regime, count_transitions, durations
+from peak_trade.studies.regime_results import detection_lag
 from tests.regimes.markets import DETECTORS, SMALL_FEATURES, WALK, frame_of, switching_bars
 
 
@@ -55,12 +56,14 @@ def test_known_truth_is_recovered_causally(name, least):
     detector = DETECTORS[name].model_copy(
         update={"features": quick, "window": 4_000, "min_bars": 1_500, "refit_every": 1_000, "min_duration": 1}
     )
-    accuracy = []
+    accuracy, lags = [], []
     for seed in range(3):
         bars, truth = switching_bars(4_000, seed)
         filtered = filter_regimes(bars, detector)
         accuracy.append((filtered.labels == truth)[filtered.warm_up :].mean())
+        lags.append(detection_lag(truth.astype(np.int8), filtered.labels)["lag"].median())
     assert np.mean(accuracy) >= least, accuracy
+    assert max(lags) <= 12, "bars of the features' windows"
 
 
 def test_smoothed_regimes_use_the_whole_sample():
@@ -129,5 +132,5 @@ def test_real_bitcoin_changes_regime_more_than_thrice_and_not_hundreds_of_times(
     index = pd.DatetimeIndex(filtered.times, tz="UTC")
     two_years = filtered.labels[(index >= "2022-01-01") & (index < "2024-01-01")]
     assert 3 <= count_transitions(two_years) < 150
-    assert np.median(durations(two_years)) >= 24
+    assert np.median(durations(two_years)) >= 96
     assert SMALL_FEATURES.warm_up < filtered.warm_up

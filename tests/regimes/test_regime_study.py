@@ -33,6 +33,7 @@ QUICK = HmmDetector(
     refit_every=500,
     window=1_500,
     min_bars=1_000,
+    min_duration=24,
     n_starts=3,
     tolerance=1e-4,
 )
@@ -165,8 +166,8 @@ def test_detectors_are_made_by_name_and_fit_the_timeframe():
     hourly = make_detector("hmm", Timeframe.parse("1h"))
     assert hourly == HmmDetector()
     daily = make_detector("hmm", Timeframe.parse("1d"), {"n_starts": 4})
-    assert (daily.window, daily.min_bars, daily.refit_every, daily.min_duration) == (365, 91, 30, 1)
-    assert (daily.features.trend_window, daily.n_starts) == (30, 4)
+    assert (daily.window, daily.min_bars, daily.refit_every, daily.min_duration) == (365, 91, 30, 4)
+    assert (daily.features.trend_window, daily.n_starts) == (14, 4)
     assert make_detector("rules", Timeframe.parse("1d")).rules.rsi_window == 7
     assert make_detector("jump", Timeframe.parse("5m")).window == 8_760
     with pytest.raises(ConfigError, match="Did you mean hmm"):
