@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from peak_trade.core.ledger import Ledger
 from peak_trade.core.rounding import floor_to, nearest_to
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, Side, TradingState
+from peak_trade.engine.account import TradedAccount
+from peak_trade.engine.book import Book
 from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.market import Market
 from peak_trade.engine.order_events import end_event, fill_of, order_event, trade_event
@@ -30,58 +30,17 @@ from peak_trade.journal.events import (
     OrderEventKind,
     SignalEvent,
 )
-from peak_trade.portfolio.sizing import FixedNotional
 from peak_trade.risk.review import ApprovedOrder, instrument_rules, review
 
 FloatArray = NDArray[np.float64]
 _EIGHT_HOURS = 8 * 3_600 * NS_PER_SECOND
 _FUNDINGS_PER_DAY = 3
-_DUST = 1e-9
-"""Cash this share of the initial cash below zero is rounding, not debt."""
 
 Reviewer = Callable[[Order, AccountView, MarketView], ApprovedOrder | tuple[Denial, ...]]
 """The row of gates with its limits bound."""
 
 
-@dataclass(slots=True, eq=False)
-class Book:
-    """One strategy on one symbol: its targets, its position and its orders.
-
-    `exposure` (shape (n_rows,), in [-1, 1], on the market's grid) is held after each close. `weight` is the share of
-    the account's equity that a target of 1 stands for, a constant or one a row; `scale` is the sizing's multiplier and
-    `atr` the average true range, one a row. At `rebalance_rows` an unchanged target is ordered anew.
-    """
-
-    strategy: str
-    symbol: str
-    exposure: FloatArray
-    weight: float | FloatArray = 1.0
-    scale: FloatArray | None = None
-    atr: FloatArray | None = None
-    priority: int = 0
-    rebalance_rows: frozenset[int] = frozenset()
-    position: float = 0.0
-    target: float = 0.0
-    entry_price: float = 0.0
-    decision_row: int = 0
-    is_stopped: bool = False
-    """A stop or take-profit closed the position: flat until the target changes."""
-    granted: float = 1.0
-    """Share of the wanted position that the risk limits granted; whole again when the target changes."""
-    working: dict[str, Order] = field(default_factory=dict)
-    """Open orders by id."""
-
-    def move(self, fill: Fill) -> None:
-        """Book a fill on the position and its average entry price."""
-        held, signed = self.position, fill.signed_quantity
-        self.position = held + signed
-        if held == 0.0 or held * self.position < 0.0:
-            self.entry_price = fill.price
-        elif held * signed > 0.0:
-            self.entry_price = (self.entry_price * held + fill.price * signed) / self.position
-
-
-class EventLoop:
+class EventLoop(TradedAccount):
     """Runs books over a market; `step` visits one row, `run` all rows at which something can happen.
 
     Parameters
@@ -104,12 +63,6 @@ class EventLoop:
         An unchanged target is ordered anew at the close where the position's notional differs from it by more than this
         share of it.
 
-    Attributes
-    ----------
-    movements : list of (row, strategy, symbol, quantity, cash)
-        Every change of a book's position (base units) and cash (quote currency, costs and flows included), from which
-        its PnL at every bar follows.
-
     """
 
     def __init__(
@@ -125,16 +78,10 @@ class EventLoop:
         id_prefix: str = "o-",
         drift_band: float | None = None,
     ) -> None:
-        self.market = market
+        super().__init__(market, settings.initial_cash)
         self.books = list(books)
         self.settings = settings
-        self.ledger = Ledger(settings.initial_cash)
         self.venue: Venue = venue or SimulatedVenue(market, settings.costs, worst_first=settings.intrabar == "worst")
-        self.fills: list[Fill] = []
-        self.fill_rows: list[int] = []
-        self.movements: list[tuple[int, str, str, float, float]] = []
-        self.cash_path: list[tuple[int, float]] = [(0, settings.initial_cash)]
-        self.position_path: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in market.symbols}
         self.n_ambiguous = 0
         self.n_below_lot = 0
         self.bankrupt_row: int | None = None
@@ -147,10 +94,7 @@ class EventLoop:
         self._id_prefix = id_prefix
         self._drift_band = drift_band
         self._traders = self.books
-        self._known_at = (-1, -1)
-        self._known: tuple[float, dict[str, float], dict[str, float]] = (0.0, {}, {})
         self._n_orders = 0
-        self._columns = dict(zip(market.symbols, market.columns, strict=True))
         self._book_of: dict[str, Book] = {}
         self._has_carry = settings.costs.funding_bps_per_8h != 0.0 or settings.costs.borrow_rate != 0.0
 
@@ -193,42 +137,6 @@ class EventLoop:
         """End the open orders at a row's close: they expire with the run, or are canceled when it is stopped."""
         for held in self.venue.resting():
             self._withdraw(held.order.order_id, int(self.market.times[row]), reason, kind)
-
-    def equity(self, row: int) -> float:
-        """Return cash plus positions at their last known closes, in quote currency."""
-        total = self.ledger.cash
-        for symbol, column in self._columns.items():
-            quantity = self.ledger.quantity(symbol)
-            if quantity != 0.0:
-                total += quantity * float(column.mark[row])
-        return total
-
-    def equity_between(self, start: int, stop: int) -> FloatArray:
-        """Return equity at the closes of rows start to stop - 1 with what is held now, shape (stop - start,)."""
-        held = [(column, self.ledger.quantity(symbol)) for symbol, column in self._columns.items()]
-        held = [(column, quantity) for column, quantity in held if quantity != 0.0]
-        if not held:
-            return np.full(stop - start, self.ledger.cash)
-        column, quantity = held[0]
-        equity: FloatArray = quantity * column.mark[start:stop]
-        equity += self.ledger.cash
-        for column, quantity in held[1:]:
-            equity += quantity * column.mark[start:stop]
-        return equity
-
-    @property
-    def times(self) -> NDArray[np.int64]:
-        """Close times of the rows, shape (n_rows,), ns UTC."""
-        return self.market.times
-
-    def holdings(self, row: int) -> tuple[float, dict[str, float], dict[str, float]]:
-        """Return equity, positions and marks at a row's close; the same objects until something moves."""
-        if self._known_at != (row, len(self.cash_path)):
-            self._known_at = (row, len(self.cash_path))
-            positions = {symbol: held.quantity for symbol, held in self.ledger.positions.items()}
-            marks = {symbol: float(column.mark[row]) for symbol, column in self._columns.items()}
-            self._known = (self.equity(row), positions, marks)
-        return self._known
 
     @property
     def n_open(self) -> int:
@@ -279,7 +187,7 @@ class EventLoop:
             return
         legs = self._legs(acting, row, self.equity(row) if equity is None else equity)
         if len(legs) > 1:
-            legs.sort(key=lambda pair: (_opens(*pair), pair[0].priority, pair[0].symbol, pair[0].strategy))
+            legs.sort(key=lambda pair: (pair[0].opens(pair[1]), pair[0].priority, pair[0].symbol, pair[0].strategy))
         for book, leg in legs:
             self._act(book, leg, row)
 
@@ -289,7 +197,7 @@ class EventLoop:
         if self._drift_band is None or equity is None or book.target == 0.0 or self._has_open_order(book):
             return False
         held = book.position * float(self._columns[book.symbol].mark[row])
-        wanted = self._notional(book, row, equity)
+        wanted = book.notional(row, equity, self.settings.sizing)
         return abs(held - wanted) > self._drift_band * abs(wanted)
 
     def _has_open_order(self, book: Book) -> bool:
@@ -306,18 +214,10 @@ class EventLoop:
             if book.target == 0.0 or book.is_stopped or self._has_open_order(book):
                 continue
             column = self._columns[book.symbol]
-            wanted = self._notional_over(book, span, equity)
+            wanted = book.notional_over(span, equity, self.settings.sizing)
             with np.errstate(invalid="ignore"):
                 has_drifted |= np.abs(book.position * column.close[span] - wanted) > band * np.abs(wanted)
         return start + int(has_drifted.argmax()) if has_drifted.any() else stop
-
-    def _notional_over(self, book: Book, span: slice, equity: FloatArray) -> FloatArray:
-        weight = book.weight if isinstance(book.weight, float) else book.weight[span]
-        if isinstance(self.settings.sizing, FixedNotional):
-            return np.broadcast_to(book.target * weight * self.settings.sizing.notional * book.granted, equity.shape)
-        scale = 1.0 if book.scale is None else book.scale[span]
-        notional: FloatArray = book.target * weight * scale * equity * book.granted
-        return notional
 
     def _legs(self, acting: Sequence[Book], row: int, equity: float) -> list[tuple[Book, Leg]]:
         legs: list[tuple[Book, Leg]] = []
@@ -329,7 +229,7 @@ class EventLoop:
     def _legs_for(self, book: Book, row: int, equity: float) -> tuple[Leg, ...]:
         instrument = self._columns[book.symbol].instrument
         close = float(self._columns[book.symbol].close[row])
-        desired = floor_to(self._notional(book, row, equity) / close, instrument.lot_size)
+        desired = floor_to(book.notional(row, equity, self.settings.sizing) / close, instrument.lot_size)
         delta = nearest_to(desired - book.position, instrument.lot_size)
         if delta == 0.0:
             self.n_below_lot += book.target != 0.0 and desired == 0.0
@@ -338,27 +238,17 @@ class EventLoop:
             return ()
         return entry_legs(self.settings.execution, instrument, book.position, delta, close)
 
-    def _notional(self, book: Book, row: int, equity: float) -> float:
-        if book.target == 0.0:
-            return 0.0
-        weight = book.weight if isinstance(book.weight, float) else float(book.weight[row])
-        sizing = self.settings.sizing
-        if isinstance(sizing, FixedNotional):
-            return book.target * weight * sizing.notional * book.granted
-        scale = 1.0 if book.scale is None else float(book.scale[row])
-        return book.target * weight * scale * equity * book.granted
-
     def _act(self, book: Book, leg: Leg, row: int) -> None:
         protection = [order_id for order_id, order in book.working.items() if order.reason != "target"]
         now = int(self.market.times[row])
-        if not _opens(book, leg):
+        if not book.opens(leg):
             for order_id in protection:
                 self._withdraw(order_id, now, "target changed")
         sent = self._send(book, leg, row, Phase.AFTER_CLOSE, now, float(self._columns[book.symbol].close[row]))
         if self._desk is not None and sent != abs(leg.quantity):
             wanted, granted = book.position + leg.quantity, book.position + math.copysign(sent, leg.quantity)
             book.granted *= min(max(granted / wanted, 0.0), 1.0) if wanted else 1.0
-        if protection and not sent and not _opens(book, leg):
+        if protection and not sent and not book.opens(leg):
             self._protect(book, row, Phase.AFTER_CLOSE, now, book.entry_price)
 
     def _send(self, book: Book, leg: Leg, row: int, phase: Phase, now: int, price: float) -> float:
@@ -410,14 +300,9 @@ class EventLoop:
             self._desk.catch_up(self, row)
         if execution.quantity > 0.0:
             fill = fill_of(execution)
-            self.ledger.apply(fill)
+            self._book_fill(book, fill, row)
             if self._desk is not None:
                 self._desk.remember_fill(fill)
-            book.move(fill)
-            self.fills.append(fill)
-            self.fill_rows.append(row)
-            self.cash_path.append((row, self.ledger.cash))
-            self.position_path[order.symbol].append((row, self.ledger.quantity(order.symbol)))
             is_whole = execution.ended == "filled"
             self._emit(trade_event(execution, OrderEventKind.FILLED if is_whole else OrderEventKind.PARTIALLY_FILLED))
             self._moved(book, row, fill.signed_quantity, fill.price, fill.fee)
@@ -489,10 +374,6 @@ class EventLoop:
         self._emit(event)
         return held.best_price
 
-    def _buying_power(self, order: Order, unit_cost: float) -> float:
-        covering = -self.ledger.quantity(order.symbol)
-        return max(self.ledger.cash / unit_cost, covering, 0.0)
-
     def _charge_carry(self, row: int) -> None:
         if row == 0:
             return
@@ -514,21 +395,9 @@ class EventLoop:
         if amount != 0.0:
             if self._desk is not None:
                 self._desk.catch_up(self, row)
-            self.ledger.add_cash(amount)
-            self.cash_path.append((row, self.ledger.cash))
+            self._book_flow(row, amount)
             self._emit(CashFlowEvent(now, book.strategy, book.symbol, reason, amount))
             self._moved(book, row, 0.0, 0.0, -amount)
-
-    def _can_fail(self) -> bool:
-        return self.ledger.cash < -_DUST * self.settings.initial_cash or any(
-            held.quantity < 0.0 for held in self.ledger.positions.values()
-        )
-
-    def _first_insolvent(self, start: int, stop: int) -> int:
-        if stop <= start:
-            return stop
-        failed = self.equity_between(start, stop) <= 0.0
-        return start + int(failed.argmax()) if failed.any() else stop
 
     def _go_bankrupt(self, row: int) -> None:
         now, equity = int(self.market.times[row]), self.equity(row)
@@ -538,8 +407,7 @@ class EventLoop:
         for book in self._traders:
             if book.position != 0.0:
                 self._liquidate(book, row, now)
-        self.ledger.add_cash(-self.ledger.cash)
-        self.cash_path.append((row, self.ledger.cash))
+        self._book_flow(row, -self.ledger.cash)
         self.bankrupt_row = row
 
     def _liquidate(self, book: Book, row: int, now: int) -> None:
@@ -548,24 +416,11 @@ class EventLoop:
         fill = Fill(
             "liquidation", now, book.strategy, book.symbol, side, abs(book.position), mark, 0.0, mark, mark, "bankrupt"
         )
-        self.ledger.apply(fill)
-        book.move(fill)
-        self.fills.append(fill)
-        self.fill_rows.append(row)
-        self.cash_path.append((row, self.ledger.cash))
-        self.position_path[book.symbol].append((row, self.ledger.quantity(book.symbol)))
+        self._book_fill(book, fill, row)
         self._moved(book, row, fill.signed_quantity, mark, 0.0)
-
-    def _moved(self, book: Book, row: int, quantity: float, price: float, cost: float) -> None:
-        """Note what a fill (signed quantity, base units) or a flow (quantity 0.0) did to a book."""
-        self.movements.append((row, book.strategy, book.symbol, quantity, -quantity * price - cost))
 
 
 def _instrument_rules_only(
     order: Order, account: AccountView, market: MarketView
 ) -> ApprovedOrder | tuple[Denial, ...]:
     return review(order, account, market, (instrument_rules,), None)
-
-
-def _opens(book: Book, leg: Leg) -> bool:
-    return not (book.position * leg.quantity < 0.0 and abs(leg.quantity) <= abs(book.position))

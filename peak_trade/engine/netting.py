@@ -12,7 +12,8 @@ import numpy as np
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.rounding import floor_to, nearest_to
 from peak_trade.core.values import OrderType
-from peak_trade.engine.loop import Book, EventLoop
+from peak_trade.engine.book import Book
+from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.policy import Leg
 from peak_trade.journal.events import ShareEvent
 
@@ -109,7 +110,7 @@ class NettedLoop(EventLoop):
     def _wish(self, net: Net, changing: Sequence[Book], row: int, equity: float) -> float:
         column = self._columns[net.trader.symbol]
         lot, close = column.instrument.lot_size, float(column.close[row])
-        wanted = {id(book): self._notional(book, row, equity) / close for book in changing}
+        wanted = {id(book): book.notional(row, equity, self.settings.sizing) / close for book in changing}
         net.wishes = [Wish(book, wanted[id(book)] - book.position, wanted[id(book)] != 0.0) for book in changing]
         total = math.fsum(wanted.get(id(book), book.position) for book in net.members)
         desired = floor_to(total, lot)

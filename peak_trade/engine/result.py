@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill
+from peak_trade.engine.book import Book
 from peak_trade.engine.desk import RiskDesk
-from peak_trade.engine.loop import Book, EventLoop, Reviewer
+from peak_trade.engine.loop import EventLoop, Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.netting import NettedLoop
 from peak_trade.engine.settings import BacktestSettings

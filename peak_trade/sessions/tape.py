@@ -12,7 +12,7 @@ from peak_trade.core.errors import SessionError
 from peak_trade.core.history import DailyRecord, ReturnHistory
 from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.core.values import Instrument
-from peak_trade.engine.loop import Book
+from peak_trade.engine.book import Book
 from peak_trade.engine.market import Market, SymbolBars
 from peak_trade.journal.events import BarEvent
 

@@ -15,8 +15,9 @@ from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Instrument
+from peak_trade.engine.book import Book
 from peak_trade.engine.desk import RiskDesk
-from peak_trade.engine.loop import Book, Reviewer
+from peak_trade.engine.loop import Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_books
 from peak_trade.engine.settings import BacktestSettings

@@ -14,7 +14,8 @@ from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import DataError
 from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
-from peak_trade.engine.loop import Book, Reviewer
+from peak_trade.engine.book import Book
+from peak_trade.engine.loop import Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import run_books
 from peak_trade.portfolio.allocation import book_returns, check_fixed_weights, walk_forward_weights

@@ -21,8 +21,8 @@ from peak_trade.data.fetching import SOURCES
 from peak_trade.data.fetching import connect as connect_public
 from peak_trade.data.store import find as find_bars
 from peak_trade.data.store import load_bars
+from peak_trade.engine.book import Book
 from peak_trade.engine.desk import RiskDesk
-from peak_trade.engine.loop import Book
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.files import read_events, read_manifest

@@ -8,7 +8,7 @@ import pandas as pd
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
-from peak_trade.engine.loop import Book
+from peak_trade.engine.book import Book
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_books
 from peak_trade.engine.settings import BacktestSettings

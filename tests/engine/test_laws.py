@@ -20,8 +20,9 @@ from peak_trade.core.rounding import floor_to, nearest_to
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.costs.model import Costs
+from peak_trade.engine.book import Book
 from peak_trade.engine.kernel import simulate
-from peak_trade.engine.loop import Book, EventLoop
+from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_books
 from peak_trade.engine.second_opinion import second_opinion

@@ -1,0 +1,108 @@
+"""What a run holds: cash, positions, and the path that both took."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peak_trade.core.ledger import Ledger
+from peak_trade.core.values import Fill, Order
+from peak_trade.engine.book import Book
+from peak_trade.engine.market import Market
+
+FloatArray = NDArray[np.float64]
+_DUST = 1e-9
+"""Cash this share of the initial cash below zero is rounding, not debt."""
+
+
+class TradedAccount:
+    """A ledger over a market, and every change it went through.
+
+    Attributes
+    ----------
+    movements : list of (row, strategy, symbol, quantity, cash)
+        Every change of a book's position (base units) and cash (quote currency, costs and flows included), from which
+        its PnL at every bar follows.
+    cash_path : list of (row, cash from then on)
+    position_path : dict of symbol to list of (row, position from then on)
+
+    """
+
+    def __init__(self, market: Market, initial_cash: float) -> None:
+        self.market = market
+        self.ledger = Ledger(initial_cash)
+        self.fills: list[Fill] = []
+        self.fill_rows: list[int] = []
+        self.movements: list[tuple[int, str, str, float, float]] = []
+        self.cash_path: list[tuple[int, float]] = [(0, initial_cash)]
+        self.position_path: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in market.symbols}
+        self._columns = dict(zip(market.symbols, market.columns, strict=True))
+        self._known_at = (-1, -1)
+        self._known: tuple[float, dict[str, float], dict[str, float]] = (0.0, {}, {})
+
+    def equity(self, row: int) -> float:
+        """Return cash plus positions at their last known closes, in quote currency."""
+        total = self.ledger.cash
+        for symbol, column in self._columns.items():
+            quantity = self.ledger.quantity(symbol)
+            if quantity != 0.0:
+                total += quantity * float(column.mark[row])
+        return total
+
+    def equity_between(self, start: int, stop: int) -> FloatArray:
+        """Return equity at the closes of rows start to stop - 1 with what is held now, shape (stop - start,)."""
+        held = [(column, self.ledger.quantity(symbol)) for symbol, column in self._columns.items()]
+        held = [(column, quantity) for column, quantity in held if quantity != 0.0]
+        if not held:
+            return np.full(stop - start, self.ledger.cash)
+        column, quantity = held[0]
+        equity: FloatArray = quantity * column.mark[start:stop]
+        equity += self.ledger.cash
+        for column, quantity in held[1:]:
+            equity += quantity * column.mark[start:stop]
+        return equity
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """Close times of the rows, shape (n_rows,), ns UTC."""
+        return self.market.times
+
+    def holdings(self, row: int) -> tuple[float, dict[str, float], dict[str, float]]:
+        """Return equity, positions and marks at a row's close; the same objects until something moves."""
+        if self._known_at != (row, len(self.cash_path)):
+            self._known_at = (row, len(self.cash_path))
+            positions = {symbol: held.quantity for symbol, held in self.ledger.positions.items()}
+            marks = {symbol: float(column.mark[row]) for symbol, column in self._columns.items()}
+            self._known = (self.equity(row), positions, marks)
+        return self._known
+
+    def _book_fill(self, book: Book, fill: Fill, row: int) -> None:
+        self.ledger.apply(fill)
+        book.move(fill)
+        self.fills.append(fill)
+        self.fill_rows.append(row)
+        self.cash_path.append((row, self.ledger.cash))
+        self.position_path[fill.symbol].append((row, self.ledger.quantity(fill.symbol)))
+
+    def _book_flow(self, row: int, amount: float) -> None:
+        self.ledger.add_cash(amount)
+        self.cash_path.append((row, self.ledger.cash))
+
+    def _moved(self, book: Book, row: int, quantity: float, price: float, cost: float) -> None:
+        """Note what a fill (signed quantity, base units) or a flow (quantity 0.0) did to a book."""
+        self.movements.append((row, book.strategy, book.symbol, quantity, -quantity * price - cost))
+
+    def _buying_power(self, order: Order, unit_cost: float) -> float:
+        covering = -self.ledger.quantity(order.symbol)
+        return max(self.ledger.cash / unit_cost, covering, 0.0)
+
+    def _can_fail(self) -> bool:
+        return self.ledger.cash < -_DUST * self.ledger.initial_cash or any(
+            held.quantity < 0.0 for held in self.ledger.positions.values()
+        )
+
+    def _first_insolvent(self, start: int, stop: int) -> int:
+        if stop <= start:
+            return stop
+        failed = self.equity_between(start, stop) <= 0.0
+        return start + int(failed.argmax()) if failed.any() else stop

@@ -1,0 +1,75 @@
+"""A book: one strategy on one symbol, with its targets, its position and its orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peak_trade.core.values import Fill, Order
+from peak_trade.engine.policy import Leg
+from peak_trade.portfolio.sizing import FixedNotional, Sizing
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(slots=True, eq=False)
+class Book:
+    """One strategy on one symbol: its targets, its position and its orders.
+
+    `exposure` (shape (n_rows,), in [-1, 1], on the market's grid) is held after each close. `weight` is the share of
+    the account's equity that a target of 1 stands for, a constant or one a row; `scale` is the sizing's multiplier and
+    `atr` the average true range, one a row. At `rebalance_rows` an unchanged target is ordered anew.
+    """
+
+    strategy: str
+    symbol: str
+    exposure: FloatArray
+    weight: float | FloatArray = 1.0
+    scale: FloatArray | None = None
+    atr: FloatArray | None = None
+    priority: int = 0
+    rebalance_rows: frozenset[int] = frozenset()
+    position: float = 0.0
+    target: float = 0.0
+    entry_price: float = 0.0
+    decision_row: int = 0
+    is_stopped: bool = False
+    """A stop or take-profit closed the position: flat until the target changes."""
+    granted: float = 1.0
+    """Share of the wanted position that the risk limits granted; whole again when the target changes."""
+    working: dict[str, Order] = field(default_factory=dict)
+    """Open orders by id."""
+
+    def move(self, fill: Fill) -> None:
+        """Book a fill on the position and its average entry price."""
+        held, signed = self.position, fill.signed_quantity
+        self.position = held + signed
+        if held == 0.0 or held * self.position < 0.0:
+            self.entry_price = fill.price
+        elif held * signed > 0.0:
+            self.entry_price = (self.entry_price * held + fill.price * signed) / self.position
+
+    def opens(self, leg: Leg) -> bool:
+        """Return whether a leg does more than bring the position nearer to zero."""
+        return not (self.position * leg.quantity < 0.0 and abs(leg.quantity) <= abs(self.position))
+
+    def notional(self, row: int, equity: float, sizing: Sizing) -> float:
+        """Return the signed notional that the target means at a row, quote currency."""
+        if self.target == 0.0:
+            return 0.0
+        weight = self.weight if isinstance(self.weight, float) else float(self.weight[row])
+        if isinstance(sizing, FixedNotional):
+            return self.target * weight * sizing.notional
+        scale = 1.0 if self.scale is None else float(self.scale[row])
+        return self.target * weight * scale * equity
+
+    def notional_over(self, span: slice, equity: FloatArray, sizing: Sizing) -> FloatArray:
+        """Return `notional` at every row of a span, for equity of the same shape."""
+        weight = self.weight if isinstance(self.weight, float) else self.weight[span]
+        if isinstance(sizing, FixedNotional):
+            return np.broadcast_to(self.target * weight * sizing.notional, equity.shape)
+        scale = 1.0 if self.scale is None else self.scale[span]
+        notional: FloatArray = self.target * weight * scale * equity
+        return notional
