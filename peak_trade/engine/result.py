@@ -194,12 +194,15 @@ def run_books(
 
 @contextmanager
 def _no_cycle_collection() -> Iterator[None]:
-    """Events hold no cycles, so the collector would only walk them again and again."""
+    """Events hold no cycles, so the collector need not walk them: not meanwhile, and not at once when they are old."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if gc.get_freeze_count() == 0:
+            gc.freeze()
+            gc.unfreeze()
         if was_enabled:
             gc.enable()
 

@@ -31,8 +31,8 @@ def sma(values: FloatArray, window: int) -> FloatArray:
 
     Notes
     -----
-    Causal. The running sum is kept in double-double arithmetic (Dekker 1971; Knuth, TAOCP 2, 4.2.2), so that it does
-    not drift and does not depend on where the history starts beyond the last bit.
+    Causal. What each addition rounds off is found exactly (Knuth, TAOCP 2, 4.2.2) and kept in a second sum (Neumaier
+    1974), so that the running sum does not drift and does not depend on where the history starts beyond the last bit.
 
     """
     means: FloatArray = _sma(np.ascontiguousarray(values, dtype=np.float64), window)
@@ -42,19 +42,18 @@ def sma(values: FloatArray, window: int) -> FloatArray:
 @njit(float64[::1](READ_ONLY, int64), cache=True)
 def _sma(values, window):  # type: ignore[no-untyped-def]
     means = np.full(values.size, np.nan)
-    high, low = 0.0, 0.0
+    total, lost = 0.0, 0.0
     for row in range(values.size):
         newest, leaving = values[row], values[row - window] if row >= window else 0.0
         term = newest - leaving
         part = term - newest
-        lost = (newest - (term - part)) - (leaving + part)
-        total = high + term
-        part = total - high
-        low += (high - (total - part)) + (term - part) + lost
-        high = total + low
-        low -= high - total
+        lost += (newest - (term - part)) - (leaving + part)
+        rounded = total + term
+        part = rounded - total
+        lost += (total - (rounded - part)) + (term - part)
+        total = rounded
         if row >= window - 1:
-            means[row] = (high + low) / window
+            means[row] = (total + lost) / window
     return means
 
 

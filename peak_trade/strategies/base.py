@@ -117,8 +117,11 @@ def check_exposure(exposure: Any, times: NDArray[np.int64], warm_up: int, name: 
         raise StrategyError(
             f"{name}: exposure has shape {values.shape}, the bars {times.shape}; return one value a bar."
         )
-    unknown = np.isnan(values[:warm_up])
-    is_sound = (np.abs(values[warm_up:]) <= 1.0).all() and (unknown | (np.abs(values[:warm_up]) <= 1.0)).all()
+    head, body = values[:warm_up], values[warm_up:]
+    unknown = np.isnan(head)
+    is_sound = bool((unknown | (np.abs(head) <= 1.0)).all())
+    if body.size:
+        is_sound = is_sound and bool(body.min() >= -1.0 and body.max() <= 1.0)
     if not is_sound:
         _refuse(values, times, warm_up, name)
     filled: FloatArray = values.copy()

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import READ_ONLY, TIE_RTOL, sma
-from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, allow, compute
+from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, compute
 
 
 class MaCrossover(Strategy):
@@ -44,14 +44,20 @@ class MaCrossover(Strategy):
     def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
         """Return `exposure`, with the averages taken from `compute`."""
         close = bars["close"].to_numpy()
-        side: FloatArray = _side(compute(sma, close, self.fast), compute(sma, close, self.slow))
-        return allow(side, self.direction)
+        above, below = 0.0 if self.direction == "short" else 1.0, 0.0 if self.direction == "long" else -1.0
+        side: FloatArray = _side(compute(sma, close, self.fast), compute(sma, close, self.slow), above, below)
+        return side
 
 
-@njit(float64[::1](READ_ONLY, READ_ONLY), cache=True)
-def _side(fast, slow):  # type: ignore[no-untyped-def]
-    side = np.empty(fast.size)
+@njit(float64[::1](READ_ONLY, READ_ONLY, float64, float64), cache=True)
+def _side(fast, slow, above, below):  # type: ignore[no-untyped-def]
+    side = np.full(fast.size, np.nan)
     for row in range(fast.size):
         gap = fast[row] - slow[row]
-        side[row] = 0.0 if abs(gap) <= TIE_RTOL * slow[row] else np.sign(gap)
+        if abs(gap) <= TIE_RTOL * slow[row]:
+            side[row] = 0.0
+        elif gap > 0.0:
+            side[row] = above
+        elif gap < 0.0:
+            side[row] = below
     return side
