@@ -56,20 +56,20 @@ class Book:
         return not (self.position * leg.quantity < 0.0 and abs(leg.quantity) <= abs(self.position))
 
     def notional(self, row: int, equity: float, sizing: Sizing) -> float:
-        """Return the signed notional that the target means at a row, quote currency."""
+        """Return the signed notional that the target means at a row, as far as it was granted, quote currency."""
         if self.target == 0.0:
             return 0.0
         weight = self.weight if isinstance(self.weight, float) else float(self.weight[row])
         if isinstance(sizing, FixedNotional):
-            return self.target * weight * sizing.notional
+            return self.target * weight * sizing.notional * self.granted
         scale = 1.0 if self.scale is None else float(self.scale[row])
-        return self.target * weight * scale * equity
+        return self.target * weight * scale * equity * self.granted
 
     def notional_over(self, span: slice, equity: FloatArray, sizing: Sizing) -> FloatArray:
         """Return `notional` at every row of a span, for equity of the same shape."""
         weight = self.weight if isinstance(self.weight, float) else self.weight[span]
         if isinstance(sizing, FixedNotional):
-            return np.broadcast_to(self.target * weight * sizing.notional, equity.shape)
+            return np.broadcast_to(self.target * weight * sizing.notional * self.granted, equity.shape)
         scale = 1.0 if self.scale is None else self.scale[span]
-        notional: FloatArray = self.target * weight * scale * equity
+        notional: FloatArray = self.target * weight * scale * equity * self.granted
         return notional

@@ -6,7 +6,6 @@ equity between two visits is an array expression, and nothing is missed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -246,10 +245,15 @@ class EventLoop(TradedAccount):
                 self._withdraw(order_id, now, "target changed")
         sent = self._send(book, leg, row, Phase.AFTER_CLOSE, now, float(self._columns[book.symbol].close[row]))
         if self._desk is not None and sent != abs(leg.quantity):
-            wanted, granted = book.position + leg.quantity, book.position + math.copysign(sent, leg.quantity)
-            book.granted *= min(max(granted / wanted, 0.0), 1.0) if wanted else 1.0
+            self._grant(book, leg.quantity, sent / abs(leg.quantity))
         if protection and not sent and not book.opens(leg):
             self._protect(book, row, Phase.AFTER_CLOSE, now, book.entry_price)
+
+    def _grant(self, book: Book, change: float, share: float) -> None:
+        """Remember which share of a wanted change the limits let pass: an unchanged target does not ask again."""
+        wanted = book.position + change
+        if wanted != 0.0:
+            book.granted *= min(max((book.position + share * change) / wanted, 0.0), 1.0)
 
     def _send(self, book: Book, leg: Leg, row: int, phase: Phase, now: int, price: float) -> float:
         self._n_orders += 1

@@ -141,6 +141,10 @@ class NettedLoop(EventLoop):
         fill = self.fills[-1]
         self._share(net, row, fill.ts_event, fill.order_id, price, cost, is_whole)
 
+    def _grant(self, book: Book, change: float, share: float) -> None:
+        for wish in self._nets[book.symbol].wishes:
+            super()._grant(wish.book, wish.change, share)
+
     def _liquidate(self, book: Book, row: int, now: int) -> None:
         net = self._nets[book.symbol]
         net.wishes = [Wish(member, -member.position, False) for member in net.members]

@@ -17,10 +17,12 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
+from peak_trade.core.values import TradingState
 from peak_trade.data.fetching import SOURCES
 from peak_trade.data.fetching import connect as connect_public
 from peak_trade.data.store import find as find_bars
 from peak_trade.data.store import load_bars
+from peak_trade.data.workspace import workspace
 from peak_trade.engine.book import Book
 from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.market import Market
@@ -39,6 +41,7 @@ from peak_trade.sessions.runner import Session, Status, StopSwitch
 from peak_trade.sessions.sandbox import SandboxVenue, id_prefix
 from peak_trade.sessions.store import find_session, keys_folder, session_id, sessions_folder
 from peak_trade.sessions.tape import Evaluate, Tape, TapeRecord
+from peak_trade.sessions.trading_state import read_control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
 from peak_trade.wiring.gates import gate_row, risk_desk
@@ -101,12 +104,14 @@ def run_session(
     Raises
     ------
     ConfigError
-        For a testnet session: it needs an approval, and there is no way to give one yet.
+        While the workspace's trading state is halted. For a testnet session: it needs an approval, and there is no way
+        to give one yet.
     DataError, SessionError, StrategyError
 
     """
     _check_approval(config, sandbox)
-    here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
+    switch = switch or StopSwitch()
+    here = _Surroundings(switch, _obeying(switch, on_status), clock, telemetry or TelemetrySettings())
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _recording(config)
     with _client(config, connect, sandbox) as client:
@@ -136,12 +141,27 @@ def resume_session(
         raise SessionError(f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it can't be resumed.")
     config = config_of(folder)
     _check_approval(config, sandbox)
-    here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
+    switch = switch or StopSwitch()
+    here = _Surroundings(switch, _obeying(switch, on_status), clock, telemetry or TelemetrySettings())
     recording = _recording(config)
     _hold_against_manifest(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
     with _client(config, connect, sandbox) as client:
         return _run(folder, config, strategy, recording, _feed(config, recording, client, here), client, here)
+
+
+def _obeying(switch: StopSwitch, on_status: Callable[[Status], None]) -> Callable[[Status], None]:
+    """Refuse to start while the workspace is halted; return an `on_status` that stops the session once it is."""
+    control = read_control(workspace())
+    if control.state is TradingState.HALTED:
+        raise ConfigError(f"trading is halted ({control.reason}). Bring it back with `peak-trade risk recover`.")
+
+    def look(status: Status) -> None:
+        on_status(status)
+        if read_control(workspace()).state is TradingState.HALTED:
+            switch.stop("kill switch")
+
+    return look
 
 
 def make_config(

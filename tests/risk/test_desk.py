@@ -10,12 +10,15 @@ from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import TradingState
+from peak_trade.data.sample import SYMBOLS, sample_bars
 from peak_trade.journal.events import DecisionEvent, OrderEvent, OrderEventKind, TradingStateEvent
 from peak_trade.journal.lines import decode_event, encode_event
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
+from peak_trade.studies.portfolio import run_portfolio
+from peak_trade.studies.portfolio_settings import PortfolioSettings
 from peak_trade.studies.risk import denials_by_code, explain, find_decision, headroom, keep_decisions
 from peak_trade.wiring.gates import read_risk_file
 from tests.tolerances import RTOL_SAME
@@ -184,3 +187,31 @@ def test_a_record_that_was_changed_is_not_reproduced(guarded):
     denied = next(decision for decision in _decisions(guarded) if not decision.is_approved)
     forged = replace(denied, is_approved=True, denials=())
     assert not explain(forged).is_reproduced
+
+
+def test_the_example_portfolio_is_sized_to_the_conservative_limits_and_trades(config):
+    settings = PortfolioSettings.from_toml(config / "portfolios" / "multi_strategy_example.toml")
+    limits = read_risk_file(config / "risk.toml")
+    bars = [sample_bars(symbol) for symbol in SYMBOLS]
+    result = run_portfolio(settings.model_copy(update={"risk": limits}), bars)
+    assert len(result.run.fill_list) > 100
+    assert {fill.symbol for fill in result.run.fill_list} == set(SYMBOLS)
+    opening = [
+        explain(decision).readings
+        for decision in _decisions(result.run)
+        if decision.is_approved and not decision.inputs.order.is_reducing
+    ]
+    readings = {code: [r.observed for row in opening for r in row if r.code == code] for code in DenialCode}
+    assert 0.0195 < max(readings[DenialCode.VALUE_AT_RISK]) <= 0.02
+    assert max(readings[DenialCode.SYMBOL_EXPOSURE]) <= 0.5
+
+
+def test_an_unchanged_target_that_was_cut_does_not_ask_again_on_every_bar(config):
+    settings = PortfolioSettings.from_toml(config / "portfolios" / "multi_strategy_example.toml")
+    limits = RiskLimits(max_order_notional=500.0, size_to_limits=True)
+    bars = [sample_bars(symbol, n_bars=2_000) for symbol in SYMBOLS]
+    plain = run_portfolio(settings, bars)
+    n_plain = sum(isinstance(event, OrderEvent) and event.event == "REQUESTED" for event in plain.run.events)
+    for mode in ("sleeves", "netted"):
+        result = run_portfolio(settings.model_copy(update={"risk": limits, "mode": mode}), bars)
+        assert 0 < len(_decisions(result.run)) < 1.5 * n_plain

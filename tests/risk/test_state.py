@@ -219,3 +219,24 @@ def test_the_verbs_stop_trading_and_bring_it_back(home, capsys, monkeypatch):
 def test_an_unknown_decision_is_refused_with_what_there_is(home, capsys):
     assert main(["risk", "explain", "o-1"]) == 2
     assert "there is no decision o-1" in capsys.readouterr().err
+
+
+def test_the_kill_switch_stops_a_running_session_and_none_starts_until_the_recovery(home):
+    from peak_trade.data.sample import sample_bars
+    from peak_trade.data.store import save_bars
+    from peak_trade.journal.files import read_events
+    from peak_trade.studies.session import make_config, run_session
+
+    save_bars(sample_bars("BTC/USDT", n_bars=200))
+    asked = {"mode": "paper", "strategy": "buy_and_hold", "symbol": "BTC/USDT", "timeframe": "1h", "feed": "recorded"}
+    config = make_config(asked, {}, None, None)
+
+    def kill(status):
+        control, _ = advance(read_control(home), KillSwitch(DAY, "ada"), RULES)
+        write_control(home, control)
+
+    outcome = run_session(config, on_status=kill)
+    last = read_events(outcome.folder)[-1]
+    assert (last.phase, last.reason) == ("stopped", "kill switch")
+    with pytest.raises(ConfigError, match="trading is halted"):
+        run_session(config)
