@@ -50,7 +50,8 @@ def render_pages(
     layout = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     ).get_template("page.html.j2")
-    for path in (*STYLES, LIBRARY / "plotly.min.js"):
+    tables = [path.relative_to(root) for path in sorted((root / LIBRARY).glob("*.parquet"))]
+    for path in (*STYLES, LIBRARY / "plotly.min.js", *tables):
         target = root / SITE / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, target)

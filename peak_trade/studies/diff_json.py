@@ -73,6 +73,9 @@ def sentence(each: Difference) -> str:
     ids = dict.fromkeys(name for name in (each.shadow_order, each.live_order) if name)
     subject = " ".join([*([" / ".join(ids)] if ids else []), each.subject])
     before, after = (value_text(each.kind, value) for value in (each.shadow, each.live))
+    if each.kind == "missing bar":
+        seen = "live" if each.shadow is None else "in the shadow"
+        return f"{subject}: {after if each.shadow is None else before} seen only {seen}"
     if each.shadow is None or each.live is None:
         where, value = ("live", after) if each.shadow is None else ("in the shadow", before)
         return f"{subject}: {each.kind} only {where}: {value}"

@@ -17,6 +17,7 @@ from peak_trade.journal.verify import Finding
 from peak_trade.sessions.store import find_session, session_ids
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.diff import DiffResult, diff
+from peak_trade.studies.diff_example import EXAMPLES, example
 from peak_trade.studies.diff_recording import Recording, flat_settings, recording_of
 from peak_trade.studies.session import check_journal, config_of
 from peak_trade.tracking.queries import show_run
@@ -34,7 +35,8 @@ def read_recording(name: str) -> Recording:
     Parameters
     ----------
     name : str
-        A session's id, its beginning or its folder; or the run id of a recorded backtest, which is run again.
+        A session's id, its beginning or its folder; the run id of a recorded backtest, which is run again; or
+        `example-shadow` and `example-live`, two generated runs.
 
     Raises
     ------
@@ -43,6 +45,8 @@ def read_recording(name: str) -> Recording:
         out under its run id.
 
     """
+    if name in EXAMPLES:
+        return example(name)
     if (Path(name) / MANIFEST).exists() or any(known.startswith(name) for known in session_ids() if name):
         return read_session(find_session(name))
     try:

@@ -12,8 +12,9 @@ import numpy as np
 from peak_trade.core.bars import COLUMNS
 from peak_trade.core.errors import SessionError
 from peak_trade.core.time import Timeframe
+from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult
-from peak_trade.journal.events import BarEvent, Event, OrderEvent, SignalEvent
+from peak_trade.journal.events import BarEvent, Event, OrderEvent
 from peak_trade.risk.limits import RiskLimits
 
 
@@ -44,7 +45,8 @@ def recording_of(result: BacktestResult, name: str = "backtest", risk: RiskLimit
         risk=None if risk is None else risk.model_dump(mode="json"),
     )
     code = result.digests.get("code", "")
-    return Recording(name, "backtest", result.market.timeframe, settings, code, events_with_bars(result))
+    events = events_with_bars(result.market, result.events, result.fill_rows)
+    return Recording(name, "backtest", result.market.timeframe, settings, code, events)
 
 
 def flat_settings(
@@ -60,20 +62,21 @@ def flat_settings(
     return {"strategy": strategy} | dict(_flat(nested))
 
 
-def events_with_bars(result: BacktestResult) -> list[Event]:
-    """Return a backtest's events with the bars that it saw among them, each before what happened on it."""
-    bars = _bar_events(result)
-    times = result.market.times
-    fill_rows = iter(result.fill_rows)
+def events_with_bars(market: Market, events: Sequence[Event], fill_rows: Sequence[int]) -> list[Event]:
+    """Return a loop's events with the bars that it saw among them, each before what happened on it.
+
+    `fill_rows` are the market's rows in which the fills happened, in order.
+    """
+    bars = _bar_events(market)
+    times = market.times
+    rows = iter(fill_rows)
     merged: list[Event] = []
     row = -1
-    for event in result.events:
+    for event in events:
         if isinstance(event, OrderEvent) and event.last_quantity > 0.0:
-            reached = next(fill_rows)
-        elif isinstance(event, OrderEvent | SignalEvent):
-            reached = int(np.searchsorted(times, event.ts_event))
+            reached = next(rows)
         else:
-            reached = int(np.searchsorted(times, event.ts_event, side="left"))
+            reached = int(np.searchsorted(times, event.ts_event))
         while row < min(reached, len(bars) - 1):
             row += 1
             merged += bars[row]
@@ -118,10 +121,10 @@ def _span(side: Recording) -> dict[str, tuple[int, int]]:
     return spans
 
 
-def _bar_events(result: BacktestResult) -> list[list[Event]]:
-    rows: list[list[Event]] = [[] for _ in range(len(result.market))]
-    times = result.market.times.tolist()
-    for symbol, column in zip(result.market.symbols, result.market.columns, strict=True):
+def _bar_events(market: Market) -> list[list[Event]]:
+    rows: list[list[Event]] = [[] for _ in range(len(market))]
+    times = market.times.tolist()
+    for symbol, column in zip(market.symbols, market.columns, strict=True):
         values = [getattr(column, name).tolist() for name in COLUMNS]
         for row, time, *bar in zip(count(), times, *values, strict=False):
             if bar[3] == bar[3]:
