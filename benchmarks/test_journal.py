@@ -96,6 +96,7 @@ class NoJournal:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.orders = folder, OrderStates()
+        self.dropped_sinks: list[str] = []
 
     def append(self, event: Event) -> int:
         return 0

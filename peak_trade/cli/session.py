@@ -30,7 +30,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 @app.command()
 def run(
     mode: Annotated[Literal["paper", "shadow", "testnet"], typer.Option(help="How orders are filled.")] = "paper",
-    strategy: Annotated[str, typer.Option(help="A strategy's name, or package.module:Class.")] = "ma_crossover",
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="A strategy's name, or package.module:Class; ma_crossover, or that of --beside, unless given."
+        ),
+    ] = None,
     symbol: Annotated[str | None, typer.Option(help="Base and quote, for example BTC/USDT.")] = None,
     timeframe: Annotated[str | None, typer.Option(help="Length of a bar: 1m, 5m, 1h …")] = None,
     exchange: Annotated[
@@ -225,22 +230,21 @@ def _view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], None]]]:
         switch.stop("Ctrl-C")
 
     console = Console()
-    shown = 0.0
+    latest: list[Status] = []
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, on_signal) if is_main else None
     try:
         if quiet or not console.is_terminal:
             yield switch, lambda status: None
             return
-        with Live(console=console, auto_refresh=False) as live:
 
-            def on_status(status: Status) -> None:
-                nonlocal shown
-                now = time.monotonic()
-                if now - shown > 0.1 or not status.state.startswith("running"):
-                    shown = now
-                    live.update(table(status, time.time_ns()), refresh=True)
+        def shown() -> Any:
+            return table(latest[0], time.time_ns()) if latest else "waiting for the first bar"
 
+        def on_status(status: Status) -> None:
+            latest[:] = [status]
+
+        with Live(console=console, get_renderable=shown, refresh_per_second=4):
             yield switch, on_status
     finally:
         if is_main:

@@ -110,26 +110,27 @@ def check_host(url: str, exchange: str) -> None:
         raise ConfigError(f"{host} is refused: orders go to the sandbox of {exchange} only, {allowed}.")
 
 
-def ask(question: Callable[[], Answer], wait: Callable[[float], object], what: str) -> Answer:
+def ask(question: Callable[[], Answer], wait: Callable[[float], object], what: str, attempts: int = ATTEMPTS) -> Answer:
     """Ask an exchange something that changes nothing, again after growing pauses while it does not answer.
 
     Raises
     ------
     SessionError
-        When it has not answered after ATTEMPTS, or refuses.
+        When it has not answered after that many attempts, it refuses, or `wait` returns True: somebody stops.
 
     """
     import ccxt
 
-    for attempt in range(ATTEMPTS):
+    for attempt in range(attempts):
         try:
             return question()
         except ccxt.OperationFailed as error:
             failure = str(error)
-            wait(pause(attempt))
+            if wait(pause(attempt)) is True:
+                raise SessionError(f"{what}: stopped while the exchange did not answer ({failure}).") from None
         except ccxt.ExchangeError as error:
             raise SessionError(f"{what}: the exchange refused ({error}).") from None
-    raise SessionError(f"{what}: no answer after {ATTEMPTS} attempts ({failure}). Resume the session later.")
+    raise SessionError(f"{what}: no answer after {attempts} attempts ({failure}). Try again later.")
 
 
 def pause(attempt: int) -> float:

@@ -262,6 +262,8 @@ class Session:
             self.equity[-1] = self.loop.equity(row)
             if reason != MISMATCH:
                 self._reconcile()
+        for fault in self.journal.dropped_sinks:
+            self.journal.append(AlertEvent(self.clock(), AlertLevel.WARNING, "sink_dropped", fault, 1.0, 0.0))
         self._append_phase(SessionPhase.STOPPED, reason)
         self.journal.seal()
         self.on_status(self.status("stopped"))

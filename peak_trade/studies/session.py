@@ -167,11 +167,15 @@ def _obeying(switch: StopSwitch, on_status: Callable[[Status], None]) -> Callabl
 def make_config(
     asked: dict[str, Any], parameters: Mapping[str, Any], cash: float | None, run_file: Path | None
 ) -> SessionConfig:
-    """Return the configuration that a command line asks for; what a shadow leaves out is taken from its session.
+    """Return the configuration that a command line asks for; what a shadow leaves out, its session gives.
 
     `parameters` are the strategy's, as values or text; `run_file` is a TOML file as a backtest takes it.
     """
     given = {name: value for name, value in asked.items() if value is not None}
+    overrides = {} if cash is None else {"initial_cash": cash}
+    settings = RunFile(BacktestSettings.parse(overrides, "session"))
+    if run_file is not None:
+        settings = read_run_file(run_file, overrides)
     if "beside" in given:
         folder = find_session(given["beside"])
         followed = config_of(folder)
@@ -179,7 +183,12 @@ def make_config(
         for name, value in shared.items():
             if given.setdefault(name, value) != value:
                 raise ConfigError(f"{name} was {given[name]}: the session beside trades {value}. Leave --{name} out.")
-        given |= {"beside": folder.name, "feed": "beside", "instrument": followed.instrument.model_dump()}
+        given |= {"beside": folder.name, "feed": "beside", "instrument": followed.instrument}
+        if "strategy" not in given:
+            given["strategy"], parameters = followed.strategy, followed.parameters | dict(parameters)
+        if run_file is None:
+            settings = RunFile(followed.trading.model_copy(update=overrides), followed.risk)
+    given.setdefault("strategy", "ma_crossover")
     for name in ("symbol", "timeframe"):
         if name not in given:
             raise ConfigError(f"{name} is missing: name it with --{name}.")
@@ -190,12 +199,6 @@ def make_config(
     given.setdefault("exchange", "binance")
     if given.get("feed") == "live" and given["exchange"] not in SOURCES:
         raise ConfigError(f"exchange was {given['exchange']!r}. {did_you_mean(given['exchange'], SOURCES)}")
-    overrides = {} if cash is None else {"initial_cash": cash}
-    settings = (
-        RunFile(BacktestSettings.parse(overrides, "session"))
-        if run_file is None
-        else read_run_file(run_file, overrides)
-    )
     rules = settings.instruments.get(given["symbol"])
     if rules is not None:
         given["instrument"] = {name: getattr(rules, name) for name in InstrumentSettings.model_fields}
@@ -357,7 +360,7 @@ def _client(config: SessionConfig, connect: Connect, sandbox: Callable[[], Any] 
 
 def _on_the_exchange_grid(config: SessionConfig, client: Any, switch: StopSwitch) -> SessionConfig:
     """Return the configuration with the exchange's own steps, unless it names some."""
-    markets = ask(client.load_markets, switch.wait, f"markets of {config.exchange}")
+    markets = ask(client.load_markets, switch.wait, f"markets of {config.exchange}", attempts=3)
     if config.symbol not in markets:
         hint = did_you_mean(config.symbol, get_close_matches(config.symbol, markets, n=5, cutoff=0.3))
         raise ConfigError(f"{config.exchange} does not trade {config.symbol}. {hint}")

@@ -110,7 +110,7 @@ TAMPERINGS = {
 @pytest.mark.parametrize("finding", TAMPERINGS)
 @pytest.mark.parametrize("is_renumbered", [False, True], ids=["as-it-was", "renumbered"])
 @given(n=st.integers(1, 17))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_every_way_to_tamper_has_its_name(tmp_path_factory, key, finding, is_renumbered, n):
     folder = written(tmp_path_factory.mktemp("j") / "s", key, [bar(n) for n in range(20)])
     assert verify(folder, key.public).finding is Finding.INTACT
@@ -165,7 +165,7 @@ def test_a_session_that_runs_or_was_killed_is_unsealed(tmp_path, key):
 
 
 @given(cut=st.integers(1, 150))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_a_torn_last_line_is_cut_off_and_the_rest_goes_on(tmp_path_factory, key, cut):
     folder = written(tmp_path_factory.mktemp("j") / "s", key, [bar(n) for n in range(3)], seal=False)
     whole = (folder / EVENTS).read_bytes()

@@ -137,7 +137,7 @@ def test_a_replay_names_the_first_difference(stored, capsys):
 def test_a_shadow_does_what_the_session_beside_it_did(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
-    shadow = ["session", "run", "--mode", "shadow", "-p", "fast=3", "-p", "slow=8", "--quiet", "--beside"]
+    shadow = ["session", "run", "--mode", "shadow", "--quiet", "--beside"]
     assert main([*shadow, name]) == 0
     other = next(session for session in session_ids() if "_shadow_" in session)
     orders = [

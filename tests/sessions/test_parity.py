@@ -30,7 +30,7 @@ SETTINGS = {
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name, settings):
-    bars = part_of(btc_1h, 3_000, 400)
+    bars = part_of(btc_1h, 6_000, 300)
     strategy = make_strategy(name, PARAMETERS.get(name))
     result = backtest(strategy, bars, settings, instruments={"BTC/USDT": BTC})
     session = run_session(tmp_path / "s", key, strategy, bars, settings)
@@ -38,6 +38,7 @@ def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name,
     acts = [encode_event(event) for event in events if isinstance(event, LOOP_EVENTS)]
     assert acts == [encode_event(event) for event in result.events]
     assert session.loop.fills == result.fill_list
+    assert bool(session.loop.fills) == (name != "cash")
     assert session.equity == result.equity_values.tolist()
     assert [event for event in events if isinstance(event, BarEvent)] == bar_events(bars)
 
@@ -57,7 +58,7 @@ def test_parity_holds_with_the_shipped_risk_limits(tmp_path, key, btc_1h, name):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_bar_by_bar_evaluation_equals_the_whole_recording(tmp_path, key, btc_1h, name):
-    bars = part_of(btc_1h, 3_000, 160)
+    bars = part_of(btc_1h, 6_000, 200)
     strategy = make_strategy(name, PARAMETERS.get(name))
     whole = run_session(tmp_path / "whole", key, strategy, bars)
     run_session(tmp_path / "steps", key, strategy, bars, is_whole=False)
