@@ -59,6 +59,8 @@ class Exchange:
         Free balances at the start.
     fee : float
         Commission as a fraction, charged in the quote currency.
+    latency_ms : (int, int)
+        Bounds of what passes on the exchange's clock before it acts on a request.
     partial_share : float
         Share of a resting order that a touch fills at most; the rest at the next touch.
 
@@ -73,6 +75,7 @@ class Exchange:
         base: float = 0.0,
         fee: float = 0.001,
         partial_share: float = 1.0,
+        latency_ms: tuple[int, int] = (0, 0),
     ) -> None:
         self.base, self.quote = bars.symbol.split("/")
         self.symbol = self.base + self.quote
@@ -81,7 +84,7 @@ class Exchange:
         self.length_ms = bars.timeframe.seconds * 1_000
         self.opens_ms = bars.times // 1_000_000 - self.length_ms
         self.now_ms = int(self.opens_ms[0])
-        self.random = random.Random(seed)
+        self.random, self.delays, self.latency_ms = random.Random(seed), random.Random(seed), latency_ms
         self.fee, self.partial_share = Decimal(str(fee)), Decimal(str(partial_share))
         self.balances = {self.quote: Decimal(str(quote)), self.base: Decimal(str(base))}
         self.orders: list[Order] = []
@@ -96,6 +99,10 @@ class Exchange:
             for order in self.orders:
                 if order.status in OPEN_STATES:
                     self._meet(order)
+
+    def travel(self) -> None:
+        """Let a request be on its way."""
+        self.advance_to(self.now_ms + self.delays.randint(*self.latency_ms))
 
     def price(self) -> Decimal:
         """The price now."""

@@ -83,6 +83,7 @@ class Emulator:
         with self.lock:
             if not path.startswith("/control"):
                 self.requests.append((method, path, query))
+                self.exchange.travel()
             fault = next((f for f in self.faults if (f.method, f.path) == (method, path)), None)
             if fault is not None:
                 fault.times -= 1

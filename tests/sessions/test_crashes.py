@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.lines import encode_event
+from peak_trade.journal.rebuild import ledger_of
 from peak_trade.journal.verify import Finding, verify
 from peak_trade.sessions.feeds import RecordedFeed
 from peak_trade.sessions.runner import LOOP_EVENTS
@@ -113,6 +115,9 @@ def test_a_testnet_session_survives_being_killed(victims, tmp_path, btc_1m, n_ki
             session, feed, events = open_testnet(folder, own, STRATEGY, emulator, clock)
             session.run(feed, events)
             assert_books_agree(read_events(folder), session, emulator)
+    ledger = ledger_of(read_events(folder), 5_000.0)
+    assert math.isclose(float(exchange.balance("BTC")), ledger.quantity("BTC/USDT"), abs_tol=1e-9)
+    assert math.isclose(float(exchange.balance("USDT")) - 10_000.0, ledger.cash - ledger.initial_cash, abs_tol=1e-6)
     ids = [order.client_id for order in exchange.orders]
     assert len(ids) == len(set(ids)) > 0
     assert verify(folder, own.public).finding is Finding.INTACT

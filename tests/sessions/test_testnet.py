@@ -84,10 +84,37 @@ def test_a_session_trades_at_the_emulator_and_both_books_agree(tmp_path, key, ma
 
 def test_partial_fills_and_then_a_cancel_add_up(tmp_path, key, market):
     limits = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_type="limit", limit_offset_bps=3.0))
-    events, session, emulator = run(tmp_path, key, market, settings=limits, exchange={"partial_share": 0.3})
-    assert orders_of(events, OrderEventKind.PARTIALLY_FILLED)
-    assert orders_of(events, OrderEventKind.CANCELED)
+    events, session, emulator = run(tmp_path, key, market, settings=limits, exchange={"partial_share": 0.02})
+    partly = {event.order_id for event in orders_of(events, OrderEventKind.PARTIALLY_FILLED)}
+    assert partly & {event.order_id for event in orders_of(events, OrderEventKind.CANCELED)}
     assert_books_agree(events, session, emulator)
+
+
+def test_a_slow_exchange_changes_nothing_that_must_hold(tmp_path, key, market):
+    events, session, emulator = run(tmp_path, key, market, exchange={"latency_ms": (50, 900), "seed": 3})
+    assert orders_of(events, OrderEventKind.FILLED)
+    assert_books_agree(events, session, emulator)
+
+
+def test_an_order_is_on_disk_before_it_leaves(tmp_path, key, market):
+    """Whenever the exchange is asked to place an order, the journal's file holds its SUBMITTED event."""
+    missing, seen = [], []
+
+    def prepare(emulator, clock):
+        answer = emulator.answer
+
+        def watched(method, path, query, is_signed):
+            if (method, path) == ("POST", ORDER):
+                seen.append(query["newClientOrderId"])
+                held = {event.order_id for event in orders_of(read_events(tmp_path / "s"), OrderEventKind.SUBMITTED)}
+                missing.extend({seen[-1]} - held)
+            return answer(method, path, query, is_signed)
+
+        emulator.answer = watched
+
+    run(tmp_path, key, market, prepare=prepare)
+    assert len(seen) >= 4
+    assert missing == []
 
 
 FAULTS = {
