@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from peak_trade.core.settings import BarCount, Finite, Positive
 from peak_trade.indicators.dispersion import realised_volatility, z_score
-from peak_trade.strategies.base import Direction, FloatArray, Strategy
+from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, compute
 from peak_trade.strategies.held import held_exposure
 
 
@@ -50,11 +50,15 @@ class MeanReversion(Strategy):
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up."""
+        return self.exposure_by(bars, compute)
+
+    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
+        """Return `exposure`, with the indicators taken from `compute`."""
         close = bars["close"].to_numpy()
-        score = z_score(np.log(close), self.window)
+        score = compute(z_score, compute(np.log, close), self.window)
         is_calm = np.ones(len(close), dtype=np.bool_)
         if self.max_volatility is not None:
-            is_calm = realised_volatility(close, self.volatility_window) <= self.max_volatility
+            is_calm = compute(realised_volatility, close, self.volatility_window) <= self.max_volatility
         return held_exposure(
             enter_long=(score < self.enter) & is_calm,
             leave_long=score >= self.leave,

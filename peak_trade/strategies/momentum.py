@@ -9,7 +9,7 @@ from pydantic import Field
 
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.momentum import rate_of_change
-from peak_trade.strategies.base import Direction, FloatArray, Strategy
+from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, compute
 from peak_trade.strategies.held import held_exposure
 
 
@@ -35,7 +35,11 @@ class Momentum(Strategy):
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up."""
-        change = rate_of_change(bars["close"].to_numpy(), self.window)
+        return self.exposure_by(bars, compute)
+
+    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
+        """Return `exposure`, with the indicators taken from `compute`."""
+        change = compute(rate_of_change, bars["close"].to_numpy(), self.window)
         return held_exposure(
             enter_long=change > self.enter,
             leave_long=change < self.leave,

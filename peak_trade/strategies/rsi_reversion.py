@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import TIE_RTOL, settled_wilder, sma
 from peak_trade.indicators.momentum import rsi
-from peak_trade.strategies.base import Direction, FloatArray, Strategy
+from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, compute
 from peak_trade.strategies.held import held_exposure
 
 Level = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
@@ -54,11 +54,15 @@ class RsiReversion(Strategy):
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up."""
+        return self.exposure_by(bars, compute)
+
+    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
+        """Return `exposure`, with the indicators taken from `compute`."""
         close = bars["close"].to_numpy()
-        strength = rsi(close, self.window)
+        strength = compute(rsi, close, self.window)
         is_rising = is_falling = np.ones(len(close), dtype=np.bool_)
         if self.trend_window is not None:
-            trend = sma(close, self.trend_window)
+            trend = compute(sma, close, self.trend_window)
             slope = np.diff(trend, prepend=np.nan)
             is_rising, is_falling = slope > TIE_RTOL * trend, slope < -TIE_RTOL * trend
         return held_exposure(

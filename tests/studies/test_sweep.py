@@ -119,7 +119,8 @@ def test_every_set_is_one_trial_for_ever(home: Path, bars) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"composite"}))
 def test_shared_indicators_change_no_exposure(name: str, bars) -> None:
-    strategy = make_strategy(name)
+    filters = {"rsi_reversion": {"trend_window": 50}, "mean_reversion": {"max_volatility": 0.6}}
+    strategy = make_strategy(name, filters.get(name))
     shared = SharedIndicators()
     for _ in range(2):
         np.testing.assert_array_equal(strategy.exposure_by(bars.frame, shared), strategy.exposure(bars.frame))
