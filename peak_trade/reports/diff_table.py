@@ -22,7 +22,7 @@ from peak_trade.studies.diff_json import sentence, value_text
 if TYPE_CHECKING:
     from peak_trade.studies.diff import Difference, DiffResult
 
-MAX_ROWS = 1_200
+MAX_ROWS = 700
 MAX_EVENTS = 12
 """Events of one side that a row shows."""
 LIBRARY = Path("reports/lib")
