@@ -51,16 +51,17 @@ class TradedAccount:
 
     def equity_between(self, start: int, stop: int) -> FloatArray:
         """Return equity at the closes of rows start to stop - 1 with what is held now, shape (stop - start,)."""
-        held = [(column, self.ledger.quantity(symbol)) for symbol, column in self._columns.items()]
-        held = [(column, quantity) for column, quantity in held if quantity != 0.0]
-        if not held:
-            return np.full(stop - start, self.ledger.cash)
-        column, quantity = held[0]
-        equity: FloatArray = quantity * column.mark[start:stop]
-        equity += self.ledger.cash
-        for column, quantity in held[1:]:
-            equity += quantity * column.mark[start:stop]
-        return equity
+        equity: FloatArray | None = None
+        for symbol, column in self._columns.items():
+            quantity = self.ledger.quantity(symbol)
+            if quantity == 0.0:
+                continue
+            if equity is None:
+                equity = quantity * column.mark[start:stop]
+                equity += self.ledger.cash
+            else:
+                equity += quantity * column.mark[start:stop]
+        return np.full(stop - start, self.ledger.cash) if equity is None else equity
 
     @property
     def times(self) -> NDArray[np.int64]:

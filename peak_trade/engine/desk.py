@@ -185,8 +185,9 @@ class RiskDesk:
             if seen is not None:
                 self._memory, self._next_row = seen, stop
             return
-        n_quiet, *memory = quiet(loop.equity_between(start, stop), loop.times[start:stop], self._memory, self._triggers)
-        self._memory = (memory[0], memory[1], int(memory[2]), memory[3])
+        equity = loop.equity_between(start, stop)
+        n_quiet, last, peak, day, day_start = quiet(equity, loop.times[start:stop], self._memory, self._triggers)
+        self._memory = (last, peak, day, day_start)
         self._next_row = start + n_quiet
 
     def _set(self, control: Control) -> None:
@@ -222,7 +223,7 @@ class RiskDesk:
 
     def _market(self, view: MarketView) -> MarketView:
         record = self._record
-        if record is None:
+        if record is None or not (self._looks_at_activity or self._looks_at_returns):
             return view
         volume, volatility = math.nan, math.nan
         if self._looks_at_activity:

@@ -11,7 +11,6 @@ from peak_trade.risk.limits import LiquidityLimits, RiskLimits
 
 N_LEVELS = 20
 """Levels of the book that count as its depth."""
-_TAKES_LIQUIDITY = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.TRAILING_STOP})
 
 
 def impact(quantity: float, average_daily_volume: float, daily_volatility: float, coefficient: float) -> float:
@@ -138,4 +137,7 @@ def _levels(order: Order, book: OrderBook) -> tuple[tuple[float, float], ...]:
 
 
 def _share(order: Order, rules: LiquidityLimits) -> float:
-    return positive(rules.market_order_share) if order.order_type in _TAKES_LIQUIDITY else 1.0
+    kind = order.order_type
+    if kind is OrderType.LIMIT or kind is OrderType.STOP_LIMIT:
+        return 1.0
+    return positive(rules.market_order_share)

@@ -12,8 +12,9 @@ _SEVERITY = {TradingState.ACTIVE: 0.0, TradingState.REDUCING: 1.0, TradingState.
 
 def trading_state(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure how far trading is stopped: 0 active, 1 reducing, 2 halted; a reducing order passes up to 1."""
-    severity = _SEVERITY[account.state]
-    return severity, 1.0 if severity and reduces(order, account) else 0.0
+    if account.state is TradingState.ACTIVE:
+        return 0.0, 0.0
+    return _SEVERITY[account.state], 1.0 if reduces(order, account) else 0.0
 
 
 def strategy_disabled(
