@@ -16,7 +16,7 @@ from peak_trade.risk.limits import VarMethod
 FloatArray = NDArray[np.float64]
 _SEED_DAYS = 20
 """Days whose mean square starts the volatility recursion."""
-_TAIL_START = -5.0
+_TAIL_START = -3.5
 
 
 def portfolio_returns(weights: FloatArray, returns: FloatArray) -> FloatArray:
@@ -106,7 +106,7 @@ def cornish_fisher(
     ------
     DataError
         Where the expansion is not a distribution: its quantiles would not rise with the probability all the way from
-        five standard deviations below the mean to the level.
+        three and a half standard deviations below the mean to the level.
 
     References
     ----------
@@ -199,6 +199,7 @@ def estimate(
     Notes
     -----
     Causal: only days of the history are read. Homogeneous: k times the weights give k times both numbers.
+    Cornish-Fisher takes tails thinner than normal as normal.
 
     """
     if method == "historical":
@@ -214,7 +215,9 @@ def estimate(
     if spread == 0.0:
         return normal(mean, deviation, level)
     standard = (series - mean) / spread
-    return cornish_fisher(mean, deviation, float((standard**3).mean()), float((standard**4).mean()) - 3.0, level)
+    square = standard * standard
+    excess_kurtosis = max(float((square * square).mean()) - 3.0, 0.0)
+    return cornish_fisher(mean, deviation, float((square * standard).mean()), excess_kurtosis, level)
 
 
 def portfolio_variance(weights: FloatArray, history: ReturnHistory) -> float:
