@@ -75,7 +75,8 @@ def run(
     Exits 0 when the session ended and is sealed, 2 on bad input.
     """
     from peak_trade.cli.options import pairs
-    from peak_trade.studies.session import make_config, read_telemetry, run_session
+    from peak_trade.studies.session import run_session
+    from peak_trade.studies.session_config import make_config, read_telemetry
 
     asked = {
         "mode": mode,
@@ -114,7 +115,8 @@ def resume(
 
     Exits 0 when the session ended and is sealed, 2 on bad input or a journal that does not verify.
     """
-    from peak_trade.studies.session import read_telemetry, resume_session
+    from peak_trade.studies.session import resume_session
+    from peak_trade.studies.session_config import read_telemetry
 
     with _view(quiet) as (switch, on_status):
         outcome = resume_session(session, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))

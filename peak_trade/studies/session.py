@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,15 +18,12 @@ from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
 from peak_trade.core.values import TradingState
-from peak_trade.data.fetching import SOURCES
 from peak_trade.data.fetching import connect as connect_public
-from peak_trade.data.store import find as find_bars
 from peak_trade.data.store import load_bars
 from peak_trade.data.workspace import workspace
 from peak_trade.engine.book import Book
 from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.market import Market
-from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey, public_key
 from peak_trade.journal.telemetry import TelemetrySettings, keeps, make_sinks
@@ -45,11 +42,9 @@ from peak_trade.sessions.trading_state import read_control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
 from peak_trade.wiring.gates import gate_row, risk_desk
-from peak_trade.wiring.run_file import RunFile, read_run_file
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
 MANIFEST_VERSION = 1
-TELEMETRY_FILE = Path("config/execution_telemetry.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,56 +157,6 @@ def _obeying(switch: StopSwitch, on_status: Callable[[Status], None]) -> Callabl
             switch.stop("kill switch")
 
     return look
-
-
-def make_config(
-    asked: dict[str, Any], parameters: Mapping[str, Any], cash: float | None, run_file: Path | None
-) -> SessionConfig:
-    """Return the configuration that a command line asks for; what a shadow leaves out, its session gives.
-
-    `parameters` are the strategy's, as values or text; `run_file` is a TOML file as a backtest takes it.
-    """
-    given = {name: value for name, value in asked.items() if value is not None}
-    overrides = {} if cash is None else {"initial_cash": cash}
-    settings = RunFile(BacktestSettings.parse(overrides, "session"))
-    if run_file is not None:
-        settings = read_run_file(run_file, overrides)
-    if "beside" in given:
-        folder = find_session(given["beside"])
-        followed = config_of(folder)
-        shared = {name: getattr(followed, name) for name in ("symbol", "timeframe", "exchange")}
-        for name, value in shared.items():
-            if given.setdefault(name, value) != value:
-                raise ConfigError(f"{name} was {given[name]}: the session beside trades {value}. Leave --{name} out.")
-        given |= {"beside": folder.name, "feed": "beside", "instrument": followed.instrument}
-        if "strategy" not in given:
-            given["strategy"], parameters = followed.strategy, followed.parameters | dict(parameters)
-        if run_file is None:
-            settings = RunFile(followed.trading.model_copy(update=overrides), followed.risk)
-    given.setdefault("strategy", "ma_crossover")
-    for name in ("symbol", "timeframe"):
-        if name not in given:
-            raise ConfigError(f"{name} is missing: name it with --{name}.")
-    Timeframe.parse(given["timeframe"])
-    if given.get("feed") == "recorded":
-        held = find_bars(given["symbol"], Timeframe.parse(given["timeframe"]), given.get("exchange"))
-        given |= {"exchange": held.exchange, "evaluation": "whole"}
-    given.setdefault("exchange", "binance")
-    if given.get("feed") == "live" and given["exchange"] not in SOURCES:
-        raise ConfigError(f"exchange was {given['exchange']!r}. {did_you_mean(given['exchange'], SOURCES)}")
-    rules = settings.instruments.get(given["symbol"])
-    if rules is not None:
-        given["instrument"] = {name: getattr(rules, name) for name in InstrumentSettings.model_fields}
-    part = make_strategy(given["strategy"], parameters)
-    given["parameters"] = part.model_dump(mode="json")
-    return SessionConfig.parse(given | {"trading": settings.settings, "risk": settings.risk}, "session")
-
-
-def read_telemetry(path: Path | None) -> TelemetrySettings:
-    """Return the telemetry settings of a file; unless one is named, of config/execution_telemetry.toml if there."""
-    if path is None and not TELEMETRY_FILE.exists():
-        return TelemetrySettings()
-    return TelemetrySettings.from_toml(path or TELEMETRY_FILE)
 
 
 def check_journal(folder: Path) -> Verdict:

@@ -225,7 +225,8 @@ def test_the_kill_switch_stops_a_running_session_and_none_starts_until_the_recov
     from peak_trade.data.sample import sample_bars
     from peak_trade.data.store import save_bars
     from peak_trade.journal.files import read_events
-    from peak_trade.studies.session import make_config, run_session
+    from peak_trade.studies.session import run_session
+    from peak_trade.studies.session_config import make_config
 
     save_bars(sample_bars("BTC/USDT", n_bars=200))
     asked = {"mode": "paper", "strategy": "buy_and_hold", "symbol": "BTC/USDT", "timeframe": "1h", "feed": "recorded"}

@@ -22,7 +22,8 @@ from peak_trade.journal.writer import JournalWriter
 from peak_trade.sessions.runner import StopSwitch
 from peak_trade.sessions.store import find_session, keys_folder, session_ids, sessions_folder
 from peak_trade.studies.replay import replay
-from peak_trade.studies.session import config_of, make_config, resume_session, run_session
+from peak_trade.studies.session import config_of, resume_session, run_session
+from peak_trade.studies.session_config import make_config
 
 RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet"]
 RUN += ["-p", "fast=3", "-p", "slow=8"]

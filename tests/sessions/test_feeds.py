@@ -30,7 +30,8 @@ from peak_trade.sessions.feeds import FROZEN_AFTER, BarCheck, bar_events
 from peak_trade.sessions.runner import StopSwitch
 from peak_trade.sessions.sandbox import id_prefix
 from peak_trade.studies.replay import replay
-from peak_trade.studies.session import make_config, run_session
+from peak_trade.studies.session import run_session
+from peak_trade.studies.session_config import make_config
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 from tests.sessions.trading import KEYS, NS_PER_MS, exchange_at
