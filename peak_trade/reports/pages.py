@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.reports.display import PLOTLY_MIME, RECORD_MIME, figure_html, raw_html
-from peak_trade.reports.notebooks import ReportRun, list_report_runs, read_json, source_text
+from peak_trade.reports.notebooks import ReportRun, list_notebooks, list_report_runs, read_json, source_text
 from peak_trade.reports.runs_index import index_page, index_rows
+from peak_trade.reports.study_pages import study_page
 
 PAGES = Path("reports/pages")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -30,6 +31,8 @@ def write_pages(root: Path = Path()) -> list[Path]:
     runs = list_report_runs(root)
     sources = {f"{run.slug}.ipynb": _notebook_text(page_of(run)) for run in runs}
     sources["index.md"] = index_page(index_rows(runs, root))
+    for notebook in list_notebooks(root):
+        sources[f"{notebook.name}.md"] = study_page(notebook, [run for run in runs if run.notebook == notebook.name])
     folder = root / PAGES
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():

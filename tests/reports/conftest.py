@@ -49,7 +49,8 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (root / "docs").mkdir()
     (root / "docs" / "README.md").write_text("# Documents\n\nSee [metrics](metrics.md).\n", encoding="utf-8")
     (root / "docs" / "metrics.md").write_text("# Metrics\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", encoding="utf-8")
-    (root / "notebooks").mkdir()
+    (root / "docs" / "tutorial.md").write_text("# Tutorial\n", encoding="utf-8")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
     (root / "notebooks" / "tiny.ipynb").write_text(json.dumps(notebook(CALL)), encoding="utf-8")
     monkeypatch.chdir(root)
     return root

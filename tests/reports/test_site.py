@@ -59,10 +59,13 @@ def two_runs(executed):
 def test_nbconvert_makes_every_page_with_what_was_shown(project, two_runs, capsys):
     assert main(["site", "build", "--renderer", "nbconvert"]) == 0
     built = pages(project)
-    assert set(built) == {
-        "index.html", "docs/README.html", "docs/metrics.html", "reports/pages/index.html",
+    studies = {f"reports/pages/{path.stem}.html" for path in (project / "notebooks").glob("*.ipynb")}
+    assert set(built) == studies | {
+        "index.html", "docs/README.html", "docs/metrics.html", "docs/tutorial.html", "reports/pages/index.html",
         "reports/pages/tiny-good.html", "reports/pages/tiny-bad.html",
     }  # fmt: skip
+    assert 'href="tiny-good.html"' in built["reports/pages/tiny.html"]
+    assert "peak-trade report run regime_study" in built["reports/pages/regime_study.html"]
     good = built["reports/pages/tiny-good.html"]
     assert 'id="figure-equity"' in good
     assert "Plotly.newPlot" in good
@@ -84,7 +87,11 @@ def test_nbconvert_makes_every_page_with_what_was_shown(project, two_runs, capsy
     (project / "docs" / "metrics.md").write_text("# Metrics\n\nAnother.\n", encoding="utf-8")
     (project / "reports" / "runs" / "tiny-bad.ipynb").unlink()
     rendered = build_site(project, "nbconvert").rendered
-    assert [page.as_posix() for page in rendered] == ["docs/metrics.md", "reports/pages/index.md"]
+    assert [page.as_posix() for page in rendered] == [
+        "docs/metrics.md",
+        "reports/pages/index.md",
+        "reports/pages/tiny.md",
+    ]
     assert "reports/pages/tiny-bad.html" not in pages(project)
 
 
