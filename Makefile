@@ -35,9 +35,15 @@ lock:            ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
 	  --python-version 3.11 --no-header --quiet --output-file requirements.lock
 
-demo: env        ## sample bars, a backtest, and the site: what the whole is about
+demo: env        ## sample bars, every study, a shadow and a live session with their diff, and the site
 	$(BIN)/peak-trade data sample
 	$(BIN)/peak-trade report run strategy_backtest -p symbol=BTC/USDT -p exchange=sample
+	$(BIN)/peak-trade report run portfolio_backtest
+	$(BIN)/peak-trade report run risk_study
+	@echo "a live session at the exchange emulator, and its shadow"
+	@ids=$$($(BIN)/python -m tests.emulator.demo) && set -- $$ids && \
+	  $(BIN)/peak-trade report run shadow_vs_live_diff -p shadow=$$1 -p live=$$2
+	$(BIN)/peak-trade report run regime_study -p symbol=BTC/USDT -p exchange=sample -p noise_series=8 -p noise_bars=4380
 	$(BIN)/peak-trade site build
 	@echo "Open reports/site/index.html in a browser, or the notebooks with: make lab"
 
