@@ -33,6 +33,9 @@ from peak_trade.journal.lines import Line, encode_event, encode_line, link
 from peak_trade.journal.orders import OrderStates
 
 COMMIT_SECONDS = 0.5
+_LOCK_SECONDS = 0.2
+"""How long a writer waits for the lock: `is_open` holds it for a moment."""
+
 CHECKPOINT_EVERY = 10_000
 _LEAVES_NEXT = frozenset({OrderEventKind.SUBMITTED})
 
@@ -298,7 +301,7 @@ def _write_all(descriptor: int, chunk: bytes) -> None:
 def _take_lock(folder: Path) -> Any:
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock = FileLock(folder / LOCK, timeout=_LOCK_SECONDS)
     try:
         lock.acquire()
     except Timeout:

@@ -26,6 +26,9 @@ from peak_trade.sessions.exchange import ATTEMPTS, RECEIVE_WINDOW_MS, ask, pause
 
 _NS_PER_MS = 1_000_000
 _DUST = 1e-9
+STALE_BARS = 3
+"""A decision older than this, made on bars that were asked for after an outage, is not sent."""
+
 BY_EXCHANGE = "by the exchange"
 """Opens the reason of every end that the exchange, not we, brought about."""
 
@@ -87,8 +90,8 @@ class SandboxVenue:
             rejected = f"{order.order_type} orders are not sent to a sandbox"
         elif answer is None:
             arrival = self._middle()
-            is_known = order.order_id in self._lives
-            rejected = self._place(order, may_be_there=is_known)
+            is_there = order.order_id in self._lives and self._look_up(order.order_id) is not None
+            rejected = "" if is_there else self._too_old(order) or self._place(order)
         else:
             rejected = answer.reason if answer.event is OrderEventKind.REJECTED else ""
         if not rejected:
@@ -191,11 +194,14 @@ class SandboxVenue:
             event.last_price, event.arrival_price, event.cumulative, ended,
         )  # fmt: skip
 
-    def _place(self, order: Order, *, may_be_there: bool) -> str:
+    def _too_old(self, order: Order) -> str:
+        """Say why an order that was decided before an outage is not sent any more."""
+        n_bars = (int(self._client.milliseconds()) * _NS_PER_MS - order.decided_at) // self._market.timeframe.ns
+        return f"decided {n_bars} bars ago, too old to send" if n_bars > STALE_BARS else ""
+
+    def _place(self, order: Order) -> str:
         import ccxt
 
-        if may_be_there and self._look_up(order.order_id) is not None:
-            return ""
         for attempt in range(ATTEMPTS):
             try:
                 sent = self._client.create_order(

@@ -285,6 +285,8 @@ def _check_approval(config: SessionConfig, sandbox: Callable[[], Any] | None) ->
             "mode was 'testnet': a session that sends orders to an exchange's sandbox starts with a recorded approval "
             "only, and approvals do not exist yet. Use paper or shadow."
         )
+    if config.mode == "testnet" and config.risk is None:
+        raise ConfigError("risk is missing: a testnet session needs limits. Name a run file with a [risk] table.")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.writer import JournalWriter, create_session
+from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.beside import BesideFeed
 from peak_trade.sessions.exchange import connect_sandbox
 from peak_trade.sessions.feeds import FROZEN_AFTER, BarCheck, bar_events
@@ -102,7 +103,7 @@ def live(home, btc_1m):
     exchange = exchange_at(bars, 60)
     switch = EmulatedSwitch(exchange, int(bars.times[99]) // NS_PER_MS)
 
-    def run(emulator, **asked):
+    def run(emulator, risk=None, **asked):
         @contextmanager
         def connected(name):
             with connect(name, emulator.url) as client:
@@ -118,7 +119,7 @@ def live(home, btc_1m):
         base = {"mode": "paper", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1m"}
         config = make_config(base | asked, {"fast": 3, "slow": 9}, 5_000.0, None)
         return run_session(
-            config.model_copy(update={"n_history": 50}),
+            config.model_copy(update={"n_history": 50, "risk": risk}),
             switch=switch,
             clock=lambda: exchange.now_ms * NS_PER_MS,
             connect=connected,
@@ -170,12 +171,15 @@ def test_a_symbol_that_the_exchange_does_not_trade_names_the_nearest(live):
 def test_a_testnet_session_replays_from_its_journal_without_asking_the_exchange(live):
     run, exchange, _bars = live
     with emulated(exchange) as emulator:
-        outcome = run(emulator, mode="testnet")
+        with pytest.raises(ConfigError, match="a testnet session needs limits"):
+            run(emulator, mode="testnet")
+        outcome = run(emulator, RiskLimits(max_gross_exposure=2.0), mode="testnet")
         n_requests = len(emulator.requests)
         shown = replay(outcome.folder.name)
         assert len(emulator.requests) == n_requests
     assert shown.is_identical, shown.first_difference
     assert shown.n_fills >= 4
+    assert shown.n_decisions == shown.n_orders
     names = {event.order_id.partition("-")[0] for event in read_events(outcome.folder) if isinstance(event, OrderEvent)}
     assert names == {id_prefix(outcome.folder.name).rstrip("-")}
 

@@ -215,6 +215,25 @@ def test_a_reconnect_storm_is_filled_in_and_recorded_once_an_outage(tmp_path, ke
     assert_books_agree(events, session, emulator)
 
 
+def test_a_decision_that_an_outage_made_old_is_not_sent(tmp_path, key, market):
+    """The feed is away for a quarter of an hour; crossings in the bars that are filled in then are history."""
+
+    def prepare(emulator, clock):
+        def away():
+            if clock.exchange.now_ms > int(market.times[START + 1]) // NS_PER_MS:
+                clock.exchange.advance_to(clock.exchange.now_ms + 900_000)
+                clock.crash = lambda: None
+
+        clock.crash = away
+
+    events, session, emulator = run(tmp_path, key, market, prepare=prepare)
+    rejected = orders_of(events, OrderEventKind.REJECTED)
+    assert rejected
+    assert all("too old to send" in event.reason for event in rejected)
+    assert set(emulator.placed()).isdisjoint(event.order_id for event in rejected)
+    assert_books_agree(events, session, emulator)
+
+
 def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key, market):
     def prepare(emulator, clock):
         emulator.fail("POST", ORDER, "drop_after")
