@@ -113,7 +113,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for row in (COLUMNS, tuple("-" * width for width in widths), *rows):
         terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
     for each in session.benchmarks:
-        also = {key: value for key, value in each.extra_info.items() if not _is_shown(key)}
+        also = {key: value for key, value in each.extra_info.items() if not _is_shown(key, value)}
         if also:
             terminalreporter.write_line(f"{_job(each.name, each.extra_info)}: {json.dumps(also, default=str)}")
     terminalreporter.write_line(
@@ -130,7 +130,7 @@ def _row(name: str, median: float, info: dict[str, Any]) -> tuple[str, ...]:
     peer = peers[0] if peers else ""
     ours = (info.get("seconds", median), info.get("cpu_seconds"))
     if isinstance(ours[0], dict):
-        ours = (median, None)
+        ours = (None, None)
     theirs = (info.get(f"{peer}_seconds"), info.get(f"{peer}_cpu_seconds")) if peer else (None, None)
     growths = [info[key] for key in ("growth_mib", f"{peer}_growth_mib") if key in info]
     bars = "; ".join(f"{text} {'kept' if kept else 'MISSED'}" for text, kept in info.get("bars", ()))
@@ -140,7 +140,7 @@ def _row(name: str, median: float, info: dict[str, Any]) -> tuple[str, ...]:
         peer or "-",
         _pair(*theirs),
         _pair(*(None if b is None or a is None else b / a for a, b in zip(ours, theirs, strict=True)), unit="x"),
-        ", ".join("-" if growth != growth else f"{growth:,.0f}" for growth in growths),
+        ", ".join("-" if growth != growth else f"{max(growth, 0.0):,.0f}" for growth in growths),
         bars or "-",
     )
 
@@ -156,8 +156,8 @@ def _pair(wall: float | None, cpu: float | None, unit: str = "") -> str:
     return shown[0] + "".join(f" ({part})" for part in shown[1:]) if shown else "-"
 
 
-def _is_shown(key: str) -> bool:
-    return key in KNOWN or key.endswith(("_seconds", "_growth_mib"))
+def _is_shown(key: str, value: Any) -> bool:
+    return not isinstance(value, dict) and (key in KNOWN or key.endswith(("_seconds", "_growth_mib")))
 
 
 def _in_fresh_process(job: str) -> dict[str, float]:
