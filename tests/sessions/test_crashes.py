@@ -23,7 +23,7 @@ from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated
 from tests.sessions.running import open_session, part_of, run_session
 from tests.sessions.test_testnet import assert_books_agree
-from tests.sessions.trading import NS_PER_MS, EmulatedTime, exchange_at, open_testnet
+from tests.sessions.trading import NS_PER_MS, EmulatedTime, exchange_at, hang_up, open_testnet
 
 ROOT = Path(__file__).parents[2]
 STRATEGY = MaCrossover(fast=3, slow=9)
@@ -114,6 +114,7 @@ def test_a_testnet_session_survives_being_killed(victims, tmp_path, btc_1m, n_ki
             clock = EmulatedTime(exchange, until)
             session, feed, events = open_testnet(folder, own, STRATEGY, emulator, clock)
             session.run(feed, events)
+            hang_up(session)
             assert_books_agree(read_events(folder), session, emulator)
     ledger = ledger_of(read_events(folder), 5_000.0)
     assert math.isclose(float(exchange.balance("BTC")), ledger.quantity("BTC/USDT"), abs_tol=1e-9)

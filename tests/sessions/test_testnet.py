@@ -25,7 +25,7 @@ from peak_trade.sessions.exchange import SANDBOXES, connect_sandbox
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
-from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedTime, exchange_at, open_testnet
+from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedTime, exchange_at, hang_up, open_testnet
 
 START, N_BARS = 60, 40
 STRATEGY = MaCrossover(fast=3, slow=9)
@@ -50,6 +50,7 @@ def run(tmp_path, key, market, *, prepare=lambda emulator, clock: None, skew_ms=
         session, feed, events = open_testnet(tmp_path / name, key, STRATEGY, emulator, clock, **options)
         prepare(emulator, clock)
         session.run(feed, events)
+        hang_up(session)
     return read_events(tmp_path / name), session, emulator
 
 
@@ -247,9 +248,11 @@ def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key
         with pytest.raises(SessionError, match="no answer after"):
             session.run(feed, events)
         session.journal.close()
+        hang_up(session)
         emulator.faults.clear()
         session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock)
         session.run(feed, events)
+        hang_up(session)
     assert_books_agree(read_events(tmp_path / "s"), session, emulator)
 
 

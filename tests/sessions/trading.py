@@ -97,3 +97,8 @@ def open_testnet(
     )
     feed = LiveFeed(client, "BTC/USDT", bars.timeframe, clock.now, clock.wait, n_history)
     return session, feed, events
+
+
+def hang_up(session: Session) -> None:
+    """Close the client's connections."""
+    session.loop.venue._client.session.close()  # type: ignore[attr-defined]
