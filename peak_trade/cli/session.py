@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No live view.")]
+Record = Annotated[bool, typer.Option(help="Keep the run in the registry.")]
 Telemetry = Annotated[
     Path | None, typer.Option(help="Levels and sinks of the recording; config/execution_telemetry.toml if it is here.")
 ]
@@ -61,6 +62,7 @@ def run(
         Path | None, typer.Option(help="A run file: costs, execution, sizing, instruments, risk.")
     ] = None,
     telemetry: Telemetry = None,
+    record: Record = True,
     quiet: Quiet = False,
 ) -> None:
     """Run a session until its feed or duration ends, or Ctrl-C.
@@ -96,13 +98,14 @@ def run(
         typer.echo("No risk limits are set: every order that the instrument allows passes. Set them with --config.")
     with _view(quiet) as (switch, on_status):
         outcome = run_session(session_config, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))
-    _report(outcome)
+    _report(outcome, record)
 
 
 @app.command()
 def resume(
     session: Annotated[str, typer.Argument(help="A session id or its beginning, or a session's folder.")],
     telemetry: Telemetry = None,
+    record: Record = True,
     quiet: Quiet = False,
 ) -> None:
     """Take up a session that was killed or stopped at once, from its journal.
@@ -120,7 +123,7 @@ def resume(
 
     with _view(quiet) as (switch, on_status):
         outcome = resume_session(session, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))
-    _report(outcome)
+    _report(outcome, record)
 
 
 @app.command("list")
@@ -253,13 +256,17 @@ def _view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], None]]]:
             signal.signal(signal.SIGINT, before)
 
 
-def _report(outcome: Outcome) -> None:
+def _report(outcome: Outcome, record: bool) -> None:
     status = outcome.status
     typer.echo(
         f"{outcome.folder.name}: {outcome.reason}; {status.n_bars:,} bars, {status.n_fills:,} fills, "
         f"{status.n_denials:,} denials, equity {status.equity:,.2f} ({status.pnl:+,.2f})."
     )
     typer.echo(f"Sealed in {outcome.folder}. Check it with `peak-trade audit verify {outcome.folder.name}`.")
+    if record:
+        from peak_trade.studies.session_recording import record_session
+
+        typer.echo(f"run {record_session(outcome.folder)}")
 
 
 def _print_json(content: Any) -> None:

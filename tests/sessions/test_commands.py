@@ -24,8 +24,9 @@ from peak_trade.sessions.store import find_session, keys_folder, session_ids, se
 from peak_trade.studies.replay import replay
 from peak_trade.studies.session import config_of, resume_session, run_session
 from peak_trade.studies.session_config import make_config
+from peak_trade.studies.session_recording import record_session
 
-RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet"]
+RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet", "--no-record"]
 RUN += ["-p", "fast=3", "-p", "slow=8"]
 
 
@@ -77,6 +78,18 @@ def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, ca
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["is_identical"]
     assert outcome["n_fills"] == listed["n_fills"]
+
+
+def test_a_session_is_recorded_once_under_an_id_of_its_own(registry, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_bars(wavy())
+    assert main(RUN) == 0
+    folder = find_session(session_ids()[0])
+    assert record_session(folder) == record_session(folder)
+    capsys.readouterr()
+    assert main(["runs", "list", "--type", "paper", "--json"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)
+    assert (run["run_id"], run["strategy"]) == (record_session(folder), "ma_crossover")
 
 
 def test_the_manifest_says_what_a_replay_needs(stored, capsys):
@@ -138,7 +151,7 @@ def test_a_replay_names_the_first_difference(stored, capsys):
 def test_a_shadow_does_what_the_session_beside_it_did(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
-    shadow = ["session", "run", "--mode", "shadow", "--quiet", "--beside"]
+    shadow = ["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--beside"]
     assert main([*shadow, name]) == 0
     other = next(session for session in session_ids() if "_shadow_" in session)
     orders = [
