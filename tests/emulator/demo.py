@@ -35,6 +35,7 @@ SHARED: dict[str, Any] = {
     "exchange": "binance",
     "instrument": {"tick_size": 0.01, "lot_size": 0.00001, "min_notional": 5.0, "is_shortable": False},
     "trading": {"sizing": {"kind": "fraction_of_equity", "fraction": 0.8}},
+    "risk": {"max_gross_exposure": 1.0, "max_open_orders": 20},
 }
 
 
