@@ -74,7 +74,9 @@ def export(
 
 @app.command()
 def tidy(
-    config: Annotated[Path, typer.Option(help="The telemetry settings.")] = Path("config/execution_telemetry.toml"),
+    config: Annotated[
+        Path | None, typer.Option(help="Telemetry settings; config/execution_telemetry.toml if it is here.")
+    ] = None,
 ) -> None:
     """Compress and delete sealed sessions as [retention] says; open and interrupted ones are never touched.
 
@@ -86,11 +88,11 @@ def tidy(
     """
     import time
 
-    from peak_trade.journal.telemetry import TelemetrySettings
     from peak_trade.journal.telemetry import tidy as tidy_sessions
     from peak_trade.sessions.store import sessions_folder
+    from peak_trade.studies.session_config import read_telemetry
 
-    done = tidy_sessions(sessions_folder(), TelemetrySettings.from_toml(config).retention, time.time_ns())
+    done = tidy_sessions(sessions_folder(), read_telemetry(config).retention, time.time_ns())
     for each in done:
         typer.echo(f"{each.session_id}: {each.act}, {each.n_bytes:,} bytes freed.")
     if not done:

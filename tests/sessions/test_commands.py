@@ -244,6 +244,18 @@ def test_bad_input_is_one_line_that_says_what_to_do(stored, capsys, options, say
     assert session_ids() == []
 
 
+def test_tidying_compresses_a_session_that_still_verifies_and_replays(stored, capsys, tmp_path):
+    assert main(RUN) == 0
+    (name,) = session_ids()
+    assert main(["audit", "tidy"]) == 0
+    assert "Nothing was old enough" in capsys.readouterr().out
+    (tmp_path / "telemetry.toml").write_text("[retention]\ncompress_after_days = 0.0\n")
+    assert main(["audit", "tidy", "--config", "telemetry.toml"]) == 0
+    assert f"{name}: compressed" in capsys.readouterr().out
+    assert main(["audit", "verify", name]) == 0
+    assert main(["replay", "--session", name]) == 0
+
+
 def test_an_unknown_session_names_the_nearest(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
