@@ -255,11 +255,11 @@ def diff(
     if start is not None and opening[0] != opening[1]:
         start.pnl = opening[1] - opening[0]
         facts.append(start)
-    kept, tolerated = trace(facts, found, start)
+    kept, tolerated = trace(facts, found, context.tolerated, start)
     pnl = [opening[place] + _pnl(side, place, inside, context, is_in_span) for place, side in enumerate((one, other))]
     return DiffResult(
         one, other, tolerance_bps, tolerance_ms, unexplained_limit_bps, _numbered(kept), inside,
-        len(matched) - len(inside), pnl[0], pnl[1], context.tolerated + tolerated, context.closes,
+        len(matched) - len(inside), pnl[0], pnl[1], tolerated, context.closes,
     )  # fmt: skip
 
 
@@ -286,7 +286,7 @@ def _book_marks(context: Context, bars: Sequence[Found]) -> None:
         if homes and amount:
             homes[-1].pnl += amount
         else:
-            context.tolerated += amount
+            context.tolerate(0, amount)
 
 
 def _pnl(

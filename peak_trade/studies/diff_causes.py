@@ -175,7 +175,9 @@ class Tracing:
 BAR_KINDS = ("missing bar", "bar")
 
 
-def trace(facts: Sequence[Found], found: Iterable[Found], dormant: Found | None) -> tuple[list[Found], float]:
+def trace(
+    facts: Sequence[Found], found: Iterable[Found], tolerated: Iterable[Found], dormant: Found | None
+) -> tuple[list[Found], float]:
     """Give every difference its root, in time order.
 
     Parameters
@@ -183,37 +185,50 @@ def trace(facts: Sequence[Found], found: Iterable[Found], dormant: Found | None)
     facts : sequence of Found
         Differences of configuration, code and clock: roots that were there from the start.
     found : iterable of Found
+    tolerated : iterable of Found
+        What lies within the tolerances: no difference, but it may be what later ones follow from.
     dormant : Found or None
         The root of what has no other, where the two sides began at different bars.
 
     Returns
     -------
     list of Found, float
-        Oldest first, `root` set (itself for a root); and the PnL of the lawful ones without a root, which lie within
-        the tolerance and are not in the list.
+        Oldest first, `root` set (itself for a root); and the PnL of what lies within the tolerances and of what follows
+        from it alone, which are not in the list.
 
     """
     tracing = Tracing(facts)
     kept = list(facts)
-    tolerated = 0.0
+    tolerance = Found(0, -3.0, Cause.UNEXPLAINED, "within tolerance", "", None, None)
     for fact in facts:
         fact.root = fact
-    for each in sorted(found, key=Found.sort_key):
-        root = next((root for link in each.links if (root := tracing.follow(link)) is not None), None)
-        if root is None:
-            root = next((fact for fact in facts if fact.cause in each.owners), None)
-        if root is None and dormant is not None and (each.links or each.kind == "signal"):
-            if dormant.root is None:
-                dormant.root = dormant
-                kept.append(dormant)
-            root = dormant
+    silent = list(tolerated)
+    for each in silent:
+        each.root = tolerance
+    total = 0.0
+    for each in sorted([*found, *silent], key=Found.sort_key):
+        root = each.root or _root_of(each, tracing, facts, dormant)
+        if root is None and each.links and each.is_lawful:
+            root = tolerance
+        if root is dormant and dormant is not None and dormant.root is None:
+            dormant.root = dormant
+            kept.append(dormant)
         if root is None and each.links:
-            if each.is_lawful:
-                tolerated += each.pnl
-                continue
             each.cause = Cause.UNEXPLAINED
         each.root = root or each
         each.cause = each.root.cause
         tracing.register(each)
-        kept.append(each)
-    return kept, tolerated
+        if root is tolerance:
+            total += each.pnl
+        else:
+            kept.append(each)
+    return kept, total
+
+
+def _root_of(each: Found, tracing: Tracing, facts: Sequence[Found], dormant: Found | None) -> Found | None:
+    root = next((root for link in each.links if (root := tracing.follow(link)) is not None), None)
+    if root is None:
+        root = next((fact for fact in facts if fact.cause in each.owners), None)
+    if root is None and (each.links or each.kind == "signal"):
+        root = dormant
+    return root

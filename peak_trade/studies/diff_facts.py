@@ -161,7 +161,7 @@ def _flow(one: Flow | None, other: Flow | None, flow: Flow, context: Context) ->
     change = amounts[1] - amounts[0]
     is_late = one is not None and other is not None and abs(one.ts_event - other.ts_event) > context.tolerance_ns
     if abs(change) <= max(_FUNDING_FLOOR, 1e-9 * abs(amounts[0])) and not is_late:
-        context.tolerated += change
+        context.tolerate(flow.row, change)
         return None
     links: list[Link] = []
     is_lawful = False

@@ -46,8 +46,8 @@ class Context:
     bar_spans: dict[str, list[tuple[int, int]]]
     signal_rows: dict[Book, list[int]]
     sizing: str = "fraction_of_equity"
-    tolerated: float = 0.0
-    """PnL of what lies within the tolerances, live less shadow, quote currency."""
+    tolerated: list[Found] = field(default_factory=list)
+    """What lies within the tolerances: no difference, but its PnL counts, and others may follow from it."""
 
     marked: dict[str, float] = field(default_factory=dict)
     """PnL of matched orders from another last close, by symbol."""
@@ -73,6 +73,13 @@ class Context:
             return None
         known = self._rates.get(kind)
         return known[1] if known is not None and known[0] == rates else None
+
+    def tolerate(self, row: int, pnl: float) -> None:
+        """Count a PnL (live less shadow, quote currency) of the bar that closed at `row` as within the tolerances."""
+        if pnl:
+            silent = Found(row, 0.1, Cause.UNEXPLAINED, "within tolerance", "", None, None)
+            silent.pnl = pnl
+            self.tolerated.append(silent)
 
     def begin_fees(self, kind: str, rates: tuple[float, float], head: Found) -> None:
         """Remember the first fill of a row."""
@@ -246,7 +253,7 @@ class _Pair:
             self._filled(first, life_first, last)
         counts = self._both(lambda life: len(life.fills))
         if counts[0] != counts[1] and "filled" not in self.by_kind and all(counts):
-            links = self._from("quantity", "fill time", "order type") + bars
+            links = self._from("fill time", "order type", *(["quantity"] if first != last else [])) + bars
             self._add(first, 0.0, Cause.PARTIAL_FILL, "number of fills", counts, links, frozenset({Cause.PARTIAL_FILL}))
         if one.fills and other.fills:
             self._prices(first, bars)
@@ -255,16 +262,20 @@ class _Pair:
             self._filled(first, life_first, last)
 
     @property
+    def _fill_row(self) -> int:
+        return min((fill.row for life in (self.one, self.other) for fill in life.fills), default=self._rows[0])
+
+    @property
     def _lot(self) -> float:
         return self.context.lots.get(self.one.symbol, 0.0)
 
     def _prices(self, row: int, bars: list[Link]) -> None:
         prices = self._both(lambda life: life.price)
-        if abs(prices[1] / prices[0] - 1.0) * 1e4 <= self.context.tolerance_bps:
+        if abs(prices[1] - prices[0]) / (0.5 * sum(prices)) * 1e4 <= self.context.tolerance_bps:
             return
         links = self._from("side", "fill side", "order type", "limit price", "stop price", "fill time", "decision time")
         links += bars
-        if max(len(self.one.fills), len(self.other.fills)) > 1:
+        if any(fill.row != row for life in (self.one, self.other) for fill in life.fills):
             links += self._from("filled", "number of fills", "quantity")
         self._add(row, 0.0, Cause.PRICE, "fill price", prices, links, frozenset({Cause.PRICE}), ("entry",))
 
@@ -369,12 +380,12 @@ class _Pair:
             (("side", "fill side", "quantity"), parts.side),
             (("quantity",), parts.quantity),
             (("outcome", "filled", "number of fills"), parts.filled),
-            (("fill price", "fill time", "decision time", "number of fills"), parts.price),
+            (("fill price", "fill time", "decision time"), parts.price),
             (("fee rate",), parts.fee),
         ):
             home = next((self.by_kind[kind] for kind in kinds if kind in self.by_kind), None)
             if home is None:
-                self.context.tolerated += amount
+                self.context.tolerate(self._fill_row, amount)
             else:
                 home.pnl += amount
 

@@ -1,0 +1,52 @@
+"""The diff of two logs of 100,000 events each, and the size of its page.
+
+Wanted: under 10 s; the table of differences under 1 MB, so that the whole page stays under 1.5 MB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from peak_trade.data.sample import sample_bars
+from peak_trade.reports.diff_table import table_markup
+from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.studies.diff import DiffResult, diff
+from peak_trade.studies.diff_recording import Recording
+from tests.diff.planting import SYMBOL, run
+
+N_BARS = 55_000
+N_EVENTS = 100_000
+
+
+def logs() -> tuple[Recording, Recording]:
+    """Two busy runs: other fees and slippage at the venue, so that every order differs."""
+    bars = sample_bars(SYMBOL, n_bars=N_BARS)
+    strategy = MaCrossover(fast=2, slow=5)
+    clean = run(bars, strategy=strategy)
+    worse = run(bars, {"costs": {"fee_bps": 12.0, "slippage_bps": 15.0}}, strategy=strategy)
+    return clean, replace(worse, settings=clean.settings)
+
+
+def whole(shadow: Recording, live: Recording) -> DiffResult:
+    """Everything that a page shows."""
+    result = diff(shadow, live)
+    assert len(result.waterfall)
+    assert len(result.equity)
+    assert len(result.shortfall)
+    assert result.parity.n_bars
+    return result
+
+
+def test_two_logs_of_100_000_events_are_compared_in_time(benchmark):
+    shadow, live = logs()
+    assert min(len(shadow.events), len(live.events)) >= N_EVENTS
+    result = benchmark.pedantic(lambda: whole(shadow, live), rounds=2)
+    n_bytes = len(table_markup(result, "all.parquet"))
+    seconds = benchmark.stats.stats.median
+    benchmark.extra_info["job"] = f"diff of 2 x {len(shadow.events):,} events, {len(result.differences):,} differences"
+    benchmark.extra_info["bars"] = [
+        ["<= 10 s", seconds <= 10.0],
+        [f"table {n_bytes / 1e6:.2f} MB <= 1 MB", n_bytes <= 1_000_000],
+    ]
+    assert seconds <= 10.0
+    assert n_bytes <= 1_000_000

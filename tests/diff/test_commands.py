@@ -1,0 +1,79 @@
+"""What a person types: sessions and backtests by name, exit codes, JSON, and what can't be compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.data.sample import sample_bars
+from peak_trade.data.store import save_bars
+from peak_trade.journal.files import EVENTS
+from peak_trade.sessions.store import find_session, session_ids
+
+RUN = ["session", "run", "--feed", "recorded", "--timeframe", "1h", "--quiet", "-p", "fast=5", "-p", "slow=15"]
+BTC = ["--symbol", "BTC/USDT"]
+
+
+def session(capsys, *options: str) -> str:
+    known = set(session_ids())
+    assert main([*RUN, *options]) == 0
+    capsys.readouterr()
+    (made,) = set(session_ids()) - known
+    return made
+
+
+def test_a_session_agrees_with_the_backtest_over_its_bars_and_with_itself(stored, capsys):
+    name = session(capsys, *BTC)
+    assert main(["backtest", "--strategy", "ma_crossover", *BTC, "-p", "fast=5", "-p", "slow=15", "--json"]) == 0
+    run_id = json.loads(capsys.readouterr().out)["run_id"]
+    assert main(["diff", name, name]) == 0
+    assert "They agree." in capsys.readouterr().out
+    assert main(["diff", run_id[:10], name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["agree"]
+    assert found["differences"] == []
+    assert found["orders"]["matched"] > 5
+    assert found["parity"]["zone"] == "green"
+    assert found["shadow"]["name"] == run_id
+
+
+def test_another_fee_is_named_and_gives_exit_code_1(stored, capsys, tmp_path):
+    (tmp_path / "fee.toml").write_text("[costs]\nfee_bps = 30.0\n", encoding="utf-8")
+    one, other = session(capsys, *BTC), session(capsys, *BTC, "--config", "fee.toml")
+    assert main(["diff", one, other]) == 1
+    assert "trading.costs.fee_bps" in capsys.readouterr().out
+    assert main(["diff", one, other, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(each["cause"], each["kind"]) for each in found["differences"] if each["is_root"]] == [("fee", "setting")]
+    amounts = [step["amount"] for step in found["waterfall"]]
+    assert sum(amounts[:-1]) == pytest.approx(amounts[-1], abs=1e-6)
+
+
+def test_what_can_not_be_compared_gives_exit_code_2_and_says_why(stored, capsys):
+    one = session(capsys, *BTC)
+    eth = session(capsys, "--symbol", "ETH/USDT")
+    early = session(capsys, *BTC, "--end", "2023-01-05")
+    assert main(["diff", one, eth]) == 2
+    assert "trades BTC/USDT" in capsys.readouterr().err
+    assert main(["diff", one, "nobody"]) == 2
+    assert "nobody is no session" in capsys.readouterr().err
+    assert main(["diff", one, early, "--tolerance-bps", "-1"]) == 2
+    capsys.readouterr()
+    path = find_session(eth) / EVENTS
+    path.write_bytes(path.read_bytes().replace(b'"exposure":1.0', b'"exposure":0.5', 1))
+    assert main(["diff", eth, eth]) == 2
+    assert "the journal is edited" in capsys.readouterr().err
+
+
+def test_a_backtest_that_no_longer_comes_out_is_refused(stored, capsys):
+    assert main(["backtest", "--strategy", "ma_crossover", *BTC, "--json"]) == 0
+    run_id = json.loads(capsys.readouterr().out)["run_id"]
+    assert main(["diff", run_id, run_id]) == 0
+    capsys.readouterr()
+    shutil.rmtree(stored / "bars")
+    save_bars(sample_bars("BTC/USDT", n_bars=400, seed=99))
+    assert main(["diff", run_id, run_id]) == 2
+    assert "data differ from the recorded" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""The page of a diff: figures, tables, and the table of differences with the events that each row leads to."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from peak_trade.reports import diff_figures, diff_table, diff_tables
+from peak_trade.studies.diff import DiffResult, diff
+from peak_trade.studies.diff_causes import Cause
+from peak_trade.studies.diff_example import EXAMPLES, VENUE_FEE_BPS, example
+from tests.diff.planting import bars_of, run
+
+
+@pytest.fixture(scope="module")
+def result() -> DiffResult:
+    """The diff of the generated example."""
+    return diff(example(EXAMPLES[0]), example(EXAMPLES[1]))
+
+
+def payload(markup: str):
+    (text,) = re.findall(r'<script type="application/json">(.*?)</script>', markup, flags=re.DOTALL)
+    return json.loads(text)
+
+
+def test_the_example_holds_what_was_planted_in_it_and_nothing_else(result):
+    assert {each.cause for each in result.roots} == {Cause.FEE, Cause.MISSED_BAR, Cause.PRICE}
+    (fee,) = [each for each in result.roots if each.cause is Cause.FEE]
+    assert fee.live == pytest.approx(VENUE_FEE_BPS)
+    assert sum(each.cause is Cause.MISSED_BAR for each in result.roots) == 1
+    assert max(diff_figures.execution_samples(result)["live"]["latency_ms"]) <= 400.0
+
+
+def test_every_row_leads_to_the_events_of_both_sides(result):
+    content = payload(diff_table.table_markup(result))
+    rows = [row for row in content["rows"] if row["n"]]
+    assert [row["n"] for row in rows] == list(range(1, len(result.differences) + 1))
+    fees = [row for row in rows if row["text"].startswith("o-1 BTC/USDT: fee rate")]
+    for row in fees:
+        for place in (0, 1):
+            texts = [content["events"][place][str(at)] for at in row["places"][place]]
+            assert any("REQUESTED o-1" in text for text in texts)
+            assert any("FILLED o-1" in text for text in texts)
+    assert all(row["root"] in {each["n"] for each in rows} for row in rows)
+
+
+def test_equal_orders_are_there_but_apart():
+    clean = run(bars_of(0))
+    rows = payload(diff_table.table_markup(diff(clean, clean)))["rows"]
+    assert len(rows) > 20
+    assert {row["n"] for row in rows} == {0}
+
+
+def test_a_long_table_is_cut_to_the_weightiest_and_leads_to_a_file_of_all(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(diff_table, "MAX_ROWS", 20)
+    diff_table.show_differences(result, folder=tmp_path)
+    (path,) = tmp_path.glob("*.parquet")
+    assert len(pd.read_parquet(path)) == len(result.differences)
+    markup = diff_table.table_markup(result, path.name)
+    assert f"../lib/{path.name}" in markup
+    rows = payload(markup)["rows"]
+    assert len(rows) == 20
+    weightiest = max(result.roots, key=lambda each: abs(each.total_pnl))
+    assert weightiest.number in {row["n"] for row in rows}
+
+
+def test_figures_and_tables_hold_what_the_diff_found(result):
+    waterfall = diff_figures.waterfall(result.waterfall)
+    assert sum(waterfall.data[0].y[:-1]) == pytest.approx(waterfall.data[0].y[-1])
+    fills = diff_figures.fills_on_price(result)
+    joined = next(trace for trace in fills.data if trace.name == "the same order")
+    assert len(joined.x) == 3 * sum(bool(pair.shadow and pair.live and pair.shadow.fills) for pair in result.matches)
+    assert len(diff_figures.equity_and_gap(result.equity).data) == 3
+    assert diff_figures.shortfall_parts(result.shortfall).data[0].name == "shadow"
+    assert diff_tables.causes(result)["PnL"].sum() + result.tolerated == pytest.approx(
+        result.live_pnl - result.shadow_pnl
+    )
+    assert diff_tables.outcome(result)[0].startswith("They differ")
+
+
+def test_a_run_without_trades_has_a_page_too():
+    idle = run(bars_of(0), {"initial_cash": 0.1})
+    result = diff(idle, idle)
+    assert not any(life.fills for life in result.shadow.lives.values())
+    for figure in (diff_figures.fills_on_price(result), diff_figures.execution_quality(result)):
+        assert figure.data
+    assert diff_figures.pairs_note(result) == "Nothing was filled on either side."
+    assert diff_tables.parity(result)["parity"] == "not scored"

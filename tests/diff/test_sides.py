@@ -1,0 +1,151 @@
+"""Matching without ids, spans, denials with numbers, the parity score, and a sandbox session beside its shadow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.journal.events import BarEvent, OrderEvent
+from peak_trade.journal.files import read_events
+from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.studies.diff import diff
+from peak_trade.studies.diff_causes import Cause
+from peak_trade.studies.diff_parity import MIN_BARS, parity
+from peak_trade.studies.diff_recording import Recording, flat_settings
+from tests.diff.planting import bars_of, run
+from tests.sessions.running import BTC, open_session, part_of
+
+
+def renamed(recording: Recording, prefix: str) -> Recording:
+    events = [
+        replace(event, order_id=prefix + event.order_id) if isinstance(event, OrderEvent) else event
+        for event in recording.events
+    ]
+    return replace(recording, events=events)
+
+
+def test_orders_without_a_common_id_are_matched_by_sight():
+    clean = run(bars_of(0))
+    result = diff(clean, renamed(clean, "venue-"))
+    assert result.is_equal
+    assert {pair.by for pair in result.matches} == {"side, symbol and time"}
+    assert {pair.confidence for pair in result.matches} == {0.99}
+
+
+def test_a_later_order_without_an_id_is_matched_with_less_confidence():
+    clean = run(bars_of(0))
+    late = [
+        replace(event, order_id=f"v-{event.order_id}", ts_event=event.ts_event + 600 * 10**9)
+        if isinstance(event, OrderEvent) and event.order_id == "o-5"
+        else event
+        for event in clean.events
+    ]
+    result = diff(clean, replace(clean, events=late))
+    (pair,) = [pair for pair in result.matches if pair.confidence < 1.0]
+    assert pair.by == "side, symbol and window"
+    assert 0.85 < pair.confidence < 0.95
+    assert [each.cause for each in result.roots] == [Cause.TIMING]
+
+
+def test_an_order_of_one_side_alone_that_nothing_explains_fails_the_diff():
+    clean = run(bars_of(0))
+    kept = [event for event in clean.events if not (isinstance(event, OrderEvent) and event.order_id == "o-5")]
+    result = diff(clean, replace(clean, events=kept))
+    assert [(each.cause, each.kind, each.live) for each in result.roots] == [(Cause.UNEXPLAINED, "order", None)]
+    assert not result.is_explained
+    assert "the diff fails" in result.verdict
+
+
+def test_only_the_common_span_is_compared():
+    bars = bars_of(1)
+    early = Bars(bars.frame.iloc[:500], bars.symbol, bars.timeframe, bars.exchange)
+    result = diff(run(bars), run(early))
+    assert result.n_outside > 0
+    assert {each.cause for each in result.roots} <= {Cause.CONFIGURATION}
+    later = Bars(bars.frame.iloc[600:], bars.symbol, bars.timeframe, bars.exchange)
+    with pytest.raises(SessionError, match="do not overlap"):
+        diff(run(early), run(later))
+
+
+def test_other_timeframes_and_sides_without_bars_are_refused():
+    clean = run(bars_of(0))
+    with pytest.raises(SessionError, match="only runs of one timeframe"):
+        diff(clean, replace(clean, timeframe=type(clean.timeframe)(60)))
+    with pytest.raises(SessionError, match="saw no bar"):
+        diff(clean, replace(clean, events=[event for event in clean.events if not isinstance(event, BarEvent)]))
+    with pytest.raises(ConfigError, match="tolerance_bps was nan"):
+        diff(clean, clean, tolerance_bps=math.nan)
+
+
+def curve(changes) -> pd.Series:
+    index = pd.date_range("2024-01-01", periods=len(changes) + 1, freq="h", tz="UTC")
+    return pd.Series(10_000.0 + np.concatenate([[0.0], np.cumsum(changes)]), index=index)
+
+
+def test_parity_is_green_for_twins_and_red_for_strangers():
+    rng = np.random.default_rng(0)
+    changes = rng.normal(size=500)
+    assert parity(curve(changes), curve(changes), (5, 5)).zone == "green"
+    assert parity(curve(changes), curve(rng.normal(size=500)), (5, 5)).zone == "red"
+    assert parity(curve(changes), curve(2.0 * changes), (5, 5)).zone == "red"
+
+
+@pytest.mark.parametrize(
+    ("n_bars", "n_trades", "says"),
+    [
+        (100, (0, 0), "did nothing"),
+        (100, (0, 4), "No fill on the shadow"),
+        (100, (4, 0), "No fill on the live side"),
+        (MIN_BARS - 1, (4, 4), "needs at least 30"),
+    ],
+)
+def test_parity_says_why_there_is_no_score(n_bars, n_trades, says):
+    changes = np.random.default_rng(1).normal(size=n_bars)
+    score = parity(curve(changes), curve(changes), n_trades)
+    assert score.zone == "none"
+    assert math.isnan(score.spearman)
+    assert says in score.note
+
+
+def test_a_sandbox_session_differs_from_its_shadow_by_the_venue_alone(tmp_path, key, btc_1m):
+    from tests.emulator.server import emulated
+    from tests.sessions.trading import NS_PER_MS, EmulatedTime, exchange_at, open_testnet
+
+    start, n_bars = 60, 90
+    bars = part_of(btc_1m, 900, start + n_bars + 5)
+    strategy = MaCrossover(fast=3, slow=9)
+    trading = BacktestSettings(initial_cash=5_000.0)
+    exchange = exchange_at(bars, start, fee=0.002)
+    clock = EmulatedTime(exchange, int(bars.times[start + n_bars - 1]) // NS_PER_MS + 500)
+    with emulated(exchange) as emulator:
+        session, feed, events = open_testnet(tmp_path / "live", key, strategy, emulator, clock, settings=trading)
+        session.run(feed, events)
+    seen = part_of(bars, 0, start + n_bars)
+    shadow = open_session(tmp_path / "shadow", key, strategy, seen, trading)
+    shadow.run(RecordedFeed(seen, starts_at=int(bars.times[start - 1])))
+    settings = flat_settings(
+        strategy.name,
+        strategy.model_dump(mode="json"),
+        trading.model_dump(mode="json"),
+        {"BTC/USDT": asdict(BTC)},
+        None,
+    )
+    sides = [
+        Recording(name, mode, bars.timeframe, settings, "", read_events(tmp_path / name))
+        for name, mode in (("shadow", "shadow"), ("live", "testnet"))
+    ]
+    result = diff(*sides)
+    assert all(pair.shadow is not None and pair.live is not None for pair in result.matches)
+    assert {each.cause for each in result.roots} <= {Cause.FEE, Cause.PRICE, Cause.PARTIAL_FILL}
+    (fee,) = [each for each in result.roots if each.cause is Cause.FEE]
+    assert fee.live == pytest.approx(20.0, abs=0.01)
+    assert fee.total_pnl < 0.0
+    assert result.live_pnl - result.shadow_pnl == pytest.approx(result.waterfall["amount"].iloc[1:-1].sum())
