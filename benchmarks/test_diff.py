@@ -22,8 +22,9 @@ def logs() -> tuple[Recording, Recording]:
     """Two busy runs: other fees and slippage at the venue, so that every order differs."""
     bars = sample_bars(SYMBOL, n_bars=N_BARS)
     strategy = MaCrossover(fast=2, slow=5)
-    clean = run(bars, strategy=strategy)
-    worse = run(bars, {"costs": {"fee_bps": 12.0, "slippage_bps": 15.0}}, strategy=strategy)
+    account = {"initial_cash": 1e7, "sizing": {"kind": "fixed_notional", "notional": 1_000.0}}
+    clean = run(bars, account, strategy=strategy)
+    worse = run(bars, account | {"costs": {"fee_bps": 12.0, "slippage_bps": 15.0}}, strategy=strategy)
     return clean, replace(worse, settings=clean.settings)
 
 

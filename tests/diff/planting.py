@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -182,88 +182,116 @@ def plant(recording: Recording, faults: list[str], rng: random.Random) -> tuple[
     return replace(recording, events=events, name="planted"), planted
 
 
+@dataclass(slots=True)
+class Setup:
+    """What the live side runs on; a fault changes it before the run."""
+
+    bars: Bars
+    settings: dict[str, Any] = field(default_factory=dict)
+    strategy: Strategy = STRATEGY
+    denied: set[str] = field(default_factory=set)
+    is_secret: bool = False
+    """The recorded configuration is the shadow's."""
+
+    def recording(self) -> Recording:
+        """The run."""
+
+        def reviewer(order: Any, account: Any, market: Any) -> Any:
+            if order.order_id in self.denied:
+                return (Denial("planted", 2.0, 1.0),)
+            return review(order, account, market, (instrument_rules,), None)
+
+        made = run(self.bars, self.settings, self.strategy, "live", reviewer=reviewer if self.denied else None)
+        return replace(made, settings=run(self.bars).settings) if self.is_secret else made
+
+
 def _row_that_trades(bars: Bars, rng: random.Random) -> int:
     """A bar that an order of the clean run was decided on: what is done to it has consequences."""
-    times = [
-        event.ts_event for event in run(bars).events if isinstance(event, OrderEvent) and event.event is Kind.REQUESTED
-    ]
+    events = run(bars).events
+    times = [event.ts_event for event in events if isinstance(event, OrderEvent) and event.event is Kind.REQUESTED]
     return int(bars.times.searchsorted(rng.choice(times[2:-2])))
 
 
-def _frame(bars: Bars, frame: pd.DataFrame) -> Bars:
-    return Bars(frame, bars.symbol, bars.timeframe, bars.exchange)
+def _with_frame(setup: Setup, frame: pd.DataFrame) -> None:
+    setup.bars = Bars(frame, setup.bars.symbol, setup.bars.timeframe, setup.bars.exchange)
 
 
-def remove_a_bar(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    row = _row_that_trades(bars, rng)
-    kept = bars.frame.drop(bars.frame.index[row])
-    return run(_frame(bars, kept)), Planted(Cause.MISSED_BAR, "missing bar")
+def remove_a_bar(setup: Setup, rng: random.Random) -> Planted:
+    frame = setup.bars.frame
+    _with_frame(setup, frame.drop(frame.index[_row_that_trades(setup.bars, rng)]))
+    return Planted(Cause.MISSED_BAR, "missing bar")
 
 
-def remove_the_filling_bar(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    row = _row_that_trades(bars, rng) + 1
-    kept = bars.frame.drop(bars.frame.index[row])
-    return run(_frame(bars, kept)), Planted(Cause.MISSED_BAR, "missing bar")
+def remove_the_filling_bar(setup: Setup, rng: random.Random) -> Planted:
+    frame = setup.bars.frame
+    _with_frame(setup, frame.drop(frame.index[_row_that_trades(setup.bars, rng) + 1]))
+    return Planted(Cause.MISSED_BAR, "missing bar")
 
 
-def revise_a_bar(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    row = _row_that_trades(bars, rng)
-    frame = bars.frame.copy()
+def revise_a_bar(setup: Setup, rng: random.Random) -> Planted:
+    frame = setup.bars.frame.copy()
     prices = list(frame.columns[:4])
+    row = _row_that_trades(setup.bars, rng)
     frame.loc[frame.index[row], prices] *= 1.0 + rng.choice([-1, 1]) * rng.uniform(0.01, 0.05)
-    return run(_frame(bars, frame)), Planted(Cause.DATA_REVISION, "bar")
+    _with_frame(setup, frame)
+    return Planted(Cause.DATA_REVISION, "bar")
 
 
-def deny_an_order(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    n_orders = sum(isinstance(event, OrderEvent) and event.event is Kind.REQUESTED for event in run(bars).events)
-    denied = f"o-{rng.randrange(2, n_orders - 2)}"
-
-    def reviewer(order: Any, account: Any, market: Any) -> Any:
-        if order.order_id == denied:
-            return (Denial("planted", 2.0, 1.0),)
-        return review(order, account, market, (instrument_rules,), None)
-
-    return run(bars, reviewer=reviewer), Planted(Cause.DENIAL, "outcome", denied)
+def deny_an_order(setup: Setup, rng: random.Random) -> Planted:
+    events = run(setup.bars).events
+    n_orders = sum(isinstance(event, OrderEvent) and event.event is Kind.REQUESTED for event in events)
+    setup.denied.add(f"o-{rng.randrange(2, n_orders - 2)}")
+    return Planted(Cause.DENIAL, "outcome")
 
 
-def skew_the_clock(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+def skew_the_clock(setup: Setup, rng: random.Random) -> Planted:
     shift = pd.Timedelta(milliseconds=rng.choice([-1, 1]) * rng.randrange(20, 90_000))
-    return run(_frame(bars, bars.frame.set_axis(bars.frame.index + shift, axis=0))), Planted(Cause.CLOCK_SKEW, "clock")
+    _with_frame(setup, setup.bars.frame.set_axis(setup.bars.frame.index + shift, axis=0))
+    return Planted(Cause.CLOCK_SKEW, "clock")
 
 
-def other_fee(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    return run(bars, {"costs": {"fee_bps": rng.uniform(12.0, 40.0)}}), Planted(Cause.FEE, "setting")
+def _other_cost(setup: Setup, **costs: float) -> None:
+    setup.settings = setup.settings | {"costs": setup.settings.get("costs", {}) | costs}
 
 
-def other_fee_of_the_venue(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
+def other_fee(setup: Setup, rng: random.Random) -> Planted:
+    _other_cost(setup, fee_bps=rng.uniform(12.0, 40.0))
+    return Planted(Cause.FEE, "setting")
+
+
+def other_fee_of_the_venue(setup: Setup, rng: random.Random) -> Planted:
     """The venue charges other fees than both configurations say."""
-    charged = run(bars, {"costs": {"fee_bps": rng.uniform(12.0, 40.0)}})
-    return replace(charged, settings=run(bars).settings), Planted(Cause.FEE, "fee rate")
+    _other_cost(setup, fee_bps=rng.uniform(12.0, 40.0))
+    setup.is_secret = True
+    return Planted(Cause.FEE, "fee rate")
 
 
-def other_parameter(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    return run(bars, strategy=MaCrossover(fast=rng.randrange(6, 10), slow=15)), Planted(Cause.CONFIGURATION, "setting")
+def other_parameter(setup: Setup, rng: random.Random) -> Planted:
+    setup.strategy = MaCrossover(fast=rng.randrange(6, 10), slow=15)
+    return Planted(Cause.CONFIGURATION, "setting")
 
 
-def other_code(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    return run(bars, strategy=OtherVersion(fast=5, slow=15)), Planted(Cause.CODE_VERSION, "code")
+def other_code(setup: Setup, rng: random.Random) -> Planted:
+    setup.strategy = OtherVersion(fast=5, slow=15)
+    return Planted(Cause.CODE_VERSION, "code")
 
 
-def other_funding(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    rate = rng.uniform(0.5, 3.0)
-    return run(bars, {"costs": {"funding_bps_per_8h": rate}}), Planted(Cause.FUNDING, "setting")
+def other_funding(setup: Setup, rng: random.Random) -> Planted:
+    _other_cost(setup, funding_bps_per_8h=rng.uniform(0.5, 3.0))
+    return Planted(Cause.FUNDING, "setting")
 
 
-def other_order_type(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    return run(bars, {"execution": {"order_type": "limit"}}), Planted(Cause.ORDER_TYPE, "setting")
+def other_order_type(setup: Setup, rng: random.Random) -> Planted:
+    setup.settings = setup.settings | {"execution": {"order_type": "limit"}}
+    return Planted(Cause.ORDER_TYPE, "setting")
 
 
-def other_size(bars: Bars, rng: random.Random) -> tuple[Recording, Planted]:
-    sizing = {"kind": "fraction_of_equity", "fraction": rng.uniform(0.3, 0.9)}
-    return run(bars, {"sizing": sizing}), Planted(Cause.SIZE, "setting")
+def other_size(setup: Setup, rng: random.Random) -> Planted:
+    setup.settings = setup.settings | {"sizing": {"kind": "fraction_of_equity", "fraction": rng.uniform(0.3, 0.9)}}
+    return Planted(Cause.SIZE, "setting")
 
 
-SIMULATED_FAULTS: dict[str, Callable[[Bars, random.Random], tuple[Recording, Planted]]] = {
+SIMULATED_FAULTS: dict[str, Callable[[Setup, random.Random], Planted]] = {
     "remove-a-bar": remove_a_bar,
     "remove-the-filling-bar": remove_the_filling_bar,
     "revise-a-bar": revise_a_bar,
@@ -277,3 +305,10 @@ SIMULATED_FAULTS: dict[str, Callable[[Bars, random.Random], tuple[Recording, Pla
     "other-order-type": other_order_type,
     "other-size": other_size,
 }
+
+
+def simulate(bars: Bars, faults: list[str], rng: random.Random) -> tuple[Recording, list[Planted]]:
+    """Plant faults before a run, and run."""
+    setup = Setup(bars)
+    planted = [SIMULATED_FAULTS[name](setup, rng) for name in faults]
+    return setup.recording(), planted

@@ -17,7 +17,7 @@ from peak_trade.studies.diff_contributions import contribution, split_contributi
 from peak_trade.studies.diff_recording import recording_of
 from peak_trade.studies.diff_shortfall import shortfall
 from peak_trade.studies.diff_sides import FillStep, Life
-from tests.diff.planting import INSTRUMENTS, LOG_FAULTS, SIMULATED_FAULTS, STRATEGY, bars_of, plant, run
+from tests.diff.planting import INSTRUMENTS, LOG_FAULTS, SIMULATED_FAULTS, STRATEGY, bars_of, plant, run, simulate
 from tests.tolerances import RTOL_SAME
 
 prices = st.floats(1.0, 1e5)
@@ -104,7 +104,7 @@ def seen(result: DiffResult, is_mirrored: bool):
 def test_a_diff_mirrors_when_the_sides_are_swapped(fault):
     bars = bars_of(2)
     clean = run(bars)
-    faulty, _ = SIMULATED_FAULTS[fault](bars, random.Random(3))
+    faulty, _ = simulate(bars, [fault], random.Random(3))
     there, back = diff(clean, faulty), diff(faulty, clean)
     if fault != "skew-the-clock":
         assert seen(there, False) == seen(back, True)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from peak_trade.studies.diff import DiffResult, diff
-from tests.diff.planting import LOG_FAULTS, SIMULATED_FAULTS, bars_of, plant, run
+from tests.diff.planting import LOG_FAULTS, SIMULATED_FAULTS, bars_of, plant, run, simulate
 
 SEEDS = (0, 1, 2)
 
@@ -45,7 +45,7 @@ def test_a_fault_in_the_log_is_the_one_root(runs, fault, seed):
 @pytest.mark.parametrize("fault", SIMULATED_FAULTS)
 def test_a_fault_before_the_run_is_the_one_root_of_all_that_follows(runs, fault, seed):
     bars, clean = runs[seed]
-    faulty, planted = SIMULATED_FAULTS[fault](bars, random.Random(seed))
+    faulty, (planted,) = simulate(bars, [fault], random.Random(seed))
     result = diff(clean, faulty)
     assert [(str(each.cause), each.kind) for each in result.roots] == [(str(planted.cause), planted.kind)]
     assert {each.cause for each in result.differences} == {planted.cause}
