@@ -86,8 +86,9 @@ class Link:
 class Found:
     """A difference before its root is known.
 
-    `links` say which inputs of it differ, and are tried in turn. `owners` are causes that, where configuration, code or
-    clocks differ by one of them, account for it. Without a link and an owner it is a root.
+    `links` say which inputs of it differ, and are tried in turn; then `hints`, which may lead nowhere. `owners` are
+    causes that, where configuration, code or clocks differ by one of them, account for it. Without any of them it is
+    a root.
 
     `row` and `rank` order it in time (ns, and the step within a bar); `touches` names what it changes for later ones:
     signal, book, entry. `is_lawful`: it follows from an input that differs, so without any root it lies within the
@@ -111,6 +112,7 @@ class Found:
     """Last close (ns) of bars missing in a row."""
 
     places: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    hints: tuple[Link, ...] = ()
     pnl: float = 0.0
     root: Found | None = None
 
@@ -133,6 +135,8 @@ class Tracing:
     bars: dict[str, list[Found]] = field(default_factory=dict)
     money: dict[Found, float] = field(default_factory=dict)
     weightiest: Found | None = None
+    moves: list[tuple[int, Found]] = field(default_factory=list)
+    """Closes at which a root, or what follows from it, changed money or a position."""
 
     def follow(self, link: Link) -> Found | None:
         """Return the root at a link, or None."""
@@ -147,6 +151,8 @@ class Tracing:
             return self.books.get(link.key)
         if link.place == "entry":
             return self.entries.get(link.key)
+        if link.place == "since":
+            return self._since(*link.key)
         if link.place == "bar":
             return self._bar(*link.key)
         return self.weightiest
@@ -161,10 +167,16 @@ class Tracing:
                     memory[found.book] = root
         if found.kind in BAR_KINDS:
             self.bars.setdefault(found.subject, []).append(found)
+        if found.pnl or "book" in found.touches:
+            self.moves.append((found.row, root))
         if found.pnl:
             self.money[root] = self.money.get(root, 0.0) + found.pnl
             if self.weightiest is None or abs(self.money[root]) >= abs(self.money[self.weightiest]):
                 self.weightiest = root
+
+    def _since(self, first: int, last: int) -> Found | None:
+        place = bisect_right(self.moves, last, key=lambda move: move[0])
+        return self.moves[place - 1][1] if place and self.moves[place - 1][0] >= first else None
 
     def _bar(self, symbol: str, low: int, high: int) -> Found | None:
         known = self.bars.get(symbol, [])
@@ -226,7 +238,8 @@ def trace(
 
 
 def _root_of(each: Found, tracing: Tracing, facts: Sequence[Found], dormant: Found | None) -> Found | None:
-    root = next((root for link in each.links if (root := tracing.follow(link)) is not None), None)
+    places = (*each.links, *each.hints)
+    root = next((root for link in places if (root := tracing.follow(link)) is not None), None)
     if root is None:
         root = next((fact for fact in facts if fact.cause in each.owners), None)
     if root is None and (each.links or each.kind == "signal"):

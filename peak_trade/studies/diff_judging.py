@@ -26,6 +26,8 @@ _UNKNOWN_MARGIN = 0.05
 _CODE = frozenset({Cause.CONFIGURATION, Cause.CODE_VERSION})
 _TRADES = frozenset({Kind.PARTIALLY_FILLED, Kind.FILLED})
 _REFUSALS = {Kind.DENIED: Cause.DENIAL, Kind.REJECTED: Cause.REJECTION}
+_NEARLY = 0.95
+"""Share of a buy that is filled when its costs alone were not in the cash."""
 _SCALED = ("volatility_target", "fractional_kelly")
 
 
@@ -48,6 +50,9 @@ class Context:
     sizing: str = "fraction_of_equity"
     tolerated: list[Found] = field(default_factory=list)
     """What lies within the tolerances: no difference, but its PnL counts, and others may follow from it."""
+
+    drifts: dict[Book, tuple[float, int]] = field(default_factory=dict)
+    """How far the last two sizes of a book stood from the law, as a fraction, and the close up to which."""
 
     marked: dict[str, float] = field(default_factory=dict)
     """PnL of matched orders from another last close, by symbol."""
@@ -192,6 +197,7 @@ class _Pair:
                 links = self._from("decision price", "order type") + entry
                 owners = _CODE | {Cause.ORDER_TYPE}
                 self._add(first, rank, Cause.ORDER_TYPE, name.replace("_", " "), levels, links, owners, ("entry",))
+        hints = self._drift(last)
         quantities = self._both(lambda life: life.quantity)
         if not _close(*quantities):
             is_lawful = follows_sizing(self.one, self.other, self._lot)
@@ -204,7 +210,23 @@ class _Pair:
             else:
                 links = signal + self._from("side")
             owners = _CODE | {Cause.SIZE}
-            self._add(first, rank, Cause.SIZE, "quantity", quantities, links, owners, changes, is_lawful)
+            found = self._add(first, rank, Cause.SIZE, "quantity", quantities, links, owners, changes, is_lawful)
+            found.hints = hints
+
+    def _drift(self, row: int) -> tuple[Link, ...]:
+        """Return where a size that breaks the law may come from: what moved money or position since the last size.
+
+        A log that is wrong somewhere no longer adds up to the equity that later orders were sized by.
+        """
+        one, other, book = self.one, self.other, self.one.book
+        if self.one.reason != "target" or not (one.target and other.target and one.equity and other.equity):
+            return (Link("since", (self.context.drifts.get(book, (0.0, 0))[1], row)),)
+        shares = [_per_equity(life, life.held + life.quantity * life.side.sign) for life in (one, other)]
+        drift = shares[0] / shares[1] - 1.0 if all(shares) else 0.0
+        before, since = self.context.drifts.get(book, (0.0, 0))
+        is_steady = abs(drift - before) <= 0.2 * abs(before)
+        self.context.drifts[book] = (drift, row)
+        return (Link("book", book), Link("money")) if is_steady and before else (Link("since", (since, row)),)
 
     def _refusal(self) -> bool:
         ends = self._both(lambda life: life.outcome)
@@ -412,11 +434,13 @@ def follows_sizing(one: Life, other: Life, lot: float) -> bool:
 
 
 def spends_its_cash(life: Life, lot: float) -> bool:
-    """Return whether an order filled whole, or was a buy that ended with its cash spent to within a lot."""
+    """Return whether an order filled whole or nearly so, or was a buy that ended with its cash spent."""
     if life.outcome is Kind.FILLED:
         return _close(life.filled, life.quantity)
     if life.end_reason != "cash" or life.side is not Side.BUY or not life.fills:
         return False
+    if life.filled >= _NEARLY * life.quantity:
+        return True
     last = life.fills[-1]
     unit = last.price * (1.0 + last.fee / (abs(last.quantity) * last.price))
     left = life.cash_before - abs(last.quantity) * unit

@@ -69,7 +69,8 @@ def find_skew(shadow: SideLog, live: SideLog) -> Skew:
     for book, signals in shadow.signals.items():
         stamps = [signal.ts_event for signal in live.signals.get(book, [])]
         events += [gap for signal in signals if (gap := _nearest(stamps, signal.ts_event)) is not None]
-    return Skew(_common(bars), _common(events))
+    of_bars, of_events = _common(bars) or 0, _common(events)
+    return Skew(of_bars, of_bars if of_events is None else of_events)
 
 
 def match_orders(shadow: SideLog, live: SideLog, window: int) -> list[OrderPair]:
@@ -282,8 +283,8 @@ def _nearest(times: Sequence[int], moment: int) -> int | None:
     return min(gaps, key=abs) if gaps else None
 
 
-def _common(gaps: Sequence[int]) -> int:
+def _common(gaps: Sequence[int]) -> int | None:
     if len(gaps) < 3:
-        return 0
+        return None
     gap, n_equal = Counter(gaps).most_common(1)[0]
-    return gap if n_equal >= _SHARE_OF_ONE_CLOCK * len(gaps) else 0
+    return gap if n_equal >= _SHARE_OF_ONE_CLOCK * len(gaps) else None

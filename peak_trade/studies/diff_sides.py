@@ -42,9 +42,10 @@ class FillStep:
 class Life:
     """One order from its request to its end, and how its account stood when it was requested.
 
-    `held` (signed base units), `equity` and `cash` (quote currency) and `target` are as of the request; `row` is the
-    close of the bar then known; `cash_before` is the cash before the last fill. `places` are the events' places in the
-    recording, `stamps` their kinds and times.
+    `held` (signed base units), `equity` and `cash` (quote currency) and `target` are as of the request, and corrected
+    where a whole exit shows that an earlier fill of the log is wrong; `row` is the close of the bar then known;
+    `cash_before` is the cash before the last fill. `places` are the events' places in the recording, `stamps` their
+    kinds and times.
     """
 
     order_id: str
@@ -194,6 +195,8 @@ class _Reader:
         self._bar_shift, self._event_shift = bar_shift, event_shift
         self._cash = self.log.initial_cash
         self._held: dict[Book, float] = {}
+        self._believed: dict[Book, float] = {}
+        self._correction = 0.0
         self._marks: dict[str, float] = {}
         self._row = 0
         self._is_traded = not any(
@@ -243,6 +246,10 @@ class _Reader:
         held = sum(q * self._marks.get(symbol, 0.0) for (_, symbol), q in self._held.items() if q)
         return self._cash + held
 
+    def _believed_equity(self) -> float:
+        held = sum(q * self._marks.get(symbol, 0.0) for (_, symbol), q in self._believed.items() if q)
+        return self._cash + self._correction + held
+
     def _book(self, strategy: str, symbol: str) -> Book:
         return ("" if self._has_one_strategy else strategy, symbol)
 
@@ -257,6 +264,7 @@ class _Reader:
             self._step(self._life(event), event, place)
         if signed:
             self._trade(self._book(event.strategy, event.symbol), signed, event.last_price, event.fee)
+            self._correct(self.log.lives[event.order_id], event)
 
     def _life(self, event: OrderEvent) -> Life:
         life = self.log.lives.get(event.order_id)
@@ -266,8 +274,8 @@ class _Reader:
             life = self.log.lives[event.order_id] = Life(
                 event.order_id, event.strategy, event.symbol, book, event.side, event.order_type, event.time_in_force,
                 event.quantity, event.ts_event - self._event_shift, event.decision_price, event.arrival_price,
-                event.limit_price, event.stop_price, event.reason, self._row, self._held.get(book, 0.0),
-                self._equity(), self._cash, targets[-1].exposure if targets else 0.0,
+                event.limit_price, event.stop_price, event.reason, self._row, self._believed.get(book, 0.0),
+                self._believed_equity(), self._cash + self._correction, targets[-1].exposure if targets else 0.0,
                 self._marks.get(event.symbol, event.decision_price),
             )  # fmt: skip
         return life
@@ -278,7 +286,7 @@ class _Reader:
         life.stamps.append((event.event, stamp))
         if event.last_quantity > 0.0:
             signed = event.last_quantity * event.side.sign
-            life.cash_before = self._cash
+            life.cash_before = self._cash + self._correction
             life.arrival_price = event.arrival_price
             life.fills.append(FillStep(stamp, self._row, signed, event.last_price, event.fee))
         if event.event in TERMINAL:
@@ -290,7 +298,18 @@ class _Reader:
         if abs(held) < 1e-12 * abs(signed):
             held = 0.0
         self._held[book] = held
-        self.log.positions.setdefault(book, []).append((self._row, held))
+        believed = self._believed.get(book, 0.0) + signed
+        self._believed[book] = 0.0 if abs(believed) < 1e-12 * abs(signed) else believed
+        self.log.positions.setdefault(book, []).append((self._row, self._believed[book]))
+
+    def _correct(self, life: Life, event: OrderEvent) -> None:
+        """After a whole exit the position is zero: where a log says otherwise, one of its earlier fills is wrong."""
+        believed = self._believed[life.book]
+        is_exit = life.target == 0.0 or life.reason != "target"
+        if believed and is_exit and event.event is OrderEventKind.FILLED:
+            self._correction += believed * event.last_price
+            self._believed[life.book] = 0.0
+            self.log.positions[life.book].append((self._row, 0.0))
 
     def _signal(self, event: SignalEvent, place: int) -> None:
         if self._is_repeat(event, place, event.symbol):

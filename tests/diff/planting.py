@@ -191,7 +191,7 @@ class Setup:
     strategy: Strategy = STRATEGY
     denied: set[str] = field(default_factory=set)
     is_secret: bool = False
-    """The recorded configuration is the shadow's."""
+    """The recorded fee is the shadow's."""
 
     def recording(self) -> Recording:
         """The run."""
@@ -202,7 +202,8 @@ class Setup:
             return review(order, account, market, (instrument_rules,), None)
 
         made = run(self.bars, self.settings, self.strategy, "live", reviewer=reviewer if self.denied else None)
-        return replace(made, settings=run(self.bars).settings) if self.is_secret else made
+        stated = run(self.bars).settings["trading.costs.fee_bps"]
+        return replace(made, settings={**made.settings, "trading.costs.fee_bps": stated}) if self.is_secret else made
 
 
 def _row_that_trades(bars: Bars, rng: random.Random) -> int:
