@@ -123,8 +123,8 @@ def check_causality(
     Raises
     ------
     StrategyError
-        If the untouched answer breaks the contract, or every rewriting of some cut was refused, so that there is no
-        evidence.
+        If the untouched answer breaks the contract without looking ahead (one that looks past the last bar ends in
+        NaN: that is a leak), or every rewriting of some cut was refused, so that there is no evidence.
 
     """
     if not isinstance(bars, Bars):
@@ -134,8 +134,7 @@ def check_causality(
     if len(bars) < head + 20:
         raise ConfigError(f"{name}: {len(bars)} bars are too few for a warm-up of {head}. Give at least {head + 20}.")
     frame, times = bars.frame, bars.times
-    if isinstance(subject, Strategy):
-        check_exposure(subject.exposure(frame.copy()), times, head, name)
+    breach = _breach(subject, frame, times, head, name)
     truth = _answers(subject, frame, name)
     leaks: dict[str, Leak] = {}
     refusals: dict[str, Refusal] = {}
@@ -174,6 +173,8 @@ def check_causality(
                 f"{name}: every rewriting of the bars after {iso(int(times[cut]))} raised "
                 f"({next(iter(refusals.values())).error}); there is nothing to compare."
             )
+    if breach is not None and not leaks:
+        raise breach
     return CausalityReport(
         name=name,
         n_bars=len(bars),
@@ -257,6 +258,21 @@ class _WrongShapeError(StrategyError):
 def _with_future(frame: pd.DataFrame, cut: int, future: FloatArray) -> pd.DataFrame:
     values = np.concatenate([frame.to_numpy()[: cut + 1], future])
     return pd.DataFrame(values, index=frame.index, columns=frame.columns)
+
+
+def _breach(
+    subject: Strategy | Callable[[pd.DataFrame], Any],
+    frame: pd.DataFrame,
+    times: NDArray[np.int64],
+    head: int,
+    name: str,
+) -> StrategyError | None:
+    if isinstance(subject, Strategy):
+        try:
+            check_exposure(subject.exposure(frame.copy()), times, head, name)
+        except StrategyError as error:
+            return error
+    return None
 
 
 def _answers(subject: Strategy | Callable[[pd.DataFrame], Any], frame: pd.DataFrame, name: str) -> Outcome:

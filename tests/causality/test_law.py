@@ -204,6 +204,32 @@ def test_the_column_that_leaks_is_named(bars: Bars) -> None:
     assert check_causality(lambda frame: frame["close"] > frame["open"], bars).is_causal
 
 
+def test_an_answer_that_ends_in_nan_since_it_looks_ahead_is_a_leak(bars: Bars) -> None:
+    class NextMean(Strategy):
+        @property
+        def warm_up(self) -> int:
+            return 9
+
+        def exposure(self, bars: pd.DataFrame) -> np.ndarray:
+            mean = bars["close"].rolling(10).mean().shift(-1)
+            return np.where(mean.isna(), np.nan, (bars["close"] > mean).astype(float))
+
+    assert not check_causality(NextMean(), bars).is_causal
+
+
+def test_an_answer_that_breaks_the_contract_without_a_leak_is_refused(bars: Bars) -> None:
+    class Doubled(Strategy):
+        @property
+        def warm_up(self) -> int:
+            return 0
+
+        def exposure(self, bars: pd.DataFrame) -> np.ndarray:
+            return np.full(len(bars), 2.0)
+
+    with pytest.raises(StrategyError, match=r"exposure was 2\.0"):
+        check_causality(Doubled(), bars)
+
+
 def test_too_few_bars_are_refused(bars: Bars) -> None:
     with pytest.raises(ConfigError, match="too few for a warm-up of 49"):
         check_causality(importlib.import_module("peak_trade.strategies.ma_crossover").MaCrossover(), bars.frame[:60])
