@@ -12,7 +12,7 @@ from typing import Any
 
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.notebooks import read_json, source_text
-from peak_trade.reports.site import LIBRARY, SITE, read_quarto
+from peak_trade.reports.project import LIBRARY, SITE, read_quarto
 
 TEMPLATES = Path("reports/templates")
 STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))

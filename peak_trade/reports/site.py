@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.errors import ReportError
+from peak_trade.reports.fallback import navigation, render_pages
 from peak_trade.reports.pages import PAGES, write_pages
+from peak_trade.reports.project import LIBRARY, SITE, read_quarto
 
-SITE = Path("reports/site")
-LIBRARY = Path("reports/lib")
 BUILT = ".built.json"
 OLDEST_QUARTO = (1, 7)
 FEW_PAGES = 3
@@ -61,8 +61,6 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
         If this is no project, or the renderer that was asked for is missing or fails.
 
     """
-    from peak_trade.reports.fallback import navigation
-
     if not (root / "_quarto.yml").is_file():
         raise ReportError(f"{root / '_quarto.yml'}: there is no such file. Build in the project's folder.")
     quarto, notice = _find_quarto(renderer)
@@ -91,8 +89,6 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
             built = build_site(root, "nbconvert", progress)
             return Site(built.index, built.renderer, built.n_pages, built.rendered, f"{error} Built with nbconvert.")
     elif changed:
-        from peak_trade.reports.fallback import render_pages
-
         render_pages(root, changed, navigation(root), progress)
     built_file = root / SITE / BUILT
     built_file.parent.mkdir(parents=True, exist_ok=True)
@@ -106,18 +102,6 @@ def page_sources(root: Path) -> list[Path]:
     for pattern in read_quarto(root)["project"]["render"]:
         found += [path.relative_to(root) for path in sorted(root.glob(pattern)) if not path.name.startswith((".", "_"))]
     return list(dict.fromkeys(found))
-
-
-def read_quarto(root: Path) -> dict[str, Any]:
-    """Read `_quarto.yml`; ReportError when it is not YAML."""
-    import yaml  # type: ignore[import-untyped]
-
-    path = root / "_quarto.yml"
-    try:
-        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ReportError(f"{path}: this is not YAML: {error}") from None
-    return content
 
 
 def copy_library(root: Path) -> Path:

@@ -1,0 +1,23 @@
+"""Where a project keeps its site, and what its `_quarto.yml` says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from peak_trade.core.errors import ReportError
+
+SITE = Path("reports/site")
+LIBRARY = Path("reports/lib")
+
+
+def read_quarto(root: Path) -> dict[str, Any]:
+    """Read `_quarto.yml`; ReportError when it is not YAML."""
+    import yaml  # type: ignore[import-untyped]
+
+    path = root / "_quarto.yml"
+    try:
+        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ReportError(f"{path}: this is not YAML: {error}") from None
+    return content
