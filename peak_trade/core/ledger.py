@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from peak_trade.core.errors import LedgerError
+from peak_trade.core.rounding import without_noise
 from peak_trade.core.values import Fill
 
 
@@ -41,8 +42,12 @@ class Ledger:
         position = self.positions.get(symbol)
         return position.quantity if position else 0.0
 
-    def apply(self, fill: Fill) -> float:
-        """Book a fill and return the PnL that it realised before its fee, in quote currency."""
+    def apply(self, fill: Fill, lot: float = 0.0) -> float:
+        """Book a fill and return the PnL that it realised before its fee, in quote currency.
+
+        A position of whole lots (`lot` in base units, 0 for none) stays one: float noise is taken off it. LedgerError
+        for a fill that is not finite or has no quantity.
+        """
         signed = fill.signed_quantity
         if not (
             math.isfinite(signed) and fill.quantity > 0.0 and math.isfinite(fill.price) and math.isfinite(fill.fee)
@@ -56,7 +61,7 @@ class Ledger:
         self.cash -= signed * fill.price
         self.cash -= fill.fee
         self.fees += fill.fee
-        realised = _move(position, signed, fill.price)
+        realised = _move(position, signed, fill.price, lot)
         position.realised += realised
         return realised
 
@@ -80,16 +85,16 @@ class Ledger:
         return self.equity(marks) - (self.initial_cash + earned - self.fees + self.other_flows)
 
 
-def _move(position: Position, signed: float, price: float) -> float:
+def _move(position: Position, signed: float, price: float, lot: float) -> float:
     held = position.quantity
+    total = without_noise(held + signed, lot, signed)
     if held == 0.0 or (held > 0.0) == (signed > 0.0):
-        total = held + signed
-        position.average_price = (position.average_price * held + price * signed) / total
+        position.average_price = (position.average_price * held + price * signed) / (held + signed)
         position.quantity = total
         return 0.0
     closed = math.copysign(min(abs(held), abs(signed)), held)
     realised = closed * (price - position.average_price)
-    position.quantity = held + signed
+    position.quantity = total
     if position.quantity == 0.0:
         position.average_price = 0.0
     elif (position.quantity > 0.0) != (held > 0.0):

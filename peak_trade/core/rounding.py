@@ -8,6 +8,9 @@ import sys
 _GRAIN = 1e-9
 """A quantity this share of a lot below a whole lot counts as whole: 0.3 / 0.1 is 2.9999999999999996."""
 
+_NOTHING = 1e-12
+"""A remainder below this share of the change that left it counts as nothing."""
+
 _EPSILON = 4.0 * sys.float_info.epsilon
 
 
@@ -18,6 +21,23 @@ def floor_to(amount: float, step: float) -> float:
     ratio = abs(amount) / step
     n_steps = math.floor(ratio + _GRAIN + ratio * _EPSILON)
     return math.copysign(_on_grid(n_steps, step), amount) if n_steps else 0.0
+
+
+def ceil_to(amount: float, step: float) -> float:
+    """Round a number away from zero onto the grid of `step`; what is on it up to float noise stays."""
+    if step <= 0.0:
+        return amount
+    ratio = abs(amount) / step
+    n_steps = math.ceil(ratio - _GRAIN - ratio * _EPSILON)
+    return math.copysign(_on_grid(n_steps, step), amount) if n_steps else 0.0
+
+
+def without_noise(amount: float, step: float, last_change: float) -> float:
+    """Return a sum of multiples of `step` without its float noise; next to nothing after `last_change` becomes 0.0."""
+    if abs(amount) <= _NOTHING * abs(last_change):
+        return 0.0
+    nearest = nearest_to(amount, step)
+    return nearest if abs(amount - nearest) <= _GRAIN * step else amount
 
 
 def nearest_to(amount: float, step: float) -> float:

@@ -144,6 +144,7 @@ class PastOrder(NamedTuple):
     symbol: str
     side: Side
     quantity: float
+    reason: str = "target"
 
 
 class PastFill(NamedTuple):
@@ -160,7 +161,8 @@ class AccountView:
     """What a gate may know of the account at the decision.
 
     Money is in quote currency. `positions` are signed base units by symbol, `marks` the last known close.
-    `pending` holds (symbol, signed base units still open) of every open order that may open or enlarge a position.
+    `pending` holds (symbol, signed base units still open) of every open order that may open or enlarge a position, and
+    of the exits that an order which may do so comes on top of.
     `recent_orders` and `recent_fills` reach back as far as the longest window of the limits, oldest first.
     `throttled` names the strategies that stay disabled until a named act; `ramp` is the share of the size limits in
     force after a recovery, 1 in normal trade.

@@ -78,8 +78,9 @@ class TradedAccount:
         return self._known
 
     def _book_fill(self, book: Book, fill: Fill, row: int) -> None:
-        self.ledger.apply(fill)
-        book.move(fill)
+        lot = self._columns[fill.symbol].instrument.lot_size
+        self.ledger.apply(fill, lot)
+        book.move(fill, lot)
         self.fills.append(fill)
         self.fill_rows.append(row)
         self.cash_path.append((row, self.ledger.cash))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from peak_trade.core.rounding import without_noise
 from peak_trade.core.values import Fill, Order
 from peak_trade.engine.policy import Leg
 from peak_trade.portfolio.sizing import FixedNotional, Sizing
@@ -34,6 +36,8 @@ class Book:
     position: float = 0.0
     target: float = 0.0
     entry_price: float = 0.0
+    best_price: float = math.nan
+    """Best price that a withdrawn trailing stop of this position had followed; NaN: none yet."""
     decision_row: int = 0
     is_stopped: bool = False
     """A stop or take-profit closed the position: flat until the target changes."""
@@ -42,18 +46,22 @@ class Book:
     working: dict[str, Order] = field(default_factory=dict)
     """Open orders by id."""
 
-    def move(self, fill: Fill) -> None:
-        """Book a fill on the position and its average entry price."""
+    def move(self, fill: Fill, lot: float) -> None:
+        """Book a fill on the position, of whole lots (base units, 0 for none), and its average entry price."""
         held, signed = self.position, fill.signed_quantity
-        self.position = held + signed
+        self.position = without_noise(held + signed, lot, signed)
         if held == 0.0 or held * self.position < 0.0:
-            self.entry_price = fill.price
+            self.entry_price, self.best_price = fill.price, math.nan
         elif held * signed > 0.0:
             self.entry_price = (self.entry_price * held + fill.price * signed) / self.position
 
     def opens(self, leg: Leg) -> bool:
         """Return whether a leg does more than bring the position nearer to zero."""
-        return not (self.position * leg.quantity < 0.0 and abs(leg.quantity) <= abs(self.position))
+        return leg.follows_exit or not (self.position * leg.quantity < 0.0 and abs(leg.quantity) <= abs(self.position))
+
+    def is_ordering(self) -> bool:
+        """Return whether an order that follows the target is open; protective orders are none."""
+        return any(order.reason == "target" for order in self.working.values())
 
     def notional(self, row: int, equity: float, sizing: Sizing) -> float:
         """Return the signed notional that the target means at a row, as far as it was granted, quote currency."""

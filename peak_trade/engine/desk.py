@@ -14,7 +14,7 @@ from peak_trade.core.history import DailyRecord
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, PastFill, PastOrder, TradingState
-from peak_trade.engine.venue import Venue
+from peak_trade.engine.venue import Venue, pending_beside
 from peak_trade.journal.events import DecisionEvent, Event
 from peak_trade.journal.inputs import DecisionInputs
 from peak_trade.risk.codes import DenialCode
@@ -129,18 +129,26 @@ class RiskDesk:
         """Return the order cut to the limits on size, where the limits say so and a target asked for it."""
         if not self.limits.size_to_limits or order.reason != "target":
             return order
-        account = self._account(loop, row, order.decided_at)
+        account = self._account(loop, row, order)
         return size_to_limits(order, account, self._market(market), self.gates, self.limits)
 
     def decide(self, order: Order, market: MarketView, loop: Account, row: int) -> ApprovedOrder | tuple[Denial, ...]:
         """Ask the row about an order decided on a row's close, and emit the decision with all that it was made on."""
-        account = self._account(loop, row, order.decided_at)
+        account = self._account(loop, row, order)
         market = self._market(market)
         answer = review(order, account, market, self.gates, self.limits)
         denials = answer if isinstance(answer, tuple) else ()
         if self._keeps_orders:
             self._orders.append(
-                PastOrder(order.order_id, order.decided_at, order.strategy, order.symbol, order.side, order.quantity)
+                PastOrder(
+                    order.order_id,
+                    order.decided_at,
+                    order.strategy,
+                    order.symbol,
+                    order.side,
+                    order.quantity,
+                    order.reason,
+                )
             )
         inputs = DecisionInputs(order, account, market, self.limits)
         self.emit(DecisionEvent(order.decided_at, order.order_id, not denials, denials, inputs))
@@ -194,7 +202,8 @@ class RiskDesk:
         self._control, self._memory = control, memory_of(control)
         self._triggers = triggers(control, self.limits.state)
 
-    def _account(self, loop: Account, row: int, now: int) -> AccountView:
+    def _account(self, loop: Account, row: int, order: Order) -> AccountView:
+        now = order.decided_at
         if self._next_row <= row:
             self.catch_up(loop, row + 1)
         equity, positions, marks = loop.holdings(row)
@@ -214,7 +223,7 @@ class RiskDesk:
             self._memory[3],
             n_open,
             control.state,
-            _pending(loop.venue) if n_open else (),
+            pending_beside(loop.venue, order) if n_open else (),
             tuple(orders),
             tuple(fills),
             control.throttled,
@@ -239,14 +248,6 @@ class RiskDesk:
             volatility,
             record.returns_at(view.as_of) if self._looks_at_returns else None,
         )
-
-
-def _pending(venue: Venue) -> tuple[tuple[str, float], ...]:
-    return tuple(
-        (held.order.symbol, held.order.side.sign * held.leaves)
-        for held in venue.resting()
-        if not held.order.is_reducing
-    )
 
 
 def _nowhere(event: Event) -> None:

@@ -21,7 +21,7 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.order_events import end_event, fill_of, order_event, trade_event
 from peak_trade.engine.policy import Leg, as_order, entry_legs, protective_legs
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.venue import Execution, Phase, SimulatedVenue, Venue
+from peak_trade.engine.venue import Execution, Phase, SimulatedVenue, Venue, pending_beside
 from peak_trade.journal.events import (
     BankruptcyEvent,
     CashFlowEvent,
@@ -142,8 +142,8 @@ class EventLoop(TradedAccount):
         """Number of open orders."""
         return len(self._book_of)
 
-    def account_view(self, row: int) -> AccountView:
-        """Return what the gates may know of the account at a row's close."""
+    def account_view(self, row: int, order: Order) -> AccountView:
+        """Return what the gates may know of the account at a row's close when an order is proposed."""
         equity, positions, marks = self.holdings(row)
         return AccountView(
             equity=equity,
@@ -152,6 +152,7 @@ class EventLoop(TradedAccount):
             marks=marks,
             n_open_orders=len(self._book_of),
             state=self.state,
+            pending=pending_beside(self.venue, order) if self._book_of else (),
         )
 
     def _schedule(self) -> list[int]:
@@ -200,7 +201,7 @@ class EventLoop(TradedAccount):
         return abs(held - wanted) > self._drift_band * abs(wanted)
 
     def _has_open_order(self, book: Book) -> bool:
-        return bool(book.working)
+        return book.is_ordering()
 
     def _first_drift(self, start: int, stop: int, band: float) -> int:
         """Return the first row in [start, stop) at which a book has drifted out of its band, or `stop`."""
@@ -238,15 +239,16 @@ class EventLoop(TradedAccount):
         return entry_legs(self.settings.execution, instrument, book.position, delta, close)
 
     def _act(self, book: Book, leg: Leg, row: int) -> None:
-        protection = [order_id for order_id, order in book.working.items() if order.reason != "target"]
         now = int(self.market.times[row])
-        if not book.opens(leg):
-            for order_id in protection:
-                self._withdraw(order_id, now, "target changed")
+        protection: list[str] = []
+        if book.position * leg.quantity < 0.0 and not leg.follows_exit:
+            protection = [order_id for order_id, order in book.working.items() if order.reason != "target"]
+        for order_id in protection:
+            self._withdraw(order_id, now, "target changed")
         sent = self._send(book, leg, row, Phase.AFTER_CLOSE, now, float(self._columns[book.symbol].close[row]))
         if self._desk is not None and sent != abs(leg.quantity):
             self._grant(book, leg.quantity, sent / abs(leg.quantity))
-        if protection and not sent and not book.opens(leg):
+        if protection and not sent:
             self._protect(book, row, Phase.AFTER_CLOSE, now, book.entry_price)
 
     def _grant(self, book: Book, change: float, share: float) -> None:
@@ -275,7 +277,7 @@ class EventLoop(TradedAccount):
         if self._desk is not None:
             answer = self._desk.decide(order, view, self, known_row)
         else:
-            answer = self._review(order, self.account_view(known_row), view)
+            answer = self._review(order, self.account_view(known_row, order), view)
         if not isinstance(answer, ApprovedOrder):
             codes = ", ".join(denial.code for denial in answer)
             self._emit(order_event(order, OrderEventKind.DENIED, now, leaves=0.0, reason=codes))
@@ -315,14 +317,17 @@ class EventLoop(TradedAccount):
             del book.working[order.order_id]
             if execution.ended != "filled":
                 self._emit(end_event(execution))
-        if execution.quantity > 0.0 and self.settings.execution.has_protection:
+        if not self.settings.execution.has_protection:
+            return
+        if execution.quantity > 0.0:
             self._after_fill(execution, book, row)
+        elif book.position != 0.0 and order.reason == "target" and not book.working:
+            self._protect(book, row, Phase.WITHIN, execution.ts_event, book.entry_price)
 
     def _after_fill(self, execution: Execution, book: Book, row: int) -> None:
         """Keep every protective order equal to the position, and the book flat once one has fired."""
         fired = execution.order.reason
         now = execution.ts_event
-        best = execution.price
         if fired != "target":
             book.is_stopped = True
             if execution.phase is Phase.WITHIN and self._both_in_reach(execution, book, row):
@@ -330,13 +335,12 @@ class EventLoop(TradedAccount):
         for order_id, order in list(book.working.items()):
             if order_id == execution.order.order_id or (order.reason == "target" and fired == "target"):
                 continue
-            held = self._withdraw(order_id, now, f"{fired} filled")
-            if held is not None and order.trail is not None:
-                best = max(best, held) if order.side is Side.SELL else min(best, held)
+            self._withdraw(order_id, now, f"{fired} filled")
         if book.position != 0.0:
-            self._protect(book, row, execution.phase, now, best, without=fired)
+            self._protect(book, row, execution.phase, now, execution.price, without=fired)
 
-    def _protect(self, book: Book, row: int, phase: Phase, now: int, best: float, without: str = "") -> None:
+    def _protect(self, book: Book, row: int, phase: Phase, now: int, last: float, without: str = "") -> None:
+        best = float((np.fmax if book.position > 0.0 else np.fmin)(last, book.best_price))
         instrument = self._columns[book.symbol].instrument
         atr = 0.0 if book.atr is None else float(book.atr[book.decision_row])
         for leg in protective_legs(self.settings.execution, instrument, book.position, book.entry_price, atr):
@@ -365,18 +369,17 @@ class EventLoop(TradedAccount):
             if order.reason == "target":
                 self._withdraw(order_id, int(self.market.times[row]), "target changed")
 
-    def _withdraw(
-        self, order_id: str, now: int, why: str, kind: OrderEventKind = OrderEventKind.CANCELED
-    ) -> float | None:
-        """Cancel an order that rests and return the best price it had followed."""
+    def _withdraw(self, order_id: str, now: int, why: str, kind: OrderEventKind = OrderEventKind.CANCELED) -> None:
+        """Cancel an order that rests; the book remembers the best price that a stop of its position had followed."""
         held = self.venue.cancel(order_id)
         if held is None:
-            return None
+            return
         book = self._book_of.pop(order_id)
         del book.working[order_id]
         event = order_event(held.order, kind, now, leaves=0.0, cumulative=held.cumulative, reason=why)
         self._emit(event)
-        return held.best_price
+        if held.order.trail is not None and held.order.signed_quantity * book.position < 0.0:
+            book.best_price = held.best_price
 
     def _charge_carry(self, row: int) -> None:
         if row == 0:

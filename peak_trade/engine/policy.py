@@ -20,6 +20,8 @@ class Leg:
     stop_price: float | None = None
     trail: float | None = None
     reason: str = "target"
+    follows_exit: bool = False
+    """Whether it opens the other side of a flip: it goes out beside the exit, and stands as if that had filled."""
 
 
 def entry_legs(
@@ -43,7 +45,7 @@ def entry_legs(
         if policy.order_type is OrderType.STOP_LIMIT:
             limit = nearest_to(stop + sign * better, instrument.tick_size)
     opening = nearest_to(delta - closing, instrument.lot_size)
-    entry = Leg(opening, policy.order_type, limit, stop, policy.trail)
+    entry = Leg(opening, policy.order_type, limit, stop, policy.trail, follows_exit=closing != 0.0)
     return (Leg(closing), entry) if closing else (entry,)
 
 
@@ -93,6 +95,6 @@ def as_order(
         limit_price=leg.limit_price,
         stop_price=leg.stop_price,
         trail=leg.trail,
-        is_reducing=held * leg.quantity < 0.0 and abs(leg.quantity) <= abs(held),
+        is_reducing=not leg.follows_exit and held * leg.quantity < 0.0 and abs(leg.quantity) <= abs(held),
         reason=leg.reason,
     )

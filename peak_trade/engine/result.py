@@ -101,10 +101,12 @@ class BacktestResult:
 
     @cached_property
     def benchmark(self) -> BacktestResult:
-        """Buying all symbols in equal parts at the first close and holding them, at the same costs."""
+        """Buying all symbols in equal parts, each at its first close, and holding them, at the same costs."""
         share = 1.0 / len(self.market.symbols)
-        held = np.ones(len(self.market))
-        books = [Book("buy_and_hold", symbol, held, share) for symbol in self.market.symbols]
+        books = [
+            Book("buy_and_hold", symbol, np.where(np.isnan(column.mark), 0.0, 1.0), share)
+            for symbol, column in zip(self.market.symbols, self.market.columns, strict=True)
+        ]
         plain = BacktestSettings(initial_cash=self.settings.initial_cash, costs=self.settings.costs)
         return replace(run_books(self.market, books, plain), strategies=("buy_and_hold",), exchange=self.exchange)
 

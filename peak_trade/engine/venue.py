@@ -4,7 +4,8 @@ How a bar fills an order that was submitted before it opened:
 
 - market: at the open, plus slippage;
 - limit: at the open when the open is already as good, else at the limit when the bar touches it, without slippage;
-- stop: at the open when it gapped beyond the stop, else at the stop when touched, plus slippage either way;
+- stop: at the open when that is beyond the stop, else at the stop when touched, plus slippage either way; one that came
+  within the bar fills inside its range;
 - stop-limit: triggered like a stop, then filled within its limit only; else it rests as a limit from the next bar on;
 - trailing stop: a stop whose level follows the best price of the bars before this one.
 
@@ -13,7 +14,6 @@ At most `max_participation` of the bar's volume is filled in all; the rest stays
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from peak_trade.core.rounding import floor_to
+from peak_trade.core.rounding import ceil_to, floor_to
 from peak_trade.core.values import Order, OrderType, Side, TimeInForce
 from peak_trade.costs.model import Costs
 from peak_trade.engine.market import Market, SymbolBars
@@ -104,6 +104,24 @@ class Venue(Protocol):
         """Return the open orders, oldest first."""
 
 
+def pending_beside(venue: Venue, order: Order) -> tuple[tuple[str, float], ...]:
+    """Return (symbol, signed base units still open) of the open orders that count beside a proposed one.
+
+    Those that may open or enlarge a position; and, for a proposed order that may too, the exits on its symbol and side:
+    it comes on top of them.
+    """
+    return tuple(
+        (held.order.symbol, held.order.side.sign * held.leaves)
+        for held in venue.resting()
+        if not held.order.is_reducing or _adds_up(held.order, order)
+    )
+
+
+def _adds_up(exit_: Order, order: Order) -> bool:
+    is_by_target = exit_.reason == "target"
+    return is_by_target and not order.is_reducing and (exit_.symbol, exit_.side) == (order.symbol, order.side)
+
+
 class SimulatedVenue:
     """Fills orders from bars by the rules above; of the account it knows the buying power only."""
 
@@ -118,8 +136,9 @@ class SimulatedVenue:
     def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
         """Rest the order: from the next bar on, or within this one when it came at its open or within it."""
         order = approved.order
+        followed_to = row - 1 if phase is Phase.AT_OPEN else row
         self._orders[order.order_id] = Resting(
-            order, row, phase, self._column_of[order.symbol], order.quantity, order.decision_price, row
+            order, row, phase, self._column_of[order.symbol], order.quantity, order.decision_price, followed_to
         )
         return ""
 
@@ -203,19 +222,23 @@ class SimulatedVenue:
             return None
         is_buy = order.side is Side.BUY
         low, high = float(bars.low[row]), float(bars.high[row])
+        came_within = held.since == row and held.phase is Phase.WITHIN
         if order.order_type is OrderType.LIMIT or held.is_triggered:
             if order.limit_price is None:
                 return None
-            came_within = held.since == row and held.phase is Phase.WITHIN
             reached = low <= order.limit_price if is_buy else high >= order.limit_price
             return (order.limit_price, False) if reached and not (came_within and self._worst_first) else None
         level = _stop_level(held)
         if not (high >= level if is_buy else low <= level):
             return None
         held.is_triggered = True
-        if order.limit_price is not None and order.side.sign * (order.limit_price - level) < 0.0:
+        if is_buy:
+            price = max(level, low if came_within else float(bars.open[row]))
+        else:
+            price = min(level, high if came_within else float(bars.open[row]))
+        if order.limit_price is not None and order.side.sign * (order.limit_price - price) < 0.0:
             return None
-        return level, True
+        return price, True
 
     def _fill(
         self, held: Resting, row: int, phase: Phase, reference: float, is_taker: bool, buying_power: BuyingPower
@@ -252,7 +275,7 @@ class SimulatedVenue:
         sign = order.side.sign
         price = reference * (1.0 + sign * self._costs.slippage_rate)
         if tick > 0.0:
-            price = (math.ceil(price / tick - _DUST) if sign > 0 else math.floor(price / tick + _DUST)) * tick
+            price = ceil_to(price, tick) if sign > 0 else floor_to(price, tick)
         if order.limit_price is not None:
             price = min(price, order.limit_price) if sign > 0 else max(price, order.limit_price)
         return price

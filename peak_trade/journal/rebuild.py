@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, Side
@@ -14,8 +14,10 @@ def fills_of(events: Iterable[Event]) -> list[Fill]:
     return [_fill(event) for event in events if isinstance(event, OrderEvent) and event.last_quantity > 0.0]
 
 
-def ledger_of(events: Iterable[Event], initial_cash: float) -> Ledger:
+def ledger_of(events: Iterable[Event], initial_cash: float, lots: Mapping[str, float] | None = None) -> Ledger:
     """Return cash and positions after all events, from the initial cash in quote currency.
+
+    `lots` are the lot sizes by symbol, base units, on which positions stay; a symbol without one has none.
 
     Raises
     ------
@@ -29,7 +31,7 @@ def ledger_of(events: Iterable[Event], initial_cash: float) -> Ledger:
         if isinstance(event, BarEvent):
             marks[event.symbol] = event.close
         elif isinstance(event, OrderEvent) and event.last_quantity > 0.0:
-            ledger.apply(_fill(event))
+            ledger.apply(_fill(event), (lots or {}).get(event.symbol, 0.0))
         elif isinstance(event, CashFlowEvent):
             ledger.add_cash(event.amount)
         elif isinstance(event, BankruptcyEvent):

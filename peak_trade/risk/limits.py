@@ -171,7 +171,10 @@ class RiskLimits(Settings):
     """Oldest newest bar of the symbol, seconds before the decision."""
 
     duplicate_window: Positive | None = None
-    """Seconds within which a like order (strategy, symbol, side, quantity) is a duplicate; equal ids always are."""
+    """Seconds within which an order alike in strategy, symbol, side, quantity and reason is a duplicate.
+
+    Equal ids always are.
+    """
 
     max_orders: Count | None = None
     """Most orders within `order_window`."""

@@ -53,11 +53,13 @@ def min_notional(order: Order, account: AccountView, market: MarketView, limits:
 
 
 def not_shortable(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the position after the order where the instrument can't be shorted."""
+    """Measure the position after the order, and after pending ones on its side, where there are no shorts."""
     if market.instrument.is_shortable is True:
         return 0.0, 0.0
-    held = number(account.positions.get(order.symbol, 0.0))
-    return held + side_sign(order) * positive(order.quantity), 0.0
+    held, signed = number(account.positions.get(order.symbol, 0.0)), side_sign(order) * positive(order.quantity)
+    if signed < 0.0 and account.pending:
+        held = min(held, reach(order, account)[order.symbol][0] - signed)
+    return held + signed, 0.0
 
 
 def duplicate_order(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -71,6 +73,7 @@ def duplicate_order(order: Order, account: AccountView, market: MarketView, limi
             and number(past.quantity) == amount
             and past.symbol == order.symbol
             and past.strategy == order.strategy
+            and past.reason == order.reason
             and side_sign(past) == side_sign_
         )
     return float(n_alike), 0.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from peak_trade.core.values import AccountView, Denial, MarketView, Order
+from peak_trade.core.values import AccountView, Denial, MarketView, Order, Side
 from peak_trade.risk.gate import GateRow
 
 Gate = Callable[[Order, AccountView, MarketView, Any], Denial | None]
@@ -49,6 +49,8 @@ def instrument_rules(order: Order, account: AccountView, market: MarketView, lim
         return Denial("min_notional", notional, instrument.min_notional)
     if not instrument.is_shortable:
         after = account.positions.get(order.symbol, 0.0) + order.signed_quantity
+        if order.side is Side.SELL:
+            after += sum(min(leaves, 0.0) for symbol, leaves in account.pending if symbol == order.symbol)
         if not after >= 0.0:
             return Denial("not_shortable", after, 0.0)
     return None

@@ -84,7 +84,9 @@ def replay(name: str) -> Replay:
         raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
     came_out, ledger = rerun(config, recorded, folder.name)
     difference = _first_difference(acts, came_out, is_whole=is_sealed(folder)) or _ledger_difference(
-        ledger, ledger_of(recorded, config.trading.initial_cash), recorded
+        ledger,
+        ledger_of(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),
+        recorded,
     )
     return Replay(
         folder.name,
