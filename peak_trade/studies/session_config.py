@@ -13,6 +13,7 @@ from peak_trade.data.store import find as find_bars
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.telemetry import TelemetrySettings
 from peak_trade.sessions.config import InstrumentSettings, SessionConfig
+from peak_trade.sessions.exchange import SANDBOXES
 from peak_trade.sessions.store import find_session
 from peak_trade.studies.session import config_of
 from peak_trade.wiring.run_file import RunFile, read_run_file
@@ -54,8 +55,9 @@ def make_config(
         held = find_bars(given["symbol"], Timeframe.parse(given["timeframe"]), given.get("exchange"))
         given |= {"exchange": held.exchange, "evaluation": "whole"}
     given.setdefault("exchange", "binance")
-    if given.get("feed") == "live" and given["exchange"] not in SOURCES:
-        raise ConfigError(f"exchange was {given['exchange']!r}. {did_you_mean(given['exchange'], SOURCES)}")
+    venues = SANDBOXES if given.get("mode") == "testnet" else SOURCES
+    if given.get("feed") == "live" and given["exchange"] not in venues:
+        raise ConfigError(f"exchange was {given['exchange']!r}. {did_you_mean(given['exchange'], venues)}")
     rules = settings.instruments.get(given["symbol"])
     if rules is not None:
         given["instrument"] = {name: getattr(rules, name) for name in InstrumentSettings.model_fields}

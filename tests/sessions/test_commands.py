@@ -221,6 +221,8 @@ def test_a_second_ctrl_c_stops_at_once_and_the_session_can_be_resumed(stored, ca
     ("options", "says"),
     [
         ("--mode testnet", "approval"),
+        ("--mode testnet --exchange krakenfutures", "approval"),
+        ("--mode testnet --exchange kraken", "Did you mean krakenfutures"),
         ("--duration 10x", "duration was '10x'"),
         ("--duration 0m", "duration was '0m'"),
         ("--feed recorded --pace 0x", "pace was '0x'"),
