@@ -28,6 +28,8 @@ _TRADES = frozenset({Kind.PARTIALLY_FILLED, Kind.FILLED})
 _REFUSALS = {Kind.DENIED: Cause.DENIAL, Kind.REJECTED: Cause.REJECTION}
 _NEARLY = 0.95
 """Share of a buy that is filled when its costs alone were not in the cash."""
+_MOST = 0.5
+"""Share of a difference from which on something accounts for it."""
 _SCALED = ("volatility_target", "fractional_kelly")
 
 
@@ -295,11 +297,18 @@ class _Pair:
         prices = self._both(lambda life: life.price)
         if abs(prices[1] - prices[0]) / (0.5 * sum(prices)) * 1e4 <= self.context.tolerance_bps:
             return
-        links = self._from("side", "fill side", "order type", "limit price", "stop price", "fill time", "decision time")
+        links = self._from("side", "fill side", "order type", "limit price", "stop price")
+        links += self._from("fill time", "decision time") if self._has_moved else []
         links += bars
         if any(fill.row != row for life in (self.one, self.other) for fill in life.fills):
             links += self._from("filled", "number of fills", "quantity")
         self._add(row, 0.0, Cause.PRICE, "fill price", prices, links, frozenset({Cause.PRICE}), ("entry",))
+
+    @property
+    def _has_moved(self) -> bool:
+        """Whether the price that the order met accounts for most of the difference of its fills' prices."""
+        arrivals, prices = self._both(lambda life: life.arrival_price), self._both(lambda life: life.price)
+        return abs(arrivals[1] - arrivals[0]) >= _MOST * abs(prices[1] - prices[0])
 
     def _fees(self, row: int) -> None:
         rates = self._both(lambda life: fee_rate(life) * 1e4)
@@ -402,7 +411,7 @@ class _Pair:
             (("side", "fill side", "quantity"), parts.side),
             (("quantity",), parts.quantity),
             (("outcome", "filled", "number of fills"), parts.filled),
-            (("fill price", "fill time", "decision time"), parts.price),
+            (("fill price", "fill time", "decision time") if self._has_moved else ("fill price",), parts.price),
             (("fee rate",), parts.fee),
         ):
             home = next((self.by_kind[kind] for kind in kinds if kind in self.by_kind), None)
