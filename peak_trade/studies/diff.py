@@ -15,6 +15,7 @@ import pandas as pd
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.studies.diff_causes import Cause, Found, trace
+from peak_trade.studies.diff_context import Context
 from peak_trade.studies.diff_contributions import contribution
 from peak_trade.studies.diff_facts import (
     differing_bars,
@@ -26,7 +27,7 @@ from peak_trade.studies.diff_facts import (
     differing_states,
     repeated_events,
 )
-from peak_trade.studies.diff_judging import Context, judge_alone, judge_pair
+from peak_trade.studies.diff_judging import judge_alone, judge_pair
 from peak_trade.studies.diff_matching import (
     OrderPair,
     compare_bars,

@@ -8,7 +8,7 @@ from typing import Any
 
 from peak_trade.journal.events import OrderEvent
 from peak_trade.studies.diff_causes import Cause, Found, Link, cause_of_setting
-from peak_trade.studies.diff_judging import Context
+from peak_trade.studies.diff_context import Context
 from peak_trade.studies.diff_matching import BarDifference, Skew, match_flows, match_signals
 from peak_trade.studies.diff_recording import Recording
 from peak_trade.studies.diff_sides import Book, Flow, Repeat, SideLog, Signal

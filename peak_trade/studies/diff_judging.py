@@ -2,95 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from peak_trade.core.values import Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.studies.diff_causes import Cause, Found, Link
+from peak_trade.studies.diff_context import Context
 from peak_trade.studies.diff_contributions import fee_rate, split_contribution
+from peak_trade.studies.diff_laws import LAW_RTOL, follows_sizing, is_close, margin, per_equity, spends_its_cash
 from peak_trade.studies.diff_matching import OrderPair
-from peak_trade.studies.diff_sides import Book, Life, SideLog
+from peak_trade.studies.diff_sides import Life
 
 Kind = OrderEventKind
-_RTOL = 1e-9
-_LAW_RTOL = 1e-6
-"""How closely a size must follow from the equity that a log adds up to."""
 _FEE_BPS = 1e-3
 """Fee rates closer than this (bps) are one rate."""
-_UNKNOWN_MARGIN = 0.05
-"""A denial whose numbers are not recorded may follow from inputs that differ by this share or more."""
 _CODE = frozenset({Cause.CONFIGURATION, Cause.CODE_VERSION})
 _TRADES = frozenset({Kind.PARTIALLY_FILLED, Kind.FILLED})
 _REFUSALS = {Kind.DENIED: Cause.DENIAL, Kind.REJECTED: Cause.REJECTION}
-_NEARLY = 0.95
-"""Share of a buy that is filled when its costs alone were not in the cash."""
 _MOST = 0.5
 """Share of a difference from which on something accounts for it."""
 _SCALED = ("volatility_target", "fractional_kelly")
-
-
-@dataclass(slots=True, eq=False)
-class Context:
-    """What a judgement may look at beside the two orders: both sides, the tolerances, and what differs around them.
-
-    `closes` are the last closes that both sides saw, as each saw them; `lots` the lot sizes in base units;
-    `bar_spans` the closes (first, last) of bars that differ and `signal_rows` those of signals that differ, in order.
-    """
-
-    shadow: SideLog
-    live: SideLog
-    tolerance_bps: float
-    tolerance_ns: int
-    closes: dict[str, tuple[float, float]]
-    lots: dict[str, float]
-    bar_spans: dict[str, list[tuple[int, int]]]
-    signal_rows: dict[Book, list[int]]
-    sizing: str = "fraction_of_equity"
-    tolerated: list[Found] = field(default_factory=list)
-    """What lies within the tolerances: no difference, but its PnL counts, and others may follow from it."""
-
-    drifts: dict[Book, tuple[float, int]] = field(default_factory=dict)
-    """How far the last two sizes of a book stood from the law, as a fraction, and the close up to which."""
-
-    marked: dict[str, float] = field(default_factory=dict)
-    """PnL of matched orders from another last close, by symbol."""
-
-    _rates: dict[str, tuple[tuple[float, float], Found]] = field(default_factory=dict)
-
-    def bars(self, symbol: str, first: int, last: int) -> list[Link]:
-        """Return a link to the bars of [first, last] where one differs, else nothing."""
-        spans = self.bar_spans.get(symbol, [])
-        place = bisect_left(spans, (last + 1, 0))
-        return [Link("bar", (symbol, first, last))] if place and spans[place - 1][1] >= first else []
-
-    def signals(self, book: Book, first: int, last: int) -> list[Link]:
-        """Return a link to a book's signals where one of [first, last] differs, else nothing."""
-        rows = self.signal_rows.get(book, [])
-        place = bisect_left(rows, first)
-        return [Link("signal", book)] if place < len(rows) and rows[place] <= last else []
-
-    def fee_head(self, kind: str, rates: tuple[float, float] | None) -> Found | None:
-        """Return the first of the fills in a row with this pair of fee rates (bps); None ends the row."""
-        if rates is None:
-            self._rates.pop(kind, None)
-            return None
-        known = self._rates.get(kind)
-        return known[1] if known is not None and known[0] == rates else None
-
-    def tolerate(self, row: int, pnl: float) -> None:
-        """Count a PnL (live less shadow, quote currency) of the bar that closed at `row` as within the tolerances."""
-        if pnl:
-            silent = Found(row, 0.1, Cause.UNEXPLAINED, "within tolerance", "", None, None)
-            silent.pnl = pnl
-            self.tolerated.append(silent)
-
-    def begin_fees(self, kind: str, rates: tuple[float, float], head: Found) -> None:
-        """Remember the first fill of a row."""
-        self._rates[kind] = (rates, head)
 
 
 def judge_alone(context: Context, pair: OrderPair) -> Found:
@@ -103,7 +35,7 @@ def judge_alone(context: Context, pair: OrderPair) -> Found:
     else:
         if other.target_at(life.book, life.row) != life.target:
             links.append(Link("signal", life.book))
-        if not _close(other.held_at(life.book, life.row), life.held):
+        if not is_close(other.held_at(life.book, life.row), life.held):
             links.append(Link("book", life.book))
         if life.quantity <= 2.0 * context.lots.get(life.symbol, 0.0):
             links.append(Link("money"))
@@ -176,7 +108,7 @@ class _Pair:
         entry = [Link("entry", book)] if is_protective else []
         bars = self.context.bars(symbol, first, last)
         signal = [Link("signal", book)] if self.one.target != self.other.target else []
-        held = [] if _close(self.one.held, self.other.held) else [Link("book", book)]
+        held = [] if is_close(self.one.held, self.other.held) else [Link("book", book)]
         changes = ("book", "entry")
         if self.one.side is not self.other.side:
             sides = self._both(lambda life: str(life.side))
@@ -190,21 +122,21 @@ class _Pair:
         if types[0] != types[1]:
             self._add(first, rank, Cause.ORDER_TYPE, "order type", types, [], _CODE | {Cause.ORDER_TYPE}, ("entry",))
         prices = self._both(lambda life: life.decision_price)
-        if not _close(*prices):
+        if not is_close(*prices):
             links = self._from("decision time") + bars + entry
             self._add(first, rank, Cause.PRICE, "decision price", prices, links)
         for name in ("limit_price", "stop_price"):
             levels = self._both(lambda life, name=name: getattr(life, name))  # type: ignore[misc]
-            if None not in levels and not _close(*levels):
+            if None not in levels and not is_close(*levels):
                 links = self._from("decision price", "order type") + entry
                 owners = _CODE | {Cause.ORDER_TYPE}
                 self._add(first, rank, Cause.ORDER_TYPE, name.replace("_", " "), levels, links, owners, ("entry",))
         hints = self._drift(last)
         quantities = self._both(lambda life: life.quantity)
-        if not _close(*quantities):
+        if not is_close(*quantities):
             is_lawful = follows_sizing(self.one, self.other, self._lot)
             if is_lawful:
-                seen = [] if _close(self.one.close, self.other.close) else bars
+                seen = [] if is_close(self.one.close, self.other.close) else bars
                 cash = Link("setting", "trading.initial_cash")
                 links = signal + seen + held + [Link("money"), cash, Link("setting", "trading.sizing")]
             elif self.context.sizing in _SCALED:
@@ -223,7 +155,7 @@ class _Pair:
         one, other, book = self.one, self.other, self.one.book
         if self.one.reason != "target" or not (one.target and other.target and one.equity and other.equity):
             return (Link("since", (self.context.drifts.get(book, (0.0, 0))[1], row)),)
-        shares = [_per_equity(life, life.held + life.quantity * life.side.sign) for life in (one, other)]
+        shares = [per_equity(life, life.held + life.quantity * life.side.sign) for life in (one, other)]
         drift = shares[0] / shares[1] - 1.0 if all(shares) else 0.0
         before, since = self.context.drifts.get(book, (0.0, 0))
         is_steady = abs(drift - before) <= 0.2 * abs(before)
@@ -238,8 +170,8 @@ class _Pair:
         life, side = (self.one, self.context.shadow) if refused[0] else (self.other, self.context.live)
         assert life.outcome is not None
         links: list[Link] = []
-        if life.outcome is Kind.DENIED and self._input_change() >= _margin(side, life):
-            links = [Link("book", life.book)] if not _close(self.one.held, self.other.held) else []
+        if life.outcome is Kind.DENIED and self._input_change() >= margin(side, life):
+            links = [Link("book", life.book)] if not is_close(self.one.held, self.other.held) else []
             links += [*self._from("quantity", "side"), Link("money")]
         owners = frozenset({Cause.DENIAL}) if life.outcome is Kind.DENIED else frozenset()
         shown = self._both(lambda each: f"{_name(each.outcome)} {each.end_reason}".strip())
@@ -308,7 +240,7 @@ class _Pair:
     def _has_moved(self) -> bool:
         """Whether the price that the order met accounts for most of the difference of its fills' prices."""
         arrivals, prices = self._both(lambda life: life.arrival_price), self._both(lambda life: life.price)
-        return abs(arrivals[1] - arrivals[0]) >= _MOST * abs(prices[1] - prices[0])
+        return bool(abs(arrivals[1] - arrivals[0]) >= _MOST * abs(prices[1] - prices[0]))
 
     def _fees(self, row: int) -> None:
         rates = self._both(lambda life: fee_rate(life) * 1e4)
@@ -320,17 +252,18 @@ class _Pair:
         head = self.context.fee_head(kind, rounded)
         links = self._from("order type", "limit price", "stop price")
         links += [] if head is None else [Link("found", head)]
-        found = self._add(row, 0.0, Cause.FEE, "fee rate", rates, links, frozenset({Cause.FEE}))
+        owners = frozenset({Cause.FEE}) if self.context.are_configured(rates) else frozenset()
+        found = self._add(row, 0.0, Cause.FEE, "fee rate", rates, links, owners)
         if head is None:
             self.context.begin_fees(kind, rounded, found)
 
     def _filled(self, row: int, first: int, last: int) -> None:
         one, other = self.one, self.other
         filled = self._both(lambda life: life.filled)
-        if _close(*filled):
+        if is_close(*filled):
             return
         is_lawful = False
-        if not _close(one.quantity, other.quantity) and self._fills_like_its_quantity():
+        if not is_close(one.quantity, other.quantity) and self._fills_like_its_quantity():
             links, is_lawful = self._from("quantity"), True
         elif spends_its_cash(one, self._lot) and spends_its_cash(other, self._lot):
             links, is_lawful = [*self._from("fee rate", "fill price", "quantity", "fill time"), Link("money")], True
@@ -353,14 +286,14 @@ class _Pair:
         """Whether both filled the same share, or fills are equal up to the end of the smaller order."""
         one, other = self.one, self.other
         shares = (one.filled / one.quantity, other.filled / other.quantity)
-        slack = _LAW_RTOL + self._lot / min(one.quantity, other.quantity)
+        slack = LAW_RTOL + self._lot / min(one.quantity, other.quantity)
         if abs(shares[0] - shares[1]) <= slack:
             return True
         smaller, larger = (one, other) if one.quantity < other.quantity else (other, one)
         if smaller.outcome is not Kind.FILLED or len(smaller.fills) > len(larger.fills):
             return False
         pairs = list(zip(smaller.fills, larger.fills, strict=False))
-        return all(_close(mine.quantity, theirs.quantity) for mine, theirs in pairs[:-1])
+        return all(is_close(mine.quantity, theirs.quantity) for mine, theirs in pairs[:-1])
 
     def _ending(self) -> None:
         ends = self._both(lambda life: life.outcome)
@@ -421,64 +354,5 @@ class _Pair:
                 home.pnl += amount
 
 
-def follows_sizing(one: Life, other: Life, lot: float) -> bool:
-    """Return whether two sizes are the same share of equity, the same notional, the same position or the whole of it.
-
-    Up to a lot and 1e-6: then they differ because equity, price or position do, and not by themselves.
-    """
-    if all(_close(life.quantity * life.side.sign, -life.held) for life in (one, other)):
-        return True
-    if one.reason != "target" or not (one.target and other.target):
-        return False
-    for keep in (1.0, 0.0):
-        wanted = [keep * life.held + life.quantity * life.side.sign for life in (one, other)]
-        if not all(wanted):
-            continue
-        slack = _LAW_RTOL + sum(lot / abs(want) for want in wanted)
-        for measure in (_per_equity, _per_target):
-            shares = [measure(life, want) for life, want in zip((one, other), wanted, strict=True)]
-            if abs(shares[0] / shares[1] - 1.0) <= slack:
-                return True
-    return False
-
-
-def spends_its_cash(life: Life, lot: float) -> bool:
-    """Return whether an order filled whole or nearly so, or was a buy that ended with its cash spent."""
-    if life.outcome is Kind.FILLED:
-        return _close(life.filled, life.quantity)
-    if life.end_reason != "cash" or life.side is not Side.BUY or not life.fills:
-        return False
-    if life.filled >= _NEARLY * life.quantity:
-        return True
-    last = life.fills[-1]
-    unit = last.price * (1.0 + last.fee / (abs(last.quantity) * last.price))
-    left = life.cash_before - abs(last.quantity) * unit
-    return abs(left) <= lot * unit + _LAW_RTOL * abs(life.cash_before)
-
-
-def _per_equity(life: Life, wanted: float) -> float:
-    return wanted * life.close / (life.target * life.equity) if life.equity else math.nan
-
-
-def _per_target(life: Life, wanted: float) -> float:
-    return wanted * life.close / life.target
-
-
-def _margin(side: SideLog, life: Life) -> float:
-    """How far the inputs would have to move, as a share, for the order to pass."""
-    decision = side.decisions.get(life.order_id)
-    if decision is None or not decision.denials:
-        return _UNKNOWN_MARGIN
-    gaps = [
-        abs(denial.observed - denial.limit) / abs(denial.limit) if denial.limit else math.inf
-        for denial in decision.denials
-    ]
-    return max(gaps)
-
-
 def _name(outcome: Kind | None) -> str:
     return "open" if outcome is None else str(outcome)
-
-
-def _close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=_RTOL, abs_tol=1e-12)
