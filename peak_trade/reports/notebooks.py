@@ -296,9 +296,17 @@ def _data_digest(values: Mapping[str, Any]) -> str:
 
 
 def _files_digest(values: Mapping[str, Any], root: Path) -> str:
-    named = {name: root / value for name, value in values.items() if isinstance(value, str) and value}
+    from peak_trade.journal.files import EVENTS
+    from peak_trade.sessions.store import sessions_folder
+
+    named = {name: root / value for name, value in _texts(values).items()}
+    named |= {f"{name}.journal": sessions_folder() / value / EVENTS for name, value in _texts(values).items()}
     held = {name: digest_bytes(path.read_bytes()) for name, path in named.items() if path.is_file()}
     return digest_of(held)
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if isinstance(value, str) and value}
 
 
 def _strategy_digest(values: Mapping[str, Any]) -> str:
