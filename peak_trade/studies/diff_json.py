@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from peak_trade.core.time import iso
@@ -87,7 +88,7 @@ def value_text(kind: str, value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, int) and (kind in _STAMPS or kind.startswith("time of ")):
-        return iso(value)
+        return re.sub(r"(\.\d{3})\d*Z", r"\1Z", iso(value))
     if kind == "clock":
         return f"{value:+g} ms"
     if isinstance(value, tuple):

@@ -209,7 +209,7 @@ class _Pair:
             self._filled(first, life_first, last)
         counts = self._both(lambda life: len(life.fills))
         if counts[0] != counts[1] and "filled" not in self.by_kind and all(counts):
-            links = self._from("fill time", "order type", *(["quantity"] if first != last else [])) + bars
+            links = self._from("order type", *(["quantity", "fill time"] if first != last else [])) + bars
             self._add(first, 0.0, Cause.PARTIAL_FILL, "number of fills", counts, links, frozenset({Cause.PARTIAL_FILL}))
         if one.fills and other.fills:
             self._prices(first, bars)
