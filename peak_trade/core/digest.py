@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,3 @@ def package_digest() -> str:
     for path in files:
         chunks += [path.relative_to(root).as_posix().encode(), path.read_bytes()]
     return digest_bytes(*chunks)
-
-
-def source_of(part: type) -> str | None:
-    """Return the source text of a user's class, or None when it can not be read."""
-    try:
-        return inspect.getsource(part)
-    except (OSError, TypeError):
-        return None

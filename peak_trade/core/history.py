@@ -17,6 +17,7 @@ from peak_trade.core.time import NS_PER_SECOND, iso
 FloatArray = NDArray[np.float64]
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
 _ACTIVITY_DAYS, _FEWEST_DAYS = 30, 5
+_MOST_DAYS_LATE = 2
 
 
 class ReturnHistory:
@@ -128,10 +129,12 @@ class DailyRecord:
     def activity_at(self, symbol: str, as_of: int) -> tuple[float, float]:
         """Return average daily volume (base units) and volatility of daily returns (fraction) over the last 30 days.
 
-        Both are over complete days known at `as_of`, ns UTC; NaN before five of them.
+        Both are over complete days known at `as_of`, ns UTC; NaN before five of them, and once the record has
+        ended more than two days before.
         """
         n_known = self._n_known(as_of)
-        if n_known < 1:
+        ended = self._first_end + (self._returns.shape[1] - 1) * _NS_PER_DAY
+        if n_known < 1 or as_of >= ended + (_MOST_DAYS_LATE + 1) * _NS_PER_DAY:
             return math.nan, math.nan
         if (symbol, n_known) not in self._activity:
             row = self._symbols.index(symbol)

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peak_trade.core.history import DailyRecord
+from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import OrderBook, OrderType, Side
+from peak_trade.data.sample import sample_bars
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.liquidity import impact, mid_price, walk
@@ -91,3 +94,11 @@ def test_a_larger_order_never_costs_less(quantity, factor):
 def test_impact_follows_the_square_root():
     assert impact(400.0, 40_000.0, 0.04, 1.5) == pytest.approx(1.5 * 0.04 * 0.1, rel=RTOL_SAME)
     assert impact(1_600.0, 40_000.0, 0.04, 1.5) == pytest.approx(2 * impact(400.0, 40_000.0, 0.04, 1.5), rel=RTOL_SAME)
+
+
+def test_a_record_that_ended_days_ago_knows_no_activity():
+    bars = sample_bars("BTC/USDT", n_bars=24 * 40)
+    record, day = DailyRecord([bars], "daily", 30), 86_400 * NS_PER_SECOND
+    last = int(bars.times[-1])
+    assert all(math.isfinite(known) for known in record.activity_at("BTC/USDT", last + day))
+    assert all(math.isnan(known) for known in record.activity_at("BTC/USDT", last + 4 * day))
