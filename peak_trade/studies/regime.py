@@ -17,7 +17,7 @@ from peak_trade.core.errors import DataError
 from peak_trade.core.time import parse_utc, to_ns
 from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.metrics import Measure, sharpe
+from peak_trade.metrics import Measure, sharpe, simple_returns
 from peak_trade.regimes.detector import Detector, filter_regimes, smooth_regimes
 from peak_trade.regimes.states import (
     FilteredRegimes,
@@ -205,8 +205,14 @@ class RegimeStudy:
         }
 
     def advantage(self) -> Measure:
-        """Return the Sharpe ratio with regimes less the one without, after costs, with its standard error."""
-        return sharpe_difference(_returns(self.result), _returns(self.plain), self.per_year)
+        """Return the Sharpe ratio with regimes less the one without, after costs, with its standard error.
+
+        No value when one of the two runs went bankrupt before its last bar.
+        """
+        ours, theirs = simple_returns(self.result.equity_values), simple_returns(self.plain.equity_values)
+        if len(ours) != len(theirs) or not len(ours):
+            return Measure(None, 0, note="one of the two went bankrupt")
+        return sharpe_difference(ours, theirs, self.per_year)
 
     def verdict(self, p_value: float, noise: Sequence[NoiseControl] = ()) -> list[str]:
         """Return in sentences what the study does and does not show.
@@ -219,7 +225,9 @@ class RegimeStudy:
             The controls that were run; a claim of an edge needs at least one of enough series, and all of them clean.
 
         """
-        with_regimes, without = (sharpe(_returns(run), self.per_year) for run in (self.result, self.plain))
+        with_regimes, without = (
+            sharpe(simple_returns(run.equity_values), self.per_year) for run in (self.result, self.plain)
+        )
         gap = self.advantage()
         sentences = [
             f"After costs the Sharpe ratio is {_signed(with_regimes)} with regimes and {_signed(without)} without."
@@ -360,12 +368,6 @@ def noise_table(controls: Sequence[NoiseControl]) -> pd.DataFrame:
 
 def _from_row(bars: Bars, row: int) -> Bars:
     return Bars(bars.frame.iloc[row:], bars.symbol, bars.timeframe, bars.exchange)
-
-
-def _returns(result: BacktestResult) -> FloatArray:
-    equity = result.equity_values
-    returns: FloatArray = equity[1:] / equity[:-1] - 1.0
-    return returns
 
 
 def _signed(measure: Measure) -> str:

@@ -34,10 +34,11 @@ def regime_table(result: BacktestResult, labels: Labels) -> pd.DataFrame:
     Notes
     -----
     The return from close t to close t + 1 belongs to the regime known at close t, so nothing is assigned in hindsight.
+    After a bankruptcy every return is 0.
 
     """
     equity = result.equity_values
-    returns = equity[1:] / equity[:-1] - 1.0
+    returns = np.divide(equity[1:], equity[:-1], out=np.ones(len(equity) - 1), where=equity[:-1] > 0.0) - 1.0
     known = labels[:-1]
     per_year = result.market.timeframe.bars_per_year
     entered = _labels_at(result, labels, result.trades)

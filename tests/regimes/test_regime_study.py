@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe, parse_utc
+from peak_trade.regimes.detector import RulesDetector
 from peak_trade.regimes.features import FeatureSettings
 from peak_trade.regimes.hmm import HmmDetector
+from peak_trade.regimes.rules import RuleSettings
+from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.regime import RegimeStudy, study_regimes
 from peak_trade.studies.regime_controls import (
@@ -174,3 +178,26 @@ def test_detectors_are_made_by_name_and_fit_the_timeframe():
         make_detector("hmn", Timeframe.parse("1h"))
     with pytest.raises(ConfigError, match="Did you mean n_starts"):
         make_detector("hmm", Timeframe.parse("1h"), {"n_start": 3})
+
+
+class AlwaysShort(Strategy):
+    @property
+    def warm_up(self) -> int:
+        return 0
+
+    def exposure(self, bars):
+        return np.full(len(bars), -1.0)
+
+
+def test_a_study_of_a_bankrupt_strategy_says_so():
+    close = 100.0 * np.exp(np.cumsum(np.random.default_rng(1).normal(0.01, 0.01, 300)))
+    opened = np.concatenate(([100.0], close[:-1]))
+    columns = {"open": opened, "high": np.maximum(opened, close), "low": np.minimum(opened, close), "close": close}
+    index = pd.date_range("2020-01-01", periods=300, freq="h", tz="UTC")
+    bars = Bars(pd.DataFrame(columns | {"volume": 1e6}, index=index), "A/USD", Timeframe.parse("1h"))
+    rules = RuleSettings(rsi_window=10, atr_window=5, atr_baseline=20)
+    study = study_regimes(AlwaysShort(), bars, RulesDetector(rules=rules))
+    assert study.plain.bankrupt_row is not None
+    assert np.isfinite(study.plain_table()["total_return"]).all()
+    assert study.advantage().value is None
+    assert "bankrupt" in " ".join(study.verdict(0.5))
