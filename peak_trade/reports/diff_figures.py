@@ -150,7 +150,7 @@ def execution_quality(result: DiffResult) -> Figure:
         for run, color in (("shadow", BLUE), ("live", ORANGE)):
             counts, _ = np.histogram(samples[run][name], bins=edges)
             figure.add_bar(
-                x=(edges[:-1] + edges[1:]) / 2.0, y=counts, name=run, marker={"color": color}, opacity=0.7,
+                x=np.round((edges[:-1] + edges[1:]) / 2.0, 6), y=counts, name=run, marker={"color": color}, opacity=0.7,
                 width=np.diff(edges), showlegend=column == 1, legendgroup=run, row=1, col=column,
             )  # fmt: skip
     figure.update_layout(barmode="overlay")
