@@ -149,9 +149,9 @@ def list_(as_json: AsJson = False) -> None:
         typer.echo(f"There are no sessions in {sessions_folder()}. Start one with `peak-trade session run`.")
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("session", "state", "bars", "last bar", "fills", "denials", "equity")
+    table = Table(Column("session", overflow="fold"), "state", "bars", "last bar", "fills", "denials", "equity")
     for each in found:
         last = iso(each.last_bar) if each.last_bar else ""
         equity = f"{each.equity:,.2f}"
@@ -175,6 +175,7 @@ def show(
     """
     from dataclasses import asdict
 
+    from peak_trade.core.time import iso
     from peak_trade.journal.files import read_manifest
     from peak_trade.sessions.store import find_session, recent, summary
 
@@ -189,7 +190,9 @@ def show(
     console = Console()
     table = Table(title=folder.name, show_header=False)
     for name, value in figures.items():
-        table.add_row(name.replace("_", " "), str(value))
+        is_time = name in ("started", "last_bar") and value
+        shown = iso(value) if is_time else f"{value:,.2f}" if isinstance(value, float) else str(value)
+        table.add_row(name.replace("_", " "), shown)
     console.print(table)
     for line in lines:
         console.print(line, highlight=False)

@@ -13,7 +13,7 @@ import pytest
 
 from peak_trade.cli import main
 from peak_trade.core.bars import Bars
-from peak_trade.core.time import Timeframe
+from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.store import save_bars
 from peak_trade.journal.events import OrderEvent, SessionEvent
 from peak_trade.journal.files import EVENTS, MANIFEST, is_sealed, read_events
@@ -55,7 +55,7 @@ def stored(home, monkeypatch, tmp_path):
     return home
 
 
-def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, capsys, tmp_path):
+def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, capsys, monkeypatch, tmp_path):
     assert main(RUN) == 0
     assert "end of run; 120 bars" in capsys.readouterr().out
     (name,) = session_ids()
@@ -64,9 +64,14 @@ def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, ca
     (listed,) = json.loads(capsys.readouterr().out)
     assert (listed["state"], listed["n_bars"]) == ("sealed", 120)
     assert listed["n_fills"] > 0
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["session", "list"]) == 0
+    assert "…" not in capsys.readouterr().out
     assert main(["session", "show", name]) == 0
-    assert "sealed" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "sealed" in shown
+    assert f"{iso(listed['last_bar'])} " in shown
+    assert str(listed["last_bar"]) not in shown
     assert main(["audit", "verify", name[:15]]) == 0
     assert "intact" in capsys.readouterr().out
     for suffix in ("csv", "json", "parquet"):
