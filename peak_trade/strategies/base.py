@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peak_trade.core.errors import StrategyError
+from peak_trade.core.errors import PeakTradeError, StrategyError
 from peak_trade.core.settings import Settings
 from peak_trade.core.time import iso
 
@@ -97,6 +100,19 @@ def allow(exposure: FloatArray, direction: Direction) -> FloatArray:
     if direction == "short":
         return np.where(exposure > 0.0, 0.0, exposure)
     return exposure
+
+
+@contextmanager
+def naming_its_line(name: str) -> Iterator[None]:
+    """Raise what a strategy's own code raises as a StrategyError that names the line of its `exposure`."""
+    try:
+        yield
+    except PeakTradeError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[:3][-1]
+        line = f"{Path(place.filename).name}, line {place.lineno}"
+        raise StrategyError(f"{name}: exposure raised {type(error).__name__} ({error}) at {line}.") from error
 
 
 def check_exposure(exposure: Any, times: NDArray[np.int64], warm_up: int, name: str) -> FloatArray:

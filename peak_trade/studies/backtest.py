@@ -25,7 +25,7 @@ from peak_trade.indicators.ranges import atr
 from peak_trade.portfolio.sizing import FixedNotional
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes, require_filtered
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.strategies.base import Strategy, check_exposure
+from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
 from peak_trade.wiring.gates import risk_desk
 from peak_trade.wiring.strategies import strategy_digest
 
@@ -122,7 +122,10 @@ def book_for(
     priority: int,
 ) -> Book:
     """Evaluate a strategy over bars and return its book on the market's grid; flat until a needed range is known."""
-    exposure = check_exposure(strategy.exposure(bars.frame), bars.times, strategy.warm_up, f"{name} on {bars.symbol}")
+    label = f"{name} on {bars.symbol}"
+    with naming_its_line(label):
+        target = strategy.exposure(bars.frame)
+    exposure = check_exposure(target, bars.times, strategy.warm_up, label)
     rows = np.searchsorted(market.times, bars.times)
     scale = None
     if not isinstance(settings.sizing, FixedNotional):

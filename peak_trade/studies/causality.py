@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.errors import ConfigError, StrategyError
 from peak_trade.core.time import Timeframe, iso
-from peak_trade.strategies.base import Strategy, check_exposure
+from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
 
 FloatArray = NDArray[np.float64]
 Outcome = dict[str, FloatArray]
@@ -268,8 +268,10 @@ def _breach(
     name: str,
 ) -> StrategyError | None:
     if isinstance(subject, Strategy):
+        with naming_its_line(name):
+            exposure = subject.exposure(frame.copy())
         try:
-            check_exposure(subject.exposure(frame.copy()), times, head, name)
+            check_exposure(exposure, times, head, name)
         except StrategyError as error:
             return error
     return None

@@ -22,7 +22,7 @@ from peak_trade.engine.kernel import screen, simulate
 from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.portfolio.sizing import FractionOfEquity
-from peak_trade.strategies.base import Strategy, check_exposure
+from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
 from peak_trade.studies.backtest import backtest, config_digest, data_digest
 from peak_trade.tracking.trials import count_trials, record_trials
 
@@ -219,8 +219,10 @@ def _exposures(strategies: Sequence[Strategy], bars: Bars, settings: BacktestSet
     shared, times = SharedIndicators(), bars.times
     fraction = getattr(settings.sizing, "fraction", 1.0)
     for strategy in strategies:
-        target = strategy.exposure_by(bars.frame, shared)
-        checked = check_exposure(target, times, strategy.warm_up, f"{strategy!r} on {bars.symbol}")
+        label = f"{strategy!r} on {bars.symbol}"
+        with naming_its_line(label):
+            target = strategy.exposure_by(bars.frame, shared)
+        checked = check_exposure(target, times, strategy.warm_up, label)
         yield checked if fraction == 1.0 else checked * fraction
 
 

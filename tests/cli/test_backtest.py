@@ -137,3 +137,29 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
     assert expected in shown.err
     assert shown.err.startswith("peak-trade: ")
     assert shown.err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("held")
+def test_a_strategy_that_raises_is_named_with_its_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken_idea.py").write_text(BROKEN, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    what = "exposure raised ZeroDivisionError (division by zero) at broken_idea.py, line 10.\n"
+    assert main(["check", "strategy", "broken_idea:Broken"]) == 2
+    assert capsys.readouterr().err == f"peak-trade: broken: {what}"
+    assert main(["backtest", "--strategy", "broken_idea:Broken", *SHORT]) == 2
+    assert capsys.readouterr().err == f"peak-trade: broken on BTC/USDT: {what}"
+
+
+BROKEN = """from peak_trade import Strategy
+
+
+class Broken(Strategy):
+    @property
+    def warm_up(self):
+        return 0
+
+    def exposure(self, bars):
+        return 1 / 0
+"""
