@@ -112,6 +112,9 @@ class NettedLoop(EventLoop):
         lot, close = column.instrument.lot_size, float(column.close[row])
         wanted = {id(book): book.notional(row, equity, self.settings.sizing) / close for book in changing}
         net.wishes = [Wish(book, wanted[id(book)] - book.position, wanted[id(book)] != 0.0) for book in changing]
+        holders = [book for book in net.members if id(book) not in wanted and book.position != 0.0]
+        if holders and not any(wish.stays for wish in net.wishes):
+            net.wishes.append(Wish(max(holders, key=lambda book: abs(book.position)), 0.0, True))
         total = math.fsum(wanted.get(id(book), book.position) for book in net.members)
         desired = floor_to(total, lot)
         delta = nearest_to(desired - net.trader.position, lot)
