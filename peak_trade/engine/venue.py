@@ -4,12 +4,12 @@ How a bar fills an order that was submitted before it opened:
 
 - market: at the open, plus slippage;
 - limit: at the open when the open is already as good, else at the limit when the bar touches it, without slippage;
-- stop: at the open when that is beyond the stop, else at the stop when touched, plus slippage either way; one that came
-  within the bar fills inside its range;
+- stop: at the open when that is beyond the stop, else at the stop when touched, plus slippage either way;
 - stop-limit: triggered like a stop, then filled within its limit only; else it rests as a limit from the next bar on;
 - trailing stop: a stop whose level follows the best price of the bars before this one.
 
-At most `max_participation` of the bar's volume is filled in all; the rest stays open (gtc) or is canceled (ioc).
+An order that came at the open or within the bar fills inside the bar's range. At most `max_participation` of the bar's
+volume is filled in all; the rest stays open (gtc) or is canceled (ioc).
 """
 
 from __future__ import annotations
@@ -227,7 +227,13 @@ class SimulatedVenue:
             if order.limit_price is None:
                 return None
             reached = low <= order.limit_price if is_buy else high >= order.limit_price
-            return (order.limit_price, False) if reached and not (came_within and self._worst_first) else None
+            if not reached or (came_within and self._worst_first):
+                return None
+            if is_buy:
+                price = min(order.limit_price, high if came_within else float(bars.open[row]))
+            else:
+                price = max(order.limit_price, low if came_within else float(bars.open[row]))
+            return price, price != order.limit_price
         level = _stop_level(held)
         if not (high >= level if is_buy else low <= level):
             return None

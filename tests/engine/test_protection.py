@@ -160,3 +160,11 @@ def test_an_exit_that_traded_nothing_leaves_the_position_protected():
         costs={"max_participation": 0.5},
     )
     assert [fill.reason for fill in result.fill_list] == ["target", "stop_loss"]
+
+
+def test_a_target_sent_anew_at_an_open_beyond_it_sells_at_that_open():
+    """The rest of the entry fills at an open above the target, which is then sent anew."""
+    rows = [flat(100, 10), flat(100, 5), bar(120, 125, 119, 121, 100), flat(121, 100)]
+    more = {"execution": {"take_profit": 0.05}, "costs": {"max_participation": 1.0}}
+    fills = run(rows, [1] * 4, **more).fill_list
+    assert all(119.0 <= fill.price <= 125.0 for fill in fills if fill.reason == "take_profit")
