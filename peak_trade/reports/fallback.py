@@ -18,6 +18,7 @@ TEMPLATES = Path("reports/templates")
 STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
 _RAW_BLOCK = re.compile(r"^(`{3,})\{=html\}\n(.*?)\n\1$", flags=re.DOTALL | re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", flags=re.DOTALL)
+_HEADING_ANCHOR = re.compile(r'(<h[1-6][^>]* id=|<a class="anchor-link" href=)("[^"]+")')
 _MARKDOWN_LINK = re.compile(r'(<a [^>]*href="(?![a-z]+:)[^"#]*)\.(?:md|ipynb)((?:#[^"]*)?")')
 
 
@@ -59,6 +60,7 @@ def render_pages(
         if progress:
             progress(str(page))
         title, body = _notebook_body(root, page) if page.suffix == ".ipynb" else _markdown_body(root, page)
+        body = _HEADING_ANCHOR.sub(lambda found: found[1] + found[2].lower(), body)
         target = root / SITE / page.with_suffix(".html")
         up = os.path.relpath(".", page.parent)
         text = layout.render(

@@ -47,8 +47,10 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for name in ("_quarto.yml", "index.md"):
         shutil.copyfile(ROOT / name, root / name)
     (root / "docs").mkdir()
-    (root / "docs" / "README.md").write_text("# Documents\n\nSee [metrics](metrics.md).\n", encoding="utf-8")
-    (root / "docs" / "metrics.md").write_text("# Metrics\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", encoding="utf-8")
+    (root / "docs" / "README.md").write_text("# Documents\n\nSee [metrics](metrics.md#a-table).\n", encoding="utf-8")
+    (root / "docs" / "metrics.md").write_text(
+        "# Metrics\n\n## A table\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", encoding="utf-8"
+    )
     (root / "docs" / "tutorial.md").write_text("# Tutorial\n", encoding="utf-8")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     (root / "notebooks" / "tiny.ipynb").write_text(json.dumps(notebook(CALL)), encoding="utf-8")

@@ -47,6 +47,8 @@ def assert_is_whole_and_offline(root: Path) -> None:
             if not re.match(r"[a-z]+:|#", target):
                 path = (root / "reports" / "site" / name).parent / target.partition("#")[0].partition("?")[0]
                 assert path.is_file(), f"{name} points to {target}"
+                anchor = target.partition("#")[2]
+                assert not anchor or f'id="{anchor}"' in path.read_text(encoding="utf-8"), f"{name} points to {target}"
 
 
 @pytest.fixture
