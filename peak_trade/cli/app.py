@@ -68,7 +68,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except PeakTradeError as error:
         return _refuse(str(error))
     except ClickException as error:
-        return _refuse(error.format_message())
+        return _refuse(error.format_message().replace("Value error, ", ""))
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
