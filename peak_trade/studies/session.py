@@ -226,7 +226,9 @@ def _run(
     telemetry = here.telemetry
     timeframe = Timeframe.parse(config.timeframe)
     known = read_events(folder)
-    room = len(recording) if recording is not None else len(known) + config.n_history + _n_expected(config, timeframe)
+    room = len(known) + config.n_history + _n_expected(config, timeframe) + _n_followed(config)
+    if recording is not None:
+        room = len(recording)
     with JournalWriter(
         folder,
         WorkspaceKey(keys_folder()),
@@ -271,6 +273,15 @@ _DAYS_WITHOUT_DURATION = 60
 def _n_expected(config: SessionConfig, timeframe: Timeframe) -> int:
     seconds = config.duration or _DAYS_WITHOUT_DURATION * 86_400
     return seconds // timeframe.seconds + 1_000
+
+
+def _n_followed(config: SessionConfig) -> int:
+    """Return how many bars the session that is followed has recorded, or will from its recording."""
+    if config.beside is None:
+        return 0
+    folder = find_session(config.beside)
+    recording = _recording(config_of(folder))
+    return len(read_events(folder)) if recording is None else len(recording)
 
 
 def _recording(config: SessionConfig) -> Bars | None:

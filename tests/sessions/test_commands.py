@@ -153,6 +153,14 @@ def test_a_replay_names_the_first_difference(stored, capsys):
     assert "last_price was" in printed
 
 
+def test_a_shadow_has_room_for_all_that_its_session_recorded(stored, monkeypatch):
+    monkeypatch.setattr("peak_trade.studies.session._n_expected", lambda config, timeframe: 10)
+    save_bars(wavy(700))
+    assert main(RUN) == 0
+    (name,) = session_ids()
+    assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--beside", name]) == 0
+
+
 def test_a_shadow_does_what_the_session_beside_it_did(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
