@@ -80,7 +80,7 @@ def test_nbconvert_makes_every_page_with_what_was_shown(project, two_runs, capsy
     assert "never()" not in bad
     assert 'href="tiny-bad.html"' in built["reports/pages/index.html"]
     assert all("Rendered by nbconvert" in text for text in built.values())
-    assert 'href="metrics.html"' in built["docs/README.html"]
+    assert 'href="metrics.html#a-table"' in built["docs/README.html"]
     assert_is_whole_and_offline(project)
 
     capsys.readouterr()
