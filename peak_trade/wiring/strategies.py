@@ -54,6 +54,8 @@ def strategy_class(name: str) -> type[Strategy]:
             f"strategy {name} is not known. {did_you_mean(name, STRATEGIES)} Your own is named as package.module:Class."
         )
     module_name, _, class_name = place.partition(":")
+    if not module_name or not class_name:
+        raise ConfigError(f"strategy was {name!r}: write package.module:Class, for example my_ideas:AboveMean.")
     part = getattr(_import(module_name, name), class_name, None)
     if part is None:
         module = sys.modules[module_name]

@@ -143,6 +143,12 @@ def test_a_users_class_that_is_no_strategy_is_refused(own: str, part: str, messa
         make_strategy(f"{own}:{part}")
 
 
+@pytest.mark.parametrize("name", [":Reversal", "my_ideas:"])
+def test_half_a_name_is_answered_with_its_form(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"write package\.module:Class"):
+        make_strategy(name, {})
+
+
 def test_a_users_module_that_fails_is_refused_in_one_line(own: str) -> None:
     Path("broken_module_of_a_user.py").write_text("import no_such_package_at_all\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="needs no_such_package_at_all, which is not installed"):
