@@ -70,14 +70,12 @@ def read_session(folder: Path) -> Recording:
     named = {event.strategy for event in events if isinstance(event, SignalEvent | OrderEvent)}
     grid = config.instrument.model_dump(mode="json")
     settings = flat_settings(
-        strategy=", ".join(sorted(named)) or config.strategy,
+        strategy=", ".join(sorted(named)) or make_strategy(config.strategy, config.parameters).name,
         parameters=config.parameters,
         trading=config.trading.model_dump(mode="json"),
         instruments={config.symbol: grid},
         risk=None if config.risk is None else config.risk.model_dump(mode="json"),
     )
-    if not named:
-        del settings["strategy"]
     code = str(read_manifest(folder).get("digests", {}).get("code", ""))
     return Recording(folder.name, config.mode, Timeframe.parse(config.timeframe), settings, code, events)
 

@@ -13,13 +13,13 @@ from peak_trade.data.store import save_bars
 from peak_trade.journal.files import EVENTS
 from peak_trade.sessions.store import find_session, session_ids
 
-RUN = ["session", "run", "--feed", "recorded", "--timeframe", "1h", "--quiet", "-p", "fast=5", "-p", "slow=15"]
+RUN = ["session", "run", "--feed", "recorded", "--timeframe", "1h", "--quiet", "-p", "slow=15"]
 BTC = ["--symbol", "BTC/USDT"]
 
 
-def session(capsys, *options: str) -> str:
+def session(capsys, *options: str, fast: str = "5") -> str:
     known = set(session_ids())
-    assert main([*RUN, *options]) == 0
+    assert main([*RUN, "-p", f"fast={fast}", *options]) == 0
     capsys.readouterr()
     (made,) = set(session_ids()) - known
     return made
@@ -50,6 +50,16 @@ def test_another_fee_is_named_and_gives_exit_code_1(stored, capsys, tmp_path):
     assert [(each["cause"], each["kind"]) for each in found["differences"] if each["is_root"]] == [("fee", "setting")]
     amounts = [step["amount"] for step in found["waterfall"]]
     assert sum(amounts[:-1]) == pytest.approx(amounts[-1], abs=1e-6)
+
+
+def test_other_parameters_are_named_where_one_side_never_traded(stored, capsys):
+    one = session(capsys, *BTC, "--end", "2023-01-08")
+    never = session(capsys, *BTC, "--end", "2023-01-01T10:00", fast="6")
+    assert main(["diff", one, never, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    roots = [(each["cause"], each["subject"]) for each in found["differences"] if each["is_root"]]
+    assert ("configuration", "parameters.fast") in roots
+    assert not [root for root in roots if root[0] == "code version"]
 
 
 def test_what_can_not_be_compared_gives_exit_code_2_and_says_why(stored, capsys):

@@ -38,6 +38,14 @@ def test_on_recorded_books_nearly_every_false_alarm_is_the_touch_depth_rule(real
     assert table.loc["all", "false_positive_rate"] < 0.001
 
 
+def test_over_all_recorded_orders_fewer_than_one_safe_order_in_twenty_is_denied(real_data):
+    frame = pd.read_parquet(real_data / "ticks" / "binance_BTCUSDT_book20_1s__2024-08-08.parquet")
+    on_bars = [bar_orders(five_minutes(real_data, name), ON_BARS) for name in ("BTC", "VITE")]
+    table = confusion(pd.concat([*on_bars, book_orders(books_of(frame), "BTC/USDT", ON_BOOKS)])).set_index("symbol")
+    assert table.loc["all", "n_orders"] == 6_000
+    assert table.loc["all", "false_positive_rate"] < 0.03
+
+
 def test_a_confusion_matrix_is_worked_by_hand():
     orders = pd.DataFrame(
         {
