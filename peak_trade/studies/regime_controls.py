@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.metrics import Measure, sharpe
+from peak_trade.metrics.measure import too_few
 from peak_trade.regimes.detector import Detector
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes
 
@@ -75,28 +76,34 @@ def readings(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseControl:
-    """The same rule on series without an edge: one Sharpe ratio a series and reading, in a frame indexed by seed."""
+    """The same rule on series without an edge: one Sharpe ratio a series and reading, in a frame indexed by seed.
+
+    A series on which the rule never varied has no Sharpe ratio (NaN) and counts neither for nor against it.
+    """
 
     kind: NoiseKind
     sharpes: pd.DataFrame
 
     def mean(self, reading: str) -> Measure:
-        """Return the mean Sharpe ratio of a reading over the series, with its standard error."""
-        values = self.sharpes[reading].to_numpy()
+        """Return the mean Sharpe ratio of a reading over the series that have one, with its standard error."""
+        values = self.sharpes[reading].dropna().to_numpy()
+        if values.size == 0:
+            return too_few(0, 1, "series with a Sharpe ratio")
         spread = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
         return Measure(float(values.mean()), len(values), spread)
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are enough series to judge by."""
-        return len(self.sharpes) >= MIN_SERIES
+        """Whether there are enough series with a causal Sharpe ratio to judge by."""
+        return self.mean(READINGS[2]).n >= MIN_SERIES
 
     @property
     def is_clean(self) -> bool:
         """Whether the causal reading's mean lies within two standard errors of 0."""
         measure = self.mean(READINGS[2])
-        assert measure.value is not None
-        return measure.stderr is not None and abs(measure.value) <= 2.0 * measure.stderr
+        if measure.value is None or measure.stderr is None:
+            return False
+        return abs(measure.value) <= 2.0 * measure.stderr
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a reading: mean Sharpe, its standard error, the number of series."""
@@ -139,7 +146,7 @@ def noise_control(
             bars["close"].to_numpy(), detector.filter(bars), detector.smooth(bars), bars_per_year, weights=weights
         )
         rows[seed] = {reading: answers[reading].value for reading in READINGS}
-    return NoiseControl(kind, pd.DataFrame.from_dict(rows, orient="index", dtype=np.float64).fillna(0.0))
+    return NoiseControl(kind, pd.DataFrame.from_dict(rows, orient="index", dtype=np.float64))
 
 
 def phase_randomised_bars(returns: FloatArray, seed: int) -> pd.DataFrame:

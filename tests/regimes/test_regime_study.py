@@ -20,6 +20,7 @@ from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.regime import RegimeStudy, study_regimes
 from peak_trade.studies.regime_controls import (
     READINGS,
+    NoiseControl,
     annual_turnover,
     circular_shift_test,
     edge_free_bars,
@@ -123,6 +124,14 @@ def test_noise_has_no_causal_edge_and_hindsight_finds_one(kind):
     assert control.is_clean, control.to_frame()
     hindsight = control.mean(READINGS[0])
     assert hindsight.value > 2.0 * hindsight.stderr, control.to_frame()
+
+
+def test_series_without_a_sharpe_ratio_prove_nothing():
+    silent = pd.DataFrame(np.nan, index=range(12), columns=list(READINGS))
+    control = NoiseControl("edge-free", silent)
+    assert not control.is_enough
+    assert not control.is_clean
+    assert control.to_frame()["n_series"].tolist() == [0] * len(READINGS)
 
 
 def test_phase_randomised_returns_keep_the_spectrum_and_lose_the_order():
