@@ -29,14 +29,28 @@ N_BARS = 2 * 365 * 24
 HOURS_PER_YEAR = 8_760.0
 REGIMES = ("bull", "sideways", "bear")
 
-ANNUAL_DRIFT = (2.0, 0.0, -4.0)
-"""Mean log return per year of the common factor in each regime."""
-ANNUAL_VOLATILITY = (0.50, 0.22, 1.00)
-"""Volatility per year of the common factor in each regime, as a fraction."""
-MEAN_DAYS = (24.0, 18.0, 9.0)
-"""Expected length of a stay in each regime."""
-NEXT = ((0.0, 0.7, 0.3), (0.6, 0.0, 0.4), (0.45, 0.55, 0.0))
-"""Where a regime goes when it ends: a row sums to one."""
+
+@dataclass(frozen=True, slots=True)
+class SampleRegimes:
+    """How the hidden chain moves the common factor; every tuple is in the order of `REGIMES`."""
+
+    annual_drift: tuple[float, float, float]
+    """Mean log return per year."""
+
+    annual_volatility: tuple[float, float, float]
+    """Volatility per year, as a fraction."""
+
+    mean_days: tuple[float, float, float]
+    """Expected length of a stay."""
+
+    next: tuple[tuple[float, float, float], ...] = ((0.0, 0.7, 0.3), (0.6, 0.0, 0.4), (0.45, 0.55, 0.0))
+    """Where a regime goes when it ends: a row sums to one."""
+
+
+REALISTIC = SampleRegimes((2.0, 0.0, -4.0), (0.50, 0.22, 1.00), (24.0, 18.0, 9.0))
+"""Drifts of the size that markets have: hourly bars tell them apart barely, or not at all."""
+WELL_SEPARATED = SampleRegimes((52.0, 0.0, -52.0), (0.47, 0.28, 0.94), (10.0, 10.0, 10.0))
+"""States that nobody could miss, to hold a detector against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +71,26 @@ SYMBOLS = {
 }
 
 
-def sample_regimes(seed: int = SEED, n_bars: int = N_BARS) -> pd.Series[str]:
+def sample_regimes(seed: int = SEED, n_bars: int = N_BARS, regimes: SampleRegimes = REALISTIC) -> pd.Series[str]:
     """Return the true regime of each sample bar: `bull`, `sideways` or `bear`, indexed by close_time (UTC).
 
     The regime holds during the bar: the return from the bar's open to its close was drawn from it.
     """
     names = np.array(REGIMES, dtype=object)
-    return pd.Series(names[_regime_path(seed, n_bars)], index=_close_times(n_bars), name="regime")
+    return pd.Series(names[_regime_path(seed, n_bars, regimes)], index=_close_times(n_bars), name="regime")
 
 
-def sample_bars(symbol: str, seed: int = SEED, n_bars: int = N_BARS) -> Bars:
+def sample_bars(symbol: str, seed: int = SEED, n_bars: int = N_BARS, regimes: SampleRegimes = REALISTIC) -> Bars:
     """Return the hourly sample bars of one symbol; equal seeds give equal bits in any process."""
     if symbol not in SYMBOLS:
         raise ConfigError(f"symbol was {symbol!r}: there are no such sample bars. {did_you_mean(symbol, SYMBOLS)}")
     if n_bars < 1 or seed < 0:
         raise ConfigError(f"seed was {seed}, n_bars {n_bars}: give a seed from 0 and at least one bar.")
     made = SYMBOLS[symbol]
-    regime = _regime_path(seed, n_bars)
+    regime = _regime_path(seed, n_bars, regimes)
     scale = made.beta / np.sqrt(HOURS_PER_YEAR)
-    volatility = np.array(ANNUAL_VOLATILITY)[regime] * scale
-    drift = np.array(ANNUAL_DRIFT)[regime] * (made.beta / HOURS_PER_YEAR)
+    volatility = np.array(regimes.annual_volatility)[regime] * scale
+    drift = np.array(regimes.annual_drift)[regime] * (made.beta / HOURS_PER_YEAR)
     common = _stream(seed, "common").standard_normal(n_bars)
     draws = _stream(seed, symbol)
     own = draws.standard_normal(n_bars)
@@ -116,16 +130,16 @@ def _close_times(n_bars: int) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(times, name="close_time").tz_localize("UTC")
 
 
-def _regime_path(seed: int, n_bars: int) -> NDArray[np.int64]:
+def _regime_path(seed: int, n_bars: int, regimes: SampleRegimes) -> NDArray[np.int64]:
     draws = _stream(seed, "regime").random((n_bars, 2)).tolist()
-    leave = [1.0 / (24.0 * days) for days in MEAN_DAYS]
+    leave = [1.0 / (24.0 * days) for days in regimes.mean_days]
     states = np.empty(n_bars, dtype=np.int64)
     state = 1
     for bar, (ends, goes) in enumerate(draws):
         states[bar] = state
         if ends < leave[state]:
             first, second = (other for other in range(3) if other != state)
-            state = first if goes < NEXT[state][first] else second
+            state = first if goes < regimes.next[state][first] else second
     return states
 
 
@@ -143,7 +157,7 @@ def _on_grid(price: Floats, tick: float) -> Floats:
 def _volume(made: SampleSymbol, close: Floats, move: Floats, volatility: Floats, noise: Floats) -> Floats:
     hour = np.arange(len(close)) % 24
     season = 0.35 * np.cos(2.0 * np.pi * (hour - 15.0) / 24.0)
-    usual = ANNUAL_VOLATILITY[0] * made.beta / np.sqrt(HOURS_PER_YEAR)
+    usual = REALISTIC.annual_volatility[0] * made.beta / np.sqrt(HOURS_PER_YEAR)
     calm = 0.6 * np.log(volatility / usual)
     surprise = 0.4 * (np.abs(move) / volatility - 0.8)
     notional = made.hourly_notional * np.exp(season + calm + surprise + 0.4 * noise)

@@ -12,7 +12,7 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError
 from peak_trade.data.quality import check_bars
-from peak_trade.data.sample import ANNUAL_VOLATILITY, N_BARS, REGIMES, SYMBOLS, sample_bars, sample_regimes
+from peak_trade.data.sample import N_BARS, REALISTIC, REGIMES, SYMBOLS, sample_bars, sample_regimes
 from peak_trade.data.store import list_bars
 
 SAMPLES = {symbol: sample_bars(symbol) for symbol in SYMBOLS}
@@ -53,7 +53,7 @@ def test_samples_have_neither_faults_nor_gaps_nor_runs(symbol):
 def test_each_regime_has_the_volatility_that_it_was_given(symbol):
     """The standard error of a standard deviation from n normal draws is 1 / sqrt(2 n) of it."""
     moves = log_returns(symbol)
-    for regime, volatility in zip(REGIMES, ANNUAL_VOLATILITY, strict=True):
+    for regime, volatility in zip(REGIMES, REALISTIC.annual_volatility, strict=True):
         inside = moves[regime == TRUTH]
         expected = volatility * SYMBOLS[symbol].beta
         assert abs(inside.std() * np.sqrt(PER_YEAR) / expected - 1.0) < 4.0 / np.sqrt(2.0 * len(inside))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.data.sample import WELL_SEPARATED, sample_bars, sample_regimes
 from peak_trade.regimes.detector import filter_regimes, smooth_regimes
 from peak_trade.regimes.features import FeatureSettings
 from peak_trade.regimes.hmm import HmmDetector
@@ -64,6 +65,20 @@ def test_known_truth_is_recovered_causally(name, least):
         lags.append(detection_lag(truth.astype(np.int8), filtered.labels)["lag"].median())
     assert np.mean(accuracy) >= least, accuracy
     assert max(lags) <= 12, "bars of the features' windows"
+
+
+@pytest.mark.parametrize("name", ["hmm", "jump"])
+def test_the_samples_own_regimes_are_recovered_where_they_are_well_separated(name):
+    quick = FeatureSettings(used=("log_return", "volatility", "trend"), volatility_window=12, trend_window=12)
+    detector = DETECTORS[name].model_copy(
+        update={"features": quick, "window": 4_000, "min_bars": 1_500, "refit_every": 1_000, "min_duration": 1}
+    )
+    accuracy = []
+    for seed in range(3):
+        truth = sample_regimes(seed, 4_000, WELL_SEPARATED).str.upper().map(Regime.__members__).astype(int)
+        filtered = filter_regimes(sample_bars("BTC/USDT", seed, 4_000, WELL_SEPARATED).frame, detector)
+        accuracy.append((filtered.labels == truth.to_numpy())[filtered.warm_up :].mean())
+    assert np.mean(accuracy) >= 0.85, accuracy
 
 
 def test_smoothed_regimes_use_the_whole_sample():
