@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from peak_trade.core.settings import Bps, Finite, Fraction, NonNegative, Settings
 
+_FUNDINGS_PER_DAY = 3
+
 
 class Costs(Settings):
     """What a fill and a held position cost."""
@@ -40,6 +42,20 @@ class Costs(Settings):
     def slippage_rate(self) -> float:
         """`slippage_bps` as a fraction."""
         return self.slippage_bps / 10_000.0
+
+    @property
+    def has_carry(self) -> bool:
+        """Whether holding a position costs or earns anything."""
+        return self.funding_bps_per_8h != 0.0 or self.borrow_rate != 0.0
+
+    def funding(self, notional: float, n_due: int) -> float:
+        """Return the cash that `n_due` funding times bring a signed notional, quote currency; negative is paid."""
+        return -notional * self.funding_bps_per_8h / 10_000.0 * n_due
+
+    def borrow(self, notional: float, n_due: int) -> float:
+        """Return what borrowing for a short (negative) notional costs over `n_due` thirds of a day, as 0 or less."""
+        yearly = self.borrow_rate * n_due / (365 * _FUNDINGS_PER_DAY)
+        return min(notional, 0.0) * yearly
 
 
 FEE_PRESETS: dict[str, dict[str, float]] = {

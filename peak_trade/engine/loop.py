@@ -33,7 +33,6 @@ from peak_trade.risk.review import ApprovedOrder, instrument_rules, review
 
 FloatArray = NDArray[np.float64]
 _EIGHT_HOURS = 8 * 3_600 * NS_PER_SECOND
-_FUNDINGS_PER_DAY = 3
 
 Reviewer = Callable[[Order, AccountView, MarketView], ApprovedOrder | tuple[Denial, ...]]
 """The row of gates with its limits bound."""
@@ -95,7 +94,7 @@ class EventLoop(TradedAccount):
         self._traders = self.books
         self._n_orders = 0
         self._book_of: dict[str, Book] = {}
-        self._has_carry = settings.costs.funding_bps_per_8h != 0.0 or settings.costs.borrow_rate != 0.0
+        self._has_carry = settings.costs.has_carry
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
         """Visit every row at which something can happen, then expire what is still open."""
@@ -390,13 +389,9 @@ class EventLoop(TradedAccount):
             return
         costs = self.settings.costs
         for book in self._traders:
-            if book.position == 0.0:
-                continue
-            notional = book.position * float(self._columns[book.symbol].mark[row])
-            self._flow(book, now, row, "funding", -notional * costs.funding_bps_per_8h / 10_000.0 * n_due)
-            if notional < 0.0:
-                yearly = costs.borrow_rate * n_due / (365 * _FUNDINGS_PER_DAY)
-                self._flow(book, now, row, "borrow", notional * yearly)
+            notional = book.position * float(self._columns[book.symbol].mark[row]) if book.position else 0.0
+            self._flow(book, now, row, "funding", costs.funding(notional, n_due))
+            self._flow(book, now, row, "borrow", costs.borrow(notional, n_due))
 
     def _flow(self, book: Book, now: int, row: int, reason: str, amount: float) -> None:
         if amount != 0.0:

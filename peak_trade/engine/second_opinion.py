@@ -57,7 +57,7 @@ def second_opinion(result: BacktestResult) -> Opinion:
         When the run has funding, borrow costs or a bankruptcy, which vectorbt does not know.
     """
     costs = result.settings.costs
-    if costs.funding_bps_per_8h or costs.borrow_rate or result.bankrupt_row is not None:
+    if costs.has_carry or result.bankrupt_row is not None:
         raise ConfigError("vectorbt knows no funding, borrow costs or bankruptcy: it can't check this run.")
     if _is_expressible(result):
         return _from_targets(result)
