@@ -94,7 +94,7 @@ def run(
         "beside": beside,
     }
     session_config = make_config(asked, pairs(parameter), cash, config)
-    if session_config.risk is None:
+    if session_config.risk is None and session_config.mode != "testnet":
         typer.echo("No risk limits are set: every order that the instrument allows passes. Set them with --config.")
     with _view(quiet) as (switch, on_status):
         outcome = run_session(session_config, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))
