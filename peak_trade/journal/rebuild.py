@@ -9,11 +9,6 @@ from peak_trade.core.values import Fill, Side
 from peak_trade.journal.events import BankruptcyEvent, BarEvent, CashFlowEvent, Event, OrderEvent
 
 
-def fills_of(events: Iterable[Event]) -> list[Fill]:
-    """Return every fill that the order events record, in order; the reference price is the arrival price."""
-    return [_fill(event) for event in events if isinstance(event, OrderEvent) and event.last_quantity > 0.0]
-
-
 def ledger_of(events: Iterable[Event], initial_cash: float, lots: Mapping[str, float] | None = None) -> Ledger:
     """Return cash and positions after all events, from the initial cash in quote currency.
 

@@ -155,7 +155,7 @@ def _render_with_quarto(root: Path, changed: Iterable[Path], is_whole: bool, pro
         said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
         troubles = [line.strip() for line in said.splitlines() if re.search(r"\b(ERROR|WARN(ING)?)\b", line)]
         if done.returncode != 0:
-            last = troubles[0] if troubles else said.strip().splitlines()[-1:]
+            last = troubles[0] if troubles else (said.strip() or "it said nothing").splitlines()[-1]
             raise ReportError(f"quarto render failed in {root.resolve()}: {last}")
         for trouble in troubles:
             if progress:

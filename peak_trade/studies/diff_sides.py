@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from peak_trade.core.values import OrderType, Side, TimeInForce
@@ -354,8 +354,3 @@ class _Reader:
                 self._trade(book, -held, mark, 0.0)
         self.log.flows.append(Flow(stamp, self._row, ("", ""), "bankruptcy", event.written_off, 0.0, 0.0, place))
         self._cash += event.written_off
-
-
-def bars_between(times: list[int], low: int, high: int) -> list[int]:
-    """Return those of sorted times in [low, high]."""
-    return times[bisect_left(times, low) : bisect_right(times, high)]

@@ -31,8 +31,9 @@ def test_the_python_examples_run_one_after_the_other(home):
 
 
 def test_the_files_in_the_guide_are_portfolios():
-    for block in blocks("toml"):
-        PortfolioSettings.parse(tomllib.loads(block), "guide")
+    read = [PortfolioSettings.parse(tomllib.loads(block), "guide") for block in blocks("toml")]
+    assert all(settings.strategies for settings in read)
+    assert read
 
 
 @pytest.mark.parametrize("model", [PortfolioSettings, StrategyEntry, Allocation, Rebalancing])
