@@ -132,15 +132,18 @@ class DailyRecord:
         Both are over complete days known at `as_of`, ns UTC; NaN before five of them, and once the record has
         ended more than two days before.
         """
-        n_known = self._n_known(as_of)
-        ended = self._first_end + (self._returns.shape[1] - 1) * _NS_PER_DAY
-        if n_known < 1 or as_of >= ended + (_MOST_DAYS_LATE + 1) * _NS_PER_DAY:
+        key = symbol, (as_of - self._first_end) // _NS_PER_DAY + 1
+        known = self._activity.get(key)
+        if known is None:
+            known = self._activity[key] = self._activity_after(*key)
+        return known
+
+    def _activity_after(self, symbol: str, n_days: int) -> tuple[float, float]:
+        n_held = self._returns.shape[1]
+        if not 1 <= n_days <= n_held + _MOST_DAYS_LATE:
             return math.nan, math.nan
-        if (symbol, n_known) not in self._activity:
-            row = self._symbols.index(symbol)
-            known = float(self._volume[row, n_known - 1]), float(self._volatility[row, n_known - 1])
-            self._activity[symbol, n_known] = known
-        return self._activity[symbol, n_known]
+        row, column = self._symbols.index(symbol), min(n_days, n_held) - 1
+        return float(self._volume[row, column]), float(self._volatility[row, column])
 
     def _n_known(self, as_of: int) -> int:
         return int(min(max((as_of - self._first_end) // _NS_PER_DAY + 1, 0), self._returns.shape[1]))

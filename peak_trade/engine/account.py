@@ -49,6 +49,20 @@ class TradedAccount:
                 total += quantity * float(column.mark[row])
         return total
 
+    def equity_line(self) -> tuple[float, float, FloatArray] | None:
+        """Return cash, quantity and marks, with equity = cash + quantity x mark at each row; None if several are held.
+
+        Marks have shape (n_rows,); with a quantity of 0.0 they do not count.
+        """
+        held, marks = 0.0, self.market.columns[0].mark
+        for symbol, column in self._columns.items():
+            quantity = self.ledger.quantity(symbol)
+            if quantity != 0.0:
+                if held != 0.0:
+                    return None
+                held, marks = quantity, column.mark
+        return self.ledger.cash, held, marks
+
     def equity_between(self, start: int, stop: int) -> FloatArray:
         """Return equity at the closes of rows start to stop - 1 with what is held now, shape (stop - start,)."""
         equity: FloatArray | None = None

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from peak_trade.core.history import DailyRecord
+from peak_trade.core.history import DailyRecord, ReturnHistory
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, PastFill, PastOrder, TradingState
@@ -53,6 +53,9 @@ class Account(Protocol):
 
     def equity(self, row: int) -> float:
         """Return equity at a row's close."""
+
+    def equity_line(self) -> tuple[float, float, FloatArray] | None:
+        """Return cash, quantity and marks of the one symbol held; None when several are."""
 
     def equity_between(self, start: int, stop: int) -> FloatArray:
         """Return equity at the closes of rows start to stop - 1, were nothing to trade, shape (stop - start,)."""
@@ -125,17 +128,23 @@ class RiskDesk:
         """Whether trading is active, reducing or halted."""
         return self._control.state
 
+    def sources(self, symbol: str, as_of: int) -> tuple[float, float, ReturnHistory | None]:
+        """Return average daily volume, daily volatility and the history of returns known at an instant, ns UTC."""
+        record = self._record
+        if record is None:
+            return math.nan, math.nan, None
+        volume, volatility = record.activity_at(symbol, as_of) if self._looks_at_activity else (math.nan, math.nan)
+        return volume, volatility, record.returns_at(as_of) if self._looks_at_returns else None
+
     def cut(self, order: Order, market: MarketView, loop: Account, row: int) -> Order:
         """Return the order cut to the limits on size, where the limits say so and a target asked for it."""
         if not self.limits.size_to_limits or order.reason != "target":
             return order
-        account = self._account(loop, row, order)
-        return size_to_limits(order, account, self._market(market), self.gates, self.limits)
+        return size_to_limits(order, self._account(loop, row, order), market, self.gates, self.limits)
 
     def decide(self, order: Order, market: MarketView, loop: Account, row: int) -> ApprovedOrder | tuple[Denial, ...]:
         """Ask the row about an order decided on a row's close, and emit the decision with all that it was made on."""
         account = self._account(loop, row, order)
-        market = self._market(market)
         answer = review(order, account, market, self.gates, self.limits)
         denials = answer if isinstance(answer, tuple) else ()
         if self._keeps_orders:
@@ -168,12 +177,19 @@ class RiskDesk:
         if self._keeps_fills:
             self._fills.append(PastFill(fill.ts_event, fill.strategy, fill.symbol, fill.side))
 
-    def pass_over(self, loop: Account, stop: int) -> int:
-        """Pass over the rows before `stop`, on which nothing will trade; return the first that changes the state."""
+    def pass_over(self, loop: Account, row: int, stop: int, known: int) -> int:
+        """Look at `row`, which was visited, and pass over the rows after it on which nothing will trade.
+
+        Nothing changes equity before the close of the rows before `known`. Returns the first row before `stop` that
+        changes the state and is still to be visited, or `stop`.
+        """
         if not self.can_stop or self._control.state is TradingState.HALTED:
             return stop
-        self._scan(loop, stop)
-        return self._next_row
+        self._scan(loop, known)
+        if self._next_row <= row:
+            self.catch_up(loop, row + 1)
+            self._scan(loop, known)
+        return min(self._next_row, stop)
 
     def catch_up(self, loop: Account, stop: int) -> None:
         """Look at equity on the rows before `stop` not yet looked at; nothing may have traded since they closed."""
@@ -188,15 +204,25 @@ class RiskDesk:
         start = self._next_row
         if start >= stop or self._control.recovered_at:
             return
-        if stop - start == 1:
-            seen = is_quiet(loop.equity(start), int(loop.times[start]), self._memory, self._triggers)
-            if seen is not None:
-                self._memory, self._next_row = seen, stop
+        line = None if stop - start == 1 else loop.equity_line()
+        if stop - start == 1 or (line is not None and line[1] == 0.0):
+            self._pass_one_equity(loop, start, stop)
             return
-        equity = loop.equity_between(start, stop)
-        n_quiet, last, peak, day, day_start = quiet(equity, loop.times[start:stop], self._memory, self._triggers)
-        self._memory = (last, peak, day, day_start)
+        if line is None:
+            equity, times = loop.equity_between(start, stop), loop.times[start:stop]
+            n_quiet, self._memory = quiet(0.0, 1.0, equity, times, 0, stop - start, self._memory, self._triggers)
+        else:
+            n_quiet, self._memory = quiet(*line, loop.times, start, stop, self._memory, self._triggers)
         self._next_row = start + n_quiet
+
+    def _pass_one_equity(self, loop: Account, start: int, stop: int) -> None:
+        """Pass over rows of one equity: when the first is quiet all are, and the last tells what is remembered."""
+        equity, times = loop.equity(start), loop.times
+        seen = is_quiet(equity, int(times[start]), self._memory, self._triggers)
+        if seen is not None and stop - start > 1:
+            seen = is_quiet(equity, int(times[stop - 1]), seen, self._triggers)
+        if seen is not None:
+            self._memory, self._next_row = seen, stop
 
     def _set(self, control: Control) -> None:
         self._control, self._memory = control, memory_of(control)
@@ -228,25 +254,6 @@ class RiskDesk:
             tuple(fills),
             control.throttled,
             control.ramp,
-        )
-
-    def _market(self, view: MarketView) -> MarketView:
-        record = self._record
-        if record is None or not (self._looks_at_activity or self._looks_at_returns):
-            return view
-        volume, volatility = math.nan, math.nan
-        if self._looks_at_activity:
-            volume, volatility = record.activity_at(view.instrument.symbol, view.as_of)
-        return MarketView(
-            view.as_of,
-            view.instrument,
-            view.decision_price,
-            view.bar_volume,
-            view.bar_time,
-            view.book,
-            volume,
-            volatility,
-            record.returns_at(view.as_of) if self._looks_at_returns else None,
         )
 
 

@@ -101,29 +101,40 @@ class EventLoop(TradedAccount):
         n_rows = len(self.market)
         schedule = self._schedule()
         place, row = 0, 0
-        while row < n_rows and self.bankrupt_row is None:
-            self.step(row)
+        while row < n_rows:
+            self._visit(row)
+            if self.bankrupt_row is not None:
+                break
             while place < len(schedule) and schedule[place] <= row:
                 place += 1
             stop = schedule[place] if place < len(schedule) else n_rows
             stop = self._next_touch(row, stop)
             stop = self._first_insolvent(row + 1, stop) if self._can_fail() else stop
             stop = stop if self._drift_band is None else self._first_drift(row + 1, stop, self._drift_band)
-            row = stop if self._desk is None else self._desk.pass_over(self, stop)
+            if self._desk is None:
+                row = stop
+            else:
+                is_idle = not self._book_of and not self._has_carry and stop < n_rows
+                row = self._desk.pass_over(self, row, stop, stop + is_idle)
             if progress is not None:
                 progress(row)
         self.finish(n_rows - 1 if self.bankrupt_row is None else self.bankrupt_row)
 
     def step(self, row: int) -> None:
         """Visit one row: what the venue did in its bar, carry, solvency, then the decisions on its close."""
+        self._visit(row)
+        if self._desk is not None and self.bankrupt_row is None:
+            self._desk.pass_over(self, row, row + 1, row + 1)
+
+    def _visit(self, row: int) -> None:
         self.settle(row)
         if self._has_carry:
             self._charge_carry(row)
         if self._can_fail() and self.equity(row) <= 0.0:
             self._go_bankrupt(row)
             return
-        if self._desk is not None and self._desk.can_stop:
-            self._follow_state(self._desk, row)
+        if self._book_of:
+            self._follow_state(row)
         self._decide(row)
 
     def settle(self, row: int) -> None:
@@ -169,21 +180,23 @@ class EventLoop(TradedAccount):
         equity = None if self._drift_band is None else self.equity(row)
         acting: list[Book] = []
         for book in self.books:
-            target = float(book.exposure[row])
-            has_changed = target != book.target
+            has_changed = float(book.exposure[row]) != book.target
             if not has_changed and (book.is_stopped or not self._is_due(book, row, equity)):
                 continue
-            if not self._columns[book.symbol].has_bar(row):
-                continue
+            if self._columns[book.symbol].has_bar(row):
+                acting.append(book)
+        if not acting:
+            return
+        self._follow_state(row)
+        for book in acting:
+            target = float(book.exposure[row])
+            has_changed = target != book.target
             if has_changed:
                 book.target, book.is_stopped = target, False
                 self._emit(SignalEvent(int(self.market.times[row]), book.strategy, book.symbol, target))
             if has_changed or row in book.rebalance_rows:
                 book.granted = 1.0
             book.decision_row = row
-            acting.append(book)
-        if not acting:
-            return
         legs = self._legs(acting, row, self.equity(row) if equity is None else equity)
         if len(legs) > 1:
             legs.sort(key=lambda pair: (pair[0].opens(pair[1]), pair[0].priority, pair[0].symbol, pair[0].strategy))
@@ -293,9 +306,10 @@ class EventLoop(TradedAccount):
 
     def _market_view(self, order: Order, row: int) -> MarketView:
         column = self._columns[order.symbol]
-        bar_time = int(self.market.times[row])
+        as_of, bar_time = order.decided_at, int(self.market.times[row])
+        sources = () if self._desk is None else self._desk.sources(order.symbol, as_of)
         return MarketView(
-            order.decided_at, column.instrument, order.decision_price, float(column.volume[row]), bar_time
+            as_of, column.instrument, order.decision_price, float(column.volume[row]), bar_time, None, *sources
         )
 
     def _book_execution(self, execution: Execution, row: int) -> None:
@@ -354,8 +368,11 @@ class EventLoop(TradedAccount):
         levels = [order.limit_price or order.stop_price for order in rivals]
         return any(level is not None and low <= level <= high for level in levels)
 
-    def _follow_state(self, desk: RiskDesk, row: int) -> None:
+    def _follow_state(self, row: int) -> None:
         """Let the desk see a row's close; when it stops trading, cancel what could open or enlarge a position."""
+        desk = self._desk
+        if desk is None or not desk.can_stop:
+            return
         before = desk.state
         desk.catch_up(self, row + 1)
         if desk.state is before or desk.state is TradingState.ACTIVE:

@@ -75,7 +75,7 @@ class NettedLoop(EventLoop):
             self._nets[book.symbol].members.append(book)
         self._traders = [net.trader for net in self._nets.values()]
 
-    def step(self, row: int) -> None:
+    def _visit(self, row: int) -> None:
         """Visit one row; books that cross inside the account do so at its open."""
         for net in self._nets.values():
             if net.crosses_at == row:
@@ -83,7 +83,7 @@ class NettedLoop(EventLoop):
                 price = float(self._columns[net.trader.symbol].open[row])
                 opened = int(self.market.times[row]) - self.market.timeframe.ns
                 self._share(net, row, opened, "", price, 0.0, is_whole=False)
-        super().step(row)
+        super()._visit(row)
 
     def _next_touch(self, row: int, stop: int) -> int:
         crosses = [net.crosses_at for net in self._nets.values() if net.crosses_at > row]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ from peak_trade.core.values import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionInputs:
+class DecisionInputs(NamedTuple):
     """Order, account, market and limits of one decision; `limits` is a frozen Settings object."""
 
     order: Order

@@ -74,12 +74,14 @@ class RiskGate:
 class GateRow(tuple[RiskGate, ...]):
     """Gates in the order in which they are asked."""
 
-    _parts: tuple[tuple[Measure, bool, bool, DenialCode], ...]
+    _all: tuple[tuple[Measure, bool, DenialCode], ...]
+    _binding: tuple[tuple[Measure, bool, DenialCode], ...]
 
     def __new__(cls, gates: Iterable[RiskGate]) -> GateRow:
         """Make a row of gates."""
         row = super().__new__(cls, gates)
-        row._parts = tuple((gate.measure, gate.is_floor, gate.relieves, gate.code) for gate in row)
+        row._all = tuple((gate.measure, gate.is_floor, gate.code) for gate in row)
+        row._binding = tuple((gate.measure, gate.is_floor, gate.code) for gate in row if not gate.relieves)
         return row
 
     def denials(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[Denial, ...]:
@@ -87,9 +89,7 @@ class GateRow(tuple[RiskGate, ...]):
         denied: list[Denial] = []
         infinity = math.inf
         is_relieved = order.is_reducing is True and reduces(order, account)
-        for measure, is_floor, relieves, code in self._parts:
-            if is_relieved and relieves:
-                continue
+        for measure, is_floor, code in self._binding if is_relieved else self._all:
             try:
                 observed, limit = measure(order, account, market, limits)
                 if is_floor:

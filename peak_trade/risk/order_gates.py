@@ -118,9 +118,8 @@ def price_collar(order: Order, account: AccountView, market: MarketView, limits:
 
 def symbol_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the exposure to the order's symbol that it and all pending orders can lead to, fraction of equity."""
-    low, high = reach(order, account)[order.symbol]
-    share = max(abs(low), abs(high)) * positive(market.decision_price) / positive(account.equity)
-    return share, number(limits.max_symbol_exposure) * _ramp(account)
+    low, high = _exposures(order, account, market)[0]
+    return max(abs(low), abs(high)), number(limits.max_symbol_exposure) * _ramp(account)
 
 
 def gross_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -185,6 +184,24 @@ def reach(order: Order, account: AccountView) -> dict[str, tuple[float, float]]:
 
 
 def _exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
+    """Return the lowest and highest exposure to each symbol that can be reached, the order's own first.
+
+    Four gates ask for the same: the last answer is kept, for these very objects, which never change.
+    """
+    global _last
+    asked = (order, account, market)
+    known, exposures = _last
+    if known[0] is order and known[1] is account and known[2] is market:
+        return exposures
+    exposures = _reached_exposures(*asked)
+    _last = asked, exposures
+    return exposures
+
+
+_last: tuple[tuple[object, object, object], list[tuple[float, float]]] = ((None, None, None), [])
+
+
+def _reached_exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
     equity, own, marks = positive(account.equity), order.symbol, account.marks
     scale = positive(market.decision_price) / equity
     if account.pending:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import float64, int64, njit, types
 from numpy.typing import NDArray
 
 from peak_trade.core.errors import ConfigError
@@ -20,6 +20,7 @@ from peak_trade.risk.limits import StateLimits
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
 RAMP = (0.5, 0.75, 1.0)
 """Shares of the size limits in force after a recovery, one stage after the other."""
+_PRICES, _INSTANTS = (types.Array(kind, 1, "C", readonly=True) for kind in (float64, int64))
 _SEVERITY = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
 
 
@@ -163,7 +164,7 @@ def pass_quiet(
     """
     if control.recovered_at:
         return control, 0
-    n_quiet, *memory = quiet(equity, times, memory_of(control), triggers(control, rules))
+    n_quiet, memory = quiet(0.0, 1.0, equity, times, 0, equity.size, memory_of(control), triggers(control, rules))
     if n_quiet == 0:
         return control, 0
     return remember(control, memory), n_quiet
@@ -207,11 +208,22 @@ def remember(control: Control, memory: Sequence[float]) -> Control:
 
 
 def quiet(
-    equity: NDArray[np.float64], times: NDArray[np.int64], memory: Memory, until: Triggers
-) -> tuple[int, float, float, int, float]:
-    """Return how many rows pass before a trigger, and the memory after them; see `pass_quiet`."""
-    passed: tuple[int, float, float, int, float] = _quiet(equity, times, *memory, *until)
-    return passed
+    cash: float,
+    quantity: float,
+    marks: NDArray[np.float64],
+    times: NDArray[np.int64],
+    start: int,
+    stop: int,
+    memory: Memory,
+    until: Triggers,
+) -> tuple[int, Memory]:
+    """Return how many rows from `start` pass before a trigger, and the memory after them; see `pass_quiet`.
+
+    Equity at each row is cash + quantity x mark, quote currency; marks and times have shape (n,), and with a quantity
+    of 0.0 marks do not count.
+    """
+    n_quiet, *after = _quiet(cash, quantity, marks, times, start, stop, *memory, *until)
+    return n_quiet, (after[0], after[1], after[2], after[3])
 
 
 def is_quiet(equity: float, time: int, memory: Memory, until: Triggers) -> Memory | None:
@@ -230,18 +242,22 @@ def is_quiet(equity: float, time: int, memory: Memory, until: Triggers) -> Memor
 
 
 @njit(
-    "Tuple((int64, float64, float64, int64, float64))"
-    "(float64[::1], int64[::1], float64, float64, int64, float64, float64, float64, boolean)",
+    types.Tuple((int64, float64, float64, int64, float64))(
+        float64, float64, _PRICES, _INSTANTS, int64, int64,
+        float64, float64, int64, float64, float64, float64, types.boolean,
+    ),
     cache=True,
-)
+)  # fmt: skip
 def _quiet(  # type: ignore[no-untyped-def]
-    equity, times, last, peak, day, day_start, most_drawdown, most_loss, must_be_known
+    cash, quantity, marks, times, start, stop, last, peak, day, day_start, most_drawdown, most_loss, must_be_known
 ):
-    for row in range(equity.size):
-        now = equity[row]
+    now = cash
+    for row in range(start, stop):
+        if quantity != 0.0:
+            now = cash + quantity * marks[row]
         if not (now > 0.0 and now < np.inf):
             if must_be_known:
-                return row, last, peak, day, day_start
+                return row - start, last, peak, day, day_start
             continue
         today = (times[row] - 1) // _NS_PER_DAY
         opened = day_start
@@ -249,9 +265,9 @@ def _quiet(  # type: ignore[no-untyped-def]
             opened = now if np.isnan(last) else last
         highest = now if np.isnan(peak) else max(peak, now)
         if max(1.0 - now / highest, 0.0) >= most_drawdown or max(1.0 - now / opened, 0.0) >= most_loss:
-            return row, last, peak, day, day_start
+            return row - start, last, peak, day, day_start
         last, peak, day, day_start = now, highest, today, opened
-    return equity.size, last, peak, day, day_start
+    return stop - start, last, peak, day, day_start
 
 
 def as_record(control: Control) -> dict[str, Any]:
