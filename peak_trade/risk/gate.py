@@ -14,6 +14,8 @@ from peak_trade.risk.limits import RiskLimits
 LARGEST = 1e15
 """No amount, price or quantity beyond this is believed."""
 _END_OF_TIME = 2**63
+BUY, SELL = Side.BUY, Side.SELL
+"""Members by name: looking one up on its class costs as much as a whole comparison."""
 
 Measure = Callable[[Order, AccountView, MarketView, RiskLimits], tuple[float, float]]
 """Returns what is observed and the limit on it; raises anything when an input can't be read."""
@@ -105,8 +107,9 @@ class GateRow(tuple[RiskGate, ...]):
 
 def number(value: Any) -> float:
     """Return a finite number of believable size as a float; UnreadableError otherwise, for a bool too."""
-    if value.__class__ is float and -LARGEST < value < LARGEST:
-        return value
+    kind = value.__class__
+    if (kind is float or kind is int) and -LARGEST < value < LARGEST:
+        return value  # type: ignore[no-any-return]
     if isinstance(value, (float, int)) and not isinstance(value, bool) and -LARGEST < value < LARGEST:
         return float(value)
     raise UnreadableError(f"{value!r} is not a number that a limit can be held against")
@@ -141,9 +144,10 @@ def instant(value: Any) -> int:
 
 def side_sign(order: Order) -> float:
     """Return +1.0 for a buy, -1.0 for a sell; UnreadableError for anything else."""
-    if order.side is Side.BUY:
+    side = order.side
+    if side is BUY:
         return 1.0
-    if order.side is Side.SELL:
+    if side is SELL:
         return -1.0
     raise UnreadableError(f"{order.side!r} is not a side")
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import AccountView, MarketView, Order, OrderBook, OrderType, Side
-from peak_trade.risk.gate import UnreadableError, instant, not_negative, number, positive
+from peak_trade.core.values import AccountView, MarketView, Order, OrderBook, OrderType
+from peak_trade.risk.gate import BUY, SELL, UnreadableError, instant, not_negative, number, positive
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits
 
 N_LEVELS = 20
 """Levels of the book that count as its depth."""
+
+
+_LIMIT, _STOP_LIMIT = OrderType.LIMIT, OrderType.STOP_LIMIT
 
 
 def impact(quantity: float, average_daily_volume: float, daily_volatility: float, coefficient: float) -> float:
@@ -129,15 +132,15 @@ def _book(market: MarketView) -> OrderBook:
 
 
 def _levels(order: Order, book: OrderBook) -> tuple[tuple[float, float], ...]:
-    if order.side is Side.BUY:
+    if order.side is BUY:
         return book.asks
-    if order.side is Side.SELL:
+    if order.side is SELL:
         return book.bids
     raise UnreadableError(f"{order.side!r} is not a side")
 
 
 def _share(order: Order, rules: LiquidityLimits) -> float:
     kind = order.order_type
-    if kind is OrderType.LIMIT or kind is OrderType.STOP_LIMIT:
+    if kind is _LIMIT or kind is _STOP_LIMIT:
         return 1.0
     return positive(rules.market_order_share)

@@ -7,12 +7,13 @@ from peak_trade.core.values import AccountView, MarketView, Order, TradingState
 from peak_trade.risk.gate import UnreadableError, instant, not_negative, number, positive, reduces, side_sign
 from peak_trade.risk.limits import RiskLimits
 
+_ACTIVE = TradingState.ACTIVE
 _SEVERITY = {TradingState.ACTIVE: 0.0, TradingState.REDUCING: 1.0, TradingState.HALTED: 2.0}
 
 
 def trading_state(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure how far trading is stopped: 0 active, 1 reducing, 2 halted; a reducing order passes up to 1."""
-    if account.state is TradingState.ACTIVE:
+    if account.state is _ACTIVE:
         return 0.0, 0.0
     return _SEVERITY[account.state], 1.0 if reduces(order, account) else 0.0
 
