@@ -109,13 +109,24 @@ def find_decision(decision_id: str) -> DecisionEvent:
     files = [*home.glob(f"runs/*/{DECISIONS}"), *home.glob("sessions/*/events.jsonl")]
     files = [file for file in files if file.parent.name.startswith(owner)]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        for decision in _decisions_in(file):
+        for decision in decisions_in(file):
             if decision.order_id == order_id:
                 return decision
     held = ", ".join(sorted(file.parent.name for file in files)) or "none"
     raise ConfigError(
         f"there is no decision {decision_id}. Runs and sessions looked through: {held}. Name one as RUN/ORDER."
     )
+
+
+def decisions_in(file: Path) -> Iterator[DecisionEvent]:
+    """Yield the decisions of a kept run or of a session's journal, in order."""
+    for line in file.read_bytes().splitlines():
+        if b'"kind":"decision"' not in line:
+            continue
+        record: Any = json.loads(line)
+        event = decode_event(record.get("event", record))
+        if isinstance(event, DecisionEvent):
+            yield event
 
 
 def outcome(result: BacktestResult) -> dict[str, str]:
@@ -261,16 +272,6 @@ def stress_table(
     return pd.DataFrame(
         [(name, loss, *told[name]) for name, loss in losses.items()], columns=["scenario", "loss", "window", "source"]
     )
-
-
-def _decisions_in(file: Path) -> Iterator[DecisionEvent]:
-    for line in file.read_bytes().splitlines():
-        if b'"kind":"decision"' not in line:
-            continue
-        record: Any = json.loads(line)
-        event = decode_event(record.get("event", record))
-        if isinstance(event, DecisionEvent):
-            yield event
 
 
 def _as_numbers(denials: Sequence[Denial]) -> list[tuple[str, str, str]]:
