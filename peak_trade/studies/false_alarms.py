@@ -6,6 +6,7 @@ are market orders of both sides at random moments, their notional drawn evenly o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ BOOK_RULE = (
     "On recorded books an order is unsafe when the next book, a second later, does not hold it within its levels, "
     f"or would fill it at more than {MOST_BOOK_COST:.1%} from its middle."
 )
+LABEL_RULES = (BAR_RULE, BOOK_RULE)
 BAR_NOTIONALS = (100.0, 1_000_000.0)
 """Smallest and largest order drawn on bars, quote currency."""
 BOOK_NOTIONALS = {"small": (100.0, 10_000.0), "large": (100.0, 1_000_000.0)}
@@ -66,7 +68,7 @@ def labelled_orders(
     drawn = [bar_orders(part, on_bars) for part in bars]
     for name, notionals in BOOK_NOTIONALS.items() if books else ():
         orders = book_orders(books, symbol, on_books, notionals=notionals)
-        drawn.append(orders.assign(drawn_from=f"{symbol} books, {name} orders"))
+        drawn.append(orders.assign(drawn_from=f"{symbol} books, {name}"))
     return pd.concat(drawn, ignore_index=True)
 
 
@@ -191,32 +193,33 @@ def confusion(orders: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame: drawn_from, n_orders, the four cells denied_unsafe, denied_safe, passed_unsafe and passed_safe, two rates
-        `false_positive_rate` is the share of safe orders that were denied, `miss_rate` that of unsafe ones that passed;
-        NaN where there are none.
+    DataFrame: drawn_from, false_positives, misses, n_orders, denied_unsafe, denied_safe, passed_unsafe, passed_safe
+        `false_positives` is the share of safe orders that were denied, `misses` that of unsafe ones that passed; NaN
+        where there are none. The others count orders.
 
     """
-    groups = [*orders.groupby("drawn_from", sort=False), ("all", orders)]
     rows = []
-    for name, part in groups:
+    for name, part in [*orders.groupby("drawn_from", sort=False), ("all", orders)]:
         unsafe, denied = part["is_unsafe"].to_numpy(), part["is_denied"].to_numpy()
-        counts = [int((denied == is_denied)[unsafe == is_unsafe].sum()) for is_denied, is_unsafe in _CELLS]
-        n_safe, n_unsafe = counts[1] + counts[3], counts[0] + counts[2]
-        rows.append(
-            (
-                name,
-                len(part),
-                *counts,
-                counts[1] / n_safe if n_safe else float("nan"),
-                counts[2] / n_unsafe if n_unsafe else float("nan"),
-            )
-        )
-    cells = ["denied_unsafe", "denied_safe", "passed_unsafe", "passed_safe"]
-    return pd.DataFrame(rows, columns=["drawn_from", "n_orders", *cells, "false_positive_rate", "miss_rate"])
+        cells = {
+            "denied_unsafe": int((denied & unsafe).sum()),
+            "denied_safe": int((denied & ~unsafe).sum()),
+            "passed_unsafe": int((~denied & unsafe).sum()),
+            "passed_safe": int((~denied & ~unsafe).sum()),
+        }
+        shares = {
+            "false_positives": _share(cells["denied_safe"], cells["passed_safe"]),
+            "misses": _share(cells["passed_unsafe"], cells["denied_unsafe"]),
+        }
+        rows.append({"drawn_from": name} | shares | {"n_orders": len(part)} | cells)
+    return pd.DataFrame(rows)
 
 
 _COLUMNS = ["drawn_from", "notional", "is_unsafe", "is_denied"]
-_CELLS = ((True, True), (True, False), (False, True), (False, False))
+
+
+def _share(n_wrong: int, n_right: int) -> float:
+    return n_wrong / (n_wrong + n_right) if n_wrong + n_right else math.nan
 
 
 def _draws(
