@@ -30,6 +30,7 @@ from peak_trade.risk.scenarios import DATED, MODELLED, UNIFORM
 from peak_trade.risk.stress import stress_losses
 from peak_trade.risk.var import estimate
 from peak_trade.risk.var_backtest import (
+    N_BACKTEST_DAYS,
     christoffersen_conditional_coverage,
     christoffersen_independence,
     kupiec_pof,
@@ -192,7 +193,11 @@ def denials_by_code(events: Iterable[Event]) -> pd.DataFrame:
 
 
 def var_walk(
-    bars: Sequence[Bars], weights: Mapping[str, float], method: VarMethod, level: float = 0.95, window: int = 250
+    bars: Sequence[Bars],
+    weights: Mapping[str, float],
+    method: VarMethod,
+    level: float = 0.95,
+    window: int = N_BACKTEST_DAYS,
 ) -> pd.DataFrame:
     """Return each day's stated VaR and what was lost, each VaR from the `window` days before.
 
@@ -241,7 +246,7 @@ def var_tests(walks: Mapping[str, pd.DataFrame], level: float = 0.95) -> pd.Data
     for name, walk in walks.items():
         known = walk[walk["value_at_risk"].notna()]
         hits = known["is_exception"].to_numpy(dtype=bool)
-        last = hits[-250:]
+        last = hits[-N_BACKTEST_DAYS:]
         if hits.size < 2:
             rows.append((name, hits.size, 0, len(walk) - hits.size, math.nan, math.nan, math.nan, "no estimate"))
             continue
