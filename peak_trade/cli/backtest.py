@@ -63,10 +63,8 @@ def backtest(
     result = _run_with_progress(part, bars, run_file, history)
     if record:
         from peak_trade.studies.recording import record as record_result
-        from peak_trade.studies.risk import keep_decisions
 
         record_result(result)
-        keep_decisions(result)
     opinion = ask_vectorbt(result) if second_opinion else None
     if as_json:
         _print_json(result, None if opinion is None else str(opinion))

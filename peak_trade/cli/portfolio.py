@@ -33,12 +33,14 @@ def portfolio(
 
     Exits 0 when the run is done, 1 when the second opinion differs, 2 on bad input.
     """
-    from peak_trade.studies.portfolio import record_portfolio, run_portfolio
+    from peak_trade.studies.portfolio import run_portfolio
     from peak_trade.studies.portfolio_settings import PortfolioSettings
 
     settings = PortfolioSettings.from_toml(config)
     result = _run_with_progress(run_portfolio, settings)
     if record:
+        from peak_trade.studies.recording import record_portfolio
+
         record_portfolio(result)
     opinion = None
     if second_opinion:

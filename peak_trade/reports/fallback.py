@@ -12,7 +12,7 @@ from typing import Any
 
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.notebooks import read_json, source_text
-from peak_trade.reports.project import LIBRARY, SITE, read_quarto
+from peak_trade.reports.project import LIBRARY, SITE, read_quarto, write_whole
 
 TEMPLATES = Path("reports/templates")
 STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
@@ -73,8 +73,7 @@ def render_pages(
             styles=[f"{up}/{path.as_posix()}" for path in STYLES],
             plotly=f"{up}/{LIBRARY.as_posix()}/plotly.min.js",
         )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        write_whole(target, text)
 
 
 def _notebook_body(root: Path, page: Path) -> tuple[str, str]:

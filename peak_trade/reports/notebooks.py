@@ -20,6 +20,7 @@ from peak_trade.core.digest import digest_bytes, digest_of, package_digest
 from peak_trade.core.errors import ConfigError, ReportError, did_you_mean
 from peak_trade.reports.display import RECORD_MIME
 from peak_trade.reports.parameters import Parameter, read_parameters, resolve
+from peak_trade.reports.project import write_whole
 
 RUNS = Path("reports/runs")
 LOCK_FILE = Path("requirements.lock")
@@ -153,8 +154,7 @@ def run_report(
     try:
         content = _executed(notebook, values, root, beside, progress)
         content["metadata"]["peak_trade"] |= {"key": key, "digests": digests}
-        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, json.dumps(content, indent=1, ensure_ascii=False))
     finally:
         beside.unlink(missing_ok=True)
     return read_run(path)
@@ -290,9 +290,11 @@ def _data_digest(values: Mapping[str, Any]) -> str:
     from peak_trade.core.time import Timeframe
     from peak_trade.data.store import find, list_bars
 
-    if values.get("symbol") and values.get("timeframe"):
-        return find(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange")).digest
-    return digest_of([held.digest for held in list_bars()])
+    if not (values.get("symbol") and values.get("timeframe")):
+        return digest_of([held.digest for held in list_bars()])
+    find(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange"))
+    named = {part for value in _texts(values).values() for part in value.split(",")}
+    return digest_of([held.digest for held in list_bars() if held.symbol in named])
 
 
 def _files_digest(values: Mapping[str, Any], root: Path) -> str:
@@ -301,7 +303,7 @@ def _files_digest(values: Mapping[str, Any], root: Path) -> str:
 
     named = {name: root / value for name, value in _texts(values).items()}
     named |= {f"{name}.journal": sessions_folder() / value / EVENTS for name, value in _texts(values).items()}
-    held = {name: digest_bytes(path.read_bytes()) for name, path in named.items() if path.is_file()}
+    held = {name: digest_bytes(path.read_bytes()) for name, path in named.items() if os.path.isfile(path)}
     return digest_of(held)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from peak_trade.reports.display import PLOTLY_MIME, RECORD_MIME, figure_html, raw_html
 from peak_trade.reports.notebooks import ReportRun, list_notebooks, list_report_runs, read_json, source_text
+from peak_trade.reports.project import write_whole
 from peak_trade.reports.runs_index import index_page, index_rows
 from peak_trade.reports.study_pages import study_page
 
@@ -41,7 +42,7 @@ def write_pages(root: Path = Path()) -> list[Path]:
     for name, text in sources.items():
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+            write_whole(path, text)
     return [PAGES / name for name in sorted(sources)]
 
 

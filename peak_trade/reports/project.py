@@ -1,7 +1,9 @@
-"""Where a project keeps its site, and what its `_quarto.yml` says."""
+"""Where a project keeps its site, what its `_quarto.yml` says, and how its files are written and read."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +23,23 @@ def read_quarto(root: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ReportError(f"{path}: this is not YAML: {error}") from None
     return content
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all: beside it first, then in its place. Missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_cache(path: Path) -> dict[str, Any]:
+    """Read a JSON file that can be made anew; empty when it is not there or was cut short."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

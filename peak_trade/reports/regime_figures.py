@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from peak_trade.regimes.states import REGIMES, Regime
 from peak_trade.reports.display import figure_html, sentences_html, table_html
 from peak_trade.reports.figures import BLUE, GREY, ORANGE, RED, line, styled, thinned
+from peak_trade.reports.project import write_whole
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -182,8 +183,8 @@ def write_page(study: RegimeStudy, verdict: Sequence[str], folder: Path) -> tupl
     ]
     title = f"Regimes of {study.bars.symbol} {study.bars.timeframe}, {study.detector.name}, {study.strategy.inner.name}"
     plot, page = folder / "transitions.html", folder / "report.html"
-    plot.write_text(_page(title, [("Transitions", transitions)]), encoding="utf-8")
-    page.write_text(_page(title, sections), encoding="utf-8")
+    write_whole(plot, _page(title, [("Transitions", transitions)]))
+    write_whole(page, _page(title, sections))
     return plot, page
 
 

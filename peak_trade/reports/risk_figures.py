@@ -21,16 +21,21 @@ TEST_CAPTION = (
     "traffic light of the last 250 days. Days on which a model has no estimate are left out and counted."
 )
 STRESS_FORMATS: Mapping[str, str] = MappingProxyType({"loss": "{:.2%}"})
-CONFUSION_FORMATS: Mapping[str, str] = MappingProxyType({"false_positive_rate": "{:.2%}", "miss_rate": "{:.2%}"})
+CONFUSION_CAPTION = (
+    "False positives are the safe orders that were denied, misses the unsafe ones that passed, each as a share of its "
+    "kind. Generated bars hold no thin market: `docs/risk.md` has the matrix of recorded bars and books."
+)
+CONFUSION_FORMATS: Mapping[str, str] = MappingProxyType({"false_positives": "{:.1%}", "misses": "{:.1%}"})
 
 
-def var_against_loss(walk: pd.DataFrame, title: str) -> Figure:
+def var_against_loss(walk: pd.DataFrame, model: str) -> Figure:
     """Draw each day's loss beside the VaR stated the day before, and mark the exceptions.
 
     Parameters
     ----------
     walk : DataFrame with columns value_at_risk, loss (fractions) and is_exception, by day (UTC)
-    title : str
+    model : str
+        What stated the VaR, for the legend.
 
     """
     import plotly.graph_objects as go
@@ -40,7 +45,7 @@ def var_against_loss(walk: pd.DataFrame, title: str) -> Figure:
     figure = go.Figure()
     figure.add_bar(x=days, y=walk["loss"].tolist(), name="loss", marker={"color": GREY})
     stated = [None if value != value else float(value) for value in walk["value_at_risk"]]
-    figure.add_scatter(x=days, y=stated, name="value at risk", line={"color": BLUE, "width": 1.8})
+    figure.add_scatter(x=days, y=stated, name=f"value at risk, {model}", line={"color": BLUE, "width": 1.8})
     figure.add_scatter(
         x=[f"{day:%Y-%m-%d}" for day in hits.index],
         y=hits["loss"].tolist(),
@@ -49,7 +54,6 @@ def var_against_loss(walk: pd.DataFrame, title: str) -> Figure:
         marker={"color": ORANGE, "size": 7},
     )
     figure.update_yaxes(title_text="loss, share of equity", tickformat=".1%")
-    figure.update_layout(title_text=title)
     return styled(figure, height=380)
 
 

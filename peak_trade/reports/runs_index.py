@@ -14,6 +14,7 @@ from typing import Any
 from peak_trade.data.workspace import workspace
 from peak_trade.reports.display import raw_html
 from peak_trade.reports.notebooks import ReportRun, read_json, records
+from peak_trade.reports.project import read_cache, write_whole
 
 MAX_RUNS = 500
 """Runs of the registry that the index shows, the newest ones."""
@@ -83,15 +84,13 @@ def _headline(run: ReportRun) -> tuple[str, ...]:
 def _registry_rows(root: Path) -> list[IndexRow]:
     stamp = _registry_stamp()
     held = root / "reports/pages/.registry.json"
-    if stamp and held.is_file():
-        content = json.loads(held.read_text(encoding="utf-8"))
-        if content["stamp"] == stamp:
-            return [IndexRow(**row | {"metrics": tuple(row["metrics"])}) for row in content["rows"]]
+    known = read_cache(held)
+    if stamp and known.get("stamp") == stamp:
+        return [IndexRow(**row | {"metrics": tuple(row["metrics"])}) for row in known["rows"]]
     from peak_trade.tracking import list_runs
 
     rows = [_registry_row(run) for run in list_runs(limit=MAX_RUNS).to_dict("records")]
-    held.parent.mkdir(parents=True, exist_ok=True)
-    held.write_text(json.dumps({"stamp": stamp, "rows": [asdict(row) for row in rows]}), encoding="utf-8")
+    write_whole(held, json.dumps({"stamp": stamp, "rows": [asdict(row) for row in rows]}))
     return rows
 
 

@@ -18,7 +18,7 @@ from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.fallback import navigation, render_pages
 from peak_trade.reports.pages import PAGES, write_pages
-from peak_trade.reports.project import LIBRARY, SITE, read_quarto
+from peak_trade.reports.project import LIBRARY, SITE, read_cache, read_quarto, write_whole
 
 BUILT = ".built.json"
 OLDEST_QUARTO = (1, 7)
@@ -69,7 +69,7 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
     pages = page_sources(root)
     chosen = f"quarto {'.'.join(map(str, quarto))}" if quarto else "nbconvert"
     digests = _page_digests(root, pages, chosen)
-    held = _built(root)
+    held = read_cache(root / SITE / BUILT)
     if held.get("renderer") != chosen or held.get("shared") != digests["shared"]:
         _clear(root)
         held = {"pages": {}}
@@ -90,9 +90,7 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
             return Site(built.index, built.renderer, built.n_pages, built.rendered, f"{error} Built with nbconvert.")
     elif changed:
         render_pages(root, changed, navigation(root), progress)
-    built_file = root / SITE / BUILT
-    built_file.parent.mkdir(parents=True, exist_ok=True)
-    built_file.write_text(json.dumps({"renderer": chosen} | digests, indent=1), encoding="utf-8")
+    write_whole(root / SITE / BUILT, json.dumps({"renderer": chosen} | digests, indent=1))
     return Site(root / SITE / "index.html", chosen, len(pages), tuple(changed), notice)
 
 
@@ -171,14 +169,6 @@ def _page_digests(root: Path, pages: Iterable[Path], renderer: str) -> dict[str,
         "shared": digest_bytes(*shared, (root / LIBRARY / "plotly.min.js").read_bytes()),
         "pages": {page.as_posix(): digest_bytes((root / page).read_bytes()) for page in pages},
     }
-
-
-def _built(root: Path) -> dict[str, Any]:
-    path = root / SITE / BUILT
-    if not path.is_file():
-        return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _clear(root: Path) -> None:

@@ -43,7 +43,7 @@ class DenialCode(StrEnum):
     STALE_BOOK = "stale_book", "age of the order book, seconds"
     SPREAD = "spread", "ask less bid over mid, fraction"
     SLIPPAGE = "slippage", "estimated cost of the order against mid, fraction"
-    TOUCH_DEPTH = "touch_depth", "quantity at the best level over the order's quantity"
+    TOUCH_DEPTH = "touch_depth", "quantity within the touch's width of the best price over the order's quantity"
     BOOK_DEPTH = "book_depth", "quantity over 20 levels over the order's quantity"
     DAILY_VOLUME_SHARE = "daily_volume_share", "order quantity over the average daily volume"
     BAR_VOLUME_SHARE = "bar_volume_share", "order quantity over the bar's volume"

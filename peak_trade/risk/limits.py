@@ -27,7 +27,10 @@ class LiquidityLimits(Settings):
     """Largest estimated cost of the order against mid, fraction."""
 
     min_touch_depth: Positive | None = 1.5
-    """Least quantity at the best level, in multiples of the order. Asked with a declared book only."""
+    """Least quantity at the touch, in multiples of the order. Asked with a declared book only."""
+
+    touch_width: Fraction = 0.0001
+    """How far from the best price still counts as the touch, fraction of it; 0 for the best level alone."""
 
     min_book_depth: Positive | None = 1.5
     """Least quantity over the best 20 levels, in multiples of the order. Asked with a declared book only."""

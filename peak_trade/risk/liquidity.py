@@ -60,6 +60,26 @@ def mid_price(book: OrderBook) -> float:
     return 0.5 * (bid + ask)
 
 
+def depth_within(levels: tuple[tuple[float, float], ...], width: float) -> float:
+    """Return the quantity at prices within a width of the best one, base units.
+
+    Parameters
+    ----------
+    levels : tuple of (price, quantity)
+        Best first; of more than `N_LEVELS` the rest does not count, nor does what lies behind the first one outside.
+    width : float, fraction of the best price
+        0 for the best price alone.
+
+    """
+    best = positive(levels[0][0])
+    depth = 0.0
+    for price, size in levels[:N_LEVELS]:
+        if abs(positive(price) - best) > width * best:
+            break
+        depth += not_negative(size)
+    return depth
+
+
 def stale_book(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the age of the book, seconds; one from the future is unreadable."""
     age = (instant(market.as_of) - instant(_book(market).ts_event)) / NS_PER_SECOND
@@ -90,9 +110,9 @@ def slippage(order: Order, account: AccountView, market: MarketView, limits: Ris
 
 
 def touch_depth(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the quantity at the best level in multiples of the order."""
+    """Measure the quantity within the touch's width of the best price in multiples of the order."""
     rules = _limits(limits)
-    depth = not_negative(_levels(order, _book(market))[0][1])
+    depth = depth_within(_levels(order, _book(market)), not_negative(rules.touch_width))
     return depth / positive(order.quantity), number(rules.min_touch_depth) / _share(order, rules)
 
 

@@ -1,4 +1,10 @@
-"""Dated days of crypto markets that went wrong, and hypothetical ones: shocks by base currency and correlations."""
+"""Dated days of crypto markets that went wrong, and hypothetical ones: shocks by base currency and correlations.
+
+Four of the five dated ones are computed from hourly closes: the worst 24 hours of a window. March 2020 is approximate:
+it is the change between two daily closes of a price index, so that a deeper fall across midnight is not in it (the
+index was at 4,107 the day after), and its correlation is that of the month's daily returns. No other currency than BTC
+and ETH was looked at for it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,8 @@ class Scenario:
     """What happened to prices within one day.
 
     `shocks` are simple returns by base currency, `other` the shock of every currency that is not named (the worst one
-    that is). `correlation` is the lowest pairwise correlation of hourly returns in the window, 1 for hypothetical ones.
+    that is). `correlation` is the lowest pairwise correlation of hourly returns in the window (March 2020: of the
+    month's daily returns), 1 for hypothetical ones. `source` says what the shocks come from.
     """
 
     name: str
@@ -32,10 +39,10 @@ DATED = (
     Scenario(
         "march_2020",
         "2020-03-12",
-        {"BTC": -0.37, "ETH": -0.42},
-        -0.42,
-        0.95,
-        "approximate: BTC from about 7,900 to 4,970 USD and ETH from about 195 to 112 USD on 12 March 2020 (UTC day)",
+        {"BTC": -0.3717, "ETH": -0.4235},
+        -0.4235,
+        0.97,
+        "approximate: Yahoo Finance daily closes, BTC-USD from 7,911.43 to 4,970.79, ETH-USD from 194.87 to 112.35",
     ),
     Scenario(
         "may_2021",

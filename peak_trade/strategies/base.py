@@ -102,6 +102,12 @@ def allow(exposure: FloatArray, direction: Direction) -> FloatArray:
     return exposure
 
 
+def check_windows(fast: int, slow: int) -> None:
+    """Refuse a fast window, bars, that is not below the slow one: ValueError, which pydantic tells as a ConfigError."""
+    if fast >= slow:
+        raise ValueError(f"fast was {fast}, slow {slow}: fast must be the smaller.")
+
+
 @contextmanager
 def naming_its_line(name: str) -> Iterator[None]:
     """Raise what a strategy's own code raises as a StrategyError that names the line of its `exposure`."""

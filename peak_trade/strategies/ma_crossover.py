@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import READ_ONLY, TIE_RTOL, sma
-from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, compute
+from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, check_windows, compute
 
 
 class MaCrossover(Strategy):
@@ -28,8 +28,7 @@ class MaCrossover(Strategy):
 
     @model_validator(mode="after")
     def _fast_is_faster(self) -> Self:
-        if self.fast >= self.slow:
-            raise ValueError(f"fast was {self.fast}, slow {self.slow}: fast must be the smaller.")
+        check_windows(self.fast, self.slow)
         return self
 
     @property

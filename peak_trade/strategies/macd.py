@@ -11,7 +11,7 @@ from pydantic import model_validator
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import TIE_RTOL, settled_ema
 from peak_trade.indicators.momentum import macd
-from peak_trade.strategies.base import Direction, FloatArray, Strategy, allow
+from peak_trade.strategies.base import Direction, FloatArray, Strategy, allow, check_windows
 
 
 class Macd(Strategy):
@@ -31,8 +31,7 @@ class Macd(Strategy):
 
     @model_validator(mode="after")
     def _fast_is_faster(self) -> Self:
-        if self.fast >= self.slow:
-            raise ValueError(f"fast was {self.fast}, slow {self.slow}: fast must be the smaller.")
+        check_windows(self.fast, self.slow)
         return self
 
     @property

@@ -1,14 +1,14 @@
 """How often the liquidity gates refuse an order that the market would have taken: a labelled set from recorded data.
 
-The labels look ahead and know nothing of the gates. On bars an order is *unsafe* when a tenth of the volume of the next
-twelve bars would not hold it. On recorded books it is unsafe when the book one second later does not hold it within its
-levels, or would fill it at more than 0.1 % from its middle. Orders are market orders of both sides at random moments,
-their notional drawn evenly on a logarithmic scale.
+The labels look ahead and know nothing of the gates: `BAR_RULE` and `BOOK_RULE` say when an order is *unsafe*. Orders
+are market orders of both sides at random moments, their notional drawn evenly on a logarithmic scale.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from peak_trade.core.errors import DataError
 from peak_trade.core.history import DailyRecord
 from peak_trade.core.values import AccountView, Instrument, MarketView, Order, OrderBook, Side
 from peak_trade.risk.gate import GateRow
-from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.limits import LiquidityLimits, RiskLimits
 from peak_trade.risk.liquidity import mid_price, walk
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import gate_row
@@ -26,12 +26,58 @@ from peak_trade.wiring.gates import gate_row
 N_BARS_AHEAD = 12
 PARTICIPATION = 0.1
 MOST_BOOK_COST = 0.001
+BAR_RULE = (
+    f"On bars an order is unsafe when {PARTICIPATION:.0%} of the volume of the next {N_BARS_AHEAD} bars "
+    "would not hold it."
+)
+BOOK_RULE = (
+    "On recorded books an order is unsafe when the next book, a second later, does not hold it within its levels, "
+    f"or would fill it at more than {MOST_BOOK_COST:.1%} from its middle."
+)
+LABEL_RULES = (BAR_RULE, BOOK_RULE)
+BAR_NOTIONALS = (100.0, 1_000_000.0)
+"""Smallest and largest order drawn on bars, quote currency."""
+BOOK_NOTIONALS = {"small": (100.0, 10_000.0), "large": (100.0, 1_000_000.0)}
+"""The two sets drawn on books. No small order of the recorded ones is unsafe; of the large ones a seventh is."""
 _FIRST_DAY = 7
 _NS_PER_MS = 1_000_000
 
 
+def labelled_orders(
+    bars: Sequence[Bars], rules: LiquidityLimits | None = None, books: Sequence[OrderBook] = (), symbol: str = ""
+) -> pd.DataFrame:
+    """Return all labelled orders: 2,000 on each symbol's bars and, where there are books, 2,000 small and large ones.
+
+    Parameters
+    ----------
+    bars : sequence of Bars
+    rules : LiquidityLimits
+        The defaults unless given; held as with `book = "absent"` on bars, and on books as with `"declared"` and without
+        the limits on shares of volume, which a recording of minutes does not know.
+    books : sequence of OrderBook, one a second, of `symbol`
+
+    Returns
+    -------
+    DataFrame of shape (n_orders, 4), as `bar_orders` and `book_orders` give it; `drawn_from` names the set
+
+    """
+    rules = rules or LiquidityLimits()
+    on_bars = RiskLimits(liquidity=rules.model_copy(update={"book": "absent"}))
+    shares = {"max_daily_volume_share": None, "max_bar_volume_share": None}
+    on_books = RiskLimits(liquidity=rules.model_copy(update={"book": "declared"} | shares))
+    drawn = [bar_orders(part, on_bars) for part in bars]
+    for name, notionals in BOOK_NOTIONALS.items() if books else ():
+        orders = book_orders(books, symbol, on_books, notionals=notionals)
+        drawn.append(orders.assign(drawn_from=f"{symbol} books, {name}"))
+    return pd.concat(drawn, ignore_index=True)
+
+
 def bar_orders(
-    bars: Bars, limits: RiskLimits, n_orders: int = 2_000, notionals: tuple[float, float] = (100.0, 1e6), seed: int = 1
+    bars: Bars,
+    limits: RiskLimits,
+    n_orders: int = 2_000,
+    notionals: tuple[float, float] = BAR_NOTIONALS,
+    seed: int = 1,
 ) -> pd.DataFrame:
     """Return labelled orders on bars, and what the gates said.
 
@@ -46,7 +92,7 @@ def bar_orders(
 
     Returns
     -------
-    DataFrame of shape (n_orders, 4): symbol, notional (quote currency), is_unsafe, is_denied
+    DataFrame of shape (n_orders, 4): drawn_from, notional (quote currency), is_unsafe, is_denied
 
     """
     record = DailyRecord([bars], "daily", 2)
@@ -74,9 +120,14 @@ def bar_orders(
         )
         ahead = float(so_far[place + 1 + N_BARS_AHEAD] - so_far[place + 1])
         drawn.append(
-            (bars.symbol, notional, quantity > PARTICIPATION * ahead, _is_denied(quantity, side, market, row, limits))
+            (
+                f"{bars.symbol} bars",
+                notional,
+                quantity > PARTICIPATION * ahead,
+                _is_denied(quantity, side, market, row, limits),
+            )
         )
-    return pd.DataFrame(drawn, columns=["symbol", "notional", "is_unsafe", "is_denied"])
+    return pd.DataFrame(drawn, columns=_COLUMNS)
 
 
 def book_orders(
@@ -84,13 +135,15 @@ def book_orders(
     symbol: str,
     limits: RiskLimits,
     n_orders: int = 2_000,
-    notionals: tuple[float, float] = (100.0, 10_000.0),
+    notionals: tuple[float, float] = BOOK_NOTIONALS["small"],
     seed: int = 1,
 ) -> pd.DataFrame:
     """Return labelled orders on recorded books, one a second, and what the gates said; see `bar_orders`.
 
     The limits have `book = "declared"` and none on shares of volume, which a recording of minutes does not hold.
     """
+    if len(books) < 2:
+        raise DataError(f"{symbol}: {len(books)} books are too few; an order is judged by the book after its own.")
     rng = np.random.default_rng(seed)
     row = gate_row(limits)
     drawn = []
@@ -102,19 +155,33 @@ def book_orders(
         market = MarketView(now, Instrument(symbol), price, 0.0, now, book=book)
         levels = later.asks if side is Side.BUY else later.bids
         cost = abs(walk(levels, quantity) / mid_price(later) - 1.0)
-        drawn.append((symbol, notional, cost > MOST_BOOK_COST, _is_denied(quantity, side, market, row, limits)))
-    return pd.DataFrame(drawn, columns=["symbol", "notional", "is_unsafe", "is_denied"])
-
-
-def books_of(frame: pd.DataFrame, n_levels: int = 20) -> list[OrderBook]:
-    """Return the books of a frame with columns timestamp (UTC), bid_px_0, bid_qty_0, ask_px_0, ask_qty_0 and so on."""
-    times = pd.DatetimeIndex(frame["timestamp"]).as_unit("ns").asi8.tolist()
-    sides = [
-        np.stack(
-            [frame[[f"{side}_{part}_{level}" for level in range(n_levels)]].to_numpy() for part in ("px", "qty")], 2
+        drawn.append(
+            (f"{symbol} books", notional, cost > MOST_BOOK_COST, _is_denied(quantity, side, market, row, limits))
         )
-        for side in ("bid", "ask")
-    ]
+    return pd.DataFrame(drawn, columns=_COLUMNS)
+
+
+def read_books(path: Path, n_levels: int = 20) -> list[OrderBook]:
+    """Read recorded books of a Parquet file with columns timestamp (UTC), bid_px_0, bid_qty_0, ask_px_0 and so on.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is not one of books.
+
+    """
+    try:
+        frame = pd.read_parquet(path)
+        times = pd.DatetimeIndex(frame["timestamp"]).as_unit("ns").asi8.tolist()
+        sides = [
+            np.stack(
+                [frame[[f"{side}_{part}_{level}" for level in range(n_levels)]].to_numpy() for part in ("px", "qty")], 2
+            )
+            for side in ("bid", "ask")
+        ]
+    except (OSError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: this is no Parquet file of order books of {n_levels} levels ({reason}).") from None
     return [
         OrderBook(now, tuple(map(tuple, bids)), tuple(map(tuple, asks)))
         for now, bids, asks in zip(times, sides[0].tolist(), sides[1].tolist(), strict=True)
@@ -122,35 +189,37 @@ def books_of(frame: pd.DataFrame, n_levels: int = 20) -> list[OrderBook]:
 
 
 def confusion(orders: pd.DataFrame) -> pd.DataFrame:
-    """Return the confusion matrix of labelled orders, one row a symbol and one for all.
+    """Return the confusion matrix of labelled orders, one row a set and one for all.
 
     Returns
     -------
-    DataFrame: symbol, n_orders, denied_unsafe, denied_safe, passed_unsafe, passed_safe, false_positive_rate, miss_rate
-        `false_positive_rate` is the share of safe orders that were denied, `miss_rate` that of unsafe ones that passed;
-        NaN where there are none.
+    DataFrame: drawn_from, false_positives, misses, n_orders, denied_unsafe, denied_safe, passed_unsafe, passed_safe
+        `false_positives` is the share of safe orders that were denied, `misses` that of unsafe ones that passed; NaN
+        where there are none. The others count orders.
 
     """
-    groups = [*orders.groupby("symbol"), ("all", orders)]
     rows = []
-    for name, part in groups:
+    for name, part in [*orders.groupby("drawn_from", sort=False), ("all", orders)]:
         unsafe, denied = part["is_unsafe"].to_numpy(), part["is_denied"].to_numpy()
-        counts = [int((denied == is_denied)[unsafe == is_unsafe].sum()) for is_denied, is_unsafe in _CELLS]
-        n_safe, n_unsafe = counts[1] + counts[3], counts[0] + counts[2]
-        rows.append(
-            (
-                name,
-                len(part),
-                *counts,
-                counts[1] / n_safe if n_safe else float("nan"),
-                counts[2] / n_unsafe if n_unsafe else float("nan"),
-            )
-        )
-    cells = ["denied_unsafe", "denied_safe", "passed_unsafe", "passed_safe"]
-    return pd.DataFrame(rows, columns=["symbol", "n_orders", *cells, "false_positive_rate", "miss_rate"])
+        cells = {
+            "denied_unsafe": int((denied & unsafe).sum()),
+            "denied_safe": int((denied & ~unsafe).sum()),
+            "passed_unsafe": int((~denied & unsafe).sum()),
+            "passed_safe": int((~denied & ~unsafe).sum()),
+        }
+        shares = {
+            "false_positives": _share(cells["denied_safe"], cells["passed_safe"]),
+            "misses": _share(cells["passed_unsafe"], cells["denied_unsafe"]),
+        }
+        rows.append({"drawn_from": name} | shares | {"n_orders": len(part)} | cells)
+    return pd.DataFrame(rows)
 
 
-_CELLS = ((True, True), (True, False), (False, True), (False, False))
+_COLUMNS = ["drawn_from", "notional", "is_unsafe", "is_denied"]
+
+
+def _share(n_wrong: int, n_right: int) -> float:
+    return n_wrong / (n_wrong + n_right) if n_wrong + n_right else math.nan
 
 
 def _draws(

@@ -105,36 +105,6 @@ def run_portfolio(
     )
 
 
-def record_portfolio(result: PortfolioResult) -> str:
-    """Record a portfolio run in MLflow and return its run id; recording it again changes nothing."""
-    from peak_trade.tracking.record import RunRecord, record_run
-
-    run, times = result.run, result.run.market.times
-    record_run(
-        RunRecord(
-            run_id=run.run_id,
-            run_type="portfolio",
-            strategy=", ".join(run.strategies),
-            symbol=", ".join(run.market.symbols),
-            timeframe=str(run.market.timeframe),
-            start=iso(int(times[0])),
-            end=iso(int(times[-1])),
-            digests=run.digests,
-            parameters={
-                **run.parameters,
-                "settings": result.settings.model_dump(mode="json", exclude={"strategies"}),
-                "exchange": run.exchange,
-            },
-            metrics={
-                **run.stats(),
-                "benchmark_total_return": run.benchmark.stats()["total_return"],
-                "diversification_ratio": result.diversification_ratio,
-            },
-        )
-    )
-    return run.run_id
-
-
 def _load(settings: PortfolioSettings, symbols: Sequence[str]) -> list[Bars]:
     from peak_trade.data.store import load_bars
 

@@ -1,41 +1,42 @@
-"""Put a finished run into the registry."""
+"""Put a finished run into the registry, and its decisions into the workspace."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from peak_trade.core.time import iso
 from peak_trade.engine.result import BacktestResult
+from peak_trade.studies.portfolio_result import PortfolioResult
+from peak_trade.studies.risk import keep_decisions
 from peak_trade.studies.sweep import SweepResult
 from peak_trade.tracking.record import RunRecord, record_run
 
 
 def record(result: BacktestResult, run_type: str = "backtest", notebook: str = "") -> str:
-    """Record a run in MLflow and return its run id; recording it again changes nothing.
+    """Record a run in MLflow, keep its decisions, and return its run id; recording it again changes nothing.
 
     `notebook` names the notebook that ran it, its version and digest; see `reports.notebooks.running_notebook`.
     """
     flat = result.parameters if len(result.strategies) > 1 else result.parameters.get(result.strategies[0], {})
-    run = RunRecord(
-        run_id=result.run_id,
-        run_type=run_type,
-        strategy=", ".join(result.strategies),
-        symbol=", ".join(result.market.symbols),
-        timeframe=str(result.market.timeframe),
-        start=iso(int(result.market.times[0])),
-        end=iso(int(result.market.times[-1])),
-        digests=result.digests,
-        parameters={**flat, "settings": result.settings.model_dump(mode="json"), "exchange": result.exchange}
-        | ({"notebook": notebook} if notebook else {}),
-        metrics={
-            **result.stats(),
-            "benchmark_total_return": result.benchmark.stats()["total_return"],
-            "n_ambiguous_bars": float(result.n_ambiguous),
-        },
-    )
-    record_run(run)
+    settings = result.settings.model_dump(mode="json")
+    parameters = {**flat, "settings": settings} | ({"notebook": notebook} if notebook else {})
+    metrics = _beside_benchmark(result) | {"n_ambiguous_bars": float(result.n_ambiguous)}
+    record_run(_run_record(result, run_type, parameters, metrics))
+    keep_decisions(result)
     return result.run_id
+
+
+def record_portfolio(result: PortfolioResult) -> str:
+    """Record a portfolio run in MLflow, keep its decisions, and return its run id; as `record`."""
+    settings = result.settings.model_dump(mode="json", exclude={"strategies"})
+    metrics = _beside_benchmark(result.run) | {"diversification_ratio": result.diversification_ratio}
+    record_run(_run_record(result.run, "portfolio", {**result.run.parameters, "settings": settings}, metrics))
+    keep_decisions(result.run)
+    return result.run.run_id
 
 
 def record_sweep(result: SweepResult) -> str:
@@ -44,36 +45,42 @@ def record_sweep(result: SweepResult) -> str:
     The metrics are its winner's, as the event loop gives them.
     """
     winner = result.winner
-    times = winner.market.times
-    tried = {name: result.table[name].drop_duplicates().tolist() for name in result.parameter_names}
+    parameters = {
+        "grid": {name: result.table[name].drop_duplicates().tolist() for name in result.parameter_names},
+        "winner": winner.parameters[winner.strategies[0]],
+        "winner_run_id": winner.run_id,
+        "difference": result.difference,
+        "settings": winner.settings.model_dump(mode="json"),
+    }
+    counts = {
+        "n_sets": float(len(result.table)),
+        "n_skipped": float(result.n_skipped),
+        "n_trials": float(result.n_trials),
+    }
     with TemporaryDirectory() as folder:
         table = Path(folder) / "sweep.parquet"
         result.table.to_parquet(table, compression="zstd")
-        record_run(
-            RunRecord(
-                run_id=result.run_id,
-                run_type="sweep",
-                strategy=", ".join(winner.strategies),
-                symbol=", ".join(winner.market.symbols),
-                timeframe=str(winner.market.timeframe),
-                start=iso(int(times[0])),
-                end=iso(int(times[-1])),
-                digests=result.digests,
-                parameters={
-                    "grid": tried,
-                    "winner": winner.parameters[winner.strategies[0]],
-                    "winner_run_id": winner.run_id,
-                    "difference": result.difference,
-                    "settings": winner.settings.model_dump(mode="json"),
-                    "exchange": winner.exchange,
-                },
-                metrics={
-                    **winner.stats(),
-                    "n_sets": float(len(result.table)),
-                    "n_skipped": float(result.n_skipped),
-                    "n_trials": float(result.n_trials),
-                },
-                artifacts=(table,),
-            )
-        )
+        run = _run_record(winner, "sweep", parameters, {**winner.stats(), **counts})
+        record_run(replace(run, run_id=result.run_id, digests=result.digests, artifacts=(table,)))
     return result.run_id
+
+
+def _run_record(
+    run: BacktestResult, run_type: str, parameters: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> RunRecord:
+    return RunRecord(
+        run_id=run.run_id,
+        run_type=run_type,
+        strategy=", ".join(run.strategies),
+        symbol=", ".join(run.market.symbols),
+        timeframe=str(run.market.timeframe),
+        start=iso(int(run.market.times[0])),
+        end=iso(int(run.market.times[-1])),
+        digests=run.digests,
+        parameters={**parameters, "exchange": run.exchange},
+        metrics=metrics,
+    )
+
+
+def _beside_benchmark(run: BacktestResult) -> dict[str, Any]:
+    return {**run.stats(), "benchmark_total_return": run.benchmark.stats()["total_return"]}

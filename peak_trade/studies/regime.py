@@ -45,6 +45,7 @@ from peak_trade.studies.regime_results import (
     fallback_table,
     regime_table,
     transition_matrix,
+    wanted_exposure,
 )
 from peak_trade.studies.regime_strategy import RegimeAware
 
@@ -76,12 +77,21 @@ class RegimeStudy:
         return self.bars.timeframe.bars_per_year
 
     @cached_property
-    def smoothed(self) -> SmoothedRegimes | None:
-        """The regimes with hindsight; None when one fit to the whole sample fails."""
+    def _hindsight(self) -> SmoothedRegimes | str:
         try:
             return smooth_regimes(self.bars.frame, self.detector)
-        except DataError:
-            return None
+        except DataError as error:
+            return str(error)
+
+    @property
+    def smoothed(self) -> SmoothedRegimes | None:
+        """The regimes with hindsight; None when one fit to the whole sample fails, and `no_hindsight` says why."""
+        return None if isinstance(self._hindsight, str) else self._hindsight
+
+    @property
+    def no_hindsight(self) -> str:
+        """Why there are no regimes with hindsight; empty when there are."""
+        return self._hindsight if isinstance(self._hindsight, str) else ""
 
     @property
     def close(self) -> pd.Series[float]:
@@ -150,7 +160,6 @@ class RegimeStudy:
             late = self.strategy.model_copy(update={"delay": self.strategy.delay + delay})
             run = backtest(late, self._traded(), self.result.settings)
             stats = run.stats()
-            wanted = late.exposure(self._traded().frame)
             ratio = stats["sharpe"]
             rows.append(
                 {
@@ -159,7 +168,7 @@ class RegimeStudy:
                     "sharpe": ratio.value,
                     "sharpe_stderr": ratio.stderr,
                     "trades": len(run.trades),
-                    "turnover": annual_turnover(wanted, self.per_year),
+                    "turnover": annual_turnover(wanted_exposure(run), self.per_year),
                 }
             )
         return pd.DataFrame(rows).astype({"total_return": "float64", "sharpe": "float64", "sharpe_stderr": "float64"})
@@ -188,21 +197,22 @@ class RegimeStudy:
         return detection_lag(truth[self.first :], self.labels)
 
     def lag_facts(self, truth: NDArray[np.int8] | None = None) -> dict[str, Any]:
-        """Return the detection lag in bars and the turnover a year, by name; see `lag`."""
+        """Return the detection lag in bars and the turnover a year, by name; see `lag`. Without hindsight, why."""
+        turnovers = {
+            "turnover a year": annual_turnover(wanted_exposure(self.result), self.per_year),
+            "turnover a year without regimes": annual_turnover(wanted_exposure(self.plain), self.per_year),
+        }
+        if truth is None and self.no_hindsight:
+            return {"hindsight": f"none: {self.no_hindsight}"} | turnovers
         lags = self.lag(truth)
         known = lags["lag"].dropna()
-        wanted = self.strategy.exposure(self._traded().frame)
         return {
             "changes in hindsight": len(lags),
             "noticed": len(known),
             "missed": len(lags) - len(known),
             "median lag of the noticed, bars": float(known.median()) if len(known) else None,
             "mean lag of the noticed, bars": float(known.mean()) if len(known) else None,
-            "turnover a year": annual_turnover(wanted, self.per_year),
-            "turnover a year without regimes": annual_turnover(
-                np.nan_to_num(self.strategy.inner.exposure(self._traded().frame), nan=0.0), self.per_year
-            ),
-        }
+        } | turnovers
 
     def advantage(self) -> Measure:
         """Return the Sharpe ratio with regimes less the one without, after costs, with its standard error.
@@ -243,6 +253,8 @@ class RegimeStudy:
                 f"Labels with hindsight would have shown {same:+.2f} on the same bar and {following:+.2f} on the next, "
                 f"the causal ones show {causal:+.2f} before costs: cheating is worth {same - causal:+.2f}."
             )
+        if self.no_hindsight:
+            sentences.append(f"Hindsight, and with it the price of cheating, is not known: {self.no_hindsight}")
         lucky = "which chance explains" if p_value > 0.05 else "which chance does not easily explain"
         sentences.append(f"Regimes turned to other dates do as well in {p_value:.1%} of the trials, {lucky}.")
         for few in (control for control in noise if not control.is_enough):

@@ -133,15 +133,18 @@ def noise_control(
         Length of each series.
     bars_per_year : float
     returns : float64 array of shape (n,), simple returns
-        What the phases are randomised of; needed for that kind only.
+        What the phases are randomised of; needed for that kind, unused by the other.
     weights : float64 array of shape (4,)
 
     """
-    if kind == "phase-randomised" and returns is None:
-        raise ConfigError("noise_control: phase-randomised needs the returns whose phases are randomised.")
+    drawn_from = None
+    if kind == "phase-randomised":
+        if returns is None:
+            raise ConfigError("noise_control: phase-randomised needs the returns whose phases are randomised.")
+        drawn_from = returns[-n_bars:]
     rows = {}
     for seed in seeds:
-        bars = edge_free_bars(n_bars, seed) if returns is None else phase_randomised_bars(returns[-n_bars:], seed)
+        bars = edge_free_bars(n_bars, seed) if drawn_from is None else phase_randomised_bars(drawn_from, seed)
         answers = readings(
             bars["close"].to_numpy(), detector.filter(bars), detector.smooth(bars), bars_per_year, weights=weights
         )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from peak_trade.core.bars import index_ns
 from peak_trade.engine.result import BacktestResult
+from peak_trade.journal.events import SignalEvent
 from peak_trade.metrics import Measure, annual_volatility, max_drawdown, sharpe
 from peak_trade.regimes.states import REGIMES, FilteredRegimes, Regime, durations
 
@@ -152,3 +153,12 @@ def _labels_at(result: BacktestResult, labels: Labels, trades: pd.DataFrame) -> 
 
 def _value(measure: Measure) -> float:
     return np.nan if measure.value is None else measure.value
+
+
+def wanted_exposure(run: BacktestResult) -> FloatArray:
+    """Return the target exposure at each close, from the signals of a run of one book, shape (n_bars,)."""
+    wanted = np.zeros(len(run.market))
+    for event in run.events:
+        if isinstance(event, SignalEvent):
+            wanted[np.searchsorted(run.market.times, event.ts_event) :] = event.exposure
+    return wanted

@@ -30,6 +30,7 @@ from peak_trade.risk.scenarios import DATED, MODELLED, UNIFORM
 from peak_trade.risk.stress import stress_losses
 from peak_trade.risk.var import estimate
 from peak_trade.risk.var_backtest import (
+    N_BACKTEST_DAYS,
     christoffersen_conditional_coverage,
     christoffersen_independence,
     kupiec_pof,
@@ -109,13 +110,24 @@ def find_decision(decision_id: str) -> DecisionEvent:
     files = [*home.glob(f"runs/*/{DECISIONS}"), *home.glob("sessions/*/events.jsonl")]
     files = [file for file in files if file.parent.name.startswith(owner)]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        for decision in _decisions_in(file):
+        for decision in decisions_in(file):
             if decision.order_id == order_id:
                 return decision
     held = ", ".join(sorted(file.parent.name for file in files)) or "none"
     raise ConfigError(
         f"there is no decision {decision_id}. Runs and sessions looked through: {held}. Name one as RUN/ORDER."
     )
+
+
+def decisions_in(file: Path) -> Iterator[DecisionEvent]:
+    """Yield the decisions of a kept run or of a session's journal, in order."""
+    for line in file.read_bytes().splitlines():
+        if b'"kind":"decision"' not in line:
+            continue
+        record: Any = json.loads(line)
+        event = decode_event(record.get("event", record))
+        if isinstance(event, DecisionEvent):
+            yield event
 
 
 def outcome(result: BacktestResult) -> dict[str, str]:
@@ -181,7 +193,11 @@ def denials_by_code(events: Iterable[Event]) -> pd.DataFrame:
 
 
 def var_walk(
-    bars: Sequence[Bars], weights: Mapping[str, float], method: VarMethod, level: float = 0.95, window: int = 250
+    bars: Sequence[Bars],
+    weights: Mapping[str, float],
+    method: VarMethod,
+    level: float = 0.95,
+    window: int = N_BACKTEST_DAYS,
 ) -> pd.DataFrame:
     """Return each day's stated VaR and what was lost, each VaR from the `window` days before.
 
@@ -230,7 +246,7 @@ def var_tests(walks: Mapping[str, pd.DataFrame], level: float = 0.95) -> pd.Data
     for name, walk in walks.items():
         known = walk[walk["value_at_risk"].notna()]
         hits = known["is_exception"].to_numpy(dtype=bool)
-        last = hits[-250:]
+        last = hits[-N_BACKTEST_DAYS:]
         if hits.size < 2:
             rows.append((name, hits.size, 0, len(walk) - hits.size, math.nan, math.nan, math.nan, "no estimate"))
             continue
@@ -261,16 +277,6 @@ def stress_table(
     return pd.DataFrame(
         [(name, loss, *told[name]) for name, loss in losses.items()], columns=["scenario", "loss", "window", "source"]
     )
-
-
-def _decisions_in(file: Path) -> Iterator[DecisionEvent]:
-    for line in file.read_bytes().splitlines():
-        if b'"kind":"decision"' not in line:
-            continue
-        record: Any = json.loads(line)
-        event = decode_event(record.get("event", record))
-        if isinstance(event, DecisionEvent):
-            yield event
 
 
 def _as_numbers(denials: Sequence[Denial]) -> list[tuple[str, str, str]]:

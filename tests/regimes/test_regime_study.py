@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,7 @@ from peak_trade.studies.regime_controls import (
 from peak_trade.studies.regime_results import detection_lag, duration_table, regime_table, transition_matrix
 from peak_trade.wiring.detectors import make_detector
 from tests.regimes.markets import DETECTORS, switching_bars
+from tests.tolerances import RTOL_SAME
 
 HOURS = 8_760.0
 QUICK = HmmDetector(
@@ -114,6 +117,53 @@ def test_a_study_starts_where_it_is_told_and_not_before_it_knows(study):
     assert early.first == early.filtered.warm_up
     with pytest.raises(DataError, match="Start earlier"):
         study_regimes(BuyAndHold(), study.bars, DETECTORS["hmm"], start=parse_utc("2023-01-01"))
+
+
+def test_a_study_without_hindsight_says_why(study, monkeypatch):
+    blind = replace(study)
+
+    def fails(*_):
+        raise DataError("the hmm model could not be fitted to the whole sample: no state but one.")
+
+    monkeypatch.setattr("peak_trade.studies.regime.smooth_regimes", fails)
+    assert blind.smoothed is None
+    assert blind.cheating().empty
+    assert any("no state but one" in sentence for sentence in blind.verdict(0.5))
+    assert "no state but one" in blind.lag_facts()["hindsight"]
+    assert "noticed" not in blind.lag_facts()
+    assert study.no_hindsight == ""
+    assert not any("Hindsight" in sentence for sentence in study.verdict(0.5))
+
+
+class Counting(Strategy):
+    """Long in every other week, and counts how often it is asked."""
+
+    n_asked: ClassVar[int] = 0
+
+    @property
+    def warm_up(self) -> int:
+        return 0
+
+    def exposure(self, bars):
+        type(self).n_asked += 1
+        return (np.arange(len(bars)) // 168 % 2).astype(np.float64)
+
+
+def test_delays_ask_the_strategy_once_each_and_count_what_it_wanted(study):
+    counted = study_regimes(Counting(), study.bars, DETECTORS["hmm"])
+    Counting.n_asked = 0
+    table = counted.delays().set_index("delay")
+    assert Counting.n_asked == 4
+    for delay in table.index:
+        late = counted.strategy.model_copy(update={"delay": delay})
+        wanted = late.exposure(counted.bars.frame.iloc[counted.first :])
+        assert table.loc[delay, "turnover"] == pytest.approx(annual_turnover(wanted, HOURS), rel=RTOL_SAME)
+
+
+def test_edge_free_series_are_edge_free_whatever_returns_are_given():
+    returns = np.random.default_rng(7).normal(0.002, 0.01, 2_600)
+    plain, given = (noise_control("edge-free", QUICK, [0], 2_600, HOURS, part) for part in (None, returns))
+    pd.testing.assert_frame_equal(plain.sharpes, given.sharpes)
 
 
 @pytest.mark.parametrize("kind", ["edge-free", "phase-randomised"])

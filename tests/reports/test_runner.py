@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -80,6 +81,25 @@ def test_the_key_follows_parameters_data_and_lock_file(project):
     (project / "requirements.lock").write_text("numpy==2\n", encoding="utf-8")
     after = notebooks._digests(notebook, {"n": 2}, project)
     assert {name for name in first if first[name] != after[name]} == {"data", "lock"}
+
+
+def test_the_key_follows_the_bars_of_every_symbol_that_is_named_and_of_no_other(project):
+    from peak_trade.data.sample import sample_bars
+    from peak_trade.data.store import save_bars
+
+    notebook = notebooks.find_notebook("tiny", project)
+    values = {"symbol": "BTC/USDT", "timeframe": "1h", "others": "ETH/USDT,SOL/USDT"}
+    digests = []
+    for symbol in ("BTC/USDT", "SOL/USDT", "XRP/USDT"):
+        save_bars(replace(sample_bars("BTC/USDT", n_bars=50), symbol=symbol))
+        digests.append(notebooks._digests(notebook, values, project)["data"])
+    assert digests[0] != digests[1] == digests[2]
+
+
+@pytest.mark.parametrize("text", ["x" * 5_000, "a\0b"], ids=["longer than a path", "no path at all"])
+def test_a_text_that_is_no_path_is_a_text(project, text):
+    notebook = notebooks.find_notebook("tiny", project)
+    assert notebooks._digests(notebook, {"note": text}, project) == notebooks._digests(notebook, {}, project)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.core.errors import ReportError
 from peak_trade.reports import site
+from peak_trade.reports.project import write_whole
 from peak_trade.reports.runs_index import IndexRow, index_page
 from peak_trade.reports.site import build_site
 
@@ -157,3 +158,28 @@ def test_a_page_draws_its_figures_and_asks_no_other_host(project, two_runs, tmp_
     # Requests that no page began are the browser's own.
     asked = [event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin"]
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "page.html"
+    write_whole(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "half of a \ud800")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reports_write_every_file_whole():
+    sources = {path.name: path.read_text(encoding="utf-8") for path in Path(site.__file__).parent.glob("*.py")}
+    assert [name for name, text in sources.items() if ".write_text(" in text] == ["project.py"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_cache_that_was_cut_short_is_made_anew(project, two_runs, monkeypatch):
+    monkeypatch.setattr("peak_trade.reports.runs_index._registry_stamp", lambda: ["stamp"])
+    whole = build_site(project, "nbconvert")
+    for name in ("pages/.registry.json", f"site/{site.BUILT}"):
+        path = project / "reports" / name
+        path.write_text(path.read_text(encoding="utf-8")[:9], encoding="utf-8")
+    assert build_site(project, "nbconvert").rendered == whole.rendered
+    assert build_site(project, "nbconvert").rendered == ()

@@ -349,3 +349,15 @@ CASES = (
     ),
 )
 """`looser` and `tighter` move the case's limit so far that one of its two orders changes sides."""
+
+SETTING_CASES = (
+    Case(
+        DenialCode.TOUCH_DEPTH,
+        _liquidity("touch_width", 0.001, min_touch_depth=1.5, **BOOKED),
+        _order(quantity=9.4),
+        _order(quantity=9.3),
+        looser=0.002,
+        tighter=0.0009,
+    ),
+)
+"""Settings that are no limit and move a gate all the same."""

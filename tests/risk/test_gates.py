@@ -13,9 +13,10 @@ from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import GATES, gate_row, read_risk_file, risk_limits
-from tests.risk.cases import ACCOUNT, BTC, CASES, DAY, MARKET, NOW, ORDER, SELL, Case
+from tests.risk.cases import ACCOUNT, BOOK, BTC, CASES, DAY, MARKET, NOW, ORDER, SELL, SETTING_CASES, Case
 
 IDS = [case.code.value for case in CASES]
+ALL_CASES = (*CASES, *SETTING_CASES)
 FILES = [
     "risk.toml",
     "risk_order_limits_example.toml",
@@ -36,12 +37,12 @@ def check_alive(case: Case, value: object = None) -> None:
     assert isinstance(review(order, account, market, row, limits), ApprovedOrder)
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.code.value)
 def test_every_limit_denies_one_order_and_lets_one_pass(case):
     check_alive(case)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.looser], ids=lambda case: case.code.value)
+@pytest.mark.parametrize("case", [case for case in ALL_CASES if case.looser], ids=lambda case: case.code.value)
 @pytest.mark.parametrize("direction", ["looser", "tighter"])
 def test_a_moved_threshold_is_noticed(case, direction):
     with pytest.raises(AssertionError):
@@ -197,7 +198,17 @@ READS[DenialCode.TOUCH_DEPTH] = [
     ("market", "book", [_BOOKS[0], _BOOKS[1], _BOOKS[2], *_BOOKS[5:8]]),
     ("order", "quantity", GARBAGE + ZEROS),
 ]
-READS[DenialCode.BOOK_DEPTH] = READS[DenialCode.TOUCH_DEPTH]
+READS[DenialCode.BOOK_DEPTH] = list(READS[DenialCode.TOUCH_DEPTH])
+READS[DenialCode.TOUCH_DEPTH].append(
+    (
+        "market",
+        "book",
+        [
+            OrderBook(NOW, bids=BOOK.bids, asks=((100.05, 100.0), second))
+            for second in [(math.nan, 1.0), ("100.05", 1.0), (None, 1.0), (100.05, math.nan), (100.05, -1.0), (100.05,)]
+        ],
+    )
+)
 READS[DenialCode.SLIPPAGE] = [
     ("order", "quantity", GARBAGE + ZEROS),
     ("market", "average_daily_volume", GARBAGE + ZEROS),
@@ -214,7 +225,7 @@ READS[DenialCode.BAR_VOLUME_SHARE] = [
 HELD = {"account": replace(ACCOUNT, positions={BTC: 1.0, "ETH/USDT": 1.0})}
 CORRUPTIONS = [
     pytest.param(case, view, name, values, id=f"{case.code}-{view}-{name}")
-    for case in CASES
+    for case in ALL_CASES
     for view, name, values in READS.get(case.code, [])
 ]
 
@@ -338,12 +349,12 @@ def test_state_rules_and_duplicates_hold_reducing_orders_too(change, code):
     equity=st.floats(5_000.0, 15_000.0),
     limit=st.floats(0.01, 1.0),
     tightening=st.floats(0.0, 1.0),
-    case=st.sampled_from([case for case in CASES if isinstance(case.looser, float)]),
+    case=st.sampled_from([case for case in ALL_CASES if isinstance(case.looser, float)]),
 )
 def test_tightening_a_limit_never_turns_a_denial_into_an_allow(quantity, held, equity, limit, tightening, case):
     gate = next(gate for gate in GATES if gate.code == case.code)
     loose, tight = sorted([limit, limit * tightening], reverse=True)
-    if gate.is_floor or case.code is DenialCode.DUPLICATE_ORDER:
+    if case.looser < case.tighter:
         loose, tight = tight, loose
     if min(loose, tight) <= 0.0:
         return
@@ -376,7 +387,7 @@ def test_a_ramp_scales_the_limits_on_size():
 
 
 def test_headroom_denial_and_explanation_share_one_number():
-    for case in CASES:
+    for case in ALL_CASES:
         gate = next(gate for gate in GATES if gate.code == case.code)
         limits = case.risk_limits()
         for changes in (case.denied, case.passed):

@@ -13,7 +13,7 @@ from peak_trade.core.values import OrderBook, OrderType, Side
 from peak_trade.data.sample import sample_bars
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.risk.liquidity import impact, mid_price, walk
+from peak_trade.risk.liquidity import depth_within, impact, mid_price, walk
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import gate_row, read_risk_file
 from tests.risk.cases import ACCOUNT, BOOK, MARKET, ORDER
@@ -89,6 +89,30 @@ def test_a_larger_order_never_costs_less(quantity, factor):
     levels = tuple((100.0 + level, 10.0) for level in range(20))
     assert walk(levels, factor * quantity) >= walk(levels, quantity) * (1.0 - RTOL_SAME)
     assert impact(factor * quantity, 1e5, 0.03, 1.0) >= impact(quantity, 1e5, 0.03, 1.0)
+
+
+LEVELS = st.lists(st.tuples(st.floats(99.0, 101.0), st.floats(0.0, 10.0)), min_size=1, max_size=25)
+
+
+@given(LEVELS, st.floats(0.0, 0.02), st.floats(0.0, 0.02))
+def test_a_wider_touch_never_holds_less_and_never_more_than_twenty_levels(levels, width, more):
+    asks = tuple(sorted(levels))
+    narrow, wide = depth_within(asks, width), depth_within(asks, width + more)
+    assert asks[0][1] <= narrow <= wide <= sum(size for _, size in asks[:20]) * (1.0 + RTOL_SAME)
+    bids = tuple((10_000.0 / price, size) for price, size in asks)
+    assert depth_within(bids, 0.03) == depth_within(asks, 0.03)
+
+
+def test_the_touch_is_worked_by_hand():
+    asks = ((100.0, 1.0), (100.01, 2.0), (100.02, 4.0), (99.0, 8.0), (100.0, 16.0))
+    assert [depth_within(asks, width) for width in (0.0, 0.00009, 0.00011, 0.00021)] == [1.0, 1.0, 3.0, 7.0]
+
+
+def test_a_deep_second_tick_is_at_the_touch_and_at_width_zero_it_is_not(limits):
+    ticks = replace(MARKET, book=replace(BOOK, asks=((100.05, 0.1), (100.06, 50.0), (100.1, 500.0))))
+    assert codes(ORDER, limits, ticks) == []
+    best_alone = limits.model_copy(update={"liquidity": limits.liquidity.model_copy(update={"touch_width": 0.0})})
+    assert codes(ORDER, best_alone, ticks) == [DenialCode.TOUCH_DEPTH]
 
 
 def test_impact_follows_the_square_root():

@@ -1,6 +1,7 @@
 """Portfolio gates: blocked above the limit with the order in it, sized to it, refused on a red model; scenarios."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_an_order_that_no_size_would_help_comes_back_whole(limits):
 def test_the_worst_scenario_of_one_asset_is_its_own_shock():
     losses = stress_losses(np.array([0.5]), HISTORY.of((BTC,)), RULES)
     assert tuple(losses) == SCENARIO_NAMES
-    assert losses["march_2020"] == pytest.approx(0.5 * 0.37, rel=RTOL_SAME)
+    assert losses["march_2020"] == pytest.approx(0.5 * 0.3717, rel=RTOL_SAME)
     assert losses["all_down_10"] == pytest.approx(0.05, rel=RTOL_SAME)
     assert losses["spread_x10"] == pytest.approx(0.5 * 10 * 0.5 * 0.0005, rel=RTOL_SAME)
 
@@ -121,8 +122,8 @@ def test_a_long_short_portfolio_is_not_safe_in_a_fall():
     for scenario in DATED:
         assert scenario_loss(pair, scenario) > 0.0
     flat = {"BTC/USDT": 0.5}
-    assert scenario_loss(flat, DATED[0]) == pytest.approx(0.185, rel=RTOL_SAME)
-    assert scenario_loss({"BTC/USDT": -0.5}, DATED[0]) == pytest.approx(0.185, rel=RTOL_SAME)
+    assert scenario_loss(flat, DATED[0]) == pytest.approx(0.5 * 0.3717, rel=RTOL_SAME)
+    assert scenario_loss({"BTC/USDT": -0.5}, DATED[0]) == pytest.approx(0.5 * 0.3717, rel=RTOL_SAME)
 
 
 def test_with_correlation_one_positions_lose_their_own_var_together():
@@ -163,6 +164,13 @@ def hourly(real_data, name):
 @pytest.fixture(scope="module")
 def real_bars(real_data):
     return [hourly(real_data, name) for name in ("BTC", "ETH", "SOL")]
+
+
+def test_the_shocks_of_march_2020_are_those_of_the_closes_that_its_source_states():
+    closes = [float(text.replace(",", "")) for text in re.findall(r"[\d,]+\.\d+", DATED[0].source)]
+    changes = [after / before - 1.0 for before, after in zip(closes[::2], closes[1::2], strict=True)]
+    assert list(DATED[0].shocks.values()) == pytest.approx(changes, abs=5e-5)
+    assert DATED[0].other == min(DATED[0].shocks.values())
 
 
 def test_dated_shocks_are_those_of_the_real_bars(real_bars):
