@@ -13,7 +13,8 @@ from peak_trade.journal.events import Event
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.exchange import SANDBOXES, connect_sandbox
+from peak_trade.sessions.dialects import BinanceSpot
+from peak_trade.sessions.exchange import connect_sandbox
 from peak_trade.sessions.live import LiveFeed
 from peak_trade.sessions.runner import Session
 from peak_trade.sessions.sandbox import SandboxVenue
@@ -81,7 +82,7 @@ def open_testnet(
     settings = settings or BacktestSettings(initial_cash=5_000.0)
 
     def make_venue(market: Market) -> SandboxVenue:
-        return SandboxVenue(client, market, SANDBOXES["binance"].find_by, PREFIX, clock.wait, events)
+        return SandboxVenue(BinanceSpot(client, market.columns[0].instrument), market, PREFIX, clock.wait, events)
 
     session = Session(
         Tape(BTC, bars.timeframe, len(bars) + 1, bars.exchange),
@@ -101,4 +102,4 @@ def open_testnet(
 
 def hang_up(session: Session) -> None:
     """Close the client's connections."""
-    session.loop.venue._client.session.close()  # type: ignore[attr-defined]
+    session.loop.venue._dialect.client.session.close()  # type: ignore[attr-defined]
