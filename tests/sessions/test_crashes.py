@@ -22,8 +22,7 @@ from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated
 from tests.sessions.running import open_session, part_of, run_session
-from tests.sessions.test_testnet import assert_books_agree
-from tests.sessions.trading import NS_PER_MS, EmulatedTime, exchange_at, hang_up, open_testnet
+from tests.sessions.trading import NS_PER_MS, EmulatedTime, assert_books_agree, exchange_at, hang_up, open_testnet
 
 ROOT = Path(__file__).parents[2]
 STRATEGY = MaCrossover(fast=3, slow=9)
