@@ -169,20 +169,23 @@ class KrakenFutures:
         self.client.cancel_order(exchange_id, self._symbol)
 
     def trades(self, exchange_id: str, since: int) -> list[TradeThere]:
-        """Return an order's fills, each with its fee from the account log."""
+        """Return an order's fills in the order of the account log, each with the fee that stands there."""
         found = [trade for trade in self._fills(since) if trade["order"] == exchange_id]
         if not found:
             return []
-        fees = {row["execution"]: float(row["fee"]) for row in self._log(since) if row["info"] == "futures trade"}
-        found.sort(key=lambda trade: (int(trade["timestamp"]), str(trade["id"])))
+        rows = {row["execution"]: row for row in self._log(since) if row["execution"]}
+
+        def place(trade: dict[str, Any]) -> tuple[int, float]:
+            return int(trade["timestamp"]), float(rows[trade["id"]]["id"]) if trade["id"] in rows else math.inf
+
         return [
             TradeThere(
                 int(trade["timestamp"]) * _NS_PER_MS,
                 float(trade["amount"]),
                 float(trade["price"]),
-                fees.get(trade["id"], float(trade["fee"]["cost"])),
+                float(rows[trade["id"]]["fee"] if trade["id"] in rows else trade["fee"]["cost"]),
             )
-            for trade in found
+            for trade in sorted(found, key=place)
         ]
 
     def open_ids(self) -> set[str]:

@@ -294,6 +294,11 @@ class SandboxVenue:
     def _poll(self, held: Resting) -> Iterator[Execution]:
         order, arrival = held.order, self._arrivals[held.order.order_id]
         state = self._look_up(order)
+        for attempt in range(ATTEMPTS):
+            if state is not None:
+                break
+            self._wait(pause(attempt))
+            state = self._look_up(order)
         if state is None:
             raise SessionError(f"{order.order_id}: the exchange no longer knows this order.")
         for trade in self._trades(held):

@@ -42,6 +42,8 @@ class FuturesExchange(Matching):
         How much notional a dollar of collateral carries.
     fee : float
         Fee as a fraction, charged in US dollars.
+    history_lag_ms : int
+        How late the history tells of what happened to orders.
     seed, partial_share, latency_ms
         As of `Matching`.
 
@@ -57,6 +59,7 @@ class FuturesExchange(Matching):
         fee: float = 0.0005,
         partial_share: float = 1.0,
         latency_ms: tuple[int, int] = (0, 0),
+        history_lag_ms: int = 0,
     ) -> None:
         super().__init__(
             bars, Decimal("0.5"), Decimal("0.0001"),
@@ -65,6 +68,7 @@ class FuturesExchange(Matching):
         self.symbol = "PF_XBTUSD"
         self.collateral, self.leverage = Decimal(str(collateral)), Decimal(str(leverage))
         self.position, self.entry = Decimal(0), Decimal(0)
+        self.history_lag_ms = history_lag_ms
         self.log: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self._uuids = random.Random(seed + 1)
@@ -123,6 +127,16 @@ class FuturesExchange(Matching):
         if refusal:
             return self._success(sendStatus={"status": refusal, "receivedTime": iso(self.now_ms), "orderEvents": []})
         self._ids[order.order_id] = self._uuid()
+        if order.time_in_force == "IOC" and not self.is_met(order):
+            self._note("OrderRejected", order, reason="ioc_would_not_execute")
+            event = {
+                "uid": self._uuid(),
+                "order": self._plain(order),
+                "reason": "IOC_WOULD_NOT_EXECUTE",
+                "type": "REJECT",
+            }
+            status = {"order_id": self._ids[order.order_id], "status": "iocWouldNotExecute", "orderEvents": [event]}
+            return self._success(sendStatus=status | {"receivedTime": iso(self.now_ms)})
         before, n_events = self._plain(order), len(self.events)
         self.take(order)
         self._note("OrderPlaced", order, reason="new_user_order")
@@ -204,7 +218,8 @@ class FuturesExchange(Matching):
 
     def history_orders(self, query: dict[str, list[str]]) -> Any:
         since = int(query.get("since", ["0"])[0])
-        found = [event for event in self.events if int(event["timestamp"]) >= since]
+        until = self.now_ms - self.history_lag_ms
+        found = [event for event in self.events if since <= int(event["timestamp"]) <= until]
         return {
             "accountUid": UID,
             "len": len(found),

@@ -147,12 +147,16 @@ class Matching:
 
     def meet(self, order: Order) -> None:
         """Fill a resting order where the price touches it."""
-        touch = self.touch(order.side)
-        if (order.side == "BUY" and touch > order.price) or (order.side == "SELL" and touch < order.price):
+        if not self.is_met(order):
             return
         left = order.quantity - order.executed
         share = max(down(order.quantity * self.partial_share, self.step), self.step)
-        self._fill(order, min(left, share), order.price if order.time < self.now_ms else touch)
+        self._fill(order, min(left, share), order.price if order.time < self.now_ms else self.touch(order.side))
+
+    def is_met(self, order: Order) -> bool:
+        """Whether the price reaches a limit order."""
+        touch = self.touch(order.side)
+        return touch <= order.price if order.side == "BUY" else touch >= order.price
 
     def end(self, order: Order, status: str) -> None:
         """End an order with what it has traded."""
