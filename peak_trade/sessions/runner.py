@@ -42,7 +42,7 @@ from peak_trade.journal.events import (
 from peak_trade.journal.lines import encode_event
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.sessions.feeds import Feed
-from peak_trade.sessions.sandbox import OPEN_ORDERS, SandboxVenue
+from peak_trade.sessions.sandbox import CANCELED, OPEN_ORDERS, SandboxVenue
 from peak_trade.sessions.tape import Evaluate, LiveBook, Tape
 
 LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
@@ -207,18 +207,18 @@ class Session:
             return ""
         events = self._compare(venue)
         if not all(event.is_equal for event in events):
-            for event in events:
-                if event.subject == OPEN_ORDERS and event.observed > event.expected:
-                    self.journal.append(event)
-            events = self._compare(venue)
+            canceled = [event for event in events if event.detail.startswith(CANCELED)]
+            events = [*canceled, *self._compare(venue)]
         for event in events:
             self.journal.append(event)
-        wrong = [event for event in events if not event.is_equal and event.subject != OPEN_ORDERS]
-        for event in wrong:
+        unequal = [event for event in events if not event.is_equal]
+        for event in unequal:
+            level, code = AlertLevel.CRITICAL, "balance_mismatch"
             message = f"{event.subject} is not what the journal leads to"
-            now, observed, expected = event.ts_event, event.observed, event.expected
-            self.journal.append(AlertEvent(now, AlertLevel.CRITICAL, "balance_mismatch", message, observed, expected))
-        return MISMATCH if wrong else ""
+            if event.subject == OPEN_ORDERS:
+                level, code, message = AlertLevel.WARNING, "open_orders", event.detail
+            self.journal.append(AlertEvent(event.ts_event, level, code, message, event.observed, event.expected))
+        return MISMATCH if any(event.subject != OPEN_ORDERS for event in unequal) else ""
 
     def _compare(self, venue: SandboxVenue) -> list[ReconciliationEvent]:
         """Book what happened there, then compare: what differs may have happened in between, so it is asked twice."""

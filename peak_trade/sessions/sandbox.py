@@ -34,6 +34,9 @@ STALE_BARS = 3
 OPEN_ORDERS = "open orders"
 """Subject of the comparison of open orders; every other one is of what the account holds."""
 
+CANCELED = "canceled"
+"""Opens the detail of a comparison at which orders were canceled that have our prefix and are none of ours."""
+
 _BALANCE_RTOL = 1e-6
 _Answer = TypeVar("_Answer")
 
@@ -160,7 +163,7 @@ class SandboxVenue:
         strays, missing = sorted(there - ours), sorted(ours - there)
         for order_id in strays:
             self._withdraw_id(order_id, 0)
-        details = [f"canceled {', '.join(strays)}"] if strays else []
+        details = [f"{CANCELED} {', '.join(strays)}"] if strays else []
         details += [f"not open there: {', '.join(missing)}"] if missing else []
         is_equal = not (strays or missing)
         return ReconciliationEvent(now, OPEN_ORDERS, len(ours), len(there), is_equal, "; ".join(details))

@@ -151,7 +151,7 @@ class Matching:
             return
         left = order.quantity - order.executed
         share = max(down(order.quantity * self.partial_share, self.step), self.step)
-        self._fill(order, min(left, share), order.price if order.time < self.now_ms else self.touch(order.side))
+        self.fill(order, min(left, share), order.price if order.time < self.now_ms else self.touch(order.side))
 
     def is_met(self, order: Order) -> bool:
         """Whether the price reaches a limit order."""
@@ -174,10 +174,11 @@ class Matching:
             share = left if level == n_levels - 1 else down(left / 2, self.step)
             if share > 0:
                 sign = 1 if order.side == "BUY" else -1
-                self._fill(order, share, self.touch(order.side) + sign * self.tick * level)
+                self.fill(order, share, self.touch(order.side) + sign * self.tick * level)
                 left -= share
 
-    def _fill(self, order: Order, quantity: Decimal, price: Decimal) -> None:
+    def fill(self, order: Order, quantity: Decimal, price: Decimal) -> None:
+        """Let an order trade."""
         order.executed += quantity
         order.quote += quantity * price
         order.updated = self.now_ms
