@@ -245,10 +245,11 @@ def test_missing_keys_are_named_by_their_variables():
         connect_sandbox("binance", {"BINANCE_TESTNET_KEY": "k"})
 
 
+@pytest.mark.parametrize("exchange", SANDBOXES)
 @pytest.mark.parametrize("host", ["api.binance.com", "api1.binance.com", "futures.kraken.com", "example.org"])
-def test_a_host_that_is_no_sandbox_is_refused_by_name(host):
+def test_a_host_that_is_no_sandbox_is_refused_by_name(host, exchange):
     with pytest.raises(ConfigError, match=f"{host} is refused: orders go to the sandbox"):
-        connect_sandbox("binance", KEYS, f"https://{host}")
+        connect_sandbox(exchange, KEYS, f"https://{host}")
 
 
 @pytest.mark.parametrize("exchange", SANDBOXES)
