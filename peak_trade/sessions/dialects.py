@@ -249,8 +249,12 @@ class KrakenFutures:
         return list(found.values())
 
     def _log(self, since: int) -> list[dict[str, Any]]:
-        """Return the cash rows of the account log: every execution has another row, of the position."""
-        rows = self.client.history_get_account_log({"since": since // _NS_PER_MS, "sort": "asc"})["logs"]
+        """Return the cash rows of the account log, oldest first: every execution has another row, of the position."""
+        rows: list[dict[str, Any]] = []
+        request = {"since": since // _NS_PER_MS, "sort": "asc"}
+        while page := self.client.history_get_account_log(request)["logs"]:
+            rows += page
+            request = {"from": int(page[-1]["id"]) + 1, "sort": "asc"}
         return [row for row in rows if row["asset"] == self._instrument.quote.lower()]
 
 

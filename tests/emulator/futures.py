@@ -68,7 +68,7 @@ class FuturesExchange(Matching):
         self.symbol = "PF_XBTUSD"
         self.collateral, self.leverage = Decimal(str(collateral)), Decimal(str(leverage))
         self.position, self.entry = Decimal(0), Decimal(0)
-        self.history_lag_ms = history_lag_ms
+        self.history_lag_ms, self.log_page = history_lag_ms, 500
         self.log: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self._uuids = random.Random(seed + 1)
@@ -228,8 +228,9 @@ class FuturesExchange(Matching):
 
     def account_log(self, query: dict[str, list[str]]) -> Any:
         since = iso(int(query.get("since", ["0"])[0]))
-        found = [row for row in self.log if row["date"] >= since]
-        return {"accountUid": UID, "logs": found if query.get("sort") == ["asc"] else found[::-1]}
+        first = int(query.get("from", ["1"])[0])
+        found = [row for row in self.log if row["date"] >= since and row["id"] >= first]
+        return {"accountUid": UID, "logs": (found if query.get("sort") == ["asc"] else found[::-1])[: self.log_page]}
 
     def pay_funding(self, amount: float) -> None:
         """Settle funding: negative is paid."""

@@ -244,19 +244,25 @@ def test_a_contract_that_is_not_one_base_unit_is_refused(market, part, value):
         client.session.close()
 
 
-def test_fills_are_found_behind_the_first_page(market, monkeypatch):
-    exchange = exchange_at(market, N_HISTORY, collateral=1e6)
+def test_fills_and_fees_are_found_behind_the_first_page(market):
+    exchange = exchange_at(market, N_HISTORY, collateral=1e6, fee=0.0013)
+    exchange.log_page = 10
     with emulated(exchange) as emulator:
         client = client_of(emulator, EmulatedTime(exchange, 0))
         client.load_markets()
         dialect = KrakenFutures(client, PERPETUAL)
         since = exchange.now_ms * NS_PER_MS
-        first = client.create_order(PERPETUAL.symbol, "market", "buy", 0.01, None, {"clientOrderId": "first"})
+        ids = [client.create_order(PERPETUAL.symbol, "market", "buy", 0.01)["id"]]
         for _ in range(120):
             exchange.advance_to(exchange.now_ms + 1_000)
-            client.create_order(PERPETUAL.symbol, "market", "buy", 0.0001)
+            ids.append(client.create_order(PERPETUAL.symbol, "market", "buy", 0.0001)["id"])
         assert len(exchange.trades) > 100
-        assert sum(trade.quantity for trade in dialect.trades(first["id"], since)) == pytest.approx(0.01)
+        exchange.pay_funding(-7.5)
+        for order_id, quantity in ((ids[0], 0.01), (ids[-1], 0.0001)):
+            trades = dialect.trades(order_id, since)
+            assert sum(trade.quantity for trade in trades) == pytest.approx(quantity)
+            assert all(trade.fee == pytest.approx(0.0013 * trade.quantity * trade.price) for trade in trades)
+        assert dialect.holdings(since)["collateral USD"] == pytest.approx(float(exchange.collateral) + 7.5)
         client.session.close()
 
 
