@@ -22,10 +22,14 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class OrderThere:
-    """An order as the exchange knows it: its id there, when it last changed, and open, closed or how else it ended."""
+    """An order as the exchange knows it: its id there, what of it has traded, when it last changed.
+
+    `status` is open, closed or how else it ended. Its trades may be told later than what has traded.
+    """
 
     exchange_id: str
     status: str
+    filled: float
     updated: int
 
 
@@ -234,7 +238,9 @@ class KrakenFutures:
         status = {"OrderRejected": "rejected", "OrderCancelled": "canceled"}.get(kind)
         if status is None:
             status = "closed" if float(order["quantity"]) == 0.0 else "open" if rests else "canceled"
-        return OrderThere(str(order["uid"]), status, int(order["lastUpdateTimestamp"]) * _NS_PER_MS)
+        return OrderThere(
+            str(order["uid"]), status, float(order["filled"]), int(order["lastUpdateTimestamp"]) * _NS_PER_MS
+        )
 
     def _fills(self, since: int) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -270,4 +276,4 @@ def _lifetime(order: Order, time_in_force: str) -> dict[str, str]:
 
 def _order_there(order: dict[str, Any]) -> OrderThere:
     updated = int(order["lastUpdateTimestamp"] or order["timestamp"]) * _NS_PER_MS
-    return OrderThere(str(order["id"]), str(order["status"]).lower(), updated)
+    return OrderThere(str(order["id"]), str(order["status"]).lower(), float(order["filled"] or 0.0), updated)

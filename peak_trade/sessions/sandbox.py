@@ -115,7 +115,8 @@ class SandboxVenue:
             return None if is_of_exchange(life[-1]) else self._orders.pop(order_id)
         if not self._withdraw(held.order):
             return None
-        if self._trades(held):
+        state = self._look_up(held.order)
+        if state is None or state.filled > held.cumulative + _DUST * held.order.quantity:
             return None
         return self._orders.pop(order_id)
 
@@ -294,17 +295,31 @@ class SandboxVenue:
                 fresh.append(trade)
         return fresh
 
-    def _poll(self, held: Resting) -> Iterator[Execution]:
-        order, arrival = held.order, self._arrivals[held.order.order_id]
-        state = self._look_up(order)
+    def _state_with_trades(self, held: Resting) -> tuple[OrderThere, list[TradeThere]]:
+        """Return how an order stands and its trades not told yet: asked again until they are all that has traded.
+
+        SessionError when the exchange does not know the order, or does not tell the trades of one that has ended.
+        """
+        order = held.order
         for attempt in range(ATTEMPTS):
-            if state is not None:
-                break
-            self._wait(pause(attempt))
             state = self._look_up(order)
+            if state is not None:
+                trades = self._trades(held)
+                told = held.cumulative + math.fsum(trade.quantity for trade in trades)
+                if state.status == "open" or told >= state.filled - _DUST * order.quantity:
+                    return state, trades
+            self._wait(pause(attempt))
         if state is None:
             raise SessionError(f"{order.order_id}: the exchange no longer knows this order.")
-        for trade in self._trades(held):
+        raise SessionError(
+            f"{order.order_id}: the exchange says that {state.filled:g} has traded, and tells trades of {told:g}. "
+            "Resume the session when it tells them all."
+        )
+
+    def _poll(self, held: Resting) -> Iterator[Execution]:
+        order, arrival = held.order, self._arrivals[held.order.order_id]
+        state, trades = self._state_with_trades(held)
+        for trade in trades:
             self._told[order.order_id][_identity(trade)] += 1
             held.leaves -= trade.quantity
             if held.leaves <= _DUST * order.quantity:

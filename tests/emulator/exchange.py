@@ -175,7 +175,7 @@ class Exchange(Matching):
 
     def my_trades(self, query: dict[str, str]) -> Any:
         self._check_symbol(query)
-        found = self.trades
+        found = self.told_trades()
         if "orderId" in query:
             found = [trade for trade in found if trade["orderId"] == int(query["orderId"])]
         if "startTime" in query:

@@ -194,7 +194,7 @@ class FuturesExchange(Matching):
 
     def fills(self, query: dict[str, list[str]]) -> Any:
         before = query.get("lastFillTime", [iso(self.now_ms + 1)])[0]
-        found = [trade for trade in self.trades if trade["fillTime"] < before]
+        found = [trade for trade in self.told_trades() if trade["fillTime"] < before]
         return self._success(fills=found[-PAGE:][::-1])
 
     def accounts(self, _: dict[str, list[str]]) -> Any:

@@ -80,8 +80,10 @@ class Matching:
         self.now_ms = int(self.opens_ms[0])
         self.random, self.delays, self.latency_ms = random.Random(seed), random.Random(seed), latency_ms
         self.fee, self.partial_share = Decimal(str(fee)), Decimal(str(partial_share))
+        self.trades_lag_ms = 0
         self.orders: list[Order] = []
         self.trades: list[dict[str, Any]] = []
+        self._traded_at: list[int] = []
 
     def advance_to(self, now_ms: int) -> None:
         """Move the clock on; resting orders meet the prices on the way."""
@@ -162,6 +164,11 @@ class Matching:
         """End an order with what it has traded."""
         order.status, order.updated = status, self.now_ms
 
+    def told_trades(self) -> list[dict[str, Any]]:
+        """The trades that the exchange tells of by now: `trades_lag_ms` late."""
+        return [trade for trade, when in zip(self.trades, self._traded_at, strict=True)
+                if when + self.trades_lag_ms <= self.now_ms]  # fmt: skip
+
     def account_for(self, order: Order, quantity: Decimal, price: Decimal) -> None:
         """Change the account by a trade, and note it in `trades` and `order.fills`."""
         raise NotImplementedError
@@ -183,6 +190,7 @@ class Matching:
         order.quote += quantity * price
         order.updated = self.now_ms
         order.status = "FILLED" if order.executed == order.quantity else "PARTIALLY_FILLED"
+        self._traded_at.append(self.now_ms)
         self.account_for(order, quantity, price)
 
 

@@ -133,6 +133,40 @@ def test_what_an_outage_hid_is_booked_before_balances_are_compared(monkeypatch, 
     assert_replays(monkeypatch, events, session)
 
 
+NEAR = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_type="limit", limit_offset_bps=3.0))
+
+
+@pytest.mark.parametrize("settings", [NEAR, None], ids=["limit", "market"])
+def test_trades_that_are_told_late_are_waited_for(tmp_path, key, market, settings):
+    """What has traded is known before the trades are: no fill is lost when an order ends, is canceled, or all stops."""
+
+    def prepare(emulator, clock):
+        clock.exchange.trades_lag_ms = 90_000
+
+    events, session, emulator = run(
+        tmp_path / "s", key, market, settings=settings, prepare=prepare, exchange={"partial_share": 0.02}
+    )
+    assert len(orders_of(events, OrderEventKind.PARTIALLY_FILLED)) > 3
+    assert_books_agree(events, session, emulator)
+
+
+def test_trades_that_are_never_told_leave_a_session_to_resume(tmp_path, key, market):
+    exchange = exchange_at(market, N_HISTORY)
+    clock = EmulatedTime(exchange, end_of(market))
+    exchange.trades_lag_ms = 10**9
+    with emulated(exchange) as emulator:
+        session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock)
+        with pytest.raises(SessionError, match="has traded, and tells trades of 0"):
+            session.run(feed, events)
+        session.journal.close()
+        hang_up(session)
+        exchange.trades_lag_ms = 0
+        session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock)
+        session.run(feed, events)
+        hang_up(session)
+    assert_books_agree(read_events(tmp_path / "s"), session, emulator)
+
+
 def test_a_fill_between_two_questions_is_no_mismatch(tmp_path, key, market):
     """The order trades after its state was asked for, and before the account is."""
 
