@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -69,7 +70,7 @@ def connect_sandbox(exchange: str, environment: Mapping[str, str], base_url: str
     Raises
     ------
     ConfigError
-        On an unknown exchange, a host that is no sandbox (by name), or keys that are not set (by variable).
+        On an unknown exchange, a host that is no sandbox (by name), or keys that are not set or no keys (by variable).
 
     """
     if exchange not in SANDBOXES:
@@ -80,6 +81,8 @@ def connect_sandbox(exchange: str, environment: Mapping[str, str], base_url: str
     missing = [name for name in (sandbox.key_variable, sandbox.secret_variable) if not environment.get(name)]
     if missing:
         raise ConfigError(f"{exchange}: {' and '.join(missing)} not set. Put the sandbox's keys into the environment.")
+    if exchange == "krakenfutures":
+        _check_secret(environment[sandbox.secret_variable], sandbox.secret_variable)
     import ccxt
 
     client = getattr(ccxt, exchange)(
@@ -138,6 +141,15 @@ def ask(question: Callable[[], Answer], wait: Callable[[float], object], what: s
 def pause(attempt: int) -> float:
     """Return the seconds to wait after the n-th failure in a row: 1, 2, 4 … 60."""
     return float(min(60, 2**attempt))
+
+
+def _check_secret(secret: str, variable: str) -> None:
+    try:
+        base64.b64decode(secret, validate=True)
+    except ValueError:
+        raise ConfigError(
+            f"krakenfutures: {variable} is not the base64 text that a private key is there. Copy all of it."
+        ) from None
 
 
 def _mend_kraken(client: Any) -> None:

@@ -205,6 +205,20 @@ def test_collateral_that_moved_by_itself_stops_the_session(tmp_path, key, market
     assert session.journal.orders.open_orders() == []
 
 
+def test_keys_are_found_in_no_artefact(tmp_path, key, market, capsys, caplog):
+    def prepare(emulator, clock):
+        emulator.fail("POST", SEND, "error", status=200, message="invalidArgument: size")
+        emulator.fail("GET", CANDLES, "drop")
+
+    trade(tmp_path / "s", key, market, prepare=prepare)
+    printed = capsys.readouterr()
+    texts = [printed.out, printed.err, caplog.text]
+    texts += [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(texts) > 5
+    for secret in KEYS.values():
+        assert not any(secret in text for text in texts)
+
+
 def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key, market):
     exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))

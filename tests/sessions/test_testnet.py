@@ -245,6 +245,12 @@ def test_missing_keys_are_named_by_their_variables():
         connect_sandbox("binance", {"BINANCE_TESTNET_KEY": "k"})
 
 
+def test_a_secret_that_is_none_is_refused_by_its_variable_and_not_shown():
+    with pytest.raises(ConfigError, match="KRAKEN_FUTURES_DEMO_SECRET is not the base64 text") as refused:
+        connect_sandbox("krakenfutures", KEYS | {"KRAKEN_FUTURES_DEMO_SECRET": "s-e-c-r-e-t"})
+    assert "s-e-c-r-e-t" not in str(refused.value)
+
+
 @pytest.mark.parametrize("exchange", SANDBOXES)
 @pytest.mark.parametrize("host", ["api.binance.com", "api1.binance.com", "futures.kraken.com", "example.org"])
 def test_a_host_that_is_no_sandbox_is_refused_by_name(host, exchange):
@@ -252,10 +258,19 @@ def test_a_host_that_is_no_sandbox_is_refused_by_name(host, exchange):
         connect_sandbox(exchange, KEYS, f"https://{host}")
 
 
+@pytest.mark.parametrize("url", ["https://futures.kraken.com/derivatives/api/v3/sendorder", "http://10.0.0.1/api/v3/x"])
+def test_every_request_to_another_host_is_refused(url):
+    client = connect_sandbox("krakenfutures", KEYS)
+    client.urls["api"]["private"] = url.partition("v3")[0]
+    with pytest.raises(ConfigError, match="is refused: orders go to the sandbox of krakenfutures only"):
+        client.private_post_sendorder({"symbol": "PF_XBTUSD"})
+    client.session.close()
+
+
 @pytest.mark.parametrize("exchange", SANDBOXES)
 def test_a_client_knows_no_other_host_than_its_sandbox(exchange):
     names = (SANDBOXES[exchange].key_variable, SANDBOXES[exchange].secret_variable)
-    client = connect_sandbox(exchange, dict.fromkeys(names, "x"))
+    client = connect_sandbox(exchange, dict.fromkeys(names, "eHh4"))
     assert client.urls["api"]
     assert all(SANDBOXES[exchange].host in url for url in client.urls["api"].values())
     with pytest.raises(ConfigError, match="is refused"):
