@@ -41,6 +41,7 @@ from tests.sessions.trading import (
 CANDLES = {"binance": "/api/v3/klines", "krakenfutures": "/api/charts/v1/trade/PF_XBTUSD/1m"}
 OPEN = {"binance": "/api/v3/openOrders", "krakenfutures": "/derivatives/api/v3/openorders"}
 HELD = {"binance": "/api/v3/account", "krakenfutures": "/derivatives/api/v3/accounts"}
+WITHDRAW = [("DELETE", "/api/v3/order"), ("POST", "/derivatives/api/v3/cancelorder")]
 FAR = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_type="limit", limit_offset_bps=60.0))
 """Entries that rest, and are not touched in these two hours unless somebody fills them."""
 
@@ -232,6 +233,30 @@ def test_an_order_of_ours_that_nobody_here_knows_is_canceled_and_told(tmp_path, 
     assert [event.detail for event in told] == ["canceled pt1234abcd-999"]
     assert not resting(exchange)
     assert orders_of(events, OrderEventKind.CANCELED)
+
+
+@pytest.mark.parametrize("act", [fill_whole, fill_part])
+def test_an_order_that_trades_while_it_is_canceled_at_the_end_is_told(monkeypatch, tmp_path, key, market, act):
+    def prepare(emulator, clock):
+        answer = emulator.answer
+
+        def late(method, path, query, is_signed):
+            found = resting(clock.exchange)
+            if (method, path) in WITHDRAW and found:
+                act(clock.exchange, found[0])
+            return answer(method, path, query, is_signed)
+
+        def stop_once_one_rests():
+            if resting(clock.exchange):
+                clock.until = clock.exchange.now_ms
+
+        emulator.answer, clock.crash = late, stop_once_one_rests
+
+    events, session, emulator = run(tmp_path / "s", key, market, settings=FAR, prepare=prepare)
+    assert len(emulator.exchange.trades) == 1
+    assert session.equity[-1] == session.loop.equity(session.tape.n_bars - 1) != 5_000.0
+    assert_books_agree(events, session, emulator)
+    assert_replays(monkeypatch, events, session)
 
 
 class Killed(Exception):
