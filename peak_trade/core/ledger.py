@@ -45,12 +45,16 @@ class Ledger:
     def apply(self, fill: Fill, lot: float = 0.0) -> float:
         """Book a fill and return the PnL that it realised before its fee, in quote currency.
 
-        A position of whole lots (`lot` in base units, 0 for none) stays one: float noise is taken off it. LedgerError
-        for a fill that is not finite or has no quantity.
+        A position of whole lots (`lot` in base units, 0 for none) stays one: float noise is taken off it. A fee in base
+        units leaves the position, not the cash; what is realised counts what changed the position. LedgerError for a
+        fill that is not finite or has no quantity, or whose fee in base units is not smaller.
         """
         signed = fill.signed_quantity
         if not (
-            math.isfinite(signed) and fill.quantity > 0.0 and math.isfinite(fill.price) and math.isfinite(fill.fee)
+            math.isfinite(signed)
+            and fill.quantity > abs(fill.fee_in_base)
+            and math.isfinite(fill.price)
+            and math.isfinite(fill.fee)
         ):
             raise LedgerError(
                 f"{fill.order_id}: a fill of {fill.quantity} at {fill.price}, fee {fill.fee}, can't be booked."
@@ -59,9 +63,10 @@ class Ledger:
         if position is None:
             position = self.positions[fill.symbol] = Position()
         self.cash -= signed * fill.price
-        self.cash -= fill.fee
+        if fill.fee_in_base == 0.0:
+            self.cash -= fill.fee
         self.fees += fill.fee
-        realised = _move(position, signed, fill.price, lot)
+        realised = _move(position, fill.position_change, fill.price, lot)
         position.realised += realised
         return realised
 

@@ -105,7 +105,8 @@ class Order:
 class Fill:
     """What really traded: price in quote currency, quantity positive in base units, fee in quote currency.
 
-    `reference_price` is the price before slippage; `ts_event` is when it traded, ns UTC.
+    `reference_price` is the price before slippage; `ts_event` is when it traded, ns UTC. `fee_in_base` is what an
+    exchange took as its fee in base units, 0.0 where it took quote currency; `fee` is then its worth at the price.
     """
 
     order_id: str
@@ -119,11 +120,17 @@ class Fill:
     reference_price: float
     decision_price: float
     reason: str = "target"
+    fee_in_base: float = 0.0
 
     @property
     def signed_quantity(self) -> float:
         """Quantity with the sign of the side."""
         return self.quantity if self.side is Side.BUY else -self.quantity
+
+    @property
+    def position_change(self) -> float:
+        """What it adds to the position, signed base units: a fee in base units is gone from it."""
+        return self.signed_quantity - self.fee_in_base
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Book:
 
     def move(self, fill: Fill, lot: float) -> None:
         """Book a fill on the position, of whole lots (base units, 0 for none), and its average entry price."""
-        held, signed = self.position, fill.signed_quantity
+        held, signed = self.position, fill.position_change
         self.position = without_noise(held + signed, lot, signed)
         if held == 0.0 or held * self.position < 0.0:
             self.entry_price, self.best_price = fill.price, math.nan

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from peak_trade.core.rounding import floor_to, nearest_to
+from peak_trade.core.rounding import floor_to
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, Side, TradingState
 from peak_trade.engine.account import TradedAccount
@@ -242,7 +242,7 @@ class EventLoop(TradedAccount):
         instrument = self._columns[book.symbol].instrument
         close = float(self._columns[book.symbol].close[row])
         desired = floor_to(book.notional(row, equity, self.settings.sizing) / close, instrument.lot_size)
-        delta = nearest_to(desired - book.position, instrument.lot_size)
+        delta = floor_to(desired - book.position, instrument.lot_size)
         if delta == 0.0:
             self.n_below_lot += book.target != 0.0 and desired == 0.0
             return ()
@@ -324,7 +324,7 @@ class EventLoop(TradedAccount):
                 self._desk.remember_fill(fill)
             is_whole = execution.ended == "filled"
             self._emit(trade_event(execution, OrderEventKind.FILLED if is_whole else OrderEventKind.PARTIALLY_FILLED))
-            self._moved(book, row, fill.signed_quantity, fill.price, fill.fee)
+            self._moved(book, row, fill.position_change, fill.price, fill.fee)
         if execution.ended:
             del self._book_of[order.order_id]
             del book.working[order.order_id]

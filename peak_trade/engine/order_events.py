@@ -22,6 +22,7 @@ def fill_of(execution: Execution) -> Fill:
         execution.reference_price,
         order.decision_price,
         order.reason,
+        execution.fee_in_base,
     )
 
 
@@ -78,6 +79,7 @@ def trade_event(execution: Execution, kind: OrderEventKind) -> OrderEvent:
         order.limit_price,
         order.stop_price,
         order.reason,
+        execution.fee_in_base,
     )
 
 

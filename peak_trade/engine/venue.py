@@ -48,7 +48,8 @@ class Phase(IntEnum):
 class Execution:
     """What a bar did to an order: a trade when quantity is above zero, and its end when `ended` is not empty.
 
-    `ended` is filled, ioc (its one bar is over) or cash (the rest could not be paid for).
+    `ended` is filled, ioc (its one bar is over) or cash (the rest could not be paid for). `fee` is in quote currency;
+    `fee_in_base` is what an exchange took of it in base units, 0.0 where it took quote currency.
     """
 
     order: Order
@@ -61,6 +62,7 @@ class Execution:
     arrival_price: float
     cumulative: float
     ended: str
+    fee_in_base: float = 0.0
 
 
 @dataclass(slots=True)

@@ -70,7 +70,8 @@ class OrderEvent:
 
     `decision_price` is the close it was decided on, `arrival_price` the open it met (NaN-free: the decision price until
     it is known), `last_price` and `last_quantity` what this event traded (0.0 when nothing), `cumulative` and `leaves`
-    what has traded and what is still open.
+    what has traded and what is still open. `fee` is in quote currency. `fee_in_base` is what an exchange took of the
+    position instead, in base units; `fee` is then its worth at `last_price`. A line has it only where it is not 0.0.
     """
 
     kind: ClassVar[str] = "order"
@@ -93,6 +94,7 @@ class OrderEvent:
     limit_price: float | None = None
     stop_price: float | None = None
     reason: str = ""
+    fee_in_base: float = 0.0
 
     @property
     def ord_status(self) -> str:

@@ -23,6 +23,9 @@ from peak_trade.journal.events import EVENT_CLASSES, Event
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 _LINE = re.compile(rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([0-9]+),"ts_recorded":(-?[0-9]+)\}$')
+_SELDOM = "fee_in_base"
+"""The one field that is left out of a line where it is 0.0: lines without such a fee are what they always were."""
+
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -71,6 +74,8 @@ def encode_event(event: Event) -> bytes:
     kind, names, values_of = _WRITERS[type(event)]
     record = dict(zip(names, values_of(event), strict=True))
     record["kind"] = kind
+    if record.get(_SELDOM) == 0.0:
+        del record[_SELDOM]
     if "denials" in record:
         record["denials"] = [[denial.code, denial.observed, denial.limit] for denial in record["denials"]]
         record["inputs"] = record["inputs"] if isinstance(record["inputs"], str) else record["inputs"].text()
@@ -87,8 +92,8 @@ def decode_event(record: dict[str, Any]) -> Event:
         raise SessionError(f"event kind {kind!r} is not known. {did_you_mean(str(kind), _READERS)}")
     event_class, readers = _READERS[kind]
     values = {name: value for name, value in record.items() if name != "kind"}
-    if values.keys() != readers.keys():
-        odd = sorted(values.keys() ^ readers.keys())
+    odd = sorted((values.keys() ^ readers.keys()) - ({_SELDOM} & (readers.keys() - values.keys())))
+    if odd:
         raise SessionError(f"a {kind} event has fields {', '.join(odd)} too many or too few.")
     try:
         return event_class(**{name: readers[name](value) for name, value in values.items()})

@@ -50,6 +50,7 @@ def _fill(event: OrderEvent) -> Fill:
         event.arrival_price,
         event.decision_price,
         event.reason,
+        event.fee_in_base,
     )
 
 

@@ -6,12 +6,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from peak_trade.core.errors import ConfigError
 from peak_trade.core.settings import NonNegative, Positive, Settings
-from peak_trade.core.values import Instrument
-from peak_trade.engine.settings import BacktestSettings
+from peak_trade.core.values import Instrument, OrderType
+from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.risk.limits import RiskLimits
 
 Mode = Literal["paper", "shadow", "testnet"]
+SENT_TYPES = (OrderType.MARKET, OrderType.LIMIT)
+"""The types of orders that a sandbox gets."""
 
 
 class InstrumentSettings(Settings):
@@ -86,3 +89,27 @@ class SessionConfig(Settings):
         if self.evaluation == "whole" and self.feed != "recorded":
             raise ValueError("only a recording can be evaluated as a whole.")
         return self
+
+
+def check_policy(policy: ExecutionPolicy) -> None:
+    """Refuse, by setting, an execution policy whose orders a sandbox does not get.
+
+    Raises
+    ------
+    ConfigError
+        On protective levels, without which a position would stand unprotected, and on entries that are neither market
+        nor limit orders.
+
+    """
+    for name in ("stop_loss", "stop_loss_atr", "take_profit", "take_profit_atr", "trailing_stop"):
+        value = getattr(policy, name)
+        if value is not None:
+            raise ConfigError(
+                f"trading.execution.{name} was {value:g}: protective orders do not reach a sandbox, and the position "
+                "would stand there without. Leave it out, or use paper."
+            )
+    if policy.order_type not in SENT_TYPES:
+        raise ConfigError(
+            f'trading.execution.order_type was "{policy.order_type}": a sandbox gets market and limit orders only. '
+            "Use one of these, or paper."
+        )

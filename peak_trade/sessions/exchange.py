@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,8 +25,8 @@ class Sandbox:
     apis: tuple[str, ...]
     key_variable: str
     secret_variable: str
-    find_by: str
-    """The parameter under which an order is looked up by the id that we gave it."""
+    options: Mapping[str, Any]
+    """What ccxt is told of it."""
 
 
 SANDBOXES = {
@@ -34,14 +35,21 @@ SANDBOXES = {
         ("public", "private", "v1"),
         "BINANCE_TESTNET_KEY",
         "BINANCE_TESTNET_SECRET",
-        "origClientOrderId",
+        {
+            "defaultType": "spot",
+            "fetchMarkets": {"types": ["spot"]},
+            "fetchCurrencies": False,
+            "fetchMargins": False,
+            "recvWindow": RECEIVE_WINDOW_MS,
+            "warnOnFetchOpenOrdersWithoutSymbol": False,
+        },
     ),
     "krakenfutures": Sandbox(
         "demo-futures.kraken.com",
         ("public", "private", "charts", "history", "feeds"),
         "KRAKEN_FUTURES_DEMO_KEY",
         "KRAKEN_FUTURES_DEMO_SECRET",
-        "cliOrdId",
+        {},
     ),
 }
 """Every exchange that a session can send orders to."""
@@ -62,7 +70,7 @@ def connect_sandbox(exchange: str, environment: Mapping[str, str], base_url: str
     Raises
     ------
     ConfigError
-        On an unknown exchange, a host that is no sandbox (by name), or keys that are not set (by variable).
+        On an unknown exchange, a host that is no sandbox (by name), or keys that are not set or no keys (by variable).
 
     """
     if exchange not in SANDBOXES:
@@ -73,6 +81,8 @@ def connect_sandbox(exchange: str, environment: Mapping[str, str], base_url: str
     missing = [name for name in (sandbox.key_variable, sandbox.secret_variable) if not environment.get(name)]
     if missing:
         raise ConfigError(f"{exchange}: {' and '.join(missing)} not set. Put the sandbox's keys into the environment.")
+    if exchange == "krakenfutures":
+        _check_secret(environment[sandbox.secret_variable], sandbox.secret_variable)
     import ccxt
 
     client = getattr(ccxt, exchange)(
@@ -82,16 +92,11 @@ def connect_sandbox(exchange: str, environment: Mapping[str, str], base_url: str
             "enableRateLimit": True,
             "timeout": 10_000,
             "requests_trust_env": base_url is None,
-            "options": {
-                "defaultType": "spot",
-                "fetchMarkets": {"types": ["spot"]},
-                "fetchCurrencies": False,
-                "fetchMargins": False,
-                "recvWindow": RECEIVE_WINDOW_MS,
-                "warnOnFetchOpenOrdersWithoutSymbol": False,
-            },
+            "options": dict(sandbox.options),
         }
     )
+    if exchange == "krakenfutures":
+        _mend_kraken(client)
     client.set_sandbox_mode(True)
     client.urls["api"] = {
         name: url if base_url is None else base_url.rstrip("/") + urlsplit(url).path
@@ -136,6 +141,27 @@ def ask(question: Callable[[], Answer], wait: Callable[[float], object], what: s
 def pause(attempt: int) -> float:
     """Return the seconds to wait after the n-th failure in a row: 1, 2, 4 … 60."""
     return float(min(60, 2**attempt))
+
+
+def _check_secret(secret: str, variable: str) -> None:
+    try:
+        base64.b64decode(secret, validate=True)
+    except ValueError:
+        raise ConfigError(
+            f"krakenfutures: {variable} is not the base64 text that a private key is there. Copy all of it."
+        ) from None
+
+
+def _mend_kraken(client: Any) -> None:
+    """Let the client tell the exchange's time, and take its failures for what they are: nobody knows what was done."""
+    import ccxt
+
+    def fetch_time() -> int:
+        return int(client.parse8601(client.public_get_instruments_status()["serverTime"]))
+
+    client.fetch_time = fetch_time
+    for message in ("Server Error", "unknownError"):
+        client.exceptions["exact"][message] = ccxt.ExchangeNotAvailable
 
 
 def _guard(client: Any, exchange: str) -> None:

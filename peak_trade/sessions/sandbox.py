@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TypeVar
 
 from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import SessionError
@@ -15,25 +15,30 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.venue import BuyingPower, Execution, Phase, Resting
 from peak_trade.journal.events import (
     TERMINAL,
-    BarEvent,
     Event,
     OrderEvent,
     OrderEventKind,
     ReconciliationEvent,
 )
 from peak_trade.risk.review import ApprovedOrder
+from peak_trade.sessions.config import SENT_TYPES
+from peak_trade.sessions.dialects import Dialect, OrderThere, TradeThere
 from peak_trade.sessions.exchange import ATTEMPTS, RECEIVE_WINDOW_MS, ask, pause
+from peak_trade.sessions.recorded import BASELINE, BY_EXCHANGE, TRADES, baseline_of, by_bar, by_order, is_of_exchange
 
 _NS_PER_MS = 1_000_000
 _DUST = 1e-9
 STALE_BARS = 3
 """A decision older than this, made on bars that were asked for after an outage, is not sent."""
 
-BY_EXCHANGE = "by the exchange"
-"""Opens the reason of every end that the exchange, not we, brought about."""
+OPEN_ORDERS = "open orders"
+"""Subject of the comparison of open orders; every other one is of what the account holds."""
 
-_TRADES = (OrderEventKind.PARTIALLY_FILLED, OrderEventKind.FILLED)
+CANCELED = "canceled"
+"""Opens the detail of a comparison at which orders were canceled that have our prefix and are none of ours."""
+
 _BALANCE_RTOL = 1e-6
+_Answer = TypeVar("_Answer")
 
 
 def id_prefix(session_id: str) -> str:
@@ -46,11 +51,9 @@ class SandboxVenue:
 
     Parameters
     ----------
-    client
-        From `connect_sandbox`.
+    dialect : Dialect or None
+        How the exchange is spoken to; None for a replay, which asks nothing of it.
     market : Market
-    find_by : str
-        The parameter under which the exchange finds an order by our id.
     id_prefix : str
         Opens the id of every order of this session.
     wait : callable
@@ -62,35 +65,38 @@ class SandboxVenue:
 
     def __init__(
         self,
-        client: Any,
+        dialect: Dialect | None,
         market: Market,
-        find_by: str,
         id_prefix: str,
         wait: Callable[[float], object],
         recorded: Sequence[Event] = (),
     ) -> None:
-        self._client, self._market, self._find_by, self._id_prefix = client, market, find_by, id_prefix
-        self._wait = wait
+        self._there, self._market, self._id_prefix, self._wait = dialect, market, id_prefix, wait
         self._orders: dict[str, Resting] = {}
         self._arrivals: dict[str, float] = {}
-        self._seen: dict[str, int] = defaultdict(int)
+        self._told: dict[str, Counter[tuple[int, float, float]]] = defaultdict(Counter)
         self._ids: dict[str, str] = {}
-        self._script = _by_bar(recorded)
-        self._lives = _by_order(recorded)
+        self._script = by_bar(recorded)
+        self._lives = by_order(recorded)
         self._was_matched: set[int] = set()
         self._is_live = not recorded
-        self._baseline = _baseline(recorded)
+        self._baseline, self._since = baseline_of(recorded)
+
+    @property
+    def _dialect(self) -> Dialect:
+        assert self._there is not None
+        return self._there
 
     def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
         """Send an order, or find it where it was sent before; return why it was rejected, empty when it was taken."""
         order = approved.order
         arrival = order.decision_price
         answer = self._recorded_answer(order.order_id)
-        if order.order_type not in (OrderType.MARKET, OrderType.LIMIT):
+        if order.order_type not in SENT_TYPES:
             rejected = f"{order.order_type} orders are not sent to a sandbox"
         elif answer is None:
             arrival = self._middle()
-            is_there = order.order_id in self._lives and self._look_up(order.order_id) is not None
+            is_there = order.order_id in self._lives and self._look_up(order) is not None
             rejected = "" if is_there else self._too_old(order) or self._place(order)
         else:
             rejected = answer.reason if answer.event is OrderEventKind.REJECTED else ""
@@ -106,10 +112,11 @@ class SandboxVenue:
             return None
         life = self._lives.get(order_id, [])
         if life and life[-1].event in TERMINAL:
-            return None if _is_of_exchange(life[-1]) else self._orders.pop(order_id)
-        if not self._withdraw(order_id):
+            return None if is_of_exchange(life[-1]) else self._orders.pop(order_id)
+        if not self._withdraw(held.order):
             return None
-        if self._trades(held):
+        state = self._look_up(held.order)
+        if state is None or state.filled > held.cumulative + _DUST * held.order.quantity:
             return None
         return self._orders.pop(order_id)
 
@@ -130,39 +137,44 @@ class SandboxVenue:
             yield from self._replay(int(self._market.times[row]))
 
     def reconcile(self, ledger: Ledger, now: int) -> list[ReconciliationEvent]:
-        """Compare balances and open orders with the exchange's; the first time, its balances become the baseline."""
-        symbol = self._market.symbols[0]
-        instrument = self._market.columns[0].instrument
-        totals = ask(self._client.fetch_balance, self._wait, "balances")["total"]
-        observed = {name: float(totals.get(name, 0.0)) for name in (instrument.base, instrument.quote)}
-        moved = {instrument.base: ledger.quantity(symbol), instrument.quote: ledger.cash - ledger.initial_cash}
+        """Compare holdings and open orders with the exchange's; the first time, its holdings become the baseline.
+
+        An order that has our prefix and is none of ours any more is canceled. One of ours that is not open there makes
+        the comparison unequal: what became of it comes with the next `match`.
+        """
+        since = self._since or now
+        observed = self._ask(lambda: self._dialect.holdings(since), "holdings")
+        moved = self._dialect.moved(ledger)
         if not self._baseline:
-            self._baseline = {name: observed[name] - moved[name] for name in observed}
-            return [ReconciliationEvent(now, f"balance {name}", amount, amount, is_equal=True, detail="baseline")
-                    for name, amount in observed.items()]  # fmt: skip
+            baseline = {name: observed[name] - moved[name] for name in observed}
+            self._dialect.check_start(baseline)
+            self._baseline, self._since = baseline, now
+            return [ReconciliationEvent(now, name, amount, amount, is_equal=True, detail=BASELINE)
+                    for name, amount in baseline.items()]  # fmt: skip
         events = []
         for name, amount in observed.items():
             expected = self._baseline[name] + moved[name]
             is_equal = math.isclose(expected, amount, rel_tol=_BALANCE_RTOL, abs_tol=_BALANCE_RTOL)
-            events.append(ReconciliationEvent(now, f"balance {name}", expected, amount, is_equal))
-        open_there = ask(lambda: self._client.fetch_open_orders(symbol), self._wait, "open orders")
-        there = {str(order["clientOrderId"]) for order in open_there}
-        strays = {name for name in there if name.startswith(self._id_prefix)} - set(self._orders)
-        for name in sorted(strays):
-            self._withdraw(name)
-        is_equal = not strays
-        detail = f"canceled {', '.join(sorted(strays))}" if strays else ""
-        n_ours = len(there & set(self._orders)) + len(strays)
-        events.append(
-            ReconciliationEvent(now, "open orders", float(len(self._orders)), float(n_ours), is_equal, detail)
-        )
-        return events
+            events.append(ReconciliationEvent(now, name, expected, amount, is_equal))
+        return [*events, self._reconcile_orders(now)]
+
+    def _reconcile_orders(self, now: int) -> ReconciliationEvent:
+        ours = set(self._orders)
+        there = {name for name in self._ask(self._dialect.open_ids, OPEN_ORDERS) if name.startswith(self._id_prefix)}
+        strays, missing = sorted(there - ours), sorted(ours - there)
+        for order_id in strays:
+            self._withdraw_id(order_id, 0)
+        details = [f"{CANCELED} {', '.join(strays)}"] if strays else []
+        details += [f"not open there: {', '.join(missing)}"] if missing else []
+        is_equal = not (strays or missing)
+        return ReconciliationEvent(now, OPEN_ORDERS, len(ours), len(there), is_equal, "; ".join(details))
 
     def take_up(self) -> None:
         """End the replay: what the journal recorded of open orders' trades is not to be told again."""
         for order_id in self._orders:
-            trades = [event for event in self._lives.get(order_id, []) if event.event in _TRADES]
-            self._seen[order_id] = len(trades)
+            for event in self._lives.get(order_id, []):
+                if event.event in TRADES:
+                    self._told[order_id][event.ts_event, event.last_quantity, event.last_price] += 1
         self._is_live = True
 
     def _recorded_answer(self, order_id: str) -> OrderEvent | None:
@@ -174,7 +186,7 @@ class SandboxVenue:
         is_first = bar_time not in self._was_matched
         self._was_matched.add(bar_time)
         while script:
-            if not _is_of_exchange(script[0]):
+            if not is_of_exchange(script[0]):
                 if is_first:
                     return
                 script.pop(0)
@@ -191,35 +203,38 @@ class SandboxVenue:
             del self._orders[event.order_id]
         return Execution(
             held.order, Phase.WITHIN, event.ts_event, event.last_quantity, event.last_price, event.fee,
-            event.last_price, event.arrival_price, event.cumulative, ended,
+            event.last_price, event.arrival_price, event.cumulative, ended, event.fee_in_base,
         )  # fmt: skip
 
     def _too_old(self, order: Order) -> str:
         """Say why an order that was decided before an outage is not sent any more."""
-        n_bars = (int(self._client.milliseconds()) * _NS_PER_MS - order.decided_at) // self._market.timeframe.ns
+        n_bars = (int(self._dialect.client.milliseconds()) * _NS_PER_MS - order.decided_at) // self._market.timeframe.ns
         return f"decided {n_bars} bars ago, too old to send" if n_bars > STALE_BARS else ""
 
     def _place(self, order: Order) -> str:
         import ccxt
 
+        kind = "market" if order.order_type is OrderType.MARKET else "limit"
+        parameters = self._dialect.parameters(order)
         for attempt in range(ATTEMPTS):
             try:
-                sent = self._client.create_order(
-                    order.symbol,
-                    "market" if order.order_type is OrderType.MARKET else "limit",
-                    order.side.value,
-                    order.quantity,
-                    order.limit_price,
-                    {"clientOrderId": order.order_id} | _lifetime(order),
+                sent = self._dialect.client.create_order(
+                    order.symbol, kind, order.side.value, order.quantity, order.limit_price, parameters
                 )
+                if sent["status"] == "rejected":
+                    return f"{BY_EXCHANGE}: {sent['info']}"[:200]
                 self._ids[order.order_id] = str(sent["id"])
+                return ""
+            except ccxt.DuplicateOrderId:
                 return ""
             except ccxt.OperationFailed:
                 self._wait(pause(attempt) + RECEIVE_WINDOW_MS / 1_000)
-                if self._look_up(order.order_id) is not None:
-                    return ""
+                found = self._look_up(order)
+                if found is not None:
+                    return f"{BY_EXCHANGE}: rejected" if found.status == "rejected" else ""
             except ccxt.BaseError as error:
-                if self._look_up(order.order_id) is not None:
+                found = self._look_up(order)
+                if found is not None and found.status != "rejected":
                     return ""
                 return f"{BY_EXCHANGE}: {error}"[:200]
         raise SessionError(
@@ -229,117 +244,100 @@ class SandboxVenue:
 
     def _middle(self) -> float:
         """Return the middle of the book: the price that an order meets on arrival."""
-        book = ask(lambda: self._client.fetch_order_book(self._market.symbols[0], 5), self._wait, "order book")
+        client, symbol = self._dialect.client, self._market.symbols[0]
+        book = self._ask(lambda: client.fetch_order_book(symbol, 5), "order book")
         return (float(book["bids"][0][0]) + float(book["asks"][0][0])) / 2.0
 
-    def _look_up(self, order_id: str) -> dict[str, Any] | None:
+    def _ask(self, question: Callable[[], _Answer], what: str) -> _Answer:
+        return ask(question, self._wait, what)
+
+    def _look_up(self, order: Order) -> OrderThere | None:
+        return self._find(order.order_id, order.decided_at)
+
+    def _find(self, order_id: str, since: int) -> OrderThere | None:
+        found = self._ask(lambda: self._dialect.find(order_id, since), order_id)
+        if found is not None:
+            self._ids[order_id] = found.exchange_id
+        return found
+
+    def _withdraw(self, order: Order) -> bool:
+        return self._withdraw_id(order.order_id, order.decided_at)
+
+    def _withdraw_id(self, order_id: str, since: int) -> bool:
         import ccxt
 
-        symbol = self._market.symbols[0]
-
-        def question() -> dict[str, Any] | None:
-            try:
-                found: dict[str, Any] = self._client.fetch_order(None, symbol, {self._find_by: order_id})
-            except ccxt.OrderNotFound:
-                return None
-            self._ids[order_id] = str(found["id"])
-            return found
-
-        return ask(question, self._wait, order_id)
-
-    def _withdraw(self, order_id: str) -> bool:
-        import ccxt
-
-        symbol = self._market.symbols[0]
+        if order_id not in self._ids and self._find(order_id, since) is None:
+            return False
 
         def question() -> bool:
             try:
-                self._client.cancel_order(None, symbol, {self._find_by: order_id})
+                self._dialect.cancel(self._ids[order_id])
             except ccxt.OrderNotFound:
-                found = self._client.fetch_order(None, symbol, {self._find_by: order_id})
-                return str(found["status"]) == "canceled"
+                return False
             return True
 
-        return ask(question, self._wait, order_id)
+        if self._ask(question, order_id):
+            return True
+        found = self._find(order_id, since)
+        return found is not None and found.status == "canceled"
 
-    def _trades(self, held: Resting) -> list[dict[str, Any]]:
+    def _trades(self, held: Resting) -> list[TradeThere]:
         """Return the trades of an order that were not told yet, oldest first."""
-        order_id, symbol = held.order.order_id, held.order.symbol
-        if order_id not in self._ids and self._look_up(order_id) is None:
-            return []
-        asked = {"orderId": self._ids[order_id]}
-        found = ask(lambda: self._client.fetch_my_trades(symbol, params=asked), self._wait, order_id)
-        return sorted(found, key=lambda trade: int(trade["id"]))[self._seen[order_id] :]
-
-    def _poll(self, held: Resting) -> Iterator[Execution]:
         order = held.order
-        state = self._look_up(order.order_id)
+        if order.order_id not in self._ids and self._look_up(order) is None:
+            return []
+        exchange_id = self._ids[order.order_id]
+        told, fresh = Counter(self._told[order.order_id]), []
+        for trade in self._ask(lambda: self._dialect.trades(exchange_id, order.decided_at), order.order_id):
+            if told[_identity(trade)]:
+                told[_identity(trade)] -= 1
+            else:
+                fresh.append(trade)
+        return fresh
+
+    def _state_with_trades(self, held: Resting) -> tuple[OrderThere, list[TradeThere]]:
+        """Return how an order stands and its trades not told yet: asked again until they are all that has traded.
+
+        SessionError when the exchange does not know the order, or does not tell the trades of one that has ended.
+        """
+        order = held.order
+        for attempt in range(ATTEMPTS):
+            state = self._look_up(order)
+            if state is not None:
+                trades = self._trades(held)
+                told = held.cumulative + math.fsum(trade.quantity for trade in trades)
+                if state.status == "open" or told >= state.filled - _DUST * order.quantity:
+                    return state, trades
+            self._wait(pause(attempt))
         if state is None:
             raise SessionError(f"{order.order_id}: the exchange no longer knows this order.")
-        for trade in self._trades(held):
-            self._seen[order.order_id] += 1
-            quantity, price = float(trade["amount"]), float(trade["price"])
-            held.leaves -= quantity
+        raise SessionError(
+            f"{order.order_id}: the exchange says that {state.filled:g} has traded, and tells trades of {told:g}. "
+            "Resume the session when it tells them all."
+        )
+
+    def _poll(self, held: Resting) -> Iterator[Execution]:
+        order, arrival = held.order, self._arrivals[held.order.order_id]
+        state, trades = self._state_with_trades(held)
+        for trade in trades:
+            self._told[order.order_id][_identity(trade)] += 1
+            held.leaves -= trade.quantity
             if held.leaves <= _DUST * order.quantity:
                 held.leaves = 0.0
             ended = "filled" if held.leaves == 0.0 else ""
             if ended:
                 del self._orders[order.order_id]
             yield Execution(
-                order, Phase.WITHIN, int(trade["timestamp"]) * _NS_PER_MS, quantity, price, self._fee(trade),
-                price, self._arrivals[order.order_id], held.cumulative, ended,
+                order, Phase.WITHIN, trade.ts_event, trade.quantity, trade.price, trade.fee,
+                trade.price, arrival, held.cumulative, ended, trade.fee_in_base,
             )  # fmt: skip
-        status = str(state["status"])
-        if order.order_id in self._orders and status not in ("open", "closed"):
+        if order.order_id in self._orders and state.status not in ("open", "closed"):
             del self._orders[order.order_id]
-            now = int(state["lastUpdateTimestamp"] or state["timestamp"]) * _NS_PER_MS
             yield Execution(
-                order, Phase.WITHIN, now, 0.0, 0.0, 0.0, 0.0, self._arrivals[order.order_id], held.cumulative,
-                f"{BY_EXCHANGE}: {status}",
+                order, Phase.WITHIN, state.updated, 0.0, 0.0, 0.0, 0.0, arrival, held.cumulative,
+                f"{BY_EXCHANGE}: {state.status}",
             )  # fmt: skip
 
-    def _fee(self, trade: dict[str, Any]) -> float:
-        fee = trade.get("fee") or {}
-        cost, quote = float(fee.get("cost") or 0.0), self._market.columns[0].instrument.quote
-        if cost and fee.get("currency") != quote:
-            raise SessionError(
-                f"trade {trade['id']}: its fee is in {fee.get('currency')}, and only fees in {quote} can be booked. "
-                f"Let the account pay fees in {quote}."
-            )
-        return cost
 
-
-def _lifetime(order: Order) -> dict[str, str]:
-    return {} if order.order_type is OrderType.MARKET else {"timeInForce": order.time_in_force.value.upper()}
-
-
-def _is_of_exchange(event: OrderEvent) -> bool:
-    return event.event in _TRADES or event.reason.startswith(BY_EXCHANGE)
-
-
-def _by_bar(recorded: Sequence[Event]) -> dict[int, list[OrderEvent]]:
-    script: dict[int, list[OrderEvent]] = {}
-    bar_time = -1
-    for event in recorded:
-        if isinstance(event, BarEvent):
-            bar_time = event.ts_event
-            script[bar_time] = []
-        elif isinstance(event, OrderEvent):
-            script[bar_time].append(event)
-    return script
-
-
-def _by_order(recorded: Sequence[Event]) -> dict[str, list[OrderEvent]]:
-    lives: dict[str, list[OrderEvent]] = defaultdict(list)
-    for event in recorded:
-        if isinstance(event, OrderEvent):
-            lives[event.order_id].append(event)
-    return dict(lives)
-
-
-def _baseline(recorded: Sequence[Event]) -> dict[str, float]:
-    return {
-        event.subject.removeprefix("balance "): event.observed
-        for event in recorded
-        if isinstance(event, ReconciliationEvent) and event.detail == "baseline"
-    }
+def _identity(trade: TradeThere) -> tuple[int, float, float]:
+    return trade.ts_event, trade.quantity, trade.price

@@ -34,8 +34,9 @@ class Parts:
 
 
 def contribution(life: Life, last_close: float) -> float:
-    """Return q (P_end - p) - fee summed over an order's fills, quote currency."""
-    return sum(fill.quantity * (last_close - fill.price) - fill.fee for fill in life.fills)
+    """Return q (P_end - p) - fee summed over an order's fills, quote currency; q without a fee in base units."""
+    gross = sum(fill.quantity * (last_close - fill.price) - fill.fee for fill in life.fills)
+    return gross - _forgone(life, last_close)
 
 
 def fee_rate(life: Life) -> float:
@@ -72,9 +73,14 @@ def split_contribution(shadow: Life, live: Life, shadow_close: float, live_close
         quantity=_mean(shares) * (live.quantity - shadow.quantity) * worth,
         filled=_mean((shadow.quantity, live.quantity)) * (shares[1] - shares[0]) * worth,
         price=-(sign + _mean(rates)) * _mean(filled) * change,
-        fee=-(rates[1] - rates[0]) * _mean(notionals),
+        fee=-(rates[1] - rates[0]) * _mean(notionals) - _forgone(live, live_close) + _forgone(shadow, shadow_close),
         mark=sign * _mean(filled) * (live_close - shadow_close),
     )
+
+
+def _forgone(life: Life, last_close: float) -> float:
+    """What the base units that fees took would have earned since, quote currency."""
+    return sum(fill.fee_in_base * (last_close - fill.price) for fill in life.fills if fill.fee_in_base)
 
 
 def _both(shadow: float, live: float, filled: tuple[float, float]) -> tuple[float, float]:

@@ -29,13 +29,17 @@ BarValues = tuple[float, float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class FillStep:
-    """One execution of an order: signed quantity in base units, fee in quote currency, `row` its bar's close."""
+    """One execution of an order: signed quantity in base units, fee in quote currency, `row` its bar's close.
+
+    `fee_in_base` is what the fee took of the position, base units.
+    """
 
     ts_event: int
     row: int
     quantity: float
     price: float
     fee: float
+    fee_in_base: float = 0.0
 
 
 @dataclass(slots=True)
@@ -255,15 +259,15 @@ class _Reader:
 
     def _order(self, event: OrderEvent, place: int) -> None:
         known = self._order_events.setdefault(event.order_id, [])
-        signed = event.last_quantity * event.side.sign
+        moved = event.last_quantity * event.side.sign - event.fee_in_base
         if event in known:
-            repeat = Repeat(event, place, self._row, event.symbol, signed, event.last_price, event.fee)
+            repeat = Repeat(event, place, self._row, event.symbol, moved, event.last_price, event.fee)
             self.log.repeats.append(repeat)
         else:
             known.append(event)
             self._step(self._life(event), event, place)
-        if signed:
-            self._trade(self._book(event.strategy, event.symbol), signed, event.last_price, event.fee)
+        if moved:
+            self._trade(self._book(event.strategy, event.symbol), moved, event.last_price, event.fee)
             self._correct(self.log.lives[event.order_id], event)
 
     def _life(self, event: OrderEvent) -> Life:
@@ -288,7 +292,7 @@ class _Reader:
             signed = event.last_quantity * event.side.sign
             life.cash_before = self._cash + self._correction
             life.arrival_price = event.arrival_price
-            life.fills.append(FillStep(stamp, self._row, signed, event.last_price, event.fee))
+            life.fills.append(FillStep(stamp, self._row, signed, event.last_price, event.fee, event.fee_in_base))
         if event.event in TERMINAL:
             life.outcome, life.end_reason = event.event, event.reason
 

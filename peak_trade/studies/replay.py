@@ -123,7 +123,7 @@ def rerun(config: SessionConfig, recorded: Sequence[Event], session_id: str) -> 
     venue, prefix = None, "o-"
     if config.mode == "testnet":
         prefix = id_prefix(session_id)
-        venue = SandboxVenue(None, tape.market, "", prefix, lambda seconds: None, recorded)
+        venue = SandboxVenue(None, tape.market, prefix, lambda seconds: None, recorded)
     loop = EventLoop(
         tape.market, [live.book], config.trading, emit=came_out.append, venue=venue, desk=desk, id_prefix=prefix
     )
@@ -137,6 +137,8 @@ def rerun(config: SessionConfig, recorded: Sequence[Event], session_id: str) -> 
     stopped = [event for event in recorded if isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED]
     if stopped and len(bars) > n_history:
         loop.finish(len(bars) - 1, *ending_of(stopped[0].reason))
+        if venue is not None:
+            loop.settle(len(bars) - 1)
     return came_out, loop.ledger
 
 

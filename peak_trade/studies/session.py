@@ -30,8 +30,9 @@ from peak_trade.journal.telemetry import TelemetrySettings, keeps, make_sinks
 from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.beside import BesideFeed
-from peak_trade.sessions.config import InstrumentSettings, SessionConfig
-from peak_trade.sessions.exchange import SANDBOXES, ask
+from peak_trade.sessions.config import InstrumentSettings, SessionConfig, check_policy
+from peak_trade.sessions.dialects import DIALECTS
+from peak_trade.sessions.exchange import ask
 from peak_trade.sessions.feeds import Feed, RecordedFeed
 from peak_trade.sessions.live import LiveFeed
 from peak_trade.sessions.runner import Session, Status, StopSwitch
@@ -243,8 +244,8 @@ def _run(
         prefix = id_prefix(folder.name) if is_sandbox else "o-"
 
         def make_venue(market: Market) -> SandboxVenue:
-            find_by = SANDBOXES[config.exchange].find_by
-            return SandboxVenue(client, market, find_by, prefix, here.switch.wait, known)
+            dialect = DIALECTS[config.exchange](client, market.columns[0].instrument)
+            return SandboxVenue(dialect, market, prefix, here.switch.wait, known)
 
         session = Session(
             tape,
@@ -298,6 +299,8 @@ def _check_approval(config: SessionConfig, sandbox: Callable[[], Any] | None) ->
         )
     if config.mode == "testnet" and config.risk is None:
         raise ConfigError("risk is missing: a testnet session needs limits. Name a run file with a [risk] table.")
+    if config.mode == "testnet":
+        check_policy(config.trading.execution)
 
 
 @contextmanager
@@ -330,7 +333,7 @@ def _on_the_exchange_grid(config: SessionConfig, client: Any, switch: StopSwitch
         tick_size=float(steps["price"] or 0.0),
         lot_size=float(steps["amount"] or 0.0),
         min_notional=float(smallest or 0.0),
-        is_shortable=False,
+        is_shortable=bool(market.get("contract")),
     )
     return config.model_copy(update={"instrument": instrument})
 

@@ -148,4 +148,5 @@ def test_a_sandbox_session_differs_from_its_shadow_by_the_venue_alone(tmp_path, 
     (fee,) = [each for each in result.roots if each.cause is Cause.FEE]
     assert fee.live == pytest.approx(20.0, abs=0.01)
     assert fee.total_pnl < 0.0
+    assert result.live_pnl == pytest.approx(session.equity[-1] - 5_000.0, rel=1e-9)
     assert result.live_pnl - result.shadow_pnl == pytest.approx(result.waterfall["amount"].iloc[1:-1].sum())

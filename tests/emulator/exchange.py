@@ -1,22 +1,17 @@
-"""An emulator of Binance spot: orders, balances and market data, driven by recorded bars and a clock of its own.
+"""An emulator of Binance spot: orders, balances and market data, on the market of `matching.py`.
 
-Nothing here knows of HTTP; `server.py` speaks it. Prices follow the recorded bars: open, low or high, high or low,
-close, a quarter of the bar apart. Everything random (book sizes, partial fills, latency) comes from one seed.
+Nothing here knows of HTTP; `server.py` speaks it.
 """
 
 from __future__ import annotations
 
-import random
 import re
-from dataclasses import dataclass, field
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import Any
 
-import numpy as np
-
 from peak_trade.core.bars import Bars
+from tests.emulator.matching import Matching, Order, down
 
-OPEN_STATES = ("NEW", "PARTIALLY_FILLED")
 CLIENT_ID = re.compile(r"^[a-zA-Z0-9\-_]{1,36}$")
 
 
@@ -28,41 +23,21 @@ class ApiError(Exception):
         self.code, self.message, self.status = code, message, status
 
 
-@dataclass
-class Order:
-    """One order on the book of the emulator; amounts are Decimal."""
-
-    order_id: int
-    client_id: str
-    side: str
-    kind: str
-    time_in_force: str
-    price: Decimal
-    quantity: Decimal
-    time: int
-    executed: Decimal = Decimal(0)
-    quote: Decimal = Decimal(0)
-    status: str = "NEW"
-    updated: int = 0
-    fills: list[dict[str, Any]] = field(default_factory=list)
-
-
-class Exchange:
+class Exchange(Matching):
     """One symbol, one account.
 
     Parameters
     ----------
     bars : Bars
         What the market does.
-    seed : int
     quote, base : float
         Free balances at the start.
     fee : float
-        Commission as a fraction, charged in the quote currency.
-    latency_ms : (int, int)
-        Bounds of what passes on the exchange's clock before it acts on a request.
-    partial_share : float
-        Share of a resting order that a touch fills at most; the rest at the next touch.
+        Commission as a fraction.
+    fee_in : str
+        What it is charged in: received (base on a buy, quote on a sell: the exchange's own way), quote, or an asset.
+    seed, partial_share, latency_ms
+        As of `Matching`.
 
     """
 
@@ -74,43 +49,18 @@ class Exchange:
         quote: float = 10_000.0,
         base: float = 0.0,
         fee: float = 0.001,
+        fee_in: str = "received",
         partial_share: float = 1.0,
         latency_ms: tuple[int, int] = (0, 0),
     ) -> None:
+        super().__init__(
+            bars, Decimal("0.01"), Decimal("0.00001"),
+            seed=seed, fee=fee, partial_share=partial_share, latency_ms=latency_ms,
+        )  # fmt: skip
         self.base, self.quote = bars.symbol.split("/")
-        self.symbol = self.base + self.quote
-        self.bars = bars
-        self.frame = bars.frame.to_numpy()
-        self.length_ms = bars.timeframe.seconds * 1_000
-        self.opens_ms = bars.times // 1_000_000 - self.length_ms
-        self.now_ms = int(self.opens_ms[0])
-        self.random, self.delays, self.latency_ms = random.Random(seed), random.Random(seed), latency_ms
-        self.fee, self.partial_share = Decimal(str(fee)), Decimal(str(partial_share))
+        self.symbol, self.fee_in = self.base + self.quote, fee_in
         self.balances = {self.quote: Decimal(str(quote)), self.base: Decimal(str(base))}
-        self.orders: list[Order] = []
-        self.trades: list[dict[str, Any]] = []
-        self.tick, self.step, self.min_notional = Decimal("0.01"), Decimal("0.00001"), Decimal("5")
-
-    def advance_to(self, now_ms: int) -> None:
-        """Move the clock on; resting orders meet the prices on the way."""
-        while self.now_ms < now_ms:
-            quarter = self.length_ms // 4
-            self.now_ms = min(now_ms, (self.now_ms // quarter + 1) * quarter)
-            for order in self.orders:
-                if order.status in OPEN_STATES:
-                    self._meet(order)
-
-    def travel(self) -> None:
-        """Let a request be on its way."""
-        self.advance_to(self.now_ms + self.delays.randint(*self.latency_ms))
-
-    def price(self) -> Decimal:
-        """The price now."""
-        row = min(max(int(np.searchsorted(self.opens_ms, self.now_ms, side="right")) - 1, 0), len(self.frame) - 1)
-        opened, high, low, close = self.frame[row][:4]
-        first, second = (low, high) if close >= opened else (high, low)
-        phase = min(3, max(0, (self.now_ms - int(self.opens_ms[row])) * 4 // self.length_ms))
-        return _down(Decimal(repr(float((opened, first, second, close)[phase]))), self.tick)
+        self.min_notional = Decimal("5")
 
     def time(self, _: dict[str, str]) -> Any:
         return {"serverTime": self.now_ms}
@@ -160,26 +110,15 @@ class Exchange:
         if query.get("interval") != str(self.bars.timeframe):
             raise ApiError(-1120, "Invalid interval.")
         limit = int(query.get("limit", 500))
-        known = self.opens_ms <= self.now_ms
         start, end = query.get("startTime"), query.get("endTime")
-        if start is not None:
-            known &= self.opens_ms >= int(start)
-        if end is not None:
-            known &= self.opens_ms <= int(end)
-        rows = np.flatnonzero(known)
-        rows = rows[:limit] if start is not None else rows[-limit:]
-        return [self._kline(int(row)) for row in rows]
+        rows = self.known_rows(None if start is None else int(start), None if end is None else int(end))
+        return [self._kline(row) for row in (rows[:limit] if start is not None else rows[-limit:])]
 
     def depth(self, query: dict[str, str]) -> Any:
         self._check_symbol(query)
-        price, limit = self.price(), min(int(query.get("limit", 100)), 20)
-        sizes = random.Random(f"{self.now_ms}")
-
-        def side(sign: int) -> list[list[str]]:
-            return [[_8(price + sign * self.tick * n), _8(Decimal(str(round(sizes.uniform(0.1, 5.0), 5))))]
-                    for n in range(1, limit + 1)]  # fmt: skip
-
-        return {"lastUpdateId": self.now_ms, "bids": side(-1), "asks": side(1)}
+        bids, asks = self.levels(min(int(query.get("limit", 100)), 20))
+        return {"lastUpdateId": self.now_ms, "bids": [[_8(part) for part in level] for level in bids],
+                "asks": [[_8(part) for part in level] for level in asks]}  # fmt: skip
 
     def place(self, query: dict[str, str]) -> Any:
         self._check_symbol(query)
@@ -194,20 +133,14 @@ class Exchange:
         client_id = query.get("newClientOrderId") or f"emulated-{len(self.orders) + 1}"
         if not CLIENT_ID.match(client_id):
             raise ApiError(-1100, "Illegal characters found in parameter 'newClientOrderId'.")
-        if any(order.client_id == client_id and order.status in OPEN_STATES for order in self.orders):
+        if any(order.client_id == client_id and order.is_open for order in self.orders):
             raise ApiError(-2010, "Duplicate order sent.")
         price = Decimal(query["price"]) if kind == "LIMIT" else Decimal(0)
         self._filter(quantity, price or self.price(), is_limit=kind == "LIMIT")
-        self._check_funds(side, quantity, price or self._touch(side) * Decimal("1.001"))
+        self._check_funds(side, quantity, price or self.touch(side) * Decimal("1.001"))
         order = Order(len(self.orders) + 1, client_id, side, kind, query.get("timeInForce", "GTC"), price, quantity,
                       self.now_ms, updated=self.now_ms)  # fmt: skip
-        self.orders.append(order)
-        if kind == "MARKET":
-            self._sweep(order)
-        else:
-            self._meet(order)
-            if order.time_in_force == "IOC" and order.status in OPEN_STATES:
-                self._end(order, "EXPIRED")
+        self.take(order)
         return self._placed(order)
 
     def query_order(self, query: dict[str, str]) -> Any:
@@ -215,16 +148,16 @@ class Exchange:
 
     def cancel(self, query: dict[str, str]) -> Any:
         order = self._find(query, -2011, "Unknown order sent.")
-        if order.status not in OPEN_STATES:
+        if not order.is_open:
             raise ApiError(-2011, "Unknown order sent.")
-        self._end(order, "CANCELED")
+        self.end(order, "CANCELED")
         content = self._common(order)
         return content | {"origClientOrderId": order.client_id, "clientOrderId": f"cancel-{order.order_id}",
                           "transactTime": self.now_ms}  # fmt: skip
 
     def open_orders(self, query: dict[str, str]) -> Any:
         self._check_symbol(query, required=False)
-        return [self._state(order) for order in self.orders if order.status in OPEN_STATES]
+        return [self._state(order) for order in self.orders if order.is_open]
 
     def account(self, _: dict[str, str]) -> Any:
         rate = _8(self.fee)
@@ -242,7 +175,7 @@ class Exchange:
 
     def my_trades(self, query: dict[str, str]) -> Any:
         self._check_symbol(query)
-        found = self.trades
+        found = self.told_trades()
         if "orderId" in query:
             found = [trade for trade in found if trade["orderId"] == int(query["orderId"])]
         if "startTime" in query:
@@ -270,60 +203,39 @@ class Exchange:
     def _locked(self, asset: str) -> Decimal:
         locked = Decimal(0)
         for order in self.orders:
-            if order.status in OPEN_STATES and order.side == ("BUY" if asset == self.quote else "SELL"):
+            if order.is_open and order.side == ("BUY" if asset == self.quote else "SELL"):
                 left = order.quantity - order.executed
-                locked += left * order.price * (1 + self.fee) if asset == self.quote else left
+                locked += left * order.price * (1 + self._quote_fee()) if asset == self.quote else left
         return locked
 
     def _check_funds(self, side: str, quantity: Decimal, price: Decimal) -> None:
-        asset, needed = (self.quote, quantity * price * (1 + self.fee)) if side == "BUY" else (self.base, quantity)
+        asset, needed = self.base, quantity
+        if side == "BUY":
+            asset, needed = self.quote, quantity * price * (1 + self._quote_fee())
         if self.balances[asset] - self._locked(asset) < needed:
             raise ApiError(-2010, "Account has insufficient balance for requested action.")
 
-    def _touch(self, side: str) -> Decimal:
-        return self.price() + (self.tick if side == "BUY" else -self.tick)
+    def _quote_fee(self) -> Decimal:
+        """Rate of a buy's fee that is taken in quote currency."""
+        return self.fee if self.fee_in == "quote" else Decimal(0)
 
-    def _sweep(self, order: Order) -> None:
-        """A market order takes one to three levels of the book."""
-        n_levels = self.random.choice((1, 1, 2, 3))
-        left = order.quantity
-        for level in range(n_levels):
-            share = left if level == n_levels - 1 else _down(left / 2, self.step)
-            if share > 0:
-                sign = 1 if order.side == "BUY" else -1
-                self._fill(order, share, self._touch(order.side) + sign * self.tick * level)
-                left -= share
-
-    def _meet(self, order: Order) -> None:
-        touch = self._touch(order.side)
-        if (order.side == "BUY" and touch > order.price) or (order.side == "SELL" and touch < order.price):
-            return
-        left = order.quantity - order.executed
-        share = max(_down(order.quantity * self.partial_share, self.step), self.step)
-        self._fill(order, min(left, share), order.price if order.time < self.now_ms else touch)
-
-    def _fill(self, order: Order, quantity: Decimal, price: Decimal) -> None:
-        quote = quantity * price
-        commission = _down(quote * self.fee, Decimal("0.00000001"))
-        sign = 1 if order.side == "BUY" else -1
+    def account_for(self, order: Order, quantity: Decimal, price: Decimal) -> None:
+        quote, sign = quantity * price, 1 if order.side == "BUY" else -1
+        asset = {"received": self.base if sign > 0 else self.quote, "quote": self.quote}.get(self.fee_in, self.fee_in)
+        commission = down((quantity if asset == self.base else quote) * self.fee, Decimal("0.00000001"))
         self.balances[self.base] += sign * quantity
-        self.balances[self.quote] -= sign * quote + commission
-        order.executed += quantity
-        order.quote += quote
-        order.updated = self.now_ms
-        order.status = "FILLED" if order.executed == order.quantity else "PARTIALLY_FILLED"
+        self.balances[self.quote] -= sign * quote
+        if asset in self.balances:
+            self.balances[asset] -= commission
         trade = {
             "symbol": self.symbol, "id": len(self.trades) + 1, "orderId": order.order_id, "orderListId": -1,
             "price": _8(price), "qty": _8(quantity), "quoteQty": _8(quote), "commission": _8(commission),
-            "commissionAsset": self.quote, "time": self.now_ms, "isBuyer": order.side == "BUY",
+            "commissionAsset": asset, "time": self.now_ms, "isBuyer": order.side == "BUY",
             "isMaker": order.time < self.now_ms, "isBestMatch": True,
         }  # fmt: skip
         self.trades.append(trade)
         order.fills.append({"price": trade["price"], "qty": trade["qty"], "commission": trade["commission"],
-                            "commissionAsset": self.quote, "tradeId": trade["id"]})  # fmt: skip
-
-    def _end(self, order: Order, status: str) -> None:
-        order.status, order.updated = status, self.now_ms
+                            "commissionAsset": asset, "tradeId": trade["id"]})  # fmt: skip
 
     def _find(self, query: dict[str, str], code: int, message: str) -> Order:
         self._check_symbol(query)
@@ -353,19 +265,12 @@ class Exchange:
         }  # fmt: skip
 
     def _kline(self, row: int) -> list[Any]:
-        opened, high, low, close, volume = (float(value) for value in self.frame[row])
         start = int(self.opens_ms[row])
-        is_closed = start + self.length_ms <= self.now_ms
-        last = close if is_closed else float(self.price())
-        high, low = (high, low) if is_closed else (max(opened, last), min(opened, last))
-        prices = [_8(Decimal(repr(value))) for value in (opened, high, low, last, volume)]
+        _, _, _, last, volume = candle = self.candle(row)
         quote = _8(Decimal(repr(volume)) * Decimal(repr(last)))
-        return [start, *prices, start + self.length_ms - 1, quote, 100, _8(Decimal(0)), _8(Decimal(0)), "0"]
+        numbers = [_8(Decimal(repr(value))) for value in candle]
+        return [start, *numbers, start + self.length_ms - 1, quote, 100, _8(Decimal(0)), _8(Decimal(0)), "0"]
 
 
 def _8(amount: Decimal) -> str:
     return f"{amount:.8f}"
-
-
-def _down(amount: Decimal, step: Decimal) -> Decimal:
-    return (amount / step).to_integral_value(ROUND_DOWN) * step

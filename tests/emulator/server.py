@@ -2,34 +2,136 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import hmac
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from tests.emulator.exchange import ApiError, Exchange
+from tests.emulator.futures import FuturesExchange, KrakenError, iso
 
 KEY, SECRET = "emulated-key-0123456789", "emulated-secret-9876543210"
-PUBLIC = {
-    ("GET", "/api/v3/time"): Exchange.time,
-    ("GET", "/api/v3/exchangeInfo"): Exchange.exchange_info,
-    ("GET", "/api/v3/klines"): Exchange.klines,
-    ("GET", "/api/v3/depth"): Exchange.depth,
-}
-SIGNED = {
-    ("POST", "/api/v3/order"): Exchange.place,
-    ("GET", "/api/v3/order"): Exchange.query_order,
-    ("DELETE", "/api/v3/order"): Exchange.cancel,
-    ("GET", "/api/v3/openOrders"): Exchange.open_orders,
-    ("GET", "/api/v3/account"): Exchange.account,
-    ("GET", "/api/v3/myTrades"): Exchange.my_trades,
-}
+KRAKEN_SECRET = base64.b64encode(SECRET.encode()).decode()
+
+
+class BinanceApi:
+    """How Binance spot is asked: decimal text in one query, signed as a whole."""
+
+    place = ("POST", "/api/v3/order")
+    client_id = "newClientOrderId"
+    public: ClassVar = {
+        ("GET", "/api/v3/time"): Exchange.time,
+        ("GET", "/api/v3/exchangeInfo"): Exchange.exchange_info,
+        ("GET", "/api/v3/klines"): Exchange.klines,
+        ("GET", "/api/v3/depth"): Exchange.depth,
+    }
+    signed: ClassVar = {
+        ("POST", "/api/v3/order"): Exchange.place,
+        ("GET", "/api/v3/order"): Exchange.query_order,
+        ("DELETE", "/api/v3/order"): Exchange.cancel,
+        ("GET", "/api/v3/openOrders"): Exchange.open_orders,
+        ("GET", "/api/v3/account"): Exchange.account,
+        ("GET", "/api/v3/myTrades"): Exchange.my_trades,
+    }
+
+    def parse(self, text: str) -> dict[str, Any]:
+        """Return the parameters of a request."""
+        return dict(parse_qsl(text, keep_blank_values=True))
+
+    def is_signed(self, headers: Any, path: str, text: str) -> bool:
+        """Whether a request is signed with our key."""
+        unsigned, _, signature = text.partition("&signature=")
+        expected = hmac.new(SECRET.encode(), unsigned.encode(), hashlib.sha256).hexdigest()
+        return headers.get("X-MBX-APIKEY") == KEY and signature == expected
+
+    def act(self, exchange: Any, method: str, path: str, query: dict[str, Any], is_signed: bool) -> tuple[int, Any]:
+        """Return status and content."""
+        try:
+            if (method, path) in self.public:
+                return 200, self.public[method, path](exchange, query)
+            if (method, path) not in self.signed:
+                raise ApiError(-1000, "Not found", 404)
+            if not is_signed:
+                raise ApiError(-1022, "Signature for this request is not valid.")
+            sent, window = int(query["timestamp"]), int(query.get("recvWindow", 5_000))
+            if sent > exchange.now_ms + 1_000 or exchange.now_ms - sent > window:
+                raise ApiError(-1021, "Timestamp for this request is outside of the recvWindow.")
+            return 200, self.signed[method, path](exchange, query)
+        except ApiError as error:
+            return error.status, {"code": error.code, "msg": error.message}
+
+    def failure(self, exchange: Any, fault: Fault) -> tuple[int, Any]:
+        """Return status and content of a fault."""
+        if fault.kind == "status":
+            return fault.status, {"code": -1000, "msg": "An unknown error occurred while processing the request."}
+        return fault.status, {"code": fault.code, "msg": fault.message}
+
+
+class KrakenApi:
+    """How Kraken futures are asked: parameters that may repeat, a signature over query and path in a header."""
+
+    place = ("POST", "/derivatives/api/v3/sendorder")
+    client_id = "cliOrdId"
+    public: ClassVar = {
+        ("GET", "/derivatives/api/v3/instruments"): FuturesExchange.instruments,
+        ("GET", "/derivatives/api/v3/instruments/status"): FuturesExchange.instruments_status,
+        ("GET", "/derivatives/api/v3/orderbook"): FuturesExchange.orderbook,
+    }
+    signed: ClassVar = {
+        ("POST", "/derivatives/api/v3/sendorder"): FuturesExchange.sendorder,
+        ("POST", "/derivatives/api/v3/cancelorder"): FuturesExchange.cancelorder,
+        ("GET", "/derivatives/api/v3/openorders"): FuturesExchange.openorders,
+        ("GET", "/derivatives/api/v3/orders/status"): FuturesExchange.orders_status,
+        ("GET", "/derivatives/api/v3/fills"): FuturesExchange.fills,
+        ("GET", "/derivatives/api/v3/accounts"): FuturesExchange.accounts,
+        ("GET", "/derivatives/api/v3/openpositions"): FuturesExchange.openpositions,
+        ("GET", "/api/history/v2/orders"): FuturesExchange.history_orders,
+        ("GET", "/api/history/v3/account-log"): FuturesExchange.account_log,
+    }
+    charts = re.compile(r"/api/charts/v1/trade/(\w+)/(\w+)")
+
+    def parse(self, text: str) -> dict[str, Any]:
+        """Return the parameters of a request, each a list."""
+        return parse_qs(text, keep_blank_values=True)
+
+    def is_signed(self, headers: Any, path: str, text: str) -> bool:
+        """Whether a request is signed with our key."""
+        digest = hashlib.sha256((text + path.removeprefix("/derivatives")).encode()).digest()
+        expected = base64.b64encode(hmac.new(SECRET.encode(), digest, hashlib.sha512).digest()).decode()
+        return headers.get("APIKey") == KEY and headers.get("Authent") == expected
+
+    def act(self, exchange: Any, method: str, path: str, query: dict[str, Any], is_signed: bool) -> tuple[int, Any]:
+        """Return status and content."""
+        try:
+            candles = self.charts.fullmatch(path)
+            if candles:
+                return 200, exchange.candles(query, *candles.groups())
+            if (method, path) in self.public:
+                return 200, self.public[method, path](exchange, query)
+            if (method, path) not in self.signed:
+                raise KrakenError("Unavailable", 404)
+            if not is_signed:
+                raise KrakenError("authenticationError")
+            return 200, self.signed[method, path](exchange, query)
+        except KrakenError as error:
+            return error.status, self._error(exchange, error.message)
+
+    def failure(self, exchange: Any, fault: Fault) -> tuple[int, Any]:
+        """Return status and content of a fault."""
+        is_limit = fault.kind == "error" and fault.status == 429
+        message = "Server Error" if fault.kind == "status" else "apiLimitExceeded" if is_limit else fault.message
+        return fault.status, self._error(exchange, message)
+
+    def _error(self, exchange: Any, message: str) -> dict[str, Any]:
+        return {"result": "error", "error": message, "serverTime": iso(exchange.now_ms)}
 
 
 @dataclass
@@ -51,10 +153,11 @@ class Fault:
 class Emulator:
     """The server, its exchange, the faults to come and every request that it got."""
 
-    def __init__(self, exchange: Exchange, *, latency: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, exchange: Any, *, latency: Callable[[], None] = lambda: None) -> None:
         self.exchange, self.latency = exchange, latency
+        self.api = KrakenApi() if isinstance(exchange, FuturesExchange) else BinanceApi()
         self.faults: list[Fault] = []
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self.lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -68,8 +171,8 @@ class Emulator:
 
     def placed(self) -> list[str]:
         """The client ids of every request to place an order, in order."""
-        return [query["newClientOrderId"] for method, path, query in self.requests
-                if (method, path) == ("POST", "/api/v3/order")]  # fmt: skip
+        sent = [query[self.api.client_id] for *route, query in self.requests if tuple(route) == self.api.place]
+        return [name if isinstance(name, str) else name[0] for name in sent]
 
     def close(self) -> None:
         """Stop serving."""
@@ -77,7 +180,7 @@ class Emulator:
         self._server.server_close()
         self._thread.join()
 
-    def answer(self, method: str, path: str, query: dict[str, str], is_signed: bool) -> tuple[int, Any] | None:
+    def answer(self, method: str, path: str, query: dict[str, Any], is_signed: bool) -> tuple[int, Any] | None:
         """Return status and content, or None for no answer at all."""
         self.latency()
         with self.lock:
@@ -91,34 +194,13 @@ class Emulator:
                     self.faults.remove(fault)
                 if fault.kind == "drop":
                     return None
-                if fault.kind == "status":
-                    return fault.status, {
-                        "code": -1000,
-                        "msg": "An unknown error occurred while processing the request.",
-                    }
-                if fault.kind == "error":
-                    return fault.status, {"code": fault.code, "msg": fault.message}
-            try:
-                content = self._act(method, path, query, is_signed)
-            except ApiError as error:
-                return error.status, {"code": error.code, "msg": error.message}
-            return None if fault is not None and fault.kind == "drop_after" else (200, content)
-
-    def _act(self, method: str, path: str, query: dict[str, str], is_signed: bool) -> Any:
-        if path == "/control/advance":
-            self.exchange.advance_to(self.exchange.now_ms + int(query["ms"]))
-            return self.exchange.now_ms
-        if (method, path) in PUBLIC:
-            return PUBLIC[method, path](self.exchange, query)
-        if (method, path) not in SIGNED:
-            raise ApiError(-1000, "Not found", 404)
-        if not is_signed:
-            raise ApiError(-1022, "Signature for this request is not valid.")
-        window = int(query.get("recvWindow", 5_000))
-        sent = int(query["timestamp"])
-        if sent > self.exchange.now_ms + 1_000 or self.exchange.now_ms - sent > window:
-            raise ApiError(-1021, "Timestamp for this request is outside of the recvWindow.")
-        return SIGNED[method, path](self.exchange, query)
+                if fault.kind in ("status", "error"):
+                    return self.api.failure(self.exchange, fault)
+            if path == "/control/advance":
+                self.exchange.advance_to(self.exchange.now_ms + int(query["ms"]))
+                return 200, self.exchange.now_ms
+            answer = self.api.act(self.exchange, method, path, query, is_signed)
+            return None if fault is not None and fault.kind == "drop_after" and answer[0] == 200 else answer
 
 
 def _handler(emulator: Emulator) -> type[BaseHTTPRequestHandler]:
@@ -131,8 +213,9 @@ def _handler(emulator: Emulator) -> type[BaseHTTPRequestHandler]:
             parts = urlsplit(self.path)
             length = int(self.headers.get("Content-Length") or 0)
             text = "&".join(filter(None, (parts.query, self.rfile.read(length).decode() if length else "")))
-            query = dict(parse_qsl(text, keep_blank_values=True))
-            answer = emulator.answer(self.command, parts.path, query, self._is_signed(text, query))
+            query = emulator.api.parse(text) if not parts.path.startswith("/control") else dict(parse_qsl(text))
+            is_signed = emulator.api.is_signed(self.headers, parts.path, text)
+            answer = emulator.answer(self.command, parts.path, query, is_signed)
             if answer is None:
                 self.close_connection = True
                 self.connection.close()
@@ -144,11 +227,6 @@ def _handler(emulator: Emulator) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-
-        def _is_signed(self, text: str, query: dict[str, str]) -> bool:
-            unsigned = text.partition("&signature=")[0]
-            expected = hmac.new(SECRET.encode(), unsigned.encode(), hashlib.sha256).hexdigest()
-            return self.headers.get("X-MBX-APIKEY") == KEY and query.get("signature") == expected
 
         do_GET = do_POST = do_DELETE = _serve
 
@@ -167,7 +245,7 @@ def _handler(emulator: Emulator) -> type[BaseHTTPRequestHandler]:
 
 
 @contextlib.contextmanager
-def emulated(exchange: Exchange) -> Iterator[Emulator]:
+def emulated(exchange: Any) -> Iterator[Emulator]:
     """Serve an exchange for a while."""
     emulator = Emulator(exchange)
     try:

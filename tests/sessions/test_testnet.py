@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from peak_trade.core.errors import ConfigError, SessionError
@@ -14,85 +12,57 @@ from peak_trade.journal.events import (
     ClockOffsetEvent,
     FeedFault,
     FeedFaultEvent,
-    OrderEvent,
     OrderEventKind,
-    ReconciliationEvent,
 )
 from peak_trade.journal.files import read_events
-from peak_trade.journal.rebuild import ledger_of
 from peak_trade.journal.verify import Finding, verify
 from peak_trade.sessions.exchange import SANDBOXES, connect_sandbox
-from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
-from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedTime, exchange_at, hang_up, open_testnet
+from tests.sessions.trading import (
+    KEYS,
+    N_BARS,
+    N_HISTORY,
+    NS_PER_MS,
+    STRATEGY,
+    EmulatedTime,
+    assert_books_agree,
+    end_of,
+    exchange_at,
+    hang_up,
+    open_testnet,
+    orders_of,
+    run,
+)
 
-START, N_BARS = 60, 40
-STRATEGY = MaCrossover(fast=3, slow=9)
 ORDER, TRADES = "/api/v3/order", "/api/v3/myTrades"
 
 
 @pytest.fixture
 def market(btc_1m):
     """Two hours of minutes."""
-    return part_of(btc_1m, 900, START + N_BARS + 5)
-
-
-def end_of(bars):
-    return int(bars.times[START + N_BARS - 1]) // NS_PER_MS + 500
-
-
-def run(tmp_path, key, market, *, prepare=lambda emulator, clock: None, skew_ms=0, name="s", **options):
-    """A session from its start to the end of the recording: its events, its loop, the emulator."""
-    exchange = exchange_at(market, START, **options.pop("exchange", {}))
-    clock = EmulatedTime(exchange, end_of(market), skew_ms)
-    with emulated(exchange) as emulator:
-        session, feed, events = open_testnet(tmp_path / name, key, STRATEGY, emulator, clock, **options)
-        prepare(emulator, clock)
-        session.run(feed, events)
-        hang_up(session)
-    return read_events(tmp_path / name), session, emulator
-
-
-def orders_of(events, *kinds):
-    return [event for event in events if isinstance(event, OrderEvent) and event.event in kinds]
-
-
-def assert_books_agree(events, session, emulator):
-    """Every order at most once, one terminal event each, and the ledger is the exchange's account."""
-    exchange = emulator.exchange
-    ids = [order.client_id for order in exchange.orders]
-    assert len(ids) == len(set(ids))
-    submitted = orders_of(events, OrderEventKind.SUBMITTED)
-    assert len({event.order_id for event in submitted}) == len(submitted)
-    assert session.journal.orders.open_orders() == []
-    ledger = ledger_of(events, session.settings.initial_cash)
-    assert ledger.cash == session.loop.ledger.cash
-    assert math.isclose(float(exchange.balance("BTC")), ledger.quantity("BTC/USDT"), abs_tol=1e-9)
-    spent = float(exchange.balance("USDT")) - 10_000.0
-    assert math.isclose(spent, ledger.cash - ledger.initial_cash, abs_tol=1e-6)
-    assert all(event.is_equal for event in events if isinstance(event, ReconciliationEvent))
+    return part_of(btc_1m, 900, N_HISTORY + N_BARS + 5)
 
 
 def test_a_session_trades_at_the_emulator_and_both_books_agree(tmp_path, key, market):
-    events, session, emulator = run(tmp_path, key, market)
+    events, session, emulator = run(tmp_path / "s", key, market)
     assert len(orders_of(events, OrderEventKind.FILLED)) >= 4
     assert_books_agree(events, session, emulator)
-    assert len([event for event in events if isinstance(event, BarEvent)]) == START + N_BARS
+    assert len([event for event in events if isinstance(event, BarEvent)]) == N_HISTORY + N_BARS
     assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
     assert any(event.arrival_price != event.decision_price for event in orders_of(events, OrderEventKind.FILLED))
 
 
 def test_partial_fills_and_then_a_cancel_add_up(tmp_path, key, market):
     limits = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_type="limit", limit_offset_bps=3.0))
-    events, session, emulator = run(tmp_path, key, market, settings=limits, exchange={"partial_share": 0.02})
+    events, session, emulator = run(tmp_path / "s", key, market, settings=limits, exchange={"partial_share": 0.02})
     partly = {event.order_id for event in orders_of(events, OrderEventKind.PARTIALLY_FILLED)}
     assert partly & {event.order_id for event in orders_of(events, OrderEventKind.CANCELED)}
     assert_books_agree(events, session, emulator)
 
 
 def test_a_slow_exchange_changes_nothing_that_must_hold(tmp_path, key, market):
-    events, session, emulator = run(tmp_path, key, market, exchange={"latency_ms": (50, 900), "seed": 3})
+    events, session, emulator = run(tmp_path / "s", key, market, exchange={"latency_ms": (50, 900), "seed": 3})
     assert orders_of(events, OrderEventKind.FILLED)
     assert_books_agree(events, session, emulator)
 
@@ -113,7 +83,7 @@ def test_an_order_is_on_disk_before_it_leaves(tmp_path, key, market):
 
         emulator.answer = watched
 
-    run(tmp_path, key, market, prepare=prepare)
+    run(tmp_path / "s", key, market, prepare=prepare)
     assert len(seen) >= 4
     assert missing == []
 
@@ -134,7 +104,7 @@ def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, ma
         for method, path, kind, options in faults:
             emulator.fail(method, path, kind, **options)
 
-    events, session, emulator = run(tmp_path, key, market, prepare=prepare)
+    events, session, emulator = run(tmp_path / "s", key, market, prepare=prepare)
     assert emulator.faults == []
     assert orders_of(events, OrderEventKind.FILLED)
     assert_books_agree(events, session, emulator)
@@ -150,7 +120,7 @@ def test_a_duplicate_acknowledgement_counts_once(tmp_path, key, market):
     limits = BacktestSettings(
         initial_cash=5_000.0, execution=ExecutionPolicy(order_type="limit", limit_offset_bps=30.0)
     )
-    events, session, emulator = run(tmp_path, key, market, prepare=prepare, settings=limits)
+    events, session, emulator = run(tmp_path / "s", key, market, prepare=prepare, settings=limits)
     placed = emulator.placed()
     assert placed[0] == placed[1]
     assert_books_agree(events, session, emulator)
@@ -161,7 +131,7 @@ def test_a_rejected_order_is_recorded_with_the_reason_of_the_exchange(tmp_path, 
         emulator.fail("POST", ORDER, "error", status=400, code=-2010,
                       message="Account has insufficient balance for requested action.")  # fmt: skip
 
-    events, session, emulator = run(tmp_path, key, market, prepare=prepare)
+    events, session, emulator = run(tmp_path / "s", key, market, prepare=prepare)
     (rejected,) = orders_of(events, OrderEventKind.REJECTED)
     assert "insufficient balance" in rejected.reason
     assert_books_agree(events, session, emulator)
@@ -172,14 +142,14 @@ def test_a_balance_that_moved_by_itself_stops_the_session(tmp_path, key, market)
 
     def prepare(emulator, clock):
         def crash():
-            if clock.exchange.now_ms > int(market.times[START + 20]) // NS_PER_MS and not emulator.faults:
+            if clock.exchange.now_ms > int(market.times[N_HISTORY + 20]) // NS_PER_MS and not emulator.faults:
                 emulator.fail("GET", "/api/v3/klines", "drop", times=2)
                 clock.exchange.balances["USDT"] -= 100
                 clock.crash = lambda: None
 
         clock.crash = crash
 
-    events, session, _emulator = run(tmp_path, key, market, prepare=prepare)
+    events, session, _emulator = run(tmp_path / "s", key, market, prepare=prepare)
     (alert,) = [event for event in events if isinstance(event, AlertEvent)]
     assert (alert.code, round(alert.limit - alert.observed)) == ("balance_mismatch", 100)
     assert session.journal.orders.open_orders() == []
@@ -187,7 +157,7 @@ def test_a_balance_that_moved_by_itself_stops_the_session(tmp_path, key, market)
 
 @pytest.mark.parametrize("skew_ms", [-5_000, 5_000])
 def test_a_clock_that_is_wrong_takes_no_unfinished_candle(tmp_path, key, market, skew_ms):
-    events, session, emulator = run(tmp_path, key, market, skew_ms=skew_ms)
+    events, session, emulator = run(tmp_path / "s", key, market, skew_ms=skew_ms)
     offsets = [event for event in events if isinstance(event, ClockOffsetEvent)]
     assert {round(event.offset_ms) for event in offsets} == {-skew_ms}
     seen = {event.ts_event: event for event in events if isinstance(event, BarEvent)}
@@ -198,7 +168,7 @@ def test_a_clock_that_is_wrong_takes_no_unfinished_candle(tmp_path, key, market,
 
 def test_a_reconnect_storm_is_filled_in_and_recorded_once_an_outage(tmp_path, key, market):
     def prepare(emulator, clock):
-        storms = [int(market.times[START + n]) // NS_PER_MS for n in (5, 10, 12, 20)]
+        storms = [int(market.times[N_HISTORY + n]) // NS_PER_MS for n in (5, 10, 12, 20)]
 
         def again():
             if storms and clock.exchange.now_ms > storms[0]:
@@ -207,12 +177,12 @@ def test_a_reconnect_storm_is_filled_in_and_recorded_once_an_outage(tmp_path, ke
 
         clock.crash = again
 
-    events, session, emulator = run(tmp_path, key, market, prepare=prepare)
+    events, session, emulator = run(tmp_path / "s", key, market, prepare=prepare)
     faults = [event.fault for event in events if isinstance(event, FeedFaultEvent)]
     assert faults.count(FeedFault.DISCONNECTED) == faults.count(FeedFault.RECONNECTED) >= 3
     assert FeedFault.BACK_FILLED in faults
     assert FeedFault.GAP not in faults
-    assert len([event for event in events if isinstance(event, BarEvent)]) >= START + N_BARS - 1
+    assert len([event for event in events if isinstance(event, BarEvent)]) >= N_HISTORY + N_BARS - 1
     assert_books_agree(events, session, emulator)
 
 
@@ -221,13 +191,13 @@ def test_a_decision_that_an_outage_made_old_is_not_sent(tmp_path, key, market):
 
     def prepare(emulator, clock):
         def away():
-            if clock.exchange.now_ms > int(market.times[START + 1]) // NS_PER_MS:
+            if clock.exchange.now_ms > int(market.times[N_HISTORY + 1]) // NS_PER_MS:
                 clock.exchange.advance_to(clock.exchange.now_ms + 900_000)
                 clock.crash = lambda: None
 
         clock.crash = away
 
-    events, session, emulator = run(tmp_path, key, market, prepare=prepare)
+    events, session, emulator = run(tmp_path / "s", key, market, prepare=prepare)
     rejected = orders_of(events, OrderEventKind.REJECTED)
     assert rejected
     assert all("too old to send" in event.reason for event in rejected)
@@ -240,7 +210,7 @@ def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key
         emulator.fail("POST", ORDER, "drop_after")
         emulator.fail("GET", ORDER, "drop", times=100)
 
-    exchange = exchange_at(market, START)
+    exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))
     with emulated(exchange) as emulator:
         session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock)
@@ -261,7 +231,7 @@ def test_keys_are_found_in_no_artefact(tmp_path, key, market, capsys, caplog):
         emulator.fail("POST", ORDER, "error", status=400, code=-1013, message="Filter failure: LOT_SIZE")
         emulator.fail("GET", "/api/v3/klines", "drop")
 
-    run(tmp_path, key, market, prepare=prepare)
+    run(tmp_path / "s", key, market, prepare=prepare)
     printed = capsys.readouterr()
     texts = [printed.out, printed.err, caplog.text]
     texts += [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
@@ -275,16 +245,32 @@ def test_missing_keys_are_named_by_their_variables():
         connect_sandbox("binance", {"BINANCE_TESTNET_KEY": "k"})
 
 
+def test_a_secret_that_is_none_is_refused_by_its_variable_and_not_shown():
+    with pytest.raises(ConfigError, match="KRAKEN_FUTURES_DEMO_SECRET is not the base64 text") as refused:
+        connect_sandbox("krakenfutures", KEYS | {"KRAKEN_FUTURES_DEMO_SECRET": "s-e-c-r-e-t"})
+    assert "s-e-c-r-e-t" not in str(refused.value)
+
+
+@pytest.mark.parametrize("exchange", SANDBOXES)
 @pytest.mark.parametrize("host", ["api.binance.com", "api1.binance.com", "futures.kraken.com", "example.org"])
-def test_a_host_that_is_no_sandbox_is_refused_by_name(host):
+def test_a_host_that_is_no_sandbox_is_refused_by_name(host, exchange):
     with pytest.raises(ConfigError, match=f"{host} is refused: orders go to the sandbox"):
-        connect_sandbox("binance", KEYS, f"https://{host}")
+        connect_sandbox(exchange, KEYS, f"https://{host}")
+
+
+@pytest.mark.parametrize("url", ["https://futures.kraken.com/derivatives/api/v3/sendorder", "http://10.0.0.1/api/v3/x"])
+def test_every_request_to_another_host_is_refused(url):
+    client = connect_sandbox("krakenfutures", KEYS)
+    client.urls["api"]["private"] = url.partition("v3")[0]
+    with pytest.raises(ConfigError, match="is refused: orders go to the sandbox of krakenfutures only"):
+        client.private_post_sendorder({"symbol": "PF_XBTUSD"})
+    client.session.close()
 
 
 @pytest.mark.parametrize("exchange", SANDBOXES)
 def test_a_client_knows_no_other_host_than_its_sandbox(exchange):
     names = (SANDBOXES[exchange].key_variable, SANDBOXES[exchange].secret_variable)
-    client = connect_sandbox(exchange, dict.fromkeys(names, "x"))
+    client = connect_sandbox(exchange, dict.fromkeys(names, "eHh4"))
     assert client.urls["api"]
     assert all(SANDBOXES[exchange].host in url for url in client.urls["api"].values())
     with pytest.raises(ConfigError, match="is refused"):

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from peak_trade.core.bars import Bars
+from peak_trade.core.ledger import Ledger
+from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.journal.events import Event
+from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, ReconciliationEvent
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.rebuild import ledger_of
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.exchange import SANDBOXES, connect_sandbox
+from peak_trade.sessions.dialects import DIALECTS
+from peak_trade.sessions.exchange import connect_sandbox
 from peak_trade.sessions.live import LiveFeed
 from peak_trade.sessions.runner import Session
 from peak_trade.sessions.sandbox import SandboxVenue
 from peak_trade.sessions.tape import Tape
 from peak_trade.strategies.base import Strategy
+from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.exchange import Exchange
-from tests.emulator.server import KEY, SECRET, Emulator
+from tests.emulator.futures import FuturesExchange
+from tests.emulator.matching import Matching
+from tests.emulator.server import KEY, KRAKEN_SECRET, SECRET, Emulator, emulated
 from tests.sessions.running import BTC, evaluator
 
 NS_PER_MS = 1_000_000
-KEYS = {"BINANCE_TESTNET_KEY": KEY, "BINANCE_TESTNET_SECRET": SECRET}
+KEYS = {
+    "BINANCE_TESTNET_KEY": KEY,
+    "BINANCE_TESTNET_SECRET": SECRET,
+    "KRAKEN_FUTURES_DEMO_KEY": KEY,
+    "KRAKEN_FUTURES_DEMO_SECRET": KRAKEN_SECRET,
+}
+PERPETUAL = Instrument("BTC/USD:USD", tick_size=0.5, lot_size=1e-4)
 PREFIX = "pt1234abcd-"
+N_HISTORY, N_BARS = 60, 40
+STRATEGY = MaCrossover(fast=3, slow=9)
 
 
 class EmulatedTime:
     """The emulator's clock, which waiting moves on; `skew_ms` is how far ours is ahead of the exchange's."""
 
-    def __init__(self, exchange: Exchange, until: int, skew_ms: int = 0) -> None:
+    def __init__(self, exchange: Matching, until: int, skew_ms: int = 0) -> None:
         self.exchange, self.until, self.skew_ms = exchange, until, skew_ms
         self.crash: Callable[[], None] = lambda: None
 
@@ -48,15 +64,20 @@ class EmulatedTime:
 
 def client_of(emulator: Emulator, clock: EmulatedTime) -> Any:
     """The real ccxt client, pointed at the emulator."""
-    client = connect_sandbox("binance", KEYS, emulator.url)
+    client = connect_sandbox(clock.exchange.bars.exchange, KEYS, emulator.url)
     client.enableRateLimit = False
     client.milliseconds = lambda: clock.now() // NS_PER_MS - clock.skew_ms
     return client
 
 
-def exchange_at(bars: Bars, n_bars: int, **options: Any) -> Exchange:
-    """An exchange at the close of the n-th bar."""
-    exchange = Exchange(bars, **options)
+def as_perpetual(bars: Bars) -> Bars:
+    """The same bars as those of Kraken's perpetual."""
+    return Bars(bars.frame, PERPETUAL.symbol, bars.timeframe, "krakenfutures")
+
+
+def exchange_at(bars: Bars, n_bars: int, **options: Any) -> Any:
+    """The exchange that these bars are of, at the close of the n-th."""
+    exchange = (FuturesExchange if bars.exchange == "krakenfutures" else Exchange)(bars, **options)
     exchange.advance_to(int(bars.times[n_bars - 1]) // NS_PER_MS)
     return exchange
 
@@ -79,13 +100,14 @@ def open_testnet(
     client.load_markets()
     bars = clock.exchange.bars
     settings = settings or BacktestSettings(initial_cash=5_000.0)
+    instrument = PERPETUAL if bars.exchange == "krakenfutures" else BTC
 
     def make_venue(market: Market) -> SandboxVenue:
-        return SandboxVenue(client, market, SANDBOXES["binance"].find_by, PREFIX, clock.wait, events)
+        return SandboxVenue(DIALECTS[bars.exchange](client, instrument), market, PREFIX, clock.wait, events)
 
     session = Session(
-        Tape(BTC, bars.timeframe, len(bars) + 1, bars.exchange),
-        evaluator(strategy, settings),
+        Tape(instrument, bars.timeframe, len(bars) + 1, bars.exchange),
+        evaluator(strategy, settings, instrument),
         settings,
         JournalWriter(folder, key, clock.now, commit_seconds=60.0),
         clock.now,
@@ -95,10 +117,69 @@ def open_testnet(
         id_prefix=PREFIX,
         measures=False,
     )
-    feed = LiveFeed(client, "BTC/USDT", bars.timeframe, clock.now, clock.wait, n_history)
+    feed = LiveFeed(client, bars.symbol, bars.timeframe, clock.now, clock.wait, n_history)
     return session, feed, events
 
 
 def hang_up(session: Session) -> None:
     """Close the client's connections."""
-    session.loop.venue._client.session.close()  # type: ignore[attr-defined]
+    session.loop.venue._dialect.client.session.close()  # type: ignore[attr-defined]
+
+
+def end_of(bars: Bars) -> int:
+    """When a session over these bars is stopped: half a second after the last that it trades, ms."""
+    return int(bars.times[N_HISTORY + N_BARS - 1]) // NS_PER_MS + 500
+
+
+def run(
+    folder: Path,
+    key: WorkspaceKey,
+    market: Bars,
+    *,
+    prepare: Callable[[Emulator, EmulatedTime], object] = lambda emulator, clock: None,
+    skew_ms: int = 0,
+    strategy: Strategy = STRATEGY,
+    **options: Any,
+) -> tuple[list[Event], Session, Emulator]:
+    """A session from its start to the end of the recording: its events, its loop, the emulator."""
+    exchange = exchange_at(market, N_HISTORY, **options.pop("exchange", {}))
+    clock = EmulatedTime(exchange, end_of(market), skew_ms)
+    with emulated(exchange) as emulator:
+        session, feed, events = open_testnet(folder, key, strategy, emulator, clock, **options)
+        prepare(emulator, clock)
+        session.run(feed, events)
+        hang_up(session)
+    return read_events(folder), session, emulator
+
+
+def orders_of(events: Sequence[Event], *kinds: OrderEventKind) -> list[OrderEvent]:
+    """The order events of some kinds."""
+    return [event for event in events if isinstance(event, OrderEvent) and event.event in kinds]
+
+
+def assert_books_agree(events: Sequence[Event], session: Session, emulator: Emulator) -> None:
+    """Every order at most once, one terminal event each, and the ledger is the exchange's account."""
+    exchange, ours = emulator.exchange, session.loop.ledger
+    ids = [order.client_id for order in exchange.orders]
+    assert len(ids) == len(set(ids))
+    submitted = orders_of(events, OrderEventKind.SUBMITTED)
+    assert len({event.order_id for event in submitted}) == len(submitted)
+    assert session.journal.orders.open_orders() == []
+    symbol, column = session.tape.market.symbols[0], session.tape.market.columns[0]
+    ledger = ledger_of(events, session.settings.initial_cash, {symbol: column.instrument.lot_size})
+    assert (ledger.cash, ledger.quantity(symbol)) == (ours.cash, ours.quantity(symbol))
+    for held, there in account_of(exchange, ledger, symbol):
+        assert math.isclose(held, there, abs_tol=1e-6)
+    marks = {symbol: float(column.close[session.tape.n_bars - 1])}
+    assert math.isclose(ours.conservation_error(marks), 0.0, abs_tol=1e-9 * ours.initial_cash)
+    assert all(event.is_equal for event in events if isinstance(event, ReconciliationEvent))
+
+
+def account_of(exchange: Any, ledger: Ledger, symbol: str) -> list[tuple[float, float]]:
+    """What the ledger and the exchange say of position and of money earned."""
+    if isinstance(exchange, FuturesExchange):
+        position = ledger.positions.get(symbol)
+        earned = (position.realised if position else 0.0) - ledger.fees
+        return [(ledger.quantity(symbol), float(exchange.position)), (earned, float(exchange.collateral) - 10_000.0)]
+    spent = float(exchange.balance("USDT")) - 10_000.0
+    return [(ledger.quantity(symbol), float(exchange.balance("BTC"))), (ledger.cash - ledger.initial_cash, spent)]

@@ -62,7 +62,8 @@ class RemoteTime:
 def run(order: dict[str, Any]) -> None:
     """Run one session until it ends or the timer kills this process."""
     folder, key = Path(order["folder"]), WorkspaceKey(Path(order["keys"]))
-    bars = Bars(pd.read_parquet(order["bars"]), "BTC/USDT", Timeframe.parse(order["timeframe"]), "binance")
+    timeframe = Timeframe.parse(order["timeframe"])
+    bars = Bars(pd.read_parquet(order["bars"]), order["symbol"], timeframe, order["exchange"])
     timer = threading.Timer(order["seconds"], os.kill, (os.getpid(), signal.SIGKILL))
     timer.daemon = True
     timer.start()

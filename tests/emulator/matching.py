@@ -1,0 +1,199 @@
+"""What both emulated exchanges are made of: a market driven by recorded bars, a clock of its own, orders that meet it.
+
+Nothing here knows of HTTP or of an exchange's words; those who derive from it keep the account and speak. Prices follow
+the recorded bars: open, low or high, high or low, close, a quarter of the bar apart. Everything random (book sizes,
+partial fills, latency) comes from one seed.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+
+import numpy as np
+
+from peak_trade.core.bars import Bars
+
+OPEN_STATES = ("NEW", "PARTIALLY_FILLED")
+
+
+@dataclass
+class Order:
+    """One order on the book of the emulator; amounts are Decimal."""
+
+    order_id: int
+    client_id: str
+    side: str
+    kind: str
+    time_in_force: str
+    price: Decimal
+    quantity: Decimal
+    time: int
+    executed: Decimal = Decimal(0)
+    quote: Decimal = Decimal(0)
+    status: str = "NEW"
+    updated: int = 0
+    fills: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still trade."""
+        return self.status in OPEN_STATES
+
+
+class Matching:
+    """One symbol, one account.
+
+    Parameters
+    ----------
+    bars : Bars
+        What the market does.
+    tick, step : Decimal
+        Grid of prices and of quantities.
+    seed : int
+    fee : float
+        Commission as a fraction.
+    latency_ms : (int, int)
+        Bounds of what passes on the exchange's clock before it acts on a request.
+    partial_share : float
+        Share of a resting order that a touch fills at most; the rest at the next touch.
+
+    """
+
+    def __init__(
+        self,
+        bars: Bars,
+        tick: Decimal,
+        step: Decimal,
+        *,
+        seed: int,
+        fee: float,
+        partial_share: float,
+        latency_ms: tuple[int, int],
+    ) -> None:
+        self.bars, self.tick, self.step = bars, tick, step
+        self.frame = bars.frame.to_numpy()
+        self.length_ms = bars.timeframe.seconds * 1_000
+        self.opens_ms = bars.times // 1_000_000 - self.length_ms
+        self.now_ms = int(self.opens_ms[0])
+        self.random, self.delays, self.latency_ms = random.Random(seed), random.Random(seed), latency_ms
+        self.fee, self.partial_share = Decimal(str(fee)), Decimal(str(partial_share))
+        self.trades_lag_ms = 0
+        self.orders: list[Order] = []
+        self.trades: list[dict[str, Any]] = []
+        self._traded_at: list[int] = []
+
+    def advance_to(self, now_ms: int) -> None:
+        """Move the clock on; resting orders meet the prices on the way."""
+        while self.now_ms < now_ms:
+            quarter = self.length_ms // 4
+            self.now_ms = min(now_ms, (self.now_ms // quarter + 1) * quarter)
+            for order in self.orders:
+                if order.is_open:
+                    self.meet(order)
+
+    def travel(self) -> None:
+        """Let a request be on its way."""
+        self.advance_to(self.now_ms + self.delays.randint(*self.latency_ms))
+
+    def price(self) -> Decimal:
+        """The price now."""
+        row = min(max(int(np.searchsorted(self.opens_ms, self.now_ms, side="right")) - 1, 0), len(self.frame) - 1)
+        opened, high, low, close = self.frame[row][:4]
+        first, second = (low, high) if close >= opened else (high, low)
+        phase = min(3, max(0, (self.now_ms - int(self.opens_ms[row])) * 4 // self.length_ms))
+        return down(Decimal(repr(float((opened, first, second, close)[phase]))), self.tick)
+
+    def touch(self, side: str) -> Decimal:
+        """The best price that an order of a side meets."""
+        return self.price() + (self.tick if side == "BUY" else -self.tick)
+
+    def levels(self, limit: int) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
+        """Bids and asks, best first: price and quantity."""
+        price, sizes = self.price(), random.Random(f"{self.now_ms}")
+
+        def side(sign: int) -> list[tuple[Decimal, Decimal]]:
+            return [(price + sign * self.tick * n, Decimal(str(round(sizes.uniform(0.1, 5.0), 5))))
+                    for n in range(1, limit + 1)]  # fmt: skip
+
+        return side(-1), side(1)
+
+    def known_rows(self, start: int | None, end: int | None) -> list[int]:
+        """Rows of the bars that have opened by now, between two opens in ms."""
+        known = self.opens_ms <= self.now_ms
+        if start is not None:
+            known &= self.opens_ms >= start
+        if end is not None:
+            known &= self.opens_ms <= end
+        return [int(row) for row in np.flatnonzero(known)]
+
+    def candle(self, row: int) -> list[float]:
+        """Open, high, low, close, volume of a bar, as far as it has come."""
+        opened, high, low, close, volume = (float(value) for value in self.frame[row])
+        if int(self.opens_ms[row]) + self.length_ms <= self.now_ms:
+            return [opened, high, low, close, volume]
+        last = float(self.price())
+        return [opened, max(opened, last), min(opened, last), last, volume]
+
+    def take(self, order: Order) -> None:
+        """Put a new order on the book: it meets the market, and an IOC order ends there."""
+        self.orders.append(order)
+        if order.kind == "MARKET":
+            self._sweep(order)
+        else:
+            self.meet(order)
+            if order.time_in_force == "IOC" and order.is_open:
+                self.end(order, "EXPIRED")
+
+    def meet(self, order: Order) -> None:
+        """Fill a resting order where the price touches it."""
+        if not self.is_met(order):
+            return
+        left = order.quantity - order.executed
+        share = max(down(order.quantity * self.partial_share, self.step), self.step)
+        self.fill(order, min(left, share), order.price if order.time < self.now_ms else self.touch(order.side))
+
+    def is_met(self, order: Order) -> bool:
+        """Whether the price reaches a limit order."""
+        touch = self.touch(order.side)
+        return touch <= order.price if order.side == "BUY" else touch >= order.price
+
+    def end(self, order: Order, status: str) -> None:
+        """End an order with what it has traded."""
+        order.status, order.updated = status, self.now_ms
+
+    def told_trades(self) -> list[dict[str, Any]]:
+        """The trades that the exchange tells of by now: `trades_lag_ms` late."""
+        return [trade for trade, when in zip(self.trades, self._traded_at, strict=True)
+                if when + self.trades_lag_ms <= self.now_ms]  # fmt: skip
+
+    def account_for(self, order: Order, quantity: Decimal, price: Decimal) -> None:
+        """Change the account by a trade, and note it in `trades` and `order.fills`."""
+        raise NotImplementedError
+
+    def _sweep(self, order: Order) -> None:
+        """A market order takes one to three levels of the book."""
+        n_levels = self.random.choice((1, 1, 2, 3))
+        left = order.quantity
+        for level in range(n_levels):
+            share = left if level == n_levels - 1 else down(left / 2, self.step)
+            if share > 0:
+                sign = 1 if order.side == "BUY" else -1
+                self.fill(order, share, self.touch(order.side) + sign * self.tick * level)
+                left -= share
+
+    def fill(self, order: Order, quantity: Decimal, price: Decimal) -> None:
+        """Let an order trade."""
+        order.executed += quantity
+        order.quote += quantity * price
+        order.updated = self.now_ms
+        order.status = "FILLED" if order.executed == order.quantity else "PARTIALLY_FILLED"
+        self._traded_at.append(self.now_ms)
+        self.account_for(order, quantity, price)
+
+
+def down(amount: Decimal, step: Decimal) -> Decimal:
+    """Round toward zero to a step."""
+    return (amount / step).to_integral_value(ROUND_DOWN) * step
