@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,17 @@ from numpy.typing import NDArray
 from peak_trade.core.history import DailyRecord
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, PastFill, PastOrder, TradingState
+from peak_trade.core.values import (
+    AccountView,
+    Denial,
+    Fill,
+    MarketView,
+    Order,
+    OrderBook,
+    PastFill,
+    PastOrder,
+    TradingState,
+)
 from peak_trade.engine.venue import Venue, pending_beside
 from peak_trade.journal.events import DecisionEvent, Event
 from peak_trade.journal.inputs import DecisionInputs
@@ -79,6 +90,8 @@ class RiskDesk:
     ----------
     emit : callable
         Where its events go; the loop sets it.
+    can_stop : bool
+        Whether equity or a running ramp may change the trading state.
 
     Notes
     -----
@@ -107,13 +120,15 @@ class RiskDesk:
         self._looks_at_returns = record is not None and limits.var is not None
         rules = limits.state
         thresholds = (rules.reduce_drawdown, rules.halt_drawdown, rules.reduce_daily_loss, rules.halt_daily_loss)
-        self.can_stop = any(threshold is not None for threshold in thresholds)
+        self._has_thresholds = any(threshold is not None for threshold in thresholds)
         self._orders: deque[PastOrder] = deque()
         self._fills: deque[PastFill] = deque()
         self._next_row = 0
+        self._seen: tuple[int, OrderBook | None] | None = None
         self._control = control or Control()
         self._memory = memory_of(self._control)
         self._triggers = triggers(self._control, rules)
+        self.can_stop = self._has_thresholds or self._control.recovered_at != 0
 
     @property
     def control(self) -> Control:
@@ -163,6 +178,13 @@ class RiskDesk:
         for event in events:
             self.emit(event)
 
+    def see(self, seen: tuple[int, OrderBook | None] | None) -> None:
+        """Show the gates an instant by the exchange's clock (ns UTC) and its book until told otherwise; None: neither.
+
+        Unless shown, an order's market is that of the close it was decided on, without a book.
+        """
+        self._seen = seen
+
     def remember_fill(self, fill: Fill) -> None:
         """Keep a fill for the gates that look back on fills."""
         if self._keeps_fills:
@@ -201,6 +223,7 @@ class RiskDesk:
     def _set(self, control: Control) -> None:
         self._control, self._memory = control, memory_of(control)
         self._triggers = triggers(control, self.limits.state)
+        self.can_stop = self._has_thresholds or control.recovered_at != 0
 
     def _account(self, loop: Account, row: int, order: Order) -> AccountView:
         now = order.decided_at
@@ -231,6 +254,10 @@ class RiskDesk:
         )
 
     def _market(self, view: MarketView) -> MarketView:
+        view = self._with_histories(view)
+        return view if self._seen is None else replace(view, as_of=self._seen[0], book=self._seen[1])
+
+    def _with_histories(self, view: MarketView) -> MarketView:
         record = self._record
         if record is None or not (self._looks_at_activity or self._looks_at_returns):
             return view

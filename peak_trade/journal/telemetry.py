@@ -16,6 +16,7 @@ from pydantic import Field
 from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.journal.events import (
+    ActEvent,
     AlertEvent,
     BankruptcyEvent,
     CashFlowEvent,
@@ -42,6 +43,7 @@ _ORDERS = (
     TradingStateEvent,
     BankruptcyEvent,
     SessionEvent,
+    ActEvent,
     ReconciliationEvent,
     AlertEvent,
 )
@@ -55,7 +57,7 @@ class SinkSettings(Settings):
     """Whether it is written."""
 
     level: Level = "replay"
-    """orders: orders, decisions, cash, states and alerts; replay: and bars, signals and faults; full: and latencies."""
+    """orders: orders, decisions, cash, states, acts, alerts; replay: and bars, signals, faults; full: and latencies."""
 
 
 class Sinks(Settings):

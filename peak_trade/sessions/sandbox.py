@@ -15,11 +15,14 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.venue import BuyingPower, Execution, Phase, Resting
 from peak_trade.journal.events import (
     TERMINAL,
+    ActEvent,
     BarEvent,
     Event,
+    FeedFaultEvent,
     OrderEvent,
     OrderEventKind,
     ReconciliationEvent,
+    SessionEvent,
 )
 from peak_trade.risk.review import ApprovedOrder
 from peak_trade.sessions.exchange import ATTEMPTS, RECEIVE_WINDOW_MS, ask, pause
@@ -174,14 +177,15 @@ class SandboxVenue:
         is_first = bar_time not in self._was_matched
         self._was_matched.add(bar_time)
         while script:
-            if not _is_of_exchange(script[0]):
-                if is_first:
-                    return
-                script.pop(0)
-                continue
-            event = script.pop(0)
-            held = self._orders.get(event.order_id)
-            if held is not None:
+            event = script[0]
+            is_told = isinstance(event, OrderEvent) and _is_of_exchange(event)
+            if is_first and not is_told:
+                return
+            script.pop(0)
+            if isinstance(event, SessionEvent):
+                return
+            held = self._orders.get(event.order_id) if isinstance(event, OrderEvent) and is_told else None
+            if isinstance(event, OrderEvent) and held is not None:
                 yield self._recorded_execution(held, event)
 
     def _recorded_execution(self, held: Resting, event: OrderEvent) -> Execution:
@@ -317,14 +321,15 @@ def _is_of_exchange(event: OrderEvent) -> bool:
     return event.event in _TRADES or event.reason.startswith(BY_EXCHANGE)
 
 
-def _by_bar(recorded: Sequence[Event]) -> dict[int, list[OrderEvent]]:
-    script: dict[int, list[OrderEvent]] = {}
+def _by_bar(recorded: Sequence[Event]) -> dict[int, list[Event]]:
+    """Return by bar the orders' events, and between them what came after the bar's own: a resumption or an input."""
+    script: dict[int, list[Event]] = {}
     bar_time = -1
     for event in recorded:
         if isinstance(event, BarEvent):
             bar_time = event.ts_event
             script[bar_time] = []
-        elif isinstance(event, OrderEvent):
+        elif isinstance(event, OrderEvent | SessionEvent | ActEvent | FeedFaultEvent) and script:
             script[bar_time].append(event)
     return script
 

@@ -26,6 +26,7 @@ from peak_trade.journal.files import is_sealed, read_events, read_manifest
 from peak_trade.journal.lines import encode_event
 from peak_trade.journal.rebuild import ledger_of
 from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.inputs import Inputs
 from peak_trade.sessions.runner import LOOP_EVENTS, ending_of
 from peak_trade.sessions.sandbox import SandboxVenue, id_prefix
 from peak_trade.sessions.store import find_session
@@ -127,16 +128,22 @@ def rerun(config: SessionConfig, recorded: Sequence[Event], session_id: str) -> 
     loop = EventLoop(
         tape.market, [live.book], config.trading, emit=came_out.append, venue=venue, desk=desk, id_prefix=prefix
     )
-    for row in range(n_history, len(bars)):
-        live.fill(row)
-        loop.step(row)
-        if venue is not None:
-            loop.settle(row)
-        if loop.bankrupt_row is not None:
-            return came_out, loop.ledger
-    stopped = [event for event in recorded if isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED]
-    if stopped and len(bars) > n_history:
-        loop.finish(len(bars) - 1, *ending_of(stopped[0].reason))
+    inputs = Inputs(loop, desk)
+    row = -1
+    for event in recorded:
+        if isinstance(event, BarEvent):
+            row += 1
+            if row >= n_history:
+                live.fill(row)
+                inputs.step(row)
+        elif not isinstance(event, SessionEvent) or event.phase is SessionPhase.STARTED:
+            inputs.take(event, row)
+        elif row >= n_history and loop.bankrupt_row is None:
+            if venue is not None:
+                loop.settle(row)
+            if event.phase is SessionPhase.STOPPED:
+                loop.finish(row, *ending_of(event.reason))
+            inputs.take(event, row)
     return came_out, loop.ledger
 
 
