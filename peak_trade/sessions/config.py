@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from peak_trade.core.settings import NonNegative, Positive, Settings
+from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.risk.limits import RiskLimits
@@ -85,4 +86,10 @@ class SessionConfig(Settings):
             raise ValueError(f"pace was {self.pace:g}: only a recorded feed has one.")
         if self.evaluation == "whole" and self.feed != "recorded":
             raise ValueError("only a recording can be evaluated as a whole.")
+        age = None if self.risk is None else self.risk.state.max_feed_age
+        if self.feed == "live" and age is not None and age <= Timeframe.parse(self.timeframe).seconds:
+            raise ValueError(
+                f"risk.state.max_feed_age was {age:g}: a feed of {self.timeframe} bars is always that old before the "
+                "next one. Use more than the length of a bar."
+            )
         return self

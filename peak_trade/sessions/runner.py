@@ -7,7 +7,6 @@ journal holds, and what the journal lost is written then.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -45,14 +44,13 @@ from peak_trade.sessions.acts import remove, waiting
 from peak_trade.sessions.feeds import Feed
 from peak_trade.sessions.inputs import KILLED, Inputs
 from peak_trade.sessions.sandbox import SandboxVenue
+from peak_trade.sessions.switch import StopSwitch
 from peak_trade.sessions.tape import Evaluate, LiveBook, Tape
 
 LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
 """What the event loop emits: these, and these alone, are equal in a backtest over the same bars."""
 
 MISMATCH = "balance mismatch"
-LOOK_SECONDS = 0.5
-"""How often somebody who waits looks whether to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,38 +76,6 @@ class Status:
 def ending_of(reason: str) -> tuple[str, OrderEventKind]:
     """Return how the open orders end with a session: they expire with its feed, and are canceled when it is stopped."""
     return reason, OrderEventKind.EXPIRED if reason == "end of run" else OrderEventKind.CANCELED
-
-
-class StopSwitch:
-    """Asks a session to stop after the bar it is at; waiting for the next bar ends at once.
-
-    `look` is called again and again while somebody waits: it may call `stop`.
-    """
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self.reason = ""
-        self.look: Callable[[], None] = lambda: None
-
-    def stop(self, reason: str) -> None:
-        """Ask for a clean stop."""
-        self.reason = self.reason or reason
-        self._event.set()
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether somebody asked."""
-        return self._event.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait, at most until somebody asks to stop; return whether somebody did."""
-        end = time.monotonic() + seconds
-        while not self.is_stopping:
-            self.look()
-            left = end - time.monotonic()
-            if self._event.wait(min(max(left, 0.0), LOOK_SECONDS)) or left <= LOOK_SECONDS:
-                break
-        return self.is_stopping
 
 
 @dataclass(slots=True)
