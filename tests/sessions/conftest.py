@@ -58,7 +58,7 @@ def live(home, btc_1m):
     exchange = exchange_at(bars, 60)
     switch = EmulatedSwitch(exchange, int(bars.times[99]) // NS_PER_MS)
 
-    def run(emulator, risk=None, settings=None, resumes=None, **asked):
+    def run(emulator, risk=None, settings=None, resumes=None, on_status=lambda status: None, skew_ms=0, **asked):
         @contextmanager
         def connected(name):
             with connect(name, emulator.url) as client:
@@ -76,8 +76,9 @@ def live(home, btc_1m):
         if settings is not None:
             config = config.model_copy(update={"trading": settings})
         surroundings = {
-            "switch": switch,
-            "clock": lambda: exchange.now_ms * NS_PER_MS,
+            "switch": StopSwitch() if asked.get("feed") == "beside" else switch,
+            "on_status": on_status,
+            "clock": lambda: (exchange.now_ms + skew_ms) * NS_PER_MS,
             "connect": connected,
             "sandbox": sandbox if config.mode == "testnet" else None,
         }
