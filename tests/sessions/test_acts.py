@@ -10,7 +10,7 @@ import pytest
 
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.time import NS_PER_SECOND
+from peak_trade.core.time import NS_PER_SECOND, iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.store import save_bars
 from peak_trade.engine.desk import RiskDesk
@@ -86,9 +86,12 @@ def loop_events(folder):
     return [encode_event(event) for event in of(folder, *LOOP_EVENTS)]
 
 
-def wait_for_disk(status):
+def wait_for_disk(status, is_there=lambda found: True):
     """Wait until what the session has done so far can be read."""
-    while state_of(status.session_id, WALL).now < status.last_bar:
+    while True:
+        found = state_of(status.session_id, WALL)
+        if found.now == status.last_bar and is_there(found.control):
+            return
         time.sleep(0.005)
 
 
@@ -98,7 +101,7 @@ def recovering(refused=None):
 
     def on_status(status):
         if not done and "halted" in status.state:
-            wait_for_disk(status)
+            wait_for_disk(status, lambda control: control.state is TradingState.HALTED)
             try:
                 act_on(status.session_id, ActKind.RECOVER, "ada", WALL)
             except ConfigError as error:
@@ -220,7 +223,7 @@ def test_a_strategy_that_the_throttle_disabled_is_enabled_by_name(stored):
     def on_status(status):
         if done or not status.n_denials:
             return
-        wait_for_disk(status)
+        wait_for_disk(status, lambda control: control.throttled)
         with pytest.raises(ConfigError, match="rsi is not disabled"):
             act_on(status.session_id, ActKind.ENABLE, "ada", WALL, strategy="rsi")
         with pytest.raises(ConfigError, match="Did you mean ma_crossover"):
@@ -348,14 +351,16 @@ def test_a_kill_cancels_the_open_orders_and_one_that_comes_between_is_finished_o
     assert replay(folder.name).is_identical
 
 
+@pytest.mark.parametrize("n_history", [0, 40])
 @pytest.mark.parametrize(("elapsed", "ramp"), [(0, 0.5), (11 * HOUR, 0.75), (30 * HOUR, 1.0)])
-def test_a_session_starts_on_the_ramp_of_the_workspace_and_climbs_it_in_its_own_time(stored, elapsed, ramp, capsys):
+def test_a_session_starts_on_the_ramp_of_the_workspace_and_climbs_it_in_its_own_time(stored, elapsed, ramp, n_history):
     rules = StateLimits(cooldown=0.0, ramp_stage=36_000.0)
     control, _ = advance(Control(), KillSwitch(WALL - elapsed, "ada"), rules)
     control, _ = advance(control, Recovery(WALL - elapsed, "ada"), rules)
     write_control(stored, control)
-    outcome = run(config_with(replace_state(FALLING)), clock=lambda: WALL)
-    first = wavy(1).times[0] - HOUR
+    first = int(wavy(1).times[0]) + (n_history - 1) * HOUR
+    start = iso(first + HOUR) if n_history else None
+    outcome = run(config_with(replace_state(FALLING), start=start), clock=lambda: WALL)
     recorded = read_manifest(outcome.folder).get("trading_state")
     assert (recorded is None) == (ramp == 1.0)
     climbs = of(outcome.folder, TradingStateEvent)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import TradingState
+from peak_trade.core.time import NS_PER_SECOND, Timeframe
+from peak_trade.core.values import Order, OrderType, Side, TradingState
+from peak_trade.engine.order_events import order_event
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+from peak_trade.engine.venue import Phase, Resting
 from peak_trade.journal.events import (
     BarEvent,
     DecisionEvent,
@@ -26,10 +29,15 @@ from peak_trade.journal.lines import encode_event
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits, StateLimits
 from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.feeds import RecordedFeed, bar_events
 from peak_trade.sessions.live import BOOK_LEVELS
 from peak_trade.sessions.runner import LOOP_EVENTS
+from peak_trade.sessions.sandbox import SandboxVenue
+from peak_trade.sessions.tape import Tape
+from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.replay import replay
 from tests.emulator.server import emulated
+from tests.sessions.running import BTC, open_session, part_of
 
 DEPTH, KLINES = "/api/v3/depth", "/api/v3/klines"
 BOOK = RiskLimits(
@@ -112,6 +120,28 @@ def test_a_declared_book_is_fetched_recorded_before_its_bar_and_seen_by_the_gate
     assert replay(outcome.folder.name).is_identical
 
 
+def test_a_snapshot_counts_for_its_own_bar_only(tmp_path, key, btc_1m):
+    bars = part_of(btc_1m, 0, 200)
+
+    class Shown(RecordedFeed):
+        def items(self, after):
+            for n, bar in enumerate(super().items(after)):
+                if n % 2:
+                    levels = ((bar.close - 0.01, 9.0),), ((bar.close + 0.01, 9.0),)
+                    yield SnapshotEvent(bar.ts_event + 7, bar.symbol, 7e-9, bar.ts_event + 6, *levels)
+                yield bar
+
+    session = open_session(tmp_path / "s", key, MaCrossover(fast=3, slow=9), bars, risk=BOOK)
+    session.run(Shown(bars))
+    shown = {event.ts_event - 7 for event in of(tmp_path / "s", SnapshotEvent)}
+    decisions = of(tmp_path / "s", DecisionEvent)
+    assert {event.ts_event in shown for event in decisions} == {True, False}
+    for event in decisions:
+        market = market_of(event)
+        assert (market["book"] is not None) == (event.ts_event in shown)
+        assert market["as_of"] == event.ts_event + 7 * (event.ts_event in shown)
+
+
 @pytest.mark.parametrize(("risk", "n_books"), [(None, 0), (RiskLimits(max_gross_exposure=2.0), 0), (AGE, 0)])
 def test_nothing_is_fetched_or_recorded_that_no_limit_needs(live, risk, n_books):
     run, exchange, _ = live
@@ -191,6 +221,32 @@ def test_a_feed_gone_stale_reduces_when_it_happens_and_cancels_what_could_enlarg
     later = [event for event in of(outcome.folder, DecisionEvent) if event.ts_event > fault.ts_event]
     assert all("trading_state" in codes(event) for event in later)
     assert replay(outcome.folder.name).is_identical
+
+
+def test_a_fill_that_was_told_after_the_feed_went_stale_is_replayed_after_it(btc_1m):
+    """A partial fill came with a bar, the rest when the session ended; the feed went stale in between."""
+    bars = bar_events(part_of(btc_1m, 0, 2))
+    sale = Order("pt-1", bars[0].ts_event, "ma", "BTC/USDT", Side.SELL, 1.0, 100.0, OrderType.LIMIT, limit_price=101.0)
+
+    def told(kind, quantity, leaves):
+        event = order_event(sale, kind, bars[1].ts_event, leaves=leaves, cumulative=1.0 - leaves)
+        return replace(event, last_quantity=quantity, last_price=101.0)
+
+    recorded = [
+        bars[0],
+        order_event(sale, OrderEventKind.ACCEPTED, bars[0].ts_event),
+        bars[1],
+        told(OrderEventKind.PARTIALLY_FILLED, 0.4, 0.6),
+        FeedFaultEvent(bars[1].ts_event + 1, "BTC/USDT", FeedFault.STALE, 0, ""),
+        told(OrderEventKind.FILLED, 0.6, 0.0),
+    ]
+    tape = Tape(BTC, Timeframe.parse("1m"), 2, "binance")
+    for bar in bars:
+        tape.add(bar)
+    venue = SandboxVenue(None, tape.market, "", "pt-", lambda seconds: None, recorded)
+    venue._orders["pt-1"] = Resting(sale, 0, Phase.AFTER_CLOSE, 0, 1.0, 100.0, 0)
+    times_asked = [[execution.quantity for execution in venue.match(1, lambda order, cost: 0.0)] for _ in range(2)]
+    assert times_asked == [[0.4], pytest.approx([0.6])]
 
 
 @pytest.mark.parametrize("mode", ["paper", "testnet"])
