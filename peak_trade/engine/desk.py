@@ -37,6 +37,7 @@ from peak_trade.risk.state import (
     AccountObserved,
     Control,
     Observation,
+    StrategyEnabled,
     StrategyThrottled,
     advance,
     is_quiet,
@@ -172,9 +173,11 @@ class RiskDesk:
         return answer
 
     def observe(self, observation: Observation) -> None:
-        """Advance the trading state and emit what changed."""
+        """Advance the trading state and emit what changed; an enabled strategy's fills count anew."""
         control, events = advance(self.control, observation, self.limits.state)
         self._set(control)
+        if isinstance(observation, StrategyEnabled):
+            self._fills = deque(fill for fill in self._fills if fill.strategy != observation.strategy)
         for event in events:
             self.emit(event)
 
