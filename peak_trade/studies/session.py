@@ -16,7 +16,7 @@ from typing import Any
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
-from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.fetching import connect as connect_public
 from peak_trade.data.store import load_bars
@@ -30,15 +30,12 @@ from peak_trade.journal.keys import WorkspaceKey, public_key
 from peak_trade.journal.telemetry import TelemetrySettings, keeps, make_sinks
 from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.state import Control, as_record
 from peak_trade.sessions.acts import is_kill_waiting
-from peak_trade.sessions.beside import BesideFeed
 from peak_trade.sessions.config import InstrumentSettings, SessionConfig
 from peak_trade.sessions.exchange import SANDBOXES, ask
-from peak_trade.sessions.feeds import Feed, RecordedFeed
+from peak_trade.sessions.feeds import Feed
 from peak_trade.sessions.inputs import KILLED
-from peak_trade.sessions.live import LiveFeed, Shows
 from peak_trade.sessions.runner import Session, Status
 from peak_trade.sessions.sandbox import SandboxVenue, id_prefix
 from peak_trade.sessions.store import find_session, keys_folder, session_id, sessions_folder
@@ -47,6 +44,7 @@ from peak_trade.sessions.tape import Evaluate, Tape, TapeRecord
 from peak_trade.sessions.trading_state import read_control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
+from peak_trade.studies.session_feed import feed_of
 from peak_trade.studies.session_state import dated, refuse_when_halted, start_of, state_to_start_in
 from peak_trade.wiring.gates import gate_row, risk_desk
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
@@ -118,7 +116,7 @@ def run_session(
     recording = _recording(config)
     with _client(config, connect, sandbox) as client:
         config = config if client is None else _on_the_exchange_grid(config, client, here.switch)
-        feed = _feed(config, recording, client, here)
+        feed = feed_of(config, recording, client, here.clock, here.switch.wait)
         folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
         history = feed.history()
         starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
@@ -153,7 +151,15 @@ def resume_session(
     _hold_against_manifest(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
     with _client(config, connect, sandbox) as client:
-        return _run(folder, config, strategy, recording, _feed(config, recording, client, here), client, here)
+        return _run(
+            folder,
+            config,
+            strategy,
+            recording,
+            feed_of(config, recording, client, here.clock, here.switch.wait),
+            client,
+            here,
+        )
 
 
 def check_journal(folder: Path) -> Verdict:
@@ -346,34 +352,6 @@ def _on_the_exchange_grid(config: SessionConfig, client: Any, switch: StopSwitch
         is_shortable=False,
     )
     return config.model_copy(update={"instrument": instrument})
-
-
-def _feed(config: SessionConfig, recording: Bars | None, client: Any, here: _Surroundings) -> Feed:
-    if recording is not None:
-        starts_at = None if config.start is None else to_ns(parse_utc(config.start, "start")) - 1
-        return RecordedFeed(recording, starts_at=starts_at, pace=config.pace, wait=here.switch.wait)
-    if config.beside is not None:
-        sees = _shows(config.risk) != "nothing"
-        return BesideFeed(find_session(config.beside), here.switch.wait, sees_snapshots=sees)
-    return LiveFeed(
-        client,
-        config.symbol,
-        Timeframe.parse(config.timeframe),
-        here.clock,
-        here.switch.wait,
-        config.n_history,
-        max_age=None if config.risk is None else config.risk.state.max_feed_age,
-        shows=_shows(config.risk),
-    )
-
-
-def _shows(limits: RiskLimits | None) -> Shows:
-    """Return what limits need to be shown of a live market beside its bars."""
-    if limits is None:
-        return "nothing"
-    if limits.liquidity is not None and limits.liquidity.book == "declared":
-        return "book"
-    return "nothing" if limits.max_data_age is None else "age"
 
 
 def _session_time(config: SessionConfig, history: Sequence[BarEvent], recording: Bars | None) -> int | None:
