@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
@@ -243,9 +244,6 @@ def _compress(folder: Path) -> int:
 
 
 def _delete(folder: Path) -> int:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    n_bytes = sum(path.stat().st_size for path in files)
-    for path in files:
-        path.unlink()
-    folder.rmdir()
+    n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    shutil.rmtree(folder)
     return n_bytes

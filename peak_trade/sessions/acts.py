@@ -1,4 +1,4 @@
-"""What people do to a session from another process: each act a file in its folder until the session has recorded it."""
+"""What people do to a session from another process: each act a file in `acts/` until the session has recorded it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from peak_trade.core.digest import canonical_json
 from peak_trade.journal.events import ActEvent, ActKind
 from peak_trade.journal.writer import sync_folder
 
-_PATTERN = "act-*.json"
+FOLDER = "acts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +38,25 @@ def make_act(act: ActKind, actor: str, given_at: int, reason: str = "", strategy
 
 def leave(folder: Path, act: Act) -> None:
     """Put an act into a session's folder: whole or not at all, on disk before this returns, beside every other one."""
-    draft = folder / f".act-{act.act_id}.draft"
+    place = folder / FOLDER
+    place.mkdir(exist_ok=True)
+    draft = place / f".{act.act_id}.draft"
     with draft.open("w", encoding="utf-8") as file:
         file.write(canonical_json(asdict(act)) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    draft.rename(folder / f"act-{act.act_id}.json")
+    draft.rename(place / f"{act.act_id}.json")
+    sync_folder(place)
     sync_folder(folder)
 
 
 def waiting(folder: Path) -> list[Act]:
     """Return the acts that a session has not taken yet, oldest first; one that can't be read is a kill."""
-    found = (_read(path) for path in sorted(folder.glob(_PATTERN)))
+    try:
+        names = os.listdir(folder / FOLDER)
+    except FileNotFoundError:
+        return []
+    found = (_read(folder / FOLDER / name) for name in sorted(names) if name.endswith(".json"))
     return [act for act in found if act is not None]
 
 
@@ -60,7 +67,7 @@ def is_kill_waiting(folder: Path) -> bool:
 
 def remove(folder: Path, act_id: str) -> None:
     """Take an act out of the folder once it is recorded."""
-    (folder / f"act-{act_id}.json").unlink(missing_ok=True)
+    (folder / FOLDER / f"{act_id}.json").unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Act | None:
@@ -70,5 +77,4 @@ def _read(path: Path) -> Act | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError):
-        name = path.name.removeprefix("act-").removesuffix(".json")
-        return Act(name, ActKind.KILL, "nobody", "an act could not be read", "", 0)
+        return Act(path.stem, ActKind.KILL, "nobody", "an act could not be read", "", 0)

@@ -32,7 +32,7 @@ from peak_trade.journal.telemetry import TelemetrySettings
 from peak_trade.risk.limits import RiskLimits, StateLimits
 from peak_trade.risk.state import Control, KillSwitch, Recovery, advance
 from peak_trade.sessions import acts
-from peak_trade.sessions.acts import leave, make_act, remove, waiting
+from peak_trade.sessions.acts import FOLDER, leave, make_act, remove, waiting
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.store import session_ids, sessions_folder
 from peak_trade.sessions.switch import LOOK_SECONDS, StopSwitch
@@ -288,7 +288,7 @@ def test_several_acts_stand_beside_each_other_and_a_damaged_one_is_a_kill(tmp_pa
     assert sorted(waiting(tmp_path), key=lambda act: act.actor) == given
     remove(tmp_path, given[0].act_id)
     assert waiting(tmp_path) == given[1:]
-    (tmp_path / "act-00.json").write_text("{")
+    (tmp_path / FOLDER / "00.json").write_text("{")
     assert waiting(tmp_path)[0].act is ActKind.KILL
     assert acts.is_kill_waiting(tmp_path)
 
