@@ -29,6 +29,7 @@ from peak_trade.journal.events import (
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.lines import encode_event
 from peak_trade.journal.telemetry import TelemetrySettings
+from peak_trade.journal.writer import JournalWriter
 from peak_trade.risk.limits import RiskLimits, StateLimits
 from peak_trade.risk.state import Control, KillSwitch, Recovery, advance
 from peak_trade.sessions import acts
@@ -171,7 +172,6 @@ def test_an_act_is_taken_once_however_the_session_is_killed(stored, monkeypatch,
     config = config_with(FALLING)
     on_status, _ = recovering()
     whole = run(config, on_status=on_status)
-    from peak_trade.journal.writer import JournalWriter
 
     def die(*_):
         raise Killed
@@ -225,6 +225,30 @@ def test_an_act_that_the_session_refuses_is_an_alert(stored):
     assert [act.actor for act in of(outcome.folder, ActEvent)] == ["bob", "bob"]
     assert of(outcome.folder, TradingStateEvent)[-1].state is TradingState.HALTED
     assert replay(outcome.folder.name).is_identical
+
+
+def test_a_refusal_that_a_kill_lost_is_told_on_resume(stored, monkeypatch):
+    append = JournalWriter.append
+
+    def dying(self, event):
+        if isinstance(event, AlertEvent):
+            raise Killed
+        return append(self, event)
+
+    def on_status(status):
+        if status.n_bars == 10:
+            leave(running(), make_act(ActKind.RECOVER, "bob", WALL))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JournalWriter, "append", dying)
+        with pytest.raises(Killed):
+            run(config_with(FALLING), on_status=on_status)
+    folder = running()
+    assert (len(of(folder, ActEvent)), of(folder, AlertEvent)) == (1, [])
+    resume_session(folder.name)
+    (alert,) = of(folder, AlertEvent)
+    assert "there is nothing to recover from" in alert.message
+    assert len(of(folder, ActEvent)) == 1
 
 
 def test_a_strategy_that_the_throttle_disabled_is_enabled_by_name(stored):

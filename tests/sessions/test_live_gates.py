@@ -194,7 +194,7 @@ def test_orders_on_bars_that_were_asked_for_after_an_outage_are_denied_as_stale(
 def test_a_feed_gone_stale_reduces_when_it_happens_and_cancels_what_could_enlarge(live, mode, kind):
     run, exchange, _ = live
     with emulated(exchange) as emulator:
-        begin = silence(emulator, 400, kind)
+        begin = silence(emulator, 200, kind)
 
         def on_status(status):
             if status.n_open_orders and status.position == 0.0:
@@ -267,7 +267,7 @@ def test_a_session_killed_as_its_feed_goes_stale_resumes_reducing(live, monkeypa
 
     folders = []
     with emulated(exchange) as emulator:
-        begin = silence(emulator, 400)
+        begin = silence(emulator, 200)
 
         def on_status(status):
             folders.append(status.session_id)
@@ -292,7 +292,7 @@ def test_a_shadow_beside_a_live_session_sees_what_that_session_saw(live):
     run, exchange, _ = live
     risk = BOOK.model_copy(update={"state": StateLimits(max_feed_age=150.0)})
     with emulated(exchange) as emulator:
-        begin = silence(emulator, 400)
+        begin = silence(emulator, 200)
         outcome = run(emulator, risk, on_status=lambda status: begin() if status.n_bars == 20 else None)
         shadow = run(emulator, risk, mode="shadow", feed="beside", beside=outcome.folder.name)
     kinds = (SnapshotEvent, BarEvent)
@@ -323,8 +323,8 @@ def test_a_feed_age_that_every_bar_reaches_is_refused():
 def test_the_age_of_a_feed_counts_on_the_exchanges_clock(live, skew_ms):
     run, exchange, _ = live
     with emulated(exchange) as emulator:
-        begin = silence(emulator, 10_000)
-        outcome = run(emulator, STALE, on_status=lambda status: begin(), skew_ms=skew_ms)
+        begin = silence(emulator, 200)
+        outcome = run(emulator, STALE, on_status=lambda status: begin(), skew_ms=skew_ms, duration=300)
     (fault,) = [event for event in of(outcome.folder, FeedFaultEvent) if event.fault is FeedFault.STALE]
     assert 150.0 < age_at(outcome.folder, fault) < 152.0
     assert of(outcome.folder, TradingStateEvent)[0].observed == age_at(outcome.folder, fault)
