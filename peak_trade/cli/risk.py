@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peak_trade.core.errors import ConfigError
+
 if TYPE_CHECKING:
-    from peak_trade.risk.state import Observation
+    from peak_trade.journal.events import ActKind
+    from peak_trade.risk.state import Control, Observation
 
 app = typer.Typer(
     help="Explain the gates' decisions; stop trading and bring it back.", no_args_is_help=True, rich_markup_mode=None
 )
 By = Annotated[str, typer.Option("--by", help="Who does it; recorded.")]
+OfSession = Annotated[
+    str | None, typer.Option("--session", help="A session id or its beginning; the whole workspace unless given.")
+]
 
 
 @app.callback()
@@ -61,21 +67,35 @@ def explain(
 
 
 @app.command("state")
-def state() -> None:
-    """Print the trading state of the workspace and how it came about.
+def state(session: OfSession = None) -> None:
+    """Print the trading state of the workspace or of a session, and how it came about.
 
     \b
     Example:
         peak-trade risk state
+        peak-trade risk state --session 20251221_220016
 
     Exits 0 when trading is active, 1 when it is reducing or halted, 2 on bad input.
     """
-    from peak_trade.core.time import iso
-    from peak_trade.core.values import TradingState
     from peak_trade.data.workspace import workspace
+    from peak_trade.risk.state import climb
     from peak_trade.sessions.trading_state import read_control
 
-    control = read_control(workspace())
+    if session is None:
+        _print(climb(read_control(workspace()), time.time_ns()))
+        return
+    from peak_trade.studies.session_acts import state_of
+
+    found = state_of(session, time.time_ns())
+    for act in found.waiting:
+        typer.echo(f"waiting to be taken: {act.act} {act.strategy}".rstrip() + f", by {act.actor}")
+    _print(found.control)
+
+
+def _print(control: Control) -> None:
+    from peak_trade.core.time import iso
+    from peak_trade.core.values import TradingState
+
     since = f" since {iso(control.changed_at)}" if control.changed_at else ""
     why = f" ({control.reason})" if control.reason else ""
     typer.echo(f"{control.state}{since}{why}, size limits at {control.ramp:.0%}")
@@ -86,51 +106,88 @@ def state() -> None:
 
 
 @app.command("kill")
-def kill(by: By, reason: Annotated[str, typer.Option(help="Why; recorded.")] = "kill switch") -> None:
-    """Halt trading at once: only cancels pass until a recovery.
+def kill(
+    by: By,
+    reason: Annotated[str, typer.Option(help="Why; recorded.")] = "kill switch",
+    session: OfSession = None,
+) -> None:
+    """Halt trading at once: every session, or the one that is named, cancels its open orders and ends.
+
+    While the workspace is halted no session starts. A session that was killed is over: its journal is sealed.
 
     \b
     Example:
         peak-trade risk kill --by ada --reason "exchange outage"
+        peak-trade risk kill --by ada --session 20251221_220016
 
     Exits 0 when trading is halted, 2 on bad input.
     """
+    from peak_trade.journal.events import ActKind
     from peak_trade.risk.state import KillSwitch
 
-    _act(KillSwitch(time.time_ns(), by, reason))
+    if session is None:
+        _act(KillSwitch(time.time_ns(), by, reason))
+    else:
+        _leave(session, ActKind.KILL, by, reason=reason)
 
 
 @app.command("recover")
 def recover(
     by: By,
     risk: Annotated[str | None, typer.Option(help="A risk file: its [risk.state] says how long to cool down.")] = None,
+    session: OfSession = None,
 ) -> None:
     """Bring trading back after the cooldown, at half of the size limits first.
+
+    A session has its own limits and counts its cooldown on its own clock: the close of the bar with which it takes
+    the act. A session that starts while the workspace is on its ramp starts on that ramp.
 
     \b
     Example:
         peak-trade risk recover --by ada --risk config/risk.toml
+        peak-trade risk recover --by ada --session 20251221_220016
 
-    Exits 0 when trading is active again, 2 when the cooldown is not over or there is nothing to recover from.
+    Exits 0 when trading is active again or the act waits for the session, 2 when the cooldown is not over or there is
+    nothing to recover from.
     """
+    from peak_trade.journal.events import ActKind
     from peak_trade.risk.state import Recovery
 
-    _act(Recovery(time.time_ns(), by), risk)
+    if session is None:
+        _act(Recovery(time.time_ns(), by), risk)
+        return
+    if risk is not None:
+        raise ConfigError("--risk was given with --session: a session has the limits that it started with.")
+    _leave(session, ActKind.RECOVER, by)
 
 
 @app.command("enable")
-def enable(strategy: Annotated[str, typer.Argument(metavar="STRATEGY")], by: By) -> None:
+def enable(strategy: Annotated[str, typer.Argument(metavar="STRATEGY")], by: By, session: OfSession = None) -> None:
     """Enable a strategy that the repeated-execution throttle disabled.
 
     \b
     Example:
-        peak-trade risk enable ma_crossover --by ada
+        peak-trade risk enable ma_crossover --by ada --session 20251221_220016
 
-    Exits 0 when it is enabled, 2 when it was not disabled.
+    Exits 0 when it is enabled or the act waits for the session, 2 when it was not disabled.
     """
+    from peak_trade.journal.events import ActKind
     from peak_trade.risk.state import StrategyEnabled
 
-    _act(StrategyEnabled(time.time_ns(), strategy, by))
+    if session is None:
+        _act(StrategyEnabled(time.time_ns(), strategy, by))
+    else:
+        _leave(session, ActKind.ENABLE, by, strategy=strategy)
+
+
+def _leave(session: str, kind: ActKind, by: str, *, reason: str = "", strategy: str = "") -> None:
+    from peak_trade.journal.events import ActKind
+    from peak_trade.studies.session_acts import act_on
+
+    found = act_on(session, kind, by, time.time_ns(), reason=reason, strategy=strategy)
+    when = "at once" if kind is ActKind.KILL else "with its next bar"
+    where = "" if found.is_running else f" after `peak-trade session resume {found.folder.name}`: it is interrupted"
+    typer.echo(f"{kind} left for {found.folder.name}, by {by}; the session takes it {when}{where}.")
 
 
 def _act(observation: Observation, risk_file: str | None = None) -> None:

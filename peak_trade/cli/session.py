@@ -13,7 +13,8 @@ import typer
 from peak_trade.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from peak_trade.sessions.runner import Status, StopSwitch
+    from peak_trade.sessions.runner import Status
+    from peak_trade.sessions.switch import StopSwitch
     from peak_trade.studies.session import Outcome
 
 app = typer.Typer(
@@ -227,7 +228,7 @@ def _view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], None]]]:
     from rich.console import Console
     from rich.live import Live
 
-    from peak_trade.sessions.runner import StopSwitch
+    from peak_trade.sessions.switch import StopSwitch
     from peak_trade.sessions.view import table
 
     switch = StopSwitch()

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from peak_trade.core.history import DailyRecord, ReturnHistory
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, PastFill, PastOrder, TradingState
+from peak_trade.core.values import (
+    AccountView,
+    Denial,
+    Fill,
+    MarketView,
+    Order,
+    OrderBook,
+    PastFill,
+    PastOrder,
+    TradingState,
+)
 from peak_trade.engine.venue import Venue, pending_beside
 from peak_trade.journal.events import DecisionEvent, Event
 from peak_trade.journal.inputs import DecisionInputs
@@ -26,6 +36,7 @@ from peak_trade.risk.state import (
     AccountObserved,
     Control,
     Observation,
+    StrategyEnabled,
     StrategyThrottled,
     advance,
     is_quiet,
@@ -82,6 +93,8 @@ class RiskDesk:
     ----------
     emit : callable
         Where its events go; the loop sets it.
+    can_stop : bool
+        Whether equity or a running ramp may change the trading state.
 
     Notes
     -----
@@ -110,13 +123,15 @@ class RiskDesk:
         self._looks_at_returns = record is not None and limits.var is not None
         rules = limits.state
         thresholds = (rules.reduce_drawdown, rules.halt_drawdown, rules.reduce_daily_loss, rules.halt_daily_loss)
-        self.can_stop = any(threshold is not None for threshold in thresholds)
+        self._has_thresholds = any(threshold is not None for threshold in thresholds)
         self._orders: deque[PastOrder] = deque()
         self._fills: deque[PastFill] = deque()
         self._next_row = 0
+        self._seen: tuple[int, OrderBook | None] | None = None
         self._control = control or Control()
         self._memory = memory_of(self._control)
         self._triggers = triggers(self._control, rules)
+        self.can_stop = self._has_thresholds or self._control.recovered_at != 0
 
     @property
     def control(self) -> Control:
@@ -128,13 +143,17 @@ class RiskDesk:
         """Whether trading is active, reducing or halted."""
         return self._control.state
 
-    def sources(self, symbol: str, as_of: int) -> tuple[float, float, ReturnHistory | None]:
-        """Return average daily volume, daily volatility and the history of returns known at an instant, ns UTC."""
+    def sources(self, symbol: str, as_of: int) -> tuple[int, OrderBook | None, float, float, ReturnHistory | None]:
+        """Return what the gates are shown beside a symbol's bar, for an order decided at an instant, ns UTC.
+
+        The instant by the exchange's clock and its book; average daily volume, daily volatility and returns known then.
+        """
+        now, book = self._seen or (as_of, None)
         record = self._record
         if record is None:
-            return math.nan, math.nan, None
+            return now, book, math.nan, math.nan, None
         volume, volatility = record.activity_at(symbol, as_of) if self._looks_at_activity else (math.nan, math.nan)
-        return volume, volatility, record.returns_at(as_of) if self._looks_at_returns else None
+        return now, book, volume, volatility, record.returns_at(as_of) if self._looks_at_returns else None
 
     def cut(self, order: Order, market: MarketView, loop: Account, row: int) -> Order:
         """Return the order cut to the limits on size, where the limits say so and a target asked for it."""
@@ -166,11 +185,20 @@ class RiskDesk:
         return answer
 
     def observe(self, observation: Observation) -> None:
-        """Advance the trading state and emit what changed."""
+        """Advance the trading state and emit what changed; an enabled strategy's fills count anew."""
         control, events = advance(self.control, observation, self.limits.state)
         self._set(control)
+        if isinstance(observation, StrategyEnabled):
+            self._fills = deque(fill for fill in self._fills if fill.strategy != observation.strategy)
         for event in events:
             self.emit(event)
+
+    def see(self, seen: tuple[int, OrderBook | None] | None) -> None:
+        """Show the gates an instant by the exchange's clock (ns UTC) and its book until told otherwise; None: neither.
+
+        Unless shown, an order's market is that of the close it was decided on, without a book.
+        """
+        self._seen = seen
 
     def remember_fill(self, fill: Fill) -> None:
         """Keep a fill for the gates that look back on fills."""
@@ -227,6 +255,7 @@ class RiskDesk:
     def _set(self, control: Control) -> None:
         self._control, self._memory = control, memory_of(control)
         self._triggers = triggers(control, self.limits.state)
+        self.can_stop = self._has_thresholds or control.recovered_at != 0
 
     def _account(self, loop: Account, row: int, order: Order) -> AccountView:
         now = order.decided_at

@@ -30,6 +30,7 @@ from peak_trade.journal.events import (
     SignalEvent,
 )
 from peak_trade.risk.review import ApprovedOrder, instrument_rules, review
+from peak_trade.risk.state import Observation
 
 FloatArray = NDArray[np.float64]
 _EIGHT_HOURS = 8 * 3_600 * NS_PER_SECOND
@@ -141,6 +142,23 @@ class EventLoop(TradedAccount):
         """Book what the venue did since it was last asked, without deciding anything."""
         for execution in self.venue.match(row, self._buying_power):
             self._book_execution(execution, row)
+
+    def observe(self, observation: Observation, row: int) -> None:
+        """Let the desk know what people or the feed did after a row's close; ConfigError when it refuses an act.
+
+        Orders that could enlarge a position stay open: `withdraw_enlarging` cancels them.
+        """
+        if self._desk is not None:
+            self._desk.catch_up(self, row + 1)
+            self._desk.observe(observation)
+
+    def withdraw_enlarging(self, now: int) -> None:
+        """Unless trading is active, cancel what could open or enlarge a position, at `now`, ns UTC."""
+        state = self.state if self._desk is None else self._desk.state
+        if state is TradingState.ACTIVE:
+            return
+        for order_id in [held.order.order_id for held in self.venue.resting() if not held.order.is_reducing]:
+            self._withdraw(order_id, now, f"trading is {state}")
 
     def finish(self, row: int, reason: str = "end of run", kind: OrderEventKind = OrderEventKind.EXPIRED) -> None:
         """End the open orders at a row's close: they expire with the run, or are canceled when it is stopped."""
@@ -306,11 +324,12 @@ class EventLoop(TradedAccount):
 
     def _market_view(self, order: Order, row: int) -> MarketView:
         column = self._columns[order.symbol]
-        as_of, bar_time = order.decided_at, int(self.market.times[row])
-        sources = () if self._desk is None else self._desk.sources(order.symbol, as_of)
-        return MarketView(
-            as_of, column.instrument, order.decision_price, float(column.volume[row]), bar_time, None, *sources
-        )
+        volume, bar_time = float(column.volume[row]), int(self.market.times[row])
+        if self._desk is None:
+            return MarketView(order.decided_at, column.instrument, order.decision_price, volume, bar_time)
+        as_of, book, daily, volatility, returns = self._desk.sources(order.symbol, order.decided_at)
+        price = order.decision_price
+        return MarketView(as_of, column.instrument, price, volume, bar_time, book, daily, volatility, returns)
 
     def _book_execution(self, execution: Execution, row: int) -> None:
         order = execution.order
@@ -375,10 +394,8 @@ class EventLoop(TradedAccount):
             return
         before = desk.state
         desk.catch_up(self, row + 1)
-        if desk.state is before or desk.state is TradingState.ACTIVE:
-            return
-        for order_id in [held.order.order_id for held in self.venue.resting() if not held.order.is_reducing]:
-            self._withdraw(order_id, int(self.market.times[row]), f"trading is {desk.state}")
+        if desk.state is not before:
+            self.withdraw_enlarging(int(self.market.times[row]))
 
     def _withdraw_targets(self, book: Book, row: int) -> None:
         for order_id, order in list(book.working.items()):

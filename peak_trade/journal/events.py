@@ -192,6 +192,15 @@ class FeedFault(StrEnum):
     DISCONNECTED = "disconnected"
     RECONNECTED = "reconnected"
     BACK_FILLED = "back_filled"
+    STALE = "stale"
+
+
+class ActKind(StrEnum):
+    """What a named person did to a session."""
+
+    KILL = "kill"
+    RECOVER = "recover"
+    ENABLE = "enable"
 
 
 class AlertLevel(StrEnum):
@@ -229,7 +238,10 @@ class SessionEvent:
 
 @dataclass(frozen=True, slots=True)
 class FeedFaultEvent:
-    """The feed broke the bar contract; the bar at fault was not used. `n_bars` counts the bars concerned."""
+    """The feed broke the bar contract; the bar at fault was not used. `n_bars` counts the bars concerned.
+
+    A stale one has `ts_event` by the exchange's clock: its age is that less the close of the newest bar.
+    """
 
     kind: ClassVar[str] = "feed_fault"
     ts_event: int
@@ -237,6 +249,46 @@ class FeedFaultEvent:
     fault: FeedFault
     n_bars: int
     detail: str
+
+
+Levels = tuple[tuple[float, float], ...]
+"""One side of an order book, best first: (price, quantity) in quote currency and base units."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotEvent:
+    """What the gates see beside the next bar; recorded only where a limit needs it.
+
+    `ts_event` is the decision's instant by the exchange's clock, `feed_age` that less the bar's close, seconds.
+    `book_time` is when the book was asked for (0: there is none, and `detail` says why where one was wanted).
+    """
+
+    kind: ClassVar[str] = "snapshot"
+    ts_event: int
+    symbol: str
+    feed_age: float
+    book_time: int = 0
+    bids: Levels = ()
+    asks: Levels = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActEvent:
+    """What a named person did to the session: an input like a bar, taken at `ts_event` of the session's clock.
+
+    `given_at` is when the person did it by the machine's clock, `strategy` the one that is enabled, else empty. An
+    `act_id` is taken once.
+    """
+
+    kind: ClassVar[str] = "act"
+    ts_event: int
+    act_id: str
+    act: ActKind
+    actor: str
+    reason: str
+    strategy: str
+    given_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +350,8 @@ Event = (
     | BarEvent
     | SessionEvent
     | FeedFaultEvent
+    | SnapshotEvent
+    | ActEvent
     | ClockOffsetEvent
     | ReconciliationEvent
     | AlertEvent
@@ -314,6 +368,8 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     BarEvent,
     SessionEvent,
     FeedFaultEvent,
+    SnapshotEvent,
+    ActEvent,
     ClockOffsetEvent,
     ReconciliationEvent,
     AlertEvent,

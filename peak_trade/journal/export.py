@@ -29,7 +29,8 @@ def columns() -> tuple[str, ...]:
 def trail_frame(session_id: str, lines: Iterable[Line]) -> pd.DataFrame:
     """Return one row an event, shape (n_events, n_columns): empty where a kind has no such field.
 
-    `time` is `ts_event` as text in UTC; `ord_status` and `exec_type` are FIX names; denials are JSON text.
+    `time` is `ts_event` as text in UTC; `ord_status` and `exec_type` are FIX names; denials and levels are JSON
+    text.
     """
     import pandas as pd
 
@@ -61,6 +62,7 @@ def _row(session_id: str, line: Line) -> dict[str, object]:
     record["time"] = iso(line.event.ts_event)
     if isinstance(line.event, OrderEvent):
         record |= {"ord_status": line.event.ord_status, "exec_type": line.event.exec_type}
-    if "denials" in record:
-        record["denials"] = json.dumps(record["denials"])
+    for name in ("denials", "bids", "asks"):
+        if name in record:
+            record[name] = json.dumps(record[name])
     return record

@@ -19,7 +19,7 @@ from typing import Any, get_args, get_type_hints
 
 from peak_trade.core.errors import SessionError, did_you_mean
 from peak_trade.core.values import Denial
-from peak_trade.journal.events import EVENT_CLASSES, Event
+from peak_trade.journal.events import EVENT_CLASSES, Event, Levels
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 _LINE = re.compile(rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([0-9]+),"ts_recorded":(-?[0-9]+)\}$')
@@ -151,6 +151,8 @@ def _reader_of(hint: Any) -> Callable[[Any], Any]:
         return lambda value: None if value is None else _read_float(value)
     if Denial in get_args(hint):
         return _read_denials
+    if hint == Levels:
+        return lambda value: tuple((_read_float(price), _read_float(quantity)) for price, quantity in value)
     return lambda value: value
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import get_type_hints
 
 from peak_trade.journal import events
-from peak_trade.journal.events import EVENT_CLASSES, FIX, TERMINAL, Event
+from peak_trade.journal.events import EVENT_CLASSES, FIX, TERMINAL, Event, Levels
 from peak_trade.journal.orders import NEXT
 
 FIX_TAGS = {
@@ -73,6 +73,8 @@ def _type(hint: object) -> str:
     text = str(hint)
     if "DecisionInputs" in text:
         return "canonical JSON text"
+    if hint == Levels:
+        return "list of [price, quantity]"
     if "Denial" in text:
         return "list of [code, observed, limit]"
     return re.sub(r"[\w.]+\.", "", text).replace("|", "or")

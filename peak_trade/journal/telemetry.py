@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from pydantic import Field
 from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.journal.events import (
+    ActEvent,
     AlertEvent,
     BankruptcyEvent,
     CashFlowEvent,
@@ -42,6 +44,7 @@ _ORDERS = (
     TradingStateEvent,
     BankruptcyEvent,
     SessionEvent,
+    ActEvent,
     ReconciliationEvent,
     AlertEvent,
 )
@@ -55,7 +58,7 @@ class SinkSettings(Settings):
     """Whether it is written."""
 
     level: Level = "replay"
-    """orders: orders, decisions, cash, states and alerts; replay: and bars, signals and faults; full: and latencies."""
+    """orders: orders, decisions, cash, states, acts, alerts; replay: and bars, signals, faults; full: and latencies."""
 
 
 class Sinks(Settings):
@@ -241,9 +244,6 @@ def _compress(folder: Path) -> int:
 
 
 def _delete(folder: Path) -> int:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    n_bytes = sum(path.stat().st_size for path in files)
-    for path in files:
-        path.unlink()
-    folder.rmdir()
+    n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    shutil.rmtree(folder)
     return n_bytes

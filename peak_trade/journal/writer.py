@@ -63,8 +63,8 @@ def create_session(folder: Path, manifest: Mapping[str, Any]) -> None:
         file.write(canonical_json(manifest).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    _sync_folder(folder)
-    _sync_folder(folder.parent)
+    sync_folder(folder)
+    sync_folder(folder.parent)
 
 
 class JournalWriter:
@@ -235,7 +235,7 @@ class JournalWriter:
         os.lseek(self._file, self._size, os.SEEK_SET)
         _cut_torn_line(self.folder / CHECKPOINTS)
         self._checkpoint(is_final=False)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def _write(self, chunk: bytes) -> None:
         try:
@@ -329,7 +329,8 @@ def _cut_torn_line(path: Path) -> None:
             os.truncate(path, content.rfind(b"\n") + 1)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

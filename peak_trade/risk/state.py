@@ -21,6 +21,7 @@ _NS_PER_DAY = 86_400 * NS_PER_SECOND
 RAMP = (0.5, 0.75, 1.0)
 """Shares of the size limits in force after a recovery, one stage after the other."""
 _PRICES, _INSTANTS = (types.Array(kind, 1, "C", readonly=True) for kind in (float64, int64))
+_RAMP_STAGE = StateLimits().ramp_stage
 _SEVERITY = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
 
 
@@ -30,7 +31,7 @@ class Control:
 
     `peak` is the highest equity since the start or the last recovery, `equity` the last one seen and `day_start` the
     one at which the UTC day `day` began; a close at midnight ends the old day. `changed_at` is the last trigger or
-    act; `recovered_at` is 0 unless a ramp is running.
+    act; `recovered_at` is 0 unless a ramp is running, whose stages last `ramp_stage` seconds.
     """
 
     state: TradingState = TradingState.ACTIVE
@@ -43,15 +44,23 @@ class Control:
     day: int = -1
     day_start: float = math.nan
     throttled: tuple[str, ...] = ()
+    ramp_stage: float = _RAMP_STAGE
 
 
 @dataclass(frozen=True, slots=True)
 class AccountObserved:
-    """Equity at an instant, quote currency, and the age of the newest bar, seconds."""
+    """Equity at an instant, quote currency."""
 
     ts_event: int
     equity: float
-    feed_age: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FeedObserved:
+    """The age of the newest bar at an instant, seconds."""
+
+    ts_event: int
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ class StrategyEnabled:
     actor: str
 
 
-Observation = AccountObserved | KillSwitch | Recovery | StrategyThrottled | StrategyEnabled
+Observation = AccountObserved | FeedObserved | KillSwitch | Recovery | StrategyThrottled | StrategyEnabled
 
 
 def advance(
@@ -99,7 +108,7 @@ def advance(
     Parameters
     ----------
     control : Control
-    observation : one of AccountObserved, KillSwitch, Recovery, StrategyThrottled, StrategyEnabled
+    observation : one of AccountObserved, FeedObserved, KillSwitch, Recovery, StrategyThrottled, StrategyEnabled
     rules : StateLimits
 
     Returns
@@ -116,6 +125,10 @@ def advance(
     match observation:
         case AccountObserved():
             return _observe(control, observation, rules)
+        case FeedObserved(now, age):
+            if rules.max_feed_age is None or age <= rules.max_feed_age:
+                return control, ()
+            return _change(control, TradingState.REDUCING, now, "stale feed", age, rules.max_feed_age)
         case KillSwitch():
             _name(observation.actor, "kill switch")
             return _change(
@@ -283,6 +296,7 @@ def as_record(control: Control) -> dict[str, Any]:
         "day": control.day,
         "day_start": control.day_start if math.isfinite(control.day_start) else None,
         "throttled": list(control.throttled),
+        "ramp_stage": control.ramp_stage,
     }
 
 
@@ -300,6 +314,7 @@ def from_record(record: dict[str, Any]) -> Control:
             day=int(record["day"]),
             day_start=math.nan if record["day_start"] is None else float(record["day_start"]),
             throttled=tuple(str(name) for name in record["throttled"]),
+            ramp_stage=float(record.get("ramp_stage", _RAMP_STAGE)),
         )
     except (KeyError, TypeError, ValueError):
         return Control(state=TradingState.HALTED, reason="the recorded trading state could not be read")
@@ -324,23 +339,24 @@ def _observe(
         (TradingState.HALTED, "daily loss", lost, rules.halt_daily_loss),
         (TradingState.REDUCING, "drawdown", fallen, rules.reduce_drawdown),
         (TradingState.REDUCING, "daily loss", lost, rules.reduce_daily_loss),
-        (TradingState.REDUCING, "stale feed", seen.feed_age, rules.max_feed_age),
     ):
-        is_reached = limit is not None and (observed > limit if reason == "stale feed" else observed >= limit)
-        if limit is not None and is_reached and _SEVERITY[state] > _SEVERITY[control.state]:
+        if limit is not None and observed >= limit and _SEVERITY[state] > _SEVERITY[control.state]:
             return _change(control, state, seen.ts_event, reason, observed, limit)
-    return _climb(control, seen.ts_event, rules)
+    climbed = climb(control, seen.ts_event)
+    if climbed.ramp == control.ramp:
+        return control, ()
+    return climbed, (_event(climbed, seen.ts_event, f"ramp at {climbed.ramp:.0%}", climbed.ramp, 1.0),)
 
 
-def _climb(control: Control, now: int, rules: StateLimits) -> tuple[Control, tuple[TradingStateEvent, ...]]:
+def climb(control: Control, now: int) -> Control:
+    """Return the control with the ramp that time has led to at `now`, ns UTC; it never goes down."""
     if not control.recovered_at:
-        return control, ()
+        return control
     waited = (now - control.recovered_at) / NS_PER_SECOND
-    stage = min(int(waited // rules.ramp_stage), len(RAMP) - 1) if rules.ramp_stage else len(RAMP) - 1
-    if RAMP[stage] == control.ramp:
-        return control, ()
-    climbed = replace(control, ramp=RAMP[stage], recovered_at=0 if RAMP[stage] == 1.0 else control.recovered_at)
-    return climbed, (_event(climbed, now, f"ramp at {RAMP[stage]:.0%}", RAMP[stage], 1.0),)
+    stage = min(int(waited // control.ramp_stage), len(RAMP) - 1) if control.ramp_stage else len(RAMP) - 1
+    if stage < 0 or RAMP[stage] <= control.ramp:
+        return control
+    return replace(control, ramp=RAMP[stage], recovered_at=0 if RAMP[stage] == 1.0 else control.recovered_at)
 
 
 def _recover(control: Control, act: Recovery, rules: StateLimits) -> tuple[Control, tuple[TradingStateEvent, ...]]:
@@ -358,6 +374,7 @@ def _recover(control: Control, act: Recovery, rules: StateLimits) -> tuple[Contr
         changed_at=act.ts_event,
         recovered_at=act.ts_event,
         ramp=RAMP[0],
+        ramp_stage=rules.ramp_stage,
         peak=control.equity,
         day_start=control.equity,
     )

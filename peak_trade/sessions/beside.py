@@ -1,12 +1,21 @@
-"""The feed of a shadow: the bars that another session records, as it records them."""
+"""The feed of a shadow: what another session records of its market, as it records it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeGuard
 
-from peak_trade.journal.events import BarEvent, Event, SessionEvent, SessionPhase
+from peak_trade.journal.events import (
+    BarEvent,
+    Event,
+    FeedFault,
+    FeedFaultEvent,
+    SessionEvent,
+    SessionPhase,
+    SnapshotEvent,
+)
 from peak_trade.journal.files import EVENTS, events_path, is_sealed, read_content
 from peak_trade.journal.lines import read_line, whole_lines
 from peak_trade.journal.writer import is_open
@@ -16,10 +25,13 @@ POLL_SECONDS = 0.2
 
 
 class BesideFeed:
-    """Follows the journal of a session until it ends, or `wait` says to stop."""
+    """Follows the journal of a session until it ends, or `wait` says to stop.
 
-    def __init__(self, folder: Path, wait: Callable[[float], bool]) -> None:
-        self._folder, self._wait = folder, wait
+    With `sees_snapshots` it also gives what that session's gates were shown; a feed gone stale it always tells.
+    """
+
+    def __init__(self, folder: Path, wait: Callable[[float], bool], *, sees_snapshots: bool = False) -> None:
+        self._folder, self._wait, self._sees_snapshots = folder, wait, sees_snapshots
 
     def history(self) -> list[BarEvent]:
         """Return the bars that were history to the session that is followed, once it has started."""
@@ -33,12 +45,21 @@ class BesideFeed:
 
     def items(self, after: int) -> Iterator[FeedItem]:
         """Give each bar once it is on disk, until the session ends."""
-        is_started = False
+        is_started, last = False, -1
         for event in self._events():
             if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
                 is_started = True
-            elif isinstance(event, BarEvent) and is_started and event.ts_event > after:
+            elif isinstance(event, BarEvent):
+                last = event.ts_event
+                if is_started and last > after:
+                    yield event
+            elif is_started and last >= after and self._is_told(event):
                 yield event
+
+    def _is_told(self, event: Event) -> TypeGuard[FeedFaultEvent | SnapshotEvent]:
+        if isinstance(event, FeedFaultEvent):
+            return event.fault is FeedFault.STALE
+        return isinstance(event, SnapshotEvent) and self._sees_snapshots
 
     def _events(self) -> Iterator[Event]:
         read = 0

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.settings import NonNegative, Positive, Settings
+from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument, OrderType
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.risk.limits import RiskLimits
@@ -88,6 +89,12 @@ class SessionConfig(Settings):
             raise ValueError(f"pace was {self.pace:g}: only a recorded feed has one.")
         if self.evaluation == "whole" and self.feed != "recorded":
             raise ValueError("only a recording can be evaluated as a whole.")
+        age = None if self.risk is None else self.risk.state.max_feed_age
+        if self.feed == "live" and age is not None and age <= Timeframe.parse(self.timeframe).seconds:
+            raise ValueError(
+                f"risk.state.max_feed_age was {age:g}: a feed of {self.timeframe} bars is always that old before the "
+                "next one. Use more than the length of a bar."
+            )
         return self
 
 

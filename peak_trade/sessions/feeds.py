@@ -8,9 +8,9 @@ from typing import Protocol
 
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
-from peak_trade.journal.events import BarEvent, ClockOffsetEvent, FeedFault, FeedFaultEvent
+from peak_trade.journal.events import BarEvent, ClockOffsetEvent, FeedFault, FeedFaultEvent, SnapshotEvent
 
-FeedItem = BarEvent | FeedFaultEvent | ClockOffsetEvent
+FeedItem = BarEvent | FeedFaultEvent | ClockOffsetEvent | SnapshotEvent
 FROZEN_AFTER = 30
 """Equal bars in a row after which a price counts as frozen."""
 
@@ -22,7 +22,10 @@ class Feed(Protocol):
         """Return the closed bars before the session starts: known to the strategy, never traded on."""
 
     def items(self, after: int) -> Iterator[FeedItem]:
-        """Give the bars that close after `after` (ns UTC), oldest first, and the faults and measurements between."""
+        """Give the bars that close after `after` (ns UTC), oldest first, and the faults and measurements between.
+
+        A snapshot stands before the bar that it belongs to.
+        """
 
 
 class BarCheck:
@@ -89,18 +92,23 @@ class RecordedFeed:
         return self._events[: self._n_history]
 
     def items(self, after: int) -> Iterator[FeedItem]:
-        """Give the rest of the recording."""
+        """Give the rest of the recording, until `wait` returns True."""
         check = BarCheck(self._bars.symbol, self._bars.timeframe)
         previous: int | None = None
         for place, bar in enumerate(self._events):
             faults, _ = check.faults(bar)
             if place < self._n_history or bar.ts_event <= after:
                 continue
-            if self._pace is not None and self._wait is not None and previous is not None:
-                self._wait((bar.ts_event - previous) / NS_PER_SECOND / self._pace)
+            if previous is not None and self._is_stopped_before(bar.ts_event - previous):
+                return
             previous = bar.ts_event
             yield from faults
             yield bar
+
+    def _is_stopped_before(self, passed: int) -> bool:
+        if self._pace is None or self._wait is None:
+            return False
+        return self._wait(passed / NS_PER_SECOND / self._pace) is True
 
 
 def bar_events(bars: Bars) -> list[BarEvent]:

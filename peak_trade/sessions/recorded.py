@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind, ReconciliationEvent
+from peak_trade.journal.events import (
+    ActEvent,
+    BarEvent,
+    Event,
+    FeedFaultEvent,
+    OrderEvent,
+    OrderEventKind,
+    ReconciliationEvent,
+    SessionEvent,
+)
 
 BY_EXCHANGE = "by the exchange"
 """Opens the reason of every end that the exchange, not we, brought about."""
@@ -21,15 +30,15 @@ def is_of_exchange(event: OrderEvent) -> bool:
     return event.event in TRADES or event.reason.startswith(BY_EXCHANGE)
 
 
-def by_bar(recorded: Sequence[Event]) -> dict[int, list[OrderEvent]]:
-    """Return the order events by the close of the bar that they follow, ns UTC."""
-    script: dict[int, list[OrderEvent]] = {}
+def by_bar(recorded: Sequence[Event]) -> dict[int, list[Event]]:
+    """Return by the close of a bar (ns UTC) the order events after it, and what parts them: resumptions and inputs."""
+    script: dict[int, list[Event]] = {}
     bar_time = -1
     for event in recorded:
         if isinstance(event, BarEvent):
             bar_time = event.ts_event
             script[bar_time] = []
-        elif isinstance(event, OrderEvent):
+        elif isinstance(event, OrderEvent | SessionEvent | ActEvent | FeedFaultEvent) and script:
             script[bar_time].append(event)
     return script
 

@@ -7,7 +7,6 @@ journal holds, and what the journal lost is written then.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import (
+    ActKind,
     AlertEvent,
     AlertLevel,
     BankruptcyEvent,
@@ -41,8 +41,11 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.lines import encode_event
 from peak_trade.journal.writer import JournalWriter
+from peak_trade.sessions.acts import remove, waiting
 from peak_trade.sessions.feeds import Feed
+from peak_trade.sessions.inputs import KILLED, Inputs
 from peak_trade.sessions.sandbox import CANCELED, OPEN_ORDERS, SandboxVenue
+from peak_trade.sessions.switch import StopSwitch
 from peak_trade.sessions.tape import Evaluate, LiveBook, Tape
 
 LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
@@ -76,28 +79,6 @@ def ending_of(reason: str) -> tuple[str, OrderEventKind]:
     return reason, OrderEventKind.EXPIRED if reason == "end of run" else OrderEventKind.CANCELED
 
 
-class StopSwitch:
-    """Asks a session to stop after the bar it is at; waiting for the next bar ends at once."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self.reason = ""
-
-    def stop(self, reason: str) -> None:
-        """Ask for a clean stop."""
-        self.reason = self.reason or reason
-        self._event.set()
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether somebody asked."""
-        return self._event.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait, at most until somebody asks to stop; return whether somebody did."""
-        return self._event.wait(max(seconds, 0.0))
-
-
 @dataclass(slots=True)
 class Session:
     """One session: a loop, its tape and its journal.
@@ -125,11 +106,15 @@ class Session:
     measures: bool = True
     """Whether latencies are recorded."""
 
+    is_live: bool = False
+    """Whether bars close as time passes: an act is then taken at the first bar that closes after it was given."""
+
     equity: list[float] = field(default_factory=list)
     """Equity at each traded close, quote currency."""
 
     loop: EventLoop = field(init=False)
     _live: LiveBook = field(init=False)
+    _inputs: Inputs = field(init=False)
     _expected: deque[bytes] = field(default_factory=deque)
     _first_row: int = 0
     _is_started: bool = False
@@ -147,6 +132,7 @@ class Session:
             desk=self.desk,
             id_prefix=self.id_prefix,
         )
+        self._inputs = Inputs(self.loop, self.desk)
 
     def run(self, feed: Feed, events: Sequence[Event] = ()) -> str:
         """Run to the end of the feed, the duration or a stop; seal the journal and return why it ended.
@@ -172,14 +158,18 @@ class Session:
                     self._add(bar)
             self._start()
         elif not stopping:
-            self._append_phase(SessionPhase.RESUMED, "taken up from its journal")
-        reason = stopping or self._follow(feed)
+            resumed = self._append_phase(SessionPhase.RESUMED, "taken up from its journal")
+            self._inputs.take(resumed, self.tape.n_bars - 1)
+        self._take_acts(None)
+        reason = stopping or (KILLED if self._inputs.is_killed else self._follow(feed))
+        self._take_acts(None)
         self._stop(reason)
         return reason
 
     def _take_up(self, events: Sequence[Event]) -> str:
         """Run recorded bars through the loop; return why the session was stopping, empty when it was not."""
         self._expected.extend(encode_event(event) for event in events if isinstance(event, LOOP_EVENTS))
+        refused: list[AlertEvent] = []
         for event in events:
             if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
                 self._mark_start()
@@ -187,7 +177,12 @@ class Session:
                 row = self._add(event)
                 if self._is_started:
                     self._step(row)
-                    self._settle(row)
+            else:
+                if isinstance(event, SessionEvent) and event.phase is SessionPhase.RESUMED:
+                    self._settle(self.tape.n_bars - 1)
+                why = self._inputs.take(event, self.tape.n_bars - 1)
+                refused += [_refusal(event.ts_event, why)] if why else []
+        self._settle(self.tape.n_bars - 1)
         left = [event for event in events[::-1] if isinstance(event, LOOP_EVENTS)][: len(self._expected)]
         if left and all(isinstance(event, OrderEvent) and event.leaves == 0.0 for event in left):
             ending = left[-1]
@@ -195,10 +190,32 @@ class Session:
             return ending.reason
         if left:
             raise SessionError(f"{self.journal.folder.name}: its bars do not lead to its events; it can't be resumed.")
+        for alert in refused:
+            if alert not in events:
+                self.journal.append(alert)
         if isinstance(self.loop.venue, SandboxVenue):
             self.loop.venue.take_up()
             self._settle(self.tape.n_bars - 1)
-        return "bankrupt" if self.loop.bankrupt_row is not None else ""
+        return "bankrupt" if self.loop.bankrupt_row is not None else KILLED if self._inputs.is_killed else ""
+
+    def _take_acts(self, now: int | None) -> None:
+        """Record the acts that are due before the bar that closes at `now`, ns UTC, and take each; None: kills only.
+
+        On disk first, then out of the folder: so a kill in between takes none twice, and loses none.
+        """
+        newest = int(self.tape.market.times[self.tape.n_bars - 1]) if self.tape.n_bars else self.clock()
+        for act in waiting(self.journal.folder):
+            if act.act_id not in self._inputs.taken:
+                is_due = now is not None and not (self.is_live and act.given_at > now)
+                if act.act is not ActKind.KILL and not is_due:
+                    continue
+                event = act.taken_at(newest if now is None else now)
+                self.journal.append(event)
+                self.journal.commit()
+                why = self._inputs.take(event, self.tape.n_bars - 1)
+                if why:
+                    self.journal.append(_refusal(event.ts_event, why))
+            remove(self.journal.folder, act.act_id)
 
     def _reconcile(self) -> str:
         """Compare with the exchange where there is one; return why the session must stop, empty when all is equal."""
@@ -238,6 +255,10 @@ class Session:
         if mismatch:
             return mismatch
         for item in feed.items(last):
+            if isinstance(item, BarEvent):
+                self._take_acts(item.ts_event)
+                if self._inputs.is_killed:
+                    return KILLED
             self.journal.append(item)
             if isinstance(item, FeedFaultEvent) and item.fault is FeedFault.RECONNECTED:
                 mismatch = self._reconcile()
@@ -255,7 +276,8 @@ class Session:
                 if self._is_over(item.ts_event):
                     return "duration reached"
             else:
-                self._n_faults += 1
+                self._inputs.take(item, self.tape.n_bars - 1)
+                self._n_faults += isinstance(item, FeedFaultEvent)
             if self.switch.is_stopping:
                 return self.switch.reason
         return self.switch.reason if self.switch.is_stopping else "end of run"
@@ -288,9 +310,11 @@ class Session:
     def _mark_start(self) -> None:
         self._first_row, self._is_started = self.tape.n_bars, True
 
-    def _append_phase(self, phase: SessionPhase, reason: str) -> None:
-        self.journal.append(SessionEvent(self.clock(), phase, self.mode, reason, self._equity_now()))
+    def _append_phase(self, phase: SessionPhase, reason: str) -> SessionEvent:
+        event = SessionEvent(self.clock(), phase, self.mode, reason, self._equity_now())
+        self.journal.append(event)
         self.journal.commit()
+        return event
 
     def _add(self, bar: BarEvent) -> int:
         row = self.tape.add(bar)
@@ -299,7 +323,7 @@ class Session:
         return row
 
     def _step(self, row: int) -> None:
-        self.loop.step(row)
+        self._inputs.step(row)
         self.equity.append(self.loop.equity(row))
 
     def _emit(self, event: Event) -> None:
@@ -339,3 +363,7 @@ class Session:
             self._n_denials,
             self._n_faults,
         )
+
+
+def _refusal(now: int, why: str) -> AlertEvent:
+    return AlertEvent(now, AlertLevel.WARNING, "act_refused", why, 1.0, 0.0)

@@ -19,6 +19,7 @@ from peak_trade.journal.events import (
     OrderEvent,
     OrderEventKind,
     ReconciliationEvent,
+    SessionEvent,
 )
 from peak_trade.risk.review import ApprovedOrder
 from peak_trade.sessions.config import SENT_TYPES
@@ -186,14 +187,15 @@ class SandboxVenue:
         is_first = bar_time not in self._was_matched
         self._was_matched.add(bar_time)
         while script:
-            if not is_of_exchange(script[0]):
-                if is_first:
-                    return
-                script.pop(0)
-                continue
-            event = script.pop(0)
-            held = self._orders.get(event.order_id)
-            if held is not None:
+            event = script[0]
+            is_told = isinstance(event, OrderEvent) and is_of_exchange(event)
+            if is_first and not is_told:
+                return
+            script.pop(0)
+            if isinstance(event, SessionEvent):
+                return
+            held = self._orders.get(event.order_id) if isinstance(event, OrderEvent) and is_told else None
+            if isinstance(event, OrderEvent) and held is not None:
                 yield self._recorded_execution(held, event)
 
     def _recorded_execution(self, held: Resting, event: OrderEvent) -> Execution:

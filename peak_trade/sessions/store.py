@@ -17,6 +17,7 @@ from peak_trade.journal.events import (
     OrderEventKind,
     SessionEvent,
     SessionPhase,
+    SnapshotEvent,
     as_record,
 )
 from peak_trade.journal.files import MANIFEST, is_sealed, read_events, read_manifest
@@ -106,7 +107,7 @@ def summary(folder: Path) -> SessionSummary:
 
 def recent(folder: Path, n_lines: int = 10) -> list[str]:
     """Return the last events of a session that are not bars, a line each."""
-    events = [event for event in read_events(folder) if not isinstance(event, BarEvent | LatencyEvent)]
+    events = [event for event in read_events(folder) if not isinstance(event, BarEvent | SnapshotEvent | LatencyEvent)]
     return [_sentence(event) for event in events[-n_lines:]]
 
 

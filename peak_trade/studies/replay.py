@@ -25,12 +25,15 @@ from peak_trade.journal.events import (
 from peak_trade.journal.files import is_sealed, read_events, read_manifest
 from peak_trade.journal.lines import encode_event
 from peak_trade.journal.rebuild import ledger_of
+from peak_trade.risk.state import Control
 from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.inputs import Inputs
 from peak_trade.sessions.runner import LOOP_EVENTS, ending_of
 from peak_trade.sessions.sandbox import SandboxVenue, id_prefix
 from peak_trade.sessions.store import find_session
 from peak_trade.sessions.tape import LiveBook, Tape
 from peak_trade.studies.session import check_journal, config_of, desk_of, evaluator
+from peak_trade.studies.session_state import start_of
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
 
@@ -82,7 +85,7 @@ def replay(name: str) -> Replay:
     acts = [event for event in recorded if isinstance(event, LOOP_EVENTS)]
     if config.mode == "testnet" and not is_sealed(folder):
         raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
-    came_out, ledger = rerun(config, recorded, folder.name)
+    came_out, ledger = rerun(config, recorded, folder.name, start_of(folder))
     difference = _first_difference(acts, came_out, is_whole=is_sealed(folder)) or _ledger_difference(
         ledger,
         ledger_of(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),
@@ -100,8 +103,10 @@ def replay(name: str) -> Replay:
     )
 
 
-def rerun(config: SessionConfig, recorded: Sequence[Event], session_id: str) -> tuple[list[Event], Ledger]:
-    """Return the events and the ledger that recorded bars lead to under a configuration.
+def rerun(
+    config: SessionConfig, recorded: Sequence[Event], session_id: str, start: Control
+) -> tuple[list[Event], Ledger]:
+    """Return the events and the ledger that recorded bars lead to under a configuration, from a trading state.
 
     What an exchange answered and filled is taken from the record, and nothing is asked of it.
     """
@@ -119,7 +124,7 @@ def rerun(config: SessionConfig, recorded: Sequence[Event], session_id: str) -> 
     came_out: list[Event] = []
     whole = tape.bars() if bars else None
     live = LiveBook(tape, evaluator(config, strategy), strategy.name, whole)
-    desk = desk_of(config, tape, whole)
+    desk = desk_of(config, tape, whole, start)
     venue, prefix = None, "o-"
     if config.mode == "testnet":
         prefix = id_prefix(session_id)
@@ -127,18 +132,24 @@ def rerun(config: SessionConfig, recorded: Sequence[Event], session_id: str) -> 
     loop = EventLoop(
         tape.market, [live.book], config.trading, emit=came_out.append, venue=venue, desk=desk, id_prefix=prefix
     )
-    for row in range(n_history, len(bars)):
-        live.fill(row)
-        loop.step(row)
-        if venue is not None:
-            loop.settle(row)
-        if loop.bankrupt_row is not None:
-            return came_out, loop.ledger
-    stopped = [event for event in recorded if isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED]
-    if stopped and len(bars) > n_history:
-        loop.finish(len(bars) - 1, *ending_of(stopped[0].reason))
-        if venue is not None:
-            loop.settle(len(bars) - 1)
+    inputs = Inputs(loop, desk)
+    row = -1
+    for event in recorded:
+        if isinstance(event, BarEvent):
+            row += 1
+            if row >= n_history:
+                live.fill(row)
+                inputs.step(row)
+        elif not isinstance(event, SessionEvent) or event.phase is SessionPhase.STARTED:
+            inputs.take(event, row)
+        elif row >= n_history and loop.bankrupt_row is None:
+            if venue is not None:
+                loop.settle(row)
+            if event.phase is SessionPhase.STOPPED:
+                loop.finish(row, *ending_of(event.reason))
+                if venue is not None:
+                    loop.settle(row)
+            inputs.take(event, row)
     return came_out, loop.ledger
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from typing import Any
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
-from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.fetching import connect as connect_public
 from peak_trade.data.store import load_bars
@@ -24,24 +24,29 @@ from peak_trade.data.workspace import workspace
 from peak_trade.engine.book import Book
 from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.market import Market
+from peak_trade.journal.events import BarEvent
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey, public_key
 from peak_trade.journal.telemetry import TelemetrySettings, keeps, make_sinks
 from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.beside import BesideFeed
+from peak_trade.risk.state import Control, as_record
+from peak_trade.sessions.acts import is_kill_waiting
 from peak_trade.sessions.config import InstrumentSettings, SessionConfig, check_policy
 from peak_trade.sessions.dialects import DIALECTS
 from peak_trade.sessions.exchange import ask
-from peak_trade.sessions.feeds import Feed, RecordedFeed
-from peak_trade.sessions.live import LiveFeed
-from peak_trade.sessions.runner import Session, Status, StopSwitch
+from peak_trade.sessions.feeds import Feed
+from peak_trade.sessions.inputs import KILLED
+from peak_trade.sessions.runner import Session, Status
 from peak_trade.sessions.sandbox import SandboxVenue, id_prefix
 from peak_trade.sessions.store import find_session, keys_folder, session_id, sessions_folder
+from peak_trade.sessions.switch import StopSwitch
 from peak_trade.sessions.tape import Evaluate, Tape, TapeRecord
 from peak_trade.sessions.trading_state import read_control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
+from peak_trade.studies.session_feed import feed_of
+from peak_trade.studies.session_state import dated, refuse_when_halted, start_of, state_to_start_in
 from peak_trade.wiring.gates import gate_row, risk_desk
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
@@ -106,17 +111,21 @@ def run_session(
 
     """
     _check_approval(config, sandbox)
-    switch = switch or StopSwitch()
-    here = _Surroundings(switch, _obeying(switch, on_status), clock, telemetry or TelemetrySettings())
+    workspace_state = state_to_start_in(config, clock())
+    here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _recording(config)
     with _client(config, connect, sandbox) as client:
         config = config if client is None else _on_the_exchange_grid(config, client, here.switch)
-        feed = _feed(config, recording, client, here)
+        feed = feed_of(config, recording, client, here.clock, here.switch.wait)
         folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
         history = feed.history()
         starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
-        create_session(folder, manifest(folder.name, config, strategy, recording, starts))
+        content = manifest(folder.name, config, strategy, recording, starts)
+        control = dated(workspace_state, clock(), _session_time(config, history, recording))
+        if control != Control():
+            content["trading_state"] = as_record(control)
+        create_session(folder, content)
         return _run(folder, config, strategy, recording, feed, client, here)
 
 
@@ -137,27 +146,21 @@ def resume_session(
         raise SessionError(f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it can't be resumed.")
     config = config_of(folder)
     _check_approval(config, sandbox)
-    switch = switch or StopSwitch()
-    here = _Surroundings(switch, _obeying(switch, on_status), clock, telemetry or TelemetrySettings())
+    refuse_when_halted()
+    here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
     recording = _recording(config)
     _hold_against_manifest(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
     with _client(config, connect, sandbox) as client:
-        return _run(folder, config, strategy, recording, _feed(config, recording, client, here), client, here)
-
-
-def _obeying(switch: StopSwitch, on_status: Callable[[Status], None]) -> Callable[[Status], None]:
-    """Refuse to start while the workspace is halted; return an `on_status` that stops the session once it is."""
-    control = read_control(workspace())
-    if control.state is TradingState.HALTED:
-        raise ConfigError(f"trading is halted ({control.reason}). Bring it back with `peak-trade risk recover`.")
-
-    def look(status: Status) -> None:
-        on_status(status)
-        if read_control(workspace()).state is TradingState.HALTED:
-            switch.stop("kill switch")
-
-    return look
+        return _run(
+            folder,
+            config,
+            strategy,
+            recording,
+            feed_of(config, recording, client, here.clock, here.switch.wait),
+            client,
+            here,
+        )
 
 
 def check_journal(folder: Path) -> Verdict:
@@ -180,15 +183,20 @@ def evaluator(config: SessionConfig, strategy: Strategy) -> Evaluate:
     return evaluate
 
 
-def desk_of(config: SessionConfig, tape: Tape, recording: Bars | None) -> RiskDesk | None:
-    """Return the desk that asks the session's gates, or None without limits: its histories are the session's bars."""
+def desk_of(
+    config: SessionConfig, tape: Tape, recording: Bars | None, control: Control | None = None
+) -> RiskDesk | None:
+    """Return the desk that asks the session's gates, or None without limits: its histories are the session's bars.
+
+    It starts in the trading state `control`, active unless given.
+    """
     limits = config.risk
     if limits is None:
         return None
     if recording is not None:
-        return risk_desk(limits, [recording])
+        return risk_desk(limits, [recording], control)
     source, n_days = ("daily", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
-    return RiskDesk(gate_row(limits), limits, record=TapeRecord(tape, source, n_days))
+    return RiskDesk(gate_row(limits), limits, record=TapeRecord(tape, source, n_days), control=control)
 
 
 def manifest(
@@ -225,6 +233,16 @@ def _run(
     here: _Surroundings,
 ) -> Outcome:
     telemetry = here.telemetry
+
+    def look() -> None:
+        if is_kill_waiting(folder) or read_control(workspace()).state is TradingState.HALTED:
+            here.switch.stop(KILLED)
+
+    def on_status(status: Status) -> None:
+        here.on_status(status)
+        look()
+
+    here.switch.look = look
     timeframe = Timeframe.parse(config.timeframe)
     known = read_events(folder)
     room = len(known) + config.n_history + _n_expected(config, timeframe) + _n_followed(config)
@@ -257,12 +275,13 @@ def _run(
             config.mode,
             make_venue=make_venue if is_sandbox else None,
             id_prefix=prefix,
-            desk=desk_of(config, tape, recording),
+            desk=desk_of(config, tape, recording, start_of(folder)),
             recording=recording if config.evaluation == "whole" else None,
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
             switch=here.switch,
-            on_status=here.on_status,
+            on_status=on_status,
             measures=telemetry.level == "full",
+            is_live=config.feed == "live",
         )
         reason = session.run(feed, known)
     return Outcome(folder, reason, session.status("stopped"))
@@ -338,14 +357,14 @@ def _on_the_exchange_grid(config: SessionConfig, client: Any, switch: StopSwitch
     return config.model_copy(update={"instrument": instrument})
 
 
-def _feed(config: SessionConfig, recording: Bars | None, client: Any, here: _Surroundings) -> Feed:
-    if recording is not None:
-        starts_at = None if config.start is None else to_ns(parse_utc(config.start, "start")) - 1
-        return RecordedFeed(recording, starts_at=starts_at, pace=config.pace, wait=here.switch.wait)
+def _session_time(config: SessionConfig, history: Sequence[BarEvent], recording: Bars | None) -> int | None:
+    """Return where a session starts in the time of its recording, ns UTC; None where bars close as time passes."""
     if config.beside is not None:
-        return BesideFeed(find_session(config.beside), here.switch.wait)
-    timeframe = Timeframe.parse(config.timeframe)
-    return LiveFeed(client, config.symbol, timeframe, here.clock, here.switch.wait, config.n_history)
+        followed = config_of(find_session(config.beside))
+        return _session_time(followed, history, _recording(followed))
+    if recording is None:
+        return None
+    return history[-1].ts_event if history else int(recording.times[0]) - recording.timeframe.ns
 
 
 def _hold_against_manifest(folder: Path, recording: Bars | None) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import Denial
-from peak_trade.journal.events import EVENT_CLASSES, BarEvent, Event
+from peak_trade.journal.events import EVENT_CLASSES, BarEvent, Event, Levels
 from peak_trade.journal.lines import decode_event, encode_event, encode_line, link, read_line, split_line
 
 texts = st.text(max_size=8)
@@ -26,6 +26,8 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(list(hint))
     if Denial in get_args(hint):
         return st.lists(st.builds(Denial, texts, floats, floats), max_size=2).map(tuple)
+    if hint == Levels:
+        return st.lists(st.tuples(floats, floats), max_size=2).map(tuple)
     if float in get_args(hint):
         return st.none() | floats
     if str in get_args(hint):

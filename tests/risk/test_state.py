@@ -16,6 +16,7 @@ from peak_trade.risk.limits import StateLimits
 from peak_trade.risk.state import (
     AccountObserved,
     Control,
+    FeedObserved,
     KillSwitch,
     Recovery,
     StrategyEnabled,
@@ -78,8 +79,12 @@ def test_a_drawdown_over_days_reduces_then_halts():
 
 
 def test_a_stale_feed_reduces():
-    control, _ = advance(Control(), AccountObserved(1_000 * DAY, 100.0, feed_age=61.0), RULES)
+    control, (event,) = advance(Control(), FeedObserved(1_000 * DAY, 61.0), RULES)
     assert (control.state, control.reason) == (TradingState.REDUCING, "stale feed")
+    assert (event.observed, event.limit) == (61.0, 60.0)
+    assert advance(Control(), FeedObserved(DAY, 60.0), RULES) == (Control(), ())
+    assert advance(Control(), FeedObserved(DAY, 1e9), StateLimits()) == (Control(), ())
+    assert advance(Control(), FeedObserved(DAY, math.nan), RULES)[0].state is TradingState.REDUCING
 
 
 def test_a_close_at_midnight_ends_the_old_day():
@@ -178,7 +183,8 @@ def test_the_state_only_gets_more_severe_by_itself(values, random):
     control = Control()
     for number, equity in enumerate(values):
         before = control.state
-        seen = AccountObserved(1_000 * DAY + number * HOUR, equity, random.choice([0.0, 100.0]))
+        now = 1_000 * DAY + number * HOUR
+        seen = random.choice([AccountObserved(now, equity), FeedObserved(now, random.choice([0.0, 100.0]))])
         control, events = advance(control, seen, RULES)
         assert severity.index(control.state) >= severity.index(before)
         assert len(events) == (control.state is not before)

@@ -1,14 +1,21 @@
-"""Real bars and a key."""
+"""Real bars, a key, and live sessions on an emulator."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from peak_trade.core.bars import Bars
+from peak_trade.data.fetching import connect
 from peak_trade.journal.keys import WorkspaceKey
-from tests.sessions.running import read_bars
+from peak_trade.sessions.exchange import connect_sandbox
+from peak_trade.sessions.switch import StopSwitch
+from peak_trade.studies.session import resume_session, run_session
+from peak_trade.studies.session_config import make_config
+from tests.sessions.running import part_of, read_bars
+from tests.sessions.trading import KEYS, NS_PER_MS, exchange_at
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +34,56 @@ def btc_1m(real_data: Path) -> Bars:
 def key(tmp_path_factory: pytest.TempPathFactory) -> WorkspaceKey:
     """A workspace's key."""
     return WorkspaceKey(tmp_path_factory.mktemp("home") / "keys")
+
+
+class EmulatedSwitch(StopSwitch):
+    """Waiting moves the emulator's clock on; the end of the recording stops the session."""
+
+    def __init__(self, exchange, until):
+        super().__init__()
+        self.exchange, self.until = exchange, until
+
+    def wait(self, seconds):
+        self.look()
+        self.exchange.advance_to(self.exchange.now_ms + max(1, int(seconds * 1_000)))
+        if self.exchange.now_ms >= self.until:
+            self.stop("end of the recording")
+        return self.is_stopping
+
+
+@pytest.fixture
+def live(home, btc_1m):
+    """Runs a live paper session on the emulator's candles."""
+    bars = part_of(btc_1m, 900, 105)
+    exchange = exchange_at(bars, 60)
+    switch = EmulatedSwitch(exchange, int(bars.times[99]) // NS_PER_MS)
+
+    def run(emulator, risk=None, settings=None, resumes=None, on_status=lambda status: None, skew_ms=0, **asked):
+        @contextmanager
+        def connected(name):
+            with connect(name, emulator.url) as client:
+                client.enableRateLimit = False
+                yield client
+
+        def sandbox():
+            client = connect_sandbox("binance", KEYS, emulator.url)
+            client.enableRateLimit = False
+            client.milliseconds = lambda: exchange.now_ms
+            return client
+
+        base = {"mode": "paper", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1m"}
+        config = make_config(base | asked, {"fast": 3, "slow": 9}, 5_000.0, None)
+        if settings is not None:
+            config = config.model_copy(update={"trading": settings})
+        surroundings = {
+            "switch": StopSwitch() if asked.get("feed") == "beside" else switch,
+            "on_status": on_status,
+            "clock": lambda: (exchange.now_ms + skew_ms) * NS_PER_MS,
+            "connect": connected,
+            "sandbox": sandbox if config.mode == "testnet" else None,
+        }
+        if resumes is not None:
+            return resume_session(resumes, **surroundings)
+        return run_session(config.model_copy(update={"n_history": 50, "risk": risk}), **surroundings)
+
+    return run, exchange, bars

@@ -19,8 +19,8 @@ from peak_trade.journal.events import OrderEvent, SessionEvent
 from peak_trade.journal.files import EVENTS, MANIFEST, is_sealed, read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter
-from peak_trade.sessions.runner import StopSwitch
 from peak_trade.sessions.store import find_session, keys_folder, session_ids, sessions_folder
+from peak_trade.sessions.switch import StopSwitch
 from peak_trade.studies.replay import replay
 from peak_trade.studies.session import config_of, resume_session, run_session
 from peak_trade.studies.session_config import make_config

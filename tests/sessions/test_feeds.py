@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe
-from peak_trade.data.fetching import connect
 from peak_trade.journal.events import (
     BarEvent,
     FeedFault,
@@ -26,16 +24,11 @@ from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.beside import BesideFeed
-from peak_trade.sessions.exchange import connect_sandbox
 from peak_trade.sessions.feeds import FROZEN_AFTER, BarCheck, bar_events
-from peak_trade.sessions.runner import StopSwitch
 from peak_trade.sessions.sandbox import id_prefix
 from peak_trade.studies.replay import replay
-from peak_trade.studies.session import run_session
-from peak_trade.studies.session_config import make_config
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
-from tests.sessions.trading import KEYS, NS_PER_MS, exchange_at
 
 MINUTE = Timeframe.parse("1m")
 
@@ -80,53 +73,6 @@ def test_what_is_taken_is_always_in_order_finite_and_once(arrivals):
     times = [each.ts_event for each in used]
     assert times == sorted(set(times))
     assert all(math.isfinite(each.close) and each.low > 0.0 for each in used)
-
-
-class EmulatedSwitch(StopSwitch):
-    """Waiting moves the emulator's clock on; the end of the recording stops the session."""
-
-    def __init__(self, exchange, until):
-        super().__init__()
-        self.exchange, self.until = exchange, until
-
-    def wait(self, seconds):
-        self.exchange.advance_to(self.exchange.now_ms + max(1, int(seconds * 1_000)))
-        if self.exchange.now_ms >= self.until:
-            self.stop("end of the recording")
-        return self.is_stopping
-
-
-@pytest.fixture
-def live(home, btc_1m):
-    """Runs a live paper session on the emulator's candles."""
-    bars = part_of(btc_1m, 900, 105)
-    exchange = exchange_at(bars, 60)
-    switch = EmulatedSwitch(exchange, int(bars.times[99]) // NS_PER_MS)
-
-    def run(emulator, risk=None, **asked):
-        @contextmanager
-        def connected(name):
-            with connect(name, emulator.url) as client:
-                client.enableRateLimit = False
-                yield client
-
-        def sandbox():
-            client = connect_sandbox("binance", KEYS, emulator.url)
-            client.enableRateLimit = False
-            client.milliseconds = lambda: exchange.now_ms
-            return client
-
-        base = {"mode": "paper", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1m"}
-        config = make_config(base | asked, {"fast": 3, "slow": 9}, 5_000.0, None)
-        return run_session(
-            config.model_copy(update={"n_history": 50, "risk": risk}),
-            switch=switch,
-            clock=lambda: exchange.now_ms * NS_PER_MS,
-            connect=connected,
-            sandbox=sandbox if config.mode == "testnet" else None,
-        )
-
-    return run, exchange, bars
 
 
 def test_a_live_paper_session_takes_closed_candles_on_the_exchange_grid(live):

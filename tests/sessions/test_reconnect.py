@@ -15,6 +15,7 @@ from peak_trade.journal.events import (
     ReconciliationEvent,
 )
 from peak_trade.journal.files import read_events
+from peak_trade.risk.state import Control
 from peak_trade.sessions.config import SessionConfig, check_policy
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.studies import replay as replaying
@@ -100,7 +101,7 @@ def assert_replays(monkeypatch, events, session):
         instrument=steps,
         trading=session.settings,
     )
-    came_out, ledger = replaying.rerun(config, events, "s")
+    came_out, ledger = replaying.rerun(config, events, "s", Control())
     assert came_out == [event for event in events if isinstance(event, LOOP_EVENTS)]
     assert ledger == session.loop.ledger
 
