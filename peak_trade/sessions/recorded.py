@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 
-from peak_trade.journal.events import (
-    ActEvent,
-    BarEvent,
-    Event,
-    FeedFaultEvent,
-    OrderEvent,
-    OrderEventKind,
-    ReconciliationEvent,
-    SessionEvent,
-)
+from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind, ReconciliationEvent
 
 BY_EXCHANGE = "by the exchange"
 """Opens the reason of every end that the exchange, not we, brought about."""
@@ -30,17 +21,21 @@ def is_of_exchange(event: OrderEvent) -> bool:
     return event.event in TRADES or event.reason.startswith(BY_EXCHANGE)
 
 
-def by_bar(recorded: Sequence[Event]) -> dict[int, list[Event]]:
-    """Return by the close of a bar (ns UTC) the order events after it, and what parts them: resumptions and inputs."""
-    script: dict[int, list[Event]] = {}
-    bar_time = -1
+def told_by_exchange(recorded: Sequence[Event]) -> tuple[dict[int, list[OrderEvent]], deque[OrderEvent]]:
+    """Return what the exchange told with each bar, by its close (ns UTC), and what it told between bars, in order."""
+    with_bars: dict[int, list[OrderEvent]] = {}
+    between: deque[OrderEvent] = deque()
+    bar_time: int | None = None
     for event in recorded:
         if isinstance(event, BarEvent):
             bar_time = event.ts_event
-            script[bar_time] = []
-        elif isinstance(event, OrderEvent | SessionEvent | ActEvent | FeedFaultEvent) and script:
-            script[bar_time].append(event)
-    return script
+        elif not (isinstance(event, OrderEvent) and is_of_exchange(event)):
+            bar_time = None
+        elif bar_time is None:
+            between.append(event)
+        else:
+            with_bars.setdefault(bar_time, []).append(event)
+    return with_bars, between
 
 
 def by_order(recorded: Sequence[Event]) -> dict[str, list[OrderEvent]]:

@@ -170,6 +170,7 @@ class Session:
         """Run recorded bars through the loop; return why the session was stopping, empty when it was not."""
         self._expected.extend(encode_event(event) for event in events if isinstance(event, LOOP_EVENTS))
         refused: list[AlertEvent] = []
+        venue = self.loop.venue
         for event in events:
             if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
                 self._mark_start()
@@ -177,12 +178,11 @@ class Session:
                 row = self._add(event)
                 if self._is_started:
                     self._step(row)
+            elif isinstance(venue, SandboxVenue) and venue.tell(event):
+                self._settle(self.tape.n_bars - 1)
             else:
-                if isinstance(event, SessionEvent) and event.phase is SessionPhase.RESUMED:
-                    self._settle(self.tape.n_bars - 1)
                 why = self._inputs.take(event, self.tape.n_bars - 1)
                 refused += [_refusal(event.ts_event, why)] if why else []
-        self._settle(self.tape.n_bars - 1)
         left = [event for event in events[::-1] if isinstance(event, LOOP_EVENTS)][: len(self._expected)]
         if left and all(isinstance(event, OrderEvent) and event.leaves == 0.0 for event in left):
             ending = left[-1]
@@ -193,8 +193,8 @@ class Session:
         for alert in refused:
             if alert not in events:
                 self.journal.append(alert)
-        if isinstance(self.loop.venue, SandboxVenue):
-            self.loop.venue.take_up()
+        if isinstance(venue, SandboxVenue):
+            venue.take_up()
             self._settle(self.tape.n_bars - 1)
         return "bankrupt" if self.loop.bankrupt_row is not None else KILLED if self._inputs.is_killed else ""
 

@@ -19,13 +19,20 @@ from peak_trade.journal.events import (
     OrderEvent,
     OrderEventKind,
     ReconciliationEvent,
-    SessionEvent,
 )
 from peak_trade.risk.review import ApprovedOrder
 from peak_trade.sessions.config import SENT_TYPES
 from peak_trade.sessions.dialects import Dialect, OrderThere, TradeThere
 from peak_trade.sessions.exchange import ATTEMPTS, RECEIVE_WINDOW_MS, ask, pause
-from peak_trade.sessions.recorded import BASELINE, BY_EXCHANGE, TRADES, baseline_of, by_bar, by_order, is_of_exchange
+from peak_trade.sessions.recorded import (
+    BASELINE,
+    BY_EXCHANGE,
+    TRADES,
+    baseline_of,
+    by_order,
+    is_of_exchange,
+    told_by_exchange,
+)
 
 _NS_PER_MS = 1_000_000
 _DUST = 1e-9
@@ -77,9 +84,9 @@ class SandboxVenue:
         self._arrivals: dict[str, float] = {}
         self._told: dict[str, Counter[tuple[int, float, float]]] = defaultdict(Counter)
         self._ids: dict[str, str] = {}
-        self._script = by_bar(recorded)
+        self._with_bars, self._between = told_by_exchange(recorded)
+        self._told_now: list[OrderEvent] = []
         self._lives = by_order(recorded)
-        self._was_matched: set[int] = set()
         self._is_live = not recorded
         self._baseline, self._since = baseline_of(recorded)
 
@@ -182,20 +189,19 @@ class SandboxVenue:
         answers = (OrderEventKind.ACCEPTED, OrderEventKind.REJECTED)
         return next((event for event in self._lives.get(order_id, []) if event.event in answers), None)
 
+    def tell(self, event: Event) -> bool:
+        """Take, from the record, what the exchange told between bars; return whether the next `match` has it."""
+        if not self._between or self._between[0] is not event:
+            return False
+        self._told_now.append(self._between.popleft())
+        return True
+
     def _replay(self, bar_time: int) -> Iterator[Execution]:
-        script = self._script.get(bar_time, [])
-        is_first = bar_time not in self._was_matched
-        self._was_matched.add(bar_time)
-        while script:
-            event = script[0]
-            is_told = isinstance(event, OrderEvent) and is_of_exchange(event)
-            if is_first and not is_told:
-                return
-            script.pop(0)
-            if isinstance(event, SessionEvent):
-                return
-            held = self._orders.get(event.order_id) if isinstance(event, OrderEvent) and is_told else None
-            if isinstance(event, OrderEvent) and held is not None:
+        told = [*self._with_bars.pop(bar_time, ()), *self._told_now]
+        self._told_now.clear()
+        for event in told:
+            held = self._orders.get(event.order_id)
+            if held is not None:
                 yield self._recorded_execution(held, event)
 
     def _recorded_execution(self, held: Resting, event: OrderEvent) -> Execution:

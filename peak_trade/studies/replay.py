@@ -133,6 +133,8 @@ def rerun(
         tape.market, [live.book], config.trading, emit=came_out.append, venue=venue, desk=desk, id_prefix=prefix
     )
     inputs = Inputs(loop, desk)
+    stopped = [event for event in recorded if isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED]
+    ending = ending_of(stopped[0].reason) if stopped else None
     row = -1
     for event in recorded:
         if isinstance(event, BarEvent):
@@ -140,15 +142,14 @@ def rerun(
             if row >= n_history:
                 live.fill(row)
                 inputs.step(row)
-        elif not isinstance(event, SessionEvent) or event.phase is SessionPhase.STARTED:
-            inputs.take(event, row)
-        elif row >= n_history and loop.bankrupt_row is None:
-            if venue is not None:
-                loop.settle(row)
-            if event.phase is SessionPhase.STOPPED:
-                loop.finish(row, *ending_of(event.reason))
-                if venue is not None:
-                    loop.settle(row)
+            continue
+        is_end = isinstance(event, OrderEvent) and (event.reason, event.event) == ending
+        if ending and (is_end or event in stopped) and row >= n_history and loop.bankrupt_row is None:
+            loop.finish(row, *ending)
+            ending = None
+        if venue is not None and venue.tell(event):
+            loop.settle(row)
+        else:
             inputs.take(event, row)
     return came_out, loop.ledger
 
