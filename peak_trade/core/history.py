@@ -91,8 +91,9 @@ class DailyRecord:
 
     Notes
     -----
-    Causal: a day counts once it is over, and only bars up to its midnight (UTC) are in it. A day without a close keeps
-    the last one: its return is 0, and the next return spans the gap. Returns before a symbol's second close are NaN.
+    Causal: a day counts once it is over, and only bars up to its midnight (UTC) are in it. The last bar within a day
+    is its close, so a gap of hours leaves the day known. A day without a bar is unknown: its return and the next day's
+    are NaN, as those before a symbol's second close and after its last one are.
 
     """
 
@@ -106,7 +107,7 @@ class DailyRecord:
         volumes = np.full_like(closes, np.nan)
         for row, part in enumerate(ordered):
             days = _day_of(part.times) - first
-            closes[row] = _carried(days, part.frame["close"].to_numpy(), closes.shape[1])
+            closes[row, days] = part.frame["close"].to_numpy()
             volumes[row] = _summed(days, part.frame["volume"].to_numpy(), closes.shape[1], is_whole=_opens_day(part))
         self._first_end = (first + 1) * _NS_PER_DAY
         self._returns = np.diff(closes, axis=1, prepend=np.nan) / np.roll(closes, 1, axis=1)
@@ -175,11 +176,6 @@ def _day_of(times: Any) -> Any:
 
 def _opens_day(bars: Bars) -> bool:
     return (int(bars.times[0]) - bars.timeframe.ns) % _NS_PER_DAY == 0
-
-
-def _carried(days: NDArray[np.int64], closes: FloatArray, n_days: int) -> FloatArray:
-    last = np.searchsorted(days, np.arange(n_days), side="right") - 1
-    return np.where(last >= 0, closes[np.maximum(last, 0)], np.nan)
 
 
 def _summed(days: NDArray[np.int64], volumes: FloatArray, n_days: int, *, is_whole: bool) -> FloatArray:
