@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,7 +41,8 @@ from peak_trade.sessions.tape import Evaluate, Tape, TapeRecord
 from peak_trade.sessions.trading_state import read_control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
-from peak_trade.wiring.gates import gate_row, risk_desk
+from peak_trade.studies.session_history import check_sources, history_of, with_history
+from peak_trade.wiring.gates import gate_row, risk_desk, source_of
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
 MANIFEST_VERSION = 1
@@ -107,6 +108,7 @@ def run_session(
     _check_approval(config, sandbox)
     switch = switch or StopSwitch()
     here = _Surroundings(switch, _obeying(switch, on_status), clock, telemetry or TelemetrySettings())
+    check_sources(config)
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _recording(config)
     with _client(config, connect, sandbox) as client:
@@ -115,7 +117,10 @@ def run_session(
         folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
         history = feed.history()
         starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
-        create_session(folder, manifest(folder.name, config, strategy, recording, starts))
+        until = clock() if recording is None else int(recording.times[-1])
+        content = manifest(folder.name, config, strategy, recording, starts)
+        first = starts if history or config.beside is None else 0
+        create_session(folder, with_history(content, config, first, until))
         return _run(folder, config, strategy, recording, feed, client, here)
 
 
@@ -179,15 +184,17 @@ def evaluator(config: SessionConfig, strategy: Strategy) -> Evaluate:
     return evaluate
 
 
-def desk_of(config: SessionConfig, tape: Tape, recording: Bars | None) -> RiskDesk | None:
-    """Return the desk that asks the session's gates, or None without limits: its histories are the session's bars."""
+def desk_of(config: SessionConfig, tape: Tape, recording: Bars | None, *, past: Sequence[Bars] = ()) -> RiskDesk | None:
+    """Return the desk that asks the session's gates, or None without limits.
+
+    Its histories are made of `past`, the declared source, carried on by the session's bars.
+    """
     limits = config.risk
     if limits is None:
         return None
     if recording is not None:
-        return risk_desk(limits, [recording])
-    source, n_days = ("daily", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
-    return RiskDesk(gate_row(limits), limits, record=TapeRecord(tape, source, n_days))
+        return risk_desk(limits, [recording], past=past)
+    return RiskDesk(gate_row(limits), limits, record=TapeRecord(tape, *source_of(limits), past))
 
 
 def manifest(
@@ -256,7 +263,7 @@ def _run(
             config.mode,
             make_venue=make_venue if is_sandbox else None,
             id_prefix=prefix,
-            desk=desk_of(config, tape, recording),
+            desk=desk_of(config, tape, recording, past=history_of(folder, config)),
             recording=recording if config.evaluation == "whole" else None,
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
             switch=here.switch,

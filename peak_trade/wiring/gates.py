@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import ConfigError, did_you_mean
-from peak_trade.core.history import DailyRecord
+from peak_trade.core.errors import ConfigError, DataError, did_you_mean
+from peak_trade.core.history import DailyRecord, continued, day_of
 from peak_trade.core.settings import read_toml
+from peak_trade.core.time import Timeframe, iso
+from peak_trade.data.store import load_bars
 from peak_trade.engine.desk import RiskDesk
 from peak_trade.risk import liquidity, order_gates, portfolio_gates
 from peak_trade.risk.codes import DenialCode
@@ -64,12 +66,81 @@ def gate_row(limits: RiskLimits) -> GateRow:
     )
 
 
-def risk_desk(limits: RiskLimits, bars: Sequence[Bars], control: Control | None = None) -> RiskDesk:
-    """Return a desk that asks the row of limits; `bars`, one a symbol, are the declared source of its histories."""
+def risk_desk(
+    limits: RiskLimits, bars: Sequence[Bars], control: Control | None = None, *, past: Sequence[Bars] = ()
+) -> RiskDesk:
+    """Return a desk that asks the row of limits about a run on `bars`, one a symbol.
+
+    Its histories are made of `past`, the declared source, carried on by the run's bars; of those alone without one.
+    """
     needs_record = limits.var is not None or limits.liquidity is not None
-    source, n_days = ("daily", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
-    record = DailyRecord(bars, source, n_days) if needs_record else None
+    source, n_days = source_of(limits)
+    record = DailyRecord(continued(past, bars), source, n_days) if needs_record else None
     return RiskDesk(gate_row(limits), limits, record=record, control=control)
+
+
+def source_of(limits: RiskLimits) -> tuple[str, int]:
+    """Return the name of the source of the return history, and how many days of it are looked back on."""
+    return ("run", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
+
+
+def declared_history(
+    limits: RiskLimits | None, exchanges: Mapping[str, str], first: int, until: int
+) -> tuple[Bars, ...]:
+    """Load what `[risk.var] source` declares from the store, one Bars a symbol; nothing when that is the run itself.
+
+    Parameters
+    ----------
+    limits : RiskLimits, or None
+    exchanges : mapping of symbol to the exchange that the run's bars are from
+    first : int
+        The run's first close, ns UTC: the history must reach to the day before.
+    until : int
+        The last close that is loaded, ns UTC.
+
+    Raises
+    ------
+    DataError
+        If the store lacks a symbol of the source, or holds it too short.
+
+    """
+    declared = None if limits is None or limits.var is None else limits.var
+    if declared is None or declared.stored is None:
+        return ()
+    exchange, timeframe = declared.stored
+    return tuple(
+        _loaded(declared.source, symbol, timeframe, exchange or own, first, until)
+        for symbol, own in sorted(exchanges.items())
+    )
+
+
+def require_sources(limits: RiskLimits | None, what: str) -> None:
+    """Refuse limits that declare an order book where `what` (a run's kind) has none; ConfigError."""
+    if limits is not None and limits.liquidity is not None and limits.liquidity.book == "declared":
+        raise ConfigError(
+            f"risk.liquidity.book was 'declared': {what} has no order books, so that every order would be denied. "
+            'Set book = "absent", or leave it to a live session.'
+        )
+
+
+def _loaded(source: str, symbol: str, timeframe: Timeframe, exchange: str, first: int, until: int) -> Bars:
+    where = f"risk.var.source was {source!r}"
+    try:
+        whole = load_bars(symbol, timeframe, exchange)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    held = whole.frame[whole.times <= until]
+    if not len(held):
+        raise DataError(
+            f"{where}: {exchange} {symbol} {timeframe} starts at {iso(int(whole.times[0]))}, after the run."
+        )
+    bars = Bars(held, symbol, timeframe, exchange)
+    if day_of(first) > day_of(int(bars.times[-1])) + 1:
+        raise DataError(
+            f"{where}: {exchange} {symbol} {timeframe} ends at {iso(int(bars.times[-1]))}, days before the run's first "
+            f"bar at {iso(first)}. Import the days between."
+        )
+    return bars
 
 
 def risk_limits(table: Mapping[str, Any], where: str) -> RiskLimits:

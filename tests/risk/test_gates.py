@@ -168,11 +168,11 @@ _HISTORIES = [
     "daily",
     _HISTORY.returns,
     type(_HISTORY)("other", NOW, _HISTORY.symbols, _HISTORY.returns),
-    type(_HISTORY)("daily", NOW + 1, _HISTORY.symbols, _HISTORY.returns),
-    type(_HISTORY)("daily", NOW - 10 * DAY, _HISTORY.symbols, _HISTORY.returns),
-    type(_HISTORY)("daily", NOW, _HISTORY.symbols, _HISTORY.returns[:, :300]),
-    type(_HISTORY)("daily", NOW, _HISTORY.symbols, _HISTORY.returns * math.nan),
-    type(_HISTORY)("daily", NOW, ["SOL/USDT", "X/USDT"], _HISTORY.returns),
+    type(_HISTORY)("run", NOW + 1, _HISTORY.symbols, _HISTORY.returns),
+    type(_HISTORY)("run", NOW - 10 * DAY, _HISTORY.symbols, _HISTORY.returns),
+    type(_HISTORY)("run", NOW, _HISTORY.symbols, _HISTORY.returns[:, :300]),
+    type(_HISTORY)("run", NOW, _HISTORY.symbols, _HISTORY.returns * math.nan),
+    type(_HISTORY)("run", NOW, ["SOL/USDT", "X/USDT"], _HISTORY.returns),
 ]
 for _code in (
     DenialCode.VALUE_AT_RISK,

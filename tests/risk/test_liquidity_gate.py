@@ -98,7 +98,7 @@ def test_impact_follows_the_square_root():
 
 def test_a_record_that_ended_days_ago_knows_no_activity():
     bars = sample_bars("BTC/USDT", n_bars=24 * 40)
-    record, day = DailyRecord([bars], "daily", 30), 86_400 * NS_PER_SECOND
+    record, day = DailyRecord([bars], "run", 30), 86_400 * NS_PER_SECOND
     last = int(bars.times[-1])
     assert all(math.isfinite(known) for known in record.activity_at("BTC/USDT", last + day))
     assert all(math.isnan(known) for known in record.activity_at("BTC/USDT", last + 4 * day))
