@@ -130,6 +130,7 @@ def _print_json(result: BacktestResult, opinion: str | None) -> None:
         "digests": result.digests,
         "content_digest": result.content_digest,
         "n_ambiguous_bars": result.n_ambiguous,
+        "standing": result.standing,
         "why": result.why,
         "second_opinion": opinion,
     }
@@ -155,6 +156,6 @@ def _print_tables(result: BacktestResult, bars: list[Bars], opinion: str | None)
         console.print(
             f"{result.n_ambiguous:,} bars held both stop and target: total return {worst} at worst, {best} at best."
         )
-    for line in (result.why, opinion, f"run {result.run_id}, events {result.content_digest[:16]}"):
+    for line in (result.standing, result.why, opinion, f"run {result.run_id}, events {result.content_digest[:16]}"):
         if line:
             console.print(line, highlight=False)

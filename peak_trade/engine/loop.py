@@ -309,7 +309,7 @@ class EventLoop(TradedAccount):
         as_of, bar_time = order.decided_at, int(self.market.times[row])
         sources = () if self._desk is None else self._desk.sources(order.symbol, as_of)
         return MarketView(
-            as_of, column.instrument, order.decision_price, float(column.volume[row]), bar_time, None, *sources
+            as_of, column.instrument, float(column.mark[row]), float(column.volume[row]), bar_time, None, *sources
         )
 
     def _book_execution(self, execution: Execution, row: int) -> None:

@@ -52,6 +52,15 @@ class LiquidityLimits(Settings):
     impact_coefficient: NonNegative = 1.0
     """Impact without a book: coefficient times daily volatility times the root of order over average daily volume."""
 
+    @model_validator(mode="after")
+    def _some_order_passes(self) -> Self:
+        if self.book == "absent" and self.max_spread is not None and self.model_spread > self.max_spread:
+            raise ValueError(
+                f"model_spread is {self.model_spread}, max_spread {self.max_spread}; without a book every order would "
+                "be denied"
+            )
+        return self
+
 
 class VarLimits(Settings):
     """Limits on the one-day loss of the portfolio with the proposed order in it."""
@@ -121,7 +130,7 @@ class StressLimits(Settings):
     max_projected_drawdown: Fraction | None = None
     """Largest maximum drawdown over the horizon in all but 5 % of bootstrapped paths, fraction of equity."""
 
-    scenarios: list[str] | None = None
+    scenarios: Annotated[list[str], Field(min_length=1)] | None = None
     """Names of the scenarios asked; all when not set."""
 
     spread: Fraction = 0.0005

@@ -24,18 +24,19 @@ GATES: tuple[RiskGate, ...] = (
     RiskGate(DenialCode.STRATEGY_DISABLED, "", order_gates.strategy_disabled),
     RiskGate(DenialCode.MISSING_DATA, "", order_gates.missing_data),
     RiskGate(DenialCode.STALE_DATA, "max_data_age", order_gates.stale_data),
+    RiskGate(DenialCode.ORDER_SHAPE, "", order_gates.order_shape, relieves=False),
     RiskGate(DenialCode.QUANTITY, "", order_gates.quantity, is_floor=True, relieves=False),
     RiskGate(DenialCode.MIN_NOTIONAL, "", order_gates.min_notional, is_floor=True, relieves=False),
     RiskGate(DenialCode.NOT_SHORTABLE, "", order_gates.not_shortable, is_floor=True, relieves=False),
     RiskGate(DenialCode.DUPLICATE_ORDER, "duplicate_window", order_gates.duplicate_order, relieves=False),
     RiskGate(DenialCode.ORDER_RATE, "max_orders", order_gates.order_rate),
     RiskGate(DenialCode.REPEATED_EXECUTION, "max_same_side_fills", order_gates.repeated_execution),
-    RiskGate(DenialCode.ORDER_NOTIONAL, "max_order_notional", order_gates.order_notional),
+    RiskGate(DenialCode.ORDER_NOTIONAL, "max_order_notional", order_gates.order_notional, ramps=True),
     RiskGate(DenialCode.PRICE_COLLAR, "max_price_deviation", order_gates.price_collar),
-    RiskGate(DenialCode.SYMBOL_EXPOSURE, "max_symbol_exposure", order_gates.symbol_exposure),
-    RiskGate(DenialCode.GROSS_EXPOSURE, "max_gross_exposure", order_gates.gross_exposure),
-    RiskGate(DenialCode.NET_EXPOSURE, "max_net_exposure", order_gates.net_exposure),
-    RiskGate(DenialCode.CONCENTRATION, "max_concentration", order_gates.concentration),
+    RiskGate(DenialCode.SYMBOL_EXPOSURE, "max_symbol_exposure", order_gates.symbol_exposure, ramps=True),
+    RiskGate(DenialCode.GROSS_EXPOSURE, "max_gross_exposure", order_gates.gross_exposure, ramps=True),
+    RiskGate(DenialCode.NET_EXPOSURE, "max_net_exposure", order_gates.net_exposure, ramps=True),
+    RiskGate(DenialCode.CONCENTRATION, "max_concentration", order_gates.concentration, ramps=True),
     RiskGate(DenialCode.OPEN_ORDERS, "max_open_orders", order_gates.open_orders),
     RiskGate(DenialCode.DAILY_LOSS, "max_daily_loss", order_gates.daily_loss),
     RiskGate(DenialCode.DAILY_LOSS_FRACTION, "max_daily_loss_fraction", order_gates.daily_loss_fraction),
@@ -48,10 +49,14 @@ GATES: tuple[RiskGate, ...] = (
     RiskGate(DenialCode.DAILY_VOLUME_SHARE, "liquidity.max_daily_volume_share", liquidity.daily_volume_share),
     RiskGate(DenialCode.BAR_VOLUME_SHARE, "liquidity.max_bar_volume_share", liquidity.bar_volume_share),
     RiskGate(DenialCode.VAR_MODEL, "var.refuse_red_zone", portfolio_gates.var_model),
-    RiskGate(DenialCode.VALUE_AT_RISK, "var.max_var", portfolio_gates.value_at_risk),
-    RiskGate(DenialCode.EXPECTED_SHORTFALL, "var.max_expected_shortfall", portfolio_gates.expected_shortfall),
-    RiskGate(DenialCode.STRESS_LOSS, "stress.max_stress_loss", portfolio_gates.stress_loss),
-    RiskGate(DenialCode.PROJECTED_DRAWDOWN, "stress.max_projected_drawdown", portfolio_gates.drawdown_projection),
+    RiskGate(DenialCode.VALUE_AT_RISK, "var.max_var", portfolio_gates.value_at_risk, ramps=True),
+    RiskGate(
+        DenialCode.EXPECTED_SHORTFALL, "var.max_expected_shortfall", portfolio_gates.expected_shortfall, ramps=True
+    ),
+    RiskGate(DenialCode.STRESS_LOSS, "stress.max_stress_loss", portfolio_gates.stress_loss, ramps=True),
+    RiskGate(
+        DenialCode.PROJECTED_DRAWDOWN, "stress.max_projected_drawdown", portfolio_gates.drawdown_projection, ramps=True
+    ),
 )
 """Every gate there is; a gate whose limit is not set is not in the row."""
 

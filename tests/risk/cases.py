@@ -148,6 +148,7 @@ CASES = (
         looser=62.0,
         tighter=59.0,
     ),
+    Case(DenialCode.ORDER_SHAPE, {}, _order(order_type=OrderType.LIMIT), _order(reason="stop_loss")),
     Case(DenialCode.QUANTITY, {}, _order(quantity=0.0), _order(quantity=0.1)),
     Case(DenialCode.MIN_NOTIONAL, {}, _order(quantity=0.049), _order(quantity=0.051)),
     Case(
