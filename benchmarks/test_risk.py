@@ -42,7 +42,7 @@ LIMITS = {
     "state": {"reduce_drawdown": 1.0, "halt_drawdown": 1.0},
 }
 SYMBOLS = [BTC, *(f"S{place}/USDT" for place in range(9))]
-HISTORY = ReturnHistory("daily", NOW, SYMBOLS, np.random.default_rng(1).normal(0.0, 0.03, (10, 500)))
+HISTORY = ReturnHistory("run", NOW, SYMBOLS, np.random.default_rng(1).normal(0.0, 0.03, (10, 500)))
 TEN = replace(ACCOUNT, positions=dict.fromkeys(SYMBOLS, 2.0), marks=dict.fromkeys(SYMBOLS, 100.0))
 TWO = replace(ACCOUNT, positions={BTC: 1.0, ETH: 2.0})
 

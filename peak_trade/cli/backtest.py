@@ -51,6 +51,7 @@ def backtest(
     from peak_trade.data.store import load_bars
     from peak_trade.engine.second_opinion import second_opinion as ask_vectorbt
     from peak_trade.engine.settings import BacktestSettings
+    from peak_trade.wiring.gates import source_of
     from peak_trade.wiring.run_file import RunFile, read_run_file
     from peak_trade.wiring.strategies import make_strategy
 
@@ -58,7 +59,7 @@ def backtest(
     given = _given(cash, _fees(fees, fee_bps), slippage_bps)
     run_file = RunFile(BacktestSettings.parse(given, "backtest")) if config is None else read_run_file(config, given)
     bars = [load_bars(name, timeframe, exchange, start, end) for name in symbol]
-    is_longer = start is not None and run_file.risk is not None
+    is_longer = start is not None and run_file.risk is not None and source_of(run_file.risk)[0] == "run"
     history = [load_bars(name, timeframe, exchange, None, end) for name in symbol] if is_longer else None
     result = _run_with_progress(part, bars, run_file, history)
     if record:
@@ -127,6 +128,7 @@ def _print_json(result: BacktestResult, opinion: str | None) -> None:
         "digests": result.digests,
         "content_digest": result.content_digest,
         "n_ambiguous_bars": result.n_ambiguous,
+        "standing": result.standing,
         "why": result.why,
         "second_opinion": opinion,
     }
@@ -152,6 +154,6 @@ def _print_tables(result: BacktestResult, bars: list[Bars], opinion: str | None)
         console.print(
             f"{result.n_ambiguous:,} bars held both stop and target: total return {worst} at worst, {best} at best."
         )
-    for line in (result.why, opinion, f"run {result.run_id}, events {result.content_digest[:16]}"):
+    for line in (result.standing, result.why, opinion, f"run {result.run_id}, events {result.content_digest[:16]}"):
         if line:
             console.print(line, highlight=False)

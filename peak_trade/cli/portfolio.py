@@ -85,6 +85,7 @@ def _print_json(result: PortfolioResult, opinion: str | None) -> None:
         "drawdowns": _rows(result.drawdowns()),
         "digests": result.run.digests,
         "content_digest": result.run.content_digest,
+        "standing": result.run.standing,
         "why": result.run.why,
         "second_opinion": opinion,
     }
@@ -138,6 +139,7 @@ def _print_tables(result: PortfolioResult, opinion: str | None) -> None:
     if rows:
         _print_table(console, "Correlation of returns", ["pair", "all bars", "95 % interval", "in drawdown"], rows)
     for line in (
+        result.run.standing,
         result.run.why,
         opinion,
         f"run {result.run.run_id}, events {result.run.content_digest[:16]}",

@@ -91,8 +91,9 @@ class DailyRecord:
 
     Notes
     -----
-    Causal: a day counts once it is over, and only bars up to its midnight (UTC) are in it. A day without a close keeps
-    the last one: its return is 0, and the next return spans the gap. Returns before a symbol's second close are NaN.
+    Causal: a day counts once it is over, and only bars up to its midnight (UTC) are in it. The last bar within a day
+    is its close, so a gap of hours leaves the day known. A day without a bar is unknown: its return and the next day's
+    are NaN, as those before a symbol's second close and after its last one are.
 
     """
 
@@ -100,13 +101,13 @@ class DailyRecord:
         ordered = sorted(bars, key=lambda part: part.symbol)
         self._source, self._n_days = source, n_days
         self._symbols = tuple(part.symbol for part in ordered)
-        first = min(int(_day_of(part.times[0])) for part in ordered)
-        last = max(int(_day_of(part.times[-1])) for part in ordered)
+        first = min(int(day_of(part.times[0])) for part in ordered)
+        last = max(int(day_of(part.times[-1])) for part in ordered)
         closes = np.full((len(ordered), last - first + 1), np.nan)
         volumes = np.full_like(closes, np.nan)
         for row, part in enumerate(ordered):
-            days = _day_of(part.times) - first
-            closes[row] = _carried(days, part.frame["close"].to_numpy(), closes.shape[1])
+            days = day_of(part.times) - first
+            closes[row, days] = part.frame["close"].to_numpy()
             volumes[row] = _summed(days, part.frame["volume"].to_numpy(), closes.shape[1], is_whole=_opens_day(part))
         self._first_end = (first + 1) * _NS_PER_DAY
         self._returns = np.diff(closes, axis=1, prepend=np.nan) / np.roll(closes, 1, axis=1)
@@ -149,6 +150,31 @@ class DailyRecord:
         return int(min(max((as_of - self._first_end) // _NS_PER_DAY + 1, 0), self._returns.shape[1]))
 
 
+def continued(past: Sequence[Bars], bars: Sequence[Bars]) -> list[Bars]:
+    """Return the past of every symbol of `bars`, carried on by those bars that close after it.
+
+    Parameters
+    ----------
+    past : sequence of Bars
+        One a symbol, of any timeframe up to a day; empty: the bars are their own past.
+    bars : sequence of Bars
+        One a symbol.
+
+    Raises
+    ------
+    DataError
+        If the past lacks a symbol.
+
+    """
+    if not past:
+        return list(bars)
+    held = {part.symbol: part for part in past}
+    missing = [part.symbol for part in bars if part.symbol not in held]
+    if missing:
+        raise DataError(f"{missing[0]} has no history, only {', '.join(sorted(held))} {_have(len(held))}.")
+    return [_carried_on(held[part.symbol], part) for part in bars]
+
+
 def daily_returns(bars: Sequence[Bars], source: str, n_days: int, as_of: int | None = None) -> ReturnHistory:
     """Return the last `n_days` daily returns of some symbols known at `as_of` (ns UTC; by default the last close).
 
@@ -169,17 +195,24 @@ def daily_returns(bars: Sequence[Bars], source: str, n_days: int, as_of: int | N
     return history
 
 
-def _day_of(times: Any) -> Any:
+def day_of(times: Any) -> Any:
+    """Return the number of the UTC day that close times (ns UTC) belong to; a close at midnight ends its day."""
     return (times - 1) // _NS_PER_DAY
+
+
+def _carried_on(past: Bars, bars: Bars) -> Bars:
+    later = bars.times > past.times[-1]
+    if not later.any():
+        return past
+    return Bars(pd.concat([past.frame, bars.frame[later]]), past.symbol, past.timeframe, past.exchange)
+
+
+def _have(n_symbols: int) -> str:
+    return "has" if n_symbols == 1 else "have"
 
 
 def _opens_day(bars: Bars) -> bool:
     return (int(bars.times[0]) - bars.timeframe.ns) % _NS_PER_DAY == 0
-
-
-def _carried(days: NDArray[np.int64], closes: FloatArray, n_days: int) -> FloatArray:
-    last = np.searchsorted(days, np.arange(n_days), side="right") - 1
-    return np.where(last >= 0, closes[np.maximum(last, 0)], np.nan)
 
 
 def _summed(days: NDArray[np.int64], volumes: FloatArray, n_days: int, *, is_whole: bool) -> FloatArray:

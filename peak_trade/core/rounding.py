@@ -32,6 +32,14 @@ def ceil_to(amount: float, step: float) -> float:
     return math.copysign(_on_grid(n_steps, step), amount) if n_steps else 0.0
 
 
+def is_on_grid(amount: float, step: float) -> bool:
+    """Return whether a number is a multiple of `step` up to float noise; anything is when the step is 0."""
+    if step <= 0.0:
+        return True
+    ratio = abs(amount) / step
+    return abs(ratio - round(ratio)) <= _GRAIN + ratio * _EPSILON
+
+
 def without_noise(amount: float, step: float, last_change: float) -> float:
     """Return a sum of multiples of `step` without its float noise; next to nothing after `last_change` becomes 0.0."""
     if abs(amount) <= _NOTHING * abs(last_change):

@@ -91,7 +91,8 @@ def _sentence(model: type[BaseModel], detail: dict[str, Any]) -> str:
     message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if not path:
         return message
-    return f"{path} was {detail['input']!r}: {message[:1].lower()}{message[1:]}."
+    mark = "" if message[-1:] in ".?!" else "."
+    return f"{path} was {detail['input']!r}: {message[:1].lower()}{message[1:]}{mark}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:

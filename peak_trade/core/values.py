@@ -194,10 +194,11 @@ class AccountView:
 class MarketView:
     """What a gate may know of the market at the decision: the bar that closed at `as_of`, ns UTC.
 
-    `bar_time` is the close of the symbol's newest bar. `book` holds bid and ask levels as (price, quantity) where a
-    source is declared, else None. `average_daily_volume` is in base units a day and `daily_volatility` the standard
-    deviation of daily returns, both over complete past days; `returns` is the declared history of daily returns. What
-    no configured limit needs may be left out.
+    `decision_price` is the symbol's last close, whatever price an order was decided on; `bar_time` is the close of its
+    newest bar. `book` holds bid and ask levels as (price, quantity) where a source is declared, else None.
+    `average_daily_volume` is in base units a day and `daily_volatility` the standard deviation of daily returns, both
+    over complete past days; `returns` is the declared history of daily returns. What no configured limit needs may be
+    left out.
     """
 
     as_of: int

@@ -324,11 +324,10 @@ class EventLoop(TradedAccount):
 
     def _market_view(self, order: Order, row: int) -> MarketView:
         column = self._columns[order.symbol]
-        volume, bar_time = float(column.volume[row]), int(self.market.times[row])
+        price, volume, bar_time = float(column.mark[row]), float(column.volume[row]), int(self.market.times[row])
         if self._desk is None:
-            return MarketView(order.decided_at, column.instrument, order.decision_price, volume, bar_time)
+            return MarketView(order.decided_at, column.instrument, price, volume, bar_time)
         as_of, book, daily, volatility, returns = self._desk.sources(order.symbol, order.decided_at)
-        price = order.decision_price
         return MarketView(as_of, column.instrument, price, volume, bar_time, book, daily, volatility, returns)
 
     def _book_execution(self, execution: Execution, row: int) -> None:

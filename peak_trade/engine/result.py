@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.time import iso
-from peak_trade.core.values import Fill
+from peak_trade.core.values import Fill, TradingState
 from peak_trade.engine.book import Book
 from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import EventLoop, Reviewer
@@ -23,12 +24,13 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.netting import NettedLoop
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.trades import fills_frame, trades_frame
-from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent
+from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, TradingStateEvent
 from peak_trade.journal.lines import encode_event
 from peak_trade.metrics.summary import Stats, summary
 from peak_trade.risk.limits import RiskLimits
 
 FloatArray = NDArray[np.float64]
+NO_LIMITS = "No risk limits are set: every order that the instrument allows passes."
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,17 @@ class BacktestResult:
         return f"Nothing traded: the target changed {n_signals:,} times, but no order arose within the no-trade band."
 
     @property
+    def standing(self) -> str:
+        """How the run stood to risk limits at its end, in a sentence; empty when trading was active within some."""
+        if self.limits is None:
+            return NO_LIMITS
+        states = [event for event in self.events if isinstance(event, TradingStateEvent)]
+        if not states or states[-1].state is TradingState.ACTIVE:
+            return ""
+        since = list(takewhile(lambda event: event.state is states[-1].state, reversed(states)))[-1]
+        return f"Trading is {since.state} since {iso(since.ts_event)} ({since.reason} {since.observed:.4g})."
+
+    @property
     def assumptions(self) -> list[str]:
         """Return what the run takes for granted, one sentence each."""
         costs, execution = self.settings.costs, self.settings.execution
@@ -147,7 +160,7 @@ class BacktestResult:
             f"Entries are {execution.order_type.value} orders; exits by target are market orders.",
             f"The account starts with {self.settings.initial_cash:,.2f} {self.market.columns[0].instrument.quote}; "
             "a long buy is trimmed at the fill to the cash there is, and a constant target does not rebalance.",
-            "No risk limits are set: every order that the instrument allows passes."
+            NO_LIMITS
             if self.limits is None
             else f"Every order is held against the risk limits {self.limits.digest()[:16]}.",
         ]

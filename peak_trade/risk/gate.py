@@ -21,6 +21,9 @@ Measure = Callable[[Order, AccountView, MarketView, RiskLimits], tuple[float, fl
 """Returns what is observed and the limit on it; raises anything when an input can't be read."""
 
 
+_Row = tuple[tuple[Measure, bool, DenialCode], ...]
+
+
 class UnreadableError(ValueError):
     """An input that no limit can be held against."""
 
@@ -41,7 +44,8 @@ class RiskGate:
     """A gate made of a measure. Pure and total: whatever can't be read denies.
 
     `setting` is the dotted name of the limit in RiskLimits, empty when the gate is always asked. A gate that
-    `relieves` lets a purely reducing order pass whatever it observes.
+    `relieves` lets a purely reducing order pass whatever it observes. The limit of one that `ramps` is multiplied by
+    the account's ramp.
     """
 
     code: DenialCode
@@ -49,11 +53,19 @@ class RiskGate:
     measure: Measure
     is_floor: bool = False
     relieves: bool = True
+    ramps: bool = False
+
+    def measured(
+        self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits
+    ) -> tuple[float, float]:
+        """Return what is observed and the limit in force; raises anything when an input can't be read."""
+        observed, limit = self.measure(order, account, market, limits)
+        return observed, limit * ramp_of(account) if self.ramps else limit
 
     def __call__(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> Denial | None:
         """Return the refusal of an order, or None."""
         try:
-            observed, limit = self.measure(order, account, market, limits)
+            observed, limit = self.measured(order, account, market, limits)
             if -math.inf < limit <= observed < math.inf if self.is_floor else -math.inf < observed <= limit < math.inf:
                 return None
         except Exception:  # fail closed: a gate never raises, and what it can't read it refuses
@@ -66,7 +78,7 @@ class RiskGate:
         """Return observed value, limit and headroom, from the same measure and comparison as the answer."""
         denial = self(order, account, market, limits)
         try:
-            observed, limit = self.measure(order, account, market, limits)
+            observed, limit = self.measured(order, account, market, limits)
         except Exception:  # as above
             observed = limit = math.nan
         headroom = observed - limit if self.is_floor else limit - observed
@@ -76,13 +88,15 @@ class RiskGate:
 class GateRow(tuple[RiskGate, ...]):
     """Gates in the order in which they are asked."""
 
-    _all: tuple[tuple[Measure, bool, DenialCode], ...]
-    _binding: tuple[tuple[Measure, bool, DenialCode], ...]
+    _all: _Row
+    _binding: _Row
+    _ramped: _Row
 
     def __new__(cls, gates: Iterable[RiskGate]) -> GateRow:
         """Make a row of gates."""
         row = super().__new__(cls, gates)
         row._all = tuple((gate.measure, gate.is_floor, gate.code) for gate in row)
+        row._ramped = tuple((gate.measured if gate.ramps else gate.measure, gate.is_floor, gate.code) for gate in row)
         row._binding = tuple((gate.measure, gate.is_floor, gate.code) for gate in row if not gate.relieves)
         return row
 
@@ -90,8 +104,14 @@ class GateRow(tuple[RiskGate, ...]):
         """Return what every gate says, as calling each one would; what relieves a reducing order is not measured."""
         denied: list[Denial] = []
         infinity = math.inf
-        is_relieved = order.is_reducing is True and reduces(order, account)
-        for measure, is_floor, code in self._binding if is_relieved else self._all:
+        try:
+            ramp = account.ramp
+            asked = self._all if ramp.__class__ is float and ramp == 1.0 else self._ramped
+            if order.is_reducing is True and reduces(order, account):
+                asked = self._binding
+        except Exception:  # views that are not there are denied below
+            asked = self._ramped
+        for measure, is_floor, code in asked:
             try:
                 observed, limit = measure(order, account, market, limits)
                 if is_floor:
@@ -103,6 +123,14 @@ class GateRow(tuple[RiskGate, ...]):
                 observed = limit = math.nan
             denied.append(Denial(code, float(observed), float(limit)))
         return tuple(denied)
+
+
+def ramp_of(account: AccountView) -> float:
+    """Return the share of the size limits in force; UnreadableError when it is none."""
+    share = positive(account.ramp)
+    if share > 1.0:
+        raise UnreadableError(f"a ramp of {share} is not a share")
+    return share
 
 
 def number(value: Any) -> float:
@@ -154,9 +182,9 @@ def side_sign(order: Order) -> float:
 
 def reduces(order: Order, account: AccountView) -> bool:
     """Return whether an order that claims to be reducing can only bring its position nearer to zero."""
-    if order.is_reducing is not True:
-        return False
     try:
+        if order.is_reducing is not True:
+            return False
         held, quantity = number(account.positions[order.symbol]), positive(order.quantity)
         return held * side_sign(order) < 0.0 and quantity <= abs(held)
     except Exception:  # a position that can't be read can't be reduced

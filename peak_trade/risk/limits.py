@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from peak_trade.core.settings import Fraction, NonNegative, Notional, Positive, Settings
+from peak_trade.core.time import Timeframe
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Days = Annotated[int, Field(ge=2, le=10_000)]
@@ -53,6 +55,15 @@ class LiquidityLimits(Settings):
     impact_coefficient: NonNegative = 1.0
     """Impact without a book: coefficient times daily volatility times the root of order over average daily volume."""
 
+    @model_validator(mode="after")
+    def _some_order_passes(self) -> Self:
+        if self.book == "absent" and self.max_spread is not None and self.model_spread > self.max_spread:
+            raise ValueError(
+                f"model_spread is {self.model_spread}, max_spread {self.max_spread}; without a book every order would "
+                "be denied"
+            )
+        return self
+
 
 class VarLimits(Settings):
     """Limits on the one-day loss of the portfolio with the proposed order in it."""
@@ -69,8 +80,8 @@ class VarLimits(Settings):
     level: Level = 0.95
     """Confidence: 0.95 is exceeded on one day in twenty."""
 
-    source: str = "daily"
-    """Name of the declared return history; another one, or none, denies."""
+    source: str = "run"
+    """Bars that the daily returns are made of: `run`, the run's own; or stored ones, `1d` or `binance 1d`."""
 
     n_days: Days = 500
     """Days of history used, the newest."""
@@ -86,6 +97,23 @@ class VarLimits(Settings):
 
     refuse_red_zone: bool = True
     """Whether a model in the red zone of its backtest denies."""
+
+    @property
+    def stored(self) -> tuple[str | None, Timeframe] | None:
+        """Exchange (None: the run's own) and timeframe of the stored bars that are the source; None: the run's bars."""
+        if self.source == "run":
+            return None
+        exchange, _, timeframe = self.source.rpartition(" ")
+        return exchange or None, Timeframe.parse(timeframe)
+
+    @field_validator("source")
+    @classmethod
+    def _is_a_source(cls, source: str) -> str:
+        exchange, _, timeframe = source.rpartition(" ")
+        is_stored = re.fullmatch(r"[a-z0-9_]*", exchange) and re.fullmatch(r"[1-9][0-9]*[smhd]", timeframe)
+        if source != "run" and not (is_stored and Timeframe.parse(timeframe).seconds <= 86_400):
+            raise ValueError("use run, for the run's own bars, or stored bars of at most a day, like 1d or binance 1d")
+        return source
 
     @model_validator(mode="after")
     def _enough_days(self) -> Self:
@@ -105,7 +133,7 @@ class StressLimits(Settings):
     max_projected_drawdown: Fraction | None = None
     """Largest maximum drawdown over the horizon in all but 5 % of bootstrapped paths, fraction of equity."""
 
-    scenarios: list[str] | None = None
+    scenarios: Annotated[list[str], Field(min_length=1)] | None = None
     """Names of the scenarios asked; all when not set."""
 
     spread: Fraction = 0.0005

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from peak_trade.core.rounding import ceil_to, is_on_grid
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import AccountView, MarketView, Order, TradingState
+from peak_trade.core.values import AccountView, MarketView, Order, OrderType, TimeInForce, TradingState
 from peak_trade.risk.gate import UnreadableError, instant, not_negative, number, positive, reduces, side_sign
 from peak_trade.risk.limits import RiskLimits
 
-_ACTIVE = TradingState.ACTIVE
+_PRICES = {
+    OrderType.MARKET: (False, False, False),
+    OrderType.LIMIT: (True, False, False),
+    OrderType.STOP: (False, True, False),
+    OrderType.STOP_LIMIT: (True, True, False),
+    OrderType.TRAILING_STOP: (False, False, True),
+}
+"""Whether an order of each type has a limit price, a stop price and a trail: these, and no others."""
+_MARKET, _ACTIVE = OrderType.MARKET, TradingState.ACTIVE
 _SEVERITY = {TradingState.ACTIVE: 0.0, TradingState.REDUCING: 1.0, TradingState.HALTED: 2.0}
 
 
@@ -39,17 +48,45 @@ def stale_data(order: Order, account: AccountView, market: MarketView, limits: R
     return _age(market.as_of, market.bar_time), number(limits.max_data_age)
 
 
+def order_shape(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+    """Count prices that the order's type lacks or can't have, or off the tick; another type of field is unreadable."""
+    kind = order.order_type
+    if not (
+        kind.__class__ is OrderType
+        and order.time_in_force.__class__ is TimeInForce
+        and order.order_id.__class__ is str
+        and order.reason.__class__ is str
+        and order.is_reducing.__class__ is bool
+    ):
+        raise UnreadableError(f"{order!r} has a field of another type")
+    limit, stop, trail = order.limit_price, order.stop_price, order.trail
+    if limit is None and stop is None and trail is None:
+        return 0.0 if kind is _MARKET else 1.0, 0.0
+    has = (limit is not None, stop is not None, trail is not None)
+    n_faults = sum(is_there is not is_needed for is_there, is_needed in zip(has, _PRICES[kind], strict=True))
+    tick = not_negative(market.instrument.tick_size)
+    for price in (limit, stop):
+        n_faults += price is not None and not is_on_grid(positive(price), tick)
+    n_faults += trail is not None and positive(trail) >= 1.0
+    return float(n_faults), 0.0
+
+
 def quantity(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the order's quantity against the smallest lot, or against anything above zero."""
-    return positive(order.quantity), not_negative(market.instrument.lot_size)
+    """Measure the order's quantity against the smallest lot, or the next whole one; without lots against zero."""
+    amount, lot = positive(order.quantity), not_negative(market.instrument.lot_size)
+    if lot == 0.0 or (amount / lot).is_integer() or is_on_grid(amount, lot):
+        return amount, lot
+    return amount, max(ceil_to(amount, lot), lot)
 
 
 def min_notional(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the notional against the exchange's least; closing a whole position is always enough."""
+    """Measure the notional against the exchange's least; closing all whole lots of a position is always enough."""
     amount = positive(order.quantity)
     least = not_negative(market.instrument.min_notional)
-    if order.is_reducing is True and amount == abs(number(account.positions.get(order.symbol, 0.0))):
-        least = 0.0
+    if order.is_reducing is True:
+        left = abs(number(account.positions.get(order.symbol, 0.0))) - amount
+        if left == 0.0 or 0.0 < left < not_negative(market.instrument.lot_size):
+            least = 0.0
     return amount * positive(market.decision_price), least
 
 
@@ -58,7 +95,7 @@ def not_shortable(order: Order, account: AccountView, market: MarketView, limits
     if market.instrument.is_shortable is True:
         return 0.0, 0.0
     held, signed = number(account.positions.get(order.symbol, 0.0)), side_sign(order) * positive(order.quantity)
-    if signed < 0.0 and account.pending:
+    if signed < 0.0 and _tuple(account.pending):
         held = min(held, reach(order, account)[order.symbol][0] - signed)
     return held + signed, 0.0
 
@@ -104,7 +141,7 @@ def repeated_execution(
 def order_notional(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure quantity times decision price, quote currency."""
     notional = positive(order.quantity) * positive(market.decision_price)
-    return notional, number(limits.max_order_notional) * _ramp(account)
+    return notional, number(limits.max_order_notional)
 
 
 def price_collar(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -120,7 +157,7 @@ def price_collar(order: Order, account: AccountView, market: MarketView, limits:
 def symbol_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the exposure to the order's symbol that it and all pending orders can lead to, fraction of equity."""
     low, high = _exposures(order, account, market)[0]
-    return max(abs(low), abs(high)), number(limits.max_symbol_exposure) * _ramp(account)
+    return max(abs(low), abs(high)), number(limits.max_symbol_exposure)
 
 
 def gross_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -128,7 +165,7 @@ def gross_exposure(order: Order, account: AccountView, market: MarketView, limit
     gross = 0.0
     for low, high in _exposures(order, account, market):
         gross += max(-low, high)
-    return gross, number(limits.max_gross_exposure) * _ramp(account)
+    return gross, number(limits.max_gross_exposure)
 
 
 def net_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -137,7 +174,7 @@ def net_exposure(order: Order, account: AccountView, market: MarketView, limits:
     for low, high in _exposures(order, account, market):
         low_sum += low
         high_sum += high
-    return max(abs(low_sum), abs(high_sum)), number(limits.max_net_exposure) * _ramp(account)
+    return max(abs(low_sum), abs(high_sum)), number(limits.max_net_exposure)
 
 
 def concentration(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -225,13 +262,6 @@ def _reached_exposures(order: Order, account: AccountView, market: MarketView) -
 
 def _loss(account: AccountView) -> float:
     return max(positive(account.day_start_equity) - number(account.equity), 0.0)
-
-
-def _ramp(account: AccountView) -> float:
-    share = positive(account.ramp)
-    if share > 1.0:
-        raise UnreadableError(f"a ramp of {share} is not a share")
-    return share
 
 
 def _age(now: int, then: int) -> float:

@@ -12,8 +12,9 @@ from peak_trade.core.history import ReturnHistory
 from peak_trade.core.rounding import floor_to
 from peak_trade.core.values import AccountView, MarketView, Order
 from peak_trade.risk.codes import DenialCode
-from peak_trade.risk.gate import RiskGate
+from peak_trade.risk.gate import RiskGate, UnreadableError, ramp_of, side_sign
 from peak_trade.risk.limits import RiskLimits, VarLimits
+from peak_trade.risk.portfolio_gates import portfolios_after
 from peak_trade.risk.var import estimate
 
 _N_HALVINGS = 40
@@ -104,6 +105,9 @@ def size_to_limits(
 ) -> Order:
     """Return the order, cut to the largest whole lots that every limit on size lets pass.
 
+    The limit on value at risk is sized to by `size_to_var`, whether or not the pending orders fill; where another limit
+    is tighter, its size is found by bisection.
+
     Parameters
     ----------
     order, account, market, limits
@@ -125,9 +129,32 @@ def size_to_limits(
 
     if not asked or is_within(order.quantity):
         return order
-    low, high = 0.0, order.quantity
-    for _ in range(_N_HALVINGS_OF_AN_ORDER):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if is_within(middle) else (low, middle)
+    low, high = 0.0, _within_var(order, account, market, limits)
+    if is_within(high):
+        low = high
+    else:
+        for _ in range(_N_HALVINGS_OF_AN_ORDER):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if is_within(middle) else (low, middle)
     cut = floor_to(low, market.instrument.lot_size)
     return replace(order, quantity=cut) if cut > 0.0 else order
+
+
+def _within_var(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> float:
+    """Return the quantity that `size_to_var` leaves of an order, or all of it where that says nothing."""
+    rules = limits.var
+    if rules is None or rules.max_var is None:
+        return order.quantity
+    try:
+        in_force = rules.model_copy(update={"max_var": rules.max_var * ramp_of(account)})
+        change = side_sign(order) * order.quantity * market.decision_price / account.equity
+        shares = []
+        for weights, history in portfolios_after(order, account, market, rules):
+            others = dict(zip(history.symbols, weights.tolist(), strict=True))
+            target = others.pop(order.symbol, 0.0)
+            sized = size_to_var(order.symbol, target, others, history, in_force)
+            shares.append(1.0 + (sized - target) / change)
+    except (DataError, UnreadableError, KeyError):  # what the row denies
+        return order.quantity
+    share = min(shares)
+    return share * order.quantity if 0.0 < share < 1.0 else order.quantity

@@ -56,12 +56,18 @@ def historical(returns: FloatArray, level: float) -> tuple[float, float]:
         The quantile interpolates linearly between order statistics (type 7); the shortfall is the mean of the worst
         `(1 - level) * n` days, the last one counted in part.
 
+    Raises
+    ------
+    DataError
+        On a day that is not finite: unknown is neither a gain nor a loss.
+
     References
     ----------
     Hyndman and Fan (1996), type 7; Acerbi and Tasche (2002), "On the coherence of expected shortfall", equation 11.
 
     """
     n_days = returns.size
+    _check_finite(returns)
     tail = 1.0 - level
     place = (n_days - 1) * tail
     below = int(place)
@@ -163,6 +169,11 @@ def filtered_returns(history: ReturnHistory, decay: float) -> FloatArray:
     -------
     float64 array of shape (n_symbols, n_days), fractions; each symbol by its own EWMA volatility
 
+    Raises
+    ------
+    DataError
+        If a symbol did not move in the days that start the recursion, or a day is not finite.
+
     References
     ----------
     Hull and White (1998), "Incorporating volatility updating into the historical simulation method for value at risk";
@@ -170,8 +181,12 @@ def filtered_returns(history: ReturnHistory, decay: float) -> FloatArray:
 
     """
     returns = history.returns
+    _check_finite(returns)
     variance = np.empty((returns.shape[0], returns.shape[1] + 1))
     variance[:, 0] = (returns[:, :_SEED_DAYS] ** 2).mean(axis=1)
+    unmoved = [symbol for symbol, seed in zip(history.symbols, variance[:, 0], strict=True) if not seed > 0.0]
+    if unmoved:
+        raise DataError(f"{unmoved[0]} has no movement in the first {_SEED_DAYS} days of {history!r} to filter by.")
     for day in range(returns.shape[1]):
         variance[:, day + 1] = decay * variance[:, day] + (1.0 - decay) * returns[:, day] ** 2
     scaled: FloatArray = returns * np.sqrt(variance[:, -1:] / variance[:, :-1])
@@ -246,6 +261,11 @@ def component_var(weights: FloatArray, history: ReturnHistory, level: float) -> 
         return np.asarray(-weights * means)
     z, _ = _normal_tail(level)
     return np.asarray(-weights * (means + z * marginal / deviation))
+
+
+def _check_finite(returns: FloatArray) -> None:
+    if not math.isfinite(float(returns.sum())):
+        raise DataError("the returns have days that are not finite; estimate from a complete history.")
 
 
 def _rises_in_tail(s: float, k: float, end: float) -> bool:

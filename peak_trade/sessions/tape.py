@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import SessionError
-from peak_trade.core.history import DailyRecord, ReturnHistory
+from peak_trade.core.history import DailyRecord, ReturnHistory, continued
 from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.book import Book
@@ -51,10 +51,13 @@ class Tape:
 
 
 class TapeRecord(DailyRecord):
-    """Daily returns and volumes of the bars known so far: computed anew once a day, equal to those of the whole."""
+    """Daily returns and volumes of a declared past and the bars known so far: computed anew once a day.
 
-    def __init__(self, tape: Tape, source: str, n_days: int) -> None:
-        self._tape, self._declared, self._longest = tape, source, n_days
+    They are equal to those of the whole.
+    """
+
+    def __init__(self, tape: Tape, source: str, n_days: int, past: Sequence[Bars] = ()) -> None:
+        self._tape, self._declared, self._longest, self._past = tape, source, n_days, past
         self._day = -1
         self._record: DailyRecord | None = None
 
@@ -69,7 +72,7 @@ class TapeRecord(DailyRecord):
     def _at(self, as_of: int) -> DailyRecord:
         day = as_of // _NS_PER_DAY
         if self._record is None or day != self._day:
-            self._record = DailyRecord([self._tape.bars()], self._declared, self._longest)
+            self._record = DailyRecord(continued(self._past, [self._tape.bars()]), self._declared, self._longest)
             self._day = day
         return self._record
 

@@ -26,7 +26,7 @@ from peak_trade.portfolio.sizing import FixedNotional
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes, require_filtered
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
-from peak_trade.wiring.gates import risk_desk
+from peak_trade.wiring.gates import declared_history, require_sources, risk_desk
 from peak_trade.wiring.strategies import strategy_digest
 
 FloatArray = NDArray[np.float64]
@@ -63,7 +63,8 @@ def backtest(
     risk : RiskLimits
         Limits that every order is held against; each decision is recorded with all that it was made on.
     history : sequence of Bars
-        Longer bars of the same symbols that risk estimates may look back on; the run's own unless given.
+        Bars of the same symbols that risk estimates look back on before the run's; loaded as `[risk.var] source` says
+        unless given.
 
     Returns
     -------
@@ -83,6 +84,7 @@ def backtest(
 
     """
     settings = settings or BacktestSettings()
+    require_sources(risk, "a backtest")
     strategies = _as_strategies(strategy)
     given = _as_bars_list(bars)
     names = _names(strategies)
@@ -94,8 +96,12 @@ def backtest(
         for symbol_bars in given
     ]
 
+    past = history or declared_history(
+        risk, {part.symbol: part.exchange for part in given}, int(market.times[0]), int(market.times[-1])
+    )
+
     def desk() -> RiskDesk | None:
-        return None if risk is None else risk_desk(risk, history or given)
+        return None if risk is None else risk_desk(risk, given, past=past)
 
     result = run_books(market, books, settings, reviewer, progress, desk=desk())
     best = None
@@ -106,7 +112,7 @@ def backtest(
         result,
         strategies=tuple(names),
         parameters={name: part.model_dump(mode="json") for name, part in zip(names, strategies, strict=True)},
-        digests=_digests(strategies, [*given, *(history or ())], market, settings, risk),
+        digests=_digests(strategies, [*given, *past], market, settings, risk),
         exchange=", ".join(sorted({part.exchange for part in given})),
         best_intrabar=best,
     )

@@ -24,7 +24,7 @@ from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
 from peak_trade.studies.portfolio_result import PortfolioResult
 from peak_trade.studies.portfolio_settings import PortfolioSettings, StrategyEntry, book_name, ordered
-from peak_trade.wiring.gates import risk_desk
+from peak_trade.wiring.gates import declared_history, require_sources, risk_desk
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
 FloatArray = NDArray[np.float64]
@@ -69,6 +69,7 @@ def run_portfolio(
     its last mark and can not be closed. Timeframes are never mixed: resample the finer bars first.
 
     """
+    require_sources(settings.risk, "a portfolio")
     entries = ordered(settings.strategies)
     strategies = [make_strategy(entry.name, entry.parameters) for entry in entries]
     symbols = sorted({entry.symbol for entry in entries})
@@ -78,6 +79,10 @@ def run_portfolio(
     books = _books(settings, entries, strategies, {part.symbol: part for part in given}, market)
     returns = _unit_returns(books, market)
     weights = _weigh(settings, entries, books, returns, market)
+    exchanges = {part.symbol: part.exchange for part in given}
+    past: Sequence[Bars] = declared_history(settings.risk, exchanges, int(market.times[0]), int(market.times[-1]))
+    if not past and bars is None and settings.risk is not None and settings.start is not None:
+        past = _load(settings.model_copy(update={"start": None}), symbols)
     run = run_books(
         market,
         books,
@@ -86,14 +91,14 @@ def run_portfolio(
         progress,
         is_netted=settings.mode == "netted",
         drift_band=settings.rebalancing.drift_band,
-        desk=None if settings.risk is None else risk_desk(settings.risk, given),
+        desk=None if settings.risk is None else risk_desk(settings.risk, given, past=past),
     )
     parts = list(zip(entries, strategies, strict=True))
     run = replace(
         run,
         strategies=tuple(dict.fromkeys(entry.shown_as for entry in entries)),
         parameters={book_name(entry): part.model_dump(mode="json") for entry, part in parts},
-        digests=_digests(settings, strategies, given, market),
+        digests=_digests(settings, strategies, [*given, *past], market),
         exchange=", ".join(sorted({part.exchange for part in given})),
     )
     columns = pd.MultiIndex.from_tuples([(book.strategy, book.symbol) for book in books], names=["strategy", "symbol"])

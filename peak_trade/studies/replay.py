@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import SessionError
 from peak_trade.core.ledger import Ledger
@@ -33,6 +34,7 @@ from peak_trade.sessions.sandbox import SandboxVenue, id_prefix
 from peak_trade.sessions.store import find_session
 from peak_trade.sessions.tape import LiveBook, Tape
 from peak_trade.studies.session import check_journal, config_of, desk_of, evaluator
+from peak_trade.studies.session_history import history_of
 from peak_trade.studies.session_state import start_of
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
@@ -85,7 +87,8 @@ def replay(name: str) -> Replay:
     acts = [event for event in recorded if isinstance(event, LOOP_EVENTS)]
     if config.mode == "testnet" and not is_sealed(folder):
         raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
-    came_out, ledger = rerun(config, recorded, folder.name, start_of(folder))
+    past = history_of(folder, config)
+    came_out, ledger = rerun(config, recorded, folder.name, start_of(folder), past=past)
     difference = _first_difference(acts, came_out, is_whole=is_sealed(folder)) or _ledger_difference(
         ledger,
         ledger_of(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),
@@ -104,9 +107,11 @@ def replay(name: str) -> Replay:
 
 
 def rerun(
-    config: SessionConfig, recorded: Sequence[Event], session_id: str, start: Control
+    config: SessionConfig, recorded: Sequence[Event], session_id: str, start: Control, *, past: Sequence[Bars] = ()
 ) -> tuple[list[Event], Ledger]:
     """Return the events and the ledger that recorded bars lead to under a configuration, from a trading state.
+
+    `past` is the declared history of the risk estimates.
 
     What an exchange answered and filled is taken from the record, and nothing is asked of it.
     """
@@ -124,7 +129,7 @@ def rerun(
     came_out: list[Event] = []
     whole = tape.bars() if bars else None
     live = LiveBook(tape, evaluator(config, strategy), strategy.name, whole)
-    desk = desk_of(config, tape, whole, start)
+    desk = desk_of(config, tape, whole, start, past=past)
     venue, prefix = None, "o-"
     if config.mode == "testnet":
         prefix = id_prefix(session_id)

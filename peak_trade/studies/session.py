@@ -46,8 +46,9 @@ from peak_trade.sessions.trading_state import read_control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
 from peak_trade.studies.session_feed import feed_of
+from peak_trade.studies.session_history import check_sources, history_of, with_history
 from peak_trade.studies.session_state import dated, refuse_when_halted, start_of, state_to_start_in
-from peak_trade.wiring.gates import gate_row, risk_desk
+from peak_trade.wiring.gates import gate_row, risk_desk, source_of
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
 MANIFEST_VERSION = 1
@@ -113,6 +114,7 @@ def run_session(
     _check_approval(config, sandbox)
     workspace_state = state_to_start_in(config, clock())
     here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
+    check_sources(config)
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _recording(config)
     with _client(config, connect, sandbox) as client:
@@ -121,11 +123,13 @@ def run_session(
         folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
         history = feed.history()
         starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
+        until = clock() if recording is None else int(recording.times[-1])
         content = manifest(folder.name, config, strategy, recording, starts)
         control = dated(workspace_state, clock(), _session_time(config, history, recording))
         if control != Control():
             content["trading_state"] = as_record(control)
-        create_session(folder, content)
+        first = starts if history or config.beside is None else 0
+        create_session(folder, with_history(content, config, first, until))
         return _run(folder, config, strategy, recording, feed, client, here)
 
 
@@ -184,19 +188,24 @@ def evaluator(config: SessionConfig, strategy: Strategy) -> Evaluate:
 
 
 def desk_of(
-    config: SessionConfig, tape: Tape, recording: Bars | None, control: Control | None = None
+    config: SessionConfig,
+    tape: Tape,
+    recording: Bars | None,
+    control: Control | None = None,
+    *,
+    past: Sequence[Bars] = (),
 ) -> RiskDesk | None:
-    """Return the desk that asks the session's gates, or None without limits: its histories are the session's bars.
+    """Return the desk that asks the session's gates, or None without limits.
 
-    It starts in the trading state `control`, active unless given.
+    It starts in the trading state `control`, active unless given. Its histories are made of `past`, the declared
+    source, carried on by the session's bars.
     """
     limits = config.risk
     if limits is None:
         return None
     if recording is not None:
-        return risk_desk(limits, [recording], control)
-    source, n_days = ("daily", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
-    return RiskDesk(gate_row(limits), limits, record=TapeRecord(tape, source, n_days), control=control)
+        return risk_desk(limits, [recording], control, past=past)
+    return RiskDesk(gate_row(limits), limits, record=TapeRecord(tape, *source_of(limits), past), control=control)
 
 
 def manifest(
@@ -275,7 +284,7 @@ def _run(
             config.mode,
             make_venue=make_venue if is_sandbox else None,
             id_prefix=prefix,
-            desk=desk_of(config, tape, recording, start_of(folder)),
+            desk=desk_of(config, tape, recording, start_of(folder), past=history_of(folder, config)),
             recording=recording if config.evaluation == "whole" else None,
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
             switch=here.switch,

@@ -11,12 +11,13 @@ START, END = "<!-- codes: start -->", "<!-- codes: end -->"
 
 def codes_table() -> str:
     """Return one Markdown row a gate, in the order in which the gates are asked."""
-    lines = ["| code | asked when this is set | observed | reducing orders |", "|---|---|---|---|"]
+    lines = ["| code | asked when this is set | observed | reducing orders | ramps |", "|---|---|---|---|---|"]
     for gate in GATES:
         setting = f"`{gate.setting}`" if gate.setting else "always"
         bound = "at least the limit" if gate.is_floor else "at most the limit"
         relief = "pass" if gate.relieves else "held to it"
-        lines.append(f"| `{gate.code}` | {setting} | {gate.code.meaning}; {bound} | {relief} |")
+        ramps = "yes" if gate.ramps else ""
+        lines.append(f"| `{gate.code}` | {setting} | {gate.code.meaning}; {bound} | {relief} | {ramps} |")
     return "\n".join(lines)
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import ConfigError, did_you_mean
-from peak_trade.core.history import DailyRecord
+from peak_trade.core.errors import ConfigError, DataError, did_you_mean
+from peak_trade.core.history import DailyRecord, continued, day_of
 from peak_trade.core.settings import read_toml
+from peak_trade.core.time import Timeframe, iso
+from peak_trade.data.store import load_bars
 from peak_trade.engine.desk import RiskDesk
 from peak_trade.risk import liquidity, order_gates, portfolio_gates
 from peak_trade.risk.codes import DenialCode
@@ -22,18 +24,19 @@ GATES: tuple[RiskGate, ...] = (
     RiskGate(DenialCode.STRATEGY_DISABLED, "", order_gates.strategy_disabled),
     RiskGate(DenialCode.MISSING_DATA, "", order_gates.missing_data),
     RiskGate(DenialCode.STALE_DATA, "max_data_age", order_gates.stale_data),
+    RiskGate(DenialCode.ORDER_SHAPE, "", order_gates.order_shape, relieves=False),
     RiskGate(DenialCode.QUANTITY, "", order_gates.quantity, is_floor=True, relieves=False),
     RiskGate(DenialCode.MIN_NOTIONAL, "", order_gates.min_notional, is_floor=True, relieves=False),
     RiskGate(DenialCode.NOT_SHORTABLE, "", order_gates.not_shortable, is_floor=True, relieves=False),
     RiskGate(DenialCode.DUPLICATE_ORDER, "duplicate_window", order_gates.duplicate_order, relieves=False),
     RiskGate(DenialCode.ORDER_RATE, "max_orders", order_gates.order_rate),
     RiskGate(DenialCode.REPEATED_EXECUTION, "max_same_side_fills", order_gates.repeated_execution),
-    RiskGate(DenialCode.ORDER_NOTIONAL, "max_order_notional", order_gates.order_notional),
+    RiskGate(DenialCode.ORDER_NOTIONAL, "max_order_notional", order_gates.order_notional, ramps=True),
     RiskGate(DenialCode.PRICE_COLLAR, "max_price_deviation", order_gates.price_collar),
-    RiskGate(DenialCode.SYMBOL_EXPOSURE, "max_symbol_exposure", order_gates.symbol_exposure),
-    RiskGate(DenialCode.GROSS_EXPOSURE, "max_gross_exposure", order_gates.gross_exposure),
-    RiskGate(DenialCode.NET_EXPOSURE, "max_net_exposure", order_gates.net_exposure),
-    RiskGate(DenialCode.CONCENTRATION, "max_concentration", order_gates.concentration),
+    RiskGate(DenialCode.SYMBOL_EXPOSURE, "max_symbol_exposure", order_gates.symbol_exposure, ramps=True),
+    RiskGate(DenialCode.GROSS_EXPOSURE, "max_gross_exposure", order_gates.gross_exposure, ramps=True),
+    RiskGate(DenialCode.NET_EXPOSURE, "max_net_exposure", order_gates.net_exposure, ramps=True),
+    RiskGate(DenialCode.CONCENTRATION, "max_concentration", order_gates.concentration, ramps=True),
     RiskGate(DenialCode.OPEN_ORDERS, "max_open_orders", order_gates.open_orders),
     RiskGate(DenialCode.DAILY_LOSS, "max_daily_loss", order_gates.daily_loss),
     RiskGate(DenialCode.DAILY_LOSS_FRACTION, "max_daily_loss_fraction", order_gates.daily_loss_fraction),
@@ -46,10 +49,14 @@ GATES: tuple[RiskGate, ...] = (
     RiskGate(DenialCode.DAILY_VOLUME_SHARE, "liquidity.max_daily_volume_share", liquidity.daily_volume_share),
     RiskGate(DenialCode.BAR_VOLUME_SHARE, "liquidity.max_bar_volume_share", liquidity.bar_volume_share),
     RiskGate(DenialCode.VAR_MODEL, "var.refuse_red_zone", portfolio_gates.var_model),
-    RiskGate(DenialCode.VALUE_AT_RISK, "var.max_var", portfolio_gates.value_at_risk),
-    RiskGate(DenialCode.EXPECTED_SHORTFALL, "var.max_expected_shortfall", portfolio_gates.expected_shortfall),
-    RiskGate(DenialCode.STRESS_LOSS, "stress.max_stress_loss", portfolio_gates.stress_loss),
-    RiskGate(DenialCode.PROJECTED_DRAWDOWN, "stress.max_projected_drawdown", portfolio_gates.drawdown_projection),
+    RiskGate(DenialCode.VALUE_AT_RISK, "var.max_var", portfolio_gates.value_at_risk, ramps=True),
+    RiskGate(
+        DenialCode.EXPECTED_SHORTFALL, "var.max_expected_shortfall", portfolio_gates.expected_shortfall, ramps=True
+    ),
+    RiskGate(DenialCode.STRESS_LOSS, "stress.max_stress_loss", portfolio_gates.stress_loss, ramps=True),
+    RiskGate(
+        DenialCode.PROJECTED_DRAWDOWN, "stress.max_projected_drawdown", portfolio_gates.drawdown_projection, ramps=True
+    ),
 )
 """Every gate there is; a gate whose limit is not set is not in the row."""
 
@@ -64,12 +71,81 @@ def gate_row(limits: RiskLimits) -> GateRow:
     )
 
 
-def risk_desk(limits: RiskLimits, bars: Sequence[Bars], control: Control | None = None) -> RiskDesk:
-    """Return a desk that asks the row of limits; `bars`, one a symbol, are the declared source of its histories."""
+def risk_desk(
+    limits: RiskLimits, bars: Sequence[Bars], control: Control | None = None, *, past: Sequence[Bars] = ()
+) -> RiskDesk:
+    """Return a desk that asks the row of limits about a run on `bars`, one a symbol.
+
+    Its histories are made of `past`, the declared source, carried on by the run's bars; of those alone without one.
+    """
     needs_record = limits.var is not None or limits.liquidity is not None
-    source, n_days = ("daily", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
-    record = DailyRecord(bars, source, n_days) if needs_record else None
+    source, n_days = source_of(limits)
+    record = DailyRecord(continued(past, bars), source, n_days) if needs_record else None
     return RiskDesk(gate_row(limits), limits, record=record, control=control)
+
+
+def source_of(limits: RiskLimits) -> tuple[str, int]:
+    """Return the name of the source of the return history, and how many days of it are looked back on."""
+    return ("run", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
+
+
+def declared_history(
+    limits: RiskLimits | None, exchanges: Mapping[str, str], first: int, until: int
+) -> tuple[Bars, ...]:
+    """Load what `[risk.var] source` declares from the store, one Bars a symbol; nothing when that is the run itself.
+
+    Parameters
+    ----------
+    limits : RiskLimits, or None
+    exchanges : mapping of symbol to the exchange that the run's bars are from
+    first : int
+        The run's first close, ns UTC: the history must reach to the day before.
+    until : int
+        The last close that is loaded, ns UTC.
+
+    Raises
+    ------
+    DataError
+        If the store lacks a symbol of the source, or holds it too short.
+
+    """
+    declared = None if limits is None or limits.var is None else limits.var
+    if declared is None or declared.stored is None:
+        return ()
+    exchange, timeframe = declared.stored
+    return tuple(
+        _loaded(declared.source, symbol, timeframe, exchange or own, first, until)
+        for symbol, own in sorted(exchanges.items())
+    )
+
+
+def require_sources(limits: RiskLimits | None, what: str) -> None:
+    """Refuse limits that declare an order book where `what` (a run's kind) has none; ConfigError."""
+    if limits is not None and limits.liquidity is not None and limits.liquidity.book == "declared":
+        raise ConfigError(
+            f"risk.liquidity.book was 'declared': {what} has no order books, so that every order would be denied. "
+            'Set book = "absent", or leave it to a live session.'
+        )
+
+
+def _loaded(source: str, symbol: str, timeframe: Timeframe, exchange: str, first: int, until: int) -> Bars:
+    where = f"risk.var.source was {source!r}"
+    try:
+        whole = load_bars(symbol, timeframe, exchange)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    held = whole.frame[whole.times <= until]
+    if not len(held):
+        raise DataError(
+            f"{where}: {exchange} {symbol} {timeframe} starts at {iso(int(whole.times[0]))}, after the run."
+        )
+    bars = Bars(held, symbol, timeframe, exchange)
+    if day_of(first) > day_of(int(bars.times[-1])) + 1:
+        raise DataError(
+            f"{where}: {exchange} {symbol} {timeframe} ends at {iso(int(bars.times[-1]))}, days before the run's first "
+            f"bar at {iso(first)}. Import the days between."
+        )
+    return bars
 
 
 def risk_limits(table: Mapping[str, Any], where: str) -> RiskLimits:

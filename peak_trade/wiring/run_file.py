@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.errors import ConfigError
+from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.settings import NonNegative, Settings, read_toml
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
@@ -62,6 +62,10 @@ def read_run_file(path: Path, overrides: dict[str, Any] | None = None) -> RunFil
     for key, value in (overrides or {}).items():
         held = content.get(key)
         content[key] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+    unknown = next((key for key in content if key not in BacktestSettings.model_fields), None)
+    if unknown is not None:
+        hint = did_you_mean(unknown, [*BacktestSettings.model_fields, "risk", "instruments"])
+        raise ConfigError(f"{path}: {unknown} is not a setting. {hint}")
     return RunFile(
         BacktestSettings.parse(content, str(path)),
         None if risk is None else risk_limits(risk, str(path)),

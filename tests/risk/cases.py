@@ -28,7 +28,7 @@ BTC, ETH = "BTC/USDT", "ETH/USDT"
 DAY = 86_400 * NS_PER_SECOND
 NOW = 20_000 * DAY
 HISTORY = ReturnHistory(
-    "daily", NOW, [BTC, ETH], np.random.default_rng(7).multivariate_normal([0, 0], [[9e-4, 6e-4], [6e-4, 16e-4]], 400).T
+    "run", NOW, [BTC, ETH], np.random.default_rng(7).multivariate_normal([0, 0], [[9e-4, 6e-4], [6e-4, 16e-4]], 400).T
 )
 BOOK = OrderBook(
     NOW - NS_PER_SECOND,
@@ -125,7 +125,7 @@ def _var(**values: Any) -> dict[str, Any]:
 
 NOT_A_VAR = {"var": {"max_var": None, "refuse_red_zone": False}}
 CRASHED = ReturnHistory(
-    "daily",
+    "run",
     NOW,
     [BTC, ETH],
     np.where(np.arange(400) < 300, 0.001, -0.05) * np.random.default_rng(3).uniform(0.5, 1.5, (2, 400)),
@@ -148,6 +148,7 @@ CASES = (
         looser=62.0,
         tighter=59.0,
     ),
+    Case(DenialCode.ORDER_SHAPE, {}, _order(order_type=OrderType.LIMIT), _order(reason="stop_loss")),
     Case(DenialCode.QUANTITY, {}, _order(quantity=0.0), _order(quantity=0.1)),
     Case(DenialCode.MIN_NOTIONAL, {}, _order(quantity=0.049), _order(quantity=0.051)),
     Case(

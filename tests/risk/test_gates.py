@@ -106,6 +106,7 @@ READS = {
         ("market", "bar_time", [None, math.nan, "now", -1, NOW + 1, NOW - DAY, 1.0, True]),
         ("market", "as_of", [None, math.nan, "now", -1, NOW - DAY, True]),
     ],
+    DenialCode.ORDER_SHAPE: [("order", "order_type", [None, "MARKET", 1]), ("order", "trail", [0.1, math.nan, "1"])],
     DenialCode.QUANTITY: [("order", "quantity", GARBAGE + ZEROS)],
     DenialCode.MIN_NOTIONAL: [("order", "quantity", GARBAGE + ZEROS), ("market", "decision_price", GARBAGE + ZEROS)],
     DenialCode.DUPLICATE_ORDER: [
@@ -169,11 +170,11 @@ _HISTORIES = [
     "daily",
     _HISTORY.returns,
     type(_HISTORY)("other", NOW, _HISTORY.symbols, _HISTORY.returns),
-    type(_HISTORY)("daily", NOW + 1, _HISTORY.symbols, _HISTORY.returns),
-    type(_HISTORY)("daily", NOW - 10 * DAY, _HISTORY.symbols, _HISTORY.returns),
-    type(_HISTORY)("daily", NOW, _HISTORY.symbols, _HISTORY.returns[:, :300]),
-    type(_HISTORY)("daily", NOW, _HISTORY.symbols, _HISTORY.returns * math.nan),
-    type(_HISTORY)("daily", NOW, ["SOL/USDT", "X/USDT"], _HISTORY.returns),
+    type(_HISTORY)("run", NOW + 1, _HISTORY.symbols, _HISTORY.returns),
+    type(_HISTORY)("run", NOW - 10 * DAY, _HISTORY.symbols, _HISTORY.returns),
+    type(_HISTORY)("run", NOW, _HISTORY.symbols, _HISTORY.returns[:, :300]),
+    type(_HISTORY)("run", NOW, _HISTORY.symbols, _HISTORY.returns * math.nan),
+    type(_HISTORY)("run", NOW, ["SOL/USDT", "X/USDT"], _HISTORY.returns),
 ]
 for _code in (
     DenialCode.VALUE_AT_RISK,
@@ -377,13 +378,6 @@ def test_exposure_counts_what_is_held_and_pending_and_not_the_order_alone():
     gate = next(gate for gate in GATES if gate.code is DenialCode.GROSS_EXPOSURE)
     assert gate(ORDER, replace(held, pending=()), MARKET, limits) is None
     assert gate(ORDER, held, MARKET, limits).observed == pytest.approx(0.055, rel=1e-12)
-
-
-def test_a_ramp_scales_the_limits_on_size():
-    limits = RiskLimits(max_order_notional=150.0)
-    gate = next(gate for gate in GATES if gate.code is DenialCode.ORDER_NOTIONAL)
-    assert gate(ORDER, ACCOUNT, MARKET, limits) is None
-    assert gate(ORDER, replace(ACCOUNT, ramp=0.5), MARKET, limits).limit == 75.0
 
 
 def test_headroom_denial_and_explanation_share_one_number():

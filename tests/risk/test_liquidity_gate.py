@@ -48,7 +48,7 @@ def test_a_declared_book_that_is_missing_or_stale_denies_and_an_absent_one_selec
 
 @pytest.mark.parametrize("change", [{}, LIMIT], ids=["market", "limit"])
 def test_market_orders_are_held_to_seventy_percent(change, limits):
-    at_eighty_percent = replace(ORDER, quantity=0.8 * 10.0 / 1.5, **change)
+    at_eighty_percent = replace(ORDER, quantity=round(0.8 * 10.0 / 1.5, 3), **change)
     assert (codes(at_eighty_percent, limits) == []) is bool(change)
     row = {gate.code: gate for gate in gate_row(limits)}
     order = replace(ORDER, **change)
@@ -122,7 +122,7 @@ def test_impact_follows_the_square_root():
 
 def test_a_record_that_ended_days_ago_knows_no_activity():
     bars = sample_bars("BTC/USDT", n_bars=24 * 40)
-    record, day = DailyRecord([bars], "daily", 30), 86_400 * NS_PER_SECOND
+    record, day = DailyRecord([bars], "run", 30), 86_400 * NS_PER_SECOND
     last = int(bars.times[-1])
     assert all(math.isfinite(known) for known in record.activity_at("BTC/USDT", last + day))
     assert all(math.isnan(known) for known in record.activity_at("BTC/USDT", last + 4 * day))

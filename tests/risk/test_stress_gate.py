@@ -139,13 +139,13 @@ def test_the_projected_drawdown_is_seeded_grows_with_size_and_is_nought_in_a_ris
     once = projected_drawdown(weights, HISTORY, RULES)
     assert once == projected_drawdown(weights, HISTORY, RULES)
     assert 0.0 < once < projected_drawdown(2.0 * weights, HISTORY, RULES) < 1.0
-    rising = ReturnHistory("daily", NOW, [BTC], np.full((1, 400), 0.001))
+    rising = ReturnHistory("run", NOW, [BTC], np.full((1, 400), 0.001))
     assert projected_drawdown(np.ones(1), rising, RULES) == 0.0
     assert projected_drawdown(np.full(1, 50.0), CRASHED.of((BTC,)), RULES) == 1.0
 
 
 def test_the_projection_keeps_days_of_a_block_together():
-    pairs = ReturnHistory("daily", NOW, [BTC], np.tile([[0.1, -0.1]], 200))
+    pairs = ReturnHistory("run", NOW, [BTC], np.tile([[0.1, -0.1]], 200))
     long_blocks = projected_drawdown(np.ones(1), pairs, StressLimits(block_days=10, horizon_days=10))
     single_days = projected_drawdown(np.ones(1), pairs, StressLimits(block_days=1, horizon_days=10))
     assert 0.1 <= long_blocks < 0.2
@@ -188,7 +188,7 @@ def test_dated_shocks_are_those_of_the_real_bars(real_bars):
 
 
 def test_a_full_position_in_bitcoin_breaks_the_limit_on_nearly_every_day_and_a_sized_one_never(real_bars):
-    record = DailyRecord(real_bars[:1], "daily", 500)
+    record = DailyRecord(real_bars[:1], "run", 500)
     sizes = []
     for day in range(400, 1_190, 10):
         history = record.returns_at(int(real_bars[0].times[day * 24]))
@@ -211,7 +211,7 @@ def test_the_filtered_model_holds_on_real_bars_and_a_halved_one_does_not(real_ba
 
 
 def test_the_stress_table_names_every_scenario_and_its_source(real_bars):
-    table = stress_table({"BTC/USDT": 0.4}, DailyRecord(real_bars[:1], "daily", 500).returns_at(2**62))
+    table = stress_table({"BTC/USDT": 0.4}, DailyRecord(real_bars[:1], "run", 500).returns_at(2**62))
     assert table["scenario"].tolist() == list(SCENARIO_NAMES)
     assert table["source"].str.len().min() > 10
     assert math.isfinite(table["loss"].sum())

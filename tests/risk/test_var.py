@@ -26,7 +26,7 @@ METHODS = ["historical", "parametric", "cornish_fisher", "filtered_historical"]
 
 
 def history_of(returns: np.ndarray) -> ReturnHistory:
-    return ReturnHistory("daily", 10**18, [f"S{row}/USDT" for row in range(len(returns))], returns)
+    return ReturnHistory("run", 10**18, [f"S{row}/USDT" for row in range(len(returns))], returns)
 
 
 MIXING = np.eye(3) + 0.6

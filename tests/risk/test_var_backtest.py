@@ -122,12 +122,12 @@ def test_the_size_of_the_tests_is_five_percent_and_a_halved_var_is_found():
 def test_the_walk_forward_sees_only_days_before_the_one_it_states():
     rng = np.random.default_rng(3)
     returns = rng.normal(0, 0.02, (1, 400))
-    history = ReturnHistory("daily", 10**18, ["A/USDT"], returns)
+    history = ReturnHistory("run", 10**18, ["A/USDT"], returns)
     hits, stated = exceptions(np.ones(1), history, "historical", 0.95)
     later = returns.copy()
     later[0, 300:] = -0.5
     hits_after, stated_after = exceptions(
-        np.ones(1), ReturnHistory("daily", 10**18, ["A/USDT"], later), "historical", 0.95
+        np.ones(1), ReturnHistory("run", 10**18, ["A/USDT"], later), "historical", 0.95
     )
     np.testing.assert_array_equal(stated[:151], stated_after[:151])
     np.testing.assert_array_equal(hits[:150], hits_after[:150])

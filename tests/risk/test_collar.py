@@ -1,0 +1,37 @@
+"""The price collar holds an order against the market's own last close, not against the price that it came with."""
+
+import numpy as np
+import pytest
+
+from peak_trade.engine.book import Book
+from peak_trade.engine.market import Market
+from peak_trade.engine.result import run_books
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.journal.events import DecisionEvent
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.studies.risk import explain
+from peak_trade.wiring.gates import risk_desk
+from tests.engine.running import bars_of
+from tests.engine.scenarios import A, bar, flat
+from tests.tolerances import RTOL_SAME
+
+LIMITS = RiskLimits(max_price_deviation=0.5)
+
+
+def test_a_run_shows_the_collar_the_last_close_beside_the_price_of_the_order():
+    """Bought at the next open of 104 after a close of 100: the stop is decided on 104 before that bar has closed."""
+    rows = [flat(100), bar(104, 106, 103, 105), flat(105), flat(105)]
+    given = bars_of(A, rows)
+    settings = BacktestSettings.parse(
+        {"costs": {"fee_bps": 0.0, "slippage_bps": 0.0}, "execution": {"stop_loss": 0.05}}, "test"
+    )
+    books = [Book("case", A, np.array([0.5, 0.5, 0.5, 0.0]))]
+    result = run_books(Market.of([given]), books, settings, desk=risk_desk(LIMITS, [given]))
+    decisions = [event for event in result.events if isinstance(event, DecisionEvent)]
+    assert [
+        (event.inputs.order.reason, event.inputs.order.decision_price, event.inputs.market.decision_price)
+        for event in decisions
+    ] == [("target", 100.0, 100.0), ("stop_loss", 104.0, 100.0), ("target", 105.0, 105.0)]
+    reading = next(r for r in explain(decisions[1]).readings if r.code is DenialCode.PRICE_COLLAR)
+    assert reading.observed == pytest.approx(0.04, rel=RTOL_SAME)
