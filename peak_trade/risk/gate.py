@@ -24,7 +24,10 @@ class UnreadableError(ValueError):
 
 
 class Reading(NamedTuple):
-    """What one gate saw: headroom is how far the observed value may still move, negative when denied, NaN unread."""
+    """What one gate saw: headroom is how far the observed value may still move, negative when denied, NaN unread.
+
+    Where an input could not be read, `reason` says which; the limit is then the one that is set, as it is written.
+    """
 
     code: str
     setting: str
@@ -32,6 +35,7 @@ class Reading(NamedTuple):
     limit: float
     headroom: float
     is_denied: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +66,14 @@ class RiskGate:
 
     def read(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> Reading:
         """Return observed value, limit and headroom, from the same measure and comparison as the answer."""
-        denial = self(order, account, market, limits)
+        denial, reason = self(order, account, market, limits), ""
         try:
             observed, limit = self.measure(order, account, market, limits)
-        except Exception:  # as above
-            observed = limit = math.nan
+        except Exception as error:  # as above
+            observed, limit, reason = math.nan, _limit_set(limits, self.setting), _told(error)
         headroom = observed - limit if self.is_floor else limit - observed
-        return Reading(self.code, self.setting, float(observed), float(limit), float(headroom), denial is not None)
+        is_denied = denial is not None
+        return Reading(self.code, self.setting, float(observed), float(limit), float(headroom), is_denied, reason)
 
 
 class GateRow(tuple[RiskGate, ...]):
@@ -88,7 +93,7 @@ class GateRow(tuple[RiskGate, ...]):
         """Return what every gate says, as calling each one would; what relieves a reducing order is not measured."""
         denied: list[Denial] = []
         infinity = math.inf
-        is_relieved = order.is_reducing is True and reduces(order, account)
+        is_relieved = reduces(order, account)
         for measure, is_floor, code in self._binding if is_relieved else self._all:
             try:
                 observed, limit = measure(order, account, market, limits)
@@ -150,10 +155,25 @@ def side_sign(order: Order) -> float:
 
 def reduces(order: Order, account: AccountView) -> bool:
     """Return whether an order that claims to be reducing can only bring its position nearer to zero."""
-    if order.is_reducing is not True:
-        return False
     try:
+        if order.is_reducing is not True:
+            return False
         held, quantity = number(account.positions[order.symbol]), positive(order.quantity)
         return held * side_sign(order) < 0.0 and quantity <= abs(held)
     except Exception:  # a position that can't be read can't be reduced
         return False
+
+
+def _limit_set(limits: object, setting: str) -> float:
+    """Return the limit of a setting that is one; NaN for a window, a switch or none."""
+    value: Any = limits
+    for key in setting.split("."):
+        value = getattr(value, key, None)
+    is_limit = setting.rpartition(".")[2].startswith(("max_", "min_"))
+    return float(value) if is_limit and isinstance(value, (int, float)) else math.nan
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"there is no {error.args[0]}" if error.args else "a key is missing"
+    return str(error) or type(error).__name__

@@ -198,7 +198,8 @@ def _exposures(order: Order, account: AccountView, market: MarketView) -> list[t
     return exposures
 
 
-_last: tuple[tuple[object, object, object], list[tuple[float, float]]] = ((None, None, None), [])
+_NOBODY = object()
+_last: tuple[tuple[object, object, object], list[tuple[float, float]]] = ((_NOBODY, _NOBODY, _NOBODY), [])
 
 
 def _reached_exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
