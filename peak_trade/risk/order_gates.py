@@ -21,7 +21,8 @@ def strategy_disabled(
     order: Order, account: AccountView, market: MarketView, limits: RiskLimits
 ) -> tuple[float, float]:
     """Measure whether the throttle has disabled the order's strategy: 1 or 0."""
-    return float(_text(order.strategy) in _tuple(account.throttled)), 0.0
+    strategy = _text(order.strategy)
+    return float(sum([_text(name) == strategy for name in _tuple(account.throttled)])), 0.0
 
 
 def missing_data(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
