@@ -15,7 +15,7 @@ from tests.risk.cases import CASES
 GATE = {gate.code: gate for gate in GATES}
 LIMITED = [case for case in CASES if case.looser is not None]
 PARTS = ("order", "account", "market")
-N_EXAMPLES = 60
+N_EXAMPLES = 25
 
 
 def moved(value, other, share):
