@@ -233,7 +233,9 @@ def asked(limits: dict[str, Any], changes: dict[str, Any]):
     return answer, events[-1]
 
 
-@pytest.mark.parametrize(("code", "limits", "denying", "passing"), ASKED)
+@pytest.mark.parametrize(
+    ("code", "limits", "denying", "passing"), ASKED, ids=[f"{row[0].value}-{'-'.join(row[2])}" for row in ASKED]
+)
 def test_the_desk_denies_and_approves_what_bars_do_not_bring(code, limits, denying, passing):
     answer, event = asked(limits, denying)
     assert code in [denial.code for denial in answer]
