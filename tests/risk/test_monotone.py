@@ -15,7 +15,7 @@ from tests.risk.cases import CASES
 GATE = {gate.code: gate for gate in GATES}
 LIMITED = [case for case in CASES if case.looser is not None]
 PARTS = ("order", "account", "market")
-N_EXAMPLES = 25
+N_EXAMPLES = 40
 
 
 def moved(value, other, share):
@@ -72,7 +72,7 @@ def test_tightening_a_limit_never_turns_a_denial_into_an_allow(case):
 
     @settings(max_examples=N_EXAMPLES, deadline=None)
     @given(
-        shares=st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=3),
+        shares=st.lists(st.floats(-1.0, 2.0), min_size=4, max_size=4),
         thresholds=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)),
     )
     def hold(shares, thresholds):
