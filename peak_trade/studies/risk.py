@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def find_decision(decision_id: str) -> DecisionEvent:
     ConfigError
         If no kept run or session has such a decision.
     SessionError
-        If a line before it is damaged, or its own was changed after it was written.
+        If a line is damaged, or a decision was changed after it was written.
 
     """
     owner, _, order_id = decision_id.rpartition("/")
@@ -117,13 +117,36 @@ def find_decision(decision_id: str) -> DecisionEvent:
     files = [*home.glob(f"runs/*/{DECISIONS}"), *home.glob("sessions/*/events.jsonl")]
     files = [file for file in files if file.parent.name.startswith(owner)]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        decision = _decision_in(file, order_id)
-        if decision is not None:
-            return decision
+        for decision in decisions_in(file):
+            if decision.order_id == order_id:
+                return decision
     held = ", ".join(sorted(file.parent.name for file in files)) or "none"
     raise ConfigError(
         f"there is no decision {decision_id}. Runs and sessions looked through: {held}. Name one as RUN/ORDER."
     )
+
+
+def decisions_in(file: Path) -> Iterator[DecisionEvent]:
+    """Yield the decisions of a kept run or of a session's journal, in order, each held against the line before it.
+
+    Raises
+    ------
+    SessionError
+        At a line that is damaged, or a decision that was changed after it was written.
+
+    """
+    previous = file.parent.name if file.name == DECISIONS else None
+    for place, text in enumerate(whole_lines(file.read_bytes()), start=1):
+        line, where = split_line(text), f"{file}:{place}"
+        if line is None:
+            raise SessionError(f"{where}: this is not a line of a journal: damaged, or kept by an older version.")
+        if b'"kind":"decision"' in line.event:
+            if previous is not None and line.link(previous) != line.hash:
+                raise SessionError(f"{where}: this record, or the one before, was changed after it was written.")
+            event = read_line(text, where).event
+            if isinstance(event, DecisionEvent):
+                yield event
+        previous = line.hash
 
 
 def outcome(result: BacktestResult) -> dict[str, str]:
@@ -269,27 +292,6 @@ def stress_table(
     return pd.DataFrame(
         [(name, loss, *told[name]) for name, loss in losses.items()], columns=["scenario", "loss", "window", "source"]
     )
-
-
-def _decision_in(file: Path, order_id: str) -> DecisionEvent | None:
-    """Return the decision of an order held in a file, its line checked against the one before."""
-    previous = file.parent.name if file.name == DECISIONS else None
-    for place, text in enumerate(whole_lines(file.read_bytes()), start=1):
-        line = split_line(text)
-        if line is None:
-            raise SessionError(
-                f"{file}:{place}: this is not a line of a journal: damaged, or kept by an older version."
-            )
-        if b'"kind":"decision"' in line.event:
-            event = read_line(text, f"{file}:{place}").event
-            if isinstance(event, DecisionEvent) and event.order_id == order_id:
-                if previous is not None and line.link(previous) != line.hash:
-                    raise SessionError(
-                        f"{file}:{place}: this record, or the one before, was changed after it was written."
-                    )
-                return event
-        previous = line.hash
-    return None
 
 
 def _as_numbers(denials: Sequence[Denial]) -> list[tuple[str, str, str]]:

@@ -170,7 +170,7 @@ MUTANTS = [
         "studies/risk.py",
         "decision.is_approved is (not denials) and ",
         "",
-        "test_explain.py::test_a_forged_answer_is_not_reproduced",
+        "test_records.py::test_a_forged_answer_is_not_reproduced",
     ),
 ]
 
