@@ -209,7 +209,12 @@ ASKED = [
     (DenialCode.STALE_BOOK, liquidity(max_book_age=5.0, **BOOKED), {"book_age": 6.0}, {"book_age": 4.0}),
     (DenialCode.SPREAD, liquidity(max_spread=0.005, **BOOKED), {"spread": 0.36}, {"spread": 0.34}),
     (DenialCode.SLIPPAGE, liquidity(max_slippage=0.001, **BOOKED), {"size": 0.06}, {"size": 0.5}),
-    (DenialCode.TOUCH_DEPTH, liquidity(min_touch_depth=1.4, **BOOKED), {"size": 1.9}, {"size": 2.1}),
+    (
+        DenialCode.TOUCH_DEPTH,
+        liquidity(min_touch_depth=1.4, **BOOKED),
+        {"size": 1.9, "n_levels": 1},
+        {"size": 2.1, "n_levels": 1},
+    ),
     (DenialCode.BOOK_DEPTH, liquidity(min_book_depth=1.4, **BOOKED), {"size": 0.09, "n_levels": 30}, {"size": 0.11}),
 ]
 """Gates that need what bars don't bring: asked through the desk of a loop, of a buy of one unit at 100."""

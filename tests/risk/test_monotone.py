@@ -48,7 +48,7 @@ def inputs_between(case, share):
 
 def threshold_between(case, share):
     value = case.tighter + share * (case.looser - case.tighter)
-    return value if isinstance(case.looser, float) else round(value)
+    return max(value, 1e-6) if isinstance(case.looser, float) else max(round(value), 1)
 
 
 def answers(case, shares, thresholds):
@@ -73,7 +73,7 @@ def test_tightening_a_limit_never_turns_a_denial_into_an_allow(case):
     @settings(max_examples=N_EXAMPLES, deadline=None)
     @given(
         shares=st.lists(st.floats(-1.0, 2.0), min_size=4, max_size=4),
-        thresholds=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)),
+        thresholds=st.tuples(st.floats(0.0, 1.5), st.floats(0.0, 1.5)),
     )
     def hold(shares, thresholds):
         for denied_before, denied_after in answers(case, shares, thresholds):

@@ -80,7 +80,12 @@ MUTANTS = [
     Mutant(BOOKS, "return 0.5 * not_negative(rules.model_spread) + cost", "return cost", ALIVE),
     Mutant(BOOKS, "return not_negative(rules.model_spread)", "return 0.0", ALIVE),
     Mutant(BOOKS, "not_negative(rules.impact_coefficient)", "1.0", ALIVE),
-    Mutant(BOOKS, "kind is OrderType.LIMIT or kind is OrderType.STOP_LIMIT", "kind is not OrderType.MARKET", ALIVE),
+    Mutant(
+        BOOKS,
+        "return positive(rules.market_order_share)",
+        "return positive(rules.market_order_share) if order.order_type is OrderType.MARKET else 1.0",
+        ALIVE,
+    ),
     Mutant(BOOKS, "positive(order.quantity) / positive(market.bar_volume)", "0.0", ALIVE),
     Mutant(PORTFOLIO, OWN_MARK, "positive(marks[symbol])", PRICED),
     Mutant(

@@ -91,8 +91,8 @@ EXCUSED = {
 """Inputs of which not every garbage denies at each gate that reads them, and why nothing passes by it.
 
 Beside these: an order without a limit or stop price has None there; nothing is pending in an empty
-container of another type; the depth of a book counts sizes, and only steps over prices; strategy_disabled refuses a
-strategy that is no name.
+container of another type; the depth of a book counts sizes, and only steps over prices; levels behind the touch
+are looked at, and count only within its width; strategy_disabled refuses a strategy that is no name.
 """
 
 
@@ -117,6 +117,8 @@ def is_excused(gate, parts, path, passed):
     if path[-1] == "pending":
         return not any(passed)
     if gate.code is DenialCode.BOOK_DEPTH and "book" in path and path[-1] == 0:
+        return True
+    if gate.code is DenialCode.TOUCH_DEPTH and "book" in path and path[-2] != 0:
         return True
     if gate.code is DenialCode.DUPLICATE_ORDER and path == ("order", "strategy"):
         return True
