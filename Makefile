@@ -61,7 +61,7 @@ format: env      ## format, mend what lint can mend, renew docs/cli.md
 test: env        ## the whole suite, notebooks included
 	$(BIN)/pytest -n 2
 
-test-beside: env ## what takes minutes: fifty kills, headless Chromium
+test-beside: env ## what takes minutes: fifty kills, broken gates, headless Chromium
 	$(BIN)/pytest -m "crash or browser or long"
 
 smoke: env       ## the few tests that tell within seconds whether anything works

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,9 +58,12 @@ def explain(
         table.add_column(name, justify="right")
     table.add_column("answer")
     for reading in told.readings:
-        numbers = (f"{value:.6g}" for value in (reading.observed, reading.limit, reading.headroom))
+        numbers = ("" if math.isnan(value) else f"{value:.6g}" for value in reading[2:5])
         table.add_row(str(reading.code), *numbers, "denied" if reading.is_denied else "")
     Console().print(table)
+    for reading in told.readings:
+        if reading.reason:
+            typer.echo(f"{reading.code} could not be read: {reading.reason}")
     if not told.is_reproduced:
         typer.echo("The recomputed answer differs from the record.")
         raise typer.Exit(1)

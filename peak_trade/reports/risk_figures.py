@@ -78,6 +78,8 @@ def stress_bars(table: pd.DataFrame) -> Figure:
 def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
     """Draw the room left under the limits that came closest, as a share of each limit; below zero is a denial.
 
+    A denial on an input that could not be read has no headroom: it is marked at the foot, at -100 %.
+
     Parameters
     ----------
     readings : DataFrame
@@ -99,6 +101,16 @@ def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
             name=str(code),
             mode="lines+markers",
             marker={"size": 4},
+        )
+    unread = readings[readings["is_denied"] & readings["observed"].isna()]
+    if len(unread):
+        figure.add_scatter(
+            x=[f"{time:%Y-%m-%d %H:%M}" for time in unread.index],
+            y=[-1.0] * len(unread),
+            text=unread["code"].tolist(),
+            name="denied unread",
+            mode="markers",
+            marker={"color": ORANGE, "size": 7, "symbol": "x"},
         )
     figure.add_hline(y=0.0, line={"color": ORANGE, "width": 1})
     figure.update_yaxes(title_text="headroom, share of the limit", tickformat=".0%")

@@ -29,7 +29,10 @@ class UnreadableError(ValueError):
 
 
 class Reading(NamedTuple):
-    """What one gate saw: headroom is how far the observed value may still move, negative when denied, NaN unread."""
+    """What one gate saw: headroom is how far the observed value may still move, negative when denied, NaN unread.
+
+    Where an input could not be read, `reason` says which; the limit is then the one that is set, as it is written.
+    """
 
     code: str
     setting: str
@@ -37,6 +40,7 @@ class Reading(NamedTuple):
     limit: float
     headroom: float
     is_denied: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,14 @@ class RiskGate:
 
     def read(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> Reading:
         """Return observed value, limit and headroom, from the same measure and comparison as the answer."""
-        denial = self(order, account, market, limits)
+        denial, reason = self(order, account, market, limits), ""
         try:
             observed, limit = self.measured(order, account, market, limits)
-        except Exception:  # as above
-            observed = limit = math.nan
+        except Exception as error:  # as above
+            observed, limit, reason = math.nan, _limit_set(limits, self.setting), _told(error)
         headroom = observed - limit if self.is_floor else limit - observed
-        return Reading(self.code, self.setting, float(observed), float(limit), float(headroom), denial is not None)
+        is_denied = denial is not None
+        return Reading(self.code, self.setting, float(observed), float(limit), float(headroom), is_denied, reason)
 
 
 class GateRow(tuple[RiskGate, ...]):
@@ -189,3 +194,18 @@ def reduces(order: Order, account: AccountView) -> bool:
         return held * side_sign(order) < 0.0 and quantity <= abs(held)
     except Exception:  # a position that can't be read can't be reduced
         return False
+
+
+def _limit_set(limits: object, setting: str) -> float:
+    """Return the limit of a setting that is one; NaN for a window, a switch or none."""
+    value: Any = limits
+    for key in setting.split("."):
+        value = getattr(value, key, None)
+    is_limit = setting.rpartition(".")[2].startswith(("max_", "min_"))
+    return float(value) if is_limit and isinstance(value, (int, float)) else math.nan
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"there is no {error.args[0]}" if error.args else "a key is missing"
+    return str(error) or type(error).__name__

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from peak_trade.core.settings import Fraction, NonNegative, Notional, Positive, Settings
 from peak_trade.core.time import Timeframe
 
+Window = Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Days = Annotated[int, Field(ge=2, le=10_000)]
 Level = Annotated[float, Field(ge=0.5, lt=1.0)]
@@ -201,7 +202,7 @@ class RiskLimits(Settings):
     max_data_age: NonNegative | None = None
     """Oldest newest bar of the symbol, seconds before the decision."""
 
-    duplicate_window: Positive | None = None
+    duplicate_window: Window | None = None
     """Seconds within which an order alike in strategy, symbol, side, quantity and reason is a duplicate.
 
     Equal ids always are.
@@ -210,13 +211,13 @@ class RiskLimits(Settings):
     max_orders: Count | None = None
     """Most orders within `order_window`."""
 
-    order_window: Positive = 60.0
+    order_window: Window = 60.0
     """Window of `max_orders`, seconds."""
 
     max_same_side_fills: Count | None = None
     """Most fills of one strategy on one side within `fill_window`; beyond, the strategy is disabled."""
 
-    fill_window: Positive = 3600.0
+    fill_window: Window = 3600.0
     """Window of `max_same_side_fills`, seconds."""
 
     max_order_notional: Notional | None = None

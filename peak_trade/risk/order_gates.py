@@ -31,7 +31,8 @@ def strategy_disabled(
     order: Order, account: AccountView, market: MarketView, limits: RiskLimits
 ) -> tuple[float, float]:
     """Measure whether the throttle has disabled the order's strategy: 1 or 0."""
-    return float(_text(order.strategy) in _tuple(account.throttled)), 0.0
+    strategy = _text(order.strategy)
+    return float(sum([_text(name) == strategy for name in _tuple(account.throttled)])), 0.0
 
 
 def missing_data(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -236,7 +237,8 @@ def _exposures(order: Order, account: AccountView, market: MarketView) -> list[t
     return exposures
 
 
-_last: tuple[tuple[object, object, object], list[tuple[float, float]]] = ((None, None, None), [])
+_NOBODY = object()
+_last: tuple[tuple[object, object, object], list[tuple[float, float]]] = ((_NOBODY, _NOBODY, _NOBODY), [])
 
 
 def _reached_exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:

@@ -100,7 +100,8 @@ def portfolios_after(order: Order, account: AccountView, market: MarketView, rul
     return portfolios
 
 
-_last: tuple[tuple[object, object, object, object], tuple[Portfolio, ...]] = ((None, None, None, None), ())
+_NOBODY = object()
+_last: tuple[tuple[object, object, object, object], tuple[Portfolio, ...]] = ((_NOBODY,) * 4, ())
 
 
 def _portfolios(order: Order, account: AccountView, market: MarketView, rules: VarLimits) -> tuple[Portfolio, ...]:

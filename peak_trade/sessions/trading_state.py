@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from peak_trade.core.digest import canonical_json
+from peak_trade.core.errors import ConfigError
 from peak_trade.risk.state import Control, as_record, from_record
 
 FILE_NAME = "trading_state.json"
@@ -29,10 +30,13 @@ def read_control(folder: Path) -> Control:
 
 def write_control(folder: Path, control: Control) -> None:
     """Keep the trading state in a folder: whole or not at all, and on disk before this returns."""
+    file = folder / FILE_NAME
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder, so the trading state can't be kept there. Move it away.")
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{FILE_NAME}.{os.getpid()}"
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(canonical_json(as_record(control)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(folder / FILE_NAME)
+    with draft.open("w", encoding="utf-8") as stream:
+        stream.write(canonical_json(as_record(control)) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)

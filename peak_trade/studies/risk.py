@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.errors import ConfigError, DataError, SessionError
 from peak_trade.core.history import ReturnHistory, daily_returns
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import Denial
@@ -22,7 +20,7 @@ from peak_trade.data.workspace import workspace
 from peak_trade.engine.result import BacktestResult
 from peak_trade.journal.events import DecisionEvent, Event, TradingStateEvent
 from peak_trade.journal.inputs import read_inputs
-from peak_trade.journal.lines import decode_event, encode_event
+from peak_trade.journal.lines import encode_event, encode_line, link, read_line, split_line, whole_lines
 from peak_trade.risk.gate import Reading
 from peak_trade.risk.limits import RiskLimits, StressLimits, VarMethod
 from peak_trade.risk.review import ApprovedOrder, review
@@ -85,14 +83,22 @@ def explain(decision: DecisionEvent) -> Explanation:
 
 
 def keep_decisions(result: BacktestResult) -> Path | None:
-    """Write a run's decisions to the workspace, one JSON line each; None when it had no risk limits."""
+    """Write a run's decisions to the workspace as the lines of a journal; None when it had no risk limits.
+
+    Each line is bound to the one before it by a hash, the first to the run's id: one changed by hand is noticed.
+    """
     decisions = [event for event in result.events if isinstance(event, DecisionEvent)]
     if result.limits is None:
         return None
     folder = workspace() / "runs" / result.run_id
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{DECISIONS}"
-    draft.write_bytes(b"".join(encode_event(event) + b"\n" for event in decisions))
+    lines, previous = [], result.run_id
+    for place, decision in enumerate(decisions, start=1):
+        event, now = encode_event(decision), decision.ts_event
+        previous = link(previous, event, place, now)
+        lines.append(encode_line(event, previous, place, now))
+    draft.write_bytes(b"".join(lines))
     return draft.replace(folder / DECISIONS)
 
 
@@ -103,6 +109,8 @@ def find_decision(decision_id: str) -> DecisionEvent:
     ------
     ConfigError
         If no kept run or session has such a decision.
+    SessionError
+        If a line is damaged, or a decision was changed after it was written.
 
     """
     owner, _, order_id = decision_id.rpartition("/")
@@ -120,14 +128,26 @@ def find_decision(decision_id: str) -> DecisionEvent:
 
 
 def decisions_in(file: Path) -> Iterator[DecisionEvent]:
-    """Yield the decisions of a kept run or of a session's journal, in order."""
-    for line in file.read_bytes().splitlines():
-        if b'"kind":"decision"' not in line:
-            continue
-        record: Any = json.loads(line)
-        event = decode_event(record.get("event", record))
-        if isinstance(event, DecisionEvent):
-            yield event
+    """Yield the decisions of a kept run or of a session's journal, in order, each held against the line before it.
+
+    Raises
+    ------
+    SessionError
+        At a line that is damaged, or a decision that was changed after it was written.
+
+    """
+    previous = file.parent.name if file.name == DECISIONS else None
+    for place, text in enumerate(whole_lines(file.read_bytes()), start=1):
+        line, where = split_line(text), f"{file}:{place}"
+        if line is None:
+            raise SessionError(f"{where}: this is not a line of a journal: damaged, or kept by an older version.")
+        if b'"kind":"decision"' in line.event:
+            if previous is not None and line.link(previous) != line.hash:
+                raise SessionError(f"{where}: this record, or the one before, was changed after it was written.")
+            event = read_line(text, where).event
+            if isinstance(event, DecisionEvent):
+                yield event
+        previous = line.hash
 
 
 def outcome(result: BacktestResult) -> dict[str, str]:

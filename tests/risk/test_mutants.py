@@ -1,0 +1,209 @@
+"""Break the code of the gates in ways that a reader could miss, and see a test go red for each."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.risk import mutants
+from tests.risk.mutants import Mutant
+
+ALIVE, MEASURES, NEVER = "test_alive.py", "test_measures.py", "test_never_allow.py"
+IN_A_RUN = f"{MEASURES}::test_in_a_run_both_risk_readings_are_the_estimate_by_the_method_and_level_that_are_set"
+MODEL = f"{MEASURES}::test_the_model_that_is_tested_is_the_one_that_is_set"
+PRICED = f"{MEASURES}::test_what_is_ordered_is_priced_at_the_decision_price_and_not_at_its_last_mark"
+RAMP = f"{MEASURES}::test_a_ramp_scales_every_limit_on_size"
+DUPLICATES = f"{MEASURES}::test_an_order_is_alike_when_all_that_was_asked_is_the_same_within_the_window"
+WINDOWS = f"{MEASURES}::test_a_window_opens_just_after_its_length_ago"
+DESK_KEEPS = f"{MEASURES}::test_the_desk_keeps_the_orders_and_fills_that_its_gates_look_back_on"
+SIZES = f"{MEASURES}::test_every_limit_that_a_smaller_order_can_keep_is_sized_to"
+SCENARIOS = f"{MEASURES}::test_the_worst_of_the_scenarios_that_are_named_is_what_counts"
+COLLAR = f"{MEASURES}::test_the_collar_holds_each_price_of_an_order"
+
+SEE_EACH_OTHER = "test_desk.py::test_simultaneous_orders_see_each_other"
+SEEDED = "test_var.py::test_filtered_returns_are_the_plain_recursion"
+ZONES = "test_var_backtest.py::test_zones_at_another_level_follow_the_binomial_distribution"
+OWN_MARK = "price if symbol == order.symbol else positive(account.marks[symbol])"
+
+ORDERS, BOOKS, PORTFOLIO = "risk/order_gates.py", "risk/liquidity.py", "risk/portfolio_gates.py"
+STRESS, DESK, BACKTEST = "risk/stress.py", "engine/desk.py", "risk/var_backtest.py"
+
+MUTANTS = [
+    Mutant(ORDERS, "n_orders = 1.0\n", "n_orders = 0.0\n", WINDOWS),
+    Mutant(ORDERS, "instant(past.decided_at) > earliest", "instant(past.decided_at) >= earliest", WINDOWS),
+    Mutant(ORDERS, "positive(limits.order_window)", "60.0", WINDOWS),
+    Mutant(ORDERS, "positive(limits.fill_window)", "3600.0", WINDOWS),
+    Mutant(ORDERS, "positive(limits.duplicate_window)", "3600.0", DUPLICATES),
+    Mutant(ORDERS, "past.strategy == order.strategy", "True", DUPLICATES),
+    Mutant(ORDERS, "past.reason == order.reason", "True", DUPLICATES),
+    Mutant(ORDERS, "past.symbol == order.symbol", "True", DUPLICATES),
+    Mutant(ORDERS, "past.order_id == order.order_id", "False", DUPLICATES),
+    Mutant(
+        ORDERS,
+        "past.strategy == strategy",
+        "True",
+        f"{MEASURES}::test_fills_of_another_strategy_or_side_do_not_count",
+    ),
+    *(
+        Mutant("wiring/gates.py", f"order_gates.{name}, ramps=True", f"order_gates.{name}", RAMP)
+        for name in ("order_notional", "symbol_exposure", "gross_exposure", "net_exposure", "concentration")
+    ),
+    Mutant(ORDERS, "positive(order.decision_price) / market_price", "market_price / market_price", COLLAR),
+    Mutant(ORDERS, "(order.limit_price, order.stop_price)", "(order.limit_price,)", COLLAR),
+    Mutant(
+        ORDERS,
+        "least = 0.0\n",
+        "pass\n",
+        f"{MEASURES}::test_closing_a_whole_position_is_always_enough_for_the_exchange_and_a_part_is_not",
+    ),
+    Mutant(
+        ORDERS,
+        "held = min(held, reach(",
+        "min(held, reach(",
+        f"{MEASURES}::test_a_pending_sale_counts_where_there_are_no_shorts",
+    ),
+    Mutant(
+        ORDERS,
+        "max(positive(account.day_start_equity) - number(account.equity), 0.0)",
+        "abs(positive(account.day_start_equity) - number(account.equity))",
+        "test_gates.py::test_a_profit_never_trips_a_daily_loss_limit",
+    ),
+    Mutant(
+        "risk/gate.py",
+        "< 0.0 and quantity <= abs(held)",
+        "< 0.0",
+        "test_gates.py::test_an_order_that_does_not_purely_reduce_is_not_relieved",
+    ),
+    Mutant("risk/gate.py", "and not isinstance(value, bool) and -LARGEST", "and -LARGEST", NEVER),
+    Mutant(BOOKS, "return 0.5 * not_negative(rules.model_spread) + cost", "return cost", ALIVE),
+    Mutant(BOOKS, "return not_negative(rules.model_spread)", "return 0.0", ALIVE),
+    Mutant(BOOKS, "not_negative(rules.impact_coefficient)", "1.0", ALIVE),
+    Mutant(
+        BOOKS,
+        "return positive(rules.market_order_share)",
+        "return positive(rules.market_order_share) if order.order_type is OrderType.MARKET else 1.0",
+        ALIVE,
+    ),
+    Mutant(BOOKS, "positive(order.quantity) / positive(market.bar_volume)", "0.0", ALIVE),
+    Mutant(PORTFOLIO, OWN_MARK, "positive(account.marks[symbol])", PRICED),
+    Mutant(
+        PORTFOLIO,
+        "return estimate(weights, history, rules.method,",
+        'return estimate(weights, history, "historical",',
+        IN_A_RUN,
+    ),
+    Mutant(
+        PORTFOLIO,
+        "estimate(weights, history, rules.method, rules.level,",
+        "estimate(weights, history, rules.method, 0.95,",
+        IN_A_RUN,
+    ),
+    Mutant(
+        PORTFOLIO,
+        "estimate(weights, history, rules.method, rules.level, rules.ewma_decay)",
+        "estimate(weights, history, rules.method, rules.level)",
+        IN_A_RUN,
+    ),
+    Mutant(
+        PORTFOLIO,
+        "exceptions(weights, history, method, level, N_BACKTEST_DAYS, ewma_decay)",
+        'exceptions(weights, history, "historical", level, N_BACKTEST_DAYS, ewma_decay)',
+        MODEL,
+    ),
+    Mutant(
+        PORTFOLIO,
+        "exceptions(weights, history, method, level, N_BACKTEST_DAYS, ewma_decay)",
+        "exceptions(weights, history, method, level, N_BACKTEST_DAYS)",
+        MODEL,
+    ),
+    Mutant(
+        PORTFOLIO,
+        "exceptions(weights, history, method, level, N_BACKTEST_DAYS, ewma_decay)",
+        "exceptions(weights, history, method, 0.95, N_BACKTEST_DAYS, ewma_decay)",
+        MODEL,
+    ),
+    Mutant(
+        STRESS,
+        "_PATH_LEVEL = 0.95",
+        "_PATH_LEVEL = 0.90",
+        f"{MEASURES}::test_the_projected_drawdown_is_the_ninety_fifth_percentile_of_paths",
+    ),
+    Mutant(
+        STRESS,
+        "down[row] if weight > 0.0 else up[row]",
+        "down[row]",
+        f"{MEASURES}::test_with_correlation_one_a_short_position_loses_in_its_own_tail",
+    ),
+    Mutant(STRESS, "for name in rules.scenarios or SCENARIO_NAMES", "for name in SCENARIO_NAMES", SCENARIOS),
+    Mutant(
+        STRESS,
+        "max(direct, math.sqrt(",
+        "max(direct, 0.0 * math.sqrt(",
+        "test_stress_gate.py::test_a_long_short_portfolio_is_not_safe_in_a_fall",
+    ),
+    Mutant("risk/sizing.py", "        DenialCode.CONCENTRATION,\n", "", SIZES),
+    Mutant("risk/sizing.py", "        DenialCode.STRESS_LOSS,\n", "", SIZES),
+    Mutant("risk/sizing.py", "        DenialCode.TOUCH_DEPTH,\n", "", SIZES),
+    Mutant(DESK, "            n_open,\n            control", "            0,\n            control", ALIVE),
+    Mutant(DESK, "self._keeps_orders = bool(", "self._keeps_orders = False and bool(", DESK_KEEPS),
+    Mutant(DESK, "        if self._keeps_fills:\n", "        if False:\n", DESK_KEEPS),
+    Mutant(
+        DESK,
+        "            control.ramp,\n",
+        "            1.0,\n",
+        f"{MEASURES}::test_the_desk_hands_the_ramp_of_its_trading_state_to_the_gates",
+    ),
+    Mutant(DESK, "            control.throttled,\n", "            (),\n", ALIVE),
+    Mutant(DESK, "pending_beside(loop.venue, order) if n_open else ()", "()", SEE_EACH_OTHER),
+    Mutant(
+        DESK,
+        "self._memory[3],",
+        "self._memory[0],",
+        "test_desk.py::test_drawdown_and_daily_loss_are_measured_on_every_bar_and_not_at_orders_only",
+    ),
+    Mutant(
+        "risk/var.py",
+        "(z**3 - 3.0 * z) * k / 24.0",
+        "(z**3 + 3.0 * z) * k / 24.0",
+        "test_var.py::test_the_cornish_fisher_shortfall_is_the_mean_of_its_quantiles_beyond_the_level",
+    ),
+    Mutant("risk/var.py", "_SEED_DAYS = 20", "_SEED_DAYS = 21", SEEDED),
+    Mutant(BACKTEST, "_RED_FROM = 0.95, 0.9999", "_RED_FROM = 0.95, 0.999", ZONES),
+    Mutant(
+        "studies/risk.py",
+        "decision.is_approved is (not denials) and ",
+        "",
+        "test_records.py::test_a_forged_answer_is_not_reproduced",
+    ),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_what_a_mutant_changes_is_still_there_and_only_once(mutant):
+    assert mutant.count == 1, f"the list has gone stale: {mutant.old!r} is {mutant.count} times in {mutant.path}"
+
+
+@pytest.fixture(scope="module")
+def exit_codes(tmp_path_factory):
+    """Exit codes of pytest by mutant; the unbroken package is the last."""
+    unbroken = Mutant("risk/gate.py", "LARGEST = 1e15", "LARGEST = 1e15", " ".join(sorted({m.tests for m in MUTANTS})))
+    folder = tmp_path_factory.mktemp("mutants")
+    asked = json.dumps([*MUTANTS, unbroken])
+    command = [sys.executable, str(Path(mutants.__file__)), str(folder)]
+    told = subprocess.run(command, input=asked, capture_output=True, text=True, check=False, timeout=900)
+    assert told.returncode == 0, told.stderr
+    return json.loads(told.stdout.splitlines()[-1])
+
+
+@pytest.mark.long
+def test_the_unbroken_copy_is_green(exit_codes):
+    assert exit_codes[-1] == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", range(len(MUTANTS)), ids=lambda place: MUTANTS[place].name)
+def test_a_broken_line_turns_its_test_red(place, exit_codes):
+    lives = {0: "no test noticed", 98: "another package was tested"}
+    assert exit_codes[place] == 1, lives.get(exit_codes[place], f"pytest could not run: exit {exit_codes[place]}")

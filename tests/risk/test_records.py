@@ -1,0 +1,171 @@
+"""`risk explain`: what could not be read is named, and a record that was changed is not taken for the true one."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.core.errors import ConfigError
+from peak_trade.core.values import Denial
+from peak_trade.reports.risk_figures import headroom_over_time
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.studies.risk import DECISIONS, explain, find_decision, headroom, keep_decisions
+from peak_trade.wiring.gates import GATES
+from tests.risk.cases import ACCOUNT, CASES, MARKET, ORDER
+from tests.risk.runs import decisions, run
+
+GATE = {gate.code: gate for gate in GATES}
+LIMITS = {"max_order_notional": 6_000.0, "var": {"max_var": 0.02, "n_days": 400, "refuse_red_zone": False}}
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run(LIMITS | {"size_to_limits": True}, (0.5, 0.0, 1.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def unread():
+    """A run whose declared history is too short for the fewest days."""
+    short = {"max_var": 0.02, "min_days": 430, "n_days": 500, "refuse_red_zone": False}
+    return run(LIMITS | {"var": short})
+
+
+def refused(capsys, *arguments: str) -> str:
+    """Return the one line that a verb prints when it exits 2."""
+    assert main(list(arguments)) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "Traceback" not in told.err
+    assert len(told.err.strip().splitlines()) == 1
+    return told.err
+
+
+def test_what_can_not_be_read_keeps_its_limit_and_says_why(unread):
+    readings = {reading.code: reading for reading in explain(decisions(unread)[0]).readings}
+    var = readings[DenialCode.VALUE_AT_RISK]
+    assert var.is_denied
+    assert math.isnan(var.observed)
+    assert var.limit == 0.02
+    assert "413 days" in var.reason
+    assert readings[DenialCode.ORDER_NOTIONAL].reason == ""
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.looser], ids=lambda case: case.code.value)
+def test_a_limit_is_told_whatever_can_not_be_read(case):
+    gate, limits = GATE[case.code], case.risk_limits()
+    told = gate.read(None, None, None, limits)
+    known = gate.read(ORDER, replace(ACCOUNT, ramp=1.0), MARKET, limits)
+    assert told.is_denied
+    assert told.reason
+    if case.code is DenialCode.DUPLICATE_ORDER:
+        assert math.isnan(told.limit)
+    elif not case.code.value.endswith(("depth", "share")) and case.code not in (DenialCode.SPREAD, DenialCode.SLIPPAGE):
+        assert told.limit == known.limit
+
+
+def test_the_verb_names_the_input_that_could_not_be_read(home, unread, capsys):
+    keep_decisions(unread)
+    assert main(["risk", "explain", f"{unread.run_id}/{decisions(unread)[0].order_id}"]) == 0
+    printed = capsys.readouterr().out
+    assert "nan" not in printed
+    assert "value_at_risk could not be read" in printed
+    assert "413 days" in printed
+    assert "0.02" in printed
+
+
+def test_the_headroom_figure_shows_denials_on_what_could_not_be_read(unread, result):
+    readings = headroom(unread.events)
+    n_unread = int((readings["observed"].isna() & readings["is_denied"]).sum())
+    drawn = {trace.name: trace for trace in headroom_over_time(readings).data}
+    assert n_unread == len(decisions(unread)) > 0
+    assert list(drawn["denied unread"].text) == [DenialCode.VALUE_AT_RISK] * n_unread
+    assert "denied unread" not in {trace.name for trace in headroom_over_time(headroom(result.events)).data}
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda told: replace(told, is_approved=True),
+        lambda told: replace(told, is_approved=True, denials=()),
+        lambda told: replace(told, denials=told.denials[1:]),
+        lambda told: replace(told, denials=(*told.denials, Denial("drawdown", 1.0, 0.5))),
+        lambda told: replace(told, denials=(replace(told.denials[0], observed=1.0), *told.denials[1:])),
+        lambda told: replace(told, denials=(replace(told.denials[0], limit=1.0), *told.denials[1:])),
+    ],
+    ids=["approved", "without denials", "one less", "one more", "observed", "limit"],
+)
+def test_a_forged_answer_is_not_reproduced(forge):
+    denied = decisions(run({"max_order_notional": 100.0, "max_symbol_exposure": 0.1}))[0]
+    assert explain(denied).is_reproduced
+    assert len(denied.denials) == 2
+    assert not explain(forge(denied)).is_reproduced
+
+
+def edit(result, home, old: str, new: str) -> str:
+    """Change the record of the first approved decision by hand, and return its id."""
+    file = keep_decisions(result)
+    approved = next(decision for decision in decisions(result) if decision.is_approved)
+    lines = file.read_text().splitlines(keepends=True)
+    place = next(n for n, line in enumerate(lines) if f'"order_id":"{approved.order_id}"' in line)
+    assert old in lines[place]
+    lines[place] = lines[place].replace(old, new)
+    file.write_text("".join(lines))
+    return f"{result.run_id}/{approved.order_id}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r"\"max_order_notional\":6000.0", r"\"max_order_notional\":9000.0"),
+        (r"\"equity\":10000.0", r"\"equity\":12000.0"),
+        ('"is_approved":true', '"is_approved":false'),
+        ('"sequence":1,', '"sequence":2,'),
+    ],
+    ids=["a limit", "equity", "the answer", "its place"],
+)
+def test_a_record_that_was_changed_by_hand_is_refused(result, home, capsys, old, new):
+    told = refused(capsys, "risk", "explain", edit(result, home, old, new))
+    assert f"{DECISIONS}:1" in told
+    assert "changed" in told
+
+
+def test_a_whole_line_that_was_taken_out_is_noticed_at_the_next(result, home, capsys):
+    file = keep_decisions(result)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[1:]))
+    assert "changed" in refused(capsys, "risk", "explain", f"{result.run_id}/{decisions(result)[1].order_id}")
+
+
+@pytest.mark.parametrize("damage", ['{"kind":"decision",', "decision\x00", '{"kind":"decision"}'])
+def test_a_damaged_line_is_named(result, home, capsys, damage):
+    file = keep_decisions(result)
+    file.write_text(damage + "\n" + file.read_text())
+    told = refused(capsys, "risk", "explain", f"{result.run_id}/{decisions(result)[1].order_id}")
+    assert f"{DECISIONS}:1" in told
+
+
+def test_every_decision_of_a_kept_run_is_found_and_equals_its_record(result, home):
+    keep_decisions(result)
+    for decision in decisions(result):
+        found = find_decision(f"{result.run_id}/{decision.order_id}")
+        assert json.loads(found.inputs) == json.loads(decision.inputs.text())
+        assert explain(found).is_reproduced
+    with pytest.raises(ConfigError, match="no decision"):
+        find_decision(f"{result.run_id}/o-999")
+
+
+def test_an_exported_limit_file_that_has_changed_since_does_not_matter(result):
+    """A decision brings its own limits: the explanation asks no file."""
+    decision = next(decision for decision in decisions(result) if decision.is_approved)
+    assert explain(decision).is_reproduced
+    tighter = decision.inputs._replace(limits=RiskLimits(max_order_notional=1.0))
+    assert not explain(replace(decision, inputs=tighter)).is_reproduced
+
+
+def test_a_trading_state_that_is_a_folder_is_refused_in_one_line(home, capsys):
+    (home / "trading_state.json").mkdir(parents=True)
+    assert "trading_state.json" in refused(capsys, "risk", "kill", "--by", "ada")
+    assert [path.name for path in home.iterdir()] == ["trading_state.json"]
