@@ -115,7 +115,8 @@ def run_session(
         folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
         history = feed.history()
         starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
-        create_session(folder, manifest(folder.name, config, strategy, recording, starts))
+        signer = WorkspaceKey(keys_folder())
+        create_session(folder, manifest(folder.name, config, strategy, recording, starts), signer, clock)
         return _run(folder, config, strategy, recording, feed, client, here)
 
 

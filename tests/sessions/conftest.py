@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from peak_trade.core.bars import Bars
+from peak_trade.data.store import save_bars
 from peak_trade.journal.keys import WorkspaceKey
-from tests.sessions.running import read_bars
+from tests.sessions.running import read_bars, wavy
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,11 @@ def btc_1m(real_data: Path) -> Bars:
 def key(tmp_path_factory: pytest.TempPathFactory) -> WorkspaceKey:
     """A workspace's key."""
     return WorkspaceKey(tmp_path_factory.mktemp("home") / "keys")
+
+
+@pytest.fixture
+def stored(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A workspace whose store holds the bars."""
+    monkeypatch.chdir(tmp_path)
+    save_bars(wavy())
+    return home

@@ -73,7 +73,7 @@ def open_testnet(
 ) -> tuple[Session, LiveFeed, list[Event]]:
     """A session that trades at the emulator, new or taken up again."""
     if not folder.exists():
-        create_session(folder, {"session_id": folder.name})
+        create_session(folder, {"session_id": folder.name}, key, clock.now)
     events = read_events(folder)
     client = client_of(emulator, clock)
     client.load_markets()
