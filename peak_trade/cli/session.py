@@ -268,6 +268,8 @@ def _report(outcome: Outcome, record: bool) -> None:
         f"{outcome.folder.name}: {outcome.reason}; {status.n_bars:,} bars, {status.n_fills:,} fills, "
         f"{status.n_denials:,} denials, equity {status.equity:,.2f} ({status.pnl:+,.2f})."
     )
+    for note in outcome.notes:
+        typer.echo(note)
     typer.echo(f"Sealed in {outcome.folder}. Check it with `peak-trade audit verify {outcome.folder.name}`.")
     if record:
         from peak_trade.studies.session_recording import record_session

@@ -65,7 +65,7 @@ class WorkspaceKey:
         elif known != self.public:
             raise SessionError(
                 f"{keys / PUBLIC_NAME} is not the public key of {PRIVATE_NAME}. Put the pair back together, or move "
-                f"both away: a new pair is made at the next run, and what the old one signed verifies with --key {known}."
+                f"both away: a new pair is made at the next run; what the old one signed verifies with --key {known}."
             )
 
     def sign(self, content: bytes) -> str:

@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from peak_trade.core.settings import NonNegative, Positive, Settings
+from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.risk.limits import RiskLimits
 
 Mode = Literal["paper", "shadow", "testnet"]
+MAX_BARS = 3_000_000
+"""Bars that a session has room for: five years of minutes."""
 
 
 class InstrumentSettings(Settings):
@@ -56,9 +59,9 @@ class SessionConfig(Settings):
     """End of a recording's close times, UTC, exclusive."""
 
     duration: Annotated[int, Field(ge=1)] | None = None
-    """Length in seconds of bar time; none: to the end of the recording, or until stopped."""
+    """Length in seconds of bar time, a bar at least; none: to the end of the recording, or until stopped."""
 
-    pace: Positive | None = None
+    pace: Annotated[Positive, Field(ge=0.001)] | None = None
     """How many times faster than it happened a recording is fed; none: at full speed."""
 
     n_history: Annotated[int, Field(ge=0)] = 500
@@ -83,6 +86,18 @@ class SessionConfig(Settings):
             raise ValueError("a shadow session, and no other, follows a session: name it with --beside.")
         if self.pace is not None and self.feed != "recorded":
             raise ValueError(f"pace was {self.pace:g}: only a recorded feed has one.")
+        for name, text, noun in (("start", self.start, "a start"), ("end", self.end, "an end")):
+            if text is not None and self.feed != "recorded":
+                raise ValueError(f"{name} was {text!r}: only a recording has {noun}. Leave --{name} out.")
+        if self.duration is not None:
+            n_bars = self.duration // Timeframe.parse(self.timeframe).seconds
+            if n_bars < 1:
+                raise ValueError(f"duration was {self.duration} s: a bar of {self.timeframe} is longer.")
+            if n_bars > MAX_BARS:
+                raise ValueError(
+                    f"duration was {self.duration:,} s: {n_bars:,} bars of {self.timeframe}, more than the "
+                    f"{MAX_BARS:,} that a session has room for."
+                )
         if self.evaluation == "whole" and self.feed != "recorded":
             raise ValueError("only a recording can be evaluated as a whole.")
         return self

@@ -69,6 +69,7 @@ class BarCheck:
 class RecordedFeed:
     """Bars from the store, at full speed or paced: at `pace` 60 an hour of bars takes a minute.
 
+    `wait` waits some seconds and returns whether the session is to stop: the bar that was waited for is not given then.
     Bars that close at or before `starts_at` (ns UTC) are history; None trades from the first bar on.
     """
 
@@ -96,11 +97,16 @@ class RecordedFeed:
             faults, _ = check.faults(bar)
             if place < self._n_history or bar.ts_event <= after:
                 continue
-            if self._pace is not None and self._wait is not None and previous is not None:
-                self._wait((bar.ts_event - previous) / NS_PER_SECOND / self._pace)
+            if previous is not None and self._is_stopped_before(bar.ts_event - previous):
+                return
             previous = bar.ts_event
             yield from faults
             yield bar
+
+    def _is_stopped_before(self, gap: int) -> bool:
+        if self._pace is None or self._wait is None:
+            return False
+        return bool(self._wait(gap / NS_PER_SECOND / self._pace))
 
 
 def bar_events(bars: Bars) -> list[BarEvent]:

@@ -48,6 +48,8 @@ LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingSta
 """What the event loop emits: these, and these alone, are equal in a backtest over the same bars."""
 
 MISMATCH = "balance mismatch"
+LONGEST_WAIT = 3_600.0
+"""Seconds that are waited at once: the platform can't wait for just any length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,9 @@ class StopSwitch:
 
     def wait(self, seconds: float) -> bool:
         """Wait, at most until somebody asks to stop; return whether somebody did."""
-        return self._event.wait(max(seconds, 0.0))
+        while seconds > LONGEST_WAIT and not self._event.wait(LONGEST_WAIT):
+            seconds -= LONGEST_WAIT
+        return bool(self._event.wait(max(0.0, min(seconds, LONGEST_WAIT))))
 
 
 @dataclass(slots=True)
@@ -171,7 +175,9 @@ class Session:
                     self._add(bar)
             self._start()
         elif not stopping:
-            self._append_phase(SessionPhase.RESUMED, "taken up from its journal")
+            n_unsigned = self.journal.n_unsigned
+            tail = f"; {n_unsigned} events at its end were not signed" if n_unsigned else ""
+            self._append_phase(SessionPhase.RESUMED, f"taken up from its journal{tail}")
         reason = stopping or self._follow(feed)
         self._stop(reason)
         return reason
@@ -262,6 +268,7 @@ class Session:
             self.equity[-1] = self.loop.equity(row)
             if reason != MISMATCH:
                 self._reconcile()
+        self.journal.hand_out()
         for fault in self.journal.dropped_sinks:
             self.journal.append(AlertEvent(self.clock(), AlertLevel.WARNING, "sink_dropped", fault, 1.0, 0.0))
         self._append_phase(SessionPhase.STOPPED, reason)

@@ -30,7 +30,7 @@ from peak_trade.journal.telemetry import TelemetrySettings, keeps, make_sinks
 from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.beside import BesideFeed
-from peak_trade.sessions.config import InstrumentSettings, SessionConfig
+from peak_trade.sessions.config import MAX_BARS, InstrumentSettings, SessionConfig
 from peak_trade.sessions.exchange import SANDBOXES, ask
 from peak_trade.sessions.feeds import Feed, RecordedFeed
 from peak_trade.sessions.live import LiveFeed
@@ -41,6 +41,7 @@ from peak_trade.sessions.tape import Evaluate, Tape, TapeRecord
 from peak_trade.sessions.trading_state import read_control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
+from peak_trade.studies.session_bars import check_span, first_bar, hold_against_store
 from peak_trade.wiring.gates import gate_row, risk_desk
 from peak_trade.wiring.strategies import make_strategy, strategy_digest
 
@@ -49,11 +50,12 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a session ended: its folder, why, and where it stood then."""
+    """How a session ended: its folder, why, where it stood then, and sentences on what somebody should know."""
 
     folder: Path
     reason: str
     status: Status
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +111,13 @@ def run_session(
     here = _Surroundings(switch, _obeying(switch, on_status), clock, telemetry or TelemetrySettings())
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _recording(config)
+    check_span(config, recording)
     with _client(config, connect, sandbox) as client:
         config = config if client is None else _on_the_exchange_grid(config, client, here.switch)
         feed = _feed(config, recording, client, here)
         folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
         history = feed.history()
-        starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
+        starts = history[0].ts_event if history else first_bar(config, recording, clock())
         signer = WorkspaceKey(keys_folder())
         create_session(folder, manifest(folder.name, config, strategy, recording, starts), signer, clock)
         return _run(folder, config, strategy, recording, feed, client, here)
@@ -140,7 +143,7 @@ def resume_session(
     switch = switch or StopSwitch()
     here = _Surroundings(switch, _obeying(switch, on_status), clock, telemetry or TelemetrySettings())
     recording = _recording(config)
-    _hold_against_manifest(folder, recording)
+    hold_against_store(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
     with _client(config, connect, sandbox) as client:
         return _run(folder, config, strategy, recording, _feed(config, recording, client, here), client, here)
@@ -210,9 +213,16 @@ def manifest(
         "digests": digests,
         "versions": {"python": platform.python_version(), "ccxt": version("ccxt")},
         "seed": config.trading.seed,
-        "clock": "the recording's close times" if recording is not None else "the machine's, offset measured",
+        "clock": _CLOCKS[config.feed],
         "history_start": iso(history_start),
     }
+
+
+_CLOCKS = {
+    "recorded": "the recording's close times",
+    "live": "the machine's, offset measured",
+    "beside": "the machine's, offset not measured: the bars are those of the session beside it",
+}
 
 
 def _run(
@@ -265,7 +275,13 @@ def _run(
             measures=telemetry.level == "full",
         )
         reason = session.run(feed, known)
-    return Outcome(folder, reason, session.status("stopped"))
+    notes = [f"A copy was dropped: {fault}." for fault in journal.dropped_sinks]
+    if journal.n_unsigned:
+        notes.append(
+            f"{journal.n_unsigned} events at the end of its journal were not signed when it was taken up: no key "
+            "vouches for who wrote them."
+        )
+    return Outcome(folder, reason, session.status("stopped"), tuple(notes))
 
 
 _DAYS_WITHOUT_DURATION = 60
@@ -273,7 +289,7 @@ _DAYS_WITHOUT_DURATION = 60
 
 def _n_expected(config: SessionConfig, timeframe: Timeframe) -> int:
     seconds = config.duration or _DAYS_WITHOUT_DURATION * 86_400
-    return seconds // timeframe.seconds + 1_000
+    return min(seconds // timeframe.seconds, MAX_BARS) + 1_000
 
 
 def _n_followed(config: SessionConfig) -> int:
@@ -344,15 +360,6 @@ def _feed(config: SessionConfig, recording: Bars | None, client: Any, here: _Sur
         return BesideFeed(find_session(config.beside), here.switch.wait)
     timeframe = Timeframe.parse(config.timeframe)
     return LiveFeed(client, config.symbol, timeframe, here.clock, here.switch.wait, config.n_history)
-
-
-def _hold_against_manifest(folder: Path, recording: Bars | None) -> None:
-    wanted = read_manifest(folder).get("digests", {}).get("data")
-    if recording is not None and recording.digest() != wanted:
-        raise SessionError(
-            f"{folder.name}: the store's bars are not the ones that the session started on; restore them, "
-            "or start a new session."
-        )
 
 
 def _new_folder(config: SessionConfig, moment: datetime) -> Path:
