@@ -6,6 +6,7 @@ import io
 import sqlite3
 from contextlib import contextmanager
 
+import pandas as pd
 from rich.console import Console
 
 from peak_trade.cli import main
@@ -72,6 +73,7 @@ def test_keys_are_in_nothing_that_a_session_leaves_or_shows(home, tmp_path, btc_
     database.close()
     texts = {
         "out": printed.out, "err": printed.err, "log": caplog.text, "view": console.file.getvalue(), "rows": str(rows),
+        "copy": pd.read_parquet(outcome.folder / "events.parquet").to_csv(),
     } | {
         path.name: path.read_bytes().decode(errors="replace")
         for path in tmp_path.rglob("*") if path.is_file()
@@ -80,7 +82,7 @@ def test_keys_are_in_nothing_that_a_session_leaves_or_shows(home, tmp_path, btc_
             "trail.json", "trail.parquet"} <= texts.keys()  # fmt: skip
     assert outcome.status.n_fills >= 4
     assert "LOT_SIZE" in texts["events.jsonl"]
-    assert all(len(texts[where]) > 500 for where in ("out", "view", "rows"))
+    assert all(len(texts[where]) > 500 for where in ("out", "view", "rows", "copy"))
     assert '"kind":"bar"' in texts["out"]
     for secret in KEYS.values():
         assert [where for where, text in texts.items() if secret in text] == []
