@@ -5,10 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.cli import main
@@ -94,18 +93,24 @@ def edited(content, changes):
     return content
 
 
-@given(file=st.sampled_from(FILES), changes=st.lists(edit, min_size=1, max_size=3))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=timedelta(seconds=20))
-def test_random_damage_gives_a_verdict_or_one_clear_line(session, capsys, tmp_path, file, changes):
+@pytest.mark.parametrize(
+    "n_examples", [pytest.param(10, id="ten"), pytest.param(200, id="two-hundred", marks=pytest.mark.long)]
+)
+def test_random_damage_gives_a_verdict_or_one_clear_line(session, capsys, tmp_path, n_examples):
     folder, kept = find_session(session), tmp_path / "kept"
-    if not kept.exists():
-        shutil.copytree(folder, kept)
+    shutil.copytree(folder, kept)
     true = read_events(kept)
-    damage(session, file, lambda content: edited(content, changes))
-    code = every_verb_answers(session, capsys, tmp_path)
-    assert code != 0 or check_journal(folder).finding is Finding.UNSEALED or read_events(folder) == true
-    shutil.rmtree(folder)
-    shutil.copytree(kept, folder)
+
+    @given(file=st.sampled_from(FILES), changes=st.lists(edit, min_size=1, max_size=3))
+    @settings(max_examples=n_examples, deadline=None)
+    def answers(file, changes):
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+        damage(session, file, lambda content: edited(content, changes))
+        code = every_verb_answers(session, capsys, tmp_path)
+        assert code != 0 or check_journal(folder).finding is Finding.UNSEALED or read_events(folder) == true
+
+    answers()
 
 
 DAMAGES = {
