@@ -182,7 +182,7 @@ def test_events_that_the_key_does_not_vouch_for_are_counted_when_a_session_is_re
 def test_a_session_whose_copies_fail_ends_and_says_so(stored, capsys, tmp_path, monkeypatch):
     (tmp_path / "telemetry.toml").write_text("[sinks.parquet]\nenabled = true\n[sinks.sqlite]\nenabled = true\n")
     monkeypatch.setattr(ParquetSink, "close", lambda self: (tmp_path / "no" / "folder").write_text(""))
-    monkeypatch.setattr(SqliteSink, "take", lambda self, lines: 1 / 0)
+    monkeypatch.setattr(SqliteSink, "take", lambda self, lines: lines and 1 / 0)
     assert main([*RUN, "--telemetry", "telemetry.toml"]) == 0
     (name,) = session_ids()
     shown = capsys.readouterr().out
