@@ -31,12 +31,16 @@ def verify(
 
     Exits 0 when intact or unsealed, 1 otherwise, 2 on bad input.
     """
+    from peak_trade.core.errors import ConfigError
+    from peak_trade.journal.keys import is_public_key
     from peak_trade.journal.verify import verify as verify_journal
     from peak_trade.sessions.store import find_session
     from peak_trade.studies.session import check_journal
 
+    if key is not None and not is_public_key(key):
+        raise ConfigError(f"key was {key!r}: write 64 hex digits, as in keys/journal.pub of the workspace.")
     folder = find_session(session)
-    verdict = check_journal(folder) if key is None else verify_journal(folder, key)
+    verdict = check_journal(folder) if key is None else verify_journal(folder, key.lower())
     if as_json:
         import json
         from dataclasses import asdict

@@ -140,9 +140,9 @@ def list_(as_json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from peak_trade.core.time import iso
-    from peak_trade.sessions.store import session_ids, sessions_folder, summary
+    from peak_trade.sessions.store import sessions_folder, summaries
 
-    found = [summary(sessions_folder() / name) for name in session_ids()]
+    found = summaries()
     if as_json:
         _print_json([asdict(each) for each in found])
         return
@@ -155,10 +155,13 @@ def list_(as_json: AsJson = False) -> None:
     table = Table(Column("session", overflow="fold"), "state", "bars", "last bar", "fills", "denials", "equity")
     for each in found:
         last = iso(each.last_bar) if each.last_bar else ""
-        equity = f"{each.equity:,.2f}"
+        equity = "" if each.equity is None else f"{each.equity:,.2f}"
         table.add_row(each.session_id, each.state, f"{each.n_bars:,}", last, str(each.n_fills), str(each.n_denials),
                       equity)  # fmt: skip
     Console().print(table)
+    for each in found:
+        if each.state == "unreadable":
+            typer.echo(f"{each.session_id} is unreadable: see `peak-trade audit verify {each.session_id}`.")
 
 
 @app.command()
@@ -266,6 +269,8 @@ def _report(outcome: Outcome, record: bool) -> None:
         f"{outcome.folder.name}: {outcome.reason}; {status.n_bars:,} bars, {status.n_fills:,} fills, "
         f"{status.n_denials:,} denials, equity {status.equity:,.2f} ({status.pnl:+,.2f})."
     )
+    for note in outcome.notes:
+        typer.echo(note)
     typer.echo(f"Sealed in {outcome.folder}. Check it with `peak-trade audit verify {outcome.folder.name}`.")
     if record:
         from peak_trade.studies.session_recording import record_session

@@ -39,13 +39,26 @@ def trail_frame(session_id: str, lines: Iterable[Line]) -> pd.DataFrame:
 
 
 def write_trail(frames: Sequence[pd.DataFrame], path: Path) -> int:
-    """Write trails to a .csv, .json or .parquet file and return the number of rows; ConfigError on another ending."""
+    """Write trails to a .csv, .json or .parquet file and return the number of rows.
+
+    ConfigError on another ending, or when the file can't be written.
+    """
     import pandas as pd
 
     if path.suffix not in FORMATS:
         raise ConfigError(f"output was {path}: its name must end in {', '.join(FORMATS)}.")
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(columns()))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(frame, path)
+    except OSError as error:
+        raise ConfigError(f"output was {path}: it could not be written ({error.strerror}).") from None
+    return len(frame)
+
+
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    import pandas as pd
+
     if path.suffix == ".csv":
         frame.to_csv(path, index=False)
     elif path.suffix == ".json":
@@ -53,7 +66,6 @@ def write_trail(frames: Sequence[pd.DataFrame], path: Path) -> int:
         path.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     else:
         frame.to_parquet(path, index=False)
-    return len(frame)
 
 
 def _row(session_id: str, line: Line) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ class Checkpoint:
 
 
 _SIGNED = ("sequence", "hash", "manifest", "ts_recorded", "is_final", "public_key")
+_TYPES = {"sequence": int, "hash": str, "manifest": str, "ts_recorded": int, "is_final": bool, "public_key": str,
+          "signature": str}  # fmt: skip
 
 
 def read_checkpoints(folder: Path) -> list[Checkpoint | None]:
@@ -53,32 +56,51 @@ def read_checkpoints(folder: Path) -> list[Checkpoint | None]:
     path = folder / CHECKPOINTS
     if not path.exists():
         return []
-    return [_checkpoint(text) for text in whole_lines(path.read_bytes())]
+    return [_checkpoint(text) for text in whole_lines(_bytes_of(path))]
 
 
 def _checkpoint(text: bytes) -> Checkpoint | None:
     try:
         record = json.loads(text)
         checkpoint = Checkpoint(**record)
-    except (ValueError, TypeError):
+        is_one = all(type(getattr(checkpoint, name)) is kind for name, kind in _TYPES.items())
+        return checkpoint if is_one and checkpoint.line() == text + b"\n" else None
+    except (ValueError, TypeError, RecursionError):
         return None
-    return checkpoint if checkpoint.line() == text + b"\n" else None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a session; SessionError when there is none."""
+    """Return the manifest of a session; SessionError when there is none, or it is not one."""
+    path = folder / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        raise SessionError(f"{folder}: there is no {MANIFEST} here; this is not a session's folder.") from None
-    except ValueError as error:
-        raise SessionError(f"{folder / MANIFEST}: this is not JSON: {error}.") from None
+        manifest = json.loads(_bytes_of(path), parse_constant=_refuse_constant)
+        json.dumps(manifest, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise SessionError(f"{path}: this is not JSON ({error!r:.80}). Run `peak-trade audit verify` on it.") from None
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(name, {}), dict) for name in _TABLES):
+        raise SessionError(f"{path}: this is not a session's manifest. Run `peak-trade audit verify` on it.")
     return manifest
+
+
+_TABLES = ("config", "digests")
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise SessionError(f"{path.parent}: there is no {path.name} here; this is not a session's folder.") from None
+    except OSError as error:
+        raise SessionError(f"{path}: could not be read ({error.strerror}).") from None
 
 
 def manifest_digest(folder: Path) -> str:
     """Return the SHA-256 of the manifest's bytes; the first line of the journal follows it."""
-    return digest_bytes((folder / MANIFEST).read_bytes())
+    return digest_bytes(_bytes_of(folder / MANIFEST))
 
 
 def events_path(folder: Path) -> Path:
@@ -87,15 +109,25 @@ def events_path(folder: Path) -> Path:
     return packed if packed.exists() else folder / EVENTS
 
 
-def read_content(folder: Path) -> bytes:
-    """Return the bytes of the journal, unpacked; empty when there is none yet."""
+def unpacked(folder: Path) -> bytes | None:
+    """Return the bytes of the journal, unpacked; empty when there is none yet, None when they can't be unpacked."""
     path = events_path(folder)
-    if not path.exists():
-        return b""
+    content = _bytes_of(path) if path.exists() else b""
+    if path.suffix != ".gz":
+        return content
     try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise SessionError(f"{path}: could not be unpacked ({error}).") from None
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
+def read_content(folder: Path) -> bytes:
+    """Return the bytes of the journal, unpacked; SessionError when they can't be."""
+    content = unpacked(folder)
+    if content is None:
+        path = events_path(folder)
+        raise SessionError(f"{path}: this can't be unpacked any more. Run `peak-trade audit verify` on the session.")
+    return content
 
 
 def read_lines(folder: Path) -> Iterator[Line]:

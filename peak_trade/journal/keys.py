@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -25,22 +26,47 @@ class Signer(Protocol):
 
 
 class WorkspaceKey:
-    """The private key in a `keys` folder, made on first use with mode 0600."""
+    """The private key in a `keys` folder, made on first use with mode 0600.
+
+    Raises
+    ------
+    SessionError
+        When the file holds no such key, or the public key beside it is another's: what would be signed then would not
+        verify here.
+
+    """
 
     def __init__(self, keys: Path) -> None:
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-        path = keys / PRIVATE_NAME
+        path, known = keys / PRIVATE_NAME, public_key(keys)
         if not path.exists():
+            if known is not None:
+                raise SessionError(
+                    f"{path} is gone, its public key is still here. Put it back, or move {PUBLIC_NAME} away too: a new "
+                    f"pair is made at the next run, and what the old one signed verifies with --key {known}."
+                )
             _make_key(keys)
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        except (OSError, TypeError, ValueError, UnsupportedAlgorithm):
+            key = None
         if not isinstance(key, Ed25519PrivateKey):
-            raise SessionError(f"{path}: this is not an Ed25519 key. Move it away; a new one is made at the next run.")
+            raise SessionError(
+                f"{path}: this is not a readable Ed25519 key. Put the right one back, or move it and {PUBLIC_NAME} "
+                "away: a new pair is made at the next run, and what the old one signed verifies with --key only."
+            )
         self._key = key
         self.public = key.public_key().public_bytes_raw().hex()
-        if not (keys / PUBLIC_NAME).exists():
+        if known is None:
             (keys / PUBLIC_NAME).write_text(self.public + "\n", encoding="ascii")
+        elif known != self.public:
+            raise SessionError(
+                f"{keys / PUBLIC_NAME} is not the public key of {PRIVATE_NAME}. Put the pair back together, or move "
+                f"both away: a new pair is made at the next run; what the old one signed verifies with --key {known}."
+            )
 
     def sign(self, content: bytes) -> str:
         """Return the signature, 128 hex digits."""
@@ -48,9 +74,22 @@ class WorkspaceKey:
 
 
 def public_key(keys: Path) -> str | None:
-    """Return the public key in a `keys` folder, 64 hex digits, or None when there is none."""
+    """Return the public key in a `keys` folder, 64 hex digits, or None; SessionError when the file holds none."""
     path = keys / PUBLIC_NAME
-    return path.read_text(encoding="ascii").strip() if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        text = ""
+    if not is_public_key(text):
+        raise SessionError(f"{path}: this is not 64 hex digits. Move it away; it is made from {PRIVATE_NAME}.")
+    return text.lower()
+
+
+def is_public_key(text: str) -> bool:
+    """Return whether a text is 64 hex digits."""
+    return re.fullmatch(r"[0-9a-fA-F]{64}", text) is not None
 
 
 def is_signed(public: str, signature: str, content: bytes) -> bool:

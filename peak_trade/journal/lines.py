@@ -22,7 +22,10 @@ from peak_trade.core.values import Denial
 from peak_trade.journal.events import EVENT_CLASSES, Event, Levels
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-_LINE = re.compile(rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([0-9]+),"ts_recorded":(-?[0-9]+)\}$')
+_LINE = re.compile(
+    rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([1-9][0-9]{0,17}),"ts_recorded":(0|-?[1-9][0-9]{0,18})\}$'
+)
+_INT64 = range(-(2**63), 2**63)
 _SELDOM = "fee_in_base"
 """The one field that is left out of a line where it is 0.0: lines without such a fee are what they always were."""
 
@@ -88,7 +91,7 @@ def encode_event(event: Event) -> bytes:
 def decode_event(record: dict[str, Any]) -> Event:
     """Return the event of a record; SessionError names a kind or field that is not known."""
     kind = record.get("kind")
-    if kind not in _READERS:
+    if not isinstance(kind, str) or kind not in _READERS:
         raise SessionError(f"event kind {kind!r} is not known. {did_you_mean(str(kind), _READERS)}")
     event_class, readers = _READERS[kind]
     values = {name: value for name, value in record.items() if name != "kind"}
@@ -97,14 +100,14 @@ def decode_event(record: dict[str, Any]) -> Event:
         raise SessionError(f"a {kind} event has fields {', '.join(odd)} too many or too few.")
     try:
         return event_class(**{name: readers[name](value) for name, value in values.items()})
-    except (TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise SessionError(f"a {kind} event could not be read: {error}.") from None
 
 
 def split_line(text: bytes) -> RawLine | None:
     """Return the parts of a line given without its end, or None when it is not one."""
     match = _LINE.match(text)
-    if match is None:
+    if match is None or int(match[4]) not in _INT64:
         return None
     return RawLine(match[1], int(match[3]), int(match[4]), match[2].decode())
 
@@ -112,9 +115,16 @@ def split_line(text: bytes) -> RawLine | None:
 def read_line(text: bytes, where: str) -> Line:
     """Return a line given without its end; SessionError when it is not one. Its hash is not checked."""
     raw = split_line(text)
-    if raw is None:
+    try:
+        record = json.loads(raw.event) if raw else None
+    except (ValueError, RecursionError):
+        record = None
+    if raw is None or record is None:
         raise SessionError(f"{where}: this is not a line of a journal. Run `peak-trade audit verify` on the session.")
-    return Line(decode_event(json.loads(raw.event)), raw.sequence, raw.ts_recorded, raw.hash)
+    try:
+        return Line(decode_event(record), raw.sequence, raw.ts_recorded, raw.hash)
+    except SessionError as error:
+        raise SessionError(f"{where}: {error}") from None
 
 
 def whole_lines(content: bytes) -> Iterator[bytes]:
@@ -138,13 +148,36 @@ def _read_float(value: Any) -> float:
     return float(value)
 
 
+def _read_int(value: Any) -> int:
+    if type(value) is not int or value not in _INT64:
+        raise ValueError(f"{value!r:.40} is no whole number of 64 bits")
+    return value
+
+
+def _read_bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"{value!r:.40} is neither true nor false")
+    return value
+
+
+def _read_text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError(f"{value!r:.40} is no text")
+    if not value.isascii():
+        value.encode()
+    return value
+
+
 def _read_denials(value: Any) -> tuple[Denial, ...]:
-    return tuple(Denial(code, _read_float(observed), _read_float(limit)) for code, observed, limit in value)
+    return tuple(Denial(_read_text(code), _read_float(observed), _read_float(limit)) for code, observed, limit in value)
+
+
+_PLAIN: dict[Any, Callable[[Any], Any]] = {float: _read_float, int: _read_int, bool: _read_bool, str: _read_text}
 
 
 def _reader_of(hint: Any) -> Callable[[Any], Any]:
-    if hint is float:
-        return _read_float
+    if hint in _PLAIN:
+        return _PLAIN[hint]
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint
     if float in get_args(hint):
@@ -153,6 +186,8 @@ def _reader_of(hint: Any) -> Callable[[Any], Any]:
         return _read_denials
     if hint == Levels:
         return lambda value: tuple((_read_float(price), _read_float(quantity)) for price, quantity in value)
+    if str in get_args(hint):
+        return _read_text
     return lambda value: value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from peak_trade.core.errors import LedgerError
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, Side
 from peak_trade.journal.events import BankruptcyEvent, BarEvent, CashFlowEvent, Event, OrderEvent
@@ -17,7 +18,7 @@ def ledger_of(events: Iterable[Event], initial_cash: float, lots: Mapping[str, f
     Raises
     ------
     LedgerError
-        When a fill can't be booked.
+        When a fill can't be booked, or a bankruptcy closes a symbol without a bar.
 
     """
     ledger = Ledger(initial_cash)
@@ -32,6 +33,8 @@ def ledger_of(events: Iterable[Event], initial_cash: float, lots: Mapping[str, f
         elif isinstance(event, BankruptcyEvent):
             for symbol, held in ledger.positions.items():
                 if held.quantity:
+                    if symbol not in marks:
+                        raise LedgerError(f"{symbol}: there is no bar to close it at.")
                     ledger.apply(_closing(event.ts_event, symbol, held.quantity, marks[symbol]))
             ledger.add_cash(-ledger.cash)
     return ledger

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import NS_PER_SECOND
+from peak_trade.journal.copies import Sink
 from peak_trade.journal.events import (
     ActEvent,
     AlertEvent,
@@ -33,7 +34,7 @@ from peak_trade.journal.events import (
 from peak_trade.journal.export import trail_frame
 from peak_trade.journal.files import EVENTS, is_sealed, read_checkpoints
 from peak_trade.journal.lines import Line, encode_event, encode_line
-from peak_trade.journal.writer import Sink, is_open
+from peak_trade.journal.lock import is_open
 
 Level = Literal["orders", "replay", "full"]
 _ORDERS = (
@@ -121,30 +122,38 @@ def make_sinks(settings: Sinks, folder: Path, stream: TextIO | None = None) -> l
     return sinks
 
 
+_PATIENCE = 0.25
+"""Seconds that a database which somebody else has locked is waited for; it is then dropped."""
+
+
 class SqliteSink:
     """A table `events` with one row an event; `event` is its JSON."""
 
     def __init__(self, path: Path, level: Level) -> None:
-        self._database = sqlite3.connect(path, check_same_thread=False)
-        self._keeps = keeps(level)
+        self._path, self._keeps = path, keeps(level)
+        self._database: sqlite3.Connection | None = None
+
+    def begin(self, lines: Sequence[Line]) -> None:
+        """Open the database and write what is missing."""
+        self._database = sqlite3.connect(self._path, timeout=_PATIENCE, check_same_thread=False)
         self._database.execute(
             "create table if not exists events (sequence integer primary key, ts_recorded integer, ts_event integer, "
             "kind text, symbol text, order_id text, event text)"
         )
 
-    def begin(self, lines: Sequence[Line]) -> None:
-        """Write what is missing."""
         self.take(lines)
 
     def take(self, lines: Sequence[Line]) -> None:
         """Write a row a line."""
+        assert self._database is not None
         rows = [_row(line) for line in lines if self._keeps(line.event)]
         with self._database:
             self._database.executemany("insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def close(self) -> None:
         """Close the database."""
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
 
 
 class ParquetSink:

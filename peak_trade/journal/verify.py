@@ -14,10 +14,10 @@ from pathlib import Path
 from peak_trade.journal.files import (
     EVENTS,
     Checkpoint,
+    events_path,
     manifest_digest,
     read_checkpoints,
-    read_content,
-    read_manifest,
+    unpacked,
 )
 from peak_trade.journal.keys import is_signed
 from peak_trade.journal.lines import RawLine, split_line
@@ -70,13 +70,14 @@ def verify(folder: Path, public: str | None) -> Verdict:
         When there is no manifest.
 
     """
-    read_manifest(folder)
-    content = read_content(folder)
+    genesis = manifest_digest(folder)
+    content = unpacked(folder)
+    if content is None:
+        return Verdict(Finding.EDITED, 0, 0, f"{events_path(folder).name}: this can't be unpacked any more.")
     texts = content.split(b"\n")
     torn = texts.pop()
     lines = [split_line(text) for text in texts]
     checkpoints = read_checkpoints(folder)
-    genesis = manifest_digest(folder)
     signed_manifest = next((mark.manifest for mark in checkpoints if mark is not None), genesis)
     verdict = (
         _chain(lines, signed_manifest)

@@ -1,70 +1,74 @@
 """The one writer of a session's journal.
 
-Durability: an order's event is on disk when `append` returns, so before the order leaves; every other event within the
-commit interval. A writer that could not write stops: nothing more is accepted, so nothing unrecorded can leave.
+Durability: an order's SUBMITTED event, and all before it, are on disk when `append` returns, so before the order
+leaves; every other event within the commit interval. A writer that could not write, or was broken off while it wrote,
+stops: nothing more is accepted, so nothing unrecorded can leave.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn
 
-from peak_trade.core.digest import canonical_json
+from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
+from peak_trade.journal.copies import Copies, Sink
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.journal.files import (
     CHECKPOINTS,
     EVENTS,
-    LOCK,
     MANIFEST,
     Checkpoint,
     is_sealed,
     manifest_digest,
+    read_checkpoints,
     read_content,
     read_lines,
 )
 from peak_trade.journal.keys import Signer
 from peak_trade.journal.lines import Line, encode_event, encode_line, link
+from peak_trade.journal.lock import take_lock
 from peak_trade.journal.orders import OrderStates
 
 COMMIT_SECONDS = 0.5
-_LOCK_SECONDS = 0.2
-"""How long a writer waits for the lock: `is_open` holds it for a moment."""
-
 CHECKPOINT_EVERY = 10_000
 _LEAVES_NEXT = frozenset({OrderEventKind.SUBMITTED})
 
 
-class Sink(Protocol):
-    """Takes copies of lines once they are on disk; a sink that fails is dropped, the journal goes on."""
+def create_session(folder: Path, manifest: Mapping[str, Any], signer: Signer, clock: Callable[[], int]) -> None:
+    """Make a session's folder, with its manifest and the first checkpoint on disk: it appears whole or not at all.
 
-    def begin(self, lines: Sequence[Line]) -> None:
-        """Take note of what the journal held before, in order: the sink may have missed the end of it."""
-
-    def take(self, lines: Sequence[Line]) -> None:
-        """Take the next lines, in order."""
-
-    def close(self) -> None:
-        """Finish what is being written."""
-
-
-def create_session(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Make a session's folder with its manifest on disk; SessionError when it exists."""
+    SessionError when it exists or can't be made. `clock` returns now, ns UTC.
+    """
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    content = canonical_json(manifest).encode() + b"\n"
     try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise SessionError(f"{folder}: this session exists. Resume it, or start one with another id.") from None
-    with (folder / MANIFEST).open("wb") as file:
-        file.write(canonical_json(manifest).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(folder)
-    sync_folder(folder.parent)
+        draft.mkdir(parents=True)
+        _put(draft / MANIFEST, content)
+        _put(draft / CHECKPOINTS, _first_checkpoint(digest_bytes(content), signer, clock()).line())
+        sync_folder(draft)
+        draft.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if folder.exists():
+            raise SessionError(f"{folder}: this session exists. Resume it, or start one with another id.") from None
+        raise SessionError(f"{folder}: the session's folder could not be made ({error.strerror}).") from None
+
+
+def _first_checkpoint(genesis: str, signer: Signer, now: int) -> Checkpoint:
+    return _signed(Checkpoint(0, genesis, genesis, now, False, signer.public), signer)
+
+
+def _signed(checkpoint: Checkpoint, signer: Signer) -> Checkpoint:
+    return replace(checkpoint, signature=signer.sign(checkpoint.content()))
 
 
 class JournalWriter:
@@ -104,9 +108,11 @@ class JournalWriter:
     ) -> None:
         self.folder = folder
         self.orders = OrderStates()
-        self.dropped_sinks: list[str] = []
+        self.n_unsigned = 0
+        """Events that no checkpoint vouched for when the session was taken up."""
+
         self._signer, self._clock, self._keeps = signer, clock, keeps
-        self._sinks = list(sinks)
+        self._copies = Copies(sinks)
         self._commit_seconds, self._checkpoint_every = commit_seconds, checkpoint_every
         self._pending: list[bytes] = []
         self._pending_lines: list[Line] = []
@@ -116,7 +122,7 @@ class JournalWriter:
         self._checkpointed = -1
         self._hash = self._committed_hash = self._manifest = ""
         self._size = self._file = -1
-        self._lock = _take_lock(folder)
+        self._lock = take_lock(folder)
         try:
             self._take_up()
         except BaseException:
@@ -136,6 +142,11 @@ class JournalWriter:
         """Number of the last event that is on disk."""
         return self._committed
 
+    @property
+    def dropped_sinks(self) -> list[str]:
+        """The sinks that failed, each with its error."""
+        return self._copies.dropped
+
     def append(self, event: Event) -> int:
         """Append an event and return its sequence number (0 when the level leaves it out).
 
@@ -153,12 +164,16 @@ class JournalWriter:
             self._refuse_after_fault()
             if isinstance(event, OrderEvent):
                 self.orders.apply(event)
-            sequence, now = self._sequence + 1, self._clock()
-            line_hash = link(self._hash, encoded, sequence, now)
-            self._pending.append(encode_line(encoded, line_hash, sequence, now))
-            if self._sinks:
-                self._pending_lines.append(Line(event, sequence, now, line_hash))
-            self._sequence, self._hash = sequence, line_hash
+            try:
+                sequence, now = self._sequence + 1, self._clock()
+                line_hash = link(self._hash, encoded, sequence, now)
+                self._pending.append(encode_line(encoded, line_hash, sequence, now))
+                if self._copies:
+                    self._pending_lines.append(Line(event, sequence, now, line_hash))
+                self._sequence, self._hash = sequence, line_hash
+            except BaseException as error:
+                self._break_off(error)
+                raise
         if is_order and event.event in _LEAVES_NEXT:  # type: ignore[union-attr]
             self.commit()
         return sequence
@@ -167,18 +182,25 @@ class JournalWriter:
         """Bring everything appended so far to the disk; SessionError when it does not take it."""
         with self._disk_lock:
             self._refuse_after_fault()
-            with self._state_lock:
-                chunk, self._pending = b"".join(self._pending), []
-                lines, self._pending_lines = self._pending_lines, []
-                head = (self._sequence, self._hash)
-            if not chunk:
-                return
-            self._write(chunk)
-            self._committed, self._committed_hash = head
+            try:
+                with self._state_lock:
+                    chunk, self._pending = b"".join(self._pending), []
+                    lines, self._pending_lines = self._pending_lines, []
+                    head = (self._sequence, self._hash)
+                if not chunk:
+                    return
+                self._write(chunk)
+                self._committed, self._committed_hash = head
+            except BaseException as error:
+                self._break_off(error)
+                raise
+            self._copies.put(lines)
             if self._committed - self._checkpointed >= self._checkpoint_every:
                 self._checkpoint(is_final=False)
-            if lines:
-                self._hand_out(lines)
+
+    def hand_out(self) -> None:
+        """Give the sinks what is on disk, as the writer does by itself now and then; one that fails is dropped."""
+        self._copies.hand_out()
 
     def checkpoint(self) -> None:
         """Commit, then sign the head of the chain."""
@@ -204,11 +226,13 @@ class JournalWriter:
             if not self._fault:
                 self.commit()
         finally:
+            self._fault = self._fault or f"{self.folder.name}: this journal is closed; nothing can be added."
             with contextlib.suppress(OSError):
                 os.close(self._file)
-            for sink in self._sinks:
-                sink.close()
-            self._lock.release()
+            try:
+                self._copies.close()
+            finally:
+                self._lock.release()
 
     def __enter__(self) -> JournalWriter:
         return self
@@ -223,54 +247,63 @@ class JournalWriter:
         self._size = content.rfind(b"\n") + 1
         self._hash = self._manifest = manifest_digest(self.folder)
         held = list(read_lines(self.folder))
-        for sink in self._sinks:
-            sink.begin(held)
         for line in held:
             if isinstance(line.event, OrderEvent):
                 self.orders.apply(line.event)
             self._sequence, self._hash = line.sequence, line.hash
         self._committed, self._committed_hash = self._sequence, self._hash
+        signed = max((mark.sequence for mark in read_checkpoints(self.folder) if mark is not None), default=0)
+        self.n_unsigned = max(0, self._sequence - signed)
         self._file = os.open(self.folder / EVENTS, os.O_CREAT | os.O_WRONLY, 0o644)
         os.ftruncate(self._file, self._size)
         os.lseek(self._file, self._size, os.SEEK_SET)
         _cut_torn_line(self.folder / CHECKPOINTS)
         self._checkpoint(is_final=False)
         sync_folder(self.folder)
+        self._copies.begin(held)
 
     def _write(self, chunk: bytes) -> None:
         try:
             _write_all(self._file, chunk)
             os.fdatasync(self._file)
-        except OSError as error:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
-            self._fault = (
-                f"{self.folder / EVENTS}: the disk did not take event {self._committed + 1} ({error.strerror}). "
-                "The session stops here; make room and resume it."
-            )
-            raise SessionError(self._fault) from None
+            self._stop_at(self.folder / EVENTS, f"event {self._committed + 1}", error)
         self._size += len(chunk)
 
     def _checkpoint(self, *, is_final: bool) -> None:
         unsigned = Checkpoint(
             self._committed, self._committed_hash, self._manifest, self._clock(), is_final, self._signer.public
         )
-        signed = replace(unsigned, signature=self._signer.sign(unsigned.content()))
+        line = _signed(unsigned, self._signer).line()
         path = self.folder / CHECKPOINTS
         size = path.stat().st_size if path.exists() else 0
         try:
             with path.open("ab", buffering=0) as file:
-                _write_all(file.fileno(), signed.line())
+                _write_all(file.fileno(), line)
                 os.fdatasync(file.fileno())
-        except OSError as error:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 os.truncate(path, size)
-            self._fault = (
-                f"{path}: the disk did not take a checkpoint ({error.strerror}). "
-                "The session stops here; make room and resume it."
-            )
-            raise SessionError(self._fault) from None
+            self._stop_at(path, "a checkpoint", error)
         self._checkpointed = self._committed
+
+    def _stop_at(self, path: Path, what: str, error: BaseException) -> NoReturn:
+        """Accept nothing more; raise a SessionError when the disk failed, else what broke the writing off."""
+        if not isinstance(error, OSError):
+            self._fault = f"{path}: writing {what} was broken off ({type(error).__name__}). Resume the session."
+            raise error
+        self._fault = (
+            f"{path}: the disk did not take {what} ({error.strerror}). The session stops here; make room and resume it."
+        )
+        raise SessionError(self._fault) from None
+
+    def _break_off(self, error: BaseException) -> None:
+        """Accept nothing more: an event was written or numbered by half."""
+        self._fault = self._fault or (
+            f"{self.folder.name}: an event was broken off half-way ({type(error).__name__}). Resume the session."
+        )
 
     def _commit_now_and_then(self) -> None:
         while not self._is_closed.wait(self._commit_seconds):
@@ -278,14 +311,7 @@ class JournalWriter:
                 self.checkpoint()
             except SessionError:
                 return  # every later append raises it again
-
-    def _hand_out(self, lines: Sequence[Line]) -> None:
-        for sink in list(self._sinks):
-            try:
-                sink.take(lines)
-            except Exception as error:
-                self._sinks.remove(sink)
-                self.dropped_sinks.append(f"{type(sink).__name__}: {error}")
+            self.hand_out()
 
     def _refuse_after_fault(self) -> None:
         if self._fault:
@@ -298,28 +324,11 @@ def _write_all(descriptor: int, chunk: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _take_lock(folder: Path) -> Any:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK, timeout=_LOCK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise SessionError(f"{folder.name}: another process is running this session. Stop that one first.") from None
-    return lock
-
-
-def is_open(folder: Path) -> bool:
-    """Return whether some process, this one included, is writing to the session."""
-    from filelock import FileLock, Timeout
-
-    if not (folder / LOCK).exists():
-        return False
-    try:
-        with FileLock(folder / LOCK, timeout=0):
-            return False
-    except Timeout:
-        return True
+def _put(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -18,7 +18,7 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.files import EVENTS, events_path, is_sealed, read_content
 from peak_trade.journal.lines import read_line, whole_lines
-from peak_trade.journal.writer import is_open
+from peak_trade.journal.lock import is_open
 from peak_trade.sessions.feeds import FeedItem
 
 POLL_SECONDS = 0.2

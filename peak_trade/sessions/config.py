@@ -14,6 +14,9 @@ from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.risk.limits import RiskLimits
 
 Mode = Literal["paper", "shadow", "testnet"]
+MAX_BARS = 3_000_000
+"""Bars that a session has room for: five years of minutes."""
+
 SENT_TYPES = (OrderType.MARKET, OrderType.LIMIT)
 """The types of orders that a sandbox gets."""
 
@@ -60,9 +63,9 @@ class SessionConfig(Settings):
     """End of a recording's close times, UTC, exclusive."""
 
     duration: Annotated[int, Field(ge=1)] | None = None
-    """Length in seconds of bar time; none: to the end of the recording, or until stopped."""
+    """Length in seconds of bar time, a bar at least; none: to the end of the recording, or until stopped."""
 
-    pace: Positive | None = None
+    pace: Annotated[Positive, Field(ge=0.001)] | None = None
     """How many times faster than it happened a recording is fed; none: at full speed."""
 
     n_history: Annotated[int, Field(ge=0)] = 500
@@ -87,6 +90,18 @@ class SessionConfig(Settings):
             raise ValueError("a shadow session, and no other, follows a session: name it with --beside.")
         if self.pace is not None and self.feed != "recorded":
             raise ValueError(f"pace was {self.pace:g}: only a recorded feed has one.")
+        for name, text, noun in (("start", self.start, "a start"), ("end", self.end, "an end")):
+            if text is not None and self.feed != "recorded":
+                raise ValueError(f"{name} was {text!r}: only a recording has {noun}. Leave --{name} out.")
+        if self.duration is not None:
+            n_bars = self.duration // Timeframe.parse(self.timeframe).seconds
+            if n_bars < 1:
+                raise ValueError(f"duration was {self.duration} s: a bar of {self.timeframe} is longer.")
+            if n_bars > MAX_BARS:
+                raise ValueError(
+                    f"duration was {self.duration:,} s: {n_bars:,} bars of {self.timeframe}, more than the "
+                    f"{MAX_BARS:,} that a session has room for."
+                )
         if self.evaluation == "whole" and self.feed != "recorded":
             raise ValueError("only a recording can be evaluated as a whole.")
         age = None if self.risk is None else self.risk.state.max_feed_age

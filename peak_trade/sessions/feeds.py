@@ -72,6 +72,7 @@ class BarCheck:
 class RecordedFeed:
     """Bars from the store, at full speed or paced: at `pace` 60 an hour of bars takes a minute.
 
+    `wait` waits some seconds and returns whether the session is to stop: the bar that was waited for is not given then.
     Bars that close at or before `starts_at` (ns UTC) are history; None trades from the first bar on.
     """
 

@@ -158,7 +158,9 @@ class Session:
                     self._add(bar)
             self._start()
         elif not stopping:
-            resumed = self._append_phase(SessionPhase.RESUMED, "taken up from its journal")
+            n_unsigned = self.journal.n_unsigned
+            tail = f"; {n_unsigned} events at its end were not signed" if n_unsigned else ""
+            resumed = self._append_phase(SessionPhase.RESUMED, f"taken up from its journal{tail}")
             self._inputs.take(resumed, self.tape.n_bars - 1)
         self._take_acts(None)
         reason = stopping or (KILLED if self._inputs.is_killed else self._follow(feed))
@@ -297,6 +299,7 @@ class Session:
             self.equity[-1] = self.loop.equity(row)
             if reason != MISMATCH:
                 self._reconcile()
+        self.journal.hand_out()
         for fault in self.journal.dropped_sinks:
             self.journal.append(AlertEvent(self.clock(), AlertLevel.WARNING, "sink_dropped", fault, 1.0, 0.0))
         self._append_phase(SessionPhase.STOPPED, reason)

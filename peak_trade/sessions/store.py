@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from peak_trade.core.errors import SessionError, did_you_mean
+from peak_trade.core.errors import PeakTradeError, SessionError, did_you_mean
 from peak_trade.core.time import iso
 from peak_trade.data.workspace import workspace
 from peak_trade.journal.events import (
@@ -21,12 +24,18 @@ from peak_trade.journal.events import (
     as_record,
 )
 from peak_trade.journal.files import MANIFEST, is_sealed, read_events, read_manifest
-from peak_trade.journal.writer import is_open
+from peak_trade.journal.lock import is_open
+from peak_trade.journal.rebuild import ledger_of
+from peak_trade.sessions.config import SessionConfig
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """One session at a glance: times ns UTC (0 when there is none), equity in quote currency."""
+    """One session at a glance: times ns UTC (0 when there is none).
+
+    `equity` is the mark at the last bar or, once the session has stopped, at its end, in quote currency; None when the
+    journal is unreadable. `state` is running, sealed, interrupted or unreadable.
+    """
 
     session_id: str
     mode: str
@@ -39,7 +48,7 @@ class SessionSummary:
     n_bars: int
     n_fills: int
     n_denials: int
-    equity: float
+    equity: float | None
     reason: str
 
 
@@ -62,14 +71,14 @@ def session_id(moment: datetime, mode: str, strategy: str, symbol: str, timefram
 def session_ids() -> list[str]:
     """Return the ids of every session, oldest first."""
     folder = sessions_folder()
-    return sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
+    return sorted(path.parent.name for path in folder.glob(f"[!.]*/{MANIFEST}"))
 
 
 def find_session(name: str) -> Path:
     """Return the folder of a session id, of a unique beginning of one, or of a path; SessionError names the nearest."""
     path = Path(name)
     if (path / MANIFEST).exists():
-        return path
+        return path.resolve()
     known = session_ids()
     found = [known_id for known_id in known if known_id == name] or [k for k in known if name and k.startswith(name)]
     if len(found) == 1:
@@ -80,14 +89,13 @@ def find_session(name: str) -> Path:
 
 
 def summary(folder: Path) -> SessionSummary:
-    """Return a session at a glance, from its journal."""
-    manifest = read_manifest(folder)
+    """Return a session at a glance, from its journal; SessionError or another PeakTradeError when it is damaged."""
+    config = read_manifest(folder).get("config", {})
     events = read_events(folder)
-    config = manifest.get("config", {})
     bars = [event for event in events if isinstance(event, BarEvent)]
     phases = [event for event in events if isinstance(event, SessionEvent)]
     orders = [event for event in events if isinstance(event, OrderEvent)]
-    state = "running" if is_open(folder) else "sealed" if is_sealed(folder) else "interrupted"
+    state = "sealed" if is_sealed(folder) else "running" if is_open(folder) else "interrupted"
     return SessionSummary(
         folder.name,
         str(config.get("mode", "")),
@@ -100,9 +108,38 @@ def summary(folder: Path) -> SessionSummary:
         len(bars),
         sum(event.last_quantity > 0.0 for event in orders),
         sum(event.event is OrderEventKind.DENIED for event in orders),
-        phases[-1].equity if phases else float("nan"),
+        _equity(events, config),
         phases[-1].reason if phases else "",
     )
+
+
+def summaries() -> list[SessionSummary]:
+    """Return every session at a glance, oldest first; one that can't be read is a row that says so."""
+    found = []
+    for name in session_ids():
+        try:
+            found.append(summary(sessions_folder() / name))
+        except PeakTradeError as error:
+            found.append(_unreadable(name, str(error)))
+    return found
+
+
+def _unreadable(name: str, why: str) -> SessionSummary:
+    return SessionSummary(name, "", "", "", "", "unreadable", 0, 0, 0, 0, 0, None, why)
+
+
+def _equity(events: Sequence[Event], config: Mapping[str, Any]) -> float | None:
+    last = next((event for event in reversed(events) if isinstance(event, SessionEvent)), None)
+    if last is not None and last.phase is SessionPhase.STOPPED:
+        return last.equity if math.isfinite(last.equity) else None
+    settings = SessionConfig.parse(config, "manifest.json")
+    lots = {settings.symbol: settings.instrument.lot_size}
+    marks = {event.symbol: event.close for event in events if isinstance(event, BarEvent)}
+    ledger = ledger_of(events, settings.trading.initial_cash, lots)
+    if any(held.quantity and symbol not in marks for symbol, held in ledger.positions.items()):
+        raise SessionError("a position has no bar to mark it at; the journal is damaged.")
+    equity = ledger.equity(marks)
+    return equity if math.isfinite(equity) else None
 
 
 def recent(folder: Path, n_lines: int = 10) -> list[str]:

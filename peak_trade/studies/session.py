@@ -32,7 +32,7 @@ from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.state import Control, as_record
 from peak_trade.sessions.acts import is_kill_waiting
-from peak_trade.sessions.config import InstrumentSettings, SessionConfig, check_policy
+from peak_trade.sessions.config import MAX_BARS, InstrumentSettings, SessionConfig, check_policy
 from peak_trade.sessions.dialects import DIALECTS
 from peak_trade.sessions.exchange import ask
 from peak_trade.sessions.feeds import Feed
@@ -45,6 +45,7 @@ from peak_trade.sessions.tape import Evaluate, Tape, TapeRecord
 from peak_trade.sessions.trading_state import read_control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
+from peak_trade.studies.session_bars import check_span, first_bar, hold_against_store
 from peak_trade.studies.session_feed import feed_of
 from peak_trade.studies.session_history import check_sources, history_of, with_history
 from peak_trade.studies.session_state import dated, refuse_when_halted, start_of, state_to_start_in
@@ -56,11 +57,12 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a session ended: its folder, why, and where it stood then."""
+    """How a session ended: its folder, why, where it stood then, and sentences on what somebody should know."""
 
     folder: Path
     reason: str
     status: Status
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +119,21 @@ def run_session(
     check_sources(config)
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _recording(config)
+    check_span(config, recording)
     with _client(config, connect, sandbox) as client:
         config = config if client is None else _on_the_exchange_grid(config, client, here.switch)
         feed = feed_of(config, recording, client, here.clock, here.switch.wait)
         folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
         history = feed.history()
-        starts = history[0].ts_event if history else int(recording.times[0]) if recording is not None else clock()
+        starts = history[0].ts_event if history else first_bar(config, recording, clock())
         until = clock() if recording is None else int(recording.times[-1])
         content = manifest(folder.name, config, strategy, recording, starts)
         control = dated(workspace_state, clock(), _session_time(config, history, recording))
         if control != Control():
             content["trading_state"] = as_record(control)
         first = starts if history or config.beside is None else 0
-        create_session(folder, with_history(content, config, first, until))
+        signer = WorkspaceKey(keys_folder())
+        create_session(folder, with_history(content, config, first, until), signer, clock)
         return _run(folder, config, strategy, recording, feed, client, here)
 
 
@@ -153,7 +157,7 @@ def resume_session(
     refuse_when_halted()
     here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
     recording = _recording(config)
-    _hold_against_manifest(folder, recording)
+    hold_against_store(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
     with _client(config, connect, sandbox) as client:
         return _run(
@@ -227,9 +231,16 @@ def manifest(
         "digests": digests,
         "versions": {"python": platform.python_version(), "ccxt": version("ccxt")},
         "seed": config.trading.seed,
-        "clock": "the recording's close times" if recording is not None else "the machine's, offset measured",
+        "clock": _CLOCKS[config.feed],
         "history_start": iso(history_start),
     }
+
+
+_CLOCKS = {
+    "recorded": "the recording's close times",
+    "live": "the machine's, offset measured",
+    "beside": "the machine's, offset not measured: the bars are those of the session beside it",
+}
 
 
 def _run(
@@ -293,7 +304,13 @@ def _run(
             is_live=config.feed == "live",
         )
         reason = session.run(feed, known)
-    return Outcome(folder, reason, session.status("stopped"))
+    notes = [f"A copy was dropped: {fault}." for fault in journal.dropped_sinks]
+    if journal.n_unsigned:
+        notes.append(
+            f"{journal.n_unsigned} events at the end of its journal were not signed when it was taken up: no key "
+            "vouches for who wrote them."
+        )
+    return Outcome(folder, reason, session.status("stopped"), tuple(notes))
 
 
 _DAYS_WITHOUT_DURATION = 60
@@ -301,7 +318,7 @@ _DAYS_WITHOUT_DURATION = 60
 
 def _n_expected(config: SessionConfig, timeframe: Timeframe) -> int:
     seconds = config.duration or _DAYS_WITHOUT_DURATION * 86_400
-    return seconds // timeframe.seconds + 1_000
+    return min(seconds // timeframe.seconds, MAX_BARS) + 1_000
 
 
 def _n_followed(config: SessionConfig) -> int:
@@ -374,15 +391,6 @@ def _session_time(config: SessionConfig, history: Sequence[BarEvent], recording:
     if recording is None:
         return None
     return history[-1].ts_event if history else int(recording.times[0]) - recording.timeframe.ns
-
-
-def _hold_against_manifest(folder: Path, recording: Bars | None) -> None:
-    wanted = read_manifest(folder).get("digests", {}).get("data")
-    if recording is not None and recording.digest() != wanted:
-        raise SessionError(
-            f"{folder.name}: the store's bars are not the ones that the session started on; restore them, "
-            "or start a new session."
-        )
 
 
 def _new_folder(config: SessionConfig, moment: datetime) -> Path:

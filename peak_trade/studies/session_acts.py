@@ -11,7 +11,7 @@ from peak_trade.core.time import iso
 from peak_trade.core.values import TradingState
 from peak_trade.journal.events import ActEvent, ActKind, BarEvent, Event, TradingStateEvent
 from peak_trade.journal.files import is_sealed, read_events
-from peak_trade.journal.writer import is_open
+from peak_trade.journal.lock import is_open
 from peak_trade.risk.limits import StateLimits
 from peak_trade.risk.state import Control, Recovery, StrategyEnabled, advance
 from peak_trade.sessions.acts import Act, leave, make_act, waiting

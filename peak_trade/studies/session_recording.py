@@ -38,7 +38,7 @@ def record_session(folder: Path) -> str:
             digests=digests,
             parameters={**config.parameters, "session": folder.name, "settings": settings},
             metrics={
-                "total_return": found.equity / config.trading.initial_cash - 1.0,
+                "total_return": (found.equity or 0.0) / config.trading.initial_cash - 1.0,
                 "n_bars": float(found.n_bars),
                 "n_fills": float(found.n_fills),
                 "n_denials": float(found.n_denials),

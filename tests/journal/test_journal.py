@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
-import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ from peak_trade.core.errors import SessionError
 from peak_trade.core.values import OrderType, Side, TimeInForce
 from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind
 from peak_trade.journal.files import CHECKPOINTS, EVENTS, MANIFEST, read_events
-from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.keys import WorkspaceKey, public_key
 from peak_trade.journal.lines import encode_line, link, split_line
+from peak_trade.journal.lock import is_open
 from peak_trade.journal.verify import Finding, verify
-from peak_trade.journal.writer import JournalWriter, create_session, is_open
+from peak_trade.journal.writer import JournalWriter, create_session
 
 
 def bar(n: int) -> BarEvent:
@@ -52,7 +54,7 @@ def key(tmp_path_factory):
 
 
 def written(folder: Path, key: WorkspaceKey, events: list[Event], *, seal: bool = True) -> Path:
-    create_session(folder, {"session_id": folder.name})
+    create_session(folder, {"session_id": folder.name}, key, Ticks())
     writer = JournalWriter(folder, key, Ticks(), commit_seconds=60.0)
     for event in events:
         writer.append(event)
@@ -184,8 +186,8 @@ def test_a_sealed_session_takes_nothing_more(tmp_path, key):
         JournalWriter(folder, key, Ticks())
 
 
-def test_an_order_is_on_disk_when_append_returns(tmp_path, key):
-    create_session(tmp_path / "s", {})
+def test_an_order_that_leaves_is_on_disk_when_append_returns(tmp_path, key):
+    create_session(tmp_path / "s", {}, key, Ticks())
     with JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=60.0) as writer:
         writer.append(bar(1))
         assert writer.committed == 0
@@ -196,7 +198,7 @@ def test_an_order_is_on_disk_when_append_returns(tmp_path, key):
 
 
 def test_an_illegal_order_event_is_refused_and_not_written(tmp_path, key):
-    create_session(tmp_path / "s", {})
+    create_session(tmp_path / "s", {}, key, Ticks())
     with JournalWriter(tmp_path / "s", key, Ticks()) as writer:
         with pytest.raises(SessionError, match="ACCEPTED can't follow nothing"):
             writer.append(order(OrderEventKind.ACCEPTED))
@@ -205,7 +207,7 @@ def test_an_illegal_order_event_is_refused_and_not_written(tmp_path, key):
 
 
 def test_other_events_are_on_disk_within_a_second(tmp_path, key):
-    create_session(tmp_path / "s", {})
+    create_session(tmp_path / "s", {}, key, Ticks())
     with JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=0.01) as writer:
         writer.append(bar(1))
         for _ in range(200):
@@ -216,7 +218,7 @@ def test_other_events_are_on_disk_within_a_second(tmp_path, key):
 
 
 def test_a_second_process_can_not_write_to_the_session(tmp_path, key):
-    create_session(tmp_path / "s", {})
+    create_session(tmp_path / "s", {}, key, Ticks())
     program = (
         "import sys, time; from pathlib import Path; from peak_trade.journal.writer import *;"
         "from peak_trade.journal.keys import WorkspaceKey;"
@@ -240,7 +242,7 @@ def test_a_second_process_can_not_write_to_the_session(tmp_path, key):
 
 def test_a_full_disk_stops_the_session_and_loses_nothing_that_was_acknowledged(tmp_path, key):
     """A file size limit of the kernel stands for the full disk: write() takes a part, then fails."""
-    create_session(tmp_path / "s", {})
+    create_session(tmp_path / "s", {}, key, Ticks())
     writer = JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=60.0)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     writer.append(bar(1))
@@ -263,28 +265,238 @@ def test_a_full_disk_stops_the_session_and_loses_nothing_that_was_acknowledged(t
     assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
 
 
-def test_a_sink_that_fails_is_dropped_and_the_journal_goes_on(tmp_path, key):
-    class Broken:
-        def begin(self, lines):
-            pass
+class Copy:
+    """A sink that fails where it is told to."""
 
-        def take(self, lines):
+    def __init__(self, fails_at: str = "") -> None:
+        self.fails_at, self.events, self.is_closed = fails_at, [], False
+
+    def begin(self, lines):
+        self.fail("begin")
+
+    def take(self, lines):
+        self.fail("take")
+        self.events += [line.event for line in lines]
+
+    def close(self):
+        self.is_closed = True
+        self.fail("close")
+
+    def fail(self, where):
+        if where == self.fails_at:
             raise OSError("no room")
 
-        def close(self):
-            pass
 
-    create_session(tmp_path / "s", {})
-    with JournalWriter(tmp_path / "s", key, Ticks(), sinks=[Broken()]) as writer:
+@pytest.mark.parametrize("where", ["begin", "take", "close"])
+def test_a_sink_that_fails_is_dropped_and_the_journal_goes_on(tmp_path, key, where):
+    create_session(tmp_path / "s", {}, key, Ticks())
+    broken, whole = Copy(where), Copy()
+    writer = JournalWriter(tmp_path / "s", key, Ticks(), sinks=[broken, whole])
+    writer.append(bar(1))
+    writer.commit()
+    writer.append(bar(2))
+    writer.seal()
+    assert writer.dropped_sinks == ["Copy: no room"]
+    assert broken.is_closed
+    assert whole.events == read_events(tmp_path / "s") == [bar(1), bar(2)]
+    assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
+    assert not is_open(tmp_path / "s")
+
+
+def test_a_sink_is_never_waited_for_before_an_order_leaves(tmp_path, key):
+    class Slow(Copy):
+        def take(self, lines):
+            assert threading.current_thread() is not threading.main_thread() or is_over
+            super().take(lines)
+
+    create_session(tmp_path / "s", {}, key, Ticks())
+    copy, is_over = Slow(), False
+    writer = JournalWriter(tmp_path / "s", key, Ticks(), sinks=[copy], commit_seconds=60.0)
+    writer.append(order(OrderEventKind.REQUESTED))
+    writer.append(order(OrderEventKind.SUBMITTED))
+    assert writer.committed == 2
+    is_over = True
+    writer.hand_out()
+    assert copy.events == read_events(tmp_path / "s")
+    writer.close()
+    assert writer.dropped_sinks == []
+
+
+def test_a_sink_gets_what_is_on_disk_while_the_session_runs(tmp_path, key):
+    create_session(tmp_path / "s", {}, key, Ticks())
+    copy = Copy()
+    with JournalWriter(tmp_path / "s", key, Ticks(), sinks=[copy], commit_seconds=0.01) as writer:
         writer.append(bar(1))
-        writer.commit()
+        for _ in range(500):
+            if copy.events:
+                break
+            writer._thread.join(0.005)
+        assert copy.events == [bar(1)]
+
+
+class BrokenOff(BaseException):
+    """Stands for a second Ctrl-C."""
+
+
+@pytest.mark.parametrize("call", ["write", "fdatasync"])
+@pytest.mark.parametrize("is_checkpoint", [False, True], ids=["events", "checkpoint"])
+def test_a_writer_that_was_broken_off_writes_nothing_more(tmp_path, key, monkeypatch, call, is_checkpoint):
+    create_session(tmp_path / "s", {}, key, Ticks())
+    writer = JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=60.0)
+    writer.append(bar(1))
+    writer.commit()
+    true, write = getattr(os, call), os.write
+
+    def broken_off(descriptor, *chunk):
+        if chunk:
+            write(descriptor, chunk[0][: len(chunk[0]) // 2])
+        raise BrokenOff
+
+    if not is_checkpoint:
         writer.append(bar(2))
-    assert writer.dropped_sinks == ["Broken: no room"]
-    assert read_events(tmp_path / "s") == [bar(1), bar(2)]
+    monkeypatch.setattr(os, call, broken_off)
+    with pytest.raises(BrokenOff):
+        writer.checkpoint()
+    monkeypatch.setattr(os, call, true)
+    for act in (writer.commit, writer.checkpoint, writer.seal, lambda: writer.append(bar(3))):
+        with pytest.raises(SessionError, match="broken off"):
+            act()
+    writer.close()
+    assert read_events(tmp_path / "s") == [bar(1)]
+    with JournalWriter(tmp_path / "s", key, Ticks()) as again:
+        again.append(bar(2))
+        again.seal()
+    assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
+
+
+def test_a_closed_writer_takes_nothing_more(tmp_path, key):
+    create_session(tmp_path / "s", {}, key, Ticks())
+    writer = JournalWriter(tmp_path / "s", key, Ticks())
+    writer.close()
+    with pytest.raises(SessionError, match="closed"):
+        writer.append(bar(1))
+
+
+def test_an_order_is_forced_to_the_disk_before_it_leaves(tmp_path, key, monkeypatch):
+    """Not only written: the kernel was told to bring the file to the disk, after its last byte."""
+    create_session(tmp_path / "s", {}, key, Ticks())
+    path = tmp_path / "s" / EVENTS
+    forced = []
+    true = os.fdatasync
+
+    def watched(descriptor):
+        true(descriptor)
+        if os.fstat(descriptor).st_ino == path.stat().st_ino:
+            forced.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "fdatasync", watched)
+    with JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=60.0) as writer:
+        writer.append(bar(1))
+        writer.append(order(OrderEventKind.REQUESTED))
+        assert forced == []
+        writer.append(order(OrderEventKind.SUBMITTED))
+        assert forced == [path.read_bytes()]
+        assert len(lines_of(tmp_path / "s")) == 3
+
+
+@pytest.mark.parametrize("cut", [1, 40, 200])
+def test_a_torn_checkpoint_is_cut_off_and_the_rest_goes_on(tmp_path, key, cut):
+    folder = written(tmp_path / "s", key, [bar(n) for n in range(3)], seal=False)
+    with (folder / CHECKPOINTS).open("ab") as file:
+        file.write((folder / CHECKPOINTS).read_bytes().splitlines()[-1][:cut])
+    assert verify(folder, key.public).finding is Finding.UNSEALED
+    with JournalWriter(folder, key, Ticks()) as writer:
+        writer.append(bar(3))
+        writer.seal()
+    assert verify(folder, key.public).finding is Finding.INTACT
+
+
+def test_events_that_nothing_signed_are_counted_when_a_session_is_taken_up(tmp_path, key):
+    folder = written(tmp_path / "s", key, [bar(n) for n in range(3)], seal=False)
+    writer = JournalWriter(folder, key, Ticks(), commit_seconds=60.0)
+    assert writer.n_unsigned == 3
+    writer.close()
+    again = JournalWriter(folder, key, Ticks())
+    assert again.n_unsigned == 0
+    again.close()
+
+
+def test_a_session_is_made_whole_or_not_at_all(tmp_path, key, monkeypatch):
+    create_session(tmp_path / "s", {}, key, Ticks())
+    assert verify(tmp_path / "s", key.public).finding is Finding.UNSEALED
+    with pytest.raises(SessionError, match="exists"):
+        create_session(tmp_path / "s", {}, key, Ticks())
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SessionError, match=r"could not be made \(No space"):
+        create_session(tmp_path / "t", {}, key, Ticks())
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_any_number_may_ask_at_once_whether_a_session_is_open(tmp_path, key, monkeypatch):
+    """While one asks, a second does too: neither takes the other for a writer."""
+    folder, answers = written(tmp_path / "s", key, [bar(1)]), []
+    close = os.close
+
+    def ask_again(descriptor):
+        monkeypatch.setattr(os, "close", close)
+        answers.append(is_open(folder))
+        close(descriptor)
+
+    monkeypatch.setattr(os, "close", ask_again)
+    answers.append(is_open(folder))
+    assert answers == [False, False]
 
 
 def test_the_private_key_is_for_its_owner_only(tmp_path):
     key = WorkspaceKey(tmp_path / "keys")
     assert (os.stat(tmp_path / "keys" / "journal.pem").st_mode & 0o777) == 0o600
-    assert WorkspaceKey(tmp_path / "keys").public == key.public
-    assert json.dumps(key.public) in json.dumps([key.public])
+    assert WorkspaceKey(tmp_path / "keys").public == key.public == public_key(tmp_path / "keys")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("journal.pem", b"garbage", "not a readable Ed25519 key"),
+        ("journal.pem", b"", "not a readable Ed25519 key"),
+        ("journal.pem", None, "journal.pem is gone"),
+        ("journal.pub", b"0" * 64, "not the public key of journal.pem"),
+        ("journal.pub", b"garbage", "not 64 hex digits"),
+        ("journal.pub", b"\xff" * 64, "not 64 hex digits"),
+    ],
+    ids=["garbage", "empty", "gone", "of-another", "garbage-public", "no-text"],
+)
+def test_a_pair_of_keys_that_does_not_fit_is_refused_by_name(tmp_path, name, content, says):
+    keys = tmp_path / "keys"
+    WorkspaceKey(keys)
+    (keys / name).unlink() if content is None else (keys / name).write_bytes(content)
+    with pytest.raises(SessionError, match=says):
+        WorkspaceKey(keys)
+
+
+def test_another_kind_of_key_is_refused(tmp_path):
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    (tmp_path / "keys").mkdir()
+    pem = X25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "keys" / "journal.pem").write_bytes(pem)
+    with pytest.raises(SessionError, match="not a readable Ed25519 key"):
+        WorkspaceKey(tmp_path / "keys")
+
+
+def test_what_is_advised_about_a_key_lets_new_journals_verify(tmp_path):
+    """Both halves moved away: a new pair is made, and the old journal verifies with the old public key."""
+    keys = tmp_path / "keys"
+    old = WorkspaceKey(keys)
+    before = written(tmp_path / "before", old, [bar(1)])
+    keys.rename(tmp_path / "away")
+    after = written(tmp_path / "after", WorkspaceKey(keys), [bar(1)])
+    assert verify(after, public_key(keys)).finding is Finding.INTACT
+    assert verify(before, public_key(keys)).finding is Finding.REWRITTEN
+    assert verify(before, old.public).finding is Finding.INTACT

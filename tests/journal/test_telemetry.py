@@ -24,6 +24,7 @@ from peak_trade.journal.events import (
 from peak_trade.journal.export import trail_frame, write_trail
 from peak_trade.journal.files import EVENTS, read_events, read_lines
 from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.lock import is_open
 from peak_trade.journal.spec import FIX_TAGS, spec
 from peak_trade.journal.telemetry import Retention, Sinks, TelemetrySettings, keeps, make_sinks, tidy
 from peak_trade.journal.verify import Finding, verify
@@ -50,7 +51,7 @@ def key(tmp_path):
 
 def run(folder: Path, key: WorkspaceKey, *, seal: bool = True, **options: object) -> Path:
     if not folder.exists():
-        create_session(folder, {"session_id": folder.name})
+        create_session(folder, {"session_id": folder.name}, key, lambda: 1)
     writer = JournalWriter(folder, key, lambda: 10 * DAY, commit_seconds=60.0, **options)
     for event in EVENTS_OF_A_RUN:
         writer.append(event)
@@ -72,7 +73,7 @@ def test_the_specification_is_the_one_that_the_event_classes_make():
 
 def test_every_sink_gets_what_its_level_keeps(tmp_path, key):
     folder = tmp_path / "s"
-    create_session(folder, {})
+    create_session(folder, {}, key, lambda: 1)
     stream = io.StringIO()
     on = {name: {"enabled": True, "level": level} for name, level in
           {"sqlite": "replay", "parquet": "full", "stdout": "orders"}.items()}  # fmt: skip
@@ -90,7 +91,7 @@ def test_every_sink_gets_what_its_level_keeps(tmp_path, key):
 
 def test_a_sink_that_missed_the_end_of_a_killed_session_gets_it_when_resumed(tmp_path, key):
     folder = tmp_path / "s"
-    create_session(folder, {})
+    create_session(folder, {}, key, lambda: 1)
     writer = JournalWriter(folder, key, lambda: 1)
     writer.append(EVENTS_OF_A_RUN[0])
     writer.close()
@@ -99,6 +100,37 @@ def test_a_sink_that_missed_the_end_of_a_killed_session_gets_it_when_resumed(tmp
     database = sqlite3.connect(folder / "events.db")
     assert database.execute("select count(*) from events").fetchone() == (1,)
     database.close()
+
+
+@pytest.mark.parametrize("name", ["sqlite", "parquet"])
+def test_a_copy_that_can_not_be_written_is_dropped_and_the_session_is_sealed(tmp_path, key, name):
+    folder = tmp_path / "s"
+    create_session(folder, {}, key, lambda: 1)
+    path = folder / {"sqlite": "events.db", "parquet": "events.parquet"}[name]
+    path.write_bytes(b"this is no database" * 100) if name == "sqlite" else path.mkdir()
+    writer = JournalWriter(
+        folder, key, lambda: 1, sinks=make_sinks(Sinks.parse({name: {"enabled": True}}, "test"), folder)
+    )
+    writer.append(EVENTS_OF_A_RUN[0])
+    writer.seal()
+    assert [dropped.partition(":")[0] for dropped in writer.dropped_sinks] == [f"{name.capitalize()}Sink"]
+    assert verify(folder, key.public).finding is Finding.INTACT
+    assert not is_open(folder)
+
+
+def test_a_database_that_somebody_locked_holds_no_order_up(tmp_path, key):
+    folder = tmp_path / "s"
+    create_session(folder, {}, key, lambda: 1)
+    on = Sinks.parse({"sqlite": {"enabled": True}}, "test")
+    writer = JournalWriter(folder, key, lambda: 1, sinks=make_sinks(on, folder), commit_seconds=60.0)
+    other = sqlite3.connect(folder / "events.db")
+    other.execute("begin exclusive")
+    writer.append(ORDER)
+    writer.commit()
+    assert (writer.committed, writer.dropped_sinks) == (1, [])
+    writer.seal()
+    other.close()
+    assert writer.dropped_sinks == ["SqliteSink: database is locked"]
 
 
 def test_the_replay_level_leaves_out_latencies_only(tmp_path, key):
@@ -110,7 +142,7 @@ def test_retention_never_touches_an_open_or_interrupted_session(tmp_path, key):
     sessions = tmp_path / "sessions"
     run(sessions / "sealed", key)
     run(sessions / "interrupted", key, seal=False)
-    create_session(sessions / "open", {})
+    create_session(sessions / "open", {}, key, lambda: 1)
     writer = JournalWriter(sessions / "open", key, lambda: 1)
     rules = Retention(compress_after_days=5.0)
     assert tidy(sessions, rules, 14 * DAY) == []

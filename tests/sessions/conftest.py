@@ -9,13 +9,14 @@ import pytest
 
 from peak_trade.core.bars import Bars
 from peak_trade.data.fetching import connect
+from peak_trade.data.store import save_bars
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.sessions.exchange import connect_sandbox
 from peak_trade.sessions.switch import StopSwitch
 from peak_trade.studies.session import resume_session, run_session
 from peak_trade.studies.session_config import make_config
-from tests.sessions.running import part_of, read_bars
-from tests.sessions.trading import KEYS, NS_PER_MS, exchange_at
+from tests.sessions.running import part_of, read_bars, wavy
+from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
 
 
 @pytest.fixture(scope="session")
@@ -34,21 +35,6 @@ def btc_1m(real_data: Path) -> Bars:
 def key(tmp_path_factory: pytest.TempPathFactory) -> WorkspaceKey:
     """A workspace's key."""
     return WorkspaceKey(tmp_path_factory.mktemp("home") / "keys")
-
-
-class EmulatedSwitch(StopSwitch):
-    """Waiting moves the emulator's clock on; the end of the recording stops the session."""
-
-    def __init__(self, exchange, until):
-        super().__init__()
-        self.exchange, self.until = exchange, until
-
-    def wait(self, seconds):
-        self.look()
-        self.exchange.advance_to(self.exchange.now_ms + max(1, int(seconds * 1_000)))
-        if self.exchange.now_ms >= self.until:
-            self.stop("end of the recording")
-        return self.is_stopping
 
 
 @pytest.fixture
@@ -87,3 +73,11 @@ def live(home, btc_1m):
         return run_session(config.model_copy(update={"n_history": 50, "risk": risk}), **surroundings)
 
     return run, exchange, bars
+
+
+@pytest.fixture
+def stored(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A workspace whose store holds the bars."""
+    monkeypatch.chdir(tmp_path)
+    save_bars(wavy())
+    return home

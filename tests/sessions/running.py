@@ -38,6 +38,23 @@ def read_bars(path: Path, symbol: str, timeframe: str) -> Bars:
     return Bars(columns.set_axis(times, axis=0), symbol, length, "binance")
 
 
+def wavy(n_bars: int = 120) -> Bars:
+    """Bars that rise and fall, so that a crossover trades."""
+    close = 100.0 + 8.0 * np.sin(np.arange(n_bars) / 6.0)
+    opened = np.concatenate(([100.0], close[:-1]))
+    frame = pd.DataFrame(
+        {
+            "open": opened,
+            "high": np.maximum(opened, close) + 0.5,
+            "low": np.minimum(opened, close) - 0.5,
+            "close": close,
+            "volume": np.full(n_bars, 1e6),
+        },
+        index=pd.date_range("2024-01-01 01:00", periods=n_bars, freq="h", tz="UTC"),
+    )
+    return Bars(frame, "BTC/USDT", Timeframe.parse("1h"), "sample")
+
+
 def part_of(bars: Bars, start: int, n_bars: int) -> Bars:
     """Some bars in a row."""
     return Bars(bars.frame.iloc[start : start + n_bars], bars.symbol, bars.timeframe, bars.exchange)
@@ -71,7 +88,7 @@ def open_session(
 ) -> Session:
     """A paper session in a folder, new or taken up again."""
     if not folder.exists():
-        create_session(folder, {"session_id": folder.name})
+        create_session(folder, {"session_id": folder.name}, key, counting())
     settings = settings or BacktestSettings()
     journal = JournalWriter(folder, key, counting(), commit_seconds=60.0)
     return Session(

@@ -7,13 +7,11 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from peak_trade.cli import main
-from peak_trade.core.bars import Bars
-from peak_trade.core.time import Timeframe, iso
+from peak_trade.core.time import iso
 from peak_trade.data.store import save_bars
 from peak_trade.journal.events import OrderEvent, SessionEvent
 from peak_trade.journal.files import EVENTS, MANIFEST, is_sealed, read_events
@@ -25,34 +23,10 @@ from peak_trade.studies.replay import replay
 from peak_trade.studies.session import config_of, resume_session, run_session
 from peak_trade.studies.session_config import make_config
 from peak_trade.studies.session_recording import record_session
+from tests.sessions.running import wavy
 
 RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet", "--no-record"]
 RUN += ["-p", "fast=3", "-p", "slow=8"]
-
-
-def wavy(n_bars: int = 120) -> Bars:
-    """Bars that rise and fall, so that a crossover trades."""
-    close = 100.0 + 8.0 * np.sin(np.arange(n_bars) / 6.0)
-    opened = np.concatenate(([100.0], close[:-1]))
-    frame = pd.DataFrame(
-        {
-            "open": opened,
-            "high": np.maximum(opened, close) + 0.5,
-            "low": np.minimum(opened, close) - 0.5,
-            "close": close,
-            "volume": np.full(n_bars, 1e6),
-        },
-        index=pd.date_range("2024-01-01 01:00", periods=n_bars, freq="h", tz="UTC"),
-    )
-    return Bars(frame, "BTC/USDT", Timeframe.parse("1h"), "sample")
-
-
-@pytest.fixture
-def stored(home, monkeypatch, tmp_path):
-    """A workspace whose store holds the bars."""
-    monkeypatch.chdir(tmp_path)
-    save_bars(wavy())
-    return home
 
 
 def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, capsys, monkeypatch, tmp_path):

@@ -68,7 +68,7 @@ def acts(events):
 
 
 def survive(run, folder, key, keys, bars, n_kills, longest, *, url="", until=0):
-    """Run a session that is killed again and again; return how often it was."""
+    """Run a session that is killed again and again, first once its folder can be seen; return how often it was."""
     bars.frame.to_parquet(folder.parent / "bars.parquet")
     instants = random.Random(n_kills)
     order = {
@@ -77,9 +77,9 @@ def survive(run, folder, key, keys, bars, n_kills, longest, *, url="", until=0):
     }  # fmt: skip
     n_killed = 0
     for _ in range(n_kills):
-        outcome = run(order | {"seconds": instants.uniform(0.0, longest)})
+        outcome = run(order | {"seconds": instants.uniform(0.0, longest) if folder.exists() else None})
         n_killed += outcome == "killed"
-        if not (folder / "events.jsonl").exists():
+        if not folder.exists():
             continue
         held = read_events(folder)
         assert len(held) >= acknowledged(folder)

@@ -133,7 +133,7 @@ def test_a_testnet_session_replays_from_its_journal_without_asking_the_exchange(
 def test_a_shadow_follows_a_session_while_it_runs(tmp_path, key, btc_1m):
     """Each bar reaches the shadow once it is on disk; the shadow ends with the session."""
     bars = bar_events(part_of(btc_1m, 0, 6))
-    create_session(tmp_path / "s", {})
+    create_session(tmp_path / "s", {}, key, lambda: 1)
     writer = JournalWriter(tmp_path / "s", key, lambda: 1, commit_seconds=60.0)
     writer.append(bars[0])
     writer.append(SessionEvent(1, SessionPhase.STARTED, "paper", "", 1.0))

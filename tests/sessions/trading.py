@@ -22,6 +22,7 @@ from peak_trade.sessions.exchange import connect_sandbox
 from peak_trade.sessions.live import LiveFeed
 from peak_trade.sessions.runner import Session
 from peak_trade.sessions.sandbox import SandboxVenue
+from peak_trade.sessions.switch import StopSwitch
 from peak_trade.sessions.tape import Tape
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
@@ -94,7 +95,7 @@ def open_testnet(
 ) -> tuple[Session, LiveFeed, list[Event]]:
     """A session that trades at the emulator, new or taken up again."""
     if not folder.exists():
-        create_session(folder, {"session_id": folder.name})
+        create_session(folder, {"session_id": folder.name}, key, clock.now)
     events = read_events(folder)
     client = client_of(emulator, clock)
     client.load_markets()
@@ -183,3 +184,18 @@ def account_of(exchange: Any, ledger: Ledger, symbol: str) -> list[tuple[float, 
         return [(ledger.quantity(symbol), float(exchange.position)), (earned, float(exchange.collateral) - 10_000.0)]
     spent = float(exchange.balance("USDT")) - 10_000.0
     return [(ledger.quantity(symbol), float(exchange.balance("BTC"))), (ledger.cash - ledger.initial_cash, spent)]
+
+
+class EmulatedSwitch(StopSwitch):
+    """Waiting moves the emulator's clock on; the end of the recording stops the session."""
+
+    def __init__(self, exchange, until):
+        super().__init__()
+        self.exchange, self.until = exchange, until
+
+    def wait(self, seconds):
+        self.look()
+        self.exchange.advance_to(self.exchange.now_ms + max(1, int(seconds * 1_000)))
+        if self.exchange.now_ms >= self.until:
+            self.stop("end of the recording")
+        return self.is_stopping

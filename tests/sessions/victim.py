@@ -20,7 +20,7 @@ import pandas as pd
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
-from peak_trade.journal.files import read_events
+from peak_trade.journal.files import MANIFEST, read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.sessions.feeds import RecordedFeed
@@ -59,14 +59,22 @@ class RemoteTime:
             return int(reply.read())
 
 
+def die(folder: Path, seconds: float | None) -> None:
+    """Kill this process after some seconds, or (None) once the session's folder can be seen."""
+    if seconds is not None:
+        time.sleep(seconds)
+    else:
+        while not (folder / MANIFEST).exists():
+            pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def run(order: dict[str, Any]) -> None:
     """Run one session until it ends or the timer kills this process."""
     folder, key = Path(order["folder"]), WorkspaceKey(Path(order["keys"]))
     timeframe = Timeframe.parse(order["timeframe"])
     bars = Bars(pd.read_parquet(order["bars"]), order["symbol"], timeframe, order["exchange"])
-    timer = threading.Timer(order["seconds"], os.kill, (os.getpid(), signal.SIGKILL))
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=die, args=(folder, order["seconds"]), daemon=True).start()
     if order["url"]:
         clock = RemoteTime(order["url"], bars, order["until"])
         emulator = type("Elsewhere", (), {"url": order["url"]})

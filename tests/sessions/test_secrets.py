@@ -1,0 +1,87 @@
+"""An exchange's keys are in nothing that a session leaves behind or shows."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+from contextlib import contextmanager
+
+import pandas as pd
+from rich.console import Console
+
+from peak_trade.cli import main
+from peak_trade.data.fetching import connect
+from peak_trade.journal.telemetry import TelemetrySettings
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.sessions.exchange import connect_sandbox
+from peak_trade.sessions.view import table
+from peak_trade.studies.session import run_session
+from peak_trade.studies.session_config import make_config
+from tests.emulator.server import emulated
+from tests.sessions.running import part_of
+from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
+
+SINKS = {name: {"enabled": True, "level": "full"} for name in ("sqlite", "parquet", "stdout")}
+
+
+def test_keys_are_in_nothing_that_a_session_leaves_or_shows(home, tmp_path, btc_1m, capsys, caplog, monkeypatch):
+    """Manifest, journal, every copy, exports, the live view and the terminal; also when the exchange refuses."""
+    for name, secret in KEYS.items():
+        monkeypatch.setenv(name, secret)
+    bars = part_of(btc_1m, 900, 105)
+    exchange = exchange_at(bars, 60)
+    seen = []
+    with emulated(exchange) as emulator:
+
+        def sandbox():
+            client = connect_sandbox("binance", KEYS, emulator.url)
+            client.enableRateLimit = False
+            client.milliseconds = lambda: exchange.now_ms
+            return client
+
+        @contextmanager
+        def connected(name):
+            with connect(name, emulator.url) as client:
+                yield client
+
+        emulator.fail("POST", "/api/v3/order", "error", status=400, code=-1013, message="Filter failure: LOT_SIZE")
+        emulator.fail("GET", "/api/v3/klines", "drop")
+        asked = {"mode": "testnet", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1m"}
+        config = make_config(asked, {"fast": 3, "slow": 9}, 5_000.0, None)
+        outcome = run_session(
+            config.model_copy(update={"n_history": 50, "risk": RiskLimits(max_gross_exposure=2.0)}),
+            switch=EmulatedSwitch(exchange, int(bars.times[99]) // NS_PER_MS),
+            clock=lambda: exchange.now_ms * NS_PER_MS,
+            on_status=seen.append,
+            telemetry=TelemetrySettings.parse({"sinks": SINKS}, "test"),
+            connect=connected,
+            sandbox=sandbox,
+        )
+    name = outcome.folder.name
+    for suffix in ("csv", "json", "parquet"):
+        assert main(["audit", "export", "--session", name, "--output", str(tmp_path / f"trail.{suffix}")]) == 0
+    for verb in (["session", "show", name], ["session", "show", name, "--json"], ["session", "list"],
+                 ["audit", "verify", name], ["replay", "--session", name]):  # fmt: skip
+        assert main(verb) == 0
+    console = Console(file=io.StringIO(), width=200)
+    for status in seen:
+        console.print(table(status, status.last_bar))
+    printed = capsys.readouterr()
+    database = sqlite3.connect(outcome.folder / "events.db")
+    rows = database.execute("select event from events").fetchall()
+    database.close()
+    texts = {
+        "out": printed.out, "err": printed.err, "log": caplog.text, "view": console.file.getvalue(), "rows": str(rows),
+        "copy": pd.read_parquet(outcome.folder / "events.parquet").to_csv(),
+    } | {
+        path.name: path.read_bytes().decode(errors="replace")
+        for path in tmp_path.rglob("*") if path.is_file()
+    }  # fmt: skip
+    assert {"manifest.json", "events.jsonl", "checkpoints.jsonl", "events.db", "events.parquet", "trail.csv",
+            "trail.json", "trail.parquet"} <= texts.keys()  # fmt: skip
+    assert outcome.status.n_fills >= 4
+    assert "LOT_SIZE" in texts["events.jsonl"]
+    assert all(len(texts[where]) > 500 for where in ("out", "view", "rows", "copy"))
+    assert '"kind":"bar"' in texts["out"]
+    for secret in KEYS.values():
+        assert [where for where, text in texts.items() if secret in text] == []

@@ -1,0 +1,30 @@
+"""What a session knows of the days before is what a record of the whole would know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from peak_trade.core.history import DailyRecord
+from peak_trade.sessions.feeds import bar_events
+from peak_trade.sessions.tape import Tape, TapeRecord
+from tests.sessions.running import BTC, part_of
+
+
+@pytest.mark.parametrize("n_days", [3, 40])
+def test_a_record_of_the_tape_is_on_every_day_the_record_of_the_whole(btc_1h, n_days):
+    """Bar by bar over forty days, asked at every close and in between."""
+    bars = part_of(btc_1h, 5_000, 24 * 40)
+    whole = DailyRecord([bars], "daily", n_days)
+    tape = Tape(BTC, bars.timeframe, len(bars), bars.exchange)
+    record = TapeRecord(tape, "daily", n_days)
+    ends = set()
+    for bar in bar_events(bars):
+        tape.add(bar)
+        for as_of in (bar.ts_event, bar.ts_event + 60 * 10**9):
+            history = record.returns_at(as_of)
+            assert history == whole.returns_at(as_of)
+            np.testing.assert_array_equal(record.activity_at("BTC/USDT", as_of), whole.activity_at("BTC/USDT", as_of))
+        ends.add(None if history is None else history.as_of)
+    assert len(ends) >= 38
+    assert not np.isnan(record.activity_at("BTC/USDT", bar.ts_event)).any()
