@@ -70,7 +70,7 @@ class RiskGate:
         """Return the refusal of an order, or None."""
         try:
             observed, limit = self.measured(order, account, market, limits)
-            if -math.inf < limit <= observed < math.inf if self.is_floor else -math.inf < observed <= limit < math.inf:
+            if 0.0 <= (observed - limit if self.is_floor else limit - observed) < math.inf:
                 return None
         except Exception:  # fail closed: a gate never raises, and what it can't read it refuses
             observed = limit = math.nan
@@ -119,10 +119,7 @@ class GateRow(tuple[RiskGate, ...]):
         for measure, is_floor, code in asked:
             try:
                 observed, limit = measure(order, account, market, limits)
-                if is_floor:
-                    if -infinity < limit <= observed < infinity:
-                        continue
-                elif -infinity < observed <= limit < infinity:
+                if 0.0 <= (observed - limit if is_floor else limit - observed) < infinity:
                     continue
             except Exception:  # fail closed, as in RiskGate
                 observed = limit = math.nan

@@ -31,8 +31,8 @@ def strategy_disabled(
     order: Order, account: AccountView, market: MarketView, limits: RiskLimits
 ) -> tuple[float, float]:
     """Measure whether the throttle has disabled the order's strategy: 1 or 0."""
-    strategy = _text(order.strategy)
-    return float(sum([_text(name) == strategy for name in _tuple(account.throttled)])), 0.0
+    strategy, throttled = _text(order.strategy), _tuple(account.throttled)
+    return float(sum([_text(name) == strategy for name in throttled])) if throttled else 0.0, 0.0
 
 
 def missing_data(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -228,17 +228,16 @@ def _exposures(order: Order, account: AccountView, market: MarketView) -> list[t
     Four gates ask for the same: the last answer is kept, for these very objects, which never change.
     """
     global _last
-    asked = (order, account, market)
-    known, exposures = _last
-    if known[0] is order and known[1] is account and known[2] is market:
+    last_order, last_account, last_market, exposures = _last
+    if last_order is order and last_account is account and last_market is market:
         return exposures
-    exposures = _reached_exposures(*asked)
-    _last = asked, exposures
+    exposures = _reached_exposures(order, account, market)
+    _last = order, account, market, exposures
     return exposures
 
 
 _NOBODY = object()
-_last: tuple[tuple[object, object, object], list[tuple[float, float]]] = ((_NOBODY, _NOBODY, _NOBODY), [])
+_last: tuple[object, object, object, list[tuple[float, float]]] = (_NOBODY, _NOBODY, _NOBODY, [])
 
 
 def _reached_exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
