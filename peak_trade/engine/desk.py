@@ -47,6 +47,7 @@ from peak_trade.risk.state import (
 )
 
 FloatArray = NDArray[np.float64]
+_HALTED = TradingState.HALTED
 
 
 class Account(Protocol):
@@ -205,19 +206,15 @@ class RiskDesk:
         if self._keeps_fills:
             self._fills.append(PastFill(fill.ts_event, fill.strategy, fill.symbol, fill.side))
 
-    def pass_over(self, loop: Account, row: int, stop: int, known: int) -> int:
-        """Look at `row`, which was visited, and pass over the rows after it on which nothing will trade.
+    def pass_over(self, loop: Account, stop: int) -> int:
+        """Pass over the rows before `stop`, on which nothing will trade; return the first that changes the state.
 
-        Nothing changes equity before the close of the rows before `known`. Returns the first row before `stop` that
-        changes the state and is still to be visited, or `stop`.
+        Only while orders rest does somebody have to be there: otherwise a change is seen when it is asked for.
         """
-        if not self.can_stop or self._control.state is TradingState.HALTED:
+        if not self.can_stop or self._control.state is _HALTED:
             return stop
-        self._scan(loop, known)
-        if self._next_row <= row:
-            self.catch_up(loop, row + 1)
-            self._scan(loop, known)
-        return min(self._next_row, stop)
+        self._scan(loop, stop)
+        return self._next_row
 
     def catch_up(self, loop: Account, stop: int) -> None:
         """Look at equity on the rows before `stop` not yet looked at; nothing may have traded since they closed."""

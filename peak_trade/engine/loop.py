@@ -112,20 +112,18 @@ class EventLoop(TradedAccount):
             stop = self._next_touch(row, stop)
             stop = self._first_insolvent(row + 1, stop) if self._can_fail() else stop
             stop = stop if self._drift_band is None else self._first_drift(row + 1, stop, self._drift_band)
-            if self._desk is None:
-                row = stop
-            else:
-                is_idle = not self._book_of and not self._has_carry and stop < n_rows
-                row = self._desk.pass_over(self, row, stop, stop + is_idle)
+            row = self._desk.pass_over(self, stop) if self._desk is not None and self._book_of else stop
             if progress is not None:
                 progress(row)
+        else:
+            self._follow_state(n_rows - 1)
         self.finish(n_rows - 1 if self.bankrupt_row is None else self.bankrupt_row)
 
     def step(self, row: int) -> None:
         """Visit one row: what the venue did in its bar, carry, solvency, then the decisions on its close."""
         self._visit(row)
-        if self._desk is not None and self.bankrupt_row is None:
-            self._desk.pass_over(self, row, row + 1, row + 1)
+        if self.bankrupt_row is None:
+            self._follow_state(row)
 
     def _visit(self, row: int) -> None:
         self.settle(row)

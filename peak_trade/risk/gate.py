@@ -93,29 +93,44 @@ class RiskGate:
 class GateRow(tuple[RiskGate, ...]):
     """Gates in the order in which they are asked."""
 
-    _all: _Row
+    _ceilings: tuple[Measure, ...]
+    _floors: tuple[Measure, ...]
     _binding: _Row
     _ramped: _Row
 
     def __new__(cls, gates: Iterable[RiskGate]) -> GateRow:
         """Make a row of gates."""
         row = super().__new__(cls, gates)
-        row._all = tuple((gate.measure, gate.is_floor, gate.code) for gate in row)
+        row._ceilings = tuple(gate.measure for gate in row if not gate.is_floor)
+        row._floors = tuple(gate.measure for gate in row if gate.is_floor)
         row._ramped = tuple((gate.measured if gate.ramps else gate.measure, gate.is_floor, gate.code) for gate in row)
         row._binding = tuple((gate.measure, gate.is_floor, gate.code) for gate in row if not gate.relieves)
         return row
 
     def denials(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[Denial, ...]:
-        """Return what every gate says, as calling each one would; what relieves a reducing order is not measured."""
-        denied: list[Denial] = []
-        infinity = math.inf
+        """Return what every gate says, as calling each one would; what relieves a reducing order is not measured.
+
+        First whether any denies, and only then which and why: nearly every order passes, and all of its time is here.
+        """
+        asked, infinity = self._ramped, math.inf
         try:
-            ramp = account.ramp
-            asked = self._all if ramp.__class__ is float and ramp == 1.0 else self._ramped
             if order.is_reducing is True and reduces(order, account):
                 asked = self._binding
-        except Exception:  # views that are not there are denied below
+            elif account.ramp.__class__ is float and account.ramp == 1.0:
+                for measure in self._ceilings:
+                    observed, limit = measure(order, account, market, limits)
+                    if not 0.0 <= limit - observed < infinity:
+                        break
+                else:
+                    for measure in self._floors:
+                        observed, limit = measure(order, account, market, limits)
+                        if not 0.0 <= observed - limit < infinity:
+                            break
+                    else:
+                        return ()
+        except Exception:  # what can't be read is denied below
             asked = self._ramped
+        denied: list[Denial] = []
         for measure, is_floor, code in asked:
             try:
                 observed, limit = measure(order, account, market, limits)

@@ -140,9 +140,10 @@ def bar_volume_share(order: Order, account: AccountView, market: MarketView, lim
 
 
 def _limits(limits: RiskLimits) -> LiquidityLimits:
-    if limits.liquidity is None:
+    rules = limits.liquidity
+    if rules is None:
         raise UnreadableError("there are no liquidity limits")
-    return limits.liquidity
+    return rules
 
 
 def _book(market: MarketView) -> OrderBook:
