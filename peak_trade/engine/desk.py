@@ -261,10 +261,14 @@ class RiskDesk:
         equity, positions, marks = loop.holdings(row)
         n_open = loop.n_open
         orders, fills = self._orders, self._fills
-        while orders and orders[0].decided_at < now - self._order_window:
-            orders.popleft()
-        while fills and fills[0].ts_event < now - self._fill_window:
-            fills.popleft()
+        if orders:
+            earliest = now - self._order_window
+            while orders and orders[0].decided_at < earliest:
+                orders.popleft()
+        if fills:
+            earliest = now - self._fill_window
+            while fills and fills[0].ts_event < earliest:
+                fills.popleft()
         control = self._control
         return AccountView(
             equity,
