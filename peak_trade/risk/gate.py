@@ -172,6 +172,9 @@ def positive(value: Any) -> float:
 
 def not_negative(value: Any) -> float:
     """Return a number that is zero or above; UnreadableError otherwise."""
+    kind = value.__class__
+    if (kind is float or kind is int) and 0.0 <= value < LARGEST:
+        return value  # type: ignore[no-any-return]
     amount = number(value)
     if amount >= 0.0:
         return amount

@@ -157,33 +157,22 @@ def price_collar(order: Order, account: AccountView, market: MarketView, limits:
 
 def symbol_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the exposure to the order's symbol that it and all pending orders can lead to, fraction of equity."""
-    low, high = _exposures(order, account, market)[0]
-    return max(abs(low), abs(high)), number(limits.max_symbol_exposure)
+    return _exposures(order, account, market)[0], number(limits.max_symbol_exposure)
 
 
 def gross_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the sum of unsigned exposures that the order and all pending ones can lead to, fraction of equity."""
-    gross = 0.0
-    for low, high in _exposures(order, account, market):
-        gross += max(-low, high)
-    return gross, number(limits.max_gross_exposure)
+    return _exposures(order, account, market)[1], number(limits.max_gross_exposure)
 
 
 def net_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the unsigned sum of signed exposures that can be reached, fraction of equity."""
-    low_sum = high_sum = 0.0
-    for low, high in _exposures(order, account, market):
-        low_sum += low
-        high_sum += high
-    return max(abs(low_sum), abs(high_sum)), number(limits.max_net_exposure)
+    return _exposures(order, account, market)[2], number(limits.max_net_exposure)
 
 
 def concentration(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the sum of squared exposures that can be reached."""
-    squares = 0.0
-    for low, high in _exposures(order, account, market):
-        squares += max(low * low, high * high)
-    return squares, number(limits.max_concentration)
+    return _exposures(order, account, market)[3], number(limits.max_concentration)
 
 
 def open_orders(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -206,7 +195,7 @@ def daily_loss_fraction(
 def drawdown(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure the fraction of the peak equity that is lost."""
     equity, peak = number(account.equity), positive(account.peak_equity)
-    return max(1.0 - equity / peak, 0.0), number(limits.max_drawdown)
+    return 1.0 - equity / peak if equity < peak else 0.0, number(limits.max_drawdown)
 
 
 def reach(order: Order, account: AccountView) -> dict[str, tuple[float, float]]:
@@ -222,8 +211,8 @@ def reach(order: Order, account: AccountView) -> dict[str, tuple[float, float]]:
     return positions
 
 
-def _exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
-    """Return the lowest and highest exposure to each symbol that can be reached, the order's own first.
+def _exposures(order: Order, account: AccountView, market: MarketView) -> tuple[float, float, float, float]:
+    """Return what can be reached at the worst: exposure to the order's symbol, gross, net, and the sum of squares.
 
     Four gates ask for the same: the last answer is kept, for these very objects, which never change.
     """
@@ -231,13 +220,21 @@ def _exposures(order: Order, account: AccountView, market: MarketView) -> list[t
     last_order, last_account, last_market, exposures = _last
     if last_order is order and last_account is account and last_market is market:
         return exposures
-    exposures = _reached_exposures(order, account, market)
+    reached = _reached_exposures(order, account, market)
+    gross = low_sum = high_sum = squares = 0.0
+    for low, high in reached:
+        gross += max(-low, high)
+        low_sum += low
+        high_sum += high
+        squares += max(low * low, high * high)
+    own = max(abs(reached[0][0]), abs(reached[0][1]))
+    exposures = own, gross, max(abs(low_sum), abs(high_sum)), squares
     _last = order, account, market, exposures
     return exposures
 
 
 _NOBODY = object()
-_last: tuple[object, object, object, list[tuple[float, float]]] = (_NOBODY, _NOBODY, _NOBODY, [])
+_last: tuple[object, object, object, tuple[float, float, float, float]] = (_NOBODY, _NOBODY, _NOBODY, (0.0,) * 4)
 
 
 def _reached_exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
@@ -262,7 +259,8 @@ def _reached_exposures(order: Order, account: AccountView, market: MarketView) -
 
 
 def _loss(account: AccountView) -> float:
-    return max(positive(account.day_start_equity) - number(account.equity), 0.0)
+    lost = positive(account.day_start_equity) - number(account.equity)
+    return lost if lost > 0.0 else 0.0
 
 
 def _age(now: int, then: int) -> float:

@@ -66,8 +66,8 @@ MUTANTS = [
     ),
     Mutant(
         ORDERS,
-        "max(positive(account.day_start_equity) - number(account.equity), 0.0)",
-        "abs(positive(account.day_start_equity) - number(account.equity))",
+        "return lost if lost > 0.0 else 0.0",
+        "return abs(lost)",
         "test_gates.py::test_a_profit_never_trips_a_daily_loss_limit",
     ),
     Mutant(
