@@ -6,12 +6,15 @@ from pathlib import Path
 
 from peak_trade.wiring.gates import GATES
 
+_WIDTHS = (20, 28, 60, 12, 8)
+"""Dashes below each name: what a page gives a column of its width."""
 START, END = "<!-- codes: start -->", "<!-- codes: end -->"
 
 
 def codes_table() -> str:
     """Return one Markdown row a gate, in the order in which the gates are asked."""
-    lines = ["| code | asked when this is set | observed | reducing orders | ramps |", "|---|---|---|---|---|"]
+    names = ("code", "asked when this is set", "observed", "reducing orders", "ramps")
+    lines = [f"| {' | '.join(names)} |", f"|{'|'.join('-' * width for width in _WIDTHS)}|"]
     for gate in GATES:
         setting = f"`{gate.setting}`" if gate.setting else "always"
         bound = "at least the limit" if gate.is_floor else "at most the limit"
