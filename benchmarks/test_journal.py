@@ -63,8 +63,8 @@ def order(n: int, kind: OrderEventKind) -> OrderEvent:
 
 
 @pytest.mark.parametrize("n_bars_an_order", [N_BARS_AN_ORDER, 0], ids=["bars-and-orders", "orders-only"])
-def test_writer_of_a_busy_session_durably(benchmark, tmp_path, n_bars_an_order):
-    """Mixed load: fifty bars an order; orders only: what an order and its decision cost, the disk's share included."""
+def test_writer_of_a_busy_session_durably(benchmark, tmp_path, n_bars_an_order, monkeypatch):
+    """Mixed load: fifty bars an order; orders only: what an order and its decision cost, the disk's share beside it."""
     n_orders = 2_000 if n_bars_an_order else 1_000
     events = stream(n_orders, n_bars_an_order)
     key, names = WorkspaceKey(tmp_path / "keys"), itertools.count()
@@ -74,14 +74,25 @@ def test_writer_of_a_busy_session_durably(benchmark, tmp_path, n_bars_an_order):
         create_session(folder, {}, key, time.time_ns)
         return (JournalWriter(folder, key, time.time_ns),), {}
 
+    waits = [0.0]
+    sync = os.fdatasync
+
+    def timed_sync(file: int) -> None:
+        started = time.perf_counter()
+        sync(file)
+        waits[-1] += time.perf_counter() - started
+
+    monkeypatch.setattr(os, "fdatasync", timed_sync)
+
     def write(writer: JournalWriter) -> None:
+        waits.append(0.0)
         for event in events:
             writer.append(event)
         writer.commit()
 
     benchmark.pedantic(write, setup=opened, rounds=5)
     seconds = benchmark.stats.stats.median
-    rate = len(events) / seconds
+    rate, on_disk = len(events) / seconds, statistics.median(waits[1:])
     benchmark.extra_info |= {
         "events": len(events),
         "fsyncs for orders": n_orders,
@@ -89,6 +100,8 @@ def test_writer_of_a_busy_session_durably(benchmark, tmp_path, n_bars_an_order):
         "events a second": round(rate),
         "µs an event": round(1e6 / rate, 1),
         "µs an order": round(1e6 * seconds / n_orders),
+        "ms of a sync here": round(1e3 * on_disk / n_orders, 2),
+        "events a second beside the disk": round(len(events) / (seconds - on_disk)),
     }
     if n_bars_an_order:
         benchmark.extra_info["bars"] = [["50,000 events/s or more", rate >= 50_000]]
