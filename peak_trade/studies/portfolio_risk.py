@@ -26,7 +26,7 @@ def reverse_stress_table(
 ) -> pd.DataFrame:
     """Return one row a limit: setting, limit, observed before the move, shock (fraction) and what it is in a word.
 
-    `outcome` is `broken now`, `fall`, `rise`, or `no move`; the shock of the last is NaN. See `reverse_stress`.
+    `outcome` is `broken now`, `at the limit`, `fall`, `rise`, or `no move`, whose shock is NaN. See `reverse_stress`.
     """
     names, shares = _ordered(weights)
     shocks = reverse_stress(shares, history.of(names), limits, equity)
@@ -103,8 +103,8 @@ def _ordered(weights: Mapping[str, float]) -> tuple[tuple[str, ...], NDArray[np.
 def _outcome(each: BreakingShock) -> str:
     if each.shock is None:
         return "no move"
-    if each.observed > each.limit:
-        return "broken now"
+    if each.shock == 0.0:
+        return "broken now" if each.observed > each.limit else "at the limit"
     return "rise" if each.shock > 0.0 else "fall"
 
 

@@ -107,6 +107,8 @@ def test_the_reverse_stress_table_says_which_way_prices_must_go():
     assert table["outcome"].tolist() == ["fall", "rise", "broken now", "no move"]
     assert table["shock"].tolist()[:3] == pytest.approx([-1.0 / 3.0, (4 / 3 - 1) / (1 - 0.8), 0.0], rel=RTOL_REFERENCE)
     assert math.isnan(table["shock"].iloc[3])
+    reached = reverse_stress_table({BTC: 0.5}, HISTORY, RiskLimits(max_gross_exposure=0.5), 10_000.0)
+    assert (reached["shock"].iloc[0], reached["outcome"].iloc[0]) == (0.0, "at the limit")
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,12 @@ def test_what_is_lost_before_counts(weight, lost):
     assert in_money == (None if shock is None else pytest.approx(shock, rel=RTOL_SAME))
 
 
+def test_a_profit_of_the_day_is_observed_as_no_loss():
+    limits = RiskLimits(max_daily_loss_fraction=0.1, max_drawdown=0.2)
+    found = reverse_stress(np.array([0.5]), ONE, limits, EQUITY, drawdown=0.15, daily_loss=-0.02)
+    assert [each.observed for each in found] == [0.15, 0.0]
+
+
 def test_the_smallest_is_the_nearest_of_all_and_nothing_breaks_a_flat_account():
     limits = RiskLimits(max_drawdown=0.2, max_daily_loss_fraction=0.05, max_gross_exposure=0.8)
     assert smallest(reverse_stress(np.array([0.5]), ONE, limits, EQUITY)).setting == "max_daily_loss_fraction"
