@@ -92,7 +92,7 @@ def normal(mean: float, deviation: float, level: float) -> tuple[float, float]:
     McNeil, Frey and Embrechts (2015), "Quantitative Risk Management", equations 2.19 and 2.27.
 
     """
-    z, density = _normal_tail(level)
+    z, density = normal_tail(level)
     return -(mean + deviation * z), deviation * density / (1.0 - level) - mean
 
 
@@ -121,7 +121,7 @@ def cornish_fisher(
 
     """
     s, k = skewness, excess_kurtosis
-    z, density = _normal_tail(level)
+    z, density = normal_tail(level)
     if not _rises_in_tail(s, k, z):
         raise DataError(
             f"skewness {s:.2f} and excess kurtosis {k:.2f} lie outside the Cornish-Fisher domain. "
@@ -240,27 +240,12 @@ def portfolio_variance(weights: FloatArray, history: ReturnHistory) -> float:
     return float((weights[:, None] * ledoit_wolf(history) * weights[None, :]).sum())
 
 
-def component_var(weights: FloatArray, history: ReturnHistory, level: float) -> FloatArray:
-    """Return what each position adds to the parametric value at risk.
-
-    Returns
-    -------
-    float64 array of shape (n_symbols,), fractions of equity
-        They sum to the parametric value at risk; a negative one is a hedge.
-
-    References
-    ----------
-    Jorion (2007), "Value at Risk", third edition, equation 7.30.
-
-    """
-    covariance = ledoit_wolf(history)
-    marginal = (covariance * weights[None, :]).sum(axis=1)
-    deviation = math.sqrt(float((weights * marginal).sum()))
-    means = history.returns.mean(axis=1)
-    if deviation == 0.0:
-        return np.asarray(-weights * means)
-    z, _ = _normal_tail(level)
-    return np.asarray(-weights * (means + z * marginal / deviation))
+@lru_cache(maxsize=16)
+def normal_tail(level: float) -> tuple[float, float]:
+    """Return the standard normal's quantile at 1 - level, and its density there."""
+    standard = NormalDist()
+    z = standard.inv_cdf(1.0 - level)
+    return z, standard.pdf(z)
 
 
 def _check_finite(returns: FloatArray) -> None:
@@ -274,10 +259,3 @@ def _rises_in_tail(s: float, k: float, end: float) -> bool:
     return all(
         square * z * z + linear * z + constant > 0.0 for z in (_TAIL_START, min(max(turn, _TAIL_START), end), end)
     )
-
-
-@lru_cache(maxsize=16)
-def _normal_tail(level: float) -> tuple[float, float]:
-    standard = NormalDist()
-    z = standard.inv_cdf(1.0 - level)
-    return z, standard.pdf(z)

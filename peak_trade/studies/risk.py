@@ -212,6 +212,25 @@ def denials_by_code(events: Iterable[Event]) -> pd.DataFrame:
     return frame
 
 
+def denied_orders(events: Iterable[Event]) -> pd.DataFrame:
+    """Return one row a denial: ts_event (UTC), order_id, side, price, code, observed and limit, in order of time.
+
+    An order that several gates denied has several rows. `price` is the one it was decided at, quote currency; an
+    observed value of NaN could not be read. Orders on pass-through limits have no record, and no row.
+    """
+    rows = []
+    for decision in events:
+        if not isinstance(decision, DecisionEvent) or not decision.denials or not decision.inputs:
+            continue
+        held = decision.inputs
+        order = read_inputs(held)[0] if isinstance(held, str) else held.order
+        told = decision.ts_event, decision.order_id, order.side.value, order.decision_price
+        rows += [(*told, str(denial.code), denial.observed, denial.limit) for denial in decision.denials]
+    frame = pd.DataFrame(rows, columns=["ts_event", "order_id", "side", "price", "code", "observed", "limit"])
+    frame["ts_event"] = pd.to_datetime(frame["ts_event"].astype("int64"), unit="ns", utc=True)
+    return frame.astype({"price": "float64", "observed": "float64", "limit": "float64"})
+
+
 def var_walk(
     bars: Sequence[Bars],
     weights: Mapping[str, float],

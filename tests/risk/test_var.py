@@ -11,7 +11,6 @@ from scipy import stats
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.var import (
-    component_var,
     cornish_fisher,
     estimate,
     filtered_returns,
@@ -80,14 +79,6 @@ def test_the_shrunk_covariance_is_that_of_scikit_learn():
 
     expected, _ = reference(THREE.returns.T)
     np.testing.assert_allclose(ledoit_wolf(THREE), expected, rtol=RTOL_REFERENCE)
-
-
-@pytest.mark.parametrize("level", [0.95, 0.99])
-def test_component_var_sums_to_the_parametric_var(level):
-    weights = np.array([0.4, -0.2, 0.3])
-    parts = component_var(weights, THREE, level)
-    assert parts.sum() == pytest.approx(estimate(weights, THREE, "parametric", level)[0], rel=RTOL_SAME)
-    assert parts[1] < 0.0
 
 
 @pytest.mark.parametrize("method", METHODS)

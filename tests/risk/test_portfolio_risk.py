@@ -1,0 +1,159 @@
+"""Tables of a portfolio's risk: coverage by regime against known truth, marginal and reverse stress, denials drawn."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.time import NS_PER_SECOND
+from peak_trade.regimes.states import FilteredRegimes, Regime, SmoothedRegimes
+from peak_trade.reports.risk_figures import (
+    MAX_DENIALS,
+    drawn_denials,
+    fills_and_denials,
+    fills_and_denials_note,
+)
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.var import estimate
+from peak_trade.studies.portfolio_risk import coverage_by_regime, marginal_table, reverse_stress_table
+from peak_trade.studies.risk import VAR_METHODS, denials_by_code, denied_orders
+from tests.risk.cases import BTC, ETH, HISTORY
+from tests.risk.runs import run
+from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
+
+DAY = 86_400 * NS_PER_SECOND
+CALM, WILD = 0.01, 0.03
+N_DAYS = 4_000
+
+
+def regimes_at(times, labels, kind=FilteredRegimes):
+    labels = np.asarray(labels, dtype=np.int8)
+    return kind(np.asarray(times, dtype=np.int64), labels, np.full((len(labels), 3), np.nan), 0, "known")
+
+
+def walk_of(value_at_risk, loss):
+    """Return a walk of days that end at midnight from the second of 1970 on."""
+    days = pd.DatetimeIndex((np.arange(len(loss)) + 2) * DAY, tz="UTC", name="day")
+    frame = pd.DataFrame({"value_at_risk": value_at_risk, "loss": loss}, index=days)
+    return frame.assign(is_exception=frame["loss"] > frame["value_at_risk"])
+
+
+@pytest.fixture(scope="module")
+def two_regimes():
+    """Losses that are calm in bull and wild in bear stays of 50 days, the regimes known when each day begins."""
+    rng = np.random.default_rng(17)
+    labels = np.where(np.arange(N_DAYS) // 50 % 2 == 0, Regime.BULL, Regime.BEAR)
+    size = np.where(labels == Regime.BEAR, WILD, CALM)
+    return regimes_at((np.arange(N_DAYS) + 1) * DAY, labels), size, rng.normal(0.0, size)
+
+
+def test_a_var_that_ignores_regimes_covers_too_little_in_the_wild_one(two_regimes):
+    regimes, _, loss = two_regimes
+    table = coverage_by_regime(walk_of(np.quantile(loss, 0.95), loss), regimes).set_index("regime")
+    assert table.index.tolist() == ["bear", "bull"]
+    assert table["n_days"].tolist() == [N_DAYS // 2] * 2
+    assert table["n_exceptions"].sum() == pytest.approx(0.05 * N_DAYS, abs=1)
+    assert table.loc["bear", "rate"] > 0.08 > 0.02 > table.loc["bull", "rate"]
+    assert table["kupiec_p"].max() < 1e-6
+
+
+def test_a_var_that_knows_the_regime_covers_as_stated_in_each(two_regimes):
+    regimes, size, loss = two_regimes
+    table = coverage_by_regime(walk_of(1.6448536 * size, loss), regimes)
+    error = 4.0 * math.sqrt(0.05 * 0.95 / (N_DAYS / 2))
+    assert table["rate"].tolist() == pytest.approx([0.05, 0.05], abs=error)
+    assert table["kupiec_p"].min() > 1e-4
+
+
+def test_a_day_belongs_to_the_regime_known_when_it_began():
+    walk = walk_of([0.01, math.nan, 0.01, 0.01, 0.01], [0.02, 0.02, 0.02, 0.0, 0.02])
+    times = [2 * DAY, 3 * DAY + 1, 4 * DAY, 5 * DAY, 6 * DAY]
+    labels = [Regime.BEAR, Regime.BULL, Regime.SIDEWAYS, Regime.BULL, Regime.BEAR]
+    table = coverage_by_regime(walk, regimes_at(times, labels))
+    told = [(row.regime, row.n_days, row.n_exceptions) for row in table.itertuples()]
+    assert told == [("unknown", 1, 1), ("bear", 1, 1), ("sideways", 1, 0), ("bull", 1, 1)]
+    assert table["kupiec_p"].isna().all()
+
+
+def test_days_that_come_later_change_no_count(two_regimes):
+    regimes, _, loss = two_regimes
+    walk = walk_of(0.03, loss).iloc[:1_000]
+    known = regimes_at(regimes.times[:1_000], regimes.labels[:1_000])
+    pd.testing.assert_frame_equal(coverage_by_regime(walk, regimes), coverage_by_regime(walk, known))
+
+
+def test_hindsight_and_a_walk_without_estimates_are_refused(two_regimes):
+    regimes, _, loss = two_regimes
+    with pytest.raises(ConfigError, match="smoothed"):
+        coverage_by_regime(walk_of(0.03, loss), regimes_at(regimes.times, regimes.labels, SmoothedRegimes))
+    with pytest.raises(DataError, match="no day has a value at risk"):
+        coverage_by_regime(walk_of(math.nan, loss), regimes)
+
+
+@pytest.mark.parametrize("method", VAR_METHODS)
+def test_the_components_sum_to_the_var_whatever_order_the_weights_come_in(method):
+    table = marginal_table({ETH: -0.2, BTC: 0.5}, HISTORY, method)
+    assert table["symbol"].tolist() == [BTC, ETH]
+    var = estimate(np.array([0.5, -0.2]), HISTORY, method, 0.95)[0]
+    assert table["component_var"].sum() == pytest.approx(var, rel=RTOL_REFERENCE)
+    assert table["share"].sum() == pytest.approx(1.0, rel=RTOL_SAME)
+
+
+def test_the_reverse_stress_table_says_which_way_prices_must_go():
+    limits = RiskLimits(max_drawdown=0.2, max_gross_exposure=0.8, max_net_exposure=0.1, max_concentration=0.9)
+    table = reverse_stress_table({ETH: 0.3, BTC: 0.3}, HISTORY, limits, 10_000.0)
+    assert table["outcome"].tolist() == ["fall", "rise", "broken now", "no move"]
+    assert table["shock"].tolist()[:3] == pytest.approx([-1.0 / 3.0, (4 / 3 - 1) / (1 - 0.8), 0.0], rel=RTOL_REFERENCE)
+    assert math.isnan(table["shock"].iloc[3])
+    reached = reverse_stress_table({BTC: 0.5}, HISTORY, RiskLimits(max_gross_exposure=0.5), 10_000.0)
+    assert (reached["shock"].iloc[0], reached["outcome"].iloc[0]) == (0.0, "at the limit")
+
+
+@pytest.fixture(scope="module")
+def refused():
+    """A run whose limits deny some orders, by two gates at once."""
+    result = run({"max_order_notional": 4_000.0, "max_symbol_exposure": 0.45}, (0.3, -0.3, 0.8), symbols=(BTC,))
+    return result, denied_orders(result.events)
+
+
+def test_denied_orders_are_the_denials_of_the_record(refused):
+    result, denied = refused
+    counts = denials_by_code(result.events)
+    assert denied["code"].value_counts().to_dict() == dict(zip(counts["code"], counts["n_denials"], strict=True))
+    assert denied["code"].nunique() == 2
+    assert (denied["observed"] > denied["limit"]).all()
+    assert denied["price"].isin(result.market.columns[0].mark).all()
+
+
+def test_fills_and_denied_orders_stand_on_the_price_and_each_code_has_a_lane_below_it(refused):
+    result, denied = refused
+    close = pd.Series(result.market.columns[0].mark, index=result.index)
+    figure = fills_and_denials(close, result.fills, denied)
+    traces = {trace.name: trace for trace in figure.data}
+    assert set(traces) == {"close", "buy", "sell", "denied", *denied["code"]}
+    orders = denied.drop_duplicates("order_id")
+    assert list(traces["denied"].y) == orders["price"].tolist()
+    for text, order_id in zip(traces["denied"].text, orders["order_id"], strict=True):
+        assert text.endswith(": " + ", ".join(denied.loc[denied["order_id"] == order_id, "code"]))
+    for code, own in denied.groupby("code"):
+        assert traces[code].yaxis == "y2"
+        assert list(traces[code].y) == [code] * len(own)
+        assert list(traces[code].x) == own["ts_event"].dt.strftime("%Y-%m-%d %H:%M").tolist()
+        for text, observed, limit in zip(traces[code].text, own["observed"], own["limit"], strict=True):
+            assert text.endswith(f"observed {observed:.6g}, limit {limit:.6g}")
+    assert len({traces[code].marker.line.color for code in denied["code"]}) == 2
+    assert len(fills_and_denials(close, result.fills, denied.iloc[:0]).data) == 3
+    assert fills_and_denials_note(result.fills, denied).startswith(f"All {len(denied)} denials; an order may")
+
+
+def test_what_could_not_be_read_is_drawn_as_unread_and_of_very_many_denials_the_last(refused):
+    result, denied = refused
+    close = pd.Series(result.market.columns[0].mark, index=result.index)
+    unread = denied.tail(1).assign(observed=math.nan)
+    assert "observed unread" in fills_and_denials(close, result.fills, unread).data[-1].text[0]
+    many = pd.concat([denied] * (MAX_DENIALS // len(denied) + 1), ignore_index=True)
+    assert drawn_denials(result.fills, many).index.tolist() == many.index.tolist()[-MAX_DENIALS:]
+    assert fills_and_denials_note(result.fills, many).startswith(f"{MAX_DENIALS} of {len(many)} denials")
+    assert fills_and_denials_note(result.fills, many.iloc[:0]).startswith("No denials")
