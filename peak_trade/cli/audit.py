@@ -1,4 +1,4 @@
-"""`peak-trade audit …`: verify, export and tidy journals."""
+"""`peak-trade audit …`: verify, prove, export and tidy journals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Verify, export and tidy session journals.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Verify, prove, export and tidy session journals.", no_args_is_help=True, rich_markup_mode=None)
 
 SessionName = Annotated[str, typer.Argument(help="A session id or its beginning, or a session's folder.")]
 
@@ -50,6 +50,80 @@ def verify(
         typer.echo(f"{folder.name}: {verdict.finding}. {verdict.message}")
     if not verdict.is_intact:
         raise typer.Exit(1)
+
+
+@app.command()
+def prove(
+    session: SessionName,
+    sequence: Annotated[int | None, typer.Argument(help="The event's number, as the trail has it.")] = None,
+    since: Annotated[
+        int | None, typer.Option(help="Prove instead that the first N events are still what they were.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A file for the proof; standard output if left out.")] = None,
+) -> None:
+    """Write a proof that one event is in the journal, or that the journal only grew; it holds without the session.
+
+    The proof is JSON: a Merkle root over all lines (RFC 9162), and the path to it. Keep roots where the owner of the
+    journal can't write: a proof is worth what its root is worth.
+
+    \b
+    Example:
+        peak-trade audit prove 20251221_220016 12 --output proof.json
+
+    Exits 0, 2 on bad input or when the journal does not verify.
+    """
+    from peak_trade.core.errors import ConfigError, SessionError
+    from peak_trade.journal.proofs import prove_consistency, prove_inclusion
+    from peak_trade.sessions.store import find_session
+    from peak_trade.studies.session import check_journal
+
+    if (sequence is None) == (since is None):
+        raise ConfigError("name either the number of an event, or --since N.")
+    folder = find_session(session)
+    verdict = check_journal(folder)
+    if not verdict.is_intact:
+        raise SessionError(f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it proves nothing.")
+    proof = prove_inclusion(folder, sequence) if sequence is not None else prove_consistency(folder, since or 0)
+    text = proof.model_dump_json(indent=1)
+    if output is None:
+        typer.echo(text)
+        return
+    try:
+        output.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"output was {output}: it could not be written ({error.strerror}).") from None
+    typer.echo(f"{output}: {proof.sentence()}.")
+
+
+@app.command()
+def check(
+    proof: Annotated[Path, typer.Argument(help="A file that `audit prove` wrote.")],
+    root: Annotated[
+        str | None, typer.Option(help="The root that was kept elsewhere, 64 hex digits; the proof's must be it.")
+    ] = None,
+) -> None:
+    """Say whether a proof holds; the session is not needed.
+
+    \b
+    Example:
+        peak-trade audit check proof.json
+
+    Exits 0 when it holds, 1 when it does not, 2 on bad input.
+    """
+    from peak_trade.core.errors import ConfigError
+    from peak_trade.journal.keys import is_public_key as is_hex
+    from peak_trade.journal.proofs import read_proof
+
+    if root is not None and not is_hex(root):
+        raise ConfigError(f"root was {root!r}: write 64 hex digits, as in a proof.")
+    claim = read_proof(proof)
+    if root is not None and claim.root != root.lower():
+        typer.echo(f"{proof}: its root is {claim.root}, not {root.lower()}.")
+        raise typer.Exit(1)
+    if not claim.holds():
+        typer.echo(f"{proof}: does not hold: not shown that {claim.sentence()}.")
+        raise typer.Exit(1)
+    typer.echo(f"{proof}: holds: {claim.sentence()}.")
 
 
 @app.command()
