@@ -150,6 +150,49 @@ def export(
     typer.echo(f"{output}: {n_rows:,} events of {len(folders):,} sessions.")
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="The log: Parquet of jesse's log lines, or a CSV of orders.")],
+    form: Annotated[str, typer.Option("--format", help="jesse or orders-csv.")] = "orders-csv",
+    strategy: Annotated[str, typer.Option(help="Name under which the orders are recorded.")] = "unknown",
+    column: Annotated[
+        list[str] | None, typer.Option(help="OURS=THEIRS, where a CSV names a column otherwise; may be repeated.")
+    ] = None,
+) -> None:
+    """Make a session of somebody else's log of orders, chained and signed as an import.
+
+    A CSV has a row an order and the columns order_id, time, end_time, symbol, side, type, quantity, status, executed
+    and price (what it traded at, on average), and may have limit_price, stop_price and fee. Rows that can't be read
+    are listed and left out.
+
+    \b
+    Example:
+        peak-trade audit import orders.csv --column order_id=OrderNo --column symbol=Pair
+
+    Exits 0, 1 when a row was refused, 2 on bad input.
+    """
+    import time
+
+    from peak_trade.core.errors import ConfigError
+    from peak_trade.studies.session_import import import_log
+
+    if form not in ("jesse", "orders-csv"):
+        raise ConfigError(f"format was {form!r}: use jesse or orders-csv.")
+    pairs = [pair.partition("=") for pair in column or []]
+    if any(not (ours and theirs) for ours, _, theirs in pairs):
+        raise ConfigError("column was not OURS=THEIRS, as in order_id=OrderNo.")
+    names = {ours: theirs for ours, _, theirs in pairs}
+    done = import_log(file, form, time.time_ns(), strategy, names)  # type: ignore[arg-type]
+    log = done.log
+    beside = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.beside.items())) or "none"
+    typer.echo(f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_rows:,} rows.")
+    typer.echo(f"Rows that tell of no order: {beside}. Open at the end: {len(log.states.open_orders()):,} orders.")
+    for row, reason in log.refused:
+        typer.echo(f"Row {row} was refused: {reason}")
+    if log.refused:
+        raise typer.Exit(1)
+
+
 @app.command()
 def tidy(
     config: Annotated[

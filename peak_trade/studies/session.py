@@ -177,8 +177,14 @@ def check_journal(folder: Path) -> Verdict:
 
 
 def config_of(folder: Path) -> SessionConfig:
-    """Return the configuration that a session's manifest records."""
-    return SessionConfig.parse(read_manifest(folder).get("config", {}), f"{folder.name}/manifest.json")
+    """Return the configuration that a session's manifest records; SessionError for an imported log, without one."""
+    content = read_manifest(folder)
+    if "imported" in content:
+        raise SessionError(
+            f"{folder.name}: this log was imported; it has no bars and no settings. It can be shown, verified, "
+            "proven and exported."
+        )
+    return SessionConfig.parse(content.get("config", {}), f"{folder.name}/manifest.json")
 
 
 def evaluator(config: SessionConfig, strategy: Strategy) -> Evaluate:
