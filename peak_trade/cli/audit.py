@@ -1,4 +1,4 @@
-"""`peak-trade audit …`: verify, export and tidy journals."""
+"""`peak-trade audit …`: verify, prove, export and tidy journals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Verify, export and tidy session journals.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Verify, prove, export and tidy session journals.", no_args_is_help=True, rich_markup_mode=None)
 
 SessionName = Annotated[str, typer.Argument(help="A session id or its beginning, or a session's folder.")]
 
@@ -53,6 +53,80 @@ def verify(
 
 
 @app.command()
+def prove(
+    session: SessionName,
+    sequence: Annotated[int | None, typer.Argument(help="The event's number, as the trail has it.")] = None,
+    since: Annotated[
+        int | None, typer.Option(help="Prove instead that the first N events are still what they were.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A file for the proof; standard output if left out.")] = None,
+) -> None:
+    """Write a proof that one event is in the journal, or that the journal only grew; it holds without the session.
+
+    The proof is JSON: a Merkle root over all lines (RFC 9162), and the path to it. Keep roots where the owner of the
+    journal can't write: a proof is worth what its root is worth.
+
+    \b
+    Example:
+        peak-trade audit prove 20251221_220016 12 --output proof.json
+
+    Exits 0, 2 on bad input or when the journal does not verify.
+    """
+    from peak_trade.core.errors import ConfigError, SessionError
+    from peak_trade.journal.proofs import prove_consistency, prove_inclusion
+    from peak_trade.sessions.store import find_session
+    from peak_trade.studies.session import check_journal
+
+    if (sequence is None) == (since is None):
+        raise ConfigError("name either the number of an event, or --since N.")
+    folder = find_session(session)
+    verdict = check_journal(folder)
+    if not verdict.is_intact:
+        raise SessionError(f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it proves nothing.")
+    proof = prove_inclusion(folder, sequence) if sequence is not None else prove_consistency(folder, since or 0)
+    text = proof.model_dump_json(indent=1)
+    if output is None:
+        typer.echo(text)
+        return
+    try:
+        output.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"output was {output}: it could not be written ({error.strerror}).") from None
+    typer.echo(f"{output}: {proof.sentence()}.")
+
+
+@app.command()
+def check(
+    proof: Annotated[Path, typer.Argument(help="A file that `audit prove` wrote.")],
+    root: Annotated[
+        str | None, typer.Option(help="The root that was kept elsewhere, 64 hex digits; the proof's must be it.")
+    ] = None,
+) -> None:
+    """Say whether a proof holds; the session is not needed.
+
+    \b
+    Example:
+        peak-trade audit check proof.json
+
+    Exits 0 when it holds, 1 when it does not, 2 on bad input.
+    """
+    from peak_trade.core.errors import ConfigError
+    from peak_trade.journal.keys import is_public_key as is_hex
+    from peak_trade.journal.proofs import read_proof
+
+    if root is not None and not is_hex(root):
+        raise ConfigError(f"root was {root!r}: write 64 hex digits, as in a proof.")
+    claim = read_proof(proof)
+    if root is not None and claim.root != root.lower():
+        typer.echo(f"{proof}: its root is {claim.root}, not {root.lower()}.")
+        raise typer.Exit(1)
+    if not claim.holds():
+        typer.echo(f"{proof}: does not hold: not shown that {claim.sentence()}.")
+        raise typer.Exit(1)
+    typer.echo(f"{proof}: holds: {claim.sentence()}.")
+
+
+@app.command()
 def export(
     output: Annotated[Path, typer.Option(help="A file that ends in .csv, .json or .parquet.")],
     session: Annotated[str | None, typer.Option(help="A session id or its beginning; all sessions if left out.")] = (
@@ -74,6 +148,49 @@ def export(
     folders = [find_session(name) for name in ([session] if session else session_ids())]
     n_rows = write_trail([trail_frame(folder.name, read_lines(folder)) for folder in folders], output)
     typer.echo(f"{output}: {n_rows:,} events of {len(folders):,} sessions.")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="The log: Parquet of jesse's log lines, or a CSV of orders.")],
+    form: Annotated[str, typer.Option("--format", help="jesse or orders-csv.")] = "orders-csv",
+    strategy: Annotated[str, typer.Option(help="Name under which the orders are recorded.")] = "unknown",
+    column: Annotated[
+        list[str] | None, typer.Option(help="OURS=THEIRS, where a CSV names a column otherwise; may be repeated.")
+    ] = None,
+) -> None:
+    """Make a session of somebody else's log of orders, chained and signed as an import.
+
+    A CSV has a row an order and the columns order_id, time, end_time, symbol, side, type, quantity, status, executed
+    and price (what it traded at, on average), and may have limit_price, stop_price and fee. Rows that can't be read
+    are listed and left out.
+
+    \b
+    Example:
+        peak-trade audit import orders.csv --column order_id=OrderNo --column symbol=Pair
+
+    Exits 0, 1 when a row was refused, 2 on bad input.
+    """
+    import time
+
+    from peak_trade.core.errors import ConfigError
+    from peak_trade.studies.session_import import import_log
+
+    if form not in ("jesse", "orders-csv"):
+        raise ConfigError(f"format was {form!r}: use jesse or orders-csv.")
+    pairs = [pair.partition("=") for pair in column or []]
+    if any(not (ours and theirs) for ours, _, theirs in pairs):
+        raise ConfigError("column was not OURS=THEIRS, as in order_id=OrderNo.")
+    names = {ours: theirs for ours, _, theirs in pairs}
+    done = import_log(file, form, time.time_ns(), strategy, names)  # type: ignore[arg-type]
+    log = done.log
+    beside = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.beside.items())) or "none"
+    typer.echo(f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_rows:,} rows.")
+    typer.echo(f"Rows that tell of no order: {beside}. Open at the end: {len(log.states.open_orders()):,} orders.")
+    for row, reason in log.refused:
+        typer.echo(f"Row {row} was refused: {reason}")
+    if log.refused:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import get_type_hints
 
 from peak_trade.journal import events
-from peak_trade.journal.events import EVENT_CLASSES, FIX, TERMINAL, Event, Levels
+from peak_trade.journal.events import EVENT_CLASSES, FIX, TERMINAL, Event, Levels, OrderEventKind
 from peak_trade.journal.orders import NEXT
 
 FIX_TAGS = {
@@ -32,6 +32,39 @@ FIX_TAGS = {
     "reason": "58 Text",
 }
 """FIX 5.0 tag of each field of an order event; decision and arrival price have none."""
+
+RTS_24 = {
+    "ts_event": "Date and time",
+    "order_id": "Order identification code",
+    "symbol": "Financial instrument identification code",
+    "event": "21 (new order, modification, cancellation, rejection, execution)",
+    "side": "Buy-sell indicator",
+    "order_type": "Order type",
+    "time_in_force": "Validity period",
+    "quantity": "Initial quantity",
+    "leaves": "Remaining quantity including hidden",
+    "last_quantity": "Traded quantity",
+    "last_price": "Transaction price",
+    "limit_price": "Limit price",
+    "stop_price": "Stop price",
+}
+"""Field of RTS 24, Annex, Table 2, that an order event's field comes nearest to; the others have none."""
+
+RTS_24_EVENTS = {
+    OrderEventKind.ACCEPTED: "NEWO",
+    OrderEventKind.PARTIALLY_FILLED: "PARF",
+    OrderEventKind.FILLED: "FILL",
+    OrderEventKind.CANCELED: "CAME; CAMO where the venue did it",
+    OrderEventKind.REJECTED: "REMO",
+    OrderEventKind.EXPIRED: "EXPI",
+}
+"""Code in field 21 of RTS 24; what a venue has not received has none."""
+
+_RTS_24_NOTE = """The column RTS 24 names the nearest field of Commission Delegated Regulation (EU) 2017/580,
+Annex, Table 2, with its number where that is certain; an empty cell has none. It is a map for readers, not compliance:
+RTS 24 binds operators of trading venues, wants fields that are not recorded here (parties, capacities, priority) and
+its own formats (an ISIN, not a symbol).
+"""
 
 _INTRO = """# Telemetry specification
 
@@ -58,13 +91,14 @@ def _section(event_class: type[Event]) -> str:
     summary = " ".join((inspect.getdoc(event_class) or "").split())
     hints = get_type_hints(event_class)
     is_order = event_class.kind == "order"
-    head = "| field | type | default |" + (" FIX 5.0 |" if is_order else "")
-    lines = [f"## `{event_class.kind}`", "", summary, "", head, "|---|---|---|" + ("---|" if is_order else "")]
+    head = "| field | type | default |" + (" FIX 5.0 | RTS 24 |" if is_order else "")
+    lines = [f"## `{event_class.kind}`", "", summary, "", head, "|---|---|---|" + ("---|---|" if is_order else "")]
     for part in fields(event_class):
         default = "mandatory" if part.default is MISSING else f"`{part.default!r}`"
         row = f"| `{part.name}` | {_type(hints[part.name])} | {default} |"
-        lines.append(row + (f" {FIX_TAGS.get(part.name, '—')} |" if is_order else ""))
-    return "\n".join([*lines, ""])
+        tags = f" {FIX_TAGS.get(part.name, '—')} | {RTS_24.get(part.name, '')} |"
+        lines.append(row + (tags if is_order else ""))
+    return "\n".join([*lines, "", *([_RTS_24_NOTE] if is_order else [])])
 
 
 def _type(hint: object) -> str:
@@ -80,12 +114,15 @@ def _type(hint: object) -> str:
     return re.sub(r"[\w.]+\.", "", text).replace("|", "or")
 
 
+_LIFE_HEAD = "| event | may be followed by | FIX OrdStatus (39) | FIX ExecType (150) | RTS 24 field 21 |"
+
+
 def _orders() -> str:
-    lines = ["## The life of an order", "", "| event | may be followed by | FIX OrdStatus (39) | FIX ExecType (150) |"]
-    lines.append("|---|---|---|---|")
+    lines = ["## The life of an order", "", _LIFE_HEAD]
+    lines.append("|---|---|---|---|---|")
     for kind, (status, exec_type) in FIX.items():
         following = ", ".join(sorted(NEXT.get(kind, ()))) or "nothing: terminal"
-        lines.append(f"| {kind} | {following} | {status} | {exec_type} |")
+        lines.append(f"| {kind} | {following} | {status} | {exec_type} | {RTS_24_EVENTS.get(kind, '')} |")
     terminal = ", ".join(sorted(TERMINAL))
     rule = (
         "While an order is open, `cumulative` + `leaves` = `quantity`; after its one terminal event "

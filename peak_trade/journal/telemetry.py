@@ -35,6 +35,7 @@ from peak_trade.journal.export import trail_frame
 from peak_trade.journal.files import EVENTS, is_sealed, read_checkpoints
 from peak_trade.journal.lines import Line, encode_event, encode_line
 from peak_trade.journal.lock import is_open
+from peak_trade.journal.webhook import WebhookSettings, WebhookSink, webhook_url
 
 Level = Literal["orders", "replay", "full"]
 _ORDERS = (
@@ -73,6 +74,13 @@ class Sinks(Settings):
 
     stdout: SinkSettings = SinkSettings()
     """The JSON lines on standard output."""
+
+    webhook: WebhookSettings = WebhookSettings()
+    """Alerts and changes of the trading state, posted as JSON."""
+
+    def check(self) -> None:
+        """Raise a ConfigError when a copy can't be made as things are: a webhook without its URL."""
+        webhook_url(self.webhook, os.environ)
 
 
 class Retention(Settings):
@@ -119,6 +127,9 @@ def make_sinks(settings: Sinks, folder: Path, stream: TextIO | None = None) -> l
         sinks.append(ParquetSink(folder / "events.parquet", settings.parquet.level))
     if settings.stdout.enabled:
         sinks.append(StreamSink(stream or sys.stdout, settings.stdout.level))
+    url = webhook_url(settings.webhook, os.environ)
+    if url is not None:
+        sinks.append(WebhookSink(url, folder.name, settings.webhook.level))
     return sinks
 
 

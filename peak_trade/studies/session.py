@@ -116,6 +116,7 @@ def run_session(
     _check_approval(config, sandbox)
     workspace_state = state_to_start_in(config, clock())
     here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
+    here.telemetry.sinks.check()
     check_sources(config)
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _recording(config)
@@ -156,6 +157,7 @@ def resume_session(
     _check_approval(config, sandbox)
     refuse_when_halted()
     here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
+    here.telemetry.sinks.check()
     recording = _recording(config)
     hold_against_store(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
@@ -177,8 +179,14 @@ def check_journal(folder: Path) -> Verdict:
 
 
 def config_of(folder: Path) -> SessionConfig:
-    """Return the configuration that a session's manifest records."""
-    return SessionConfig.parse(read_manifest(folder).get("config", {}), f"{folder.name}/manifest.json")
+    """Return the configuration that a session's manifest records; SessionError for an imported log, without one."""
+    content = read_manifest(folder)
+    if "imported" in content:
+        raise SessionError(
+            f"{folder.name}: this log was imported; it has no bars and no settings. It can be shown, verified, "
+            "proven and exported."
+        )
+    return SessionConfig.parse(content.get("config", {}), f"{folder.name}/manifest.json")
 
 
 def evaluator(config: SessionConfig, strategy: Strategy) -> Evaluate:

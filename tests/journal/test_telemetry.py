@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +26,7 @@ from peak_trade.journal.export import trail_frame, write_trail
 from peak_trade.journal.files import EVENTS, read_events, read_lines
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.lock import is_open
-from peak_trade.journal.spec import FIX_TAGS, spec
+from peak_trade.journal.spec import FIX_TAGS, RTS_24, RTS_24_EVENTS, spec
 from peak_trade.journal.telemetry import Retention, Sinks, TelemetrySettings, keeps, make_sinks, tidy
 from peak_trade.journal.verify import Finding, verify
 from peak_trade.journal.writer import JournalWriter, create_session
@@ -69,6 +70,16 @@ def test_the_specification_is_the_one_that_the_event_classes_make():
     assert all(f"## `{event_class.kind}`" in written for event_class in EVENT_CLASSES)
     assert all(kind in written for kind in FIX)
     assert all(tag in written for tag in FIX_TAGS.values())
+
+
+def test_every_rts_24_field_stands_beside_a_field_of_an_order():
+    rows = [line.split("|")[1:-1] for line in spec().splitlines() if line.startswith("|")]
+    beside = {row[0].strip(): row[4].strip() for row in rows if len(row) == 5}
+    names = {part.name for part in fields(OrderEvent)}
+    assert RTS_24.keys() < names
+    assert all(beside[f"`{name}`"] == RTS_24.get(name, "") for name in names)
+    assert all(beside[kind] == RTS_24_EVENTS.get(kind, "") for kind in FIX)
+    assert not {"REQUESTED", "DENIED", "SUBMITTED"} & RTS_24_EVENTS.keys(), "no venue has heard of these"
 
 
 def test_every_sink_gets_what_its_level_keeps(tmp_path, key):

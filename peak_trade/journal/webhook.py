@@ -1,0 +1,155 @@
+"""Alerts to a webhook: posted on a thread of its own, so that a slow receiver holds up neither orders nor the disk."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import queue
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import Field
+
+from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.core.settings import Settings
+from peak_trade.journal.events import AlertEvent, AlertLevel, TradingStateEvent
+from peak_trade.journal.lines import Line, encode_event
+
+_TIMEOUT = 3.0
+"""Seconds that one step of a request may take."""
+
+_PAUSES = (0.0, 0.5, 1.0)
+"""Seconds before each try."""
+
+_CLOSING = 8.0
+"""Seconds that the end of a session waits for alerts on their way."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class WebhookSettings(Settings):
+    """Where alerts and changes of the trading state are posted as JSON."""
+
+    enabled: bool = False
+    """Whether they are."""
+
+    level: Literal["warning", "critical"] = "warning"
+    """Lowest level of an alert that is posted; changes of the trading state always are."""
+
+    url_variable: Annotated[str, Field(min_length=1)] = "PEAK_TRADE_WEBHOOK_URL"
+    """Environment variable that holds the URL, so that no secret stands in a file. https, or http to loopback."""
+
+
+def webhook_url(settings: WebhookSettings, environment: Mapping[str, str]) -> SplitResult | None:
+    """Return the URL of a webhook that is switched on; ConfigError, which does not tell it, when it can't be used."""
+    if not settings.enabled:
+        return None
+    name = settings.url_variable
+    text = environment.get(name, "")
+    if not text:
+        raise ConfigError(
+            f"sinks.webhook is enabled, and {name} is not set. Set it to the URL, or disable the webhook."
+        )
+    try:
+        url = urlsplit(text)
+        is_plain = url.username is None and (url.port is None or url.port > 0)
+    except ValueError:
+        raise ConfigError(f"{name} is not a URL.") from None
+    is_safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in _LOOPBACK)
+    if not (url.hostname and is_safe and is_plain and text.isascii() and text.isprintable() and " " not in text):
+        raise ConfigError(
+            f"{name} is not a URL that can be used: write https://…, or http:// to this machine, without a user."
+        )
+    return url
+
+
+class WebhookSink:
+    """Posts alerts one after the other, each tried three times. The first that fails ends it: it is then dropped.
+
+    The body is `{"event":{…},"sequence":n,"session_id":"…","ts_recorded":ns}`. An answer that is lost makes a try more:
+    a receiver tells repetitions by session and sequence.
+    """
+
+    def __init__(self, url: SplitResult, session_id: str, level: Literal["warning", "critical"]) -> None:
+        self._url, self._session_id, self._level = url, session_id, level
+        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._fault = ""
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._post_all, name="webhook", daemon=True)
+
+    def begin(self, lines: Sequence[Line]) -> None:
+        """Start posting; what was recorded before is left out."""
+        self._thread.start()
+
+    def take(self, lines: Sequence[Line]) -> None:
+        """Queue the alerts among the lines; SessionError once one could not be delivered."""
+        if self._fault:
+            raise SessionError(self._fault)
+        for line in lines:
+            if self._is_wanted(line):
+                self._waiting.put(self._body(line))
+
+    def close(self) -> None:
+        """Wait a while for what is on its way; SessionError when it was not delivered."""
+        self._is_closing.set()
+        self._waiting.put(None)
+        if self._thread.is_alive():
+            self._thread.join(_CLOSING)
+        if self._thread.is_alive():
+            raise SessionError(f"alerts were still on their way {_CLOSING:g} s after the end")
+        if self._fault:
+            raise SessionError(self._fault)
+
+    def _is_wanted(self, line: Line) -> bool:
+        if isinstance(line.event, AlertEvent):
+            return self._level == "warning" or line.event.level is AlertLevel.CRITICAL
+        return isinstance(line.event, TradingStateEvent)
+
+    def _body(self, line: Line) -> bytes:
+        record = {
+            "event": json.loads(encode_event(line.event)),
+            "sequence": line.sequence,
+            "session_id": self._session_id,
+            "ts_recorded": line.ts_recorded,
+        }
+        return json.dumps(record).encode()
+
+    def _post_all(self) -> None:
+        while (body := self._waiting.get()) is not None:
+            self._fault = self._post(body)
+            if self._fault:
+                return
+
+    def _post(self, body: bytes) -> str:
+        fault = ""
+        for pause in _PAUSES:
+            self._is_closing.wait(pause)
+            try:
+                status = self._status_of(body)
+            except Exception as error:
+                fault = f"an alert could not be delivered in {len(_PAUSES)} tries ({type(error).__name__})"
+                continue
+            if 200 <= status < 300:
+                return ""
+            fault = f"an alert was not accepted (HTTP {status})"
+            if status < 500 and status != http.client.TOO_MANY_REQUESTS:
+                return fault
+        return fault
+
+    def _status_of(self, body: bytes) -> int:
+        host, port = self._url.hostname or "", self._url.port
+        connection: http.client.HTTPConnection
+        if self._url.scheme == "https":
+            context = ssl.create_default_context()
+            connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+        target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
+        try:
+            connection.request("POST", target, body, {"Content-Type": "application/json"})
+            return connection.getresponse().status
+        finally:
+            connection.close()

@@ -1,0 +1,154 @@
+"""A foreign log becomes a session that says what the log said: every row is used, beside the orders, or refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
+from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.journal.foreign import read_jesse, read_orders
+from peak_trade.sessions.store import session_ids, sessions_folder
+from peak_trade.studies.session import check_journal
+
+ORDERS = """order_id,Date(UTC),end_time,symbol,side,type,quantity,status,executed,price,limit_price,fee
+1,2024-01-01 00:00:00,2024-01-01 00:00:01,BTC/USDT,BUY,MARKET,0.5,FILLED,0.5,42000,,21
+2,2024-01-01 00:01:00,2024-01-01 00:09:00,BTC/USDT,SELL,LIMIT,0.5,CANCELED,0.2,43000,43000,8.6
+3,2024-01-01 00:02:00,,BTC/USDT,SELL,LIMIT,0.3,NEW,0,,44000,
+4,2024-01-01 00:03:00,2024-01-01 00:03:00,BTC/USDT,SELL,LIMIT,0.3,REJECTED,0,,45000,
+"""
+BAD = """5,2024-01-01 00:04:00,2024-01-01 00:03:00,BTC/USDT,SELL,LIMIT,0.3,CANCELED,0,,45000,
+6,2024-01-01 00:04:00,2024-01-01 00:05:00,BTC/USDT,SELL,LIMIT,0.3BTC,CANCELED,0,,45000,
+7,2024-01-01 00:04:00,2024-01-01 00:05:00,BTC/USDT,SELL,LIMIT,0.3,WHO_KNOWS,0,,45000,
+1,2024-01-01 00:04:00,2024-01-01 00:05:00,BTC/USDT,SELL,LIMIT,0.3,CANCELED,0,,45000,
+8,2024-01-01 00:04:00,2024-01-01 00:05:00,BTC/USDT,SELL,LIMIT,0.3,FILLED,0.2,45000,45000,
+"""
+TIME = ["--column", "time=Date(UTC)"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PEAK_TRADE_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def lives(events: list[OrderEvent]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for event in events:
+        found.setdefault(event.order_id, []).append(event.event)
+    return found
+
+
+def submitted(price: float = 100.0, event: str = "SUBMITTED", **changes: object) -> dict[str, object]:
+    return {"timestamp": pd.Timestamp("2024-01-01", tz="UTC"), "event": event, "raw": "a line", "symbol": "BTC-USDT",
+            "order_type": "LIMIT", "side": "sell", "qty": -1.0, "price": price, "amount": 0.1} | changes  # fmt: skip
+
+
+def test_a_real_paper_session_ends_every_order_once(here, real_data: Path, capsys):
+    path = real_data / "orders" / "paper_session_binancefutures_2021-12.parquet"
+    assert main(["audit", "import", str(path), "--format", "jesse", "--strategy", "OB5F_LS"]) == 0
+    assert "54 orders" in capsys.readouterr().out
+    name = session_ids()[0]
+    folder = sessions_folder() / name
+    orders = [event for event in read_events(folder) if isinstance(event, OrderEvent)]
+    ends = Counter(event.event for event in orders if event.event in TERMINAL)
+    assert ends == {OrderEventKind.FILLED: 34, OrderEventKind.CANCELED: 20}
+    assert all(sum(kind in TERMINAL for kind in life) == 1 for life in lives(orders).values())
+    frame = pd.read_parquet(path)
+    told = read_manifest(folder)["imported"]
+    assert told["n_used"] + sum(told["beside"].values()) + len(told["refused"]) == len(frame) == told["n_rows"]
+    fees = frame.loc[frame["event"] == "FEE", "amount"]
+    assert sum(event.fee for event in orders) == pytest.approx(fees.sum(), rel=1e-12)
+    assert {event.decision_price for event in orders} == {0.0}
+    assert check_journal(folder).finding == "intact"
+    for verb in (["session", "show", name], ["session", "list"], ["audit", "verify", name],
+                 ["audit", "export", "--session", name, "--output", "trail.csv"]):  # fmt: skip
+        assert main(verb) == 0
+    assert main(["audit", "import", str(path), "--format", "jesse"]) == 2, "it was imported already"
+
+
+def test_an_export_of_orders_becomes_their_lives(here):
+    Path("orders.csv").write_text(ORDERS)
+    assert main(["audit", "import", "orders.csv", *TIME]) == 0
+    orders = [event for event in read_events(sessions_folder() / session_ids()[0]) if isinstance(event, OrderEvent)]
+    begun = ["REQUESTED", "SUBMITTED"]
+    assert lives(orders) == {
+        "1": [*begun, "ACCEPTED", "FILLED"],
+        "2": [*begun, "ACCEPTED", "PARTIALLY_FILLED", "CANCELED"],
+        "3": begun,
+        "4": [*begun, "REJECTED"],
+    }
+    assert [(event.last_quantity, event.last_price, event.fee) for event in orders if event.last_quantity] == [
+        (0.5, 42000.0, 21.0),
+        (0.2, 43000.0, 8.6),
+    ]
+    assert [event.ts_event for event in orders] == sorted(event.ts_event for event in orders)
+
+
+def test_rows_that_can_not_be_are_listed_and_left_out(here, capsys):
+    Path("orders.csv").write_text(ORDERS + BAD)
+    assert main(["audit", "import", "orders.csv", *TIME]) == 1
+    said = capsys.readouterr().out
+    assert all(f"Row {row} was refused" in said for row in range(5, 10))
+    assert [row for row, _ in read_manifest(sessions_folder() / session_ids()[0])["imported"]["refused"]] == [
+        5, 6, 7, 8, 9,
+    ]  # fmt: skip
+
+
+def test_a_line_that_ends_no_open_order_is_refused():
+    rows = [submitted(), submitted(event="EXECUTED", price=101.0), submitted(event="SOMETHING"), submitted(event="FEE"),
+            submitted(event="EXECUTED"), submitted(event="FEE"), submitted(event="CANCELED"),
+            submitted(timestamp=pd.NaT), submitted(qty="much")]  # fmt: skip
+    log = read_jesse(pd.DataFrame(rows), "s")
+    assert [row for row, _ in log.refused] == [2, 3, 4, 7, 8, 9]
+    assert log.n_used == 3
+    assert log.events[-1].fee == 0.1
+    assert log.events[-1].event is OrderEventKind.FILLED
+
+
+def test_equal_orders_end_oldest_first():
+    rows = [submitted(), submitted(), submitted(event="CANCELED"), submitted(event="EXECUTED")]
+    found = lives(read_jesse(pd.DataFrame(rows), "s").events)
+    assert [life[-1] for life in found.values()] == ["CANCELED", "FILLED"]
+
+
+def test_an_import_has_nothing_to_replay_or_compare(here, capsys):
+    Path("orders.csv").write_text(ORDERS)
+    assert main(["audit", "import", "orders.csv", *TIME]) == 0
+    name = session_ids()[0]
+    for verb in (["replay", "--session", name], ["diff", name, name], ["session", "resume", name]):
+        capsys.readouterr()
+        assert main(verb) == 2
+        assert "imported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["nowhere.csv"],
+        ["orders.csv"],
+        ["orders.csv", "--format", "fix"],
+        ["orders.csv", "--format", "jesse"],
+        ["orders.csv", "--column", "time"],
+        ["orders.csv", *TIME, "--column", "sied=side"],
+        ["empty.csv", *TIME],
+    ],
+    ids=lambda part: "_".join(part[:3]),
+)
+def test_what_can_not_be_imported_leaves_nothing_behind(here, asked, capsys):
+    Path("orders.csv").write_text(ORDERS)
+    Path("empty.csv").write_text(ORDERS.splitlines()[0] + "\n")
+    assert main(["audit", "import", *asked]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert session_ids() == []
+
+
+def test_a_table_of_orders_needs_no_map_when_it_has_our_names():
+    frame = pd.DataFrame([dict(zip(ORDERS.splitlines()[0].replace("Date(UTC)", "time").split(","),
+                                   ORDERS.splitlines()[1].split(","), strict=True))])  # fmt: skip
+    assert len(read_orders(frame, "s", {}).events) == 4
