@@ -59,7 +59,7 @@ format: env      ## format, mend what lint can mend, renew docs/cli.md
 	$(BIN)/python -m peak_trade.cli.reference
 
 test: env        ## the whole suite, notebooks included
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-beside: env ## what takes minutes: fifty kills, broken gates, headless Chromium
 	$(BIN)/pytest -m "crash or browser or long"

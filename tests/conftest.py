@@ -6,9 +6,11 @@ import logging
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 @pytest.fixture
@@ -29,10 +31,28 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Leave files to the system's cache, which outlives a killed process; tests of durability watch the calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr(os, "fdatasync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run registry without runs, made once: making one takes seconds."""
-    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    """A run registry without runs, made once for all workers: making one takes seconds."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(folder / "registry.lock"):
+        if not (folder / "registry.db").exists():
+            _make_registry(folder / "making.db")
+            (folder / "making.db").rename(folder / "registry.db")
+    return folder / "registry.db"
+
+
+def _make_registry(path: Path) -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -40,7 +60,6 @@ def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture

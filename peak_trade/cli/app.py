@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 
 import typer
 from typer._click.exceptions import ClickException
+from typer.core import TyperGroup
 
 from peak_trade.cli import (
     audit,
@@ -60,9 +62,8 @@ def _root() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; a PeakTradeError is printed as one line on stderr and gives exit code 2."""
-    command = typer.main.get_command(app)
     try:
-        outcome = command.main(
+        outcome = _command().main(
             args=list(arguments) if arguments is not None else None, prog_name="peak-trade", standalone_mode=False
         )
     except PeakTradeError as error:
@@ -74,6 +75,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _refuse("stopped", 130)
     return outcome if isinstance(outcome, int) else 0
+
+
+@cache
+def _command() -> TyperGroup:
+    return typer.main.get_group(app)
 
 
 def _refuse(message: str, exit_code: int = 2) -> int:

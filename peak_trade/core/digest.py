@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,13 @@ def digest_bytes(*chunks: bytes) -> str:
 def package_digest() -> str:
     """Return the digest of every source file of the installed peak_trade package."""
     root = Path(__file__).parents[1]
-    files = sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix())
+    stamped = ((path, path.stat()) for path in root.rglob("*.py"))
+    return _sources_digest(root, frozenset((path, stat.st_mtime_ns, stat.st_size) for path, stat in stamped))
+
+
+@lru_cache(maxsize=1)
+def _sources_digest(root: Path, stamped: frozenset[tuple[Path, int, int]]) -> str:
     chunks: list[bytes] = []
-    for path in files:
-        chunks += [path.relative_to(root).as_posix().encode(), path.read_bytes()]
+    for name, path in sorted((path.relative_to(root).as_posix(), path) for path, _, _ in stamped):
+        chunks += [name.encode(), path.read_bytes()]
     return digest_bytes(*chunks)

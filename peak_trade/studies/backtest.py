@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
@@ -171,6 +172,7 @@ def data_digest(bars: Sequence[Bars]) -> str:
     return digest_of(sorted(part.digest() for part in bars))
 
 
+@cache
 def environment_digest() -> str:
     """Return the digest of the Python version and of every package that can change a number."""
     python = ".".join(map(str, sys.version_info[:3]))

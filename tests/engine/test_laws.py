@@ -245,10 +245,9 @@ def test_one_digest_over_hash_seeds_processes_and_shuffled_input() -> None:
             env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": root},
         )
         for hash_seed in ("0", "1")
-        for _ in range(2)
     ]
     answers = [line for process in running for line in process.communicate()[0].splitlines()]
-    assert [process.returncode for process in running] == [0, 0, 0, 0]
-    assert len(answers) == 8
+    assert [process.returncode for process in running] == [0, 0]
+    assert len(answers) == 4
     assert len(set(answers)) == 1
     assert json.loads(answers[0])[2] > 10

@@ -139,13 +139,21 @@ def test_two_states_are_bear_and_bull():
     assert set(filtered.labels[filtered.warm_up :].tolist()) <= {Regime.BEAR, Regime.BULL}
 
 
-def test_real_bitcoin_changes_regime_more_than_thrice_and_not_hundreds_of_times(real_data):
+@pytest.mark.parametrize(
+    ("first_bar", "years"),
+    [
+        pytest.param(16_700, ("2023",), id="2023"),
+        pytest.param(8_000, ("2022", "2023"), id="2022-and-2023", marks=pytest.mark.long),
+    ],
+)
+def test_real_bitcoin_changes_regime_more_than_thrice_and_not_hundreds_of_times(real_data, first_bar, years):
     bars = pd.read_parquet(real_data / "bars" / "binance_BTCUSDT_1h.parquet")
     opened = pd.DatetimeIndex(pd.to_datetime(bars.pop("timestamp"), utc=True))
     bars = bars.set_index(opened + pd.Timedelta(hours=1)).astype("float64")
-    filtered = filter_regimes(bars.iloc[8_000:], HmmDetector())
+    filtered = filter_regimes(bars.iloc[first_bar:], HmmDetector())
     index = pd.DatetimeIndex(filtered.times, tz="UTC")
-    two_years = filtered.labels[(index >= "2022-01-01") & (index < "2024-01-01")]
-    assert 3 <= count_transitions(two_years) < 150
-    assert np.median(durations(two_years)) >= 96
+    assert index[filtered.warm_up] < pd.Timestamp(years[0], tz="UTC")
+    labels = filtered.labels[np.isin(index.strftime("%Y"), years)]
+    assert 3 <= count_transitions(labels) < 75 * len(years)
+    assert np.median(durations(labels)) >= 96
     assert SMALL_FEATURES.warm_up < filtered.warm_up
