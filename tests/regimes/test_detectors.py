@@ -142,7 +142,7 @@ def test_two_states_are_bear_and_bull():
 @pytest.mark.parametrize(
     ("first_bar", "years"),
     [
-        pytest.param(16_700, ("2023",), id="2023"),
+        pytest.param(16_700, ("2023",), id="2023", marks=pytest.mark.long),
         pytest.param(8_000, ("2022", "2023"), id="2022-and-2023", marks=pytest.mark.long),
     ],
 )

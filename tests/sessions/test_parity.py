@@ -58,7 +58,7 @@ def test_parity_holds_with_the_shipped_risk_limits(tmp_path, key, btc_1h, name):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_bar_by_bar_evaluation_equals_the_whole_recording(tmp_path, key, btc_1h, name):
-    bars = part_of(btc_1h, 6_000, 200)
+    bars = part_of(btc_1h, 6_000, 120)
     strategy = make_strategy(name, PARAMETERS.get(name))
     whole = run_session(tmp_path / "whole", key, strategy, bars)
     run_session(tmp_path / "steps", key, strategy, bars, is_whole=False)
