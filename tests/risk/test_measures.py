@@ -120,6 +120,11 @@ RAMPED = [
     DenialCode.SYMBOL_EXPOSURE,
     DenialCode.GROSS_EXPOSURE,
     DenialCode.NET_EXPOSURE,
+    DenialCode.CONCENTRATION,
+    DenialCode.VALUE_AT_RISK,
+    DenialCode.EXPECTED_SHORTFALL,
+    DenialCode.STRESS_LOSS,
+    DenialCode.PROJECTED_DRAWDOWN,
 ]
 
 
