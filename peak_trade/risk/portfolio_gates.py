@@ -38,7 +38,7 @@ def value_at_risk(order: Order, account: AccountView, market: MarketView, limits
     """Measure one-day value at risk of the portfolio with the order, fraction of equity."""
     rules = _var(limits)
     estimates = [_estimate(portfolio, rules)[0] for portfolio in portfolios_after(order, account, market, rules)]
-    return max(estimates), number(rules.max_var)
+    return max(map(number, estimates)), number(rules.max_var)
 
 
 def expected_shortfall(
@@ -47,7 +47,7 @@ def expected_shortfall(
     """Measure one-day expected shortfall of the portfolio with the order, fraction of equity."""
     rules = _var(limits)
     estimates = [_estimate(portfolio, rules)[1] for portfolio in portfolios_after(order, account, market, rules)]
-    return max(estimates), number(rules.max_expected_shortfall)
+    return max(map(number, estimates)), number(rules.max_expected_shortfall)
 
 
 def stress_loss(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
@@ -69,7 +69,7 @@ def drawdown_projection(
         projected_drawdown(weights, history, rules) if history.symbols else 0.0
         for weights, history in portfolios_after(order, account, market, _var(limits))
     ]
-    return max(deepest), number(rules.max_projected_drawdown)
+    return max(map(number, deepest)), number(rules.max_projected_drawdown)
 
 
 def portfolios_after(order: Order, account: AccountView, market: MarketView, rules: VarLimits) -> tuple[Portfolio, ...]:

@@ -115,29 +115,6 @@ def test_what_is_ordered_is_priced_at_the_decision_price_and_not_at_its_last_mar
     assert dearer.observed == pytest.approx(2.0 * at_the_price.observed, rel=RTOL_REFERENCE)
 
 
-RAMPED = [
-    DenialCode.ORDER_NOTIONAL,
-    DenialCode.SYMBOL_EXPOSURE,
-    DenialCode.GROSS_EXPOSURE,
-    DenialCode.NET_EXPOSURE,
-    DenialCode.CONCENTRATION,
-    DenialCode.VALUE_AT_RISK,
-    DenialCode.EXPECTED_SHORTFALL,
-    DenialCode.STRESS_LOSS,
-    DenialCode.PROJECTED_DRAWDOWN,
-]
-
-
-@pytest.mark.parametrize("ramp", [0.5, 0.75, 1.0])
-@pytest.mark.parametrize("code", RAMPED)
-def test_a_ramp_scales_every_limit_on_size(code, ramp):
-    limits = CASE[code].risk_limits()
-    whole = GATE[code].read(ORDER, ACCOUNT, MARKET, limits)
-    ramped = GATE[code].read(ORDER, replace(ACCOUNT, ramp=ramp), MARKET, limits)
-    assert ramped.observed == whole.observed
-    assert ramped.limit == pytest.approx(ramp * whole.limit, rel=RTOL_SAME)
-
-
 def test_the_desk_hands_the_ramp_of_its_trading_state_to_the_gates():
     limits = RiskLimits(max_order_notional=1_000.0)
     for ramp, is_approved in ((1.0, True), (0.5, False)):

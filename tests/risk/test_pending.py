@@ -1,5 +1,6 @@
 """Pending orders may fill or not: the portfolio gates take the worse, and sizing keeps the limit in both cases."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from peak_trade.core.values import Instrument, Side
 from peak_trade.data.sample import SYMBOLS, sample_bars
 from peak_trade.journal.events import DecisionEvent
-from peak_trade.risk import sizing
+from peak_trade.risk import portfolio_gates, sizing
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
@@ -18,7 +19,7 @@ from peak_trade.studies.portfolio import run_portfolio
 from peak_trade.studies.portfolio_settings import PortfolioSettings
 from peak_trade.studies.risk import explain
 from peak_trade.wiring.gates import GATES, gate_row, read_risk_file
-from tests.risk.cases import ACCOUNT, BTC, ETH, HISTORY, MARKET, ORDER
+from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, HISTORY, MARKET, ORDER
 
 LIMITS = RiskLimits.parse(
     {
@@ -121,3 +122,14 @@ def test_a_history_that_can_not_be_read_leaves_the_order_to_the_gates():
     for returns in (None, HISTORY.of((ETH,))):
         assert size_to_limits(order, FLAT, replace(MARKET, returns=returns), gate_row(limits), limits) is order
     assert estimate(np.ones(1), HISTORY.of((BTC,)), "historical", 0.95)[0] > 0.02
+
+
+@pytest.mark.parametrize("code", [DenialCode.VALUE_AT_RISK, DenialCode.EXPECTED_SHORTFALL])
+def test_an_estimate_that_is_no_number_denies_whichever_portfolio_it_is_of(monkeypatch, code):
+    for estimates in ((0.001, math.nan), (math.nan, 0.001)):
+        told = iter(estimates)
+        monkeypatch.setattr(portfolio_gates, "_estimate", lambda portfolio, rules, told=told: (next(told),) * 2)
+        case = next(case for case in CASES if case.code == code)
+        gate = next(gate for gate in GATES if gate.code == code)
+        order, account, market = case.inputs(case.passed)
+        assert gate(order, replace(account, pending=((ETH, 0.1),)), market, case.risk_limits()) is not None
