@@ -173,23 +173,21 @@ class KrakenFutures:
         self.client.cancel_order(exchange_id, self._symbol)
 
     def trades(self, exchange_id: str, since: int) -> list[TradeThere]:
-        """Return an order's fills in the order of the account log, each with the fee that stands there."""
+        """Return an order's fills in the order of the account log, each with the fee that stands there.
+
+        One that does not stand there yet is not told yet: what ccxt gives as its fee is a guess from a table.
+        """
         found = [trade for trade in self._fills(since) if trade["order"] == exchange_id]
         if not found:
             return []
         rows = {row["execution"]: row for row in self._log(since) if row["execution"]}
-
-        def place(trade: dict[str, Any]) -> tuple[int, float]:
-            return int(trade["timestamp"]), float(rows[trade["id"]]["id"]) if trade["id"] in rows else math.inf
-
+        logged = [(trade, rows[trade["id"]]) for trade in found if trade["id"] in rows]
+        logged.sort(key=lambda pair: (int(pair[0]["timestamp"]), int(pair[1]["id"])))
         return [
             TradeThere(
-                int(trade["timestamp"]) * _NS_PER_MS,
-                float(trade["amount"]),
-                float(trade["price"]),
-                float(rows[trade["id"]]["fee"] if trade["id"] in rows else trade["fee"]["cost"]),
+                int(trade["timestamp"]) * _NS_PER_MS, float(trade["amount"]), float(trade["price"]), float(row["fee"])
             )
-            for trade in sorted(found, key=place)
+            for trade, row in logged
         ]
 
     def open_ids(self) -> set[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from peak_trade.core.errors import ConfigError, SessionError
-from peak_trade.core.values import OrderType
+from peak_trade.core.values import Instrument, OrderType
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.journal.events import OrderEventKind, ReconciliationEvent
 from peak_trade.journal.files import read_events, read_manifest
@@ -16,7 +17,7 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.dialects import KrakenFutures
 from peak_trade.sessions.exchange import connect_sandbox
-from peak_trade.sessions.runner import StopSwitch
+from peak_trade.sessions.switch import StopSwitch
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.replay import replay
 from peak_trade.studies.session import run_session
@@ -327,3 +328,15 @@ def test_a_session_as_a_run_file_names_it_trades_and_replays(monkeypatch, tmp_pa
     shown = replay(outcome.folder.name)
     assert shown.is_identical, shown.first_difference
     assert shown.n_fills >= 4
+
+
+def test_a_fill_that_the_account_log_does_not_hold_yet_is_not_told_with_a_guessed_fee():
+    trade = {"order": "there-1", "timestamp": 1_000, "amount": 0.5, "price": 100.0, "fee": {"cost": 9.0}}
+    rows = [{"execution": "a", "id": 7, "fee": 0.025, "asset": "usd"}]
+    client = SimpleNamespace(
+        market=lambda symbol: {"linear": True, "contractSize": 1},
+        fetch_my_trades=lambda *asked: [trade | {"id": "a"}, trade | {"id": "b"}],
+        history_get_account_log=lambda request: {"logs": rows if "since" in request else []},
+    )
+    told = KrakenFutures(client, Instrument("BTC/USD:USD")).trades("there-1", 0)
+    assert [(each.quantity, each.fee) for each in told] == [(0.5, 0.025)]
