@@ -30,6 +30,7 @@ from peak_trade.journal.inputs import DecisionInputs
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.gate import GateRow
 from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.quiet import is_quiet, memory_of, quiet, remember, triggers
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.risk.sizing import size_to_limits
 from peak_trade.risk.state import (
@@ -39,11 +40,6 @@ from peak_trade.risk.state import (
     StrategyEnabled,
     StrategyThrottled,
     advance,
-    is_quiet,
-    memory_of,
-    quiet,
-    remember,
-    triggers,
 )
 
 FloatArray = NDArray[np.float64]

@@ -7,6 +7,7 @@ from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, MarketView, Order, OrderType, TimeInForce, TradingState
 from peak_trade.risk.gate import UnreadableError, instant, not_negative, number, positive, reduces, side_sign
 from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.state import SEVERITY
 
 _PRICES = {
     OrderType.MARKET: (False, False, False),
@@ -17,14 +18,13 @@ _PRICES = {
 }
 """Whether an order of each type has a limit price, a stop price and a trail: these, and no others."""
 _MARKET, _ACTIVE = OrderType.MARKET, TradingState.ACTIVE
-_SEVERITY = {TradingState.ACTIVE: 0.0, TradingState.REDUCING: 1.0, TradingState.HALTED: 2.0}
 
 
 def trading_state(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
     """Measure how far trading is stopped: 0 active, 1 reducing, 2 halted; a reducing order passes up to 1."""
     if account.state is _ACTIVE:
         return 0.0, 0.0
-    return _SEVERITY[account.state], 1.0 if reduces(order, account) else 0.0
+    return float(SEVERITY[account.state]), 1.0 if reduces(order, account) else 0.0
 
 
 def strategy_disabled(

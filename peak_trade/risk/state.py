@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
-
-import numpy as np
-from numba import float64, int64, njit, types
-from numpy.typing import NDArray
+from typing import Any
 
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.history import day_of
 from peak_trade.core.time import NS_PER_SECOND, iso
 from peak_trade.core.values import TradingState
 from peak_trade.journal.events import TradingStateEvent
 from peak_trade.risk.limits import StateLimits
 
-_NS_PER_DAY = 86_400 * NS_PER_SECOND
 RAMP = (0.5, 0.75, 1.0)
 """Shares of the size limits in force after a recovery, one stage after the other."""
-_PRICES, _INSTANTS = (types.Array(kind, 1, "C", readonly=True) for kind in (float64, int64))
 _RAMP_STAGE = StateLimits().ramp_stage
-_SEVERITY = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
+SEVERITY = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
+"""How far trading is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,136 +148,6 @@ def advance(
             )
 
 
-def pass_quiet(
-    control: Control, equity: NDArray[np.float64], times: NDArray[np.int64], rules: StateLimits
-) -> tuple[Control, int]:
-    """Pass over the rows before the first one at which the state may change.
-
-    Parameters
-    ----------
-    control : Control before the first row
-    equity : float64 array of shape (n,), quote currency
-    times : int64 array of shape (n,), ns UTC, increasing
-    rules : StateLimits
-
-    Returns
-    -------
-    (Control, int)
-        The control after those rows, and how many they are: n when nothing crosses. The next row is for `advance`.
-
-    Notes
-    -----
-    Compiled, and equal to calling `advance` row by row: a quiet stretch costs next to nothing per bar.
-
-    """
-    if control.recovered_at:
-        return control, 0
-    n_quiet, memory = quiet(0.0, 1.0, equity, times, 0, equity.size, memory_of(control), triggers(control, rules))
-    if n_quiet == 0:
-        return control, 0
-    return remember(control, memory), n_quiet
-
-
-class Triggers(NamedTuple):
-    """What would change the state next: a drawdown or daily loss this large (inf: none), or an unreadable equity."""
-
-    drawdown: float
-    daily_loss: float
-    unreadable: bool
-
-
-Memory = tuple[float, float, int, float]
-"""Equity, peak, day and day_start of a Control."""
-
-
-def triggers(control: Control, rules: StateLimits) -> Triggers:
-    """Return what would make the state of a control more severe."""
-    severity = _SEVERITY[control.state]
-    drawdown, loss = math.inf, math.inf
-    for level, most_drawdown, most_loss in (
-        (1, rules.reduce_drawdown, rules.reduce_daily_loss),
-        (2, rules.halt_drawdown, rules.halt_daily_loss),
-    ):
-        if severity < level:
-            drawdown = min(drawdown, math.inf if most_drawdown is None else most_drawdown)
-            loss = min(loss, math.inf if most_loss is None else most_loss)
-    return Triggers(drawdown, loss, severity < 1)
-
-
-def memory_of(control: Control) -> Memory:
-    """Return the numbers of a control that change on every row."""
-    return control.equity, control.peak, control.day, control.day_start
-
-
-def remember(control: Control, memory: Sequence[float]) -> Control:
-    """Return the control with these numbers."""
-    equity, peak, day, day_start = memory
-    return replace(control, equity=equity, peak=peak, day=int(day), day_start=day_start)
-
-
-def quiet(
-    cash: float,
-    quantity: float,
-    marks: NDArray[np.float64],
-    times: NDArray[np.int64],
-    start: int,
-    stop: int,
-    memory: Memory,
-    until: Triggers,
-) -> tuple[int, Memory]:
-    """Return how many rows from `start` pass before a trigger, and the memory after them; see `pass_quiet`.
-
-    Equity at each row is cash + quantity x mark, quote currency; marks and times have shape (n,), and with a quantity
-    of 0.0 marks do not count.
-    """
-    n_quiet, *after = _quiet(cash, quantity, marks, times, start, stop, *memory, *until)
-    return n_quiet, (after[0], after[1], after[2], after[3])
-
-
-def is_quiet(equity: float, time: int, memory: Memory, until: Triggers) -> Memory | None:
-    """Return the memory after one row, or None when it has a trigger: `quiet` for a single row, without arrays."""
-    last, peak, day, day_start = memory
-    if not 0.0 < equity < math.inf:
-        return None if until.unreadable else memory
-    today = (time - 1) // _NS_PER_DAY
-    if today != day:
-        day_start = equity if last != last else last
-    if not peak >= equity:
-        peak = equity
-    if max(1.0 - equity / peak, 0.0) >= until.drawdown or max(1.0 - equity / day_start, 0.0) >= until.daily_loss:
-        return None
-    return equity, peak, today, day_start
-
-
-@njit(
-    types.Tuple((int64, float64, float64, int64, float64))(
-        float64, float64, _PRICES, _INSTANTS, int64, int64,
-        float64, float64, int64, float64, float64, float64, types.boolean,
-    ),
-    cache=True,
-)  # fmt: skip
-def _quiet(  # type: ignore[no-untyped-def]
-    cash, quantity, marks, times, start, stop, last, peak, day, day_start, most_drawdown, most_loss, must_be_known
-):
-    now = cash
-    for row in range(start, stop):
-        if quantity != 0.0:
-            now = cash + quantity * marks[row]
-        if not (now > 0.0 and now < np.inf):
-            if must_be_known:
-                return row - start, last, peak, day, day_start
-            continue
-        today = (times[row] - 1) // _NS_PER_DAY
-        opened = day_start
-        if today != day:
-            opened = now if np.isnan(last) else last
-        highest = now if np.isnan(peak) else max(peak, now)
-        if max(1.0 - now / highest, 0.0) >= most_drawdown or max(1.0 - now / opened, 0.0) >= most_loss:
-            return row - start, last, peak, day, day_start
-        last, peak, day, day_start = now, highest, today, opened
-    return stop - start, last, peak, day, day_start
-
-
 def as_record(control: Control) -> dict[str, Any]:
     """Return a control as plain JSON values; what is not known yet is null."""
     return {
@@ -326,7 +191,7 @@ def _observe(
 ) -> tuple[Control, tuple[TradingStateEvent, ...]]:
     if not (math.isfinite(seen.equity) and seen.equity > 0.0):
         return _change(control, TradingState.REDUCING, seen.ts_event, "equity unreadable", 1.0, 0.0)
-    day = _day(seen.ts_event)
+    day = int(day_of(seen.ts_event))
     day_start = control.day_start
     if day != control.day:
         day_start = seen.equity if math.isnan(control.equity) else control.equity
@@ -340,7 +205,7 @@ def _observe(
         (TradingState.REDUCING, "drawdown", fallen, rules.reduce_drawdown),
         (TradingState.REDUCING, "daily loss", lost, rules.reduce_daily_loss),
     ):
-        if limit is not None and observed >= limit and _SEVERITY[state] > _SEVERITY[control.state]:
+        if limit is not None and observed >= limit and SEVERITY[state] > SEVERITY[control.state]:
             return _change(control, state, seen.ts_event, reason, observed, limit)
     climbed = climb(control, seen.ts_event)
     if climbed.ramp == control.ramp:
@@ -381,14 +246,10 @@ def _recover(control: Control, act: Recovery, rules: StateLimits) -> tuple[Contr
     return recovered, (_event(recovered, act.ts_event, "recovery", RAMP[0], 1.0, act.actor),)
 
 
-def _day(now: int) -> int:
-    return (now - 1) // _NS_PER_DAY
-
-
 def _change(
     control: Control, state: TradingState, ts_event: int, reason: str, observed: float, limit: float, actor: str = ""
 ) -> tuple[Control, tuple[TradingStateEvent, ...]]:
-    if _SEVERITY[state] <= _SEVERITY[control.state]:
+    if SEVERITY[state] <= SEVERITY[control.state]:
         return control, ()
     changed = replace(control, state=state, reason=reason, changed_at=ts_event, recovered_at=0, ramp=1.0)
     return changed, (_event(changed, ts_event, reason, observed, limit, actor),)

@@ -13,6 +13,7 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import TradingState
 from peak_trade.risk.limits import StateLimits
+from peak_trade.risk.quiet import is_quiet, memory_of, quiet, remember, triggers
 from peak_trade.risk.state import (
     AccountObserved,
     Control,
@@ -24,10 +25,6 @@ from peak_trade.risk.state import (
     advance,
     as_record,
     from_record,
-    is_quiet,
-    memory_of,
-    pass_quiet,
-    triggers,
 )
 from peak_trade.sessions.trading_state import FILE_NAME, read_control, write_control
 
@@ -160,13 +157,13 @@ starts = st.sampled_from(
 @given(equities, starts, st.sampled_from([HOUR, 5 * HOUR, DAY]), st.sampled_from([RULES, StateLimits()]))
 def test_passing_over_a_quiet_stretch_equals_every_single_step(values, control, step, rules):
     times = 1_000 * DAY + np.arange(len(values)) * step
-    passed, n_quiet = pass_quiet(control, np.array(values), times, rules)
+    memory, until = memory_of(control), triggers(control, rules)
+    n_quiet, after = quiet(0.0, 1.0, np.array(values), times, 0, len(values), memory, until)
     stepped = control
     for number in range(n_quiet):
         stepped, events = advance(stepped, AccountObserved(int(times[number]), values[number]), rules)
         assert events == ()
-    assert repr(passed) == repr(stepped)
-    memory, until = memory_of(control), triggers(control, rules)
+    assert repr(remember(control, after)) == repr(stepped)
     for number in range(n_quiet):
         memory = is_quiet(values[number], int(times[number]), memory, until)
     assert repr(memory) == repr(memory_of(stepped))
