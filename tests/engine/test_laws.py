@@ -27,7 +27,9 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_books
 from peak_trade.engine.second_opinion import second_opinion
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
-from peak_trade.journal.events import TERMINAL, Event, OrderEvent, OrderEventKind
+from peak_trade.journal.events import TERMINAL, Event, OrderEvent, OrderEventKind, TradingStateEvent
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.wiring.gates import risk_desk
 from tests.tolerances import RTOL_SAME
 
 N_BARS = 60
@@ -74,14 +76,22 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def run_random(
-    seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any], *, every_row: bool
+    seed: int,
+    policy: dict[str, Any],
+    costs: dict[str, Any],
+    lot: dict[str, Any],
+    *,
+    every_row: bool,
+    risk: RiskLimits | None = None,
+    n_symbols: int = 2,
 ) -> Any:
-    bars = [random_bars(seed), random_bars(seed + 1, "BBB/USD")]
+    bars = [random_bars(seed), random_bars(seed + 1, "BBB/USD")][:n_symbols]
     market = Market.of(bars, {part.symbol: Instrument(part.symbol, **lot) for part in bars})
     chosen = BacktestSettings.parse({"initial_cash": 1000.0, "costs": costs, "execution": policy}, "random")
     books = [Book("random", part.symbol, random_exposure(seed + place), 0.4) for place, part in enumerate(bars)]
     events: list[Event] = []
-    loop = EventLoop(market, books, chosen, emit=events.append)
+    desk = None if risk is None else risk_desk(risk, bars)
+    loop = EventLoop(market, books, chosen, emit=events.append, desk=desk)
     if every_row:
         for row in range(N_BARS):
             if loop.bankrupt_row is None:
@@ -102,6 +112,35 @@ def test_skipping_quiet_bars_changes_nothing(
     visiting, every_event = run_random(seed, policy, costs, lot, every_row=True)
     assert events == every_event
     assert skipping.cash_path == visiting.cash_path
+
+
+state_rules = st.sampled_from(
+    [
+        {"reduce_drawdown": 0.02},
+        {"halt_drawdown": 0.05},
+        {"reduce_daily_loss": 0.01, "halt_daily_loss": 0.03},
+        {"reduce_drawdown": 0.03, "halt_daily_loss": 0.02},
+    ]
+)
+
+
+@given(seeds, policies, cost_choices, state_rules, st.sampled_from([1, 2]))
+@settings(max_examples=60, deadline=None)
+def test_skipping_quiet_bars_misses_no_change_of_the_trading_state(
+    seed: int, policy: dict[str, Any], costs: dict[str, Any], rules: dict[str, float], n_symbols: int
+) -> None:
+    """The same with a desk that watches equity, flat stretches and resting orders included."""
+    risk = RiskLimits.parse({"state": rules, "max_daily_loss_fraction": 0.5, "max_drawdown": 0.5}, "law")
+    told = [
+        run_random(seed, policy, costs, {}, every_row=each, risk=risk, n_symbols=n_symbols)[1] for each in (False, True)
+    ]
+    assert told[0] == told[1]
+
+
+def test_the_trading_state_changes_in_most_of_such_runs() -> None:
+    risk = RiskLimits.parse({"state": {"reduce_drawdown": 0.02}}, "law")
+    runs = [run_random(seed, {}, {}, {}, every_row=False, risk=risk)[1] for seed in range(20)]
+    assert sum(any(isinstance(event, TradingStateEvent) for event in events) for events in runs) > 10
 
 
 @given(seeds, policies, cost_choices, lots)
