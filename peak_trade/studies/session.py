@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
-from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
+from peak_trade.core.errors import SessionError
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.fetching import connect as connect_public
@@ -32,9 +30,8 @@ from peak_trade.journal.verify import Verdict, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.state import Control, as_record
 from peak_trade.sessions.acts import is_kill_waiting
-from peak_trade.sessions.config import MAX_BARS, InstrumentSettings, SessionConfig, check_policy
+from peak_trade.sessions.config import MAX_BARS, SessionConfig
 from peak_trade.sessions.dialects import DIALECTS
-from peak_trade.sessions.exchange import ask
 from peak_trade.sessions.feeds import Feed
 from peak_trade.sessions.inputs import KILLED
 from peak_trade.sessions.runner import Session, Status
@@ -46,6 +43,7 @@ from peak_trade.sessions.trading_state import read_control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import book_for, environment_digest
 from peak_trade.studies.session_bars import check_span, first_bar, hold_against_store
+from peak_trade.studies.session_exchange import Connect, check_approval, client_of, on_the_exchange_grid
 from peak_trade.studies.session_feed import feed_of
 from peak_trade.studies.session_history import check_sources, history_of, with_history
 from peak_trade.studies.session_state import dated, refuse_when_halted, start_of, state_to_start_in
@@ -71,9 +69,6 @@ class _Surroundings:
     on_status: Callable[[Status], None]
     clock: Callable[[], int]
     telemetry: TelemetrySettings
-
-
-Connect = Callable[[str], AbstractContextManager[Any]]
 
 
 def run_session(
@@ -113,7 +108,7 @@ def run_session(
     DataError, SessionError, StrategyError
 
     """
-    _check_approval(config, sandbox)
+    check_approval(config, sandbox)
     workspace_state = state_to_start_in(config, clock())
     here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
     here.telemetry.sinks.check()
@@ -121,8 +116,8 @@ def run_session(
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _recording(config)
     check_span(config, recording)
-    with _client(config, connect, sandbox) as client:
-        config = config if client is None else _on_the_exchange_grid(config, client, here.switch)
+    with client_of(config, connect, sandbox) as client:
+        config = config if client is None else on_the_exchange_grid(config, client, here.switch)
         feed = feed_of(config, recording, client, here.clock, here.switch.wait)
         folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
         history = feed.history()
@@ -154,14 +149,14 @@ def resume_session(
     if not verdict.is_intact:
         raise SessionError(f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it can't be resumed.")
     config = config_of(folder)
-    _check_approval(config, sandbox)
+    check_approval(config, sandbox)
     refuse_when_halted()
     here = _Surroundings(switch or StopSwitch(), on_status, clock, telemetry or TelemetrySettings())
     here.telemetry.sinks.check()
     recording = _recording(config)
     hold_against_store(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
-    with _client(config, connect, sandbox) as client:
+    with client_of(config, connect, sandbox) as client:
         return _run(
             folder,
             config,
@@ -342,53 +337,6 @@ def _recording(config: SessionConfig) -> Bars | None:
     if config.feed != "recorded":
         return None
     return load_bars(config.symbol, config.timeframe, config.exchange or None, None, config.end)
-
-
-def _check_approval(config: SessionConfig, sandbox: Callable[[], Any] | None) -> None:
-    if config.mode == "testnet" and sandbox is None:
-        raise ConfigError(
-            "mode was 'testnet': a session that sends orders to an exchange's sandbox starts with a recorded approval "
-            "only, and approvals do not exist yet. Use paper or shadow."
-        )
-    if config.mode == "testnet" and config.risk is None:
-        raise ConfigError("risk is missing: a testnet session needs limits. Name a run file with a [risk] table.")
-    if config.mode == "testnet":
-        check_policy(config.trading.execution)
-
-
-@contextmanager
-def _client(config: SessionConfig, connect: Connect, sandbox: Callable[[], Any] | None) -> Iterator[Any]:
-    if sandbox is not None:
-        client = sandbox()
-        ask(client.load_markets, time.sleep, f"markets of {config.exchange}")
-        yield client
-        client.session.close()
-        return
-    if config.feed != "live":
-        yield None
-        return
-    with connect(config.exchange) as client:
-        client.options["maxRetriesOnFailure"] = 0  # the feed itself asks again, and records that it had to
-        yield client
-
-
-def _on_the_exchange_grid(config: SessionConfig, client: Any, switch: StopSwitch) -> SessionConfig:
-    """Return the configuration with the exchange's own steps, unless it names some."""
-    markets = ask(client.load_markets, switch.wait, f"markets of {config.exchange}", attempts=3)
-    if config.symbol not in markets:
-        hint = did_you_mean(config.symbol, get_close_matches(config.symbol, markets, n=5, cutoff=0.3))
-        raise ConfigError(f"{config.exchange} does not trade {config.symbol}. {hint}")
-    if config.instrument != InstrumentSettings():
-        return config
-    market = markets[config.symbol]
-    steps, smallest = market["precision"], (market["limits"].get("cost") or {}).get("min")
-    instrument = InstrumentSettings(
-        tick_size=float(steps["price"] or 0.0),
-        lot_size=float(steps["amount"] or 0.0),
-        min_notional=float(smallest or 0.0),
-        is_shortable=bool(market.get("contract")),
-    )
-    return config.model_copy(update={"instrument": instrument})
 
 
 def _session_time(config: SessionConfig, history: Sequence[BarEvent], recording: Bars | None) -> int | None:

@@ -8,6 +8,7 @@ partial fills, latency) comes from one seed.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
@@ -43,7 +44,7 @@ class Order:
         return self.status in OPEN_STATES
 
 
-class Matching:
+class Matching(ABC):
     """One symbol, one account.
 
     Parameters
@@ -169,9 +170,9 @@ class Matching:
         return [trade for trade, when in zip(self.trades, self._traded_at, strict=True)
                 if when + self.trades_lag_ms <= self.now_ms]  # fmt: skip
 
+    @abstractmethod
     def account_for(self, order: Order, quantity: Decimal, price: Decimal) -> None:
         """Change the account by a trade, and note it in `trades` and `order.fills`."""
-        raise NotImplementedError
 
     def _sweep(self, order: Order) -> None:
         """A market order takes one to three levels of the book."""

@@ -35,6 +35,7 @@ from tests.sessions.trading import (
     client_of,
     end_of,
     exchange_at,
+    failing,
     hang_up,
     open_testnet,
     orders_of,
@@ -140,11 +141,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
 def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, market, faults):
-    def prepare(emulator, clock):
-        for method, path, kind, options in faults:
-            emulator.fail(method, path, kind, **options)
-
-    events, session, emulator = trade(tmp_path / "s", key, market, prepare=prepare)
+    events, session, emulator = trade(tmp_path / "s", key, market, prepare=failing(faults))
     assert emulator.faults == []
     assert orders_of(events, OrderEventKind.FILLED)
     assert orders_of(events, OrderEventKind.REJECTED) == []

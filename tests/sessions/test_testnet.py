@@ -29,6 +29,7 @@ from tests.sessions.trading import (
     assert_books_agree,
     end_of,
     exchange_at,
+    failing,
     hang_up,
     open_testnet,
     orders_of,
@@ -100,11 +101,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
 def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, market, faults):
-    def prepare(emulator, clock):
-        for method, path, kind, options in faults:
-            emulator.fail(method, path, kind, **options)
-
-    events, session, emulator = run(tmp_path / "s", key, market, prepare=prepare)
+    events, session, emulator = run(tmp_path / "s", key, market, prepare=failing(faults))
     assert emulator.faults == []
     assert orders_of(events, OrderEventKind.FILLED)
     assert_books_agree(events, session, emulator)

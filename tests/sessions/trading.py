@@ -199,3 +199,13 @@ class EmulatedSwitch(StopSwitch):
         if self.exchange.now_ms >= self.until:
             self.stop("end of the recording")
         return self.is_stopping
+
+
+def failing(faults):
+    """Prepare an emulator to fail as listed: method, path, kind of fault and its options."""
+
+    def prepare(emulator, clock):
+        for method, path, kind, options in faults:
+            emulator.fail(method, path, kind, **options)
+
+    return prepare
