@@ -121,8 +121,8 @@ def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
             x=[f"{time:%Y-%m-%d %H:%M}" for time in own.index],
             y=own["headroom"].clip(lower=-1.0).tolist(),
             name=str(code),
-            mode="lines+markers",
-            marker={"size": 4},
+            mode="markers",
+            marker={"size": 5},
         )
     unread = readings[readings["is_denied"] & readings["observed"].isna()]
     if len(unread):

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import ConfigError, DataError, SessionError
+from peak_trade.core.errors import ConfigError, DataError, SessionError, did_you_mean
 from peak_trade.core.history import ReturnHistory, daily_returns
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import Denial
@@ -115,16 +115,17 @@ def find_decision(decision_id: str) -> DecisionEvent:
     """
     owner, _, order_id = decision_id.rpartition("/")
     home = workspace()
-    files = [*home.glob(f"runs/*/{DECISIONS}"), *home.glob("sessions/*/events.jsonl")]
-    files = [file for file in files if file.parent.name.startswith(owner)]
+    kept = [*home.glob(f"runs/*/{DECISIONS}"), *home.glob("sessions/*/events.jsonl")]
+    files = [file for file in kept if file.parent.name.startswith(owner)]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         for decision in decisions_in(file):
             if decision.order_id == order_id:
                 return decision
-    held = ", ".join(sorted(file.parent.name for file in files)) or "none"
-    raise ConfigError(
-        f"there is no decision {decision_id}. Runs and sessions looked through: {held}. Name one as RUN/ORDER."
-    )
+    if not files:
+        hint = did_you_mean(owner, sorted(file.parent.name for file in kept))
+        raise ConfigError(f"there is no decision {decision_id}: no run or session of that name has any. {hint}")
+    held = ", ".join(sorted(file.parent.name for file in files))
+    raise ConfigError(f"there is no decision {decision_id}. Those looked through are of {held}.")
 
 
 def decisions_in(file: Path) -> Iterator[DecisionEvent]:
