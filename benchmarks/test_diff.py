@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from peak_trade.data.sample import sample_bars
-from peak_trade.reports.diff_table import table_markup
+from peak_trade.diff.recording import Recording
+from peak_trade.diff.result import DiffResult, diff
+from peak_trade.reports.views.diff_table import table_markup
 from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies.diff import DiffResult, diff
-from peak_trade.studies.diff_recording import Recording
 from tests.diff.planting import SYMBOL, run
 
 N_BARS = 55_000

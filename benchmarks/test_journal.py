@@ -26,11 +26,11 @@ from peak_trade.journal.orders import OrderStates
 from peak_trade.journal.telemetry import Sinks, make_sinks
 from peak_trade.journal.verify import verify
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.sessions.bar_buffer import Tape
+from peak_trade.sessions.feeds.base import RecordedFeed
+from peak_trade.sessions.run import SessionConfig, desk_of, evaluator
 from peak_trade.sessions.runner import Session, StopSwitch
-from peak_trade.sessions.tape import Tape
 from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies.session import SessionConfig, desk_of, evaluator
 from peak_trade.wiring.gates import read_risk_file
 
 ROOT = Path(__file__).parents[1]

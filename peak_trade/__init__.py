@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from peak_trade.strategies.base import Strategy
     from peak_trade.studies.backtest import backtest
     from peak_trade.studies.causality import check_causality
-    from peak_trade.studies.portfolio import run_portfolio
-    from peak_trade.studies.portfolio_settings import PortfolioSettings
+    from peak_trade.studies.portfolio.run import run_portfolio
+    from peak_trade.studies.portfolio.settings import PortfolioSettings
     from peak_trade.studies.recording import record
-    from peak_trade.studies.regime import noise_controls, noise_table, study_regimes
-    from peak_trade.studies.regime_strategy import RegimeAware
+    from peak_trade.studies.regime.strategy import RegimeAware
+    from peak_trade.studies.regime.study import noise_controls, noise_table, study_regimes
     from peak_trade.studies.sweep import sweep
     from peak_trade.wiring.detectors import make_detector
     from peak_trade.wiring.strategies import make_strategy
@@ -36,8 +36,8 @@ _HOMES = {
     "Costs": "peak_trade.costs.model",
     "ExecutionPolicy": "peak_trade.engine.settings",
     "Instrument": "peak_trade.core.values",
-    "PortfolioSettings": "peak_trade.studies.portfolio_settings",
-    "RegimeAware": "peak_trade.studies.regime_strategy",
+    "PortfolioSettings": "peak_trade.studies.portfolio.settings",
+    "RegimeAware": "peak_trade.studies.regime.strategy",
     "Strategy": "peak_trade.strategies.base",
     "as_bars": "peak_trade.core.bars",
     "backtest": "peak_trade.studies.backtest",
@@ -46,13 +46,13 @@ _HOMES = {
     "load_bars": "peak_trade.data.store",
     "make_detector": "peak_trade.wiring.detectors",
     "make_strategy": "peak_trade.wiring.strategies",
-    "noise_controls": "peak_trade.studies.regime",
-    "noise_table": "peak_trade.studies.regime",
+    "noise_controls": "peak_trade.studies.regime.study",
+    "noise_table": "peak_trade.studies.regime.study",
     "record": "peak_trade.studies.recording",
-    "run_portfolio": "peak_trade.studies.portfolio",
+    "run_portfolio": "peak_trade.studies.portfolio.run",
     "second_opinion": "peak_trade.engine.second_opinion",
     "smooth_regimes": "peak_trade.regimes.detector",
-    "study_regimes": "peak_trade.studies.regime",
+    "study_regimes": "peak_trade.studies.regime.study",
     "sweep": "peak_trade.studies.sweep",
 }
 """Public names and the module that each comes from."""

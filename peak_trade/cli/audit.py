@@ -34,8 +34,7 @@ def verify(
     from peak_trade.core.errors import ConfigError
     from peak_trade.journal.keys import is_public_key
     from peak_trade.journal.verify import verify as verify_journal
-    from peak_trade.sessions.store import find_session
-    from peak_trade.studies.session import check_journal
+    from peak_trade.sessions.store import check_journal, find_session
 
     if key is not None and not is_public_key(key):
         raise ConfigError(f"key was {key!r}: write 64 hex digits, as in keys/journal.pub of the workspace.")
@@ -74,8 +73,7 @@ def prove(
     """
     from peak_trade.core.errors import ConfigError, SessionError
     from peak_trade.journal.proofs import prove_consistency, prove_inclusion
-    from peak_trade.sessions.store import find_session
-    from peak_trade.studies.session import check_journal
+    from peak_trade.sessions.store import check_journal, find_session
 
     if (sequence is None) == (since is None):
         raise ConfigError("name either the number of an event, or --since N.")
@@ -174,7 +172,7 @@ def import_(
     import time
 
     from peak_trade.core.errors import ConfigError
-    from peak_trade.studies.session_import import import_log
+    from peak_trade.sessions.import_log import import_log
 
     if form not in ("jesse", "orders-csv"):
         raise ConfigError(f"format was {form!r}: use jesse or orders-csv.")
@@ -210,8 +208,8 @@ def tidy(
     import time
 
     from peak_trade.journal.telemetry import tidy as tidy_sessions
+    from peak_trade.sessions.options import read_telemetry
     from peak_trade.sessions.store import sessions_folder
-    from peak_trade.studies.session_config import read_telemetry
 
     done = tidy_sessions(sessions_folder(), read_telemetry(config).retention, time.time_ns())
     for each in done:

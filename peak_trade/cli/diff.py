@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from peak_trade.studies.diff import DiffResult
+    from peak_trade.diff.result import DiffResult
 
 SHOWN_ROOTS = 25
 
@@ -32,8 +32,8 @@ def diff(
     """
     import json
 
-    from peak_trade.studies import diff_json
-    from peak_trade.studies.diff_reading import diff_runs
+    from peak_trade.diff import export as diff_json
+    from peak_trade.studies.diff import diff_runs
 
     result = diff_runs(shadow, live, tolerance_bps, tolerance_ms)
     if as_json:
@@ -48,7 +48,7 @@ def _print_tables(result: DiffResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from peak_trade.studies.diff_json import sentence
+    from peak_trade.diff.export import sentence
 
     console = Console()
     names = [side.recording.name for side in (result.shadow, result.live)]

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from peak_trade.studies.portfolio_result import PortfolioResult
+    from peak_trade.studies.portfolio.result import PortfolioResult
 
 
 def portfolio(
@@ -33,8 +33,8 @@ def portfolio(
 
     Exits 0 when the run is done, 1 when the second opinion differs, 2 on bad input.
     """
-    from peak_trade.studies.portfolio import run_portfolio
-    from peak_trade.studies.portfolio_settings import PortfolioSettings
+    from peak_trade.studies.portfolio.run import run_portfolio
+    from peak_trade.studies.portfolio.settings import PortfolioSettings
 
     settings = PortfolioSettings.from_toml(config)
     result = _run_with_progress(run_portfolio, settings)

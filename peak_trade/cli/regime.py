@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from peak_trade.studies.regime import RegimeStudy
+    from peak_trade.studies.regime.study import RegimeStudy
 
 _SHORT = {"annual_volatility": "volatility", "expected_duration": "expected stay"}
 
@@ -49,8 +49,8 @@ def regime(
     from peak_trade.core.time import Timeframe
     from peak_trade.data.store import load_bars
     from peak_trade.data.workspace import workspace
-    from peak_trade.reports.regime_figures import write_page
-    from peak_trade.studies.regime import noise_controls, study_regimes
+    from peak_trade.reports.views.regime import write_page
+    from peak_trade.studies.regime.study import noise_controls, study_regimes
     from peak_trade.wiring.detectors import detector_values, make_detector
     from peak_trade.wiring.strategies import make_strategy
 
@@ -102,7 +102,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _print_tables(study: RegimeStudy, verdict: list[str], plot: str, page: str) -> None:
     from rich.console import Console
 
-    from peak_trade.reports.regime_figures import REGIME_FORMATS
+    from peak_trade.reports.views.regime import REGIME_FORMATS
 
     console = Console()
     about = f"{study.strategy.inner.name} on {study.bars.symbol} ({study.bars.exchange}) {study.bars.timeframe}"

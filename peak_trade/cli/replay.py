@@ -23,7 +23,7 @@ def replay(
     Exits 0 when identical, 1 when something differs (the first difference is named), 2 on bad input or a journal
     that does not verify.
     """
-    from peak_trade.studies.replay import replay as run_replay
+    from peak_trade.sessions.replay import replay as run_replay
 
     outcome = run_replay(session)
     if as_json:

@@ -47,8 +47,8 @@ def explain(
     from rich.table import Table
 
     from peak_trade.core.time import iso
-    from peak_trade.studies.risk import explain as explain_decision
-    from peak_trade.studies.risk import find_decision
+    from peak_trade.studies.risk.study import explain as explain_decision
+    from peak_trade.studies.risk.study import find_decision
 
     told = explain_decision(find_decision(decision_id))
     verdict = "approved" if told.is_approved else "denied"
@@ -83,12 +83,12 @@ def state(session: OfSession = None) -> None:
     """
     from peak_trade.data.workspace import workspace
     from peak_trade.risk.state import climb
-    from peak_trade.sessions.trading_state import read_control
+    from peak_trade.sessions.control.state import read_control
 
     if session is None:
         _print(climb(read_control(workspace()), time.time_ns()))
         return
-    from peak_trade.studies.session_acts import state_of
+    from peak_trade.sessions.control.commands import state_of
 
     found = state_of(session, time.time_ns())
     for act in found.waiting:
@@ -186,7 +186,7 @@ def enable(strategy: Annotated[str, typer.Argument(metavar="STRATEGY")], by: By,
 
 def _leave(session: str, kind: ActKind, by: str, *, reason: str = "", strategy: str = "") -> None:
     from peak_trade.journal.events import ActKind
-    from peak_trade.studies.session_acts import act_on
+    from peak_trade.sessions.control.commands import act_on
 
     found = act_on(session, kind, by, time.time_ns(), reason=reason, strategy=strategy)
     when = "at once" if kind is ActKind.KILL else "with its next bar"
@@ -198,7 +198,7 @@ def _act(observation: Observation, risk_file: str | None = None) -> None:
     from peak_trade.data.workspace import workspace
     from peak_trade.risk.limits import StateLimits
     from peak_trade.risk.state import advance
-    from peak_trade.sessions.trading_state import read_control, write_control
+    from peak_trade.sessions.control.state import read_control, write_control
     from peak_trade.wiring.gates import read_risk_file
 
     rules = StateLimits() if risk_file is None else read_risk_file(Path(risk_file)).state

@@ -13,9 +13,9 @@ import typer
 from peak_trade.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from peak_trade.sessions.control.stop_switch import StopSwitch
+    from peak_trade.sessions.run import Outcome
     from peak_trade.sessions.runner import Status
-    from peak_trade.sessions.switch import StopSwitch
-    from peak_trade.studies.session import Outcome
 
 app = typer.Typer(
     help="Paper, shadow and sandbox sessions with a signed journal.", no_args_is_help=True, rich_markup_mode=None
@@ -78,8 +78,8 @@ def run(
     Exits 0 when the session ended and is sealed, 2 on bad input.
     """
     from peak_trade.cli.options import pairs
-    from peak_trade.studies.session import run_session
-    from peak_trade.studies.session_config import make_config, read_telemetry
+    from peak_trade.sessions.options import make_config, read_telemetry
+    from peak_trade.sessions.run import run_session
 
     asked = {
         "mode": mode,
@@ -119,8 +119,8 @@ def resume(
 
     Exits 0 when the session ended and is sealed, 2 on bad input or a journal that does not verify.
     """
-    from peak_trade.studies.session import resume_session
-    from peak_trade.studies.session_config import read_telemetry
+    from peak_trade.sessions.options import read_telemetry
+    from peak_trade.sessions.run import resume_session
 
     with _view(quiet) as (switch, on_status):
         outcome = resume_session(session, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))
@@ -231,7 +231,7 @@ def _view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], None]]]:
     from rich.console import Console
     from rich.live import Live
 
-    from peak_trade.sessions.switch import StopSwitch
+    from peak_trade.sessions.control.stop_switch import StopSwitch
     from peak_trade.sessions.view import table
 
     switch = StopSwitch()
@@ -273,7 +273,7 @@ def _report(outcome: Outcome, record: bool) -> None:
         typer.echo(note)
     typer.echo(f"Sealed in {outcome.folder}. Check it with `peak-trade audit verify {outcome.folder.name}`.")
     if record:
-        from peak_trade.studies.session_recording import record_session
+        from peak_trade.studies.recording import record_session
 
         typer.echo(f"run {record_session(outcome.folder)}")
 

@@ -31,7 +31,7 @@ def build(
 
     Exits 0 when the site is there, 2 when it can not be built.
     """
-    from peak_trade.reports.site import build_site
+    from peak_trade.reports.site.build import build_site
 
     site = build_site(renderer=renderer, progress=lambda what: typer.echo(f"render {what}", err=True))
     if site.notice:

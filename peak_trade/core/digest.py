@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
+import sys
+from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +42,14 @@ def _sources_digest(root: Path, stamped: frozenset[tuple[Path, int, int]]) -> st
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path, _, _ in stamped):
         chunks += [name.encode(), path.read_bytes()]
     return digest_bytes(*chunks)
+
+
+ENVIRONMENT = ("numpy", "pandas", "numba", "pyarrow", "scipy", "hmmlearn", "jumpmodels", "scikit-learn", "skfolio")
+"""Packages whose versions can change a number."""
+
+
+@cache
+def environment_digest() -> str:
+    """Return the digest of the Python version and of every package that can change a number."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return digest_of({"python": python} | {name: version(name) for name in ENVIRONMENT})

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import DataError
 from peak_trade.core.time import NS_PER_SECOND, iso
 
-FloatArray = NDArray[np.float64]
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
 _ACTIVITY_DAYS, _FEWEST_DAYS = 30, 5
 _MOST_DAYS_LATE = 2
@@ -215,7 +214,7 @@ def _opens_day(bars: Bars) -> bool:
     return (int(bars.times[0]) - bars.timeframe.ns) % _NS_PER_DAY == 0
 
 
-def _summed(days: NDArray[np.int64], volumes: FloatArray, n_days: int, *, is_whole: bool) -> FloatArray:
+def _summed(days: IntArray, volumes: FloatArray, n_days: int, *, is_whole: bool) -> FloatArray:
     sums = np.bincount(days, weights=volumes, minlength=n_days).astype(np.float64)
     sums[: int(days[0]) + (not is_whole)] = np.nan
     return sums

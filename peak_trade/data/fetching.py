@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import ConfigError, DataError, did_you_mean
 from peak_trade.core.time import Timeframe, iso, to_ns
-from peak_trade.data.quality import Times
 from peak_trade.data.store import list_bars, read_file, save_bars
 
 _NS_PER_MS = 1_000_000
@@ -164,7 +164,9 @@ def fetch_bars(
     return Fetched(n_requests, n_added, len(wanted) - n_added, first_given)
 
 
-def _wanted(exchange: str, symbol: str, timeframe: Timeframe, start: datetime, end: datetime | None, now: int) -> Times:
+def _wanted(
+    exchange: str, symbol: str, timeframe: Timeframe, start: datetime, end: datetime | None, now: int
+) -> IntArray:
     if end is not None and start >= end:
         raise ConfigError(f"start was {start:%Y-%m-%d %H:%M}, end {end:%Y-%m-%d %H:%M}: start must lie before end.")
     first = -(-to_ns(start) // timeframe.ns) * timeframe.ns
@@ -183,7 +185,7 @@ def _wanted(exchange: str, symbol: str, timeframe: Timeframe, start: datetime, e
 
 def _bars(
     rows: list[list[Any]],
-    closes: Times,
+    closes: IntArray,
     fresh: np.ndarray[Any, np.dtype[np.bool_]],
     symbol: str,
     timeframe: Timeframe,

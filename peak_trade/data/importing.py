@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe, iso
-from peak_trade.data.quality import FaultKind, Gap, QualityReport, Times, Values, check_quality, find_faults, find_gaps
+from peak_trade.data.quality import FaultKind, Gap, QualityReport, check_quality, find_faults, find_gaps
 from peak_trade.data.stamps import read_stamps
 from peak_trade.data.store import Saved, save_bars
 
@@ -55,8 +56,8 @@ class RawBars:
     """
 
     path: Path
-    stamps: Times
-    values: Values
+    stamps: IntArray
+    values: FloatArray
     text: pd.DataFrame
     columns: dict[str, str]
     time_unit: str
@@ -67,7 +68,7 @@ class RawBars:
         """Name a row (from 0) as its file counts it."""
         return f"line {row + self.first_line}" if self.first_line else f"row {row}"
 
-    def close_times(self, timeframe: Timeframe, stamp: Stamp) -> Times:
+    def close_times(self, timeframe: Timeframe, stamp: Stamp) -> IntArray:
         """Return close times, ns UTC: the stamp itself, or open + timeframe."""
         return self.stamps if stamp == "close" else self.stamps + timeframe.ns
 
@@ -301,7 +302,7 @@ def _commonest_step(raw: RawBars) -> Timeframe:
     return Timeframe(seconds)
 
 
-def _refuse_coarser_step(path: Path, times: Times, timeframe: Timeframe) -> None:
+def _refuse_coarser_step(path: Path, times: IntArray, timeframe: Timeframe) -> None:
     if len(times) < _MIN_BARS_TO_JUDGE_STEP:
         return
     common = int(np.gcd.reduce(np.diff(times)))

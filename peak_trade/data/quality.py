@@ -7,13 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.time import Timeframe, iso
-
-Times = NDArray[np.int64]
-Values = NDArray[np.float64]
 
 STALE_BARS = 3
 """Flat bars at one price, in a row, that make a stale run."""
@@ -103,7 +100,7 @@ class QualityReport:
         }
 
 
-def check_quality(times: Times, values: Values, timeframe: Timeframe, where: str) -> QualityReport:
+def check_quality(times: IntArray, values: FloatArray, timeframe: Timeframe, where: str) -> QualityReport:
     """Report everything that is wrong with rows as they came, sorted or not.
 
     Parameters
@@ -140,7 +137,7 @@ def check_bars(bars: Bars) -> QualityReport:
     return check_quality(bars.times, bars.frame.to_numpy(), bars.timeframe, f"{bars.exchange} {bars.symbol}")
 
 
-def find_faults(times: Times, values: Values, timeframe: Timeframe) -> list[Fault]:
+def find_faults(times: IntArray, values: FloatArray, timeframe: Timeframe) -> list[Fault]:
     """Return every fault, by row; a row may have more than one. Shapes as for `check_quality`."""
     open_, high, low, close, volume = values.T
     _, first_rows, which = np.unique(times, return_index=True, return_inverse=True)
@@ -178,7 +175,7 @@ def find_faults(times: Times, values: Values, timeframe: Timeframe) -> list[Faul
     return sorted(faults, key=lambda fault: fault.row)
 
 
-def find_gaps(times: Times, timeframe: Timeframe) -> list[Gap]:
+def find_gaps(times: IntArray, timeframe: Timeframe) -> list[Gap]:
     """Return the gaps between the first and the last close time; stamps off the grid are left out."""
     on_grid = np.unique(times[(times - _grid_phase(times, timeframe)) % timeframe.ns == 0])
     missing = np.diff(on_grid) // timeframe.ns - 1
@@ -188,7 +185,7 @@ def find_gaps(times: Times, timeframe: Timeframe) -> list[Gap]:
     ]
 
 
-def _find_runs(times: Times, values: Values) -> list[Run]:
+def _find_runs(times: IntArray, values: FloatArray) -> list[Run]:
     open_, high, low, close, volume = values.T
     flat = (open_ == high) & (high == low) & (low == close)
     same_price = np.zeros(len(times), dtype=bool)
@@ -198,16 +195,16 @@ def _find_runs(times: Times, values: Values) -> list[Run]:
     return sorted(stale + empty, key=lambda run: (run.start, run.kind))
 
 
-def _stretches(holds: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _stretches(holds: BoolArray) -> list[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], holds, [False]))))
     return [(int(start), int(end - start)) for start, end in edges.reshape(-1, 2)]
 
 
-def _grid_phase(times: Times, timeframe: Timeframe) -> int:
+def _grid_phase(times: IntArray, timeframe: Timeframe) -> int:
     return int(times.min()) % timeframe.ns if timeframe.ns > _DAY_NS else 0
 
 
-def _wrong_value(kind: FaultKind, row: Values) -> str:
+def _wrong_value(kind: FaultKind, row: FloatArray) -> str:
     if kind is FaultKind.OHLC:
         return "open {:.12g}, high {:.12g}, low {:.12g}, close {:.12g} do not fit together".format(*row[:4])
     if kind is FaultKind.VOLUME:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
-from peak_trade.data.quality import Times
 
 _WEEK = Timeframe.parse("1w")
 _FIRST_MONDAY_NS = 4 * 86_400 * 1_000_000_000
@@ -112,7 +112,7 @@ def resample(bars: Bars, timeframe: Timeframe) -> Resampled:
     )
 
 
-def _bucket_closes(times: Times, timeframe: Timeframe) -> Times:
+def _bucket_closes(times: IntArray, timeframe: Timeframe) -> IntArray:
     phase = _FIRST_MONDAY_NS if timeframe.seconds % _WEEK.seconds == 0 else 0
-    closes: Times = -((phase - times) // timeframe.ns) * timeframe.ns + phase
+    closes: IntArray = -((phase - times) // timeframe.ns) * timeframe.ns + phase
     return closes

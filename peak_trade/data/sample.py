@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.time import Timeframe
 from peak_trade.data.store import Saved, save_bars
-
-Floats = NDArray[np.float64]
 
 EXCHANGE = "sample"
 TIMEFRAME = Timeframe.parse("1h")
@@ -130,7 +128,7 @@ def _close_times(n_bars: int) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(times, name="close_time").tz_localize("UTC")
 
 
-def _regime_path(seed: int, n_bars: int, regimes: SampleRegimes) -> NDArray[np.int64]:
+def _regime_path(seed: int, n_bars: int, regimes: SampleRegimes) -> IntArray:
     draws = _stream(seed, "regime").random((n_bars, 2)).tolist()
     leave = [1.0 / (24.0 * days) for days in regimes.mean_days]
     states = np.empty(n_bars, dtype=np.int64)
@@ -143,18 +141,20 @@ def _regime_path(seed: int, n_bars: int, regimes: SampleRegimes) -> NDArray[np.i
     return states
 
 
-def _bridge_extreme(move: Floats, volatility: Floats, uniform: Floats) -> Floats:
-    extreme: Floats = 0.5 * (move + np.sqrt(move * move - 2.0 * volatility * volatility * np.log1p(-uniform)))
+def _bridge_extreme(move: FloatArray, volatility: FloatArray, uniform: FloatArray) -> FloatArray:
+    extreme: FloatArray = 0.5 * (move + np.sqrt(move * move - 2.0 * volatility * volatility * np.log1p(-uniform)))
     return extreme
 
 
-def _on_grid(price: Floats, tick: float) -> Floats:
+def _on_grid(price: FloatArray, tick: float) -> FloatArray:
     per_unit = round(1.0 / tick)
-    rounded: Floats = np.rint(price * per_unit) / per_unit
+    rounded: FloatArray = np.rint(price * per_unit) / per_unit
     return rounded
 
 
-def _volume(made: SampleSymbol, close: Floats, move: Floats, volatility: Floats, noise: Floats) -> Floats:
+def _volume(
+    made: SampleSymbol, close: FloatArray, move: FloatArray, volatility: FloatArray, noise: FloatArray
+) -> FloatArray:
     hour = np.arange(len(close)) % 24
     season = 0.35 * np.cos(2.0 * np.pi * (hour - 15.0) / 24.0)
     usual = REALISTIC.annual_volatility[0] * made.beta / np.sqrt(HOURS_PER_YEAR)

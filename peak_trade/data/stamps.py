@@ -1,4 +1,4 @@
-"""Times as files write them: whole or broken numbers of four units, ISO text, typed columns."""
+"""IntArray as files write them: whole or broken numbers of four units, ISO text, typed columns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arrays import IntArray
 from peak_trade.core.errors import DataError
-from peak_trade.data.quality import Times
 
 _UNITS = (
     (1e11, "seconds", 1_000_000_000),
@@ -21,7 +21,7 @@ _UNITS = (
 _EARLIEST, _LATEST = (np.datetime64(day, "ns").astype(np.int64) for day in ("1980-01-01", "2200-01-01"))
 
 
-def read_stamps(column: pd.Series[Any], where: str, place: Callable[[int], str]) -> tuple[Times, str]:
+def read_stamps(column: pd.Series[Any], where: str, place: Callable[[int], str]) -> tuple[IntArray, str]:
     """Return the times of a column as int64 ns UTC, and how they were read.
 
     Parameters
@@ -62,7 +62,7 @@ def read_stamps(column: pd.Series[Any], where: str, place: Callable[[int], str])
     return _to_ns(instants, where, place), said
 
 
-def _from_numbers(numbers: pd.Series[Any], where: str, place: Callable[[int], str]) -> tuple[Times, str]:
+def _from_numbers(numbers: pd.Series[Any], where: str, place: Callable[[int], str]) -> tuple[IntArray, str]:
     size = np.abs(numbers.to_numpy(dtype=np.float64))
     units = np.searchsorted([bound for bound, _, _ in _UNITS], size, side="right").clip(max=len(_UNITS) - 1)
     other = units != units[0]
@@ -85,7 +85,7 @@ def _from_numbers(numbers: pd.Series[Any], where: str, place: Callable[[int], st
     return whole.astype(np.int64) * ns + part, f"{name} since 1970, UTC"
 
 
-def _from_text(column: pd.Series[Any], where: str, place: Callable[[int], str]) -> tuple[Times, str]:
+def _from_text(column: pd.Series[Any], where: str, place: Callable[[int], str]) -> tuple[IntArray, str]:
     text = column.astype(str).str.strip()
     instants = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
     wrong = instants.isna().to_numpy()
@@ -106,13 +106,13 @@ def _from_text(column: pd.Series[Any], where: str, place: Callable[[int], str]) 
     return _to_ns(instants, where, place), "ISO text without an offset, taken as UTC"
 
 
-def _to_ns(instants: pd.Series[Any], where: str, place: Callable[[int], str]) -> Times:
+def _to_ns(instants: pd.Series[Any], where: str, place: Callable[[int], str]) -> IntArray:
     years = instants.dt.year.to_numpy()
     outside = (years < 1980) | (years >= 2200)
     if outside.any():
         row = _first(outside)
         raise DataError(f"{where}, {place(row)}: the time was {instants.iloc[row]}, outside 1980 to 2200. Mend it.")
-    times: Times = pd.DatetimeIndex(instants).as_unit("ns").asi8
+    times: IntArray = pd.DatetimeIndex(instants).as_unit("ns").asi8
     return times
 
 

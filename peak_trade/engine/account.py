@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, Order
-from peak_trade.engine.book import Book
 from peak_trade.engine.market import Market
+from peak_trade.engine.sleeve import Book
 
-FloatArray = NDArray[np.float64]
 _DUST = 1e-9
 """Cash this share of the initial cash below zero is rounding, not debt."""
 
@@ -78,7 +77,7 @@ class TradedAccount:
         return np.full(stop - start, self.ledger.cash) if equity is None else equity
 
     @property
-    def times(self) -> NDArray[np.int64]:
+    def times(self) -> IntArray:
         """Close times of the rows, shape (n_rows,), ns UTC."""
         return self.market.times
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit, types
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.costs.model import Costs
 
-FloatArray = NDArray[np.float64]
 SAME_RETURNS = 1e-12
 """Returns whose squared deviations are below this share of their squares count as equal."""
 _INPUT = types.Array(types.float64, 1, "C", readonly=True)

@@ -9,30 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from peak_trade.core.rounding import floor_to
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, Side, TradingState
 from peak_trade.engine.account import TradedAccount
-from peak_trade.engine.book import Book
-from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.market import Market
 from peak_trade.engine.order_events import end_event, fill_of, order_event, trade_event
 from peak_trade.engine.policy import Leg, as_order, entry_legs, protective_legs
+from peak_trade.engine.risk_engine import RiskDesk
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.sleeve import Book
 from peak_trade.engine.venue import Execution, Phase, SimulatedVenue, Venue, pending_beside
-from peak_trade.journal.events import (
-    BankruptcyEvent,
-    CashFlowEvent,
-    Event,
-    OrderEventKind,
-    SignalEvent,
-)
+from peak_trade.journal.events import BankruptcyEvent, CashFlowEvent, Event, OrderEventKind, SignalEvent
 from peak_trade.risk.review import ApprovedOrder, instrument_rules, review
 from peak_trade.risk.state import Observation
 
-FloatArray = NDArray[np.float64]
 _EIGHT_HOURS = 8 * 3_600 * NS_PER_SECOND
 
 Reviewer = Callable[[Order, AccountView, MarketView], ApprovedOrder | tuple[Denial, ...]]

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +25,7 @@ class SymbolBars:
     close: FloatArray
     volume: FloatArray
     mark: FloatArray
-    rows: NDArray[np.int64] | None
+    rows: IntArray | None
     """Grid row of each of its bars; None when it has one at every row."""
 
     def has_bar(self, row: int) -> bool:
@@ -46,7 +44,7 @@ class SymbolBars:
 class Market:
     """Symbols in sorted order on the union of their close times (ns UTC); all of one timeframe and quote currency."""
 
-    times: NDArray[np.int64]
+    times: IntArray
     timeframe: Timeframe
     symbols: tuple[str, ...]
     columns: tuple[SymbolBars, ...]
@@ -80,7 +78,7 @@ class Market:
         return self.times.size
 
 
-def _on_grid(bars: Bars, times: NDArray[np.int64], instrument: Instrument) -> SymbolBars:
+def _on_grid(bars: Bars, times: IntArray, instrument: Instrument) -> SymbolBars:
     open_, high, low, close, volume = (np.ascontiguousarray(bars.frame[name].to_numpy()) for name in COLUMNS)
     own = bars.times
     if own.size == times.size:

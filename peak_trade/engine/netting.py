@@ -12,9 +12,9 @@ import numpy as np
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.rounding import floor_to, nearest_to
 from peak_trade.core.values import OrderType
-from peak_trade.engine.book import Book
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.policy import Leg
+from peak_trade.engine.sleeve import Book
 from peak_trade.journal.events import ShareEvent
 
 NETTED = "netted"

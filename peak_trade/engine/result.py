@@ -12,24 +12,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, TradingState
-from peak_trade.engine.book import Book
-from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import EventLoop, Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.netting import NettedLoop
+from peak_trade.engine.risk_engine import RiskDesk
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.sleeve import Book
 from peak_trade.engine.trades import fills_frame, trades_frame
+from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, TradingStateEvent
-from peak_trade.journal.lines import encode_event
 from peak_trade.metrics.summary import Stats, summary
 from peak_trade.risk.limits import RiskLimits
 
-FloatArray = NDArray[np.float64]
 NO_LIMITS = "No risk limits are set: every order that the instrument allows passes."
 
 

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, OrderType
 from peak_trade.engine.result import BacktestResult
 from peak_trade.journal.events import OrderEvent, OrderEventKind, SignalEvent
 
-FloatArray = NDArray[np.float64]
 RTOL_FILL = 1e-8
 RTOL_EQUITY = 1e-9
 
@@ -158,8 +157,8 @@ def _compare(
     result: BacktestResult,
     scope: Literal["decisions", "bookkeeping"],
     portfolio: Any,
-    places: NDArray[np.int64],
-    closes: NDArray[np.int64],
+    places: IntArray,
+    closes: IntArray,
 ) -> Opinion:
     theirs = np.sort(portfolio.orders.records_arr, order="idx")
     ours = result.fill_list

@@ -20,8 +20,8 @@ from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import BoolArray
 from peak_trade.core.rounding import ceil_to, floor_to
 from peak_trade.core.values import Order, OrderType, Side, TimeInForce
 from peak_trade.costs.model import Costs
@@ -324,7 +324,7 @@ class SimulatedVenue:
         return stop
 
 
-def _touches(held: Resting, bars: SymbolBars, span: slice, best: float) -> tuple[NDArray[np.bool_], float]:
+def _touches(held: Resting, bars: SymbolBars, span: slice, best: float) -> tuple[BoolArray, float]:
     order = held.order
     low, high = bars.low[span], bars.high[span]
     is_buy = order.side is Side.BUY

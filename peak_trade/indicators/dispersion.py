@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import float64, int64, njit
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.indicators.means import READ_ONLY, TIE_RTOL, sma
-
-FloatArray = NDArray[np.float64]
 
 
 class Bands(NamedTuple):

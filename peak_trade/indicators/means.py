@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 from numba import float64, int64, njit, types
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from peak_trade.core.arrays import FloatArray
+
 READ_ONLY = types.Array(float64, 1, "C", readonly=True)
 """What kernels take: columns of a frame may not be written to, and other arrays are accepted as well."""
 TIE_RTOL = 1e-12

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.indicators.means import ema, wilder
-
-FloatArray = NDArray[np.float64]
 
 
 class MacdLines(NamedTuple):

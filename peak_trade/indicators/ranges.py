@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numba import float64, int64, njit
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.indicators.dispersion import Bands
 from peak_trade.indicators.means import READ_ONLY, wilder
-
-FloatArray = NDArray[np.float64]
 
 
 def true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import iso
+from peak_trade.journal.codec import Line
 from peak_trade.journal.events import EVENT_CLASSES, OrderEvent, as_record
-from peak_trade.journal.lines import Line
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,8 +12,8 @@ from typing import Any
 
 from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
+from peak_trade.journal.codec import Line, read_line, whole_lines
 from peak_trade.journal.events import Event
-from peak_trade.journal.lines import Line, read_line, whole_lines
 
 MANIFEST = "manifest.json"
 EVENTS = "events.jsonl"

@@ -15,16 +15,9 @@ from pydantic import Field
 
 from peak_trade.core.errors import ConfigError, SessionError
 from peak_trade.core.settings import Settings
+from peak_trade.journal.codec import split_line, whole_lines
 from peak_trade.journal.files import read_content
-from peak_trade.journal.lines import split_line, whole_lines
-from peak_trade.journal.merkle import (
-    consistency_path,
-    inclusion_path,
-    is_consistent,
-    is_included,
-    leaf_hash,
-    root_of,
-)
+from peak_trade.journal.merkle import consistency_path, inclusion_path, is_consistent, is_included, leaf_hash, root_of
 
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 """SHA-256 as 64 hex digits."""

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.journal.copies import Sink
+from peak_trade.journal.codec import Line, encode_event, encode_line
 from peak_trade.journal.events import (
     ActEvent,
     AlertEvent,
@@ -33,8 +33,8 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.export import trail_frame
 from peak_trade.journal.files import EVENTS, is_sealed, read_checkpoints
-from peak_trade.journal.lines import Line, encode_event, encode_line
 from peak_trade.journal.lock import is_open
+from peak_trade.journal.sinks import Sink
 from peak_trade.journal.webhook import WebhookSettings, WebhookSink, webhook_url
 
 Level = Literal["orders", "replay", "full"]

@@ -11,16 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from peak_trade.journal.files import (
-    EVENTS,
-    Checkpoint,
-    events_path,
-    manifest_digest,
-    read_checkpoints,
-    unpacked,
-)
+from peak_trade.journal.codec import RawLine, split_line
+from peak_trade.journal.files import EVENTS, Checkpoint, events_path, manifest_digest, read_checkpoints, unpacked
 from peak_trade.journal.keys import is_signed
-from peak_trade.journal.lines import RawLine, split_line
 
 
 class Finding(StrEnum):

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from peak_trade.core.errors import ConfigError, SessionError
 from peak_trade.core.settings import Settings
+from peak_trade.journal.codec import Line, encode_event
 from peak_trade.journal.events import AlertEvent, AlertLevel, TradingStateEvent
-from peak_trade.journal.lines import Line, encode_event
 
 _TIMEOUT = 3.0
 """Seconds that one step of a request may take."""

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
-from peak_trade.journal.copies import Copies, Sink
+from peak_trade.journal.codec import Line, encode_event, encode_line, link
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.journal.files import (
     CHECKPOINTS,
@@ -33,9 +33,9 @@ from peak_trade.journal.files import (
     read_lines,
 )
 from peak_trade.journal.keys import Signer
-from peak_trade.journal.lines import Line, encode_event, encode_line, link
 from peak_trade.journal.lock import take_lock
 from peak_trade.journal.orders import OrderStates
+from peak_trade.journal.sinks import Copies, Sink
 
 COMMIT_SECONDS = 0.5
 CHECKPOINT_EVERY = 10_000

@@ -2,15 +2,7 @@
 
 from peak_trade.metrics.drawdowns import drawdown, drawdown_table, longest_drawdown, max_drawdown, recovery
 from peak_trade.metrics.measure import Measure
-from peak_trade.metrics.returns import (
-    annual_volatility,
-    cagr,
-    calmar,
-    sharpe,
-    simple_returns,
-    sortino,
-    total_return,
-)
+from peak_trade.metrics.returns import annual_volatility, cagr, calmar, sharpe, simple_returns, sortino, total_return
 from peak_trade.metrics.summary import UNITS, Stats, summary
 from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
 

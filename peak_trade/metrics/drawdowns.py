@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peak_trade.metrics.measure import FloatArray, Measure, checked_equity
+from peak_trade.core.arrays import FloatArray
+from peak_trade.metrics.measure import Measure, checked_equity
 
 RowArray = NDArray[np.intp]
 

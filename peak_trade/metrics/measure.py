@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.errors import DataError
-
-FloatArray = NDArray[np.float64]
 
 MIN_RETURNS = 30
 """Fewest bar returns from which volatility, Sharpe and Sortino are stated."""

@@ -7,18 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.time import SECONDS_PER_YEAR
 from peak_trade.metrics.drawdowns import max_drawdown
-from peak_trade.metrics.measure import (
-    MIN_DAYS,
-    MIN_RETURNS,
-    FloatArray,
-    Measure,
-    checked,
-    checked_equity,
-    finite_or,
-    too_few,
-)
+from peak_trade.metrics.measure import MIN_DAYS, MIN_RETURNS, Measure, checked, checked_equity, finite_or, too_few
 
 RUIN = "equity fell to zero or below"
 FLAT = "the returns do not vary"

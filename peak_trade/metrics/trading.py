@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peak_trade.metrics.measure import MIN_TRADES, FloatArray, Measure, checked, checked_equity, finite_or, too_few
+from peak_trade.core.arrays import FloatArray
+from peak_trade.metrics.measure import MIN_TRADES, Measure, checked, checked_equity, finite_or, too_few
 from peak_trade.metrics.returns import fewest_bars
 
 

@@ -9,14 +9,13 @@ import warnings
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from peak_trade.core.arrays import BoolArray, FloatArray
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.settings import Positive, Settings
-from peak_trade.portfolio.rebalancing import BoolArray, Period
+from peak_trade.portfolio.rebalancing import Period
 
-FloatArray = NDArray[np.float64]
 Method = Literal["equal", "fixed", "inverse_volatility", "risk_parity", "minimum_variance"]
 
 SUM_RTOL = 1e-9

@@ -7,11 +7,11 @@ from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.errors import ConfigError
 
-FloatArray = NDArray[np.float64]
 _CHUNK_ROWS = 4096
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from peak_trade.core.arrays import BoolArray, IntArray
 from peak_trade.core.settings import Settings
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 Period = Literal["day", "week", "month", "quarter"]
 """A calendar period in UTC; weeks begin on Monday."""
 
@@ -28,7 +26,7 @@ class Rebalancing(Settings):
     """Return a book to its target at the close where its notional is further from it than this share of the target."""
 
 
-def first_closes(times: NDArray[np.int64], every: Period) -> BoolArray:
+def first_closes(times: IntArray, every: Period) -> BoolArray:
     """Mark the first close of each calendar period.
 
     Parameters

@@ -6,14 +6,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import Fraction, Notional, Positive, Settings
 from peak_trade.indicators.dispersion import rolling_std
 from peak_trade.indicators.means import sma
 
-FloatArray = NDArray[np.float64]
 Window = Annotated[int, Field(ge=2)]
 
 

@@ -12,10 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import check_frame, index_ns
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.settings import BarCount, Settings
-from peak_trade.regimes.features import Features, FeatureSettings, FloatArray, measure_features
+from peak_trade.regimes.features import Features, FeatureSettings, measure_features
 from peak_trade.regimes.rules import RuleSettings, rule_labels
 from peak_trade.regimes.states import (
     Fallback,

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import index_ns
 from peak_trade.core.errors import DataError
 from peak_trade.core.settings import BarCount, Settings
@@ -17,8 +17,6 @@ from peak_trade.core.time import iso
 from peak_trade.indicators.dispersion import z_score
 from peak_trade.indicators.means import sma
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 FeatureName = Literal["log_return", "volatility", "range", "volume", "trend"]
 FEATURES: tuple[FeatureName, ...] = ("log_return", "volatility", "range", "volume", "trend")
 _FLOOR = 1e-12

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from peak_trade.core.arrays import FloatArray
+
 LOG_TWO_PI = float(np.log(2.0 * np.pi))
 
 

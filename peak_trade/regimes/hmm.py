@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount, Fraction, Positive
 from peak_trade.regimes.detector import FitFailure, FittedStates, ModelDetector, Scale
 from peak_trade.regimes.gaussian import Expectation, GaussianHmm, expect, filter_probabilities
 
-FloatArray = NDArray[np.float64]
 _FALL_RTOL = 1e-9
 """A log-likelihood that falls by more than this, relative, is a fault and not rounding."""
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.settings import BarCount, NonNegative
 from peak_trade.regimes.detector import FitFailure, FittedStates, ModelDetector, Scale
-
-FloatArray = NDArray[np.float64]
 
 
 class JumpDetector(ModelDetector):
@@ -78,7 +76,7 @@ class JumpDetector(ModelDetector):
         return np.eye(self.n_states)[best_path(scaled, model, self.jump_penalty)]
 
 
-def online_states(scaled: FloatArray, centers: FloatArray, jump_penalty: float) -> NDArray[np.int64]:
+def online_states(scaled: FloatArray, centers: FloatArray, jump_penalty: float) -> IntArray:
     """Return the state in which the cheapest path up to each row ends, shape (n,).
 
     Notes
@@ -87,11 +85,11 @@ def online_states(scaled: FloatArray, centers: FloatArray, jump_penalty: float) 
     `JumpModel.predict_online`. Values are lowered by their minimum at each row, which changes no choice.
 
     """
-    states: NDArray[np.int64] = _walk(np.ascontiguousarray(scaled), np.ascontiguousarray(centers), jump_penalty)[0]
+    states: IntArray = _walk(np.ascontiguousarray(scaled), np.ascontiguousarray(centers), jump_penalty)[0]
     return states
 
 
-def best_path(scaled: FloatArray, centers: FloatArray, jump_penalty: float) -> NDArray[np.int64]:
+def best_path(scaled: FloatArray, centers: FloatArray, jump_penalty: float) -> IntArray:
     """Return the cheapest path over all rows, shape (n,): hindsight, by the same recursion traced back."""
     states, origins = _walk(np.ascontiguousarray(scaled), np.ascontiguousarray(centers), jump_penalty)
     path = np.empty(len(states), dtype=np.int64)

@@ -11,11 +11,9 @@ import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 class Regime(IntEnum):

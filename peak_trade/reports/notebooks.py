@@ -312,7 +312,8 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _strategy_digest(values: Mapping[str, Any]) -> str:
-    from peak_trade.wiring.strategies import make_strategy, strategy_digest
+    from peak_trade.wiring.digests import strategy_digest
+    from peak_trade.wiring.strategies import make_strategy
 
     if not values.get("strategy"):
         return ""
@@ -320,7 +321,7 @@ def _strategy_digest(values: Mapping[str, Any]) -> str:
 
 
 def _lock_digest(root: Path) -> str:
-    from peak_trade.studies.backtest import environment_digest
+    from peak_trade.core.digest import environment_digest
 
     path = root / LOCK_FILE
     return digest_bytes(path.read_bytes()) if path.is_file() else environment_digest()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.limits import VarMethod
 from peak_trade.risk.var import estimate, filtered_returns, ledoit_wolf, normal_tail, portfolio_returns
-
-FloatArray = NDArray[np.float64]
 
 
 def marginal_var(

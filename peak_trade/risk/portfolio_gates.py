@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.history import ReturnHistory
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, MarketView, Order
@@ -16,7 +16,6 @@ from peak_trade.risk.stress import projected_drawdown, stress_losses
 from peak_trade.risk.var import estimate
 from peak_trade.risk.var_backtest import N_BACKTEST_DAYS, exceptions, most_yellow
 
-FloatArray = NDArray[np.float64]
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
 
 

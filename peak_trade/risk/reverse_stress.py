@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.limits import RiskLimits, StressLimits
 from peak_trade.risk.stress import projected_drawdown, stress_losses
 from peak_trade.risk.var import estimate, portfolio_returns
 
-FloatArray = NDArray[np.float64]
 _NET_OF_ONE = 1e-12
 """Distance from 1, relative, below which a net exposure is 1 but for rounding."""
 

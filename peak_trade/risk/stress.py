@@ -6,14 +6,13 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.limits import StressLimits
 from peak_trade.risk.scenarios import DATED, SCENARIO_NAMES, UNIFORM, Scenario
 from peak_trade.risk.var import historical, portfolio_returns
 
-FloatArray = NDArray[np.float64]
 STRESS_LEVEL = 0.99
 """Confidence of the value at risk in the scenarios that need one."""
 _PATH_LEVEL = 0.95
@@ -88,7 +87,7 @@ def projected_drawdown(weights: FloatArray, history: ReturnHistory, rules: Stres
 
 
 @lru_cache(maxsize=8)
-def _paths(n_days: int, horizon: int, block: int, n_paths: int, seed: int) -> NDArray[np.int64]:
+def _paths(n_days: int, horizon: int, block: int, n_paths: int, seed: int) -> IntArray:
     n_blocks = -(-horizon // block)
     starts = np.random.default_rng(seed).integers(0, n_days, size=(n_paths, n_blocks, 1))
     days = (starts + np.arange(block)) % n_days

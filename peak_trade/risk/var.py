@@ -7,13 +7,12 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.limits import VarMethod
 
-FloatArray = NDArray[np.float64]
 _SEED_DAYS = 20
 """Days whose mean square starts the volatility recursion."""
 _TAIL_START = -3.5

@@ -8,16 +8,14 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import BoolArray, FloatArray
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.risk.limits import VarMethod
 from peak_trade.risk.var import estimate
 
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
 Zone = Literal["green", "yellow", "red"]
 N_BACKTEST_DAYS = 250
 """Days that the Basel zones are defined over."""

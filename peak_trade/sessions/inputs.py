@@ -8,8 +8,8 @@ from __future__ import annotations
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import OrderBook
-from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import EventLoop
+from peak_trade.engine.risk_engine import RiskDesk
 from peak_trade.journal.events import (
     ActEvent,
     ActKind,
@@ -21,7 +21,7 @@ from peak_trade.journal.events import (
     SnapshotEvent,
 )
 from peak_trade.risk.state import FeedObserved, KillSwitch, Observation, Recovery, StrategyEnabled
-from peak_trade.sessions.sandbox import SandboxVenue
+from peak_trade.sessions.sandbox.venue import SandboxVenue
 
 KILLED = "kill switch"
 """Why a session stops that a person stops from elsewhere."""

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
 from peak_trade.core.time import iso
-from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
+from peak_trade.engine.risk_engine import RiskDesk
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import (
     ActKind,
     AlertEvent,
@@ -39,14 +40,13 @@ from peak_trade.journal.events import (
     SignalEvent,
     TradingStateEvent,
 )
-from peak_trade.journal.lines import encode_event
 from peak_trade.journal.writer import JournalWriter
-from peak_trade.sessions.acts import remove, waiting
-from peak_trade.sessions.feeds import Feed
+from peak_trade.sessions.bar_buffer import Evaluate, LiveBook, Tape
+from peak_trade.sessions.control.commands import remove, waiting
+from peak_trade.sessions.control.stop_switch import StopSwitch
+from peak_trade.sessions.feeds.base import Feed
 from peak_trade.sessions.inputs import KILLED, Inputs
-from peak_trade.sessions.sandbox import CANCELED, OPEN_ORDERS, SandboxVenue
-from peak_trade.sessions.switch import StopSwitch
-from peak_trade.sessions.tape import Evaluate, LiveBook, Tape
+from peak_trade.sessions.sandbox.venue import CANCELED, OPEN_ORDERS, SandboxVenue
 
 LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
 """What the event loop emits: these, and these alone, are equal in a backtest over the same bars."""

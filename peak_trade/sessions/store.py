@@ -24,8 +24,10 @@ from peak_trade.journal.events import (
     as_record,
 )
 from peak_trade.journal.files import MANIFEST, is_sealed, read_events, read_manifest
+from peak_trade.journal.keys import public_key
+from peak_trade.journal.ledger_from_events import ledger_of
 from peak_trade.journal.lock import is_open
-from peak_trade.journal.rebuild import ledger_of
+from peak_trade.journal.verify import Verdict, verify
 from peak_trade.sessions.config import SessionConfig
 
 
@@ -152,3 +154,19 @@ def _sentence(event: Event) -> str:
     record = {name: value for name, value in as_record(event).items() if name not in ("kind", "ts_event", "inputs")}
     shown = ", ".join(f"{name} {value}" for name, value in record.items() if value not in ("", None, []))
     return f"{iso(event.ts_event)} {event.kind}: {shown}"
+
+
+def check_journal(folder: Path) -> Verdict:
+    """Return the verdict on a session's journal, held against the workspace's key."""
+    return verify(folder, public_key(keys_folder()))
+
+
+def config_of(folder: Path) -> SessionConfig:
+    """Return the configuration that a session's manifest records; SessionError for an imported log, without one."""
+    content = read_manifest(folder)
+    if "imported" in content:
+        raise SessionError(
+            f"{folder.name}: this log was imported; it has no bars and no settings. It can be shown, verified, "
+            "proven and exported."
+        )
+    return SessionConfig.parse(content.get("config", {}), f"{folder.name}/manifest.json")

@@ -12,13 +12,12 @@ from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.errors import PeakTradeError, StrategyError
 from peak_trade.core.settings import Settings
 from peak_trade.core.time import iso
 
-FloatArray = NDArray[np.float64]
 Direction = Literal["long", "short", "both"]
 """Which sides a strategy may hold; exposure on a side that is not allowed is flat instead."""
 
@@ -121,7 +120,7 @@ def naming_its_line(name: str) -> Iterator[None]:
         raise StrategyError(f"{name}: exposure raised {type(error).__name__} ({error}) at {line}.") from error
 
 
-def check_exposure(exposure: Any, times: NDArray[np.int64], warm_up: int, name: str) -> FloatArray:
+def check_exposure(exposure: Any, times: IntArray, warm_up: int, name: str) -> FloatArray:
     """Return the exposure as a read-only float64 array with NaN in the warm-up set to 0.0.
 
     Raises
@@ -152,7 +151,7 @@ def check_exposure(exposure: Any, times: NDArray[np.int64], warm_up: int, name: 
     return filled
 
 
-def _refuse(values: FloatArray, times: NDArray[np.int64], warm_up: int, name: str) -> NoReturn:
+def _refuse(values: FloatArray, times: IntArray, warm_up: int, name: str) -> NoReturn:
     outside = np.flatnonzero(~np.isnan(values) & ~(np.abs(values) <= 1.0))
     if outside.size:
         row = int(outside[0])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount, Positive
 from peak_trade.indicators.dispersion import bollinger
 from peak_trade.indicators.means import TIE_RTOL
-from peak_trade.strategies.base import Direction, FloatArray, Strategy
-from peak_trade.strategies.held import held_exposure
+from peak_trade.strategies.base import Direction, Strategy
+from peak_trade.strategies.hysteresis import held_exposure
 
 
 class BollingerBands(Strategy):

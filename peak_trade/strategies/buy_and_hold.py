@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from peak_trade.strategies.base import FloatArray, Strategy
+from peak_trade.core.arrays import FloatArray
+from peak_trade.strategies.base import Strategy
 
 
 class BuyAndHold(Strategy):

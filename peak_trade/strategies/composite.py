@@ -9,9 +9,10 @@ import pandas as pd
 from numba import njit
 from pydantic import InstanceOf, SerializerFunctionWrapHandler, field_serializer, model_validator
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount, Fraction, Positive
 from peak_trade.indicators.dispersion import realised_volatility
-from peak_trade.strategies.base import Direction, FloatArray, Strategy, allow
+from peak_trade.strategies.base import Direction, Strategy, allow
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.strategies.momentum import Momentum
 from peak_trade.strategies.rsi_reversion import RsiReversion

@@ -9,9 +9,10 @@ import pandas as pd
 from numba import float64, njit
 from pydantic import model_validator
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import READ_ONLY, TIE_RTOL, sma
-from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, check_windows, compute
+from peak_trade.strategies.base import Compute, Direction, Strategy, check_windows, compute
 
 
 class MaCrossover(Strategy):

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from pydantic import model_validator
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import TIE_RTOL, settled_ema
 from peak_trade.indicators.momentum import macd
-from peak_trade.strategies.base import Direction, FloatArray, Strategy, allow, check_windows
+from peak_trade.strategies.base import Direction, Strategy, allow, check_windows
 
 
 class Macd(Strategy):

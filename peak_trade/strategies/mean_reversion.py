@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from pydantic import model_validator
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount, Finite, Positive
 from peak_trade.indicators.dispersion import realised_volatility, z_score
-from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, compute
-from peak_trade.strategies.held import held_exposure
+from peak_trade.strategies.base import Compute, Direction, Strategy, compute
+from peak_trade.strategies.hysteresis import held_exposure
 
 
 class MeanReversion(Strategy):

@@ -7,10 +7,11 @@ from typing import Annotated
 import pandas as pd
 from pydantic import Field
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.momentum import rate_of_change
-from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, compute
-from peak_trade.strategies.held import held_exposure
+from peak_trade.strategies.base import Compute, Direction, Strategy, compute
+from peak_trade.strategies.hysteresis import held_exposure
 
 
 class Momentum(Strategy):

@@ -9,10 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import index_ns
 from peak_trade.core.settings import Fraction
-from peak_trade.strategies.base import Direction, FloatArray, Strategy
-from peak_trade.strategies.held import held_exposure
+from peak_trade.strategies.base import Direction, Strategy
+from peak_trade.strategies.hysteresis import held_exposure
 
 
 class RandomEntry(Strategy):

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import TIE_RTOL, settled_wilder, sma
 from peak_trade.indicators.momentum import rsi
-from peak_trade.strategies.base import Compute, Direction, FloatArray, Strategy, compute
-from peak_trade.strategies.held import held_exposure
+from peak_trade.strategies.base import Compute, Direction, Strategy, compute
+from peak_trade.strategies.hysteresis import held_exposure
 
 Level = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
 

@@ -7,11 +7,12 @@ from typing import Annotated, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import TIE_RTOL, settled_wilder, sma
 from peak_trade.indicators.ranges import adx
-from peak_trade.strategies.base import Direction, FloatArray, Strategy
-from peak_trade.strategies.held import held_exposure
+from peak_trade.strategies.base import Direction, Strategy
+from peak_trade.strategies.hysteresis import held_exposure
 
 Level = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
 

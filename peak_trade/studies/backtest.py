@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import cache
-from importlib.metadata import version
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from peak_trade.core.bars import Bars, as_bars
-from peak_trade.core.digest import digest_of, package_digest
+from peak_trade.core.digest import digest_of, environment_digest, package_digest
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Instrument
-from peak_trade.engine.book import Book
-from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_books
+from peak_trade.engine.risk_engine import RiskDesk
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.indicators.ranges import atr
-from peak_trade.portfolio.sizing import FixedNotional
+from peak_trade.engine.sleeve import Book
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes, require_filtered
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
+from peak_trade.strategies.base import Strategy
+from peak_trade.wiring.digests import config_digest, data_digest, strategy_digest
 from peak_trade.wiring.gates import declared_history, require_sources, risk_desk
-from peak_trade.wiring.strategies import strategy_digest
-
-FloatArray = NDArray[np.float64]
-ENVIRONMENT = ("numpy", "pandas", "numba", "pyarrow", "scipy", "hmmlearn", "jumpmodels", "scikit-learn", "skfolio")
-"""Packages whose versions can change a number."""
+from peak_trade.wiring.sleeves import book_for
 
 
 def backtest(
@@ -117,73 +107,6 @@ def backtest(
         exchange=", ".join(sorted({part.exchange for part in given})),
         best_intrabar=best,
     )
-
-
-def book_for(
-    strategy: Strategy,
-    name: str,
-    bars: Bars,
-    market: Market,
-    settings: BacktestSettings,
-    weight: float,
-    priority: int,
-) -> Book:
-    """Evaluate a strategy over bars and return its book on the market's grid; flat until a needed range is known."""
-    label = f"{name} on {bars.symbol}"
-    with naming_its_line(label):
-        target = strategy.exposure(bars.frame)
-    exposure = check_exposure(target, bars.times, strategy.warm_up, label)
-    rows = np.searchsorted(market.times, bars.times)
-    scale = None
-    if not isinstance(settings.sizing, FixedNotional):
-        scale = settings.sizing.scale(bars.frame, bars.timeframe.bars_per_year)
-    ranges = None
-    if settings.execution.needs_atr:
-        high, low, close = (bars.frame[column].to_numpy() for column in ("high", "low", "close"))
-        ranges = atr(high, low, close, settings.execution.atr_window)
-        exposure = np.where(np.isnan(ranges), 0.0, exposure)
-        ranges = np.nan_to_num(ranges)
-    n_rows = len(market)
-    return Book(
-        name,
-        bars.symbol,
-        _carried(exposure, rows, n_rows),
-        weight,
-        None if scale is None else _carried(scale, rows, n_rows),
-        None if ranges is None else _carried(ranges, rows, n_rows),
-        priority,
-    )
-
-
-def config_digest(
-    strategies: Sequence[Strategy],
-    settings: BacktestSettings,
-    instruments: Sequence[Instrument],
-    risk: RiskLimits | None = None,
-) -> str:
-    """Return the digest of everything that a run file sets; with the data's it names a trial."""
-    parts = [part.digest() for part in strategies]
-    limits = [] if risk is None else [risk.digest()]
-    return digest_of([parts, settings.digest(), [asdict(instrument) for instrument in instruments], *limits])
-
-
-def data_digest(bars: Sequence[Bars]) -> str:
-    """Return the digest of bars, whatever their order."""
-    return digest_of(sorted(part.digest() for part in bars))
-
-
-@cache
-def environment_digest() -> str:
-    """Return the digest of the Python version and of every package that can change a number."""
-    python = ".".join(map(str, sys.version_info[:3]))
-    return digest_of({"python": python} | {name: version(name) for name in ENVIRONMENT})
-
-
-def _carried(values: FloatArray, rows: NDArray[np.int64], n_rows: int) -> FloatArray:
-    if rows.size == n_rows:
-        return values
-    place = np.searchsorted(rows, np.arange(n_rows), side="right") - 1
-    return np.where(place >= 0, values[np.maximum(place, 0)], 0.0)
 
 
 def _unused(book: Book) -> Book:

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.errors import ConfigError, StrategyError
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
 
-FloatArray = NDArray[np.float64]
 Outcome = dict[str, FloatArray]
 DRIFT_TOLERANCE = 1e-9
 """Answers further apart than this count as different in the drift table."""
@@ -263,7 +262,7 @@ def _with_future(frame: pd.DataFrame, cut: int, future: FloatArray) -> pd.DataFr
 def _breach(
     subject: Strategy | Callable[[pd.DataFrame], Any],
     frame: pd.DataFrame,
-    times: NDArray[np.int64],
+    times: IntArray,
     head: int,
     name: str,
 ) -> StrategyError | None:

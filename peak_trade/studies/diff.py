@@ -1,364 +1,206 @@
-"""The diff of two runs: every difference, the one root that it follows from, and what each cause did to the PnL.
-
-A pure function of two recordings. `diff(a, a)` is empty, and `diff(b, a)` mirrors `diff(a, b)`.
-"""
+"""Read what is named as a side of a diff: a session from its verified journal, or a recorded backtest run again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
-from peak_trade.core.errors import ConfigError
-from peak_trade.studies.diff_causes import Cause, Found, trace
-from peak_trade.studies.diff_context import Context
-from peak_trade.studies.diff_contributions import contribution
-from peak_trade.studies.diff_facts import (
-    differing_bars,
-    differing_clocks,
-    differing_flows,
-    differing_settings,
-    differing_signals,
-    differing_starts,
-    differing_states,
-    repeated_events,
-)
-from peak_trade.studies.diff_judging import judge_alone, judge_pair
-from peak_trade.studies.diff_matching import (
-    OrderPair,
-    compare_bars,
-    find_skew,
-    has_one_strategy,
-    match_orders,
-)
-from peak_trade.studies.diff_parity import Parity, parity
-from peak_trade.studies.diff_recording import Recording, check_comparable
-from peak_trade.studies.diff_shortfall import shortfall_frame
-from peak_trade.studies.diff_sides import Life, SideLog, read_side
-
-WITHIN_TOLERANCE = "within tolerance"
-UNEXPLAINED_LIMIT_BPS = 1.0
-"""Unexplained PnL above this share of the initial cash (bps) fails a diff."""
-_DUST = 1e-10
-"""A step of a waterfall below this share of the initial cash is rounding of floats."""
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import ConfigError, PeakTradeError, SessionError, did_you_mean
+from peak_trade.core.time import Timeframe, parse_utc
+from peak_trade.core.values import Instrument, Order
+from peak_trade.costs.model import Costs
+from peak_trade.data.sample import sample_bars
+from peak_trade.data.store import load_bars
+from peak_trade.diff.recording import Recording, events_with_bars, flat_settings, recording_of
+from peak_trade.diff.result import DiffResult, diff
+from peak_trade.engine.loop import EventLoop
+from peak_trade.engine.market import Market
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.venue import BuyingPower, Execution, SimulatedVenue
+from peak_trade.journal.events import Event, OrderEvent, SignalEvent
+from peak_trade.journal.files import MANIFEST, read_events, read_manifest
+from peak_trade.journal.verify import Finding
+from peak_trade.sessions.store import check_journal, config_of, find_session, session_ids
+from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.studies.backtest import backtest
+from peak_trade.tracking.queries import show_run
+from peak_trade.wiring.sleeves import book_for
+from peak_trade.wiring.strategies import make_strategy
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that differs, counted from 1 in order of time.
-
-    `kind` says what differs and `subject` of what; `shadow` and `live` are the two values, None where there is none.
-    `root` is the number of the difference that it follows from, its own for a root, whose cause all that follow share.
-    `at` is the close of the bar (ns UTC, 0 for what held from the start). `pnl` is what it changed by itself and
-    `total_pnl`, for a root, with all that follow; live less shadow, quote currency. The two `_events` are the places in
-    the recordings' events that it rests on.
-    """
-
-    number: int
-    cause: Cause
-    kind: str
-    subject: str
-    shadow: Any
-    live: Any
-    shadow_order: str
-    live_order: str
-    at: int
-    root: int
-    pnl: float
-    total_pnl: float
-    n_follow: int
-    shadow_events: tuple[int, ...]
-    live_events: tuple[int, ...]
-
-    @property
-    def is_root(self) -> bool:
-        """Whether it follows from no other difference."""
-        return self.root == self.number
+def diff_runs(shadow: str, live: str, tolerance_bps: float = 5.0, tolerance_ms: float = 1_000.0) -> DiffResult:
+    """Return the diff of two runs by name; see `read_recording` and `diff`."""
+    return diff(read_recording(shadow), read_recording(live), tolerance_bps=tolerance_bps, tolerance_ms=tolerance_ms)
 
 
-@dataclass(frozen=True, eq=False)
-class DiffResult:
-    """What two runs differ in. Money is in quote currency, times are ns UTC on the shadow's clock.
-
-    `matches` holds every order of the common span, matched or alone; `n_outside` counts those outside it. `tolerated`
-    is the PnL of what lies within the tolerances, live less shadow.
-    """
-
-    shadow: SideLog
-    live: SideLog
-    tolerance_bps: float
-    tolerance_ms: float
-    unexplained_limit_bps: float
-    differences: list[Difference]
-    matches: list[OrderPair]
-    n_outside: int
-    shadow_pnl: float
-    live_pnl: float
-    tolerated: float
-    closes: Mapping[str, tuple[float, float]]
-
-    @property
-    def roots(self) -> list[Difference]:
-        """The differences that follow from no other."""
-        return [each for each in self.differences if each.is_root]
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether nothing differs beyond the tolerances."""
-        return not self.differences
-
-    @property
-    def unexplained_pnl(self) -> float:
-        """Sum of the absolute PnL of every unexplained root, quote currency, never negative."""
-        return sum(abs(each.total_pnl) for each in self.roots if each.cause is Cause.UNEXPLAINED)
-
-    @property
-    def unexplained_limit(self) -> float:
-        """Largest unexplained PnL that passes, quote currency."""
-        cash = max(self.shadow.initial_cash, self.live.initial_cash)
-        return cash * self.unexplained_limit_bps / 1e4
-
-    @property
-    def is_explained(self) -> bool:
-        """Whether the unexplained PnL is within its limit; it fails the diff when it is not."""
-        return self.unexplained_pnl <= self.unexplained_limit
-
-    @cached_property
-    def waterfall(self) -> pd.DataFrame:
-        """From the shadow's PnL to the live one: columns step and amount; all but the last sum to the last."""
-        steps: list[tuple[str, float]] = [("shadow", self.shadow_pnl)]
-        for cause in Cause:
-            roots = [each for each in self.roots if each.cause is cause]
-            if roots:
-                steps.append((str(cause), sum(each.total_pnl for each in roots)))
-        if abs(self.tolerated) > _DUST * self.shadow.initial_cash:
-            steps.append((WITHIN_TOLERANCE, self.tolerated))
-        steps.append(("live", self.live_pnl))
-        return pd.DataFrame(steps, columns=["step", "amount"])
-
-    @cached_property
-    def shortfall(self) -> pd.DataFrame:
-        """Implementation shortfall of every order in the common span; `run` says whose it is."""
-        frames = []
-        for place, run in enumerate(("shadow", "live")):
-            lives = [life for pair in self.matches if (life := (pair.shadow, pair.live)[place]) is not None]
-            closes = {symbol: pair[place] for symbol, pair in self.closes.items()}
-            frame = shortfall_frame(lives, closes)
-            frame.insert(0, "run", run)
-            frames.append(frame)
-        return pd.concat(frames, ignore_index=True)
-
-    @cached_property
-    def equity(self) -> pd.DataFrame:
-        """Equity of both sides at the closes that both saw: columns shadow, live and gap (live less shadow), UTC."""
-        sides = [dict(zip(side.closes, side.equity, strict=True)) for side in (self.shadow, self.live)]
-        times = sorted(sides[0].keys() & sides[1].keys())
-        frame = pd.DataFrame(
-            {"shadow": [sides[0][time] for time in times], "live": [sides[1][time] for time in times]},
-            index=pd.DatetimeIndex(times, tz="UTC", name="close_time"),
-            dtype="float64",
-        )
-        frame["gap"] = frame["live"] - frame["shadow"]
-        return frame
-
-    @cached_property
-    def parity(self) -> Parity:
-        """The P&L attribution test of the two equity curves."""
-        n_fills = [sum(len(life.fills) for life in side.lives.values()) for side in (self.shadow, self.live)]
-        return parity(self.equity["shadow"], self.equity["live"], (n_fills[0], n_fills[1]))
-
-    @property
-    def verdict(self) -> str:
-        """In a sentence: whether they agree, and whether what differs is explained."""
-        if self.is_equal:
-            return "They agree."
-        n_roots = len(self.roots)
-        sentence = f"They differ: {n_roots:,} root {'cause' if n_roots == 1 else 'causes'}, "
-        sentence += f"{len(self.differences) - n_roots:,} that follow."
-        if not self.is_explained:
-            sentence += (
-                f" {self.unexplained_pnl:,.2f} is unexplained, more than the limit of {self.unexplained_limit:,.2f}: "
-                "the diff fails."
-            )
-        return sentence
-
-
-def diff(
-    shadow: Recording,
-    live: Recording,
-    *,
-    tolerance_bps: float = 5.0,
-    tolerance_ms: float = 1_000.0,
-    unexplained_limit_bps: float = UNEXPLAINED_LIMIT_BPS,
-) -> DiffResult:
-    """Return every difference between two runs, with its root, its cause and its PnL.
+def read_recording(name: str) -> Recording:
+    """Return a session or a recorded backtest as one side of a diff.
 
     Parameters
     ----------
-    shadow, live : Recording
-        Runs of the same symbols and timeframe that overlap; see `recording_of` and `read_recording`.
-    tolerance_bps : float
-        Average fill prices of an order that differ by no more are not a difference.
-    tolerance_ms : float
-        Nor are stamps that differ by no more, ms.
-    unexplained_limit_bps : float
-        Unexplained PnL above this share of the initial cash fails the diff, bps.
+    name : str
+        A session's id, its beginning or its folder; the run id of a recorded backtest, which is run again; or
+        `example-shadow` and `example-live`, two generated runs.
 
     Raises
     ------
     SessionError
-        When the two can't be compared: other symbols, another timeframe, or no common span.
-    ConfigError
-        On a negative tolerance or limit.
+        When neither is known under that name, the journal is not what was written, or the backtest no longer comes
+        out under its run id.
 
     """
-    for name, value in (("tolerance_bps", tolerance_bps), ("tolerance_ms", tolerance_ms),
-                        ("unexplained_limit_bps", unexplained_limit_bps)):  # fmt: skip
-        if not value >= 0.0:
-            raise ConfigError(f"{name} was {value}: it is zero or more.")
-    check_comparable(shadow, live)
-    is_single = has_one_strategy(shadow) and has_one_strategy(live)
-    one, other = read_side(shadow, is_single), read_side(live, is_single)
-    skew = find_skew(one, other)
-    if skew.bars or skew.events:
-        other = read_side(live, is_single, skew.bars, skew.events)
-    span = max(one.starts_at, other.starts_at), min(max(one.closes, default=0), max(other.closes, default=0))
-
-    def is_in_span(row: int) -> bool:
-        return span[0] <= row <= span[1]
-
-    bars = compare_bars(one, other)
-    context = Context(
-        one, other, tolerance_bps, int(tolerance_ms * 1e6), _last_closes(one, other), _lots(shadow, live), {}, {},
-        str(shadow.settings.get("trading.sizing.kind", "fraction_of_equity")),
-    )  # fmt: skip
-    for each in bars:
-        context.bar_spans.setdefault(each.symbol, []).append((each.first, each.last))
-    signals = differing_signals(one, other, context, is_in_span)
-    for signal in sorted(signals, key=Found.sort_key):
-        assert signal.book is not None
-        context.signal_rows.setdefault(signal.book, []).append(signal.row)
-    matched = match_orders(one, other, shadow.timeframe.ns)
-    inside = [pair for pair in matched if any(is_in_span(life.row) for life in _lives(pair))]
-    bar_found = differing_bars(bars)
-    found = list(chain(bar_found, signals, _judged(inside, context)))
-    found += differing_flows(one, other, context, is_in_span)
-    found += [each for each in differing_states(one, other) if is_in_span(each.row)]
-    found += repeated_events(one, other, context)
-    _book_marks(context, bar_found)
-    facts = differing_settings(shadow, live) + differing_clocks(skew)
-    start = differing_starts(one, other)
-    opening = [_opening(side, place, span[0], context) for place, side in enumerate((one, other))]
-    if start is not None and opening[0] != opening[1]:
-        start.pnl = opening[1] - opening[0]
-        facts.append(start)
-    kept, tolerated = trace(facts, found, context.tolerated, start)
-    pnl = [opening[place] + _pnl(side, place, inside, context, is_in_span) for place, side in enumerate((one, other))]
-    return DiffResult(
-        one, other, tolerance_bps, tolerance_ms, unexplained_limit_bps, _numbered(kept), inside,
-        len(matched) - len(inside), pnl[0], pnl[1], tolerated, context.closes,
-    )  # fmt: skip
+    if name in EXAMPLES:
+        return example(name)
+    if (Path(name) / MANIFEST).exists() or any(known.startswith(name) for known in session_ids() if name):
+        return read_session(find_session(name))
+    try:
+        record = show_run(name)
+    except ConfigError as error:
+        hint = did_you_mean(name, session_ids())
+        raise SessionError(f"{name} is no session ({hint}) and no recorded backtest ({error}).") from None
+    return rerun_backtest(record.columns[0], dict(record.iloc[:, 0].dropna().items()))
 
 
-def _judged(pairs: Sequence[OrderPair], context: Context) -> list[Found]:
-    found: list[Found] = []
-    for pair in pairs:
-        if pair.shadow is not None and pair.live is not None:
-            found += judge_pair(context, pair)
-            continue
-        alone = judge_alone(context, pair)
-        life = pair.shadow or pair.live
-        assert life is not None
-        place = 0 if pair.shadow is not None else 1
-        amount = contribution(life, context.closes[life.symbol][place])
-        alone.pnl = amount if place == 1 else -amount
-        found.append(alone)
-    return found
+def read_session(folder: Path) -> Recording:
+    """Return a session as one side of a diff; SessionError unless its journal verifies."""
+    verdict = check_journal(folder)
+    if verdict.finding not in (Finding.INTACT, Finding.UNSEALED):
+        raise SessionError(
+            f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); what is not authentic is not "
+            "compared."
+        )
+    config = config_of(folder)
+    events = read_events(folder)
+    named = {event.strategy for event in events if isinstance(event, SignalEvent | OrderEvent)}
+    grid = config.instrument.model_dump(mode="json")
+    settings = flat_settings(
+        strategy=", ".join(sorted(named)) or make_strategy(config.strategy, config.parameters).name,
+        parameters=config.parameters,
+        trading=config.trading.model_dump(mode="json"),
+        instruments={config.symbol: grid},
+        risk=None if config.risk is None else config.risk.model_dump(mode="json"),
+    )
+    code = str(read_manifest(folder).get("digests", {}).get("code", ""))
+    return Recording(folder.name, config.mode, Timeframe.parse(config.timeframe), settings, code, events)
 
 
-def _book_marks(context: Context, bars: Sequence[Found]) -> None:
-    """Give the PnL of another last close to the bar that differs there."""
-    for symbol, amount in context.marked.items():
-        homes = [each for each in bars if each.subject == symbol]
-        if homes and amount:
-            homes[-1].pnl += amount
-        else:
-            context.tolerate(0, amount)
+def rerun_backtest(run_id: str, record: Mapping[Any, Any]) -> Recording:
+    """Return a backtest as one side of a diff, run again from its record; SessionError when its run id changes.
+
+    `record` maps (kind, name) to text, as `show_run` returns it.
+    """
+    tags = {name: str(value) for (kind, name), value in record.items() if kind == "tag"}
+    parameters = {name: value for (kind, name), value in record.items() if kind == "parameter"}
+    if tags.get("run_type") != "backtest" or ", " in tags["strategy"]:
+        raise SessionError(
+            f"{run_id} is a {tags.get('run_type')} run of {tags['strategy']}: only sessions and backtests of one "
+            "strategy can be compared."
+        )
+    own = {n: v for n, v in parameters.items() if not n.startswith("settings.") and n not in ("exchange", "notebook")}
+    trading = _nested(
+        {n.removeprefix("settings."): _value(v) for n, v in parameters.items() if n.startswith("settings.")}
+    )
+    try:
+        strategy = make_strategy(tags["strategy"], {name: _value(value) for name, value in own.items()})
+        settings = BacktestSettings.parse(trading, f"run {run_id}")
+        end = parse_utc(tags["end"].replace("Z", "+00:00"), "end")
+        timeframe = Timeframe.parse(tags["timeframe"])
+        bars = [
+            load_bars(symbol, timeframe, parameters.get("exchange"), tags["start"].replace("Z", "+00:00"),
+                      end + timeframe.duration)
+            for symbol in tags["symbol"].split(", ")
+        ]  # fmt: skip
+        result = backtest(strategy, bars, settings)
+    except PeakTradeError as error:
+        raise SessionError(f"run {run_id} can't be run again: {error}") from None
+    if result.run_id != run_id:
+        changed = [name for name, digest in result.digests.items() if digest != tags.get(f"digest.{name}", digest)]
+        raise SessionError(
+            f"run {run_id} comes out as {result.run_id} today: {', '.join(changed) or 'its settings'} differ from the "
+            "recorded ones. Run the backtest anew and compare that."
+        )
+    return recording_of(result, run_id)
 
 
-def _pnl(
-    side: SideLog, place: int, pairs: Sequence[OrderPair], context: Context, is_in_span: Callable[[int], bool]
-) -> float:
-    lives = [life for pair in pairs if (life := (pair.shadow, pair.live)[place]) is not None]
-    total = sum(contribution(life, context.closes[life.symbol][place]) for life in lives)
-    total += sum(flow.amount for flow in side.flows if is_in_span(flow.row))
-    for repeat in side.repeats:
-        close = context.closes.get(repeat.symbol, (0.0, 0.0))[place]
-        total += repeat.quantity * (close - repeat.price) - repeat.fee
-    return total
+def _value(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text
 
 
-def _opening(side: SideLog, place: int, start: int, context: Context) -> float:
-    """What the positions held before the common span earned in it, quote currency."""
-    earned = 0.0
-    for book in side.positions:
-        held = side.held_at(book, start - 1)
-        seen = [time for time in side.bars.get(book[1], {}) if time < start] if held else []
-        if seen:
-            earned += held * (context.closes[book[1]][place] - side.bars[book[1]][max(seen)][3])
-    return earned
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, last = name.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return nested
 
 
-def _last_closes(shadow: SideLog, live: SideLog) -> dict[str, tuple[float, float]]:
-    closes = {}
-    for symbol, seen in shadow.bars.items():
-        others = live.bars[symbol]
-        common = seen.keys() & others.keys()
-        last = max(common) if common else None
-        closes[symbol] = (seen[last][3], others[last][3]) if last is not None else (_last(seen), _last(others))
-    return closes
+EXAMPLES = ("example-shadow", "example-live")
+"""Names under which the two are found."""
+MISSED_ROW = 700
+VENUE_FEE_BPS = 26.0
+WORST_SLIPPAGE_BPS = 18.0
+LATENCIES_MS = (40.0, 400.0)
+_SYMBOL = "BTC/USDT"
+_GRID = Instrument(_SYMBOL, tick_size=0.01, lot_size=1e-5, min_notional=5.0)
+_STRATEGY = MaCrossover(fast=12, slow=48)
 
 
-def _last(seen: Mapping[int, tuple[float, ...]]) -> float:
-    return seen[max(seen)][3]
+class WorseVenue(SimulatedVenue):
+    """A venue that slips by up to 18 bps more than it should, and answers 40 to 400 ms late."""
+
+    def __init__(self, market: Market, costs: Costs) -> None:
+        super().__init__(market, costs)
+        self._random = np.random.default_rng(8)
+
+    def match(self, row: int, buying_power: BuyingPower) -> Iterator[Execution]:
+        """Yield the executions of the bar of `row`, late."""
+        for execution in super().match(row, buying_power):
+            late = int(self._random.uniform(*LATENCIES_MS) * 1e6)
+            yield replace(execution, ts_event=execution.ts_event + late)
+
+    def _slipped(self, order: Order, reference: float, tick: float) -> float:
+        extra = order.side.sign * self._random.uniform(0.0, WORST_SLIPPAGE_BPS) / 1e4
+        return super()._slipped(order, reference * (1.0 + extra), tick)
 
 
-def _lots(shadow: Recording, live: Recording) -> dict[str, float]:
-    lots: dict[str, float] = {}
-    for side in (shadow, live):
-        for name, value in side.settings.items():
-            if name.startswith("instrument.") and name.endswith(".lot_size"):
-                symbol = name.removeprefix("instrument.").removesuffix(".lot_size")
-                lots[symbol] = max(lots.get(symbol, 0.0), float(value))
-    return lots
+def example(name: str) -> Recording:
+    """Return one of the two generated runs: `example-shadow` or `example-live`.
+
+    The live one missed a bar, pays 26 bps where 10 are configured, slips by up to 18 bps more and is 40 to 400 ms late.
+    """
+    bars = sample_bars(_SYMBOL, n_bars=2_000)
+    configured = BacktestSettings()
+    settings = flat_settings(
+        strategy=_STRATEGY.name,
+        parameters=_STRATEGY.model_dump(mode="json"),
+        trading=configured.model_dump(mode="json"),
+        instruments={_SYMBOL: asdict(_GRID)},
+        risk=None,
+    )
+    if name == EXAMPLES[0]:
+        return Recording(name, "shadow", bars.timeframe, settings, "", _events(bars, configured))
+    kept = Bars(bars.frame.drop(bars.frame.index[MISSED_ROW]), bars.symbol, bars.timeframe, bars.exchange)
+    charged = BacktestSettings(costs=Costs(fee_bps=VENUE_FEE_BPS))
+    return Recording(name, "paper", bars.timeframe, settings, "", _events(kept, charged, is_worse=True))
 
 
-def _lives(pair: OrderPair) -> list[Life]:
-    return [life for life in (pair.shadow, pair.live) if life is not None]
-
-
-def _numbered(kept: Sequence[Found]) -> list[Difference]:
-    numbers = {id(found): number for number, found in enumerate(kept, start=1)}
-    totals: dict[int, float] = {}
-    counts: dict[int, int] = {}
-    for found in kept:
-        root = id(found.root)
-        totals[root] = totals.get(root, 0.0) + found.pnl
-        counts[root] = counts.get(root, -1) + 1
-    differences = []
-    for found in kept:
-        pair = found.pair
-        ids = [life.order_id if life is not None else "" for life in (pair.shadow, pair.live)] if pair else ["", ""]
-        is_root = found.root is found
-        differences.append(
-            Difference(
-                numbers[id(found)], found.cause, found.kind, found.subject, found.shadow, found.live, ids[0], ids[1],
-                found.row, numbers[id(found.root)], found.pnl, totals[id(found)] if is_root else found.pnl,
-                counts[id(found)] if is_root else 0, *found.places,
-            )
-        )  # fmt: skip
-    return differences
+def _events(bars: Bars, settings: BacktestSettings, *, is_worse: bool = False) -> list[Event]:
+    market = Market.of([bars], {_SYMBOL: _GRID})
+    book = book_for(_STRATEGY, _STRATEGY.name, bars, market, settings, 1.0, 0)
+    events: list[Event] = []
+    venue = WorseVenue(market, settings.costs) if is_worse else None
+    loop = EventLoop(market, [book], settings, emit=events.append, venue=venue)
+    loop.run()
+    return events_with_bars(market, events, loop.fill_rows)

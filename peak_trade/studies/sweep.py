@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, did_you_mean
@@ -23,10 +23,10 @@ from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.portfolio.sizing import FractionOfEquity
 from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
-from peak_trade.studies.backtest import backtest, config_digest, data_digest
+from peak_trade.studies.backtest import backtest
 from peak_trade.tracking.trials import count_trials, record_trials
+from peak_trade.wiring.digests import config_digest, data_digest
 
-FloatArray = NDArray[np.float64]
 Grid = Mapping[str, Sequence[Any]]
 """Parameter name to the values tried, in order; a parameter that is not named keeps its default."""
 MEASURES = ("total_return", "sharpe", "max_drawdown", "n_fills")

@@ -12,7 +12,7 @@ from peak_trade.core.history import DailyRecord, continued, day_of
 from peak_trade.core.settings import read_toml
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.store import load_bars
-from peak_trade.engine.desk import RiskDesk
+from peak_trade.engine.risk_engine import RiskDesk
 from peak_trade.risk import liquidity, order_gates, portfolio_gates
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.gate import GateRow, RiskGate

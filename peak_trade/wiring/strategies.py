@@ -8,10 +8,9 @@ import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -108,29 +107,6 @@ def parameter_grid(part: type[Strategy], texts: Mapping[str, str]) -> dict[str, 
     }
 
 
-def strategy_digest(strategy: Strategy) -> str:
-    """Return the SHA-256 of a strategy: its class, its values, and the source of every part that a user wrote.
-
-    Notes
-    -----
-    The source of a part of this package is covered by the code digest of a run and is left out here. A user's class
-    counts with the source of its module and of its methods, so that a class from a notebook cell counts too; where no
-    source can be read, with its compiled code.
-
-    """
-    parts = list(_parts(strategy))
-    return digest_of(
-        {
-            "parts": [[_place(type(part)), part.model_dump(mode="json")] for part in parts],
-            "sources": {_place(base): _source(base) for part in parts for base in _user_classes(type(part))},
-        }
-    )
-
-
-def _place(part: type) -> str:
-    return f"{part.__module__}:{part.__qualname__}"
-
-
 def _import(module_name: str, asked: str) -> ModuleType:
     with _cwd_first():
         try:
@@ -203,55 +179,3 @@ def _parsed(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def _parts(strategy: Strategy) -> Iterator[Strategy]:
-    from peak_trade.strategies.base import Strategy
-
-    yield strategy
-    for key in type(strategy).model_fields:
-        value = getattr(strategy, key)
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, Strategy):
-                yield from _parts(part)
-
-
-def _user_classes(part: type) -> list[type]:
-    own = ("peak_trade", "pydantic", "abc", "builtins", "typing")
-    return [base for base in part.__mro__ if base.__module__.partition(".")[0] not in own]
-
-
-def _source(part: type) -> list[Any]:
-    methods = {key: _source_or_code(function) for key, function in _functions(part).items()}
-    try:
-        return [inspect.getsource(sys.modules[part.__module__]), methods]
-    except (KeyError, OSError, TypeError):
-        return [None, methods]
-
-
-def _functions(part: type) -> dict[str, FunctionType]:
-    found: dict[str, FunctionType] = {}
-    for key, value in vars(part).items():
-        inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-        if isinstance(inner, FunctionType) and inner.__module__ == part.__module__:
-            found[key] = inner
-    return found
-
-
-def _source_or_code(function: FunctionType) -> Any:
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        return _code_content(function.__code__)
-
-
-def _code_content(code: CodeType) -> list[Any]:
-    constants = [
-        _code_content(value)
-        if isinstance(value, CodeType)
-        else sorted(map(repr, value))
-        if isinstance(value, frozenset)
-        else repr(value)
-        for value in code.co_consts
-    ]
-    return [code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames), list(code.co_freevars)]

@@ -14,9 +14,10 @@ import pytest
 
 import peak_trade.indicators
 import peak_trade.strategies
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, StrategyError
-from peak_trade.strategies.base import FloatArray, Strategy
+from peak_trade.strategies.base import Strategy
 from peak_trade.studies.causality import REWRITES, check_causality, specimen_bars
 from peak_trade.wiring.strategies import STRATEGIES
 from tests.causality import planted

@@ -6,7 +6,7 @@ import pytest
 
 from peak_trade.cli import main
 from peak_trade.core.settings import Settings
-from peak_trade.data.share import share
+from peak_trade.data.package_data import share
 from peak_trade.engine.settings import BacktestSettings
 
 RUN_FILES = sorted((share() / "config").glob("backtest*_example.toml"))

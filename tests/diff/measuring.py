@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from itertools import combinations
 
-from peak_trade.studies.diff import diff
+from peak_trade.diff.result import diff
 from tests.diff.planting import LOG_FAULTS, SIMULATED_FAULTS, bars_of, plant, run, simulate
 
 CONTRADICT = [

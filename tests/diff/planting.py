@@ -12,14 +12,14 @@ import pandas as pd
 from peak_trade.core.bars import Bars
 from peak_trade.core.values import Denial, Instrument, Side
 from peak_trade.data.sample import sample_bars
+from peak_trade.diff.causes import Cause
+from peak_trade.diff.recording import Recording, recording_of
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.risk.review import instrument_rules, review
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.diff_causes import Cause
-from peak_trade.studies.diff_recording import Recording, recording_of
 
 SYMBOL = "BTC/USDT"
 INSTRUMENTS = {SYMBOL: Instrument(SYMBOL, tick_size=0.01, lot_size=1e-5, min_notional=5.0)}

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core.values import OrderType, Side, TimeInForce
+from peak_trade.diff.order_histories import FillStep, Life
+from peak_trade.diff.pnl import contribution, shortfall, split_contribution
+from peak_trade.diff.recording import recording_of
+from peak_trade.diff.result import DiffResult, diff
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.diff import DiffResult, diff
-from peak_trade.studies.diff_contributions import contribution, split_contribution
-from peak_trade.studies.diff_recording import recording_of
-from peak_trade.studies.diff_shortfall import shortfall
-from peak_trade.studies.diff_sides import FillStep, Life
 from tests.diff.planting import INSTRUMENTS, LOG_FAULTS, SIMULATED_FAULTS, STRATEGY, bars_of, plant, run, simulate
 from tests.tolerances import RTOL_SAME
 

@@ -8,10 +8,12 @@ import re
 import pandas as pd
 import pytest
 
-from peak_trade.reports import diff_figures, diff_table, diff_tables
-from peak_trade.studies.diff import DiffResult, diff
-from peak_trade.studies.diff_causes import Cause
-from peak_trade.studies.diff_example import EXAMPLES, VENUE_FEE_BPS, example
+from peak_trade.diff.causes import Cause
+from peak_trade.diff.result import DiffResult, diff
+from peak_trade.reports.views import diff as diff_figures
+from peak_trade.reports.views import diff as diff_tables
+from peak_trade.reports.views import diff_table
+from peak_trade.studies.diff import EXAMPLES, VENUE_FEE_BPS, example
 from tests.diff.planting import bars_of, run
 
 

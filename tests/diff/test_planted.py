@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from peak_trade.studies.diff import DiffResult, diff
+from peak_trade.diff.result import DiffResult, diff
 from tests.diff.planting import LOG_FAULTS, SIMULATED_FAULTS, bars_of, plant, run, simulate
 
 SEEDS = (0, 1, 2)

@@ -11,15 +11,15 @@ import pytest
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.diff.causes import Cause
+from peak_trade.diff.pnl_attribution import MIN_BARS, parity
+from peak_trade.diff.recording import Recording, flat_settings
+from peak_trade.diff.result import diff
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import BarEvent, OrderEvent
 from peak_trade.journal.files import read_events
-from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies.diff import diff
-from peak_trade.studies.diff_causes import Cause
-from peak_trade.studies.diff_parity import MIN_BARS, parity
-from peak_trade.studies.diff_recording import Recording, flat_settings
 from tests.diff.planting import bars_of, run
 from tests.sessions.running import BTC, open_session, part_of
 

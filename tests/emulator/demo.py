@@ -17,10 +17,10 @@ from peak_trade.core.bars import Bars
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.workspace import workspace
 from peak_trade.sessions.config import SessionConfig
-from peak_trade.sessions.exchange import connect_sandbox
+from peak_trade.sessions.control.stop_switch import StopSwitch
+from peak_trade.sessions.run import run_session
+from peak_trade.sessions.sandbox.client import connect_sandbox
 from peak_trade.sessions.store import sessions_folder
-from peak_trade.sessions.switch import StopSwitch
-from peak_trade.studies.session import run_session
 from tests.emulator.exchange import Exchange
 from tests.emulator.server import KEY, SECRET, Emulator
 

@@ -8,10 +8,10 @@ import pandas as pd
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
-from peak_trade.engine.book import Book
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_books
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.sleeve import Book
 from peak_trade.indicators.ranges import atr
 from peak_trade.strategies.base import check_exposure
 from tests.engine.scenarios import Bar, Scenario

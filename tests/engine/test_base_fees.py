@@ -17,14 +17,14 @@ from peak_trade.core.errors import LedgerError
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Fill, Instrument, Side
-from peak_trade.engine.book import Book
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.sleeve import Book
 from peak_trade.engine.venue import BuyingPower, Execution, Phase, SimulatedVenue
+from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
-from peak_trade.journal.lines import decode_event, encode_event
-from peak_trade.journal.rebuild import ledger_of
+from peak_trade.journal.ledger_from_events import ledger_of
 
 RTOL_LEDGER = 1e-9
 LOT = 1e-5

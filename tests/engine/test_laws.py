@@ -20,13 +20,13 @@ from peak_trade.core.rounding import floor_to, nearest_to
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.costs.model import Costs
-from peak_trade.engine.book import Book
 from peak_trade.engine.kernel import simulate
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_books
 from peak_trade.engine.second_opinion import second_opinion
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+from peak_trade.engine.sleeve import Book
 from peak_trade.journal.events import TERMINAL, Event, OrderEvent, OrderEventKind, TradingStateEvent
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.wiring.gates import risk_desk

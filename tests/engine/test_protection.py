@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from peak_trade.core.values import Instrument, OrderType
-from peak_trade.engine.book import Book
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import run_books
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.sleeve import Book
 from peak_trade.journal.events import OrderEvent, OrderEventKind
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.wiring.gates import risk_desk

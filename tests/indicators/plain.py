@@ -6,9 +6,10 @@ import math
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from peak_trade.core.arrays import FloatArray
+
+Floats = FloatArray
 
 
 def sma(values: Floats, window: int) -> Floats:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.indicators import dispersion, means, momentum, ranges
 from tests.indicators import plain
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
-Floats = NDArray[np.float64]
+Floats = FloatArray
 WINDOWS = st.integers(1, 12)
 
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import OrderType, Side, TimeInForce
+from peak_trade.journal.codec import encode_line, link, split_line
 from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind
 from peak_trade.journal.files import CHECKPOINTS, EVENTS, MANIFEST, read_events
 from peak_trade.journal.keys import WorkspaceKey, public_key
-from peak_trade.journal.lines import encode_line, link, split_line
 from peak_trade.journal.lock import is_open
 from peak_trade.journal.verify import Finding, verify
 from peak_trade.journal.writer import JournalWriter, create_session

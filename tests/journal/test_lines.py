@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import Denial
+from peak_trade.journal.codec import decode_event, encode_event, encode_line, link, read_line, split_line
 from peak_trade.journal.events import EVENT_CLASSES, BarEvent, Event, Levels
-from peak_trade.journal.lines import decode_event, encode_event, encode_line, link, read_line, split_line
 
 texts = st.text(max_size=8)
 floats = st.floats()

@@ -8,14 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peak_trade.journal.merkle import (
-    consistency_path,
-    inclusion_path,
-    is_consistent,
-    is_included,
-    leaf_hash,
-    root_of,
-)
+from peak_trade.journal.merkle import consistency_path, inclusion_path, is_consistent, is_included, leaf_hash, root_of
 
 # The test vectors of Certificate Transparency's reference implementation.
 REFERENCE = [

@@ -19,9 +19,9 @@ from peak_trade.metrics import sharpe, simple_returns
 from peak_trade.portfolio.analytics import portfolio_sharpe
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.portfolio import run_portfolio
-from peak_trade.studies.portfolio_result import PortfolioResult
-from peak_trade.studies.portfolio_settings import PortfolioSettings
+from peak_trade.studies.portfolio.result import PortfolioResult
+from peak_trade.studies.portfolio.run import run_portfolio
+from peak_trade.studies.portfolio.settings import PortfolioSettings
 from tests.portfolio.conftest import made_bars
 
 SYMBOLS = ("A/USD", "B/USD", "C/USD")

@@ -14,8 +14,8 @@ from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.causality import check_causality
-from peak_trade.studies.regime import backtest_regimes
-from peak_trade.studies.regime_strategy import RegimeAware, delayed
+from peak_trade.studies.regime.strategy import RegimeAware, delayed
+from peak_trade.studies.regime.study import backtest_regimes
 from tests.regimes.markets import DETECTORS, switching_bars
 
 HOUR = Timeframe.parse("1h")

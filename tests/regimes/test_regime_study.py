@@ -19,8 +19,7 @@ from peak_trade.regimes.hmm import HmmDetector
 from peak_trade.regimes.rules import RuleSettings
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.buy_and_hold import BuyAndHold
-from peak_trade.studies.regime import RegimeStudy, study_regimes
-from peak_trade.studies.regime_controls import (
+from peak_trade.studies.regime.controls import (
     READINGS,
     NoiseControl,
     annual_turnover,
@@ -30,7 +29,8 @@ from peak_trade.studies.regime_controls import (
     phase_randomised_bars,
     sharpe_difference,
 )
-from peak_trade.studies.regime_results import detection_lag, duration_table, regime_table, transition_matrix
+from peak_trade.studies.regime.results import detection_lag, duration_table, regime_table, transition_matrix
+from peak_trade.studies.regime.study import RegimeStudy, study_regimes
 from peak_trade.wiring.detectors import make_detector
 from tests.regimes.markets import DETECTORS, switching_bars
 from tests.tolerances import RTOL_SAME
@@ -125,7 +125,7 @@ def test_a_study_without_hindsight_says_why(study, monkeypatch):
     def fails(*_):
         raise DataError("the hmm model could not be fitted to the whole sample: no state but one.")
 
-    monkeypatch.setattr("peak_trade.studies.regime.smooth_regimes", fails)
+    monkeypatch.setattr("peak_trade.studies.regime.study.smooth_regimes", fails)
     assert blind.smoothed is None
     assert blind.cheating().empty
     assert any("no state but one" in sentence for sentence in blind.verdict(0.5))

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from peak_trade.reports import figures
 from peak_trade.reports.display import bundle
+from peak_trade.reports.views import drawing as figures
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,16 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core.errors import ReportError
-from peak_trade.reports import figures
-from peak_trade.reports.display import (
-    PLOTLY_MIME,
-    RECORD_MIME,
-    RECORD_ROWS,
-    SHOWN_ROWS,
-    bundle,
-    raw_html,
-    table_record,
-)
+from peak_trade.reports.display import PLOTLY_MIME, RECORD_MIME, RECORD_ROWS, SHOWN_ROWS, bundle, raw_html, table_record
+from peak_trade.reports.views import drawing as figures
 
 HOURS = pd.date_range("2024-01-01", periods=3_000, freq="h", tz="UTC")
 EQUITY = pd.Series(10_000.0 * np.exp(np.sin(np.arange(3_000) / 200.0) / 5), index=HOURS)

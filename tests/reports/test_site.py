@@ -13,10 +13,10 @@ import pytest
 
 from peak_trade.cli import main
 from peak_trade.core.errors import ReportError
-from peak_trade.reports import site
 from peak_trade.reports.project import write_whole
-from peak_trade.reports.runs_index import IndexRow, index_page
-from peak_trade.reports.site import build_site
+from peak_trade.reports.site import build as site
+from peak_trade.reports.site.build import build_site
+from peak_trade.reports.site.runs_index import IndexRow, index_page
 
 needs_quarto = pytest.mark.skipif(shutil.which("quarto") is None, reason="there is no quarto on PATH")
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium on PATH")
@@ -176,7 +176,7 @@ def test_reports_write_every_file_whole():
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_cache_that_was_cut_short_is_made_anew(project, two_runs, monkeypatch):
-    monkeypatch.setattr("peak_trade.reports.runs_index._registry_stamp", lambda: ["stamp"])
+    monkeypatch.setattr("peak_trade.reports.site.runs_index._registry_stamp", lambda: ["stamp"])
     whole = build_site(project, "nbconvert")
     for name in ("pages/.registry.json", f"site/{site.BUILT}"):
         path = project / "reports" / name

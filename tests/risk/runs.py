@@ -12,12 +12,12 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Denial
 from peak_trade.costs.model import Costs
-from peak_trade.engine.book import Book
-from peak_trade.engine.desk import RiskDesk
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult
+from peak_trade.engine.risk_engine import RiskDesk
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+from peak_trade.engine.sleeve import Book
 from peak_trade.journal.events import DecisionEvent
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.state import Control

@@ -9,11 +9,11 @@ import pytest
 
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import Instrument, MarketView, Order, OrderBook, OrderType, Side
-from peak_trade.journal.lines import decode_event, encode_event
+from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder
-from peak_trade.studies.risk import explain
+from peak_trade.studies.risk.study import explain
 from tests.risk.cases import BTC, ETH
 from tests.risk.runs import decisions, denials_of, idle_desk, run
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from peak_trade.engine.book import Book
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import run_books
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.sleeve import Book
 from peak_trade.journal.events import DecisionEvent
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.studies.risk import explain
+from peak_trade.studies.risk.study import explain
 from peak_trade.wiring.gates import risk_desk
 from tests.engine.running import bars_of
 from tests.engine.scenarios import A, bar, flat

@@ -11,15 +11,15 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import TradingState
 from peak_trade.data.sample import SYMBOLS, sample_bars
+from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.journal.events import DecisionEvent, OrderEvent, OrderEventKind, TradingStateEvent
-from peak_trade.journal.lines import decode_event, encode_event
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.portfolio import run_portfolio
-from peak_trade.studies.portfolio_settings import PortfolioSettings
-from peak_trade.studies.risk import denials_by_code, explain, find_decision, headroom, keep_decisions
+from peak_trade.studies.portfolio.run import run_portfolio
+from peak_trade.studies.portfolio.settings import PortfolioSettings
+from peak_trade.studies.risk.study import denials_by_code, explain, find_decision, headroom, keep_decisions
 from peak_trade.wiring.gates import read_risk_file
 from tests.tolerances import RTOL_SAME
 

@@ -11,7 +11,7 @@ from peak_trade.core.errors import DataError
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import OrderBook
 from peak_trade.risk.limits import LiquidityLimits
-from peak_trade.studies.false_alarms import LABEL_RULES, confusion, labelled_orders, read_books
+from peak_trade.studies.risk.false_alarms import LABEL_RULES, confusion, labelled_orders, read_books
 
 PAGE = Path(__file__).parents[2] / "docs" / "risk.md"
 BOOKS = "ticks/binance_BTCUSDT_book20_1s__2024-08-08.parquet"

@@ -9,16 +9,7 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import (
-    AccountView,
-    Instrument,
-    MarketView,
-    Order,
-    OrderType,
-    PastFill,
-    PastOrder,
-    Side,
-)
+from peak_trade.core.values import AccountView, Instrument, MarketView, Order, OrderType, PastFill, PastOrder, Side
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits, StressLimits, VarLimits
 from peak_trade.risk.review import ApprovedOrder, review

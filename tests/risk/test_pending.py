@@ -15,9 +15,9 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.risk.sizing import SIZE_SHARE, size_to_limits, size_to_var
 from peak_trade.risk.var import estimate
-from peak_trade.studies.portfolio import run_portfolio
-from peak_trade.studies.portfolio_settings import PortfolioSettings
-from peak_trade.studies.risk import explain
+from peak_trade.studies.portfolio.run import run_portfolio
+from peak_trade.studies.portfolio.settings import PortfolioSettings
+from peak_trade.studies.risk.study import explain
 from peak_trade.wiring.gates import GATES, gate_row, read_risk_file
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, HISTORY, MARKET, ORDER
 

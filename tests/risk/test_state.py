@@ -13,7 +13,6 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import TradingState
 from peak_trade.risk.limits import StateLimits
-from peak_trade.risk.quiet import is_quiet, memory_of, quiet, remember, triggers
 from peak_trade.risk.state import (
     AccountObserved,
     Control,
@@ -26,7 +25,8 @@ from peak_trade.risk.state import (
     as_record,
     from_record,
 )
-from peak_trade.sessions.trading_state import FILE_NAME, read_control, write_control
+from peak_trade.risk.state_scan import is_quiet, memory_of, quiet, remember, triggers
+from peak_trade.sessions.control.state import FILE_NAME, read_control, write_control
 
 HOUR = 3_600 * NS_PER_SECOND
 DAY = 24 * HOUR
@@ -228,8 +228,8 @@ def test_the_kill_switch_stops_a_running_session_and_none_starts_until_the_recov
     from peak_trade.data.sample import sample_bars
     from peak_trade.data.store import save_bars
     from peak_trade.journal.files import read_events
-    from peak_trade.studies.session import run_session
-    from peak_trade.studies.session_config import make_config
+    from peak_trade.sessions.options import make_config
+    from peak_trade.sessions.run import run_session
 
     save_bars(sample_bars("BTC/USDT", n_bars=200))
     asked = {"mode": "paper", "strategy": "buy_and_hold", "symbol": "BTC/USDT", "timeframe": "1h", "feed": "recorded"}

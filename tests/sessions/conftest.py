@@ -11,10 +11,10 @@ from peak_trade.core.bars import Bars
 from peak_trade.data.fetching import connect
 from peak_trade.data.store import save_bars
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.sessions.exchange import connect_sandbox
-from peak_trade.sessions.switch import StopSwitch
-from peak_trade.studies.session import resume_session, run_session
-from peak_trade.studies.session_config import make_config
+from peak_trade.sessions.control.stop_switch import StopSwitch
+from peak_trade.sessions.options import make_config
+from peak_trade.sessions.run import resume_session, run_session
+from peak_trade.sessions.sandbox.client import connect_sandbox
 from tests.sessions.running import part_of, read_bars, wavy
 from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
 

@@ -19,12 +19,12 @@ from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.sessions.bar_buffer import Evaluate, Tape
+from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import Session
-from peak_trade.sessions.tape import Evaluate, Tape
 from peak_trade.strategies.base import Strategy
-from peak_trade.studies.backtest import book_for
 from peak_trade.wiring.gates import risk_desk
+from peak_trade.wiring.sleeves import book_for
 
 BTC = Instrument("BTC/USDT", tick_size=0.01, lot_size=1e-5, min_notional=5.0)
 

@@ -14,7 +14,8 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND, iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.store import save_bars
-from peak_trade.engine.desk import RiskDesk
+from peak_trade.engine.risk_engine import RiskDesk
+from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import (
     ActEvent,
     ActKind,
@@ -27,21 +28,19 @@ from peak_trade.journal.events import (
     TradingStateEvent,
 )
 from peak_trade.journal.files import read_events, read_manifest
-from peak_trade.journal.lines import encode_event
 from peak_trade.journal.telemetry import TelemetrySettings
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.risk.limits import RiskLimits, StateLimits
 from peak_trade.risk.state import Control, KillSwitch, Recovery, advance
-from peak_trade.sessions import acts
-from peak_trade.sessions.acts import FOLDER, leave, make_act, remove, waiting
+from peak_trade.sessions.control import commands as acts
+from peak_trade.sessions.control.commands import FOLDER, act_on, leave, make_act, remove, retrace, state_of, waiting
+from peak_trade.sessions.control.state import write_control
+from peak_trade.sessions.control.stop_switch import StopSwitch
+from peak_trade.sessions.options import make_config
+from peak_trade.sessions.replay import replay
+from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.store import session_ids, sessions_folder
-from peak_trade.sessions.switch import StopSwitch
-from peak_trade.sessions.trading_state import write_control
-from peak_trade.studies.replay import replay
-from peak_trade.studies.session import resume_session, run_session
-from peak_trade.studies.session_acts import act_on, retrace, state_of
-from peak_trade.studies.session_config import make_config
 from tests.sessions.test_commands import wavy
 
 HOUR = 3_600 * NS_PER_SECOND
@@ -320,7 +319,7 @@ def test_several_acts_stand_beside_each_other_and_a_damaged_one_is_a_kill(tmp_pa
 
 def test_an_act_in_a_live_session_waits_for_a_bar_that_closes_after_it(stored, tmp_path, key):
     """Bars that were asked for after an outage closed before the person did anything."""
-    from peak_trade.sessions.feeds import RecordedFeed
+    from peak_trade.sessions.feeds.base import RecordedFeed
     from peak_trade.strategies.ma_crossover import MaCrossover
     from tests.sessions.running import open_session
 

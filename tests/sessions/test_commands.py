@@ -17,12 +17,12 @@ from peak_trade.journal.events import OrderEvent, SessionEvent
 from peak_trade.journal.files import EVENTS, MANIFEST, is_sealed, read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter
-from peak_trade.sessions.store import find_session, keys_folder, session_ids, sessions_folder
-from peak_trade.sessions.switch import StopSwitch
-from peak_trade.studies.replay import replay
-from peak_trade.studies.session import config_of, resume_session, run_session
-from peak_trade.studies.session_config import make_config
-from peak_trade.studies.session_recording import record_session
+from peak_trade.sessions.control.stop_switch import StopSwitch
+from peak_trade.sessions.options import make_config
+from peak_trade.sessions.replay import replay
+from peak_trade.sessions.run import resume_session, run_session
+from peak_trade.sessions.store import config_of, find_session, keys_folder, session_ids, sessions_folder
+from peak_trade.studies.recording import record_session
 from tests.sessions.running import wavy
 
 RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet", "--no-record"]
@@ -128,7 +128,7 @@ def test_a_replay_names_the_first_difference(stored, capsys):
 
 
 def test_a_shadow_has_room_for_all_that_its_session_recorded(stored, monkeypatch):
-    monkeypatch.setattr("peak_trade.studies.session._n_expected", lambda config, timeframe: 10)
+    monkeypatch.setattr("peak_trade.sessions.run._n_expected", lambda config, timeframe: 10)
     save_bars(wavy(700))
     assert main(RUN) == 0
     (name,) = session_ids()
@@ -166,7 +166,7 @@ def test_a_stop_cancels_open_orders_marks_and_seals(stored):
 
 
 def test_ctrl_c_stops_cleanly(stored, capsys, monkeypatch):
-    from peak_trade.sessions.feeds import RecordedFeed
+    from peak_trade.sessions.feeds.base import RecordedFeed
 
     items = RecordedFeed.items
 
@@ -183,7 +183,7 @@ def test_ctrl_c_stops_cleanly(stored, capsys, monkeypatch):
 
 
 def test_a_second_ctrl_c_stops_at_once_and_the_session_can_be_resumed(stored, capsys, monkeypatch):
-    from peak_trade.sessions.feeds import RecordedFeed
+    from peak_trade.sessions.feeds.base import RecordedFeed
 
     items = RecordedFeed.items
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from peak_trade.journal.codec import encode_event
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.lines import encode_event
-from peak_trade.journal.rebuild import ledger_of
+from peak_trade.journal.ledger_from_events import ledger_of
 from peak_trade.journal.verify import Finding, verify
-from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated

@@ -14,8 +14,7 @@ from peak_trade.cli import main
 from peak_trade.data.store import save_bars
 from peak_trade.journal.files import CHECKPOINTS, EVENTS, MANIFEST, read_events
 from peak_trade.journal.verify import Finding
-from peak_trade.sessions.store import find_session, session_ids, sessions_folder, summaries
-from peak_trade.studies.session import check_journal
+from peak_trade.sessions.store import check_journal, find_session, session_ids, sessions_folder, summaries
 from tests.sessions.running import wavy
 from tests.sessions.test_commands import RUN
 

@@ -12,21 +12,14 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe
-from peak_trade.journal.events import (
-    BarEvent,
-    FeedFault,
-    FeedFaultEvent,
-    OrderEvent,
-    SessionEvent,
-    SessionPhase,
-)
+from peak_trade.journal.events import BarEvent, FeedFault, FeedFaultEvent, OrderEvent, SessionEvent, SessionPhase
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.sessions.beside import BesideFeed
-from peak_trade.sessions.feeds import FROZEN_AFTER, BarCheck, bar_events
-from peak_trade.sessions.sandbox import id_prefix
-from peak_trade.studies.replay import replay
+from peak_trade.sessions.feeds.base import FROZEN_AFTER, BarCheck, bar_events
+from peak_trade.sessions.feeds.following import BesideFeed
+from peak_trade.sessions.replay import replay
+from peak_trade.sessions.sandbox.venue import id_prefix
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 

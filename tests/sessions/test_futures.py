@@ -15,12 +15,12 @@ from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.portfolio.sizing import FractionOfEquity
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.config import SessionConfig
-from peak_trade.sessions.dialects import KrakenFutures
-from peak_trade.sessions.exchange import connect_sandbox
-from peak_trade.sessions.switch import StopSwitch
+from peak_trade.sessions.control.stop_switch import StopSwitch
+from peak_trade.sessions.replay import replay
+from peak_trade.sessions.run import run_session
+from peak_trade.sessions.sandbox.client import connect_sandbox
+from peak_trade.sessions.sandbox.dialects import KrakenFutures
 from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies.replay import replay
-from peak_trade.studies.session import run_session
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 from tests.sessions.trading import (

@@ -18,12 +18,12 @@ from peak_trade.data.store import list_bars, save_bars
 from peak_trade.journal.events import BarEvent, DecisionEvent
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.risk.limits import RiskLimits
+from peak_trade.sessions.bar_buffer import Tape, TapeRecord
 from peak_trade.sessions.config import SessionConfig
-from peak_trade.sessions.tape import Tape, TapeRecord
+from peak_trade.sessions.replay import replay
+from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.replay import replay
-from peak_trade.studies.risk import explain
-from peak_trade.studies.session import resume_session, run_session
+from peak_trade.studies.risk.study import explain
 from peak_trade.wiring.gates import declared_history, read_risk_file, risk_desk
 from peak_trade.wiring.strategies import make_strategy
 from tests.sessions.running import BTC

@@ -11,9 +11,8 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
 from peak_trade.journal.files import read_events, read_manifest
-from peak_trade.journal.foreign import read_jesse, read_orders
-from peak_trade.sessions.store import session_ids, sessions_folder
-from peak_trade.studies.session import check_journal
+from peak_trade.journal.importers import read_jesse, read_orders
+from peak_trade.sessions.store import check_journal, session_ids, sessions_folder
 
 ORDERS = """order_id,Date(UTC),end_time,symbol,side,type,quantity,status,executed,price,limit_price,fee
 1,2024-01-01 00:00:00,2024-01-01 00:00:01,BTC/USDT,BUY,MARKET,0.5,FILLED,0.5,42000,,21

@@ -10,13 +10,13 @@ import pytest
 
 import peak_trade
 from peak_trade.core.errors import SessionError
+from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import OrderEvent
 from peak_trade.journal.files import EVENTS, read_events
-from peak_trade.journal.lines import encode_event
 from peak_trade.journal.verify import Finding, verify
-from peak_trade.sessions.exchange import SANDBOXES
-from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import LOOP_EVENTS
+from peak_trade.sessions.sandbox.client import SANDBOXES
 from peak_trade.sessions.view import table
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.sessions.running import open_session, part_of, run_session

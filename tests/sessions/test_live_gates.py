@@ -13,6 +13,7 @@ from peak_trade.core.values import Order, OrderType, Side, TradingState
 from peak_trade.engine.order_events import order_event
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.engine.venue import Phase, Resting
+from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import (
     BarEvent,
     DecisionEvent,
@@ -25,17 +26,16 @@ from peak_trade.journal.events import (
     TradingStateEvent,
 )
 from peak_trade.journal.files import read_events
-from peak_trade.journal.lines import encode_event
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits, StateLimits
+from peak_trade.sessions.bar_buffer import Tape
 from peak_trade.sessions.config import SessionConfig
-from peak_trade.sessions.feeds import RecordedFeed, bar_events
-from peak_trade.sessions.live import BOOK_LEVELS
+from peak_trade.sessions.feeds.base import RecordedFeed, bar_events
+from peak_trade.sessions.feeds.live import BOOK_LEVELS
+from peak_trade.sessions.replay import replay
 from peak_trade.sessions.runner import LOOP_EVENTS
-from peak_trade.sessions.sandbox import SandboxVenue
-from peak_trade.sessions.tape import Tape
+from peak_trade.sessions.sandbox.venue import SandboxVenue
 from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies.replay import replay
 from tests.emulator.server import emulated
 from tests.sessions.running import BTC, open_session, part_of
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import BarEvent, DecisionEvent
 from peak_trade.journal.files import read_events
-from peak_trade.journal.lines import encode_event
-from peak_trade.sessions.feeds import bar_events
+from peak_trade.sessions.feeds.base import bar_events
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.studies.backtest import backtest
 from peak_trade.wiring.gates import read_risk_file

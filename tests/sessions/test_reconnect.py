@@ -16,10 +16,10 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.files import read_events
 from peak_trade.risk.state import Control
+from peak_trade.sessions import replay as replaying
 from peak_trade.sessions.config import SessionConfig, check_policy
+from peak_trade.sessions.run import run_session
 from peak_trade.sessions.runner import LOOP_EVENTS
-from peak_trade.studies import replay as replaying
-from peak_trade.studies.session import run_session
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 from tests.sessions.trading import (

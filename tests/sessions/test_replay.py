@@ -17,13 +17,13 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.rebuild import ledger_of
+from peak_trade.journal.ledger_from_events import ledger_of
 from peak_trade.journal.writer import JournalWriter, create_session
+from peak_trade.sessions.options import make_config
+from peak_trade.sessions.replay import replay
+from peak_trade.sessions.run import run_session
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.store import keys_folder, sessions_folder
-from peak_trade.studies.replay import replay
-from peak_trade.studies.session import run_session
-from peak_trade.studies.session_config import make_config
 from tests.sessions.test_resuming import ASKED, FAST
 
 
@@ -91,7 +91,7 @@ def test_another_position_in_the_rebuilt_books_is_named(rewritten, monkeypatch):
         ledger.positions["BTC/USDT"].quantity += 0.00001
         return ledger
 
-    monkeypatch.setattr("peak_trade.studies.replay.ledger_of", moved)
+    monkeypatch.setattr("peak_trade.sessions.replay.ledger_of", moved)
     assert "ledger: BTC/USDT is" in rewritten(lambda events: events).first_difference
 
 

@@ -12,6 +12,7 @@ from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.data.store import save_bars
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.journal.codec import encode_event, encode_line, link, split_line
 from peak_trade.journal.events import (
     AlertEvent,
     AlertLevel,
@@ -23,15 +24,14 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.files import CHECKPOINTS, EVENTS, is_sealed, read_checkpoints, read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.lines import encode_event, encode_line, link, split_line
 from peak_trade.journal.telemetry import ParquetSink, SqliteSink
 from peak_trade.journal.verify import Finding
-from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.sessions.feeds.base import RecordedFeed
+from peak_trade.sessions.options import make_config
+from peak_trade.sessions.replay import replay
+from peak_trade.sessions.run import run_session
 from peak_trade.sessions.runner import Session
-from peak_trade.sessions.store import find_session, session_ids, summary
-from peak_trade.studies.replay import replay
-from peak_trade.studies.session import check_journal, run_session
-from peak_trade.studies.session_config import make_config
+from peak_trade.sessions.store import check_journal, find_session, session_ids, summary
 from tests.sessions.running import wavy
 from tests.sessions.test_commands import RUN
 

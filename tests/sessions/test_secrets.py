@@ -13,10 +13,10 @@ from peak_trade.cli import main
 from peak_trade.data.fetching import connect
 from peak_trade.journal.telemetry import TelemetrySettings
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.sessions.exchange import connect_sandbox
+from peak_trade.sessions.options import make_config
+from peak_trade.sessions.run import run_session
+from peak_trade.sessions.sandbox.client import connect_sandbox
 from peak_trade.sessions.view import table
-from peak_trade.studies.session import run_session
-from peak_trade.studies.session_config import make_config
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at

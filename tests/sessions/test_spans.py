@@ -10,11 +10,11 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.journal.events import BarEvent, SessionEvent, SessionPhase
 from peak_trade.journal.files import read_events, read_manifest
-from peak_trade.sessions.feeds import RecordedFeed, bar_events
+from peak_trade.sessions.feeds.base import RecordedFeed, bar_events
+from peak_trade.sessions.replay import replay
 from peak_trade.sessions.runner import StopSwitch
 from peak_trade.sessions.store import find_session, session_ids
 from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies.replay import replay
 from tests.sessions.running import open_session, wavy
 from tests.sessions.test_commands import RUN
 
@@ -131,7 +131,7 @@ def test_a_wait_of_any_length_ends_when_somebody_asks_to_stop(seconds):
 def test_a_wait_that_nobody_ends_lasts_as_long_as_it_should_and_looks_all_along(monkeypatch):
     slept, looks, switch = [], [], StopSwitch()
     switch.look = lambda: looks.append(sum(slept))
-    monkeypatch.setattr("peak_trade.sessions.switch.time.monotonic", lambda: sum(slept))
+    monkeypatch.setattr("peak_trade.sessions.control.stop_switch.time.monotonic", lambda: sum(slept))
     monkeypatch.setattr(switch._event, "wait", lambda seconds: slept.append(seconds))
     assert not switch.wait(10.25)
     assert sum(slept) == 10.25

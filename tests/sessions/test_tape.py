@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from peak_trade.core.history import DailyRecord
-from peak_trade.sessions.feeds import bar_events
-from peak_trade.sessions.tape import Tape, TapeRecord
+from peak_trade.sessions.bar_buffer import Tape, TapeRecord
+from peak_trade.sessions.feeds.base import bar_events
 from tests.sessions.running import BTC, part_of
 
 

@@ -6,17 +6,10 @@ import pytest
 
 from peak_trade.core.errors import ConfigError, SessionError
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
-from peak_trade.journal.events import (
-    AlertEvent,
-    BarEvent,
-    ClockOffsetEvent,
-    FeedFault,
-    FeedFaultEvent,
-    OrderEventKind,
-)
+from peak_trade.journal.events import AlertEvent, BarEvent, ClockOffsetEvent, FeedFault, FeedFaultEvent, OrderEventKind
 from peak_trade.journal.files import read_events
 from peak_trade.journal.verify import Finding, verify
-from peak_trade.sessions.exchange import SANDBOXES, connect_sandbox
+from peak_trade.sessions.sandbox.client import SANDBOXES, connect_sandbox
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 from tests.sessions.trading import (

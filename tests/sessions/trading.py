@@ -15,15 +15,15 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, ReconciliationEvent
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.rebuild import ledger_of
+from peak_trade.journal.ledger_from_events import ledger_of
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.dialects import DIALECTS
-from peak_trade.sessions.exchange import connect_sandbox
-from peak_trade.sessions.live import LiveFeed
+from peak_trade.sessions.bar_buffer import Tape
+from peak_trade.sessions.control.stop_switch import StopSwitch
+from peak_trade.sessions.feeds.live import LiveFeed
 from peak_trade.sessions.runner import Session
-from peak_trade.sessions.sandbox import SandboxVenue
-from peak_trade.sessions.switch import StopSwitch
-from peak_trade.sessions.tape import Tape
+from peak_trade.sessions.sandbox.client import connect_sandbox
+from peak_trade.sessions.sandbox.dialects import DIALECTS
+from peak_trade.sessions.sandbox.venue import SandboxVenue
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.exchange import Exchange

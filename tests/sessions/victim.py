@@ -23,7 +23,7 @@ from peak_trade.core.time import Timeframe
 from peak_trade.journal.files import MANIFEST, read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter
-from peak_trade.sessions.feeds import RecordedFeed
+from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.sessions import running, trading
 

@@ -11,7 +11,7 @@ from peak_trade.core.errors import ConfigError, StrategyError
 from peak_trade.strategies.base import allow, check_exposure
 from peak_trade.strategies.breakout import Breakout
 from peak_trade.strategies.composite import Composite
-from peak_trade.strategies.held import held_exposure
+from peak_trade.strategies.hysteresis import held_exposure
 from peak_trade.strategies.macd import Macd
 from peak_trade.strategies.mean_reversion import MeanReversion
 from peak_trade.strategies.momentum import Momentum

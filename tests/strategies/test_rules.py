@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
+from peak_trade.core.arrays import BoolArray
 from peak_trade.core.bars import Bars
 from peak_trade.strategies.base import Direction, Strategy
 from peak_trade.strategies.bollinger_bands import BollingerBands
@@ -31,7 +31,7 @@ from peak_trade.studies.causality import specimen_bars
 from tests.indicators import plain
 from tests.tolerances import RTOL_SAME
 
-Bools = NDArray[np.bool_]
+Bools = BoolArray
 Conditions = tuple[Any, Any, Any, Any]
 """When a strategy claims to enter and leave long, and to enter and leave short."""
 

@@ -18,7 +18,8 @@ from peak_trade.strategies.macd import Macd
 from peak_trade.strategies.mean_reversion import MeanReversion
 from peak_trade.strategies.momentum import Momentum
 from peak_trade.strategies.rsi_reversion import RsiReversion
-from peak_trade.wiring.strategies import STRATEGIES, make_strategy, strategy_digest
+from peak_trade.wiring.digests import strategy_digest
+from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 
 OWN = """
 import numpy as np

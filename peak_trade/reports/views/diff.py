@@ -1,0 +1,316 @@
+"""The figures of a diff: equity and gap, waterfall, fills with their partners, slippage and latency, shortfall."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.core.arrays import FloatArray
+from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from peak_trade.diff.matching import OrderPair
+    from peak_trade.diff.order_histories import Life
+    from peak_trade.diff.result import DiffResult
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from peak_trade.core.time import iso
+
+if TYPE_CHECKING:
+    from peak_trade.diff.result import DiffResult
+
+MAX_PAIRS = 250
+"""Matched orders whose fills are drawn; of more, those whose prices stand furthest apart."""
+N_BINS = 30
+GREEN = "#2e7d4f"
+
+
+def equity_and_gap(equity: pd.DataFrame) -> Figure:
+    """Draw both equity curves above their gap.
+
+    Parameters
+    ----------
+    equity : DataFrame of shape (n_bars, 3), in quote currency
+        Columns shadow, live and gap (live less shadow), index close times in UTC: `DiffResult.equity`.
+
+    """
+    from plotly.subplots import make_subplots
+
+    rows = np.unique(np.concatenate([thinned(equity[name].to_numpy(), 120) for name in equity.columns]))
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.66, 0.34], vertical_spacing=0.06)
+    for name, color, width in (("shadow", BLUE, 2.2), ("live", ORANGE, 1.4)):
+        figure.add_scatter(**line(equity[name], rows), name=name, line={"color": color, "width": width}, row=1, col=1)
+    figure.add_scatter(
+        **line(equity["gap"], rows),
+        name="live less shadow",
+        line={"color": GREY, "width": 1},
+        fill="tozeroy",
+        fillcolor="rgba(138,143,152,0.25)",
+        row=2,
+        col=1,
+    )
+    figure.update_yaxes(title_text="equity", row=1, col=1)
+    figure.update_yaxes(title_text="gap", row=2, col=1)
+    return styled(figure, height=440)
+
+
+def waterfall(steps: pd.DataFrame) -> Figure:
+    """Draw the way from the shadow's PnL to the live one, a step a cause: columns step and amount, quote currency."""
+    import plotly.graph_objects as go
+
+    measures = ["absolute", *["relative"] * (len(steps) - 2), "total"]
+    amounts = steps["amount"].to_numpy(dtype=np.float64)
+    texts = [
+        f"{value:,.2f}" if kind != "relative" else f"{value:+,.2f}"
+        for value, kind in zip(amounts, measures, strict=True)
+    ]
+    figure = go.Figure(
+        go.Waterfall(
+            x=[step.replace(" ", "<br>") for step in steps["step"]],
+            y=amounts,
+            measure=measures,
+            text=texts,
+            textposition="outside",
+            cliponaxis=False,
+            name="PnL",
+            increasing={"marker": {"color": GREEN}},
+            decreasing={"marker": {"color": RED}},
+            totals={"marker": {"color": BLUE}},
+            connector={"line": {"color": GREY, "width": 1, "dash": "dot"}},
+        )
+    )
+    figure.update_yaxes(title_text="PnL")
+    figure.update_layout(showlegend=False)
+    return styled(figure, height=360).update_layout(hovermode="closest", margin={"t": 50, "b": 66})
+
+
+def fills_on_price(result: DiffResult) -> Figure:
+    """Draw the fills of both sides on the close, and a line from each shadow fill to its live partner."""
+    import plotly.graph_objects as go
+
+    symbol = sorted(result.closes)[0]
+    seen = sorted((time, values[3]) for time, values in result.shadow.bars[symbol].items())
+    close = pd.Series([v for _, v in seen], index=pd.DatetimeIndex([t for t, _ in seen], tz="UTC"), dtype="float64")
+    close = close[close.index >= pd.Timestamp(result.shadow.starts_at, tz="UTC")]
+    figure = go.Figure()
+    figure.add_scatter(**line(close, thinned(close.to_numpy())), name="close", line={"color": GREY, "width": 1})
+    pairs = drawn_pairs(result, symbol)
+    joined: tuple[list[Any], list[Any]] = ([], [])
+    for pair in pairs:
+        if pair.shadow is not None and pair.live is not None:
+            joined[0].extend([*_fill_times([pair.shadow, pair.live]), None])
+            joined[1].extend([pair.shadow.price, pair.live.price, None])
+    figure.add_scatter(
+        x=joined[0], y=joined[1], mode="lines", name="the same order", line={"color": RED, "width": 1.5},
+        hoverinfo="skip",
+    )  # fmt: skip
+    for place, (name, color, marker) in enumerate((("shadow", BLUE, "circle-open"), ("live", ORANGE, "x-thin-open"))):
+        lives = [life for pair in pairs if (life := (pair.shadow, pair.live)[place]) is not None and life.fills]
+        figure.add_scatter(
+            x=_fill_times(lives),
+            y=[life.price for life in lives],
+            text=[f"{life.order_id} {life.side} {life.filled:g}" for life in lives],
+            hovertemplate="%{text} at %{y:,.2f}<extra>" + name + "</extra>",
+            mode="markers",
+            name=name,
+            marker={"symbol": marker, "color": color, "size": 9, "line": {"width": 2, "color": color}},
+        )
+    figure.update_yaxes(title_text=f"{symbol} price")
+    return styled(figure, height=400).update_layout(hovermode="closest")
+
+
+def drawn_pairs(result: DiffResult, symbol: str) -> list[OrderPair]:
+    """Return the orders of a symbol whose fills are drawn: at most `MAX_PAIRS`, those furthest apart, in order."""
+    filled = [pair for pair in result.matches if any(_is_filled(life, symbol) for life in (pair.shadow, pair.live))]
+    if len(filled) <= MAX_PAIRS:
+        return filled
+    furthest = sorted(range(len(filled)), key=lambda place: (-_apart(filled[place]), place))[:MAX_PAIRS]
+    return [filled[place] for place in sorted(furthest)]
+
+
+def pairs_note(result: DiffResult) -> str:
+    """Return in words which fills `fills_on_price` draws."""
+    n_filled = sum(
+        bool((pair.shadow and pair.shadow.fills) or (pair.live and pair.live.fills)) for pair in result.matches
+    )
+    if n_filled == 0:
+        return "Nothing was filled on either side."
+    shown = (
+        f"All {n_filled:,} filled orders" if n_filled <= MAX_PAIRS else f"The {MAX_PAIRS} filled orders furthest apart"
+    )
+    return f"{shown}; a red line joins the two fills of one order. Zoom in to see how far they stand apart."
+
+
+def execution_quality(result: DiffResult) -> Figure:
+    """Draw how far fills were from the price that they met, and how late they were, for both sides."""
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=1, cols=2, subplot_titles=("slippage, bps", "latency, ms"))
+    samples = execution_samples(result)
+    for column, name in enumerate(("slippage_bps", "latency_ms"), start=1):
+        edges = _edges(np.concatenate([samples[run][name] for run in ("shadow", "live")]))
+        for run, color in (("shadow", BLUE), ("live", ORANGE)):
+            counts, _ = np.histogram(samples[run][name], bins=edges)
+            figure.add_bar(
+                x=np.round((edges[:-1] + edges[1:]) / 2.0, 6), y=counts, name=run, marker={"color": color}, opacity=0.7,
+                width=np.diff(edges), showlegend=column == 1, legendgroup=run, row=1, col=column,
+            )  # fmt: skip
+    figure.update_layout(barmode="overlay")
+    figure.update_yaxes(title_text="orders", row=1, col=1)
+    return styled(figure, height=320).update_layout(
+        hovermode="closest", legend={"y": 1.16}, margin={"t": 84}, bargap=0.0
+    )
+
+
+def execution_samples(result: DiffResult) -> dict[str, dict[str, FloatArray]]:
+    """Return by side the slippage (bps of the arrival price, worse is positive) and latency (ms) of filled orders."""
+    samples = {}
+    for place, run in enumerate(("shadow", "live")):
+        lives = [
+            life for pair in result.matches if (life := (pair.shadow, pair.live)[place]) is not None and life.fills
+        ]
+        slips = [life.side.sign * (life.price / life.arrival_price - 1.0) * 1e4 for life in lives]
+        late = [(life.fills[0].ts_event - life.decided_at) / 1e6 for life in lives]
+        samples[run] = {
+            "slippage_bps": np.array(slips, dtype=np.float64),
+            "latency_ms": np.array(late, dtype=np.float64),
+        }
+    return samples
+
+
+def shortfall_parts(shortfall: pd.DataFrame) -> Figure:
+    """Draw the four parts of the implementation shortfall of both sides, summed over all orders, quote currency."""
+    import plotly.graph_objects as go
+
+    parts = ["delay", "trading", "opportunity", "fees"]
+    figure = go.Figure()
+    for run, color in (("shadow", BLUE), ("live", ORANGE)):
+        sums = shortfall[shortfall["run"] == run][parts].sum()
+        figure.add_bar(x=parts, y=sums.to_numpy(dtype=np.float64), name=run, marker={"color": color})
+    figure.update_yaxes(title_text="cost")
+    return styled(figure, height=300)
+
+
+def _edges(values: FloatArray) -> FloatArray:
+    if values.size == 0:
+        return np.linspace(0.0, 1.0, 2)
+    low, high = np.quantile(values, [0.005, 0.995])
+    if high - low < 1e-6:
+        low, high = low - 0.5, high + 0.5
+    edges: FloatArray = np.linspace(low, high, N_BINS + 1)
+    edges[0], edges[-1] = min(edges[0], values.min()), max(edges[-1], values.max())
+    return edges
+
+
+def _fill_times(lives: list[Life]) -> list[str]:
+    stamps = [life.fills[0].ts_event if life.fills else life.decided_at for life in lives]
+    return list(pd.DatetimeIndex(stamps, tz="UTC").strftime("%Y-%m-%d %H:%M:%S.%f"))
+
+
+def _is_filled(life: Life | None, symbol: str) -> bool:
+    return life is not None and life.symbol == symbol and bool(life.fills)
+
+
+def _apart(pair: OrderPair) -> float:
+    if pair.shadow is None or pair.live is None or not (pair.shadow.fills and pair.live.fills):
+        return float("inf")
+    return abs(pair.live.price / pair.shadow.price - 1.0)
+
+
+SIDES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:,.2f}", "fees": "{:,.2f}", "shortfall": "{:,.2f}"})
+CAUSES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:+,.2f}"})
+WATERFALL_CAPTION = "The steps sum exactly to the live PnL; what follows from a root counts for the root's cause."
+PARITY_CAPTION = (
+    "Basel's P&L attribution test over bars: green from Spearman 0.80 and KS 0.09 on, red below 0.70 or above 0.12."
+)
+SHORTFALL_CAPTION = (
+    "Perold (1988): delay + trading + opportunity + fees = paper PnL less actual PnL. Positive is a cost."
+)
+
+
+def outcome(result: DiffResult) -> list[str]:
+    """Return in sentences whether the two agree, what weighs most and what is unexplained."""
+    sentences = [result.verdict]
+    roots = [each for each in result.roots if each.total_pnl]
+    gap = result.live_pnl - result.shadow_pnl
+    if not result.is_equal:
+        sentences.append(
+            f"The shadow earned {result.shadow_pnl:,.2f}, the live side {result.live_pnl:,.2f}: {gap:+,.2f}."
+        )
+    if roots:
+        weightiest = max(roots, key=lambda each: abs(each.total_pnl))
+        sentences.append(
+            f"The weightiest root is no. {weightiest.number}, {weightiest.cause}: {weightiest.total_pnl:+,.2f} with "
+            f"{weightiest.n_follow:,} differences that follow from it."
+        )
+    if result.n_outside:
+        sentences.append(f"{result.n_outside:,} orders lie outside the span that both saw and are not compared.")
+    return sentences
+
+
+def sides(result: DiffResult) -> pd.DataFrame:
+    """Return one row a side: mode, bars, orders, fills, PnL over the common span, fees and shortfall."""
+    rows = []
+    for run, side, pnl in (("shadow", result.shadow, result.shadow_pnl), ("live", result.live, result.live_pnl)):
+        part = result.shortfall[result.shortfall["run"] == run]
+        n_fills = sum(len(life.fills) for life in side.lives.values())
+        rows.append(
+            (run, side.recording.mode, len(side.closes), len(side.lives), n_fills, pnl, float(part["fees"].sum()),
+             float(part["shortfall"].sum()))
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=["side", "mode", "bars", "orders", "fills", "PnL", "fees", "shortfall"])
+
+
+def causes(result: DiffResult) -> pd.DataFrame:
+    """Return one row a cause: its roots, what follows from them and their PnL, live less shadow, quote currency."""
+    rows: dict[str, list[float]] = {}
+    for each in result.roots:
+        row = rows.setdefault(str(each.cause), [0, 0, 0.0])
+        row[0] += 1
+        row[1] += each.n_follow
+        row[2] += each.total_pnl
+    frame = pd.DataFrame(
+        [(cause, int(n_roots), int(n_follow), pnl) for cause, (n_roots, n_follow, pnl) in rows.items()],
+        columns=["cause", "roots", "follow", "PnL"],
+    )
+    return frame.astype({"PnL": "float64"}).sort_values("PnL", key=abs, ascending=False, ignore_index=True)
+
+
+def parity(result: DiffResult) -> dict[str, str]:
+    """Return the parity score as fields."""
+    score = result.parity
+    if score.zone == "none":
+        return {"parity": "not scored", "why": score.note}
+    return {
+        "parity": score.zone,
+        "Spearman correlation": f"{score.spearman:.4f}",
+        "Kolmogorov-Smirnov distance": f"{score.ks:.4f}",
+        "over": score.note,
+    }
+
+
+def compared(result: DiffResult) -> dict[str, str]:
+    """Return what was compared, how orders were matched, and the tolerances."""
+    matched = [pair for pair in result.matches if pair.shadow is not None and pair.live is not None]
+    by_sight = [pair for pair in matched if pair.confidence < 1.0]
+    least = min((pair.confidence for pair in by_sight), default=1.0)
+    equity = result.equity
+    span = f"{iso(equity.index[0].value)} to {iso(equity.index[-1].value)}" if len(equity) else "none"
+    return {
+        "shadow": result.shadow.recording.name,
+        "live": result.live.recording.name,
+        "closes that both saw": f"{len(equity):,}, {span}",
+        "orders matched by id": f"{len(matched) - len(by_sight):,}",
+        "orders matched by sight": f"{len(by_sight):,}" + (f", confidence from {least:.2f}" if by_sight else ""),
+        "orders of the shadow alone": f"{sum(pair.live is None for pair in result.matches):,}",
+        "orders of the live side alone": f"{sum(pair.shadow is None for pair in result.matches):,}",
+        "tolerance of fill prices": f"{result.tolerance_bps:g} bps",
+        "tolerance of stamps": f"{result.tolerance_ms:g} ms",
+        "unexplained": f"{result.unexplained_pnl:,.2f}, limit {result.unexplained_limit:,.2f}",
+    }

@@ -1,0 +1,206 @@
+"""Figures and the page of a regime study. Nothing is measured here: the study does."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from peak_trade.core.arrays import FloatArray
+from peak_trade.regimes.states import REGIMES, Regime
+from peak_trade.reports.display import figure_html, sentences_html, table_html
+from peak_trade.reports.project import write_whole
+from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from peak_trade.studies.regime.controls import NoiseControl
+    from peak_trade.studies.regime.study import RegimeStudy
+
+COLORS: Mapping[Regime, str] = {Regime.BULL: BLUE, Regime.SIDEWAYS: GREY, Regime.BEAR: ORANGE}
+"""Blue is bull and orange is bear, which the colour-blind tell apart."""
+REGIME_FORMATS: Mapping[str, str] = {
+    "bars": "{:,}",
+    "share": "{:.1%}",
+    "total_return": "{:.1%}",
+    "annual_volatility": "{:.1%}",
+    "sharpe": "{:+.2f}",
+    "sharpe_stderr": "{:.2f}",
+    "n": "{:,}",
+    "max_drawdown": "{:.1%}",
+    "expected_duration": "{:,.0f}",
+}
+REGIME_CAPTION = (
+    "A return belongs to the regime known when its bar began, so the cost of leaving a position falls on the regime "
+    "for which it was left. sharpe_stderr is one standard error; expected_duration is in bars."
+)
+CHEATING_CAPTION = "Sharpe ratios before costs, on the same bars; only the filtered labels could have been traded."
+DELAY_FORMATS: Mapping[str, str] = {
+    "total_return": "{:.1%}",
+    "sharpe": "{:+.2f}",
+    "sharpe_stderr": "{:.2f}",
+    "turnover": "{:.1f}",
+}
+
+
+def price_by_regime(close: pd.Series[float], labels: NDArray[np.int8]) -> Figure:
+    """Draw the close in the colour of its filtered regime.
+
+    Parameters
+    ----------
+    close : Series of shape (n_bars,), quote currency, index close times in UTC
+    labels : int8 array of shape (n_bars,), the filtered regimes
+
+    """
+    import plotly.graph_objects as go
+
+    changes = np.flatnonzero(np.diff(labels)) + 1
+    rows = np.union1d(thinned(close.to_numpy()), np.union1d(changes, np.maximum(changes - 1, 0)))
+    shown, drawn = close.iloc[rows], labels[rows]
+    figure = go.Figure()
+    for regime in reversed(REGIMES):
+        inside = drawn == regime
+        inside[1:] |= inside[:-1]
+        part = shown.where(inside)
+        points = line(part, np.arange(len(part)))
+        points["y"] = [None if np.isnan(price) else float(price) for price in points["y"]]
+        figure.add_scatter(**points, name=regime.name.lower(), line={"color": COLORS[regime], "width": 1.6})
+    figure.update_yaxes(title_text="close", type="log", tickformat=".3~s")
+    return styled(figure, height=380)
+
+
+def probabilities(frame: pd.DataFrame) -> Figure:
+    """Draw the filtered probabilities, stacked to 1.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_bars, ...)
+        Columns bear, sideways, bull; index close times in UTC; see `regimes_frame`.
+
+    """
+    import plotly.graph_objects as go
+
+    known = frame.dropna(subset=["bull"])
+    rows = np.union1d(thinned(known["bull"].to_numpy()), thinned(known["bear"].to_numpy()))
+    figure = go.Figure()
+    for regime in reversed(REGIMES):
+        name = regime.name.lower()
+        style = {"color": COLORS[regime], "width": 0.5}
+        figure.add_scatter(**line(known[name], rows), name=name, line=style, stackgroup="all")
+    figure.update_yaxes(title_text="probability", range=[0.0, 1.0])
+    return styled(figure, height=280)
+
+
+def transition_plot(transitions: pd.DataFrame) -> Figure:
+    """Draw how often each regime (down) is followed by each (across), from one bar to the next."""
+    import plotly.graph_objects as go
+
+    cells = transitions.to_numpy()
+    text = [["" if np.isnan(cell) else f"{cell:.2%}" for cell in row] for row in cells]
+    figure = go.Figure(
+        go.Heatmap(
+            x=list(transitions.columns),
+            y=list(transitions.index),
+            z=[[None if np.isnan(cell) else float(cell) for cell in row] for row in cells],
+            text=text,
+            texttemplate="%{text}",
+            name="transition",
+            zmin=0.0,
+            zmax=1.0,
+            colorscale=[[0.0, "#ffffff"], [1.0, BLUE]],
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            hovertemplate="from %{y} to %{x}: %{text}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title_text="to", title_standoff=4)
+    figure.update_yaxes(title_text="from", autorange="reversed")
+    return styled(figure, height=320).update_layout(margin={"b": 60})
+
+
+def cheating_bars(cheating: pd.DataFrame) -> Figure:
+    """Draw the Sharpe ratio of each reading of the labels; see `RegimeStudy.cheating`."""
+    return _sharpe_bars(cheating["reading"].tolist(), cheating["sharpe"].tolist(), cheating["stderr"].tolist())
+
+
+def noise_bars(controls: Sequence[NoiseControl]) -> Figure:
+    """Draw the mean Sharpe ratio of each reading on each kind of noise."""
+    table = pd.concat([control.to_frame() for control in controls])
+    names = [f"{reading}<br>{kind}" for kind, reading in zip(table["noise"], table["reading"], strict=True)]
+    return _sharpe_bars(names, table["mean_sharpe"].tolist(), table["stderr"].tolist())
+
+
+def _sharpe_bars(names: Sequence[str], sharpes: Sequence[float], errors: Sequence[float]) -> Figure:
+    import plotly.graph_objects as go
+
+    doubled = {"type": "data", "array": [2.0 * error for error in errors], "color": GREY, "thickness": 1.2}
+    colors = [ORANGE if "smoothed" in name else BLUE for name in names]
+    figure = go.Figure(go.Bar(x=list(names), y=list(sharpes), error_y=doubled, marker={"color": colors}, name="sharpe"))
+    figure.update_yaxes(title_text="Sharpe ratio, ± 2 standard errors", zeroline=True, zerolinecolor=GREY)
+    return styled(figure, height=320)
+
+
+def shift_histogram(shifted: FloatArray, observed: float) -> Figure:
+    """Draw the Sharpe ratios of circularly shifted regimes, and the one of the regimes as they were."""
+    import plotly.graph_objects as go
+
+    counts, edges = np.histogram(shifted, bins=30)
+    middles = (edges[1:] + edges[:-1]) / 2.0
+    figure = go.Figure(go.Bar(x=middles.tolist(), y=counts.tolist(), marker={"color": GREY}, name="shifted"))
+    figure.add_vline(x=observed, line={"color": RED, "width": 2}, annotation_text="as they were")
+    figure.update_xaxes(title_text="Sharpe ratio")
+    figure.update_yaxes(title_text="shifts")
+    return styled(figure, height=300)
+
+
+def write_page(study: RegimeStudy, verdict: Sequence[str], folder: Path) -> tuple[Path, Path]:
+    """Write `transitions.html` and `report.html` into a folder and return their paths; both work offline."""
+    import shutil
+
+    import plotly
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", folder / "plotly.min.js")
+    transitions = figure_html(transition_plot(study.transitions()), "transitions")
+    cheating = study.cheating()
+    sections = [
+        ("Verdict", sentences_html(verdict)),
+        ("In numbers", sentences_html([f"{name}: {_number(value)}" for name, value in study.facts().items()])),
+        ("Price by regime", figure_html(price_by_regime(study.close, study.labels), "price")),
+        ("Regimes", table_html(study.table(), "regimes", REGIME_FORMATS) + f'<p class="pt-note">{REGIME_CAPTION}</p>'),
+        ("Without regimes", table_html(study.plain_table(), "plain", REGIME_FORMATS)),
+        ("Transitions", transitions + table_html(study.transitions().reset_index(), "matrix")),
+        ("Durations", table_html(study.stays(), "stays")),
+        ("The price of cheating", table_html(cheating, "cheating") + f'<p class="pt-note">{CHEATING_CAPTION}</p>'),
+        ("Regimes known later", table_html(study.delays(), "delays", DELAY_FORMATS)),
+        ("Where the rules stood in", table_html(study.fallbacks(), "fallbacks")),
+    ]
+    title = f"Regimes of {study.bars.symbol} {study.bars.timeframe}, {study.detector.name}, {study.strategy.inner.name}"
+    plot, page = folder / "transitions.html", folder / "report.html"
+    write_whole(plot, _page(title, [("Transitions", transitions)]))
+    write_whole(page, _page(title, sections))
+    return plot, page
+
+
+def _number(value: object) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
+def _page(title: str, sections: Sequence[tuple[str, str]]) -> str:
+    body = "\n".join(f"<h2>{html.escape(name)}</h2>\n{content}" for name, content in sections)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+        '<script src="plotly.min.js"></script>\n'
+        "<style>body{font-family:system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#30343a}"
+        "table{border-collapse:collapse}.pt-table{overflow-x:auto}"
+        "td,th{padding:.2rem .6rem;border-bottom:1px solid #eceef1;text-align:left}"
+        ".pt-float,.pt-int{text-align:right}.pt-note{color:#8a8f98}</style></head>\n"
+        f"<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
+    )

@@ -1,0 +1,103 @@
+"""The bars of a session as they arrive, in arrays that the event loop reads in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.errors import SessionError
+from peak_trade.core.history import DailyRecord, ReturnHistory, continued
+from peak_trade.core.time import NS_PER_SECOND, Timeframe
+from peak_trade.core.values import Instrument
+from peak_trade.engine.market import Market, SymbolBars
+from peak_trade.engine.sleeve import Book
+from peak_trade.journal.events import BarEvent
+
+_NS_PER_DAY = 86_400 * NS_PER_SECOND
+Evaluate = Callable[[Bars], Book]
+"""Evaluates the strategy over all bars known and returns its book: the same function that a backtest uses."""
+
+
+class Tape:
+    """Room for `capacity` bars of one symbol; rows up to the last bar are known, the others hold NaN."""
+
+    def __init__(self, instrument: Instrument, timeframe: Timeframe, capacity: int, exchange: str) -> None:
+        self._exchange = exchange
+        self._columns = np.full((len(COLUMNS), capacity), np.nan)
+        times = np.full(capacity, np.iinfo(np.int64).max, dtype=np.int64)
+        open_, high, low, close, volume = self._columns
+        symbol_bars = SymbolBars(instrument, open_, high, low, close, volume, close, None)
+        self.market = Market(times, timeframe, (instrument.symbol,), (symbol_bars,))
+        self.n_bars = 0
+
+    def add(self, bar: BarEvent) -> int:
+        """Write the next bar and return its row; SessionError when there is no room left."""
+        row = self.n_bars
+        if row == self.market.times.size:
+            raise SessionError(f"{bar.symbol}: the session holds {row} bars and has room for no more; start a new one.")
+        self.market.times[row] = bar.ts_event
+        self._columns[:, row] = (bar.open, bar.high, bar.low, bar.close, bar.volume)
+        self.n_bars = row + 1
+        return row
+
+    def bars(self) -> Bars:
+        """Return the bars known so far."""
+        index = pd.DatetimeIndex(self.market.times[: self.n_bars], tz="UTC", name="close_time")
+        frame = pd.DataFrame(self._columns[:, : self.n_bars].T.copy(), columns=list(COLUMNS), index=index)
+        return Bars(frame, self.market.symbols[0], self.market.timeframe, self._exchange)
+
+
+class TapeRecord(DailyRecord):
+    """Daily returns and volumes of a declared past and the bars known so far: computed anew once a day.
+
+    They are equal to those of the whole.
+    """
+
+    def __init__(self, tape: Tape, source: str, n_days: int, past: Sequence[Bars] = ()) -> None:
+        self._tape, self._declared, self._longest, self._past = tape, source, n_days, past
+        self._day = -1
+        self._record: DailyRecord | None = None
+
+    def returns_at(self, as_of: int) -> ReturnHistory | None:
+        """Return the newest daily returns known at an instant, ns UTC; None before two days are over."""
+        return self._at(as_of).returns_at(as_of)
+
+    def activity_at(self, symbol: str, as_of: int) -> tuple[float, float]:
+        """Return average daily volume and volatility of daily returns known at an instant, ns UTC."""
+        return self._at(as_of).activity_at(symbol, as_of)
+
+    def _at(self, as_of: int) -> DailyRecord:
+        day = as_of // _NS_PER_DAY
+        if self._record is None or day != self._day:
+            self._record = DailyRecord(continued(self._past, [self._tape.bars()]), self._declared, self._longest)
+            self._day = day
+        return self._record
+
+
+class LiveBook:
+    """A book whose rows are filled as bars arrive: evaluated over all history at each, or once over a recording."""
+
+    def __init__(self, tape: Tape, evaluate: Evaluate, name: str, recording: Bars | None) -> None:
+        self._tape, self._evaluate = tape, evaluate
+        n_rows = len(tape.market)
+        self.book = Book(name, tape.market.symbols[0], np.zeros(n_rows), scale=np.ones(n_rows), atr=np.zeros(n_rows))
+        self._whole: Book | None = None
+        self._times = None if recording is None else recording.times
+        if recording is not None:
+            self._whole = evaluate(recording)
+
+    def fill(self, row: int) -> None:
+        """Fill a row that has just closed."""
+        source, place = self._whole, row
+        if source is None or self._times is None:
+            source = self._evaluate(self._tape.bars())
+        elif row >= self._times.size or self._times[row] != self._tape.market.times[row]:
+            raise SessionError("the recording is not the one that this session started on; its bars differ.")
+        self.book.exposure[row] = source.exposure[place]
+        self.book.weight = source.weight
+        for mine, theirs in ((self.book.scale, source.scale), (self.book.atr, source.atr)):
+            if mine is not None and theirs is not None:
+                mine[row] = theirs[place]

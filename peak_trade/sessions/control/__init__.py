@@ -1,0 +1,1 @@
+"""Operator commands, trading state and the stop switch of a session."""

@@ -1,0 +1,1 @@
+"""Sources of closed bars for a session."""

@@ -1,0 +1,83 @@
+"""The feed of a shadow: what another session records of its market, as it records it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeGuard
+
+from peak_trade.journal.codec import read_line, whole_lines
+from peak_trade.journal.events import (
+    BarEvent,
+    Event,
+    FeedFault,
+    FeedFaultEvent,
+    SessionEvent,
+    SessionPhase,
+    SnapshotEvent,
+)
+from peak_trade.journal.files import EVENTS, events_path, is_sealed, read_content
+from peak_trade.journal.lock import is_open
+from peak_trade.sessions.feeds.base import FeedItem
+
+POLL_SECONDS = 0.2
+
+
+class BesideFeed:
+    """Follows the journal of a session until it ends, or `wait` says to stop.
+
+    With `sees_snapshots` it also gives what that session's gates were shown; a feed gone stale it always tells.
+    """
+
+    def __init__(self, folder: Path, wait: Callable[[float], bool], *, sees_snapshots: bool = False) -> None:
+        self._folder, self._wait, self._sees_snapshots = folder, wait, sees_snapshots
+
+    def history(self) -> list[BarEvent]:
+        """Return the bars that were history to the session that is followed, once it has started."""
+        bars: list[BarEvent] = []
+        for event in self._events():
+            if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
+                break
+            if isinstance(event, BarEvent):
+                bars.append(event)
+        return bars
+
+    def items(self, after: int) -> Iterator[FeedItem]:
+        """Give each bar once it is on disk, until the session ends."""
+        is_started, last = False, -1
+        for event in self._events():
+            if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
+                is_started = True
+            elif isinstance(event, BarEvent):
+                last = event.ts_event
+                if is_started and last > after:
+                    yield event
+            elif is_started and last >= after and self._is_told(event):
+                yield event
+
+    def _is_told(self, event: Event) -> TypeGuard[FeedFaultEvent | SnapshotEvent]:
+        if isinstance(event, FeedFaultEvent):
+            return event.fault is FeedFault.STALE
+        return isinstance(event, SnapshotEvent) and self._sees_snapshots
+
+    def _events(self) -> Iterator[Event]:
+        read = 0
+        while True:
+            is_over = is_sealed(self._folder) or not is_open(self._folder)
+            content = read_content(self._folder) if is_over else _tail(self._folder, read)
+            fresh = content[read:] if is_over else content
+            for text in whole_lines(fresh):
+                yield read_line(text, str(events_path(self._folder))).event
+                read += len(text) + 1
+            if is_over or self._wait(POLL_SECONDS):
+                return
+
+
+def _tail(folder: Path, start: int) -> bytes:
+    path = folder / EVENTS
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        file.seek(start, os.SEEK_SET)
+        return file.read()

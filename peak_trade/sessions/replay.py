@@ -1,0 +1,202 @@
+"""Replay a session: its recorded bars through its recorded configuration, held against what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.digest import digest_of, package_digest
+from peak_trade.core.errors import SessionError
+from peak_trade.core.ledger import Ledger
+from peak_trade.core.time import Timeframe, iso
+from peak_trade.engine.loop import EventLoop
+from peak_trade.journal.codec import encode_event
+from peak_trade.journal.events import (
+    BarEvent,
+    DecisionEvent,
+    Event,
+    OrderEvent,
+    OrderEventKind,
+    SessionEvent,
+    SessionPhase,
+    SignalEvent,
+    as_record,
+)
+from peak_trade.journal.files import is_sealed, read_events, read_manifest
+from peak_trade.journal.ledger_from_events import ledger_of
+from peak_trade.risk.state import Control
+from peak_trade.sessions.bar_buffer import LiveBook, Tape
+from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.control.state import start_of
+from peak_trade.sessions.history import history_of
+from peak_trade.sessions.inputs import Inputs
+from peak_trade.sessions.run import desk_of, evaluator
+from peak_trade.sessions.runner import LOOP_EVENTS, ending_of
+from peak_trade.sessions.sandbox.venue import SandboxVenue, id_prefix
+from peak_trade.sessions.store import check_journal, config_of, find_session
+from peak_trade.wiring.digests import strategy_digest
+from peak_trade.wiring.strategies import make_strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a replay showed. `first_difference` is empty when everything came out as it was recorded.
+
+    `note` says what may explain a difference: another version of the code.
+    """
+
+    session_id: str
+    n_bars: int
+    n_signals: int
+    n_orders: int
+    n_decisions: int
+    n_fills: int
+    first_difference: str
+    note: str
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether every signal, order, decision, fill and the ledger came out as recorded."""
+        return not self.first_difference
+
+
+def replay(name: str) -> Replay:
+    """Run a session again from its journal and return what came out.
+
+    Parameters
+    ----------
+    name : str
+        A session id or its beginning, or a session's folder.
+
+    Raises
+    ------
+    SessionError
+        When there is no such session, its journal does not verify, or orders of it may be open at an exchange.
+
+    """
+    folder = find_session(name)
+    verdict = check_journal(folder)
+    if not verdict.is_intact:
+        raise SessionError(
+            f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); what is not authentic is not "
+            "replayed."
+        )
+    config = config_of(folder)
+    recorded = read_events(folder)
+    acts = [event for event in recorded if isinstance(event, LOOP_EVENTS)]
+    if config.mode == "testnet" and not is_sealed(folder):
+        raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
+    past = history_of(folder, config)
+    came_out, ledger = rerun(config, recorded, folder.name, start_of(folder), past=past)
+    difference = _first_difference(acts, came_out, is_whole=is_sealed(folder)) or _ledger_difference(
+        ledger,
+        ledger_of(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),
+        recorded,
+    )
+    return Replay(
+        folder.name,
+        sum(isinstance(event, BarEvent) for event in recorded),
+        sum(isinstance(event, SignalEvent) for event in acts),
+        sum(isinstance(event, OrderEvent) and event.event is OrderEventKind.REQUESTED for event in acts),
+        sum(isinstance(event, DecisionEvent) for event in acts),
+        sum(isinstance(event, OrderEvent) and event.last_quantity > 0.0 for event in acts),
+        difference,
+        _note(folder, config),
+    )
+
+
+def rerun(
+    config: SessionConfig, recorded: Sequence[Event], session_id: str, start: Control, *, past: Sequence[Bars] = ()
+) -> tuple[list[Event], Ledger]:
+    """Return the events and the ledger that recorded bars lead to under a configuration, from a trading state.
+
+    `past` is the declared history of the risk estimates.
+
+    What an exchange answered and filled is taken from the record, and nothing is asked of it.
+    """
+    bars = [event for event in recorded if isinstance(event, BarEvent)]
+    n_history = 0
+    for event in recorded:
+        if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
+            break
+        n_history += isinstance(event, BarEvent)
+    strategy = make_strategy(config.strategy, config.parameters)
+    instrument = config.instrument.instrument(config.symbol)
+    tape = Tape(instrument, Timeframe.parse(config.timeframe), max(len(bars), 1), config.exchange)
+    for bar in bars:
+        tape.add(bar)
+    came_out: list[Event] = []
+    whole = tape.bars() if bars else None
+    live = LiveBook(tape, evaluator(config, strategy), strategy.name, whole)
+    desk = desk_of(config, tape, whole, start, past=past)
+    venue, prefix = None, "o-"
+    if config.mode == "testnet":
+        prefix = id_prefix(session_id)
+        venue = SandboxVenue(None, tape.market, prefix, lambda seconds: None, recorded)
+    loop = EventLoop(
+        tape.market, [live.book], config.trading, emit=came_out.append, venue=venue, desk=desk, id_prefix=prefix
+    )
+    inputs = Inputs(loop, desk)
+    stopped = [event for event in recorded if isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED]
+    ending = ending_of(stopped[0].reason) if stopped else None
+    row = -1
+    for event in recorded:
+        if isinstance(event, BarEvent):
+            row += 1
+            if row >= n_history:
+                live.fill(row)
+                inputs.step(row)
+            continue
+        is_end = isinstance(event, OrderEvent) and (event.reason, event.event) == ending
+        if ending and (is_end or event in stopped) and row >= n_history and loop.bankrupt_row is None:
+            loop.finish(row, *ending)
+            ending = None
+        if venue is not None and venue.tell(event):
+            loop.settle(row)
+        else:
+            inputs.take(event, row)
+    return came_out, loop.ledger
+
+
+def _first_difference(recorded: Sequence[Event], came_out: Sequence[Event], *, is_whole: bool) -> str:
+    for n, (then, now) in enumerate(zip(recorded, came_out, strict=False), start=1):
+        if encode_event(then) != encode_event(now):
+            return f"{n}. {iso(then.ts_event)} {then.kind}: {_changes(then, now)}"
+    if len(recorded) > len(came_out):
+        event = recorded[len(came_out)]
+        return f"{len(came_out) + 1}. {iso(event.ts_event)} {event.kind}: recorded, and did not come out again"
+    if is_whole and len(came_out) > len(recorded):
+        event = came_out[len(recorded)]
+        return f"{len(recorded) + 1}. {iso(event.ts_event)} {event.kind}: came out, and is not recorded"
+    return ""
+
+
+def _changes(then: Event, now: Event) -> str:
+    if then.kind != now.kind:
+        return f"came out as {now.kind} at {iso(now.ts_event)}"
+    before, after = as_record(then), as_record(now)
+    changed = [name for name in before if before[name] != after[name]]
+    return "; ".join(f"{name} was {before[name]}, came out {after[name]}" for name in changed)
+
+
+def _ledger_difference(came_out: Ledger, rebuilt: Ledger, recorded: Sequence[Event]) -> str:
+    if not any(isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED for event in recorded):
+        return ""
+    if came_out.cash != rebuilt.cash:
+        return f"ledger: cash is {rebuilt.cash} from the events, {came_out.cash} from the replay"
+    for symbol in sorted({*came_out.positions, *rebuilt.positions}):
+        if came_out.quantity(symbol) != rebuilt.quantity(symbol):
+            return (
+                f"ledger: {symbol} is {rebuilt.quantity(symbol)} from the events, "
+                f"{came_out.quantity(symbol)} from the replay"
+            )
+    return ""
+
+
+def _note(folder: Path, config: SessionConfig) -> str:
+    strategy = make_strategy(config.strategy, config.parameters)
+    then = read_manifest(folder).get("digests", {}).get("code")
+    now = digest_of([package_digest(), [strategy_digest(strategy)]])
+    return "" if then == now else "The code is not the version that ran the session."

@@ -1,0 +1,1 @@
+"""Backtest several strategies and symbols from one cash pool."""

@@ -1,0 +1,1 @@
+"""Study regimes and strategies that depend on them."""

@@ -1,0 +1,163 @@
+"""A strategy that listens to regimes: its exposure is scaled, filtered or switched by the state of the market."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, field_serializer, model_validator
+
+from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import index_ns
+from peak_trade.core.errors import StrategyError
+from peak_trade.core.settings import Fraction
+from peak_trade.core.time import iso
+from peak_trade.regimes.detector import Detector
+from peak_trade.regimes.hmm import HmmDetector
+from peak_trade.regimes.states import FilteredRegimes, Regime, SmoothedRegimes, require_filtered
+from peak_trade.strategies.base import Strategy
+from peak_trade.strategies.buy_and_hold import BuyAndHold
+
+Mode = Literal["scale", "filter", "switch"]
+
+
+class RegimeAware(Strategy):
+    """Another strategy's exposure, changed by the filtered regime of the same close; flat while that is unknown."""
+
+    inner: Strategy = BuyAndHold()
+    """What decides within a regime."""
+
+    detector: Detector = HmmDetector()
+    """What tells the regime."""
+
+    mode: Mode = "scale"
+    """scale: times the regime's weight. filter: kept where the weight is above 0, else flat. switch: the regime's own
+    strategy, flat where there is none."""
+
+    bull: Fraction = 1.0
+    """Weight in a bull regime."""
+
+    sideways: Fraction = 0.5
+    """Weight in a sideways regime."""
+
+    bear: Fraction = 0.0
+    """Weight in a bear regime."""
+
+    bull_strategy: Strategy | None = None
+    """Used in a bull regime by `switch`; `inner` when left out."""
+
+    sideways_strategy: Strategy | None = None
+    """Used in a sideways regime by `switch`; flat when left out."""
+
+    bear_strategy: Strategy | None = None
+    """Used in a bear regime by `switch`; flat when left out."""
+
+    delay: Annotated[int, Field(ge=0)] = 0
+    """Bars by which the regime is known later, to see how much rests on being quick."""
+
+    regimes_digest: str = ""
+    """Digest of the regimes that were handed over; empty when the detector tells them from the bars."""
+
+    _regimes: FilteredRegimes | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _regimes_come_through_of(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for value in values.values():
+                if isinstance(value, SmoothedRegimes):
+                    require_filtered(value)
+        return values
+
+    @classmethod
+    def of(cls, inner: Strategy, regimes: FilteredRegimes, **values: Any) -> Self:
+        """Build on regimes that were filtered before, so that several backtests share one detection.
+
+        Raises
+        ------
+        ConfigError
+            On smoothed regimes: they know the future. It says what to use.
+
+        """
+        filtered = require_filtered(regimes)
+        made = cls(inner=inner, regimes_digest=filtered.digest(), **values)
+        made._regimes = filtered
+        return made
+
+    @property
+    def name(self) -> str:
+        """`regime_aware_` and the inner strategy's name."""
+        return f"regime_aware_{self.inner.name}"
+
+    @property
+    def warm_up(self) -> int:
+        """Bars before the slowest strategy and the detector have an answer."""
+        known = self.detector.warm_up if self._regimes is None else 0
+        return max(known, *(part.warm_up for part in self._parts()))
+
+    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+        """Return the inner exposure changed by the regime; StrategyError when handed regimes lack a bar."""
+        labels = self.labels(bars)
+        if self.mode == "switch":
+            held = np.zeros(len(bars))
+            for regime, part in self._switched().items():
+                if part is not None:
+                    held = np.where(labels == regime, np.nan_to_num(part.exposure(bars), nan=0.0), held)
+            return held
+        weights = self.weights(labels)
+        if self.mode == "filter":
+            weights = (weights > 0.0).astype(np.float64)
+        return weights * np.nan_to_num(self.inner.exposure(bars), nan=0.0)
+
+    def labels(self, bars: pd.DataFrame) -> NDArray[np.int8]:
+        """Return the regime acted on at each close, shape (n_bars,): the filtered one of `delay` bars before."""
+        labels = self.detector.filter(bars).labels if self._regimes is None else _looked_up(self._regimes, bars)
+        return delayed(labels, self.delay)
+
+    def weights(self, labels: NDArray[np.int8]) -> FloatArray:
+        """Return the weight of each label, shape (n_bars,); 0 where the regime is unknown."""
+        by_label = np.array([self.bear, self.sideways, self.bull, 0.0])
+        weights: FloatArray = by_label[labels]
+        return weights
+
+    def _switched(self) -> dict[Regime, Strategy | None]:
+        return {
+            Regime.BULL: self.bull_strategy or self.inner,
+            Regime.SIDEWAYS: self.sideways_strategy,
+            Regime.BEAR: self.bear_strategy,
+        }
+
+    def _parts(self) -> list[Strategy]:
+        given = (self.inner, self.bull_strategy, self.sideways_strategy, self.bear_strategy)
+        return [part for part in given if part is not None]
+
+    @field_serializer("inner", "bull_strategy", "sideways_strategy", "bear_strategy", "detector", mode="wrap")
+    def _name_the_part(
+        self, part: Strategy | Detector | None, _serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any] | None:
+        if part is None:
+            return None
+        return {"class": f"{type(part).__module__}:{type(part).__qualname__}", **part.model_dump(mode="json")}
+
+
+def delayed(labels: NDArray[np.int8], delay: int) -> NDArray[np.int8]:
+    """Return labels that are known `delay` bars later, unknown before, shape (n_bars,)."""
+    if delay == 0:
+        return labels
+    late = np.full_like(labels, Regime.UNKNOWN)
+    late[delay:] = labels[:-delay]
+    return late
+
+
+def _looked_up(regimes: FilteredRegimes, bars: pd.DataFrame) -> NDArray[np.int8]:
+    times = index_ns(bars.index)
+    rows = np.searchsorted(regimes.times, times)
+    held = regimes.times[np.minimum(rows, len(regimes.times) - 1)]
+    absent = np.flatnonzero(held != times)
+    if absent.size:
+        raise StrategyError(
+            f"the regimes that were handed over hold no bar of {iso(int(times[absent[0]]))}; filter these bars again."
+        )
+    return regimes.labels[rows]

@@ -1,0 +1,1 @@
+"""Study risk limits: measures, explanations and false alarms."""

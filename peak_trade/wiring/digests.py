@@ -1,0 +1,114 @@
+"""Digests of configurations, data and strategies, from which run ids are made."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from peak_trade.core.bars import Bars
+from peak_trade.core.digest import digest_of
+from peak_trade.core.values import Instrument
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from peak_trade.strategies.base import Strategy
+
+
+def config_digest(
+    strategies: Sequence[Strategy],
+    settings: BacktestSettings,
+    instruments: Sequence[Instrument],
+    risk: RiskLimits | None = None,
+) -> str:
+    """Return the digest of everything that a run file sets; with the data's it names a trial."""
+    parts = [part.digest() for part in strategies]
+    limits = [] if risk is None else [risk.digest()]
+    return digest_of([parts, settings.digest(), [asdict(instrument) for instrument in instruments], *limits])
+
+
+def data_digest(bars: Sequence[Bars]) -> str:
+    """Return the digest of bars, whatever their order."""
+    return digest_of(sorted(part.digest() for part in bars))
+
+
+def strategy_digest(strategy: Strategy) -> str:
+    """Return the SHA-256 of a strategy: its class, its values, and the source of every part that a user wrote.
+
+    Notes
+    -----
+    The source of a part of this package is covered by the code digest of a run and is left out here. A user's class
+    counts with the source of its module and of its methods, so that a class from a notebook cell counts too; where no
+    source can be read, with its compiled code.
+
+    """
+    parts = list(_parts(strategy))
+    return digest_of(
+        {
+            "parts": [[_place(type(part)), part.model_dump(mode="json")] for part in parts],
+            "sources": {_place(base): _source(base) for part in parts for base in _user_classes(type(part))},
+        }
+    )
+
+
+def _place(part: type) -> str:
+    return f"{part.__module__}:{part.__qualname__}"
+
+
+def _parts(strategy: Strategy) -> Iterator[Strategy]:
+    from peak_trade.strategies.base import Strategy
+
+    yield strategy
+    for key in type(strategy).model_fields:
+        value = getattr(strategy, key)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Strategy):
+                yield from _parts(part)
+
+
+def _user_classes(part: type) -> list[type]:
+    own = ("peak_trade", "pydantic", "abc", "builtins", "typing")
+    return [base for base in part.__mro__ if base.__module__.partition(".")[0] not in own]
+
+
+def _source(part: type) -> list[Any]:
+    methods = {key: _source_or_code(function) for key, function in _functions(part).items()}
+    try:
+        return [inspect.getsource(sys.modules[part.__module__]), methods]
+    except (KeyError, OSError, TypeError):
+        return [None, methods]
+
+
+def _functions(part: type) -> dict[str, FunctionType]:
+    found: dict[str, FunctionType] = {}
+    for key, value in vars(part).items():
+        inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        if isinstance(inner, FunctionType) and inner.__module__ == part.__module__:
+            found[key] = inner
+    return found
+
+
+def _source_or_code(function: FunctionType) -> Any:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return _code_content(function.__code__)
+
+
+def _code_content(code: CodeType) -> list[Any]:
+    constants = [
+        _code_content(value)
+        if isinstance(value, CodeType)
+        else sorted(map(repr, value))
+        if isinstance(value, frozenset)
+        else repr(value)
+        for value in code.co_consts
+    ]
+    return [code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames), list(code.co_freevars)]

@@ -1,0 +1,57 @@
+"""Build the sleeve of a strategy on a symbol: evaluate the strategy and its sizing on the market's grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from peak_trade.core.arrays import FloatArray, IntArray
+from peak_trade.core.bars import Bars
+from peak_trade.engine.market import Market
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.sleeve import Book
+from peak_trade.indicators.ranges import atr
+from peak_trade.portfolio.sizing import FixedNotional
+from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
+
+
+def book_for(
+    strategy: Strategy,
+    name: str,
+    bars: Bars,
+    market: Market,
+    settings: BacktestSettings,
+    weight: float,
+    priority: int,
+) -> Book:
+    """Evaluate a strategy over bars and return its book on the market's grid; flat until a needed range is known."""
+    label = f"{name} on {bars.symbol}"
+    with naming_its_line(label):
+        target = strategy.exposure(bars.frame)
+    exposure = check_exposure(target, bars.times, strategy.warm_up, label)
+    rows = np.searchsorted(market.times, bars.times)
+    scale = None
+    if not isinstance(settings.sizing, FixedNotional):
+        scale = settings.sizing.scale(bars.frame, bars.timeframe.bars_per_year)
+    ranges = None
+    if settings.execution.needs_atr:
+        high, low, close = (bars.frame[column].to_numpy() for column in ("high", "low", "close"))
+        ranges = atr(high, low, close, settings.execution.atr_window)
+        exposure = np.where(np.isnan(ranges), 0.0, exposure)
+        ranges = np.nan_to_num(ranges)
+    n_rows = len(market)
+    return Book(
+        name,
+        bars.symbol,
+        _carried(exposure, rows, n_rows),
+        weight,
+        None if scale is None else _carried(scale, rows, n_rows),
+        None if ranges is None else _carried(ranges, rows, n_rows),
+        priority,
+    )
+
+
+def _carried(values: FloatArray, rows: IntArray, n_rows: int) -> FloatArray:
+    if rows.size == n_rows:
+        return values
+    place = np.searchsorted(rows, np.arange(n_rows), side="right") - 1
+    return np.where(place >= 0, values[np.maximum(place, 0)], 0.0)
