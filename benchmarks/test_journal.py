@@ -26,9 +26,9 @@ from peak_trade.journal.orders import OrderStates
 from peak_trade.journal.telemetry import Sinks, make_sinks
 from peak_trade.journal.verify import verify
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.bar_buffer import Tape
+from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.feeds.base import RecordedFeed
-from peak_trade.sessions.run import SessionConfig, desk_of, evaluator
+from peak_trade.sessions.run import SessionConfig, evaluator, risk_engine_of
 from peak_trade.sessions.runner import Session, StopSwitch
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.wiring.gates import read_risk_file
@@ -164,15 +164,15 @@ def run(folder: Path, n_bars: int, pace: float | None, *, is_recorded: bool) -> 
     bars, key = minutes(n_bars), WorkspaceKey(folder.parent / "keys")
     create_session(folder, {}, key, time.time_ns)
     switch = StopSwitch()
-    tape = Tape(CONFIG.instrument.instrument("BTC/USDT"), bars.timeframe, n_bars, "sample")
+    buffer = BarBuffer(CONFIG.instrument.instrument("BTC/USDT"), bars.timeframe, n_bars, "sample")
     sqlite = Sinks.parse({"sqlite": {"enabled": True, "level": "full"}}, "benchmark")
     started, cpu = time.perf_counter(), time.process_time()
     journal: Any = NoJournal(folder)
     if is_recorded:
         journal = JournalWriter(folder, key, time.time_ns, sinks=make_sinks(sqlite, folder))
-    evaluate, desk = evaluator(CONFIG, STRATEGY), desk_of(CONFIG, tape, bars)
+    evaluate, risk_engine = evaluator(CONFIG, STRATEGY), risk_engine_of(CONFIG, buffer, bars)
     session = Session(
-        tape, evaluate, BacktestSettings(), journal, time.time_ns, "ma_crossover", "paper", desk=desk,
+        buffer, evaluate, BacktestSettings(), journal, time.time_ns, "ma_crossover", "paper", risk_engine=risk_engine,
         measures=is_recorded, switch=switch,
     )  # fmt: skip
     session.run(RecordedFeed(bars, pace=pace, wait=switch.wait))

@@ -19,7 +19,7 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
-from peak_trade.wiring.gates import gate_row
+from peak_trade.wiring.gates import gate_chain
 from tests.risk.cases import ACCOUNT, BTC, ETH, MARKET, NOW, ORDER
 
 N_ORDERS = 1_000
@@ -49,7 +49,7 @@ TWO = replace(ACCOUNT, positions={BTC: 1.0, ETH: 2.0})
 
 
 def ask_often(limits, account, market):
-    row = gate_row(limits)
+    row = gate_chain(limits)
     for _ in range(N_ORDERS):
         answer = review(ORDER, account, market, row, limits)
     return answer
@@ -59,7 +59,7 @@ def test_row_without_var_and_stress(benchmark):
     limits = RiskLimits.parse(LIMITS, "bench")
     assert isinstance(benchmark(ask_often, limits, TWO, MARKET), ApprovedOrder)
     benchmark.extra_info["orders_per_second"] = round(N_ORDERS / benchmark.stats.stats.min)
-    benchmark.extra_info["n_gates"] = len(gate_row(limits))
+    benchmark.extra_info["n_gates"] = len(gate_chain(limits))
 
 
 @pytest.mark.parametrize("method", ["historical", "parametric", "cornish_fisher", "filtered_historical"])

@@ -109,10 +109,10 @@ def _print_tables(result: PortfolioResult, opinion: str | None) -> None:
     market = result.run.market
     measures = [(name.replace("_", " "), str(measure)) for name, measure in result.run.stats().items()]
     measures.append(("diversification ratio", f"{result.diversification_ratio:.3f}"))
-    n_books = len(result.settings.strategies)
-    title = f"{n_books} strategies ({result.settings.mode}), {market.timeframe}, {len(market):,} bars"
+    n_sleeves = len(result.settings.strategies)
+    title = f"{n_sleeves} strategies ({result.settings.mode}), {market.timeframe}, {len(market):,} bars"
     _print_table(console, title, ["measure", "portfolio"], measures)
-    books = [
+    sleeves = [
         (
             str(row.strategy),
             str(row.symbol),
@@ -124,7 +124,7 @@ def _print_tables(result: PortfolioResult, opinion: str | None) -> None:
         for row in result.attribution().reset_index().itertuples()
     ]
     _print_table(
-        console, "What each gave", ["strategy", "symbol", "pnl", "risk share", "annual risk", "mean weight"], books
+        console, "What each gave", ["strategy", "symbol", "pnl", "risk share", "annual risk", "mean weight"], sleeves
     )
     pairs = result.correlations().merge(result.drawdown_correlations(), on=["first", "second"], suffixes=("", "_deep"))
     rows = [

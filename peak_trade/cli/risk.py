@@ -12,7 +12,7 @@ import typer
 from peak_trade.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from peak_trade.journal.events import ActKind
+    from peak_trade.journal.events import CommandKind
     from peak_trade.risk.state import Control, Observation
 
 app = typer.Typer(
@@ -126,13 +126,13 @@ def kill(
 
     Exits 0 when trading is halted, 2 on bad input.
     """
-    from peak_trade.journal.events import ActKind
+    from peak_trade.journal.events import CommandKind
     from peak_trade.risk.state import KillSwitch
 
     if session is None:
         _act(KillSwitch(time.time_ns(), by, reason))
     else:
-        _leave(session, ActKind.KILL, by, reason=reason)
+        _leave(session, CommandKind.KILL, by, reason=reason)
 
 
 @app.command("recover")
@@ -154,7 +154,7 @@ def recover(
     Exits 0 when trading is active again or the act waits for the session, 2 when the cooldown is not over or there is
     nothing to recover from.
     """
-    from peak_trade.journal.events import ActKind
+    from peak_trade.journal.events import CommandKind
     from peak_trade.risk.state import Recovery
 
     if session is None:
@@ -162,7 +162,7 @@ def recover(
         return
     if risk is not None:
         raise ConfigError("--risk was given with --session: a session has the limits that it started with.")
-    _leave(session, ActKind.RECOVER, by)
+    _leave(session, CommandKind.RECOVER, by)
 
 
 @app.command("enable")
@@ -175,21 +175,21 @@ def enable(strategy: Annotated[str, typer.Argument(metavar="STRATEGY")], by: By,
 
     Exits 0 when it is enabled or the act waits for the session, 2 when it was not disabled.
     """
-    from peak_trade.journal.events import ActKind
+    from peak_trade.journal.events import CommandKind
     from peak_trade.risk.state import StrategyEnabled
 
     if session is None:
         _act(StrategyEnabled(time.time_ns(), strategy, by))
     else:
-        _leave(session, ActKind.ENABLE, by, strategy=strategy)
+        _leave(session, CommandKind.ENABLE, by, strategy=strategy)
 
 
-def _leave(session: str, kind: ActKind, by: str, *, reason: str = "", strategy: str = "") -> None:
-    from peak_trade.journal.events import ActKind
+def _leave(session: str, kind: CommandKind, by: str, *, reason: str = "", strategy: str = "") -> None:
+    from peak_trade.journal.events import CommandKind
     from peak_trade.sessions.control.commands import act_on
 
     found = act_on(session, kind, by, time.time_ns(), reason=reason, strategy=strategy)
-    when = "at once" if kind is ActKind.KILL else "with its next bar"
+    when = "at once" if kind is CommandKind.KILL else "with its next bar"
     where = "" if found.is_running else f" after `peak-trade session resume {found.folder.name}`: it is interrupted"
     typer.echo(f"{kind} left for {found.folder.name}, by {by}; the session takes it {when}{where}.")
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from peak_trade.diff.matching import OrderPair
-from peak_trade.diff.order_histories import Book, SideLog
+from peak_trade.diff.order_histories import SideLog, Sleeve
 
 
 class Cause(StrEnum):
@@ -91,7 +91,7 @@ class Found:
     a root.
 
     `row` and `rank` order it in time (ns, and the step within a bar); `touches` names what it changes for later ones:
-    signal, book, entry. `is_lawful`: it follows from an input that differs, so without any root it lies within the
+    signal, sleeve, entry. `is_lawful`: it follows from an input that differs, so without any root it lies within the
     tolerance. `pnl` is what it changed by itself, live less shadow, quote currency.
     """
 
@@ -102,7 +102,7 @@ class Found:
     subject: str
     shadow: Any
     live: Any
-    book: Book | None = None
+    sleeve: Sleeve | None = None
     pair: OrderPair | None = None
     links: tuple[Link, ...] = ()
     owners: frozenset[Cause] = frozenset()
@@ -129,9 +129,9 @@ class Tracing:
     """What is known of the roots so far, while differences are followed in time."""
 
     facts: Sequence[Found]
-    signals: dict[Book, Found] = field(default_factory=dict)
-    books: dict[Book, Found] = field(default_factory=dict)
-    entries: dict[Book, Found] = field(default_factory=dict)
+    signals: dict[Sleeve, Found] = field(default_factory=dict)
+    sleeves: dict[Sleeve, Found] = field(default_factory=dict)
+    entries: dict[Sleeve, Found] = field(default_factory=dict)
     bars: dict[str, list[Found]] = field(default_factory=dict)
     money: dict[Found, float] = field(default_factory=dict)
     weightiest: Found | None = None
@@ -147,8 +147,8 @@ class Tracing:
             return next((fact for fact in self.facts if fact.subject.startswith(link.key)), None)
         if link.place == "signal":
             return self.signals.get(link.key)
-        if link.place == "book":
-            return self.books.get(link.key)
+        if link.place == "sleeve":
+            return self.sleeves.get(link.key)
         if link.place == "entry":
             return self.entries.get(link.key)
         if link.place == "since":
@@ -161,13 +161,13 @@ class Tracing:
         """Remember a difference whose root is known."""
         root = found.root
         assert root is not None
-        if found.book is not None:
-            for name, memory in (("signal", self.signals), ("book", self.books), ("entry", self.entries)):
+        if found.sleeve is not None:
+            for name, memory in (("signal", self.signals), ("sleeve", self.sleeves), ("entry", self.entries)):
                 if name in found.touches:
-                    memory[found.book] = root
+                    memory[found.sleeve] = root
         if found.kind in BAR_KINDS:
             self.bars.setdefault(found.subject, []).append(found)
-        if found.pnl or "book" in found.touches:
+        if found.pnl or "sleeve" in found.touches:
             self.moves.append((found.row, root))
         if found.pnl:
             self.money[root] = self.money.get(root, 0.0) + found.pnl
@@ -262,13 +262,13 @@ class Context:
     closes: dict[str, tuple[float, float]]
     lots: dict[str, float]
     bar_spans: dict[str, list[tuple[int, int]]]
-    signal_rows: dict[Book, list[int]]
+    signal_rows: dict[Sleeve, list[int]]
     sizing: str = "fraction_of_equity"
     tolerated: list[Found] = field(default_factory=list)
     """What lies within the tolerances: no difference, but its PnL counts, and others may follow from it."""
 
-    drifts: dict[Book, tuple[float, int]] = field(default_factory=dict)
-    """How far the last two sizes of a book stood from the law, as a fraction, and the close up to which."""
+    drifts: dict[Sleeve, tuple[float, int]] = field(default_factory=dict)
+    """How far the last two sizes of a sleeve stood from the law, as a fraction, and the close up to which."""
 
     marked: dict[str, float] = field(default_factory=dict)
     """PnL of matched orders from another last close, by symbol."""
@@ -281,11 +281,11 @@ class Context:
         place = bisect_left(spans, (last + 1, 0))
         return [Link("bar", (symbol, first, last))] if place and spans[place - 1][1] >= first else []
 
-    def signals(self, book: Book, first: int, last: int) -> list[Link]:
-        """Return a link to a book's signals where one of [first, last] differs, else nothing."""
-        rows = self.signal_rows.get(book, [])
+    def signals(self, sleeve: Sleeve, first: int, last: int) -> list[Link]:
+        """Return a link to a sleeve's signals where one of [first, last] differs, else nothing."""
+        rows = self.signal_rows.get(sleeve, [])
         place = bisect_left(rows, first)
-        return [Link("signal", book)] if place < len(rows) and rows[place] <= last else []
+        return [Link("signal", sleeve)] if place < len(rows) and rows[place] <= last else []
 
     def fee_head(self, kind: str, rates: tuple[float, float] | None) -> Found | None:
         """Return the first fill of this pair of fee rates (bps) since rates were last equal, which None says."""

@@ -66,7 +66,7 @@ def sentence(each: Difference) -> str:
 
     Examples
     --------
-    >>> from peak_trade.studies.diff_causes import Cause
+    >>> from peak_trade.diff.causes import Cause
     >>> sentence(Difference(1, Cause.FEE, "fee rate", "BTC/USDT", 10.0, 20.0, "o-7", "o-7", 0, 1, 0.0, 0.0, 0, (), ()))
     'o-7 BTC/USDT: fee rate was 10 in the shadow, 20 live'
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from peak_trade.diff.order_histories import BarValues, Book, Flow, Life, SideLog, Signal
+from peak_trade.diff.order_histories import BarValues, Flow, Life, SideLog, Signal, Sleeve
 from peak_trade.diff.recording import Recording
 
 _SHARE_OF_ONE_CLOCK = 0.8
@@ -66,8 +66,8 @@ def find_skew(shadow: SideLog, live: SideLog) -> Skew:
         for order_id, life in shadow.lives.items()
         if (other := live.lives.get(order_id)) is not None and other.reason == life.reason
     ]
-    for book, signals in shadow.signals.items():
-        stamps = [signal.ts_event for signal in live.signals.get(book, [])]
+    for sleeve, signals in shadow.signals.items():
+        stamps = [signal.ts_event for signal in live.signals.get(sleeve, [])]
         events += [gap for signal in signals if (gap := _nearest(stamps, signal.ts_event)) is not None]
     of_bars, of_events = _common(bars) or 0, _common(events)
     return Skew(of_bars, of_bars if of_events is None else of_events)
@@ -119,16 +119,16 @@ def match_orders(shadow: SideLog, live: SideLog, window: int) -> list[OrderPair]
 def match_signals(
     shadow: Sequence[Signal], live: Sequence[Signal], window: int
 ) -> list[tuple[Signal | None, Signal | None]]:
-    """Match the signals of one book: at the same instant, else of equal target within the window (ns)."""
+    """Match the signals of one sleeve: at the same instant, else of equal target within the window (ns)."""
     return _match_stamped(shadow, live, window, lambda signal: signal.ts_event, lambda signal: signal.exposure)
 
 
 def match_flows(shadow: SideLog, live: SideLog, window: int) -> list[tuple[Flow | None, Flow | None]]:
-    """Match cash flows of one book and reason: at the same instant, else within the window (ns)."""
-    groups: dict[tuple[Book, str], tuple[list[Flow], list[Flow]]] = {}
+    """Match cash flows of one sleeve and reason: at the same instant, else within the window (ns)."""
+    groups: dict[tuple[Sleeve, str], tuple[list[Flow], list[Flow]]] = {}
     for side, flows in enumerate((shadow.flows, live.flows)):
         for flow in flows:
-            groups.setdefault((flow.book, flow.reason), ([], []))[side].append(flow)
+            groups.setdefault((flow.sleeve, flow.reason), ([], []))[side].append(flow)
     found: list[tuple[Flow | None, Flow | None]] = []
     for one, other in groups.values():
         matched: list[tuple[Flow | None, Flow | None]] = _match_stamped(one, other, window, _flow_stamp, _flow_value)
@@ -183,7 +183,7 @@ def _missing(symbol: str, run: Sequence[int], one: dict[int, BarValues], other: 
 
 
 def _kin(one: Life, other: Life) -> bool:
-    return one.symbol == other.symbol and one.reason == other.reason and one.book == other.book
+    return one.symbol == other.symbol and one.reason == other.reason and one.sleeve == other.sleeve
 
 
 def _by_key(left: dict[str, Life], right: dict[str, Life], key: Callable[[Life], Any]) -> list[tuple[Life, Life]]:
@@ -199,14 +199,14 @@ def _by_key(left: dict[str, Life], right: dict[str, Life], key: Callable[[Life],
 
 
 def _alike(left: Iterable[Life], right: Iterable[Life], window: int, same_side: bool) -> list[tuple[float, Life, Life]]:
-    groups: dict[tuple[Book, str], list[Life]] = {}
+    groups: dict[tuple[Sleeve, str], list[Life]] = {}
     for life in right:
-        groups.setdefault((life.book, life.reason), []).append(life)
+        groups.setdefault((life.sleeve, life.reason), []).append(life)
     for group in groups.values():
         group.sort(key=lambda life: life.decided_at)
     found = []
     for life in left:
-        others = groups.get((life.book, life.reason), [])
+        others = groups.get((life.sleeve, life.reason), [])
         place = bisect_left(others, life.decided_at - window, key=lambda other: other.decided_at)
         while place < len(others) and others[place].decided_at <= life.decided_at + window:
             other = others[place]

@@ -30,18 +30,18 @@ def judge_alone(context: Context, pair: OrderPair) -> Found:
     assert life is not None
     links = context.bars(life.symbol, life.row, life.row)
     if life.reason != "target":
-        links += [Link("entry", life.book), Link("signal", life.book)]
+        links += [Link("entry", life.sleeve), Link("signal", life.sleeve)]
     else:
-        if other.target_at(life.book, life.row) != life.target:
-            links.append(Link("signal", life.book))
-        if not is_close(other.held_at(life.book, life.row), life.held):
-            links.append(Link("book", life.book))
+        if other.target_at(life.sleeve, life.row) != life.target:
+            links.append(Link("signal", life.sleeve))
+        if not is_close(other.held_at(life.sleeve, life.row), life.held):
+            links.append(Link("sleeve", life.sleeve))
         if life.quantity <= 2.0 * context.lots.get(life.symbol, 0.0):
             links.append(Link("money"))
     text = f"{life.side} {life.quantity:g} {life.order_type}, {life.reason}"
     shown = (text, None) if pair.shadow is not None else (None, text)
     owners = _CODE | {Cause.ORDER_TYPE, Cause.SIZE}
-    return _made(pair, life.row, 2.0, Cause.UNEXPLAINED, "order", shown, links, owners, ("book", "entry"))
+    return _made(pair, life.row, 2.0, Cause.UNEXPLAINED, "order", shown, links, owners, ("sleeve", "entry"))
 
 
 def judge_pair(context: Context, pair: OrderPair) -> list[Found]:
@@ -59,7 +59,7 @@ def _made(
     assert life is not None
     places = tuple(tuple(side.places) if side is not None else () for side in (pair.shadow, pair.live))
     return Found(
-        row, rank, cause, kind, life.symbol, *values, life.book, pair, tuple(links), owners, touches, is_lawful,
+        row, rank, cause, kind, life.symbol, *values, life.sleeve, pair, tuple(links), owners, touches, is_lawful,
         places=(places[0], places[1]),
     )  # fmt: skip
 
@@ -101,21 +101,21 @@ class _Pair:
 
     def _request(self) -> None:
         first, last = self._rows
-        book, symbol = self.one.book, self.one.symbol
+        sleeve, symbol = self.one.sleeve, self.one.symbol
         is_protective = self.one.reason != "target"
         rank = 0.5 if is_protective else 2.0
-        entry = [Link("entry", book)] if is_protective else []
+        entry = [Link("entry", sleeve)] if is_protective else []
         bars = self.context.bars(symbol, first, last)
-        signal = [Link("signal", book)] if self.one.target != self.other.target else []
-        held = [] if is_close(self.one.held, self.other.held) else [Link("book", book)]
-        changes = ("book", "entry")
+        signal = [Link("signal", sleeve)] if self.one.target != self.other.target else []
+        held = [] if is_close(self.one.held, self.other.held) else [Link("sleeve", sleeve)]
+        changes = ("sleeve", "entry")
         if self.one.side is not self.other.side:
             sides = self._both(lambda life: str(life.side))
             follows = signal + held if follows_sizing(self.one, self.other, self._lot) else signal
             self._add(first, rank, Cause.SIGNAL, "side", sides, follows, _CODE, changes)
         stamps = self._both(lambda life: life.decided_at)
         if abs(stamps[0] - stamps[1]) > self.context.tolerance_ns:
-            late = bars + (entry or self.context.signals(book, first, last)) if first != last else entry
+            late = bars + (entry or self.context.signals(sleeve, first, last)) if first != last else entry
             self._add(first, rank, Cause.TIMING, "decision time", stamps, late, touches=("entry",))
         types = self._both(lambda life: f"{life.order_type} {life.time_in_force}")
         if types[0] != types[1]:
@@ -151,15 +151,15 @@ class _Pair:
 
         A log that is wrong somewhere no longer adds up to the equity that later orders were sized by.
         """
-        one, other, book = self.one, self.other, self.one.book
+        one, other, sleeve = self.one, self.other, self.one.sleeve
         if self.one.reason != "target" or not (one.target and other.target and one.equity and other.equity):
-            return (Link("since", (self.context.drifts.get(book, (0.0, 0))[1], row)),)
+            return (Link("since", (self.context.drifts.get(sleeve, (0.0, 0))[1], row)),)
         shares = [per_equity(life, life.held + life.quantity * life.side.sign) for life in (one, other)]
         drift = shares[0] / shares[1] - 1.0 if all(shares) else 0.0
-        before, since = self.context.drifts.get(book, (0.0, 0))
+        before, since = self.context.drifts.get(sleeve, (0.0, 0))
         is_steady = abs(drift - before) <= 0.2 * abs(before)
-        self.context.drifts[book] = (drift, row)
-        return (Link("book", book), Link("money")) if is_steady and before else (Link("since", (since, row)),)
+        self.context.drifts[sleeve] = (drift, row)
+        return (Link("sleeve", sleeve), Link("money")) if is_steady and before else (Link("since", (since, row)),)
 
     def _refusal(self) -> bool:
         ends = self._both(lambda life: life.outcome)
@@ -170,12 +170,12 @@ class _Pair:
         assert life.outcome is not None
         links: list[Link] = []
         if life.outcome is Kind.DENIED and self._input_change() >= margin(side, life):
-            links = [Link("book", life.book)] if not is_close(self.one.held, self.other.held) else []
+            links = [Link("sleeve", life.sleeve)] if not is_close(self.one.held, self.other.held) else []
             links += [*self._from("quantity", "side"), Link("money")]
         owners = frozenset({Cause.DENIAL}) if life.outcome is Kind.DENIED else frozenset()
         shown = self._both(lambda each: f"{_name(each.outcome)} {each.end_reason}".strip())
         first, _ = self._rows
-        self._add(first, 2.5, _REFUSALS[life.outcome], "outcome", shown, links, owners, ("book", "entry"))
+        self._add(first, 2.5, _REFUSALS[life.outcome], "outcome", shown, links, owners, ("sleeve", "entry"))
         return True
 
     def _input_change(self) -> float:
@@ -197,7 +197,7 @@ class _Pair:
         is_trimmed = spends_its_cash(one, self._lot) and spends_its_cash(other, self._lot)
         if one.has_mixed_sides != other.has_mixed_sides:
             sides = self._both(lambda life: "against the order" if life.has_mixed_sides else "as the order")
-            self._add(first, 0.0, Cause.SIGNAL, "fill side", sides, [], touches=("book", "entry"))
+            self._add(first, 0.0, Cause.SIGNAL, "fill side", sides, [], touches=("sleeve", "entry"))
         bars = self.context.bars(one.symbol, first, last)
         if one.fills and other.fills:
             stamps = self._both(lambda life: life.fills[0].ts_event)
@@ -271,11 +271,11 @@ class _Pair:
             links += self.context.bars(one.symbol, first, last)
             ended = [life for life in (one, other) if life.end_reason == "target changed"]
             if ended:
-                links += self.context.signals(one.book, first, max(self._end_row(life) for life in (one, other)))
+                links += self.context.signals(one.sleeve, first, max(self._end_row(life) for life in (one, other)))
             if any(life.end_reason.endswith(" filled") for life in (one, other)):
-                links.append(Link("entry", one.book))
+                links.append(Link("entry", one.sleeve))
         owners = frozenset({Cause.PARTIAL_FILL})
-        touches = ("book", "entry")
+        touches = ("sleeve", "entry")
         self._add(row, 0.0, Cause.PARTIAL_FILL, "filled", filled, links, owners, touches, is_lawful)
 
     def _end_row(self, life: Life) -> int:
@@ -301,7 +301,7 @@ class _Pair:
         links = self._from("filled", "number of fills", "quantity", "fill time", "order type", "limit price")
         last = max(self._end_row(life) for life in (self.one, self.other))
         if any(life.end_reason == "target changed" for life in (self.one, self.other)):
-            links += self.context.signals(self.one.book, self._rows[0], last)
+            links += self.context.signals(self.one.sleeve, self._rows[0], last)
         links += self.context.bars(self.one.symbol, self._rows[0], last)
         shown = self._both(lambda life: f"{_name(life.outcome)} {life.end_reason}".strip())
         self._add(last, 2.5, Cause.UNEXPLAINED, "end", shown, links, frozenset())
@@ -321,10 +321,10 @@ class _Pair:
                 links: list[Link] = []
                 if kind not in (Kind.SUBMITTED, Kind.ACCEPTED):
                     links = self._from("filled", "number of fills", "quantity", "limit price", "stop price", "end")
-                    links += self.context.signals(self.one.book, first, max(stamps))
+                    links += self.context.signals(self.one.sleeve, first, max(stamps))
                     links += self.context.bars(self.one.symbol, first, max(stamps))
                     if self.one.end_reason.endswith(" filled"):
-                        links.append(Link("entry", self.one.book))
+                        links.append(Link("entry", self.one.sleeve))
                 self._add(last, 2.6, Cause.TIMING, f"time of {kind}", stamps, links)
                 return
 

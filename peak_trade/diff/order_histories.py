@@ -22,7 +22,7 @@ from peak_trade.journal.events import (
     TradingStateEvent,
 )
 
-Book = tuple[str, str]
+Sleeve = tuple[str, str]
 """Strategy and symbol; the strategy is empty when both sides run one strategy only."""
 BarValues = tuple[float, float, float, float, float]
 
@@ -55,7 +55,7 @@ class Life:
     order_id: str
     strategy: str
     symbol: str
-    book: Book
+    sleeve: Sleeve
     side: Side
     order_type: OrderType
     time_in_force: TimeInForce
@@ -122,7 +122,7 @@ class Flow:
 
     ts_event: int
     row: int
-    book: Book
+    sleeve: Sleeve
     reason: str
     amount: float
     held: float
@@ -149,7 +149,7 @@ class SideLog:
 
     recording: Recording
     lives: dict[str, Life] = field(default_factory=dict)
-    signals: dict[Book, list[Signal]] = field(default_factory=dict)
+    signals: dict[Sleeve, list[Signal]] = field(default_factory=dict)
     flows: list[Flow] = field(default_factory=list)
     repeats: list[Repeat] = field(default_factory=list)
     states: list[tuple[TradingStateEvent, int, int]] = field(default_factory=list)
@@ -161,22 +161,22 @@ class SideLog:
     equity: list[float] = field(default_factory=list)
     """Equity at each of `closes`, quote currency."""
 
-    positions: dict[Book, list[tuple[int, float]]] = field(default_factory=dict)
-    """By book, the close of the bar of each fill and the position after it."""
+    positions: dict[Sleeve, list[tuple[int, float]]] = field(default_factory=dict)
+    """By sleeve, the close of the bar of each fill and the position after it."""
 
     initial_cash: float = 0.0
     starts_at: int = 0
     """Close of the first bar that could be traded."""
 
-    def target_at(self, book: Book, row: int) -> float:
+    def target_at(self, sleeve: Sleeve, row: int) -> float:
         """Return the target after the decisions on the bar that closed at `row`."""
-        known = self.signals.get(book, [])
+        known = self.signals.get(sleeve, [])
         place = bisect_right(known, row, key=lambda signal: signal.row)
         return known[place - 1].exposure if place else 0.0
 
-    def held_at(self, book: Book, row: int) -> float:
+    def held_at(self, sleeve: Sleeve, row: int) -> float:
         """Return the position after the fills in the bar that closed at `row`, base units."""
-        path = self.positions.get(book, [])
+        path = self.positions.get(sleeve, [])
         place = bisect_right(path, row, key=lambda step: step[0])
         return path[place - 1][1] if place else 0.0
 
@@ -198,8 +198,8 @@ class _Reader:
         self._has_one_strategy = has_one_strategy
         self._bar_shift, self._event_shift = bar_shift, event_shift
         self._cash = self.log.initial_cash
-        self._held: dict[Book, float] = {}
-        self._believed: dict[Book, float] = {}
+        self._held: dict[Sleeve, float] = {}
+        self._believed: dict[Sleeve, float] = {}
         self._correction = 0.0
         self._marks: dict[str, float] = {}
         self._row = 0
@@ -254,7 +254,7 @@ class _Reader:
         held = sum(q * self._marks.get(symbol, 0.0) for (_, symbol), q in self._believed.items() if q)
         return self._cash + self._correction + held
 
-    def _book(self, strategy: str, symbol: str) -> Book:
+    def _sleeve(self, strategy: str, symbol: str) -> Sleeve:
         return ("" if self._has_one_strategy else strategy, symbol)
 
     def _order(self, event: OrderEvent, place: int) -> None:
@@ -267,18 +267,18 @@ class _Reader:
             known.append(event)
             self._step(self._life(event), event, place)
         if moved:
-            self._trade(self._book(event.strategy, event.symbol), moved, event.last_price, event.fee)
+            self._trade(self._sleeve(event.strategy, event.symbol), moved, event.last_price, event.fee)
             self._correct(self.log.lives[event.order_id], event)
 
     def _life(self, event: OrderEvent) -> Life:
         life = self.log.lives.get(event.order_id)
         if life is None:
-            book = self._book(event.strategy, event.symbol)
-            targets = self.log.signals.get(book)
+            sleeve = self._sleeve(event.strategy, event.symbol)
+            targets = self.log.signals.get(sleeve)
             life = self.log.lives[event.order_id] = Life(
-                event.order_id, event.strategy, event.symbol, book, event.side, event.order_type, event.time_in_force,
+                event.order_id, event.strategy, event.symbol, sleeve, event.side, event.order_type, event.time_in_force,
                 event.quantity, event.ts_event - self._event_shift, event.decision_price, event.arrival_price,
-                event.limit_price, event.stop_price, event.reason, self._row, self._believed.get(book, 0.0),
+                event.limit_price, event.stop_price, event.reason, self._row, self._believed.get(sleeve, 0.0),
                 self._believed_equity(), self._cash + self._correction, targets[-1].exposure if targets else 0.0,
                 self._marks.get(event.symbol, event.decision_price),
             )  # fmt: skip
@@ -296,41 +296,41 @@ class _Reader:
         if event.event in TERMINAL:
             life.outcome, life.end_reason = event.event, event.reason
 
-    def _trade(self, book: Book, signed: float, price: float, fee: float) -> None:
+    def _trade(self, sleeve: Sleeve, signed: float, price: float, fee: float) -> None:
         self._cash -= signed * price + fee
-        held = self._held.get(book, 0.0) + signed
+        held = self._held.get(sleeve, 0.0) + signed
         if abs(held) < 1e-12 * abs(signed):
             held = 0.0
-        self._held[book] = held
-        believed = self._believed.get(book, 0.0) + signed
-        self._believed[book] = 0.0 if abs(believed) < 1e-12 * abs(signed) else believed
-        self.log.positions.setdefault(book, []).append((self._row, self._believed[book]))
+        self._held[sleeve] = held
+        believed = self._believed.get(sleeve, 0.0) + signed
+        self._believed[sleeve] = 0.0 if abs(believed) < 1e-12 * abs(signed) else believed
+        self.log.positions.setdefault(sleeve, []).append((self._row, self._believed[sleeve]))
 
     def _correct(self, life: Life, event: OrderEvent) -> None:
         """After a whole exit the position is zero: where a log says otherwise, one of its earlier fills is wrong."""
-        believed = self._believed[life.book]
+        believed = self._believed[life.sleeve]
         is_exit = life.target == 0.0 or life.reason != "target"
         if believed and is_exit and event.event is OrderEventKind.FILLED:
             self._correction += believed * event.last_price
-            self._believed[life.book] = 0.0
-            self.log.positions[life.book].append((self._row, 0.0))
+            self._believed[life.sleeve] = 0.0
+            self.log.positions[life.sleeve].append((self._row, 0.0))
 
     def _signal(self, event: SignalEvent, place: int) -> None:
         if self._is_repeat(event, place, event.symbol):
             return
-        book = self._book(event.strategy, event.symbol)
+        sleeve = self._sleeve(event.strategy, event.symbol)
         signal = Signal(event.ts_event - self._event_shift, self._row, event.exposure, place)
-        self.log.signals.setdefault(book, []).append(signal)
+        self.log.signals.setdefault(sleeve, []).append(signal)
 
     def _flow(self, event: CashFlowEvent, place: int) -> None:
         self._cash += event.amount
         if self._is_repeat(event, place, event.symbol, -event.amount):
             return
-        book = self._book(event.strategy, event.symbol)
+        sleeve = self._sleeve(event.strategy, event.symbol)
         self.log.flows.append(
             Flow(
-                event.ts_event - self._event_shift, self._row, book, event.reason, event.amount,
-                self._held.get(book, 0.0), self._marks.get(event.symbol, 0.0), place,
+                event.ts_event - self._event_shift, self._row, sleeve, event.reason, event.amount,
+                self._held.get(sleeve, 0.0), self._marks.get(event.symbol, 0.0), place,
             )
         )  # fmt: skip
 
@@ -343,18 +343,18 @@ class _Reader:
 
     def _bankruptcy(self, event: BankruptcyEvent, place: int) -> None:
         stamp = event.ts_event - self._event_shift
-        for book, held in list(self._held.items()):
+        for sleeve, held in list(self._held.items()):
             if held:
-                mark = self._marks[book[1]]
+                mark = self._marks[sleeve[1]]
                 side = Side.SELL if held > 0.0 else Side.BUY
-                name = f"liquidation-{book[1]}"
+                name = f"liquidation-{sleeve[1]}"
                 life = Life(
-                    name, book[0], book[1], book, side, OrderType.MARKET, TimeInForce.GTC, abs(held),
+                    name, sleeve[0], sleeve[1], sleeve, side, OrderType.MARKET, TimeInForce.GTC, abs(held),
                     stamp, mark, mark, None, None, "bankrupt", self._row, held, self._equity(), self._cash, 0.0, mark,
                     OrderEventKind.FILLED, "bankrupt", self._cash, [FillStep(stamp, self._row, -held, mark, 0.0)],
                     [(OrderEventKind.FILLED, stamp)], [place],
                 )  # fmt: skip
                 self.log.lives[life.order_id] = life
-                self._trade(book, -held, mark, 0.0)
+                self._trade(sleeve, -held, mark, 0.0)
         self.log.flows.append(Flow(stamp, self._row, ("", ""), "bankruptcy", event.written_off, 0.0, 0.0, place))
         self._cash += event.written_off

@@ -232,8 +232,8 @@ def diff(
         context.bar_spans.setdefault(each.symbol, []).append((each.first, each.last))
     signals = differing_signals(one, other, context, is_in_span)
     for signal in sorted(signals, key=Found.sort_key):
-        assert signal.book is not None
-        context.signal_rows.setdefault(signal.book, []).append(signal.row)
+        assert signal.sleeve is not None
+        context.signal_rows.setdefault(signal.sleeve, []).append(signal.row)
     matched = match_orders(one, other, shadow.timeframe.ns)
     inside = [pair for pair in matched if any(is_in_span(life.row) for life in _lives(pair))]
     bar_found = differing_bars(bars)
@@ -241,7 +241,7 @@ def diff(
     found += differing_flows(one, other, context, is_in_span)
     found += [each for each in differing_states(one, other) if is_in_span(each.row)]
     found += repeated_events(one, other, context)
-    _book_marks(context, bar_found)
+    _sleeve_marks(context, bar_found)
     facts = differing_settings(shadow, live) + differing_clocks(skew)
     start = differing_starts(one, other)
     opening = [_opening(side, place, span[0], context) for place, side in enumerate((one, other))]
@@ -272,7 +272,7 @@ def _judged(pairs: Sequence[OrderPair], context: Context) -> list[Found]:
     return found
 
 
-def _book_marks(context: Context, bars: Sequence[Found]) -> None:
+def _sleeve_marks(context: Context, bars: Sequence[Found]) -> None:
     """Give the PnL of another last close to the bar that differs there."""
     for symbol, amount in context.marked.items():
         homes = [each for each in bars if each.subject == symbol]
@@ -297,11 +297,11 @@ def _pnl(
 def _opening(side: SideLog, place: int, start: int, context: Context) -> float:
     """What the positions held before the common span earned in it, quote currency."""
     earned = 0.0
-    for book in side.positions:
-        held = side.held_at(book, start - 1)
-        seen = [time for time in side.bars.get(book[1], {}) if time < start] if held else []
+    for sleeve in side.positions:
+        held = side.held_at(sleeve, start - 1)
+        seen = [time for time in side.bars.get(sleeve[1], {}) if time < start] if held else []
         if seen:
-            earned += held * (context.closes[book[1]][place] - side.bars[book[1]][max(seen)][3])
+            earned += held * (context.closes[sleeve[1]][place] - side.bars[sleeve[1]][max(seen)][3])
     return earned
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from peak_trade.diff.causes import Cause, Context, Found, Link, cause_of_setting
 from peak_trade.diff.matching import BarDifference, Skew, match_flows, match_signals
-from peak_trade.diff.order_histories import Book, Flow, Repeat, SideLog, Signal
+from peak_trade.diff.order_histories import Flow, Repeat, SideLog, Signal, Sleeve
 from peak_trade.diff.recording import Recording
 from peak_trade.journal.events import OrderEvent
 
@@ -76,10 +76,12 @@ def differing_signals(
 ) -> list[Found]:
     """Return the signals that one side has not, at another time or with another target."""
     found = []
-    for book in sorted(shadow.signals.keys() | live.signals.keys()):
-        matched = match_signals(shadow.signals.get(book, []), live.signals.get(book, []), shadow.recording.timeframe.ns)
+    for sleeve in sorted(shadow.signals.keys() | live.signals.keys()):
+        matched = match_signals(
+            shadow.signals.get(sleeve, []), live.signals.get(sleeve, []), shadow.recording.timeframe.ns
+        )
         for one, other in matched:
-            each = _signal(book, one, other, context)
+            each = _signal(sleeve, one, other, context)
             if each is not None and is_in_span(each.row):
                 found.append(each)
     return found
@@ -137,7 +139,7 @@ def repeated_events(shadow: SideLog, live: SideLog, context: Context) -> list[Fo
     return found
 
 
-def _signal(book: Book, one: Signal | None, other: Signal | None, context: Context) -> Found | None:
+def _signal(sleeve: Sleeve, one: Signal | None, other: Signal | None, context: Context) -> Found | None:
     shown = tuple(None if signal is None else signal.exposure for signal in (one, other))
     rows = [signal.row for signal in (one, other) if signal is not None]
     cause, kind = Cause.SIGNAL, "signal"
@@ -147,10 +149,10 @@ def _signal(book: Book, one: Signal | None, other: Signal | None, context: Conte
         cause, kind, shown = Cause.TIMING, "signal time", (one.ts_event, other.ts_event)
     places = tuple(() if signal is None else (signal.place,) for signal in (one, other))
     is_decision = kind == "signal" or len(set(rows)) > 1
-    links = context.bars(book[1], 0, max(rows)) if is_decision else []
+    links = context.bars(sleeve[1], 0, max(rows)) if is_decision else []
     owners = frozenset({Cause.CONFIGURATION, Cause.CODE_VERSION}) if is_decision else frozenset()
     return Found(
-        min(rows), 1.0, cause, kind, book[1], shown[0], shown[1], book, None, tuple(links), owners, ("signal",),
+        min(rows), 1.0, cause, kind, sleeve[1], shown[0], shown[1], sleeve, None, tuple(links), owners, ("signal",),
         places=(places[0], places[1]),
     )  # fmt: skip
 
@@ -171,17 +173,19 @@ def _flow(one: Flow | None, other: Flow | None, flow: Flow, context: Context) ->
             links = []
         else:
             is_lawful = not is_late
-            links = [] if math.isclose(one.mark, other.mark, rel_tol=1e-12) else context.bars(flow.book[1], 0, flow.row)
-            links += [] if math.isclose(one.held, other.held, rel_tol=1e-9) else [Link("book", flow.book)]
+            links = (
+                [] if math.isclose(one.mark, other.mark, rel_tol=1e-12) else context.bars(flow.sleeve[1], 0, flow.row)
+            )
+            links += [] if math.isclose(one.held, other.held, rel_tol=1e-9) else [Link("sleeve", flow.sleeve)]
     else:
         rival = context.live if one is not None else context.shadow
-        links = context.bars(flow.book[1], flow.row, flow.row)
-        if not math.isclose(rival.held_at(flow.book, flow.row), flow.held, rel_tol=1e-9):
-            links.append(Link("book", flow.book))
+        links = context.bars(flow.sleeve[1], flow.row, flow.row)
+        if not math.isclose(rival.held_at(flow.sleeve, flow.row), flow.held, rel_tol=1e-9):
+            links.append(Link("sleeve", flow.sleeve))
     cause = Cause.TIMING if is_late and abs(change) <= _FUNDING_FLOOR else Cause.FUNDING
     places = ((one.place,) if one else (), (other.place,) if other else ())
     found = Found(
-        flow.row, 0.2, cause, f"{flow.reason} cash flow", flow.book[1], *amounts, flow.book, None, tuple(links),
+        flow.row, 0.2, cause, f"{flow.reason} cash flow", flow.sleeve[1], *amounts, flow.sleeve, None, tuple(links),
         frozenset({Cause.FUNDING}), (), is_lawful, places=places,
     )  # fmt: skip
     found.pnl = change

@@ -8,7 +8,7 @@ from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, Order
 from peak_trade.engine.market import Market
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 
 _DUST = 1e-9
 """Cash this share of the initial cash below zero is rounding, not debt."""
@@ -20,7 +20,7 @@ class TradedAccount:
     Attributes
     ----------
     movements : list of (row, strategy, symbol, quantity, cash)
-        Every change of a book's position (base units) and cash (quote currency, costs and flows included), from which
+        Every change of a sleeve's position (base units) and cash (quote currency, costs and flows included), from which
         its PnL at every bar follows.
     cash_path : list of (row, cash from then on)
     position_path : dict of symbol to list of (row, position from then on)
@@ -90,10 +90,10 @@ class TradedAccount:
             self._known = (self.equity(row), positions, marks)
         return self._known
 
-    def _book_fill(self, book: Book, fill: Fill, row: int) -> None:
+    def _book_fill(self, sleeve: Sleeve, fill: Fill, row: int) -> None:
         lot = self._columns[fill.symbol].instrument.lot_size
         self.ledger.apply(fill, lot)
-        book.move(fill, lot)
+        sleeve.move(fill, lot)
         self.fills.append(fill)
         self.fill_rows.append(row)
         self.cash_path.append((row, self.ledger.cash))
@@ -103,9 +103,9 @@ class TradedAccount:
         self.ledger.add_cash(amount)
         self.cash_path.append((row, self.ledger.cash))
 
-    def _moved(self, book: Book, row: int, quantity: float, price: float, cost: float) -> None:
-        """Note what a fill (signed quantity, base units) or a flow (quantity 0.0) did to a book."""
-        self.movements.append((row, book.strategy, book.symbol, quantity, -quantity * price - cost))
+    def _moved(self, sleeve: Sleeve, row: int, quantity: float, price: float, cost: float) -> None:
+        """Note what a fill (signed quantity, base units) or a flow (quantity 0.0) did to a sleeve."""
+        self.movements.append((row, sleeve.strategy, sleeve.symbol, quantity, -quantity * price - cost))
 
     def _buying_power(self, order: Order, unit_cost: float) -> float:
         covering = -self.ledger.quantity(order.symbol)

@@ -17,9 +17,9 @@ from peak_trade.engine.account import TradedAccount
 from peak_trade.engine.market import Market
 from peak_trade.engine.order_events import end_event, fill_of, order_event, trade_event
 from peak_trade.engine.policy import Leg, as_order, entry_legs, protective_legs
-from peak_trade.engine.risk_engine import RiskDesk
+from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.engine.venue import Execution, Phase, SimulatedVenue, Venue, pending_beside
 from peak_trade.journal.events import BankruptcyEvent, CashFlowEvent, Event, OrderEventKind, SignalEvent
 from peak_trade.risk.review import ApprovedOrder, instrument_rules, review
@@ -32,12 +32,12 @@ Reviewer = Callable[[Order, AccountView, MarketView], ApprovedOrder | tuple[Deni
 
 
 class EventLoop(TradedAccount):
-    """Runs books over a market; `step` visits one row, `run` all rows at which something can happen.
+    """Runs sleeves over a market; `step` visits one row, `run` all rows at which something can happen.
 
     Parameters
     ----------
     market : Market
-    books : sequence of Book
+    sleeves : sequence of Book
         The (strategy, symbol) pairs. Simultaneous orders go reducing first, then by priority, then by symbol.
     settings : BacktestSettings
     emit : callable
@@ -46,7 +46,7 @@ class EventLoop(TradedAccount):
         Where approved orders go; a SimulatedVenue unless given.
     reviewer : Reviewer
         The row of gates; instrument rules only unless given.
-    desk : RiskDesk
+    risk engine : RiskEngine
         Asked instead of the reviewer: it remembers what its gates look back on, and holds the trading state.
     id_prefix : str
         Opens every order id.
@@ -59,18 +59,18 @@ class EventLoop(TradedAccount):
     def __init__(
         self,
         market: Market,
-        books: Sequence[Book],
+        sleeves: Sequence[Sleeve],
         settings: BacktestSettings,
         *,
         emit: Callable[[Event], None],
         venue: Venue | None = None,
         reviewer: Reviewer | None = None,
-        desk: RiskDesk | None = None,
+        risk_engine: RiskEngine | None = None,
         id_prefix: str = "o-",
         drift_band: float | None = None,
     ) -> None:
         super().__init__(market, settings.initial_cash)
-        self.books = list(books)
+        self.sleeves = list(sleeves)
         self.settings = settings
         self.venue: Venue = venue or SimulatedVenue(market, settings.costs, worst_first=settings.intrabar == "worst")
         self.n_ambiguous = 0
@@ -78,15 +78,15 @@ class EventLoop(TradedAccount):
         self.bankrupt_row: int | None = None
         self.state = TradingState.ACTIVE
         self._emit = emit
-        self._desk = desk
-        if desk is not None:
-            desk.emit = emit
+        self._risk_engine = risk_engine
+        if risk_engine is not None:
+            risk_engine.emit = emit
         self._review = reviewer or _instrument_rules_only
         self._id_prefix = id_prefix
         self._drift_band = drift_band
-        self._traders = self.books
+        self._traders = self.sleeves
         self._n_orders = 0
-        self._book_of: dict[str, Book] = {}
+        self._sleeve_of: dict[str, Sleeve] = {}
         self._has_carry = settings.costs.has_carry
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
@@ -104,7 +104,7 @@ class EventLoop(TradedAccount):
             stop = self._next_touch(row, stop)
             stop = self._first_insolvent(row + 1, stop) if self._can_fail() else stop
             stop = stop if self._drift_band is None else self._first_drift(row + 1, stop, self._drift_band)
-            row = self._desk.pass_over(self, stop) if self._desk is not None and self._book_of else stop
+            row = self._risk_engine.pass_over(self, stop) if self._risk_engine is not None and self._sleeve_of else stop
             if progress is not None:
                 progress(row)
         else:
@@ -124,7 +124,7 @@ class EventLoop(TradedAccount):
         if self._can_fail() and self.equity(row) <= 0.0:
             self._go_bankrupt(row)
             return
-        if self._book_of:
+        if self._sleeve_of:
             self._follow_state(row)
         self._decide(row)
 
@@ -134,17 +134,17 @@ class EventLoop(TradedAccount):
             self._book_execution(execution, row)
 
     def observe(self, observation: Observation, row: int) -> None:
-        """Let the desk know what people or the feed did after a row's close; ConfigError when it refuses an act.
+        """Let the risk engine know what people or the feed did after a row's close; ConfigError when it refuses an act.
 
         Orders that could enlarge a position stay open: `withdraw_enlarging` cancels them.
         """
-        if self._desk is not None:
-            self._desk.catch_up(self, row + 1)
-            self._desk.observe(observation)
+        if self._risk_engine is not None:
+            self._risk_engine.catch_up(self, row + 1)
+            self._risk_engine.observe(observation)
 
     def withdraw_enlarging(self, now: int) -> None:
         """Unless trading is active, cancel what could open or enlarge a position, at `now`, ns UTC."""
-        state = self.state if self._desk is None else self._desk.state
+        state = self.state if self._risk_engine is None else self._risk_engine.state
         if state is TradingState.ACTIVE:
             return
         for order_id in [held.order.order_id for held in self.venue.resting() if not held.order.is_reducing]:
@@ -158,7 +158,7 @@ class EventLoop(TradedAccount):
     @property
     def n_open(self) -> int:
         """Number of open orders."""
-        return len(self._book_of)
+        return len(self._sleeve_of)
 
     def account_view(self, row: int, order: Order) -> AccountView:
         """Return what the gates may know of the account at a row's close when an order is proposed."""
@@ -168,14 +168,14 @@ class EventLoop(TradedAccount):
             cash=self.ledger.cash,
             positions=positions,
             marks=marks,
-            n_open_orders=len(self._book_of),
+            n_open_orders=len(self._sleeve_of),
             state=self.state,
-            pending=pending_beside(self.venue, order) if self._book_of else (),
+            pending=pending_beside(self.venue, order) if self._sleeve_of else (),
         )
 
     def _schedule(self) -> list[int]:
-        rows = [np.flatnonzero(np.diff(book.exposure, prepend=0.0)) for book in self.books]
-        rows += [np.array(sorted(book.rebalance_rows), dtype=np.int64) for book in self.books]
+        rows = [np.flatnonzero(np.diff(sleeve.exposure, prepend=0.0)) for sleeve in self.sleeves]
+        rows += [np.array(sorted(sleeve.rebalance_rows), dtype=np.int64) for sleeve in self.sleeves]
         if self._has_carry:
             rows.append(np.flatnonzero(np.diff(self.market.times // _EIGHT_HOURS)) + 1)
         scheduled: list[int] = np.unique(np.concatenate(rows)).tolist()
@@ -186,116 +186,116 @@ class EventLoop(TradedAccount):
 
     def _decide(self, row: int) -> None:
         equity = None if self._drift_band is None else self.equity(row)
-        acting: list[Book] = []
-        for book in self.books:
-            has_changed = float(book.exposure[row]) != book.target
-            if not has_changed and (book.is_stopped or not self._is_due(book, row, equity)):
+        acting: list[Sleeve] = []
+        for sleeve in self.sleeves:
+            has_changed = float(sleeve.exposure[row]) != sleeve.target
+            if not has_changed and (sleeve.is_stopped or not self._is_due(sleeve, row, equity)):
                 continue
-            if self._columns[book.symbol].has_bar(row):
-                acting.append(book)
+            if self._columns[sleeve.symbol].has_bar(row):
+                acting.append(sleeve)
         if not acting:
             return
         self._follow_state(row)
-        for book in acting:
-            target = float(book.exposure[row])
-            has_changed = target != book.target
+        for sleeve in acting:
+            target = float(sleeve.exposure[row])
+            has_changed = target != sleeve.target
             if has_changed:
-                book.target, book.is_stopped = target, False
-                self._emit(SignalEvent(int(self.market.times[row]), book.strategy, book.symbol, target))
-            if has_changed or row in book.rebalance_rows:
-                book.granted = 1.0
-            book.decision_row = row
+                sleeve.target, sleeve.is_stopped = target, False
+                self._emit(SignalEvent(int(self.market.times[row]), sleeve.strategy, sleeve.symbol, target))
+            if has_changed or row in sleeve.rebalance_rows:
+                sleeve.granted = 1.0
+            sleeve.decision_row = row
         legs = self._legs(acting, row, self.equity(row) if equity is None else equity)
         if len(legs) > 1:
             legs.sort(key=lambda pair: (pair[0].opens(pair[1]), pair[0].priority, pair[0].symbol, pair[0].strategy))
-        for book, leg in legs:
-            self._act(book, leg, row)
+        for sleeve, leg in legs:
+            self._act(sleeve, leg, row)
 
-    def _is_due(self, book: Book, row: int, equity: float | None) -> bool:
-        if row in book.rebalance_rows:
+    def _is_due(self, sleeve: Sleeve, row: int, equity: float | None) -> bool:
+        if row in sleeve.rebalance_rows:
             return True
-        if self._drift_band is None or equity is None or book.target == 0.0 or self._has_open_order(book):
+        if self._drift_band is None or equity is None or sleeve.target == 0.0 or self._has_open_order(sleeve):
             return False
-        held = book.position * float(self._columns[book.symbol].mark[row])
-        wanted = book.notional(row, equity, self.settings.sizing)
+        held = sleeve.position * float(self._columns[sleeve.symbol].mark[row])
+        wanted = sleeve.notional(row, equity, self.settings.sizing)
         return abs(held - wanted) > self._drift_band * abs(wanted)
 
-    def _has_open_order(self, book: Book) -> bool:
-        return book.is_ordering()
+    def _has_open_order(self, sleeve: Sleeve) -> bool:
+        return sleeve.is_ordering()
 
     def _first_drift(self, start: int, stop: int, band: float) -> int:
-        """Return the first row in [start, stop) at which a book has drifted out of its band, or `stop`."""
+        """Return the first row in [start, stop) at which a sleeve has drifted out of its band, or `stop`."""
         if stop <= start:
             return stop
         span = slice(start, stop)
         equity = self.equity_between(start, stop)
         has_drifted = np.zeros(stop - start, dtype=bool)
-        for book in self.books:
-            if book.target == 0.0 or book.is_stopped or self._has_open_order(book):
+        for sleeve in self.sleeves:
+            if sleeve.target == 0.0 or sleeve.is_stopped or self._has_open_order(sleeve):
                 continue
-            column = self._columns[book.symbol]
-            wanted = book.notional_over(span, equity, self.settings.sizing)
+            column = self._columns[sleeve.symbol]
+            wanted = sleeve.notional_over(span, equity, self.settings.sizing)
             with np.errstate(invalid="ignore"):
-                has_drifted |= np.abs(book.position * column.close[span] - wanted) > band * np.abs(wanted)
+                has_drifted |= np.abs(sleeve.position * column.close[span] - wanted) > band * np.abs(wanted)
         return start + int(has_drifted.argmax()) if has_drifted.any() else stop
 
-    def _legs(self, acting: Sequence[Book], row: int, equity: float) -> list[tuple[Book, Leg]]:
-        legs: list[tuple[Book, Leg]] = []
-        for book in acting:
-            self._withdraw_targets(book, row)
-            legs += [(book, leg) for leg in self._legs_for(book, row, equity)]
+    def _legs(self, acting: Sequence[Sleeve], row: int, equity: float) -> list[tuple[Sleeve, Leg]]:
+        legs: list[tuple[Sleeve, Leg]] = []
+        for sleeve in acting:
+            self._withdraw_targets(sleeve, row)
+            legs += [(sleeve, leg) for leg in self._legs_for(sleeve, row, equity)]
         return legs
 
-    def _legs_for(self, book: Book, row: int, equity: float) -> tuple[Leg, ...]:
-        instrument = self._columns[book.symbol].instrument
-        close = float(self._columns[book.symbol].close[row])
-        desired = floor_to(book.notional(row, equity, self.settings.sizing) / close, instrument.lot_size)
-        delta = floor_to(desired - book.position, instrument.lot_size)
+    def _legs_for(self, sleeve: Sleeve, row: int, equity: float) -> tuple[Leg, ...]:
+        instrument = self._columns[sleeve.symbol].instrument
+        close = float(self._columns[sleeve.symbol].close[row])
+        desired = floor_to(sleeve.notional(row, equity, self.settings.sizing) / close, instrument.lot_size)
+        delta = floor_to(desired - sleeve.position, instrument.lot_size)
         if delta == 0.0:
-            self.n_below_lot += book.target != 0.0 and desired == 0.0
+            self.n_below_lot += sleeve.target != 0.0 and desired == 0.0
             return ()
         if desired != 0.0 and abs(delta) * close < self.settings.execution.no_trade_band * equity:
             return ()
-        return entry_legs(self.settings.execution, instrument, book.position, delta, close)
+        return entry_legs(self.settings.execution, instrument, sleeve.position, delta, close)
 
-    def _act(self, book: Book, leg: Leg, row: int) -> None:
+    def _act(self, sleeve: Sleeve, leg: Leg, row: int) -> None:
         now = int(self.market.times[row])
         protection: list[str] = []
-        if book.position * leg.quantity < 0.0 and not leg.follows_exit:
-            protection = [order_id for order_id, order in book.working.items() if order.reason != "target"]
+        if sleeve.position * leg.quantity < 0.0 and not leg.follows_exit:
+            protection = [order_id for order_id, order in sleeve.working.items() if order.reason != "target"]
         for order_id in protection:
             self._withdraw(order_id, now, "target changed")
-        sent = self._send(book, leg, row, Phase.AFTER_CLOSE, now, float(self._columns[book.symbol].close[row]))
-        if self._desk is not None and sent != abs(leg.quantity):
-            self._grant(book, leg.quantity, sent / abs(leg.quantity))
+        sent = self._send(sleeve, leg, row, Phase.AFTER_CLOSE, now, float(self._columns[sleeve.symbol].close[row]))
+        if self._risk_engine is not None and sent != abs(leg.quantity):
+            self._grant(sleeve, leg.quantity, sent / abs(leg.quantity))
         if protection and not sent:
-            self._protect(book, row, Phase.AFTER_CLOSE, now, book.entry_price)
+            self._protect(sleeve, row, Phase.AFTER_CLOSE, now, sleeve.entry_price)
 
-    def _grant(self, book: Book, change: float, share: float) -> None:
+    def _grant(self, sleeve: Sleeve, change: float, share: float) -> None:
         """Remember which share of a wanted change the limits let pass: an unchanged target does not ask again."""
-        wanted = book.position + change
+        wanted = sleeve.position + change
         if wanted != 0.0:
-            book.granted *= min(max((book.position + share * change) / wanted, 0.0), 1.0)
+            sleeve.granted *= min(max((sleeve.position + share * change) / wanted, 0.0), 1.0)
 
-    def _send(self, book: Book, leg: Leg, row: int, phase: Phase, now: int, price: float) -> float:
+    def _send(self, sleeve: Sleeve, leg: Leg, row: int, phase: Phase, now: int, price: float) -> float:
         self._n_orders += 1
         order = as_order(
             leg,
             self.settings.execution,
             order_id=f"{self._id_prefix}{self._n_orders}",
             decided_at=now,
-            strategy=book.strategy,
-            symbol=book.symbol,
-            held=book.position,
+            strategy=sleeve.strategy,
+            symbol=sleeve.symbol,
+            held=sleeve.position,
             price=price,
         )
         known_row = row if phase is Phase.AFTER_CLOSE else max(row - 1, 0)
         view = self._market_view(order, known_row)
-        if self._desk is not None:
-            order = self._desk.cut(order, view, self, known_row)
+        if self._risk_engine is not None:
+            order = self._risk_engine.cut(order, view, self, known_row)
         self._emit(order_event(order, OrderEventKind.REQUESTED, now, reason=order.reason))
-        if self._desk is not None:
-            answer = self._desk.decide(order, view, self, known_row)
+        if self._risk_engine is not None:
+            answer = self._risk_engine.decide(order, view, self, known_row)
         else:
             answer = self._review(order, self.account_view(known_row, order), view)
         if not isinstance(answer, ApprovedOrder):
@@ -307,101 +307,101 @@ class EventLoop(TradedAccount):
         if rejected:
             self._emit(order_event(order, OrderEventKind.REJECTED, now, leaves=0.0, reason=rejected))
             return 0.0
-        book.working[order.order_id] = order
-        self._book_of[order.order_id] = book
+        sleeve.working[order.order_id] = order
+        self._sleeve_of[order.order_id] = sleeve
         self._emit(order_event(order, OrderEventKind.ACCEPTED, now))
         return order.quantity
 
     def _market_view(self, order: Order, row: int) -> MarketView:
         column = self._columns[order.symbol]
         price, volume, bar_time = float(column.mark[row]), float(column.volume[row]), int(self.market.times[row])
-        if self._desk is None:
+        if self._risk_engine is None:
             return MarketView(order.decided_at, column.instrument, price, volume, bar_time)
-        as_of, book, daily, volatility, returns = self._desk.sources(order.symbol, order.decided_at)
-        return MarketView(as_of, column.instrument, price, volume, bar_time, book, daily, volatility, returns)
+        as_of, sleeve, daily, volatility, returns = self._risk_engine.sources(order.symbol, order.decided_at)
+        return MarketView(as_of, column.instrument, price, volume, bar_time, sleeve, daily, volatility, returns)
 
     def _book_execution(self, execution: Execution, row: int) -> None:
         order = execution.order
-        book = self._book_of[order.order_id]
-        if self._desk is not None:
-            self._desk.catch_up(self, row)
+        sleeve = self._sleeve_of[order.order_id]
+        if self._risk_engine is not None:
+            self._risk_engine.catch_up(self, row)
         if execution.quantity > 0.0:
             fill = fill_of(execution)
-            self._book_fill(book, fill, row)
-            if self._desk is not None:
-                self._desk.remember_fill(fill)
+            self._book_fill(sleeve, fill, row)
+            if self._risk_engine is not None:
+                self._risk_engine.remember_fill(fill)
             is_whole = execution.ended == "filled"
             self._emit(trade_event(execution, OrderEventKind.FILLED if is_whole else OrderEventKind.PARTIALLY_FILLED))
-            self._moved(book, row, fill.position_change, fill.price, fill.fee)
+            self._moved(sleeve, row, fill.position_change, fill.price, fill.fee)
         if execution.ended:
-            del self._book_of[order.order_id]
-            del book.working[order.order_id]
+            del self._sleeve_of[order.order_id]
+            del sleeve.working[order.order_id]
             if execution.ended != "filled":
                 self._emit(end_event(execution))
         if not self.settings.execution.has_protection:
             return
         if execution.quantity > 0.0:
-            self._after_fill(execution, book, row)
-        elif book.position != 0.0 and order.reason == "target" and not book.working:
-            self._protect(book, row, Phase.WITHIN, execution.ts_event, book.entry_price)
+            self._after_fill(execution, sleeve, row)
+        elif sleeve.position != 0.0 and order.reason == "target" and not sleeve.working:
+            self._protect(sleeve, row, Phase.WITHIN, execution.ts_event, sleeve.entry_price)
 
-    def _after_fill(self, execution: Execution, book: Book, row: int) -> None:
-        """Keep every protective order equal to the position, and the book flat once one has fired."""
+    def _after_fill(self, execution: Execution, sleeve: Sleeve, row: int) -> None:
+        """Keep every protective order equal to the position, and the sleeve flat once one has fired."""
         fired = execution.order.reason
         now = execution.ts_event
         if fired != "target":
-            book.is_stopped = True
-            if execution.phase is Phase.WITHIN and self._both_in_reach(execution, book, row):
+            sleeve.is_stopped = True
+            if execution.phase is Phase.WITHIN and self._both_in_reach(execution, sleeve, row):
                 self.n_ambiguous += 1
-        for order_id, order in list(book.working.items()):
+        for order_id, order in list(sleeve.working.items()):
             if order_id == execution.order.order_id or (order.reason == "target" and fired == "target"):
                 continue
             self._withdraw(order_id, now, f"{fired} filled")
-        if book.position != 0.0:
-            self._protect(book, row, execution.phase, now, execution.price, without=fired)
+        if sleeve.position != 0.0:
+            self._protect(sleeve, row, execution.phase, now, execution.price, without=fired)
 
-    def _protect(self, book: Book, row: int, phase: Phase, now: int, last: float, without: str = "") -> None:
-        best = float((np.fmax if book.position > 0.0 else np.fmin)(last, book.best_price))
-        instrument = self._columns[book.symbol].instrument
-        atr = 0.0 if book.atr is None else float(book.atr[book.decision_row])
-        for leg in protective_legs(self.settings.execution, instrument, book.position, book.entry_price, atr):
+    def _protect(self, sleeve: Sleeve, row: int, phase: Phase, now: int, last: float, without: str = "") -> None:
+        best = float((np.fmax if sleeve.position > 0.0 else np.fmin)(last, sleeve.best_price))
+        instrument = self._columns[sleeve.symbol].instrument
+        atr = 0.0 if sleeve.atr is None else float(sleeve.atr[sleeve.decision_row])
+        for leg in protective_legs(self.settings.execution, instrument, sleeve.position, sleeve.entry_price, atr):
             if leg.reason != without:
-                price = best if leg.trail is not None else book.entry_price
-                self._send(book, leg, row, phase, now, price)
+                price = best if leg.trail is not None else sleeve.entry_price
+                self._send(sleeve, leg, row, phase, now, price)
 
-    def _both_in_reach(self, execution: Execution, book: Book, row: int) -> bool:
-        column = self._columns[book.symbol]
+    def _both_in_reach(self, execution: Execution, sleeve: Sleeve, row: int) -> bool:
+        column = self._columns[sleeve.symbol]
         low, high = float(column.low[row]), float(column.high[row])
-        rivals = [order for order in book.working.values() if order.reason not in ("target", execution.order.reason)]
+        rivals = [order for order in sleeve.working.values() if order.reason not in ("target", execution.order.reason)]
         levels = [order.limit_price or order.stop_price for order in rivals]
         return any(level is not None and low <= level <= high for level in levels)
 
     def _follow_state(self, row: int) -> None:
-        """Let the desk see a row's close; when it stops trading, cancel what could open or enlarge a position."""
-        desk = self._desk
-        if desk is None or not desk.can_stop:
+        """Show the risk engine a row's close; when it stops trading, cancel what could open or enlarge a position."""
+        risk_engine = self._risk_engine
+        if risk_engine is None or not risk_engine.can_stop:
             return
-        before = desk.state
-        desk.catch_up(self, row + 1)
-        if desk.state is not before:
+        before = risk_engine.state
+        risk_engine.catch_up(self, row + 1)
+        if risk_engine.state is not before:
             self.withdraw_enlarging(int(self.market.times[row]))
 
-    def _withdraw_targets(self, book: Book, row: int) -> None:
-        for order_id, order in list(book.working.items()):
+    def _withdraw_targets(self, sleeve: Sleeve, row: int) -> None:
+        for order_id, order in list(sleeve.working.items()):
             if order.reason == "target":
                 self._withdraw(order_id, int(self.market.times[row]), "target changed")
 
     def _withdraw(self, order_id: str, now: int, why: str, kind: OrderEventKind = OrderEventKind.CANCELED) -> None:
-        """Cancel an order that rests; the book remembers the best price that a stop of its position had followed."""
+        """Cancel an order that rests; its sleeve keeps the best price that the stop had followed."""
         held = self.venue.cancel(order_id)
         if held is None:
             return
-        book = self._book_of.pop(order_id)
-        del book.working[order_id]
+        sleeve = self._sleeve_of.pop(order_id)
+        del sleeve.working[order_id]
         event = order_event(held.order, kind, now, leaves=0.0, cumulative=held.cumulative, reason=why)
         self._emit(event)
-        if held.order.trail is not None and held.order.signed_quantity * book.position < 0.0:
-            book.best_price = held.best_price
+        if held.order.trail is not None and held.order.signed_quantity * sleeve.position < 0.0:
+            sleeve.best_price = held.best_price
 
     def _charge_carry(self, row: int) -> None:
         if row == 0:
@@ -411,38 +411,48 @@ class EventLoop(TradedAccount):
         if n_due == 0:
             return
         costs = self.settings.costs
-        for book in self._traders:
-            notional = book.position * float(self._columns[book.symbol].mark[row]) if book.position else 0.0
-            self._flow(book, now, row, "funding", costs.funding(notional, n_due))
-            self._flow(book, now, row, "borrow", costs.borrow(notional, n_due))
+        for sleeve in self._traders:
+            notional = sleeve.position * float(self._columns[sleeve.symbol].mark[row]) if sleeve.position else 0.0
+            self._flow(sleeve, now, row, "funding", costs.funding(notional, n_due))
+            self._flow(sleeve, now, row, "borrow", costs.borrow(notional, n_due))
 
-    def _flow(self, book: Book, now: int, row: int, reason: str, amount: float) -> None:
+    def _flow(self, sleeve: Sleeve, now: int, row: int, reason: str, amount: float) -> None:
         if amount != 0.0:
-            if self._desk is not None:
-                self._desk.catch_up(self, row)
+            if self._risk_engine is not None:
+                self._risk_engine.catch_up(self, row)
             self._book_flow(row, amount)
-            self._emit(CashFlowEvent(now, book.strategy, book.symbol, reason, amount))
-            self._moved(book, row, 0.0, 0.0, -amount)
+            self._emit(CashFlowEvent(now, sleeve.strategy, sleeve.symbol, reason, amount))
+            self._moved(sleeve, row, 0.0, 0.0, -amount)
 
     def _go_bankrupt(self, row: int) -> None:
         now, equity = int(self.market.times[row]), self.equity(row)
-        for order_id in list(self._book_of):
+        for order_id in list(self._sleeve_of):
             self._withdraw(order_id, now, "bankrupt")
         self._emit(BankruptcyEvent(now, equity, -equity))
-        for book in self._traders:
-            if book.position != 0.0:
-                self._liquidate(book, row, now)
+        for sleeve in self._traders:
+            if sleeve.position != 0.0:
+                self._liquidate(sleeve, row, now)
         self._book_flow(row, -self.ledger.cash)
         self.bankrupt_row = row
 
-    def _liquidate(self, book: Book, row: int, now: int) -> None:
-        mark = float(self._columns[book.symbol].mark[row])
-        side = Side.SELL if book.position > 0.0 else Side.BUY
+    def _liquidate(self, sleeve: Sleeve, row: int, now: int) -> None:
+        mark = float(self._columns[sleeve.symbol].mark[row])
+        side = Side.SELL if sleeve.position > 0.0 else Side.BUY
         fill = Fill(
-            "liquidation", now, book.strategy, book.symbol, side, abs(book.position), mark, 0.0, mark, mark, "bankrupt"
+            "liquidation",
+            now,
+            sleeve.strategy,
+            sleeve.symbol,
+            side,
+            abs(sleeve.position),
+            mark,
+            0.0,
+            mark,
+            mark,
+            "bankrupt",
         )
-        self._book_fill(book, fill, row)
-        self._moved(book, row, fill.signed_quantity, mark, 0.0)
+        self._book_fill(sleeve, fill, row)
+        self._moved(sleeve, row, fill.signed_quantity, mark, 0.0)
 
 
 def _instrument_rules_only(

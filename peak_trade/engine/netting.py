@@ -1,4 +1,4 @@
-"""Netting: the targets of all books on a symbol become one order, and its fills are shared out to the books exactly."""
+"""Netting: the targets of all sleeves on a symbol become one order, and its fills are allocated to the sleeves."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from peak_trade.core.rounding import floor_to, nearest_to
 from peak_trade.core.values import OrderType
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.policy import Leg
-from peak_trade.engine.sleeve import Book
-from peak_trade.journal.events import ShareEvent
+from peak_trade.engine.sleeve import Sleeve
+from peak_trade.journal.events import AllocationEvent
 
 NETTED = "netted"
 """Strategy name that a netted order and its fills carry in the journal."""
@@ -25,37 +25,37 @@ _WHOLE = 1e-12
 
 @dataclass(slots=True, eq=False)
 class Wish:
-    """What one book wants of a netted order: a signed change in base units, and how much of it has been done."""
+    """What one sleeve wants of a netted order: a signed change in base units, and how much of it has been done."""
 
-    book: Book
+    sleeve: Sleeve
     change: float
     stays: bool
-    """Whether the book holds a position afterwards: it can take up what rounding to a lot leaves."""
+    """Whether the sleeve holds a position afterwards: it can take up what rounding to a lot leaves."""
     done: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
 class Net:
-    """The books on one symbol: the trader that orders for them all, and what each wants of the latest order."""
+    """The sleeves on one symbol: the trader that orders for them all, and what each wants of the latest order."""
 
-    trader: Book
-    members: list[Book]
+    trader: Sleeve
+    members: list[Sleeve]
     wishes: list[Wish] = field(default_factory=list)
     ordered: float = 0.0
     traded: float = 0.0
     crosses_at: int = -1
     """Row at whose open the wishes cross inside the account without an order; -1: none do."""
 
-    def unfinished(self) -> list[Book]:
-        """Return the books that an open order, or a cross still to come, has not given all they wanted."""
+    def unfinished(self) -> list[Sleeve]:
+        """Return the sleeves that an open order, or a cross still to come, has not given all they wanted."""
         is_open = bool(self.trader.working) or self.crosses_at >= 0
-        return [wish.book for wish in self.wishes if wish.done != wish.change] if is_open else []
+        return [wish.sleeve for wish in self.wishes if wish.done != wish.change] if is_open else []
 
 
 class NettedLoop(EventLoop):
-    """An event loop in which the books on a symbol trade as one; market orders only, without protective levels.
+    """An event loop in which the sleeves on a symbol trade as one; market orders only, without protective levels.
 
-    Books that want opposite changes cross inside the account at the price of the order's fill, or at the next open when
+    Sleeves that want opposite changes cross inside the account at the price of the order's fill, or at the next open if
     nothing is left to order. Fees are shared by quantity moved; funding and borrow by position.
     """
 
@@ -64,19 +64,19 @@ class NettedLoop(EventLoop):
         policy = self.settings.execution
         if policy.order_type is not OrderType.MARKET or policy.has_protection:
             raise ConfigError(
-                f"netted books trade with market orders and without stops; execution has order_type "
+                f"netted sleeves trade with market orders and without stops; execution has order_type "
                 f"{policy.order_type.value}{' and protective levels' if policy.has_protection else ''}. "
                 'Use mode = "sleeves" for these.'
             )
         self._nets: dict[str, Net] = {}
-        for book in self.books:
-            if book.symbol not in self._nets:
-                self._nets[book.symbol] = Net(Book(NETTED, book.symbol, np.zeros(0)), [])
-            self._nets[book.symbol].members.append(book)
+        for sleeve in self.sleeves:
+            if sleeve.symbol not in self._nets:
+                self._nets[sleeve.symbol] = Net(Sleeve(NETTED, sleeve.symbol, np.zeros(0)), [])
+            self._nets[sleeve.symbol].members.append(sleeve)
         self._traders = [net.trader for net in self._nets.values()]
 
     def _visit(self, row: int) -> None:
-        """Visit one row; books that cross inside the account do so at its open."""
+        """Visit one row; sleeves that cross inside the account do so at its open."""
         for net in self._nets.values():
             if net.crosses_at == row:
                 net.crosses_at = -1
@@ -89,33 +89,35 @@ class NettedLoop(EventLoop):
         crosses = [net.crosses_at for net in self._nets.values() if net.crosses_at > row]
         return min([super()._next_touch(row, stop), *crosses])
 
-    def _has_open_order(self, book: Book) -> bool:
-        return bool(self._nets[book.symbol].unfinished())
+    def _has_open_order(self, sleeve: Sleeve) -> bool:
+        return bool(self._nets[sleeve.symbol].unfinished())
 
-    def _legs(self, acting: Sequence[Book], row: int, equity: float) -> list[tuple[Book, Leg]]:
-        legs: list[tuple[Book, Leg]] = []
-        changing: dict[str, list[Book]] = {}
-        for book in acting:
-            changing.setdefault(book.symbol, []).append(book)
-        for symbol, books in changing.items():
+    def _legs(self, acting: Sequence[Sleeve], row: int, equity: float) -> list[tuple[Sleeve, Leg]]:
+        legs: list[tuple[Sleeve, Leg]] = []
+        changing: dict[str, list[Sleeve]] = {}
+        for sleeve in acting:
+            changing.setdefault(sleeve.symbol, []).append(sleeve)
+        for symbol, sleeves in changing.items():
             net = self._nets[symbol]
-            books += [book for book in net.unfinished() if book not in books]
+            sleeves += [sleeve for sleeve in net.unfinished() if sleeve not in sleeves]
             self._withdraw_targets(net.trader, row)
             net.crosses_at = -1
-            delta = self._wish(net, books, row, equity)
+            delta = self._wish(net, sleeves, row, equity)
             if delta != 0.0:
                 legs.append((net.trader, Leg(delta)))
         return legs
 
-    def _wish(self, net: Net, changing: Sequence[Book], row: int, equity: float) -> float:
+    def _wish(self, net: Net, changing: Sequence[Sleeve], row: int, equity: float) -> float:
         column = self._columns[net.trader.symbol]
         lot, close = column.instrument.lot_size, float(column.close[row])
-        wanted = {id(book): book.notional(row, equity, self.settings.sizing) / close for book in changing}
-        net.wishes = [Wish(book, wanted[id(book)] - book.position, wanted[id(book)] != 0.0) for book in changing]
-        holders = [book for book in net.members if id(book) not in wanted and book.position != 0.0]
+        wanted = {id(sleeve): sleeve.notional(row, equity, self.settings.sizing) / close for sleeve in changing}
+        net.wishes = [
+            Wish(sleeve, wanted[id(sleeve)] - sleeve.position, wanted[id(sleeve)] != 0.0) for sleeve in changing
+        ]
+        holders = [sleeve for sleeve in net.members if id(sleeve) not in wanted and sleeve.position != 0.0]
         if holders and not any(wish.stays for wish in net.wishes):
-            net.wishes.append(Wish(max(holders, key=lambda book: abs(book.position)), 0.0, True))
-        total = math.fsum(wanted.get(id(book), book.position) for book in net.members)
+            net.wishes.append(Wish(max(holders, key=lambda sleeve: abs(sleeve.position)), 0.0, True))
+        total = math.fsum(wanted.get(id(sleeve), sleeve.position) for sleeve in net.members)
         desired = floor_to(total, lot)
         delta = nearest_to(desired - net.trader.position, lot)
         moved = math.fsum(abs(wish.change) for wish in net.wishes)
@@ -128,8 +130,8 @@ class NettedLoop(EventLoop):
         net.ordered, net.traded = delta, 0.0
         return delta
 
-    def _moved(self, book: Book, row: int, quantity: float, price: float, cost: float) -> None:
-        net = self._nets[book.symbol]
+    def _moved(self, sleeve: Sleeve, row: int, quantity: float, price: float, cost: float) -> None:
+        net = self._nets[sleeve.symbol]
         if quantity == 0.0:
             held = math.fsum(member.position for member in net.members)
             for member in net.members:
@@ -137,39 +139,39 @@ class NettedLoop(EventLoop):
                     part = cost * member.position / held
                     super()._moved(member, row, 0.0, 0.0, part)
                     now = int(self.market.times[row])
-                    self._emit(ShareEvent(now, "", member.strategy, member.symbol, 0.0, 0.0, part))
+                    self._emit(AllocationEvent(now, "", member.strategy, member.symbol, 0.0, 0.0, part))
             return
         net.traded += quantity
         is_whole = abs(net.traded - net.ordered) <= _WHOLE * abs(net.ordered)
         fill = self.fills[-1]
         self._share(net, row, fill.ts_event, fill.order_id, price, cost, is_whole)
 
-    def _grant(self, book: Book, change: float, share: float) -> None:
-        for wish in self._nets[book.symbol].wishes:
-            super()._grant(wish.book, wish.change, share)
+    def _grant(self, sleeve: Sleeve, change: float, share: float) -> None:
+        for wish in self._nets[sleeve.symbol].wishes:
+            super()._grant(wish.sleeve, wish.change, share)
 
-    def _liquidate(self, book: Book, row: int, now: int) -> None:
-        net = self._nets[book.symbol]
+    def _liquidate(self, sleeve: Sleeve, row: int, now: int) -> None:
+        net = self._nets[sleeve.symbol]
         net.wishes = [Wish(member, -member.position, False) for member in net.members]
-        net.ordered, net.traded = -book.position, 0.0
-        super()._liquidate(book, row, now)
+        net.ordered, net.traded = -sleeve.position, 0.0
+        super()._liquidate(sleeve, row, now)
 
     def _share(self, net: Net, row: int, now: int, order_id: str, price: float, cost: float, is_whole: bool) -> None:
         shares = share_out(net.wishes, net.traded, is_whole)
         moved = math.fsum(abs(share) for _, share in shares)
         for wish, share in shares:
             leaves = is_whole and not wish.stays
-            wish.book.position = 0.0 if leaves else wish.book.position + share
+            wish.sleeve.position = 0.0 if leaves else wish.sleeve.position + share
             part = cost * abs(share) / moved
-            super()._moved(wish.book, row, share, price, part)
-            self._emit(ShareEvent(now, order_id, wish.book.strategy, wish.book.symbol, share, price, part))
+            super()._moved(wish.sleeve, row, share, price, part)
+            self._emit(AllocationEvent(now, order_id, wish.sleeve.strategy, wish.sleeve.symbol, share, price, part))
 
 
 def share_out(wishes: Sequence[Wish], traded: float, is_whole: bool) -> list[tuple[Wish, float]]:
-    """Return what each book gets now that `traded` (signed, base units) of the netted order has traded in all.
+    """Return what each sleeve gets now that `traded` (signed, base units) of the netted order has traded in all.
 
-    Books that trade against the order's direction are served whole from the other side; the books on its side share
-    what those give and what has traded, in proportion to what they want. When the order has traded whole, each book
+    Sleeves that trade against the order's direction are served whole from the other side; the sleeves on its side share
+    what those give and what has traded, in proportion to what they want. When the order has traded whole, each sleeve
     has what it wanted, and the largest that stays invested takes up what rounding to a lot left.
 
     Parameters
@@ -195,7 +197,7 @@ def share_out(wishes: Sequence[Wish], traded: float, is_whole: bool) -> list[tup
     left = traded - math.fsum(reached)
     if abs(left) > _WHOLE * (abs(with_order) + abs(against)):
         able = [place for place, wish in enumerate(wishes) if wish.stays] or list(range(len(wishes)))
-        largest = max(able, key=lambda place: abs(wishes[place].book.position + reached[place] - wishes[place].done))
+        largest = max(able, key=lambda place: abs(wishes[place].sleeve.position + reached[place] - wishes[place].done))
         reached[largest] += left
     shares = []
     for wish, now in zip(wishes, reached, strict=True):

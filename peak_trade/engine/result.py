@@ -20,9 +20,9 @@ from peak_trade.core.values import Fill, TradingState
 from peak_trade.engine.loop import EventLoop, Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.netting import NettedLoop
-from peak_trade.engine.risk_engine import RiskDesk
+from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.engine.trades import fills_frame, trades_frame
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, TradingStateEvent
@@ -53,7 +53,7 @@ class BacktestResult:
     n_below_lot: int
     bankrupt_row: int | None
     movements: Sequence[tuple[int, str, str, float, float]] = ()
-    """Row, strategy, symbol, change of position (base units) and of cash (quote currency) of each book, in order."""
+    """Row, strategy, symbol, change of position (base units) and of cash (quote currency) of each sleeve, in order."""
     digests: dict[str, str] = field(default_factory=dict)
     exchange: str = "unknown"
     best_intrabar: BacktestResult | None = None
@@ -104,12 +104,12 @@ class BacktestResult:
     def benchmark(self) -> BacktestResult:
         """Buying all symbols in equal parts, each at its first close, and holding them, at the same costs."""
         share = 1.0 / len(self.market.symbols)
-        books = [
-            Book("buy_and_hold", symbol, np.where(np.isnan(column.mark), 0.0, 1.0), share)
+        sleeves = [
+            Sleeve("buy_and_hold", symbol, np.where(np.isnan(column.mark), 0.0, 1.0), share)
             for symbol, column in zip(self.market.symbols, self.market.columns, strict=True)
         ]
         plain = BacktestSettings(initial_cash=self.settings.initial_cash, costs=self.settings.costs)
-        return replace(run_books(self.market, books, plain), strategies=("buy_and_hold",), exchange=self.exchange)
+        return replace(run_sleeves(self.market, sleeves, plain), strategies=("buy_and_hold",), exchange=self.exchange)
 
     def stats(self) -> Stats:
         """Return every measure of the run; see `metrics.summary`."""
@@ -171,27 +171,29 @@ class BacktestResult:
         return sentences
 
 
-def run_books(
+def run_sleeves(
     market: Market,
-    books: Sequence[Book],
+    sleeves: Sequence[Sleeve],
     settings: BacktestSettings,
     reviewer: Reviewer | None = None,
     progress: Callable[[int], None] | None = None,
     *,
     is_netted: bool = False,
     drift_band: float | None = None,
-    desk: RiskDesk | None = None,
+    risk_engine: RiskEngine | None = None,
 ) -> BacktestResult:
-    """Run books over a market and return the result, without names and digests."""
+    """Run sleeves over a market and return the result, without names and digests."""
     events: list[Event] = []
     loop_class = NettedLoop if is_netted else EventLoop
-    loop = loop_class(market, books, settings, emit=events.append, reviewer=reviewer, desk=desk, drift_band=drift_band)
+    loop = loop_class(
+        market, sleeves, settings, emit=events.append, reviewer=reviewer, risk_engine=risk_engine, drift_band=drift_band
+    )
     with _no_cycle_collection():
         loop.run(progress)
     return BacktestResult(
         market=market,
         settings=settings,
-        strategies=tuple(dict.fromkeys(book.strategy for book in books)),
+        strategies=tuple(dict.fromkeys(sleeve.strategy for sleeve in sleeves)),
         parameters={},
         events=events,
         fill_list=loop.fills,
@@ -202,7 +204,7 @@ def run_books(
         n_below_lot=loop.n_below_lot,
         bankrupt_row=loop.bankrupt_row,
         movements=loop.movements,
-        limits=None if desk is None else desk.limits,
+        limits=None if risk_engine is None else risk_engine.limits,
     )
 
 

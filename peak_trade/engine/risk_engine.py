@@ -1,4 +1,4 @@
-"""The risk desk of a run: keeps what the gates look back on, asks them, and records every decision."""
+"""The risk risk engine of a run: keeps what the gates look back on, asks them, and records every decision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from peak_trade.engine.venue import Venue, pending_beside
 from peak_trade.journal.events import DecisionEvent, Event
 from peak_trade.journal.inputs import DecisionInputs
 from peak_trade.risk.codes import DenialCode
-from peak_trade.risk.gate import GateRow
+from peak_trade.risk.gate import GateChain
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.risk.sizing import size_to_limits
@@ -37,7 +37,7 @@ _HALTED = TradingState.HALTED
 
 
 class Account(Protocol):
-    """What the desk asks of a loop."""
+    """What the risk engine asks of a loop."""
 
     venue: Venue
     ledger: Ledger
@@ -63,12 +63,12 @@ class Account(Protocol):
         """Close times, shape (n_rows,), ns UTC."""
 
 
-class RiskDesk:
+class RiskEngine:
     """Asks a row of gates about every order of one run.
 
     Parameters
     ----------
-    gates : GateRow
+    gates : GateChain
         The row, in order.
     limits : RiskLimits
     record : DailyRecord, optional
@@ -91,7 +91,7 @@ class RiskDesk:
 
     def __init__(
         self,
-        gates: GateRow,
+        gates: GateChain,
         limits: RiskLimits,
         *,
         record: DailyRecord | None = None,
@@ -274,4 +274,4 @@ class RiskDesk:
 
 
 def _nowhere(event: Event) -> None:
-    """Take an event of a desk that no loop has taken on."""
+    """Take an event of a risk engine that no loop has taken on."""

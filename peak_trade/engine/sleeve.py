@@ -1,4 +1,4 @@
-"""A book: one strategy on one symbol, with its targets, its position and its orders."""
+"""A sleeve: one strategy on one symbol, with its targets, its position and its orders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peak_trade.portfolio.sizing import FixedNotional, Sizing
 
 
 @dataclass(slots=True, eq=False)
-class Book:
+class Sleeve:
     """One strategy on one symbol: its targets, its position and its orders.
 
     `exposure` (shape (n_rows,), in [-1, 1], on the market's grid) is held after each close. `weight` is the share of

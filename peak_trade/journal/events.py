@@ -133,7 +133,7 @@ class CashFlowEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class ShareEvent:
+class AllocationEvent:
     """What one strategy got of a netted fill or flow: signed base units at a price, and its part of the costs.
 
     The shares of an order sum to its fills. `order_id` is empty where strategies crossed inside the account without an
@@ -195,7 +195,7 @@ class FeedFault(StrEnum):
     STALE = "stale"
 
 
-class ActKind(StrEnum):
+class CommandKind(StrEnum):
     """What a named person did to a session."""
 
     KILL = "kill"
@@ -274,7 +274,7 @@ class SnapshotEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class ActEvent:
+class CommandEvent:
     """What a named person did to the session: an input like a bar, taken at `ts_event` of the session's clock.
 
     `given_at` is when the person did it by the machine's clock, `strategy` the one that is enabled, else empty. An
@@ -284,7 +284,7 @@ class ActEvent:
     kind: ClassVar[str] = "act"
     ts_event: int
     act_id: str
-    act: ActKind
+    act: CommandKind
     actor: str
     reason: str
     strategy: str
@@ -344,14 +344,14 @@ Event = (
     | OrderEvent
     | DecisionEvent
     | CashFlowEvent
-    | ShareEvent
+    | AllocationEvent
     | TradingStateEvent
     | BankruptcyEvent
     | BarEvent
     | SessionEvent
     | FeedFaultEvent
     | SnapshotEvent
-    | ActEvent
+    | CommandEvent
     | ClockOffsetEvent
     | ReconciliationEvent
     | AlertEvent
@@ -362,14 +362,14 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     OrderEvent,
     DecisionEvent,
     CashFlowEvent,
-    ShareEvent,
+    AllocationEvent,
     TradingStateEvent,
     BankruptcyEvent,
     BarEvent,
     SessionEvent,
     FeedFaultEvent,
     SnapshotEvent,
-    ActEvent,
+    CommandEvent,
     ClockOffsetEvent,
     ReconciliationEvent,
     AlertEvent,

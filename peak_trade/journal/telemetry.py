@@ -18,17 +18,17 @@ from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.journal.codec import Line, encode_event, encode_line
 from peak_trade.journal.events import (
-    ActEvent,
     AlertEvent,
+    AllocationEvent,
     BankruptcyEvent,
     CashFlowEvent,
+    CommandEvent,
     DecisionEvent,
     Event,
     LatencyEvent,
     OrderEvent,
     ReconciliationEvent,
     SessionEvent,
-    ShareEvent,
     TradingStateEvent,
 )
 from peak_trade.journal.export import trail_frame
@@ -42,11 +42,11 @@ _ORDERS = (
     OrderEvent,
     DecisionEvent,
     CashFlowEvent,
-    ShareEvent,
+    AllocationEvent,
     TradingStateEvent,
     BankruptcyEvent,
     SessionEvent,
-    ActEvent,
+    CommandEvent,
     ReconciliationEvent,
     AlertEvent,
 )

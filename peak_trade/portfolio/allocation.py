@@ -1,6 +1,6 @@
-"""Allocation: the share of equity that each book gets, estimated on past returns only.
+"""Allocation: the share of equity that each sleeve gets, estimated on past returns only.
 
-A *book* is one strategy on one symbol. Its weight is applied once: it holds weight x exposure x equity.
+A *sleeve* is one strategy on one symbol. Its weight is applied once: it holds weight x exposure x equity.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KNOWN_SHARE = 0.9
 
 
 class Allocation(Settings):
-    """How equity is shared out between books, and how often that is estimated again."""
+    """How equity is shared out between sleeves, and how often that is estimated again."""
 
     method: Method = "equal"
     """equal, fixed (each strategy states its weight), inverse_volatility, risk_parity or minimum_variance."""
@@ -36,7 +36,7 @@ class Allocation(Settings):
     """An estimate is made at the first close of each period, UTC, and holds until the next."""
 
     max_weight: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Largest share of the invested part that one book may have."""
+    """Largest share of the invested part that one sleeve may have."""
 
     cash_buffer: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of equity that is never invested."""
@@ -60,16 +60,16 @@ class Allocation(Settings):
 
 
 def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation) -> FloatArray | None:
-    """Return the fixed weights by book in the order given, or None where the method makes its own.
+    """Return the fixed weights by sleeve in the order given, or None where the method makes its own.
 
     Raises
     ------
     ConfigError
         When weights are missing, do not sum to 1, exceed the cap, or stand beside a method that ignores them; when
-        the cap leaves part of the equity without a book.
+        the cap leaves part of the equity without a sleeve.
 
     """
-    stated = {book: weight for book, weight in weights.items() if weight is not None}
+    stated = {sleeve: weight for sleeve, weight in weights.items() if weight is not None}
     if allocation.max_weight * len(weights) < 1.0 - SUM_RTOL:
         raise ConfigError(
             f"allocation.max_weight was {allocation.max_weight:g} for {len(weights)} strategies, which together could "
@@ -82,7 +82,7 @@ def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation
                 'its own. Drop the weight, or set method = "fixed".'
             )
         return None
-    missing = [book for book in weights if book not in stated]
+    missing = [sleeve for sleeve in weights if sleeve not in stated]
     if missing:
         raise ConfigError(f'{", ".join(missing)}: weight is missing; method = "fixed" needs one for every strategy.')
     total = sum(stated.values())
@@ -91,7 +91,7 @@ def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation
             f"weights sum to {total:.10g} ({', '.join(f'{b} {w:g}' for b, w in stated.items())}); they must sum to 1. "
             "State cash with allocation.cash_buffer."
         )
-    above = [book for book, weight in stated.items() if weight > allocation.max_weight]
+    above = [sleeve for sleeve, weight in stated.items() if weight > allocation.max_weight]
     if above:
         raise ConfigError(
             f"{above[0]}: weight was {stated[above[0]]:g}, allocation.max_weight is {allocation.max_weight:g}. "
@@ -100,8 +100,8 @@ def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation
     return np.array(list(stated.values()))
 
 
-def book_returns(exposure: FloatArray, close: FloatArray) -> FloatArray:
-    """Return what a book of weight 1 earns at each bar before costs: yesterday's exposure times today's return.
+def sleeve_returns(exposure: FloatArray, close: FloatArray) -> FloatArray:
+    """Return what a sleeve of weight 1 earns at each bar before costs: yesterday's exposure times today's return.
 
     Parameters
     ----------
@@ -125,11 +125,11 @@ def book_returns(exposure: FloatArray, close: FloatArray) -> FloatArray:
 
 
 def weights_from(past_returns: FloatArray, method: Method, max_weight: float = 1.0) -> FloatArray:
-    """Return long-only weights that sum to 1, from the past returns of the books.
+    """Return long-only weights that sum to 1, from the past returns of the sleeves.
 
     Parameters
     ----------
-    past_returns : float64 array of shape (n_bars, n_books), simple returns, finite, none of them constant
+    past_returns : float64 array of shape (n_bars, n_sleeves), simple returns, finite, none of them constant
     method : Method
         inverse_volatility: 1 / standard deviation, normed. risk_parity: equal contributions to variance (Maillard,
         Roncalli and Teiletche 2010). minimum_variance: least variance. The last two are skfolio's.
@@ -138,13 +138,13 @@ def weights_from(past_returns: FloatArray, method: Method, max_weight: float = 1
 
     Returns
     -------
-    float64 array of shape (n_books,), fractions
+    float64 array of shape (n_sleeves,), fractions
 
     Notes
     -----
     Scale-free: returns multiplied by a constant give the same weights up to the optimiser's tolerance (1e-6). A
-    covariance that is not positive definite (more books than bars, a book that copies another) is mended by clipping
-    its eigenvalues.
+    covariance that is not positive definite (more sleeves than bars, a sleeve that copies another) is repaired by
+    clipping its eigenvalues.
 
     Examples
     --------
@@ -153,13 +153,13 @@ def weights_from(past_returns: FloatArray, method: Method, max_weight: float = 1
     [0.666667, 0.333333]
 
     """
-    n_books = past_returns.shape[1]
-    if max_weight * n_books <= 1.0:
-        return np.full(n_books, min(max_weight, 1.0 / n_books))
-    if n_books == 1:
+    n_sleeves = past_returns.shape[1]
+    if max_weight * n_sleeves <= 1.0:
+        return np.full(n_sleeves, min(max_weight, 1.0 / n_sleeves))
+    if n_sleeves == 1:
         return np.ones(1)
     if method in ("equal", "fixed"):
-        return np.full(n_books, 1.0 / n_books)
+        return np.full(n_sleeves, 1.0 / n_sleeves)
     past = np.ascontiguousarray(past_returns)
     deviations = past.std(axis=0, ddof=1)
     if method == "inverse_volatility":
@@ -174,42 +174,42 @@ def walk_forward_weights(
     bars_per_year: float,
     fixed: FloatArray | None = None,
 ) -> FloatArray:
-    """Return the weight of each book after each close, estimated again at the instants and held between them.
+    """Return the weight of each sleeve after each close, estimated again at the instants and held between them.
 
     Parameters
     ----------
-    returns : float64 array of shape (n_bars, n_books)
-        See `book_returns`; NaN where a book's symbol has no bar.
+    returns : float64 array of shape (n_bars, n_sleeves)
+        See `sleeve_returns`; NaN where a sleeve's symbol has no bar.
     instants : bool array of shape (n_bars,)
         Closes after which weights are estimated anew, from the last `allocation.window` returns up to and including
         that close.
     allocation : Allocation
     bars_per_year : float
-    fixed : float64 array of shape (n_books,), or None
+    fixed : float64 array of shape (n_sleeves,), or None
         What `check_fixed_weights` returned.
 
     Returns
     -------
-    float64 array of shape (n_bars, n_books), fractions of equity, not negative
+    float64 array of shape (n_bars, n_sleeves), fractions of equity, not negative
         A row sums to at most (1 - cash_buffer) x max_scale.
 
     Notes
     -----
-    Causal: row t is computed from rows up to t. A book has an estimate when at least nine tenths of the window's
-    returns are known (the rest count as 0) and they vary. Books with one share out what they would have under equal
-    weights; each other book has its equal share, which stays cash while its symbol has no bars. A volatility target
+    Causal: row t is computed from rows up to t. A sleeve has an estimate when at least nine tenths of the window's
+    returns are known (the rest count as 0) and they vary. Sleeves with one share out what they would have under equal
+    weights; each other sleeve has its equal share, which stays cash while its symbol has no bars. A volatility target
     keeps everything in cash until the window is full.
 
     """
-    n_bars, n_books = returns.shape
+    n_bars, n_sleeves = returns.shape
     invested = 1.0 - allocation.cash_buffer
-    base = np.full(n_books, min(1.0 / n_books, allocation.max_weight)) if fixed is None else fixed
-    weights = np.empty((n_bars, n_books))
+    base = np.full(n_sleeves, min(1.0 / n_sleeves, allocation.max_weight)) if fixed is None else fixed
+    weights = np.empty((n_bars, n_sleeves))
     if not allocation.is_estimated:
         weights[:] = invested * base
         return weights
     rows = np.flatnonzero(instants)
-    current = np.zeros(n_books) if allocation.annual_volatility is not None else invested * base
+    current = np.zeros(n_sleeves) if allocation.annual_volatility is not None else invested * base
     weights[: rows[0] if rows.size else n_bars] = current
     for place, row in enumerate(rows):
         past = returns[max(row + 1 - allocation.window, 0) : row + 1]
@@ -267,7 +267,7 @@ def _optimised(past: FloatArray, method: Method, cap: float) -> FloatArray:
             weights: FloatArray = np.clip(np.asarray(model.fit(past).weights_, dtype=np.float64), 0.0, cap)
     except (ValueError, ArithmeticError, SkfolioError) as error:
         raise DataError(
-            f"{method} of {past.shape[1]} books found no weights from {past.shape[0]} past bars ({error}). "
+            f"{method} of {past.shape[1]} sleeves found no weights from {past.shape[0]} past bars ({error}). "
             "Lengthen allocation.window, or use inverse_volatility."
         ) from None
     return _normed(weights)

@@ -16,17 +16,17 @@ _CHUNK_ROWS = 4096
 
 
 def contributions(pnl: pd.DataFrame, initial_cash: float) -> pd.DataFrame:
-    """Return what each book added to the portfolio's return at each bar.
+    """Return what each sleeve added to the portfolio's return at each bar.
 
     Parameters
     ----------
-    pnl : DataFrame of shape (n_bars, n_books), quote currency
-        Cumulated PnL after costs of each book; columns are books, or strategies, or symbols.
+    pnl : DataFrame of shape (n_bars, n_sleeves), quote currency
+        Cumulated PnL after costs of each sleeve; columns are sleeves, or strategies, or symbols.
     initial_cash : float, quote currency
 
     Returns
     -------
-    DataFrame of shape (n_bars, n_books), fractions of the portfolio's equity one bar before
+    DataFrame of shape (n_bars, n_sleeves), fractions of the portfolio's equity one bar before
         A row sums to the portfolio's return over that bar.
 
     """
@@ -44,8 +44,8 @@ def portfolio_sharpe(
 
     Parameters
     ----------
-    weights, means, volatilities : array-likes of shape (n_books,), fractions, per bar
-    correlations : array-like of shape (n_books, n_books)
+    weights, means, volatilities : array-likes of shape (n_sleeves,), fractions, per bar
+    correlations : array-like of shape (n_sleeves, n_sleeves)
     bars_per_year : float
 
     Returns
@@ -71,7 +71,7 @@ def correlation_pairs(returns: pd.DataFrame, confidence: float = 0.95) -> pd.Dat
 
     Parameters
     ----------
-    returns : DataFrame of shape (n_bars, n_books), fractions per bar
+    returns : DataFrame of shape (n_bars, n_sleeves), fractions per bar
     confidence : float
         Coverage of the interval, between 0 and 1.
 
@@ -121,7 +121,7 @@ def rolling_correlation(returns: pd.DataFrame, window: int) -> pd.DataFrame:
 
     Parameters
     ----------
-    returns : DataFrame of shape (n_bars, n_books), fractions per bar
+    returns : DataFrame of shape (n_bars, n_sleeves), fractions per bar
     window : int, bars, at least 3
 
     Returns
@@ -156,16 +156,16 @@ def drawdown_correlation(
 
 
 def risk_contributions(contribution: pd.DataFrame) -> pd.Series:
-    """Return what each book adds to the portfolio's volatility: cov(contribution, portfolio return) / volatility.
+    """Return what each sleeve adds to the portfolio's volatility: cov(contribution, portfolio return) / volatility.
 
     Parameters
     ----------
-    contribution : DataFrame of shape (n_bars, n_books)
+    contribution : DataFrame of shape (n_bars, n_sleeves)
         See `contributions`.
 
     Returns
     -------
-    Series of shape (n_books,), fractions per bar; negative for a book that offsets the others
+    Series of shape (n_sleeves,), fractions per bar; negative for a sleeve that offsets the others
         They sum to the portfolio's volatility (Euler's theorem; Tasche 1999). NaN when the portfolio does not vary.
 
     """
@@ -180,7 +180,7 @@ def risk_contributions(contribution: pd.DataFrame) -> pd.Series:
 
 
 def diversification_ratio(contribution: pd.DataFrame) -> float:
-    """Return the sum of the books' volatilities over the portfolio's (Choueifaty and Coignard 2008, eq. 1).
+    """Return the sum of the sleeves' volatilities over the portfolio's (Choueifaty and Coignard 2008, eq. 1).
 
     1 means that nothing is diversified away; NaN when the portfolio does not vary.
     """
@@ -190,19 +190,19 @@ def diversification_ratio(contribution: pd.DataFrame) -> float:
 
 
 def drawdown_contributions(pnl: pd.DataFrame, initial_cash: float, n_deepest: int = 5) -> pd.DataFrame:
-    """Return what each book lost from peak to trough in the deepest drawdowns of the portfolio.
+    """Return what each sleeve lost from peak to trough in the deepest drawdowns of the portfolio.
 
     Parameters
     ----------
-    pnl : DataFrame of shape (n_bars, n_books), quote currency, index `close_time`
+    pnl : DataFrame of shape (n_bars, n_sleeves), quote currency, index `close_time`
     initial_cash : float, quote currency
     n_deepest : int
         A drawdown lasts from a peak to the next close at or above it, so that they do not overlap.
 
     Returns
     -------
-    DataFrame of shape (n_drawdowns, 3 + n_books), deepest first: peak, trough, drawdown, then one column a book
-        Fractions of the equity at the peak. A book's column is positive when it lost, negative when it gained; the
+    DataFrame of shape (n_drawdowns, 3 + n_sleeves), deepest first: peak, trough, drawdown, then one column a sleeve
+        Fractions of the equity at the peak. A sleeve's column is positive when it lost, negative when it gained; the
         columns sum to `drawdown`.
 
     """
@@ -223,7 +223,7 @@ def drawdown_contributions(pnl: pd.DataFrame, initial_cash: float, n_deepest: in
 
 
 def by_level(frame: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Return the sum over books of each strategy (`level` strategy) or symbol; columns in sorted order."""
+    """Return the sum over sleeves of each strategy (`level` strategy) or symbol; columns in sorted order."""
     summed: pd.DataFrame = frame.T.groupby(level=level).sum().T
     return summed
 

@@ -20,10 +20,10 @@ class Rebalancing(Settings):
     """When an unchanged target is traded again. With neither rule a position is held until its target changes."""
 
     every: Period | None = None
-    """Return every book to its target at the first close of each period, UTC."""
+    """Return every sleeve to its target at the first close of each period, UTC."""
 
     drift_band: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    """Return a book to its target at the close where its notional is further from it than this share of the target."""
+    """Rebalance a sleeve at the close where its notional differs from its target by more than this fraction of it."""
 
 
 def first_closes(times: IntArray, every: Period) -> BoolArray:

@@ -90,7 +90,7 @@ class RiskGate:
         return Reading(self.code, self.setting, float(observed), float(limit), float(headroom), is_denied, reason)
 
 
-class GateRow(tuple[RiskGate, ...]):
+class GateChain(tuple[RiskGate, ...]):
     """Gates in the order in which they are asked."""
 
     _ceilings: tuple[Measure, ...]
@@ -98,7 +98,7 @@ class GateRow(tuple[RiskGate, ...]):
     _binding: _Row
     _ramped: _Row
 
-    def __new__(cls, gates: Iterable[RiskGate]) -> GateRow:
+    def __new__(cls, gates: Iterable[RiskGate]) -> GateChain:
         """Make a row of gates."""
         row = super().__new__(cls, gates)
         row._ceilings = tuple(gate.measure for gate in row if not gate.is_floor)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peak_trade.core.values import AccountView, Denial, MarketView, Order, Side
-from peak_trade.risk.gate import GateRow
+from peak_trade.risk.gate import GateChain
 
 Gate = Callable[[Order, AccountView, MarketView, Any], Denial | None]
 """A pure, total question about one order under the limits given last."""
@@ -31,7 +31,7 @@ def review(
     order: Order, account: AccountView, market: MarketView, gates: Sequence[Gate], limits: Any
 ) -> ApprovedOrder | tuple[Denial, ...]:
     """Return the order approved, or the denials of all gates that refuse it; every gate is always asked."""
-    if isinstance(gates, GateRow):
+    if isinstance(gates, GateChain):
         denials = gates.denials(order, account, market, limits)
     else:
         denials = tuple(denial for gate in gates if (denial := gate(order, account, market, limits)) is not None)

@@ -13,15 +13,15 @@ from peak_trade.core.history import DailyRecord, ReturnHistory, continued
 from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market, SymbolBars
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import BarEvent
 
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
-Evaluate = Callable[[Bars], Book]
-"""Evaluates the strategy over all bars known and returns its book: the same function that a backtest uses."""
+Evaluate = Callable[[Bars], Sleeve]
+"""Evaluates the strategy over all bars known and returns its sleeve: the same function that a backtest uses."""
 
 
-class Tape:
+class BarBuffer:
     """Room for `capacity` bars of one symbol; rows up to the last bar are known, the others hold NaN."""
 
     def __init__(self, instrument: Instrument, timeframe: Timeframe, capacity: int, exchange: str) -> None:
@@ -50,14 +50,14 @@ class Tape:
         return Bars(frame, self.market.symbols[0], self.market.timeframe, self._exchange)
 
 
-class TapeRecord(DailyRecord):
+class BufferedHistory(DailyRecord):
     """Daily returns and volumes of a declared past and the bars known so far: computed anew once a day.
 
     They are equal to those of the whole.
     """
 
-    def __init__(self, tape: Tape, source: str, n_days: int, past: Sequence[Bars] = ()) -> None:
-        self._tape, self._declared, self._longest, self._past = tape, source, n_days, past
+    def __init__(self, buffer: BarBuffer, source: str, n_days: int, past: Sequence[Bars] = ()) -> None:
+        self._buffer, self._declared, self._longest, self._past = buffer, source, n_days, past
         self._day = -1
         self._record: DailyRecord | None = None
 
@@ -72,19 +72,21 @@ class TapeRecord(DailyRecord):
     def _at(self, as_of: int) -> DailyRecord:
         day = as_of // _NS_PER_DAY
         if self._record is None or day != self._day:
-            self._record = DailyRecord(continued(self._past, [self._tape.bars()]), self._declared, self._longest)
+            self._record = DailyRecord(continued(self._past, [self._buffer.bars()]), self._declared, self._longest)
             self._day = day
         return self._record
 
 
-class LiveBook:
-    """A book whose rows are filled as bars arrive: evaluated over all history at each, or once over a recording."""
+class LiveSleeve:
+    """A sleeve whose rows are filled as bars arrive: evaluated over all history at each, or once over a recording."""
 
-    def __init__(self, tape: Tape, evaluate: Evaluate, name: str, recording: Bars | None) -> None:
-        self._tape, self._evaluate = tape, evaluate
-        n_rows = len(tape.market)
-        self.book = Book(name, tape.market.symbols[0], np.zeros(n_rows), scale=np.ones(n_rows), atr=np.zeros(n_rows))
-        self._whole: Book | None = None
+    def __init__(self, buffer: BarBuffer, evaluate: Evaluate, name: str, recording: Bars | None) -> None:
+        self._buffer, self._evaluate = buffer, evaluate
+        n_rows = len(buffer.market)
+        self.sleeve = Sleeve(
+            name, buffer.market.symbols[0], np.zeros(n_rows), scale=np.ones(n_rows), atr=np.zeros(n_rows)
+        )
+        self._whole: Sleeve | None = None
         self._times = None if recording is None else recording.times
         if recording is not None:
             self._whole = evaluate(recording)
@@ -93,11 +95,11 @@ class LiveBook:
         """Fill a row that has just closed."""
         source, place = self._whole, row
         if source is None or self._times is None:
-            source = self._evaluate(self._tape.bars())
-        elif row >= self._times.size or self._times[row] != self._tape.market.times[row]:
+            source = self._evaluate(self._buffer.bars())
+        elif row >= self._times.size or self._times[row] != self._buffer.market.times[row]:
             raise SessionError("the recording is not the one that this session started on; its bars differ.")
-        self.book.exposure[row] = source.exposure[place]
-        self.book.weight = source.weight
-        for mine, theirs in ((self.book.scale, source.scale), (self.book.atr, source.atr)):
+        self.sleeve.exposure[row] = source.exposure[place]
+        self.sleeve.weight = source.weight
+        for mine, theirs in ((self.sleeve.scale, source.scale), (self.sleeve.atr, source.atr)):
             if mine is not None and theirs is not None:
                 mine[row] = theirs[place]

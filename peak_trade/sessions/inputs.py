@@ -9,10 +9,10 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import OrderBook
 from peak_trade.engine.loop import EventLoop
-from peak_trade.engine.risk_engine import RiskDesk
+from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.journal.events import (
-    ActEvent,
-    ActKind,
+    CommandEvent,
+    CommandKind,
     Event,
     FeedFault,
     FeedFaultEvent,
@@ -39,8 +39,8 @@ class Inputs:
 
     """
 
-    def __init__(self, loop: EventLoop, desk: RiskDesk | None) -> None:
-        self._loop, self._desk = loop, desk
+    def __init__(self, loop: EventLoop, risk_engine: RiskEngine | None) -> None:
+        self._loop, self._risk_engine = loop, risk_engine
         self._is_cut_off = False
         self.taken: set[str] = set()
         self.is_killed = False
@@ -55,7 +55,7 @@ class Inputs:
         if self._loop.bankrupt_row is not None:
             return ""
         match event:
-            case ActEvent():
+            case CommandEvent():
                 return self._act(event, row)
             case SnapshotEvent():
                 self._show(event)
@@ -66,11 +66,11 @@ class Inputs:
                 self._fault(event, row)
         return ""
 
-    def _act(self, event: ActEvent, row: int) -> str:
+    def _act(self, event: CommandEvent, row: int) -> str:
         self.taken.add(event.act_id)
-        self.is_killed = self.is_killed or event.act is ActKind.KILL
-        if self._desk is None:
-            return "" if event.act is ActKind.KILL else "the session has no limits, so nothing stopped it."
+        self.is_killed = self.is_killed or event.act is CommandKind.KILL
+        if self._risk_engine is None:
+            return "" if event.act is CommandKind.KILL else "the session has no limits, so nothing stopped it."
         try:
             self._loop.observe(_observation(event), row)
         except ConfigError as error:
@@ -78,13 +78,13 @@ class Inputs:
         return ""
 
     def _show(self, event: SnapshotEvent | None) -> None:
-        if self._desk is None:
+        if self._risk_engine is None:
             return
         if event is None:
-            self._desk.see(None)
+            self._risk_engine.see(None)
             return
         book = OrderBook(event.book_time, event.bids, event.asks) if event.book_time else None
-        self._desk.see((event.ts_event, book))
+        self._risk_engine.see((event.ts_event, book))
 
     def _fault(self, event: FeedFaultEvent, row: int) -> None:
         """Let a stale feed reduce; at an exchange that does not answer, orders are canceled once it does again."""
@@ -104,9 +104,9 @@ class Inputs:
             self._loop.withdraw_enlarging(now)
 
 
-def _observation(event: ActEvent) -> Observation:
-    if event.act is ActKind.KILL:
+def _observation(event: CommandEvent) -> Observation:
+    if event.act is CommandKind.KILL:
         return KillSwitch(event.ts_event, event.actor, event.reason)
-    if event.act is ActKind.RECOVER:
+    if event.act is CommandKind.RECOVER:
         return Recovery(event.ts_event, event.actor)
     return StrategyEnabled(event.ts_event, event.strategy, event.actor)

@@ -27,12 +27,12 @@ from peak_trade.journal.events import (
 from peak_trade.journal.files import is_sealed, read_events, read_manifest
 from peak_trade.journal.ledger_from_events import ledger_of
 from peak_trade.risk.state import Control
-from peak_trade.sessions.bar_buffer import LiveBook, Tape
+from peak_trade.sessions.bar_buffer import BarBuffer, LiveSleeve
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.control.state import start_of
 from peak_trade.sessions.history import history_of
 from peak_trade.sessions.inputs import Inputs
-from peak_trade.sessions.run import desk_of, evaluator
+from peak_trade.sessions.run import evaluator, risk_engine_of
 from peak_trade.sessions.runner import LOOP_EVENTS, ending_of
 from peak_trade.sessions.sandbox.venue import SandboxVenue, id_prefix
 from peak_trade.sessions.store import check_journal, config_of, find_session
@@ -124,21 +124,27 @@ def rerun(
         n_history += isinstance(event, BarEvent)
     strategy = make_strategy(config.strategy, config.parameters)
     instrument = config.instrument.instrument(config.symbol)
-    tape = Tape(instrument, Timeframe.parse(config.timeframe), max(len(bars), 1), config.exchange)
+    buffer = BarBuffer(instrument, Timeframe.parse(config.timeframe), max(len(bars), 1), config.exchange)
     for bar in bars:
-        tape.add(bar)
+        buffer.add(bar)
     came_out: list[Event] = []
-    whole = tape.bars() if bars else None
-    live = LiveBook(tape, evaluator(config, strategy), strategy.name, whole)
-    desk = desk_of(config, tape, whole, start, past=past)
+    whole = buffer.bars() if bars else None
+    live = LiveSleeve(buffer, evaluator(config, strategy), strategy.name, whole)
+    risk_engine = risk_engine_of(config, buffer, whole, start, past=past)
     venue, prefix = None, "o-"
     if config.mode == "testnet":
         prefix = id_prefix(session_id)
-        venue = SandboxVenue(None, tape.market, prefix, lambda seconds: None, recorded)
+        venue = SandboxVenue(None, buffer.market, prefix, lambda seconds: None, recorded)
     loop = EventLoop(
-        tape.market, [live.book], config.trading, emit=came_out.append, venue=venue, desk=desk, id_prefix=prefix
+        buffer.market,
+        [live.sleeve],
+        config.trading,
+        emit=came_out.append,
+        venue=venue,
+        risk_engine=risk_engine,
+        id_prefix=prefix,
     )
-    inputs = Inputs(loop, desk)
+    inputs = Inputs(loop, risk_engine)
     stopped = [event for event in recorded if isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED]
     ending = ending_of(stopped[0].reason) if stopped else None
     row = -1

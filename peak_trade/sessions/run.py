@@ -20,15 +20,15 @@ from peak_trade.data.fetching import connect as connect_public
 from peak_trade.data.store import load_bars
 from peak_trade.data.workspace import workspace
 from peak_trade.engine.market import Market
-from peak_trade.engine.risk_engine import RiskDesk
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.risk_engine import RiskEngine
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import BarEvent
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.telemetry import TelemetrySettings, keeps, make_sinks
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.state import Control, as_record
-from peak_trade.sessions.bar_buffer import Evaluate, Tape, TapeRecord
+from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory, Evaluate
 from peak_trade.sessions.config import MAX_BARS, SessionConfig
 from peak_trade.sessions.control.commands import is_kill_waiting
 from peak_trade.sessions.control.state import dated, read_control, refuse_when_halted, start_of, state_to_start_in
@@ -51,8 +51,8 @@ from peak_trade.sessions.sandbox.venue import SandboxVenue, id_prefix
 from peak_trade.sessions.store import check_journal, config_of, find_session, keys_folder, session_id, sessions_folder
 from peak_trade.strategies.base import Strategy
 from peak_trade.wiring.digests import strategy_digest
-from peak_trade.wiring.gates import gate_row, risk_desk, source_of
-from peak_trade.wiring.sleeves import book_for
+from peak_trade.wiring.gates import gate_chain, make_risk_engine, source_of
+from peak_trade.wiring.sleeves import sleeve_for
 from peak_trade.wiring.strategies import make_strategy
 
 MANIFEST_VERSION = 1
@@ -177,21 +177,21 @@ def evaluator(config: SessionConfig, strategy: Strategy) -> Evaluate:
     """Return the function that evaluates a strategy exactly as a backtest does."""
     instruments = {config.symbol: config.instrument.instrument(config.symbol)}
 
-    def evaluate(bars: Bars) -> Book:
-        return book_for(strategy, strategy.name, bars, Market.of([bars], instruments), config.trading, 1.0, 0)
+    def evaluate(bars: Bars) -> Sleeve:
+        return sleeve_for(strategy, strategy.name, bars, Market.of([bars], instruments), config.trading, 1.0, 0)
 
     return evaluate
 
 
-def desk_of(
+def risk_engine_of(
     config: SessionConfig,
-    tape: Tape,
+    buffer: BarBuffer,
     recording: Bars | None,
     control: Control | None = None,
     *,
     past: Sequence[Bars] = (),
-) -> RiskDesk | None:
-    """Return the desk that asks the session's gates, or None without limits.
+) -> RiskEngine | None:
+    """Return the risk engine that asks the session's gates, or None without limits.
 
     It starts in the trading state `control`, active unless given. Its histories are made of `past`, the declared
     source, carried on by the session's bars.
@@ -200,8 +200,10 @@ def desk_of(
     if limits is None:
         return None
     if recording is not None:
-        return risk_desk(limits, [recording], control, past=past)
-    return RiskDesk(gate_row(limits), limits, record=TapeRecord(tape, *source_of(limits), past), control=control)
+        return make_risk_engine(limits, [recording], control, past=past)
+    return RiskEngine(
+        gate_chain(limits), limits, record=BufferedHistory(buffer, *source_of(limits), past), control=control
+    )
 
 
 def manifest(
@@ -269,7 +271,7 @@ def _run(
         commit_seconds=telemetry.commit_seconds,
         checkpoint_every=telemetry.checkpoint_every,
     ) as journal:
-        tape = Tape(config.instrument.instrument(config.symbol), timeframe, room + 1, config.exchange)
+        buffer = BarBuffer(config.instrument.instrument(config.symbol), timeframe, room + 1, config.exchange)
         is_sandbox = config.mode == "testnet"
         prefix = id_prefix(folder.name) if is_sandbox else "o-"
 
@@ -278,7 +280,7 @@ def _run(
             return SandboxVenue(dialect, market, prefix, here.switch.wait, known)
 
         session = Session(
-            tape,
+            buffer,
             evaluator(config, strategy),
             config.trading,
             journal,
@@ -287,7 +289,7 @@ def _run(
             config.mode,
             make_venue=make_venue if is_sandbox else None,
             id_prefix=prefix,
-            desk=desk_of(config, tape, recording, start_of(folder), past=history_of(folder, config)),
+            risk_engine=risk_engine_of(config, buffer, recording, start_of(folder), past=history_of(folder, config)),
             recording=recording if config.evaluation == "whole" else None,
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
             switch=here.switch,

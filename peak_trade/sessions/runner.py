@@ -17,16 +17,16 @@ from peak_trade.core.errors import SessionError
 from peak_trade.core.time import iso
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
-from peak_trade.engine.risk_engine import RiskDesk
+from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import (
-    ActKind,
     AlertEvent,
     AlertLevel,
     BankruptcyEvent,
     BarEvent,
     CashFlowEvent,
+    CommandKind,
     DecisionEvent,
     Event,
     FeedFault,
@@ -41,7 +41,7 @@ from peak_trade.journal.events import (
     TradingStateEvent,
 )
 from peak_trade.journal.writer import JournalWriter
-from peak_trade.sessions.bar_buffer import Evaluate, LiveBook, Tape
+from peak_trade.sessions.bar_buffer import BarBuffer, Evaluate, LiveSleeve
 from peak_trade.sessions.control.commands import remove, waiting
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.base import Feed
@@ -87,7 +87,7 @@ class Session:
     all bars so far at each close. `duration` ends the session at the first bar that closes so long after the first.
     """
 
-    tape: Tape
+    buffer: BarBuffer
     evaluate: Evaluate
     settings: BacktestSettings
     journal: JournalWriter
@@ -97,7 +97,7 @@ class Session:
     make_venue: Callable[[Market], SandboxVenue] | None = None
     """Makes the venue of a testnet session on its market; None: fills are simulated."""
 
-    desk: RiskDesk | None = None
+    risk_engine: RiskEngine | None = None
     id_prefix: str = "o-"
     recording: Bars | None = None
     duration: int | None = None
@@ -113,7 +113,7 @@ class Session:
     """Equity at each traded close, quote currency."""
 
     loop: EventLoop = field(init=False)
-    _live: LiveBook = field(init=False)
+    _live: LiveSleeve = field(init=False)
     _inputs: Inputs = field(init=False)
     _expected: deque[bytes] = field(default_factory=deque)
     _first_row: int = 0
@@ -122,17 +122,17 @@ class Session:
     _n_faults: int = 0
 
     def __post_init__(self) -> None:
-        self._live = LiveBook(self.tape, self.evaluate, self.strategy, self.recording)
+        self._live = LiveSleeve(self.buffer, self.evaluate, self.strategy, self.recording)
         self.loop = EventLoop(
-            self.tape.market,
-            [self._live.book],
+            self.buffer.market,
+            [self._live.sleeve],
             self.settings,
             emit=self._emit,
-            venue=None if self.make_venue is None else self.make_venue(self.tape.market),
-            desk=self.desk,
+            venue=None if self.make_venue is None else self.make_venue(self.buffer.market),
+            risk_engine=self.risk_engine,
             id_prefix=self.id_prefix,
         )
-        self._inputs = Inputs(self.loop, self.desk)
+        self._inputs = Inputs(self.loop, self.risk_engine)
 
     def run(self, feed: Feed, events: Sequence[Event] = ()) -> str:
         """Run to the end of the feed, the duration or a stop; seal the journal and return why it ended.
@@ -151,7 +151,7 @@ class Session:
         """
         stopping = self._take_up(events)
         if not self._is_started:
-            known = int(self.tape.market.times[self.tape.n_bars - 1]) if self.tape.n_bars else -1
+            known = int(self.buffer.market.times[self.buffer.n_bars - 1]) if self.buffer.n_bars else -1
             for bar in feed.history():
                 if bar.ts_event > known:
                     self.journal.append(bar)
@@ -161,7 +161,7 @@ class Session:
             n_unsigned = self.journal.n_unsigned
             tail = f"; {n_unsigned} events at its end were not signed" if n_unsigned else ""
             resumed = self._append_phase(SessionPhase.RESUMED, f"taken up from its journal{tail}")
-            self._inputs.take(resumed, self.tape.n_bars - 1)
+            self._inputs.take(resumed, self.buffer.n_bars - 1)
         self._take_acts(None)
         reason = stopping or (KILLED if self._inputs.is_killed else self._follow(feed))
         self._take_acts(None)
@@ -181,9 +181,9 @@ class Session:
                 if self._is_started:
                     self._step(row)
             elif isinstance(venue, SandboxVenue) and venue.tell(event):
-                self._settle(self.tape.n_bars - 1)
+                self._settle(self.buffer.n_bars - 1)
             else:
-                why = self._inputs.take(event, self.tape.n_bars - 1)
+                why = self._inputs.take(event, self.buffer.n_bars - 1)
                 refused += [_refusal(event.ts_event, why)] if why else []
         left = [event for event in events[::-1] if isinstance(event, LOOP_EVENTS)][: len(self._expected)]
         if left and all(isinstance(event, OrderEvent) and event.leaves == 0.0 for event in left):
@@ -197,7 +197,7 @@ class Session:
                 self.journal.append(alert)
         if isinstance(venue, SandboxVenue):
             venue.take_up()
-            self._settle(self.tape.n_bars - 1)
+            self._settle(self.buffer.n_bars - 1)
         return "bankrupt" if self.loop.bankrupt_row is not None else KILLED if self._inputs.is_killed else ""
 
     def _take_acts(self, now: int | None) -> None:
@@ -205,16 +205,16 @@ class Session:
 
         On disk first, then out of the folder: so a kill in between takes none twice, and loses none.
         """
-        newest = int(self.tape.market.times[self.tape.n_bars - 1]) if self.tape.n_bars else self.clock()
+        newest = int(self.buffer.market.times[self.buffer.n_bars - 1]) if self.buffer.n_bars else self.clock()
         for act in waiting(self.journal.folder):
             if act.act_id not in self._inputs.taken:
                 is_due = now is not None and not (self.is_live and act.given_at > now)
-                if act.act is not ActKind.KILL and not is_due:
+                if act.act is not CommandKind.KILL and not is_due:
                     continue
                 event = act.taken_at(newest if now is None else now)
                 self.journal.append(event)
                 self.journal.commit()
-                why = self._inputs.take(event, self.tape.n_bars - 1)
+                why = self._inputs.take(event, self.buffer.n_bars - 1)
                 if why:
                     self.journal.append(_refusal(event.ts_event, why))
             remove(self.journal.folder, act.act_id)
@@ -241,7 +241,7 @@ class Session:
 
     def _compare(self, venue: SandboxVenue) -> list[ReconciliationEvent]:
         """Book what happened there, then compare: what differs may have happened in between, so it is asked twice."""
-        self._settle(self.tape.n_bars - 1)
+        self._settle(self.buffer.n_bars - 1)
         return venue.reconcile(self.loop.ledger, self.clock())
 
     def _settle(self, row: int) -> None:
@@ -250,7 +250,7 @@ class Session:
             self.loop.settle(row)
 
     def _follow(self, feed: Feed) -> str:
-        last = int(self.tape.market.times[self.tape.n_bars - 1]) if self.tape.n_bars else -1
+        last = int(self.buffer.market.times[self.buffer.n_bars - 1]) if self.buffer.n_bars else -1
         if self._is_over(last):
             return "duration reached"
         mismatch = self._reconcile()
@@ -278,20 +278,20 @@ class Session:
                 if self._is_over(item.ts_event):
                     return "duration reached"
             else:
-                self._inputs.take(item, self.tape.n_bars - 1)
+                self._inputs.take(item, self.buffer.n_bars - 1)
                 self._n_faults += isinstance(item, FeedFaultEvent)
             if self.switch.is_stopping:
                 return self.switch.reason
         return self.switch.reason if self.switch.is_stopping else "end of run"
 
     def _is_over(self, now: int) -> bool:
-        if self.duration is None or self.tape.n_bars <= self._first_row:
+        if self.duration is None or self.buffer.n_bars <= self._first_row:
             return False
-        start = int(self.tape.market.times[self._first_row]) - self.tape.market.timeframe.ns
+        start = int(self.buffer.market.times[self._first_row]) - self.buffer.market.timeframe.ns
         return now - start >= self.duration
 
     def _stop(self, reason: str) -> None:
-        row = self.tape.n_bars - 1
+        row = self.buffer.n_bars - 1
         if row >= self._first_row and self.loop.bankrupt_row is None:
             self._settle(row)
             self.loop.finish(row, *ending_of(reason))
@@ -311,7 +311,7 @@ class Session:
         self._mark_start()
 
     def _mark_start(self) -> None:
-        self._first_row, self._is_started = self.tape.n_bars, True
+        self._first_row, self._is_started = self.buffer.n_bars, True
 
     def _append_phase(self, phase: SessionPhase, reason: str) -> SessionEvent:
         event = SessionEvent(self.clock(), phase, self.mode, reason, self._equity_now())
@@ -320,7 +320,7 @@ class Session:
         return event
 
     def _add(self, bar: BarEvent) -> int:
-        row = self.tape.add(bar)
+        row = self.buffer.add(bar)
         if self._is_started:
             self._live.fill(row)
         return row
@@ -347,18 +347,18 @@ class Session:
 
     def status(self, state: str) -> Status:
         """Return where the session stands."""
-        row = self.tape.n_bars - 1
-        column = self.tape.market.columns[0]
+        row = self.buffer.n_bars - 1
+        column = self.buffer.market.columns[0]
         equity = self._equity_now()
         return Status(
             self.journal.folder.name,
             self.mode,
-            f"{state}, {self.loop.state if self.desk is None else self.desk.control.state}",
-            self.tape.market.symbols[0],
+            f"{state}, {self.loop.state if self.risk_engine is None else self.risk_engine.control.state}",
+            self.buffer.market.symbols[0],
             max(0, row + 1 - self._first_row),
-            int(self.tape.market.times[row]) if row >= 0 else 0,
+            int(self.buffer.market.times[row]) if row >= 0 else 0,
             float(column.close[row]) if row >= 0 else math.nan,
-            self.loop.ledger.quantity(self.tape.market.symbols[0]),
+            self.loop.ledger.quantity(self.buffer.market.symbols[0]),
             equity,
             equity - self.settings.initial_cash,
             len(self.loop.fills),

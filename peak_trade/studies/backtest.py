@@ -13,16 +13,16 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Instrument
 from peak_trade.engine.loop import Reviewer
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import BacktestResult, run_books
-from peak_trade.engine.risk_engine import RiskDesk
+from peak_trade.engine.result import BacktestResult, run_sleeves
+from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes, require_filtered
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
 from peak_trade.wiring.digests import config_digest, data_digest, strategy_digest
-from peak_trade.wiring.gates import declared_history, require_sources, risk_desk
-from peak_trade.wiring.sleeves import book_for
+from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
+from peak_trade.wiring.sleeves import sleeve_for
 
 
 def backtest(
@@ -81,8 +81,8 @@ def backtest(
     names = _names(strategies)
     market = Market.of(given, dict(instruments or {}))
     weight = 1.0 / (len(strategies) * len(given))
-    books = [
-        book_for(part, name, symbol_bars, market, settings, weight, priority)
+    sleeves = [
+        sleeve_for(part, name, symbol_bars, market, settings, weight, priority)
         for priority, (part, name) in enumerate(zip(strategies, names, strict=True))
         for symbol_bars in given
     ]
@@ -91,14 +91,14 @@ def backtest(
         risk, {part.symbol: part.exchange for part in given}, int(market.times[0]), int(market.times[-1])
     )
 
-    def desk() -> RiskDesk | None:
-        return None if risk is None else risk_desk(risk, given, past=past)
+    def risk_engine() -> RiskEngine | None:
+        return None if risk is None else make_risk_engine(risk, given, past=past)
 
-    result = run_books(market, books, settings, reviewer, progress, desk=desk())
+    result = run_sleeves(market, sleeves, settings, reviewer, progress, risk_engine=risk_engine())
     best = None
     if result.n_ambiguous:
         rival = settings.model_copy(update={"intrabar": "best"})
-        best = run_books(market, [_unused(book) for book in books], rival, reviewer, desk=desk())
+        best = run_sleeves(market, [_unused(sleeve) for sleeve in sleeves], rival, reviewer, risk_engine=risk_engine())
     return replace(
         result,
         strategies=tuple(names),
@@ -109,16 +109,16 @@ def backtest(
     )
 
 
-def _unused(book: Book) -> Book:
-    return Book(
-        book.strategy,
-        book.symbol,
-        book.exposure,
-        book.weight,
-        book.scale,
-        book.atr,
-        book.priority,
-        book.rebalance_rows,
+def _unused(sleeve: Sleeve) -> Sleeve:
+    return Sleeve(
+        sleeve.strategy,
+        sleeve.symbol,
+        sleeve.exposure,
+        sleeve.weight,
+        sleeve.scale,
+        sleeve.atr,
+        sleeve.priority,
+        sleeve.rebalance_rows,
     )
 
 

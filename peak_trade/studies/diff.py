@@ -30,7 +30,7 @@ from peak_trade.sessions.store import check_journal, config_of, find_session, se
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.tracking.queries import show_run
-from peak_trade.wiring.sleeves import book_for
+from peak_trade.wiring.sleeves import sleeve_for
 from peak_trade.wiring.strategies import make_strategy
 
 
@@ -198,9 +198,9 @@ def example(name: str) -> Recording:
 
 def _events(bars: Bars, settings: BacktestSettings, *, is_worse: bool = False) -> list[Event]:
     market = Market.of([bars], {_SYMBOL: _GRID})
-    book = book_for(_STRATEGY, _STRATEGY.name, bars, market, settings, 1.0, 0)
+    sleeve = sleeve_for(_STRATEGY, _STRATEGY.name, bars, market, settings, 1.0, 0)
     events: list[Event] = []
     venue = WorseVenue(market, settings.costs) if is_worse else None
-    loop = EventLoop(market, [book], settings, emit=events.append, venue=venue)
+    loop = EventLoop(market, [sleeve], settings, emit=events.append, venue=venue)
     loop.run()
     return events_with_bars(market, events, loop.fill_rows)

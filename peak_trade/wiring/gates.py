@@ -12,10 +12,10 @@ from peak_trade.core.history import DailyRecord, continued, day_of
 from peak_trade.core.settings import read_toml
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.store import load_bars
-from peak_trade.engine.risk_engine import RiskDesk
+from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.risk import liquidity, order_gates, portfolio_gates
 from peak_trade.risk.codes import DenialCode
-from peak_trade.risk.gate import GateRow, RiskGate
+from peak_trade.risk.gate import GateChain, RiskGate
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.state import Control
 
@@ -63,25 +63,25 @@ GATES: tuple[RiskGate, ...] = (
 _BOOK_GATES = {DenialCode.STALE_BOOK, DenialCode.TOUCH_DEPTH, DenialCode.BOOK_DEPTH}
 
 
-def gate_row(limits: RiskLimits) -> GateRow:
+def gate_chain(limits: RiskLimits) -> GateChain:
     """Return the gates that limits ask for, in order: those always asked and one for every limit that is set."""
     has_book = limits.liquidity is not None and limits.liquidity.book == "declared"
-    return GateRow(
+    return GateChain(
         gate for gate in GATES if _is_set(limits, gate.setting) and (has_book or gate.code not in _BOOK_GATES)
     )
 
 
-def risk_desk(
+def make_risk_engine(
     limits: RiskLimits, bars: Sequence[Bars], control: Control | None = None, *, past: Sequence[Bars] = ()
-) -> RiskDesk:
-    """Return a desk that asks the row of limits about a run on `bars`, one a symbol.
+) -> RiskEngine:
+    """Return a risk engine that asks the row of limits about a run on `bars`, one a symbol.
 
     Its histories are made of `past`, the declared source, carried on by the run's bars; of those alone without one.
     """
     needs_record = limits.var is not None or limits.liquidity is not None
     source, n_days = source_of(limits)
     record = DailyRecord(continued(past, bars), source, n_days) if needs_record else None
-    return RiskDesk(gate_row(limits), limits, record=record, control=control)
+    return RiskEngine(gate_chain(limits), limits, record=record, control=control)
 
 
 def source_of(limits: RiskLimits) -> tuple[str, int]:

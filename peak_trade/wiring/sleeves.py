@@ -8,13 +8,13 @@ from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.indicators.ranges import atr
 from peak_trade.portfolio.sizing import FixedNotional
 from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
 
 
-def book_for(
+def sleeve_for(
     strategy: Strategy,
     name: str,
     bars: Bars,
@@ -22,8 +22,8 @@ def book_for(
     settings: BacktestSettings,
     weight: float,
     priority: int,
-) -> Book:
-    """Evaluate a strategy over bars and return its book on the market's grid; flat until a needed range is known."""
+) -> Sleeve:
+    """Evaluate a strategy over bars and return its sleeve on the market's grid; flat until a needed range is known."""
     label = f"{name} on {bars.symbol}"
     with naming_its_line(label):
         target = strategy.exposure(bars.frame)
@@ -39,7 +39,7 @@ def book_for(
         exposure = np.where(np.isnan(ranges), 0.0, exposure)
         ranges = np.nan_to_num(ranges)
     n_rows = len(market)
-    return Book(
+    return Sleeve(
         name,
         bars.symbol,
         _carried(exposure, rows, n_rows),

@@ -9,9 +9,9 @@ from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import BacktestResult, run_books
+from peak_trade.engine.result import BacktestResult, run_sleeves
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.indicators.ranges import atr
 from peak_trade.strategies.base import check_exposure
 from tests.engine.scenarios import Bar, Scenario
@@ -40,7 +40,7 @@ def run_scenario(scenario: Scenario) -> BacktestResult:
     bars = {symbol: bars_of(symbol, list(scenario.bars[symbol])) for symbol in symbols}
     instruments = {symbol: Instrument(symbol, **scenario.instrument) for symbol in symbols}
     market = Market.of(list(bars.values()), instruments)
-    books = []
+    sleeves = []
     for symbol in symbols:
         exposure = np.array(scenario.exposure[symbol], dtype=float)
         checked = check_exposure(exposure, market.times, scenario.warm_up, scenario.name)
@@ -49,5 +49,5 @@ def run_scenario(scenario: Scenario) -> BacktestResult:
         if settings.execution.needs_atr:
             ranges = np.nan_to_num(atr(columns.high, columns.low, columns.close, settings.execution.atr_window))
         weight = scenario.weights.get(symbol, 1.0)
-        books.append(Book("scenario", symbol, checked, weight, None, ranges, 0, scenario.rebalance_rows))
-    return run_books(market, books, settings)
+        sleeves.append(Sleeve("scenario", symbol, checked, weight, None, ranges, 0, scenario.rebalance_rows))
+    return run_sleeves(market, sleeves, settings)

@@ -65,7 +65,7 @@ SCENARIOS = [
         **BOTH,
     ),
     one(
-        "a flip books the loss of the side it leaves",
+        "a flip sleeves the loss of the side it leaves",
         [flat(100), flat(100), bar(100, 100, 80, 80), flat(80), flat(80)],
         [1, 1, -1, -1, -1],
         [(1, "buy", 10, 100), (3, "sell", 20, 80)],

@@ -20,7 +20,7 @@ from peak_trade.core.values import Fill, Instrument, Side
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.engine.venue import BuyingPower, Execution, Phase, SimulatedVenue
 from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
@@ -105,7 +105,7 @@ def traded() -> tuple[EventLoop, list[Event], TakesBase]:
     events: list[Event] = []
     settings = BacktestSettings(initial_cash=7_000.0)
     venue = TakesBase(market, settings.costs)
-    loop = EventLoop(market, [Book("s", "BTC/USDT", exposure)], settings, emit=events.append, venue=venue)
+    loop = EventLoop(market, [Sleeve("s", "BTC/USDT", exposure)], settings, emit=events.append, venue=venue)
     for row in range(close.size):
         loop.step(row)
         gap = loop.ledger.conservation_error({"BTC/USDT": float(close[row])})
@@ -122,7 +122,7 @@ def test_exits_are_on_the_lot_and_never_more_than_is_held(traded):
     assert all(abs(event.quantity / LOT - round(event.quantity / LOT)) < 1e-6 for event in exits)
     assert 0.0 < loop.ledger.quantity("BTC/USDT") < LOT
     assert math.isclose(venue.held, loop.ledger.quantity("BTC/USDT"), abs_tol=1e-12)
-    assert loop.books[0].position == loop.ledger.quantity("BTC/USDT")
+    assert loop.sleeves[0].position == loop.ledger.quantity("BTC/USDT")
 
 
 def test_dust_below_a_lot_is_left_alone(traded):

@@ -23,13 +23,13 @@ from peak_trade.costs.model import Costs
 from peak_trade.engine.kernel import simulate
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import BacktestResult, run_books
+from peak_trade.engine.result import BacktestResult, run_sleeves
 from peak_trade.engine.second_opinion import second_opinion
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import TERMINAL, Event, OrderEvent, OrderEventKind, TradingStateEvent
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.wiring.gates import risk_desk
+from peak_trade.wiring.gates import make_risk_engine
 from tests.tolerances import RTOL_SAME
 
 N_BARS = 60
@@ -88,10 +88,10 @@ def run_random(
     bars = [random_bars(seed), random_bars(seed + 1, "BBB/USD")][:n_symbols]
     market = Market.of(bars, {part.symbol: Instrument(part.symbol, **lot) for part in bars})
     chosen = BacktestSettings.parse({"initial_cash": 1000.0, "costs": costs, "execution": policy}, "random")
-    books = [Book("random", part.symbol, random_exposure(seed + place), 0.4) for place, part in enumerate(bars)]
+    sleeves = [Sleeve("random", part.symbol, random_exposure(seed + place), 0.4) for place, part in enumerate(bars)]
     events: list[Event] = []
-    desk = None if risk is None else risk_desk(risk, bars)
-    loop = EventLoop(market, books, chosen, emit=events.append, desk=desk)
+    risk_engine = None if risk is None else make_risk_engine(risk, bars)
+    loop = EventLoop(market, sleeves, chosen, emit=events.append, risk_engine=risk_engine)
     if every_row:
         for row in range(N_BARS):
             if loop.bankrupt_row is None:
@@ -129,7 +129,7 @@ state_rules = st.sampled_from(
 def test_skipping_quiet_bars_misses_no_change_of_the_trading_state(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], rules: dict[str, float], n_symbols: int
 ) -> None:
-    """The same with a desk that watches equity, flat stretches and resting orders included."""
+    """The same with a risk engine that watches equity, flat stretches and resting orders included."""
     risk = RiskLimits.parse({"state": rules, "max_daily_loss_fraction": 0.5, "max_drawdown": 0.5}, "law")
     told = [
         run_random(seed, policy, costs, {}, every_row=each, risk=risk, n_symbols=n_symbols)[1] for each in (False, True)
@@ -161,9 +161,9 @@ def test_equity_change_is_pnl_less_costs(
     flows = loop.ledger.initial_cash + loop.ledger.other_flows
     flows -= sum(fill.signed_quantity * fill.price + fill.fee for fill in loop.fills)
     assert abs(flows - loop.ledger.cash) <= RTOL_LEDGER * max(gross, loop.ledger.initial_cash)
-    for book in loop.books:
-        held = sum(fill.signed_quantity for fill in loop.fills if fill.symbol == book.symbol)
-        assert abs(held - loop.ledger.quantity(book.symbol)) <= RTOL_LEDGER * max(1.0, abs(held))
+    for sleeve in loop.sleeves:
+        held = sum(fill.signed_quantity for fill in loop.fills if fill.symbol == sleeve.symbol)
+        assert abs(held - loop.ledger.quantity(sleeve.symbol)) <= RTOL_LEDGER * max(1.0, abs(held))
 
 
 @given(seeds, policies, cost_choices, lots)
@@ -195,9 +195,9 @@ def test_rewriting_the_future_leaves_the_past_of_the_run_as_it_was(seed: int, po
     cut = 1 + seed % (N_BARS - 2)
     costs = Costs(max_participation=0.1)
     chosen = BacktestSettings.parse({"costs": costs.model_dump(), "execution": policy}, "random")
-    full = run_books(Market.of([bars]), [Book("random", bars.symbol, exposure)], chosen)
+    full = run_sleeves(Market.of([bars]), [Sleeve("random", bars.symbol, exposure)], chosen)
     known = Bars(bars.frame.iloc[:cut], bars.symbol, bars.timeframe)
-    short = run_books(Market.of([known]), [Book("random", bars.symbol, exposure[:cut])], chosen)
+    short = run_sleeves(Market.of([known]), [Sleeve("random", bars.symbol, exposure[:cut])], chosen)
     assert short.equity_values.tolist() == full.equity_values[:cut].tolist()
     assert short.fill_list == full.fill_list[: len(short.fill_list)]
 
@@ -217,7 +217,7 @@ def test_three_engines_agree_on_random_prices_and_exposures(seed: int) -> None:
 def run_market_orders(seed: int) -> BacktestResult:
     bars = random_bars(seed)
     chosen = BacktestSettings(costs=Costs(max_participation=None))
-    return run_books(Market.of([bars]), [Book("random", bars.symbol, random_exposure(seed))], chosen)
+    return run_sleeves(Market.of([bars]), [Sleeve("random", bars.symbol, random_exposure(seed))], chosen)
 
 
 @given(seeds)

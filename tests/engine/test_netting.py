@@ -1,13 +1,13 @@
-"""Netted books on lots: what every book was moved by adds up to what the account holds."""
+"""Netted sleeves on lots: what every sleeve was moved by adds up to what the account holds."""
 
 import numpy as np
 import pytest
 
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import run_books
+from peak_trade.engine.result import run_sleeves
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from tests.engine.running import bars_of
 from tests.engine.scenarios import A, flat
 
@@ -15,10 +15,10 @@ from tests.engine.scenarios import A, flat
 def test_a_book_that_leaves_is_flat_and_the_one_that_stays_takes_up_the_lot():
     market = Market.of([bars_of(A, [flat(100)] * 5)], {A: Instrument(A, lot_size=1.0)})
     costs = {"fee_bps": 0.0, "slippage_bps": 0.0, "max_participation": None}
-    stays = Book("stays", A, np.ones(5), 0.45)
-    leaves = Book("leaves", A, np.array([1.0, 1.0, 0.0, 0.0, 0.0]), 0.55)
+    stays = Sleeve("stays", A, np.ones(5), 0.45)
+    leaves = Sleeve("leaves", A, np.array([1.0, 1.0, 0.0, 0.0, 0.0]), 0.55)
     settings = BacktestSettings.parse({"initial_cash": 1000.0, "costs": costs}, "test")
-    result = run_books(market, [stays, leaves], settings, is_netted=True)
+    result = run_sleeves(market, [stays, leaves], settings, is_netted=True)
     moved = {
         name: sum(quantity for _, owner, _, quantity, _ in result.movements if owner == name)
         for name in ("stays", "leaves")

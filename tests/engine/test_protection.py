@@ -5,12 +5,12 @@ import pytest
 
 from peak_trade.core.values import Instrument, OrderType
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import run_books
+from peak_trade.engine.result import run_sleeves
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import OrderEvent, OrderEventKind
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.wiring.gates import risk_desk
+from peak_trade.wiring.gates import make_risk_engine
 from tests.engine.running import bars_of, run_scenario
 from tests.engine.scenarios import A, B, bar, flat, one
 
@@ -31,9 +31,9 @@ def loop_of(bars, exposure, *, limits=None, instrument=None, drift_band=None, **
     settings = BacktestSettings.parse({"initial_cash": 1000.0, "costs": costs, "execution": execution}, "test")
     given = bars_of(A, bars)
     market = Market.of([given], {A: instrument or Instrument(A)})
-    books = [Book("case", A, np.array(exposure, dtype=float))]
-    desk = None if limits is None else risk_desk(limits, [given])
-    return run_books(market, books, settings, desk=desk, drift_band=drift_band)
+    sleeves = [Sleeve("case", A, np.array(exposure, dtype=float))]
+    risk_engine = None if limits is None else make_risk_engine(limits, [given])
+    return run_sleeves(market, sleeves, settings, risk_engine=risk_engine, drift_band=drift_band)
 
 
 def test_a_stop_sent_anew_at_an_open_beyond_its_level_fills_at_that_open():
@@ -112,7 +112,7 @@ def test_drift_is_mended_while_a_stop_protects_the_position():
 def test_the_benchmark_buys_a_symbol_that_starts_later():
     early, late = bars_of(A, [flat(100)] * 5), bars_of(B, [None, None, flat(50), flat(50), flat(50)])
     market = Market.of([early, late])
-    result = run_books(market, [Book("case", A, np.zeros(5))], BacktestSettings())
+    result = run_sleeves(market, [Sleeve("case", A, np.zeros(5))], BacktestSettings())
     assert {fill.symbol for fill in result.benchmark.fill_list} == {A, B}
 
 

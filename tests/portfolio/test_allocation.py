@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from peak_trade.core.errors import ConfigError
 from peak_trade.portfolio.allocation import (
     Allocation,
-    book_returns,
     check_fixed_weights,
+    sleeve_returns,
     walk_forward_weights,
     weights_from,
 )
@@ -21,18 +21,18 @@ HOURS = 3_600_000_000_000
 BARS_PER_YEAR = 8_760.0
 
 
-def correlated(n_bars: int = 400, n_books: int = 3, seed: int = 1) -> np.ndarray:
+def correlated(n_bars: int = 400, n_sleeves: int = 3, seed: int = 1) -> np.ndarray:
     draw = np.random.default_rng(seed)
-    mixed = draw.normal(size=(n_bars, n_books)) @ (np.eye(n_books) + 0.3 * draw.normal(size=(n_books, n_books)))
-    return mixed * 0.01 * np.linspace(0.5, 2.0, n_books)
+    mixed = draw.normal(size=(n_bars, n_sleeves)) @ (np.eye(n_sleeves) + 0.3 * draw.normal(size=(n_sleeves, n_sleeves)))
+    return mixed * 0.01 * np.linspace(0.5, 2.0, n_sleeves)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=8, deadline=None)
 @given(st.integers(1, 6), st.floats(0.0, 1.0), st.integers(0, 1_000))
-def test_weights_are_long_sum_to_one_and_keep_the_cap(method, n_books, tightness, seed):
-    cap = max(1.0 / n_books, 1.0 - tightness * (1.0 - 1.0 / n_books))
-    weights = weights_from(correlated(120, n_books, seed), method, cap)
+def test_weights_are_long_sum_to_one_and_keep_the_cap(method, n_sleeves, tightness, seed):
+    cap = max(1.0 / n_sleeves, 1.0 - tightness * (1.0 - 1.0 / n_sleeves))
+    weights = weights_from(correlated(120, n_sleeves, seed), method, cap)
     assert (weights >= 0.0).all()
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=RTOL_SAME)
     assert weights.max() <= cap * (1.0 + 1e-6)
@@ -52,7 +52,7 @@ def test_risk_parity_gives_every_book_the_same_risk():
 
 
 def test_minimum_variance_of_two_books_is_the_closed_form():
-    past = correlated(n_books=2, seed=3)
+    past = correlated(n_sleeves=2, seed=3)
     (first, shared), (_, second) = np.cov(past.T)
     closed = np.clip((second - shared) / (first + second - 2.0 * shared), 0.0, 1.0)
     np.testing.assert_allclose(weights_from(past, "minimum_variance")[0], closed, rtol=RTOL_FIT)
@@ -132,7 +132,7 @@ def test_a_volatility_target_never_exceeds_its_largest_scale():
 def test_book_returns_skip_the_bars_that_a_symbol_does_not_have():
     exposure = np.array([1.0, 1.0, 1.0, -1.0, 0.0])
     close = np.array([np.nan, 100.0, np.nan, 110.0, 99.0])
-    np.testing.assert_allclose(book_returns(exposure, close), [np.nan, np.nan, np.nan, 0.1, 0.1], rtol=RTOL_SAME)
+    np.testing.assert_allclose(sleeve_returns(exposure, close), [np.nan, np.nan, np.nan, 0.1, 0.1], rtol=RTOL_SAME)
 
 
 @pytest.mark.parametrize(

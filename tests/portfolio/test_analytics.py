@@ -24,12 +24,12 @@ from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 CASH = 10_000.0
 
 
-def cumulated(n_bars: int = 300, n_books: int = 3, seed: int = 5) -> pd.DataFrame:
+def cumulated(n_bars: int = 300, n_sleeves: int = 3, seed: int = 5) -> pd.DataFrame:
     draw = np.random.default_rng(seed)
-    changes = draw.normal(scale=np.linspace(5.0, 30.0, n_books), size=(n_bars, n_books)) + draw.normal(
+    changes = draw.normal(scale=np.linspace(5.0, 30.0, n_sleeves), size=(n_bars, n_sleeves)) + draw.normal(
         scale=10.0, size=(n_bars, 1)
     )
-    columns = pd.MultiIndex.from_tuples([(f"s{i % 2}", f"{'XYZW'[i]}/USD") for i in range(n_books)])
+    columns = pd.MultiIndex.from_tuples([(f"s{i % 2}", f"{'XYZW'[i]}/USD") for i in range(n_sleeves)])
     index = pd.date_range("2024-01-01", periods=n_bars, freq="h", tz="UTC")
     return pd.DataFrame(changes.cumsum(axis=0), index=index, columns=columns.set_names(["strategy", "symbol"]))
 
@@ -43,15 +43,15 @@ def test_contributions_sum_to_the_return_of_the_portfolio():
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 4), st.integers(0, 500))
-def test_risk_contributions_sum_to_the_volatility(n_books, seed):
-    parts = contributions(cumulated(60, n_books, seed), CASH)
+def test_risk_contributions_sum_to_the_volatility(n_sleeves, seed):
+    parts = contributions(cumulated(60, n_sleeves, seed), CASH)
     whole = parts.sum(axis=1).std(ddof=1)
     np.testing.assert_allclose(risk_contributions(parts).sum(), whole, rtol=1e-9)
     assert diversification_ratio(parts) >= 1.0 - 1e-12
 
 
 def test_a_portfolio_of_one_is_not_diversified():
-    parts = contributions(cumulated(n_books=1), CASH)
+    parts = contributions(cumulated(n_sleeves=1), CASH)
     assert diversification_ratio(parts) == pytest.approx(1.0, rel=RTOL_SAME)
 
 
@@ -63,11 +63,11 @@ def test_what_never_moves_has_no_risk_to_share():
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 4), st.integers(0, 500), st.integers(1, 80))
-def test_drawdown_contributions_sum_to_each_drawdown(n_books, seed, n_bars):
-    pnl = cumulated(n_bars, n_books, seed)
+def test_drawdown_contributions_sum_to_each_drawdown(n_sleeves, seed, n_bars):
+    pnl = cumulated(n_bars, n_sleeves, seed)
     found = drawdown_contributions(pnl, CASH)
-    books = found.drop(columns=["peak", "trough", "drawdown"])
-    np.testing.assert_allclose(books.sum(axis=1), found["drawdown"], rtol=1e-9)
+    sleeves = found.drop(columns=["peak", "trough", "drawdown"])
+    np.testing.assert_allclose(sleeves.sum(axis=1), found["drawdown"], rtol=1e-9)
     equity = pd.concat([pd.Series([CASH]), CASH + pnl.sum(axis=1)])
     deepest = (1.0 - equity / equity.cummax()).max()
     assert (found["drawdown"].max() if len(found) else 0.0) == pytest.approx(deepest, rel=1e-9)

@@ -1,4 +1,4 @@
-"""The same portfolio through vectorbt's grouped, cash-shared orders: one column a book, targets as shares of equity."""
+"""The same portfolio through vectorbt's grouped, cash-shared orders, one column per sleeve."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def test_vectorbt_decides_the_same_fills_and_equity(three_symbols, more):
     result = run_portfolio(PortfolioSettings.parse({"strategies": entries, "costs": costs, **more}, "p"), three_symbols)
     theirs = through_vectorbt(result, three_symbols)
     np.testing.assert_allclose(result.equity, theirs.value().to_numpy(), rtol=RTOL_REFERENCE)
-    books = {(item.shown_as, item.symbol): place for place, item in enumerate(ordered(result.settings.strategies))}
+    sleeves = {(item.shown_as, item.symbol): place for place, item in enumerate(ordered(result.settings.strategies))}
     ours = sorted(
-        (row, books[fill.strategy, fill.symbol], fill.signed_quantity, fill.price, fill.fee)
+        (row, sleeves[fill.strategy, fill.symbol], fill.signed_quantity, fill.price, fill.fee)
         for row, fill in zip(result.run.fill_rows, result.run.fill_list, strict=True)
     )
     records = np.sort(theirs.orders.records_arr, order=["idx", "col"])

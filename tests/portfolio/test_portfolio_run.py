@@ -14,7 +14,7 @@ from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.journal.events import ShareEvent
+from peak_trade.journal.events import AllocationEvent
 from peak_trade.metrics import sharpe, simple_returns
 from peak_trade.portfolio.analytics import portfolio_sharpe
 from peak_trade.strategies.ma_crossover import MaCrossover
@@ -44,14 +44,14 @@ def settings_of(strategies: list[dict[str, Any]], **more: Any) -> PortfolioSetti
 
 
 def assert_sums(result: PortfolioResult) -> None:
-    """Books, strategies and symbols each sum to the portfolio's PnL at every bar."""
+    """Sleeves, strategies and symbols each sum to the portfolio's PnL at every bar."""
     whole = result.equity.to_numpy() - result.settings.initial_cash
     scale = np.maximum(np.abs(result.pnl.to_numpy()).sum(axis=1), result.settings.initial_cash)
     for parts in (result.pnl, result.pnl_by_strategy, result.pnl_by_symbol):
         assert (np.abs(parts.to_numpy().sum(axis=1) - whole) <= RTOL_SUM * scale).all()
 
 
-books = st.lists(
+sleeves = st.lists(
     st.tuples(st.sampled_from(SYMBOLS), st.integers(2, 6), st.integers(7, 30), st.sampled_from(["long", "both"])),
     min_size=1,
     max_size=5,
@@ -60,7 +60,7 @@ books = st.lists(
 
 @settings(max_examples=25, deadline=None)
 @given(
-    books,
+    sleeves,
     st.sampled_from(["sleeves", "netted"]),
     st.sampled_from([{}, {"every": "day"}, {"drift_band": 0.02}, {"every": "week", "drift_band": 0.05}]),
     st.sampled_from([{}, {"method": "inverse_volatility", "window": 50, "every": "day"}]),
@@ -85,8 +85,8 @@ def test_pnl_of_books_sums_to_the_portfolio_at_every_bar(
 
 
 def assert_journal_tells_the_pnl(result: PortfolioResult) -> None:
-    """The shares in the journal alone lead to the last PnL of every book, and sum to the netted fills."""
-    shares = [event for event in result.run.events if isinstance(event, ShareEvent)]
+    """The shares in the journal alone lead to the last PnL of every sleeve, and sum to the netted fills."""
+    shares = [event for event in result.run.events if isinstance(event, AllocationEvent)]
     last = {
         symbol: float(column.mark[-1])
         for symbol, column in zip(result.run.market.symbols, result.run.market.columns, strict=True)
@@ -143,7 +143,7 @@ def test_the_order_in_which_strategies_are_listed_changes_nothing(three_symbols,
 
 
 @settings(max_examples=10, deadline=None)
-@given(books, st.sampled_from([{}, {"every": "day"}]))
+@given(sleeves, st.sampled_from([{}, {"every": "day"}]))
 def test_without_costs_netting_changes_nothing_but_the_number_of_orders(three_symbols, chosen, rebalancing):
     entries = [
         crossover(symbol, fast, slow, direction=direction, label=f"s{place}")
@@ -288,7 +288,7 @@ def test_a_bankruptcy_ends_the_run_and_still_adds_up(mode):
         ({"strategies": [crossover("D/USD")]}, DataError, "D/USD: no bars were given"),
         ({"allocation": {"methd": "equal"}}, ConfigError, r"allocation.methd is not a setting. Did you mean method\?"),
         ({"allocation": {"method": "fixed"}}, ConfigError, "weight is missing"),
-        ({"mode": "netted", "execution": {"stop_loss": 0.1}}, ConfigError, "netted books trade with market orders"),
+        ({"mode": "netted", "execution": {"stop_loss": 0.1}}, ConfigError, "netted sleeves trade with market orders"),
         ({"timeframe": "1 hour"}, ConfigError, "timeframe"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

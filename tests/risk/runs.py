@@ -15,15 +15,15 @@ from peak_trade.costs.model import Costs
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult
-from peak_trade.engine.risk_engine import RiskDesk
+from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import DecisionEvent
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.state import Control
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
-from peak_trade.wiring.gates import risk_desk
+from peak_trade.wiring.gates import make_risk_engine
 from tests.risk.cases import BTC, ETH
 
 SIX_HOURS = Timeframe.parse("6h")
@@ -110,15 +110,15 @@ def denials_of(result: BacktestResult, code: str) -> list[Denial]:
     return [denial for decision in decisions(result) for denial in decision.denials if denial.code == code]
 
 
-def idle_desk(
+def idle_risk_engine(
     limits: RiskLimits, control: Control | None = None, symbols: Sequence[str] = (BTC,)
-) -> tuple[RiskDesk, EventLoop, list[Any]]:
-    """Return a desk, a flat loop that has seen its first bar, and the list that the desk's events go to."""
+) -> tuple[RiskEngine, EventLoop, list[Any]]:
+    """Return a risk engine, a flat loop that has seen its first bar, and the list of its events."""
     bars = [history_of(symbol, seed) for seed, symbol in enumerate(symbols)]
-    desk = risk_desk(limits, bars, control)
+    risk_engine = make_risk_engine(limits, bars, control)
     market = Market.of([traded_part(part) for part in bars])
     events: list[Any] = []
-    books = [Book("ma", symbol, np.zeros(len(market)), 1.0) for symbol in symbols]
-    loop = EventLoop(market, books, BacktestSettings(), emit=events.append, desk=desk)
+    books = [Sleeve("ma", symbol, np.zeros(len(market)), 1.0) for symbol in symbols]
+    loop = EventLoop(market, books, BacktestSettings(), emit=events.append, risk_engine=risk_engine)
     loop.step(0)
-    return desk, loop, events
+    return risk_engine, loop, events

@@ -15,7 +15,7 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder
 from peak_trade.studies.risk.study import explain
 from tests.risk.cases import BTC, ETH
-from tests.risk.runs import decisions, denials_of, idle_desk, run
+from tests.risk.runs import decisions, denials_of, idle_risk_engine, run
 
 DAY = 86_400.0
 IN_AND_OUT = (1.0, 0.0)
@@ -218,12 +218,12 @@ ASKED = [
     (DenialCode.BOOK_DEPTH, liquidity(min_book_depth=1.4, **BOOKED), {"size": 0.09, "n_levels": 30}, {"size": 0.11}),
     (DenialCode.ORDER_SHAPE, {}, {"order_type": OrderType.LIMIT}, {"order_type": OrderType.MARKET}),
 ]
-"""Gates that need what bars don't bring: asked through the desk of a loop, of a buy of one unit at 100."""
+"""Gates that need what bars don't bring: asked through the risk engine of a loop, of a buy of one unit at 100."""
 
 
 def asked(limits: dict[str, Any], changes: dict[str, Any]):
-    """Return what the desk of a flat loop answers about one order, and the decision that it recorded."""
-    desk, loop, events = idle_desk(RiskLimits.parse(limits, "test"))
+    """Return what the risk engine of a flat loop answers about one order, and the decision that it recorded."""
+    risk_engine, loop, events = idle_risk_engine(RiskLimits.parse(limits, "test"))
     now = int(loop.times[0])
     kind = changes.get("order_type", OrderType.MARKET)
     order = Order("o-1", now, "ma", BTC, Side.BUY, changes.get("quantity", 1.0), 100.0, kind)
@@ -236,14 +236,14 @@ def asked(limits: dict[str, Any], changes: dict[str, Any]):
         now - round(changes.get("age", 0.0) * NS_PER_SECOND),
         book_of(changes.get("book_age", 0.0), changes.get("spread", 0.01), size, levels, now),
     )
-    answer = desk.decide(order, view, loop, 0)
+    answer = risk_engine.decide(order, view, loop, 0)
     return answer, events[-1]
 
 
 @pytest.mark.parametrize(
     ("code", "limits", "denying", "passing"), ASKED, ids=[f"{row[0].value}-{'-'.join(row[2])}" for row in ASKED]
 )
-def test_the_desk_denies_and_approves_what_bars_do_not_bring(code, limits, denying, passing):
+def test_the_risk_engine_denies_and_approves_what_bars_do_not_bring(code, limits, denying, passing):
     answer, event = asked(limits, denying)
     assert code in [denial.code for denial in answer]
     assert event.denials == answer
@@ -252,7 +252,7 @@ def test_the_desk_denies_and_approves_what_bars_do_not_bring(code, limits, denyi
     assert event.is_approved
 
 
-def test_every_gate_is_alive_in_a_run_or_through_the_desk():
+def test_every_gate_is_alive_in_a_run_or_through_the_risk_engine():
     assert {trial.code for trial in RUNS} | {code for code, *_ in ASKED} == set(DenialCode)
 
 

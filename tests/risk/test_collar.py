@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import run_books
+from peak_trade.engine.result import run_sleeves
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Book
+from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import DecisionEvent
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.studies.risk.study import explain
-from peak_trade.wiring.gates import risk_desk
+from peak_trade.wiring.gates import make_risk_engine
 from tests.engine.running import bars_of
 from tests.engine.scenarios import A, bar, flat
 from tests.tolerances import RTOL_SAME
@@ -26,8 +26,8 @@ def test_a_run_shows_the_collar_the_last_close_beside_the_price_of_the_order():
     settings = BacktestSettings.parse(
         {"costs": {"fee_bps": 0.0, "slippage_bps": 0.0}, "execution": {"stop_loss": 0.05}}, "test"
     )
-    books = [Book("case", A, np.array([0.5, 0.5, 0.5, 0.0]))]
-    result = run_books(Market.of([given]), books, settings, desk=risk_desk(LIMITS, [given]))
+    books = [Sleeve("case", A, np.array([0.5, 0.5, 0.5, 0.0]))]
+    result = run_sleeves(Market.of([given]), books, settings, risk_engine=make_risk_engine(LIMITS, [given]))
     decisions = [event for event in result.events if isinstance(event, DecisionEvent)]
     assert [
         (event.inputs.order.reason, event.inputs.order.decision_price, event.inputs.market.decision_price)

@@ -12,7 +12,7 @@ from peak_trade.core.values import AccountView, MarketView, Order, OrderBook, Si
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
-from peak_trade.wiring.gates import GATES, gate_row, read_risk_file, risk_limits
+from peak_trade.wiring.gates import GATES, gate_chain, read_risk_file, risk_limits
 from tests.risk.cases import ACCOUNT, BOOK, BTC, CASES, DAY, MARKET, NOW, ORDER, SELL, SETTING_CASES, Case
 
 IDS = [case.code.value for case in CASES]
@@ -28,7 +28,7 @@ FILES = [
 def check_alive(case: Case, value: object = None) -> None:
     """Assert that the limit denies the one order, and that it lets the other pass."""
     limits = case.risk_limits(value)
-    row = gate_row(limits)
+    row = gate_chain(limits)
     order, account, market = case.inputs(case.denied)
     answer = review(order, account, market, row, limits)
     assert not isinstance(answer, ApprovedOrder)
@@ -60,7 +60,7 @@ def test_every_number_that_can_limit_has_a_gate():
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_a_gate_that_is_not_configured_is_not_asked(case):
-    asked = {gate.code for gate in gate_row(case.risk_limits())}
+    asked = {gate.code for gate in gate_chain(case.risk_limits())}
     always = {gate.code for gate in GATES if not gate.setting}
     assert asked == always | {case.code}
 
@@ -68,7 +68,7 @@ def test_a_gate_that_is_not_configured_is_not_asked(case):
 @pytest.mark.parametrize("name", FILES)
 def test_the_shipped_limits_let_a_small_order_pass(name, config):
     limits = read_risk_file(config / name)
-    assert isinstance(review(ORDER, ACCOUNT, MARKET, gate_row(limits), limits), ApprovedOrder)
+    assert isinstance(review(ORDER, ACCOUNT, MARKET, gate_chain(limits), limits), ApprovedOrder)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_no_input_makes_the_row_raise_and_no_unreadable_one_lets_an_order_pass(d
     name = data.draw(st.sampled_from([part.name for part in fields(parts[view])]))
     value = data.draw(amounts)
     corrupt = parts | {view: replace(parts[view], **{name: value})}
-    row = gate_row(limits)
+    row = gate_chain(limits)
     answer = review(*corrupt.values(), row, limits)
     one_by_one = [gate(*corrupt.values(), limits) for gate in row]
     denied = () if isinstance(answer, ApprovedOrder) else answer
@@ -319,7 +319,7 @@ def test_a_purely_reducing_order_passes_what_it_relieves_even_on_missing_input(c
 )
 def test_an_order_that_does_not_purely_reduce_is_not_relieved(order):
     limits = RiskLimits(max_order_notional=1.0)
-    answer = review(order, ACCOUNT, MARKET, gate_row(limits), limits)
+    answer = review(order, ACCOUNT, MARKET, gate_chain(limits), limits)
     assert not isinstance(answer, ApprovedOrder)
 
 
@@ -335,14 +335,14 @@ def test_state_rules_and_duplicates_hold_reducing_orders_too(change, code):
     limits = RiskLimits(duplicate_window=1.0)
     order = replace(SELL, **change.get("order", {}))
     account = replace(ACCOUNT, **change.get("account", {}))
-    answer = review(order, account, MARKET, gate_row(limits), limits)
+    answer = review(order, account, MARKET, gate_chain(limits), limits)
     assert code in [denial.code for denial in answer]
 
 
 def test_a_profit_never_trips_a_daily_loss_limit():
     limits = RiskLimits(max_daily_loss=500.0, max_daily_loss_fraction=0.05)
     account = replace(ACCOUNT, equity=10_600.0)
-    assert isinstance(review(ORDER, account, MARKET, gate_row(limits), limits), ApprovedOrder)
+    assert isinstance(review(ORDER, account, MARKET, gate_chain(limits), limits), ApprovedOrder)
 
 
 def test_exposure_counts_what_is_held_and_pending_and_not_the_order_alone():

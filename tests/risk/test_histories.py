@@ -16,7 +16,7 @@ from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.risk.var import estimate, filtered_returns, historical
-from peak_trade.wiring.gates import gate_row
+from peak_trade.wiring.gates import gate_chain
 from tests.risk.cases import ACCOUNT, BTC, ETH, MARKET, NOW, ORDER
 
 LIMITS = RiskLimits.parse({"var": {"max_var": 0.9}}, "test")
@@ -43,7 +43,7 @@ def ask(bars: list[Bars], symbol: str):
     history = DailyRecord(bars, LIMITS.var.source, 500).returns_at(now)
     market = replace(MARKET, as_of=now, bar_time=now, instrument=Instrument(symbol), returns=history)
     order = replace(ORDER, symbol=symbol, decided_at=now)
-    return review(order, replace(ACCOUNT, positions={}), market, gate_row(LIMITS), LIMITS)
+    return review(order, replace(ACCOUNT, positions={}), market, gate_chain(LIMITS), LIMITS)
 
 
 def test_a_history_with_missing_days_denies_and_the_whole_one_approves():

@@ -15,7 +15,7 @@ from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.liquidity import depth_within, impact, mid_price, walk
 from peak_trade.risk.review import ApprovedOrder, review
-from peak_trade.wiring.gates import gate_row, read_risk_file
+from peak_trade.wiring.gates import gate_chain, read_risk_file
 from tests.risk.cases import ACCOUNT, BOOK, MARKET, ORDER
 from tests.tolerances import RTOL_SAME
 
@@ -28,7 +28,7 @@ def limits(config):
 
 
 def codes(order, limits, market=MARKET):
-    answer = review(order, ACCOUNT, market, gate_row(limits), limits)
+    answer = review(order, ACCOUNT, market, gate_chain(limits), limits)
     return [] if isinstance(answer, ApprovedOrder) else [denial.code for denial in answer]
 
 
@@ -50,7 +50,7 @@ def test_a_declared_book_that_is_missing_or_stale_denies_and_an_absent_one_selec
 def test_market_orders_are_held_to_seventy_percent(change, limits):
     at_eighty_percent = replace(ORDER, quantity=round(0.8 * 10.0 / 1.5, 3), **change)
     assert (codes(at_eighty_percent, limits) == []) is bool(change)
-    row = {gate.code: gate for gate in gate_row(limits)}
+    row = {gate.code: gate for gate in gate_chain(limits)}
     order = replace(ORDER, **change)
     share = 1.0 if change else 0.7
     for code, limit in (
@@ -66,7 +66,7 @@ def test_market_orders_are_held_to_seventy_percent(change, limits):
 
 def test_depth_beyond_twenty_levels_does_not_count(limits):
     deep = replace(MARKET, book=replace(BOOK, asks=(*BOOK.asks, (103.0, 1e6))))
-    row = {gate.code: gate for gate in gate_row(limits)}
+    row = {gate.code: gate for gate in gate_chain(limits)}
     assert row[DenialCode.BOOK_DEPTH].read(ORDER, ACCOUNT, deep, limits).observed == 200.0
 
 

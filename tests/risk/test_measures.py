@@ -20,7 +20,7 @@ from peak_trade.risk.var_backtest import exceptions, most_yellow
 from peak_trade.studies.risk.study import VAR_METHODS, explain
 from peak_trade.wiring.gates import GATES
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, HISTORY, MARKET, NOW, ORDER, SELL
-from tests.risk.runs import decisions, idle_desk, run
+from tests.risk.runs import decisions, idle_risk_engine, run
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 GATE = {gate.code: gate for gate in GATES}
@@ -115,18 +115,18 @@ def test_what_is_ordered_is_priced_at_the_decision_price_and_not_at_its_last_mar
     assert dearer.observed == pytest.approx(2.0 * at_the_price.observed, rel=RTOL_REFERENCE)
 
 
-def test_the_desk_hands_the_ramp_of_its_trading_state_to_the_gates():
+def test_the_risk_engine_hands_the_ramp_of_its_trading_state_to_the_gates():
     limits = RiskLimits(max_order_notional=1_000.0)
     for ramp, is_approved in ((1.0, True), (0.5, False)):
-        desk, loop, events = idle_desk(limits, Control(ramp=ramp))
+        risk_engine, loop, events = idle_risk_engine(limits, Control(ramp=ramp))
         now = int(loop.times[0])
         order = Order("o-1", now, "ma", BTC, Side.BUY, 6.0, 100.0)
         market = replace(MARKET, as_of=now, bar_time=now, book=None, returns=None)
-        assert isinstance(desk.decide(order, market, loop, 0), ApprovedOrder) is is_approved
+        assert isinstance(risk_engine.decide(order, market, loop, 0), ApprovedOrder) is is_approved
         assert events[-1].inputs.account.ramp == ramp
 
 
-def test_the_desk_keeps_the_orders_and_fills_that_its_gates_look_back_on():
+def test_the_risk_engine_keeps_the_orders_and_fills_that_its_gates_look_back_on():
     limits = {"max_orders": 99, "duplicate_window": 1.0, "max_same_side_fills": 99, "order_window": 172_800.0}
     made = decisions(run(limits | {"fill_window": 172_800.0}, (1.0, 0.0)))
     for place, decision in enumerate(made):

@@ -17,18 +17,18 @@ PRICED = f"{MEASURES}::test_what_is_ordered_is_priced_at_the_decision_price_and_
 RAMP = "test_ramp.py::test_a_ramp_scales_the_limits_on_size_and_no_other"
 DUPLICATES = f"{MEASURES}::test_an_order_is_alike_when_all_that_was_asked_is_the_same_within_the_window"
 WINDOWS = f"{MEASURES}::test_a_window_opens_just_after_its_length_ago"
-DESK_KEEPS = f"{MEASURES}::test_the_desk_keeps_the_orders_and_fills_that_its_gates_look_back_on"
+RISK_ENGINE_KEEPS = f"{MEASURES}::test_the_risk_engine_keeps_the_orders_and_fills_that_its_gates_look_back_on"
 SIZES = f"{MEASURES}::test_every_limit_that_a_smaller_order_can_keep_is_sized_to"
 SCENARIOS = f"{MEASURES}::test_the_worst_of_the_scenarios_that_are_named_is_what_counts"
 COLLAR = f"{MEASURES}::test_the_collar_holds_each_price_of_an_order"
 
-SEE_EACH_OTHER = "test_desk.py::test_simultaneous_orders_see_each_other"
+SEE_EACH_OTHER = "test_risk_engine.py::test_simultaneous_orders_see_each_other"
 SEEDED = "test_var.py::test_filtered_returns_are_the_plain_recursion"
 ZONES = "test_var_backtest.py::test_zones_at_another_level_follow_the_binomial_distribution"
 OWN_MARK = "price if symbol == order.symbol else positive(account.marks[symbol])"
 
 ORDERS, BOOKS, PORTFOLIO = "risk/order_gates.py", "risk/liquidity.py", "risk/portfolio_gates.py"
-STRESS, DESK, BACKTEST = "risk/stress.py", "engine/desk.py", "risk/var_backtest.py"
+STRESS, DESK, BACKTEST = "risk/stress.py", "engine/risk_engine.py", "risk/var_backtest.py"
 
 MUTANTS = [
     Mutant(ORDERS, "n_orders = 1.0\n", "n_orders = 0.0\n", WINDOWS),
@@ -147,13 +147,13 @@ MUTANTS = [
     Mutant("risk/sizing.py", "        DenialCode.STRESS_LOSS,\n", "", SIZES),
     Mutant("risk/sizing.py", "        DenialCode.TOUCH_DEPTH,\n", "", SIZES),
     Mutant(DESK, "            n_open,\n            control", "            0,\n            control", ALIVE),
-    Mutant(DESK, "self._keeps_orders = bool(", "self._keeps_orders = False and bool(", DESK_KEEPS),
-    Mutant(DESK, "        if self._keeps_fills:\n", "        if False:\n", DESK_KEEPS),
+    Mutant(DESK, "self._keeps_orders = bool(", "self._keeps_orders = False and bool(", RISK_ENGINE_KEEPS),
+    Mutant(DESK, "        if self._keeps_fills:\n", "        if False:\n", RISK_ENGINE_KEEPS),
     Mutant(
         DESK,
         "            control.ramp,\n",
         "            1.0,\n",
-        f"{MEASURES}::test_the_desk_hands_the_ramp_of_its_trading_state_to_the_gates",
+        f"{MEASURES}::test_the_risk_engine_hands_the_ramp_of_its_trading_state_to_the_gates",
     ),
     Mutant(DESK, "            control.throttled,\n", "            (),\n", ALIVE),
     Mutant(DESK, "pending_beside(loop.venue, order) if n_open else ()", "()", SEE_EACH_OTHER),
@@ -161,7 +161,7 @@ MUTANTS = [
         DESK,
         "self._memory[3],",
         "self._memory[0],",
-        "test_desk.py::test_drawdown_and_daily_loss_are_measured_on_every_bar_and_not_at_orders_only",
+        "test_risk_engine.py::test_drawdown_and_daily_loss_are_measured_on_every_bar_and_not_at_orders_only",
     ),
     Mutant(
         "risk/var.py",
@@ -172,7 +172,7 @@ MUTANTS = [
     Mutant("risk/var.py", "_SEED_DAYS = 20", "_SEED_DAYS = 21", SEEDED),
     Mutant(BACKTEST, "_RED_FROM = 0.95, 0.9999", "_RED_FROM = 0.95, 0.999", ZONES),
     Mutant(
-        "studies/risk.py",
+        "studies/risk/study.py",
         "decision.is_approved is (not denials) and ",
         "",
         "test_records.py::test_a_forged_answer_is_not_reproduced",

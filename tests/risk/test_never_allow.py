@@ -13,7 +13,7 @@ from peak_trade.core.values import AccountView, Instrument, MarketView, Order, O
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits, StressLimits, VarLimits
 from peak_trade.risk.review import ApprovedOrder, review
-from peak_trade.wiring.gates import GATES, gate_row
+from peak_trade.wiring.gates import GATES, gate_chain
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, MARKET, NOW, ORDER, SELL, Case, _liquidity
 from tests.risk.garbage import (
     BELOW_ZERO,
@@ -137,7 +137,7 @@ def test_every_gate_is_seen_to_read_and_every_input_is_read_by_one():
 def test_no_order_no_account_no_market_and_no_limits_are_never_an_exception_and_never_approved(case, missing):
     gate, limits = GATE[case.code], case.risk_limits()
     parts = dict(zip(("order", "account", "market"), case.inputs(case.passed), strict=True)) | {"limits": limits}
-    row = gate_row(limits)
+    row = gate_chain(limits)
     reads = {path[0] for path in paths_read(gate, parts)}
     denial = gate(*(parts | {missing: None}).values())
     assert denial is not None or missing not in reads | ({"limits"} if gate.setting else set())
@@ -153,14 +153,14 @@ def test_the_row_approves_no_order_by_what_a_gate_of_it_excuses(path):
     limits = RiskLimits(max_order_notional=1.0, duplicate_window=1.0)
     parts = {"order": ORDER, "account": ACCOUNT, "market": MARKET}
     for bad in garbage_for(parts, path):
-        answer = review(*with_value(parts, path, bad).values(), gate_row(limits), limits)
+        answer = review(*with_value(parts, path, bad).values(), gate_chain(limits), limits)
         assert DenialCode.ORDER_NOTIONAL in [denial.code for denial in answer]
 
 
 @pytest.mark.parametrize("bad", NOT_NAMES, ids=repr)
 def test_a_symbol_that_is_no_name_is_refused_by_every_row(bad):
     limits = RiskLimits()
-    answer = review(replace(ORDER, symbol=bad), ACCOUNT, MARKET, gate_row(limits), limits)
+    answer = review(replace(ORDER, symbol=bad), ACCOUNT, MARKET, gate_chain(limits), limits)
     assert DenialCode.MISSING_DATA in [denial.code for denial in answer]
 
 

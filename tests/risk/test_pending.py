@@ -18,7 +18,7 @@ from peak_trade.risk.var import estimate
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.risk.study import explain
-from peak_trade.wiring.gates import GATES, gate_row, read_risk_file
+from peak_trade.wiring.gates import GATES, gate_chain, read_risk_file
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, HISTORY, MARKET, ORDER
 
 LIMITS = RiskLimits.parse(
@@ -55,7 +55,7 @@ def test_a_pending_order_never_makes_a_portfolio_look_safer_than_without_it(code
 def test_a_buy_that_is_denied_alone_is_denied_beside_a_short_that_may_never_fill():
     order = replace(ORDER, quantity=55.0)
     for account in (FLAT, replace(FLAT, pending=((ETH, -60.0),))):
-        answer = review(order, account, MARKET, gate_row(LIMITS), LIMITS)
+        answer = review(order, account, MARKET, gate_chain(LIMITS), LIMITS)
         assert DenialCode.VALUE_AT_RISK in [denial.code for denial in answer]
 
 
@@ -67,8 +67,8 @@ def test_an_order_is_cut_to_what_size_to_var_gives_whether_or_not_the_pending_on
     account = replace(ACCOUNT, positions=held, pending=pending)
     market = replace(MARKET, instrument=Instrument(BTC))
     order = replace(ORDER, quantity=400.0, side=side)
-    cut = size_to_limits(order, account, market, gate_row(limits), limits)
-    assert isinstance(review(cut, account, market, gate_row(limits), limits), ApprovedOrder)
+    cut = size_to_limits(order, account, market, gate_chain(limits), limits)
+    assert isinstance(review(cut, account, market, gate_chain(limits), limits), ApprovedOrder)
     sized = []
     for filled in {(), pending}:
         beside = dict(held)
@@ -85,7 +85,7 @@ def test_sizing_follows_the_ramp():
     limits = RiskLimits.parse({"var": {"refuse_red_zone": False}, "size_to_limits": True}, "test")
     order = replace(ORDER, quantity=400.0)
     cuts = [
-        size_to_limits(order, replace(FLAT, ramp=ramp), MARKET, gate_row(limits), limits).quantity
+        size_to_limits(order, replace(FLAT, ramp=ramp), MARKET, gate_chain(limits), limits).quantity
         for ramp in (1.0, 0.5)
     ]
     assert cuts[1] == pytest.approx(0.5 * cuts[0], abs=0.002)
@@ -120,7 +120,7 @@ def test_a_history_that_can_not_be_read_leaves_the_order_to_the_gates():
     limits = RiskLimits.parse({"var": {"refuse_red_zone": False}, "size_to_limits": True}, "test")
     order = replace(ORDER, quantity=400.0)
     for returns in (None, HISTORY.of((ETH,))):
-        assert size_to_limits(order, FLAT, replace(MARKET, returns=returns), gate_row(limits), limits) is order
+        assert size_to_limits(order, FLAT, replace(MARKET, returns=returns), gate_chain(limits), limits) is order
     assert estimate(np.ones(1), HISTORY.of((BTC,)), "historical", 0.95)[0] > 0.02
 
 

@@ -8,7 +8,7 @@ import pytest
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gate_page import codes_table
-from peak_trade.wiring.gates import GATES, gate_row
+from peak_trade.wiring.gates import GATES, gate_chain
 from tests.risk.cases import CASES
 
 RAMPED = {
@@ -33,7 +33,7 @@ def test_a_ramp_scales_the_limits_on_size_and_no_other(case):
     half = gate.read(order, replace(account, ramp=0.5), market, limits)
     share = 0.5 if case.code in RAMPED else 1.0
     assert (half.observed, half.limit) == (plain.observed, share * plain.limit)
-    asked = review(order, replace(account, ramp=1e-6), market, gate_row(limits), limits)
+    asked = review(order, replace(account, ramp=1e-6), market, gate_chain(limits), limits)
     assert isinstance(asked, ApprovedOrder) is (case.code not in RAMPED)
 
 
@@ -44,7 +44,7 @@ def test_a_ramp_that_is_no_share_denies_all_that_it_scales():
         limits = case.risk_limits()
         order, account, market = case.inputs(case.passed)
         for bad in (math.nan, math.inf, 0.0, -0.5, 1.1, None, "1", True):
-            answer = review(order, replace(account, ramp=bad), market, gate_row(limits), limits)
+            answer = review(order, replace(account, ramp=bad), market, gate_chain(limits), limits)
             assert [denial.code for denial in answer] == [case.code], bad
 
 

@@ -12,11 +12,11 @@ from peak_trade.core.values import Instrument, OrderType, Side, TimeInForce
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
-from peak_trade.wiring.gates import GATES, gate_row
+from peak_trade.wiring.gates import GATES, gate_chain
 from tests.risk.cases import ACCOUNT, BTC, CASES, MARKET, ORDER, SELL
 
 LIMITS = RiskLimits()
-ROW = gate_row(LIMITS)
+ROW = gate_chain(LIMITS)
 GARBAGE = [None, 1, math.nan, True, b"x", ("x",), object()]
 LIMIT_ORDER = replace(ORDER, order_type=OrderType.LIMIT, limit_price=99.5)
 WELL_FORMED = {
@@ -107,5 +107,5 @@ def test_a_view_that_is_not_there_is_denied_by_every_gate_that_reads_it_and_rais
     for place in range(3):
         absent = [None if at == place else part for at, part in enumerate(parts)]
         gate(*absent, limits)
-        assert not isinstance(review(*absent, gate_row(limits), limits), ApprovedOrder)
+        assert not isinstance(review(*absent, gate_chain(limits), limits), ApprovedOrder)
     assert gate(None, None, None, limits) is not None

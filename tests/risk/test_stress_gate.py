@@ -19,7 +19,7 @@ from peak_trade.risk.sizing import size_to_limits, size_to_var
 from peak_trade.risk.stress import projected_drawdown, scenario_loss, stress_losses
 from peak_trade.risk.var import estimate
 from peak_trade.studies.risk.study import stress_table, var_tests, var_walk
-from peak_trade.wiring.gates import gate_row, read_risk_file
+from peak_trade.wiring.gates import gate_chain, read_risk_file
 from tests.risk.cases import ACCOUNT, BTC, CRASHED, ETH, HISTORY, MARKET, NOW, ORDER
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
@@ -33,7 +33,7 @@ def limits(config):
 
 
 def codes(order, limits, account=ACCOUNT, market=MARKET):
-    answer = review(order, account, market, gate_row(limits), limits)
+    answer = review(order, account, market, gate_chain(limits), limits)
     return [] if isinstance(answer, ApprovedOrder) else [denial.code for denial in answer]
 
 
@@ -56,7 +56,7 @@ def test_what_is_held_and_pending_counts_and_a_hedge_relieves(method):
 
 
 def test_a_model_in_the_red_zone_is_refused_and_says_so(limits):
-    answer = review(ORDER, ACCOUNT, replace(MARKET, returns=CRASHED), gate_row(limits), limits)
+    answer = review(ORDER, ACCOUNT, replace(MARKET, returns=CRASHED), gate_chain(limits), limits)
     denial = next(denial for denial in answer if denial.code is DenialCode.VAR_MODEL)
     assert denial.observed > denial.limit == 26.0
 
@@ -84,7 +84,7 @@ def test_size_to_var_refuses_a_history_that_lacks_a_symbol():
 
 
 def test_an_order_cut_to_the_limits_passes_and_a_larger_one_would_not(limits):
-    row = gate_row(limits)
+    row = gate_chain(limits)
     cut = size_to_limits(replace(ORDER, quantity=100.0), ACCOUNT, MARKET, row, limits)
     assert 0.0 < cut.quantity < 100.0
     assert codes(cut, limits) == []
@@ -94,7 +94,7 @@ def test_an_order_cut_to_the_limits_passes_and_a_larger_one_would_not(limits):
 
 def test_an_order_that_no_size_would_help_comes_back_whole(limits):
     broken = replace(MARKET, returns=None)
-    assert size_to_limits(ORDER, ACCOUNT, broken, gate_row(limits), limits) is ORDER
+    assert size_to_limits(ORDER, ACCOUNT, broken, gate_chain(limits), limits) is ORDER
 
 
 def test_the_worst_scenario_of_one_asset_is_its_own_shock():

@@ -19,12 +19,12 @@ from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.sessions.bar_buffer import Evaluate, Tape
+from peak_trade.sessions.bar_buffer import BarBuffer, Evaluate
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import Session
 from peak_trade.strategies.base import Strategy
-from peak_trade.wiring.gates import risk_desk
-from peak_trade.wiring.sleeves import book_for
+from peak_trade.wiring.gates import make_risk_engine
+from peak_trade.wiring.sleeves import sleeve_for
 
 BTC = Instrument("BTC/USDT", tick_size=0.01, lot_size=1e-5, min_notional=5.0)
 
@@ -64,7 +64,7 @@ def evaluator(strategy: Strategy, settings: BacktestSettings, instrument: Instru
     """The function that a backtest evaluates a strategy with."""
 
     def evaluate(bars: Bars) -> Any:
-        return book_for(strategy, strategy.name, bars, Market.of([bars], {bars.symbol: instrument}), settings, 1.0, 0)
+        return sleeve_for(strategy, strategy.name, bars, Market.of([bars], {bars.symbol: instrument}), settings, 1.0, 0)
 
     return evaluate
 
@@ -92,14 +92,14 @@ def open_session(
     settings = settings or BacktestSettings()
     journal = JournalWriter(folder, key, counting(), commit_seconds=60.0)
     return Session(
-        Tape(BTC, bars.timeframe, len(bars) + 1, bars.exchange),
+        BarBuffer(BTC, bars.timeframe, len(bars) + 1, bars.exchange),
         evaluator(strategy, settings),
         settings,
         journal,
         counting(),
         strategy.name,
         "paper",
-        desk=None if risk is None else risk_desk(risk, [bars]),
+        risk_engine=None if risk is None else make_risk_engine(risk, [bars]),
         recording=bars if is_whole else None,
         **options,
     )

@@ -14,13 +14,13 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND, iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.store import save_bars
-from peak_trade.engine.risk_engine import RiskDesk
+from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import (
-    ActEvent,
-    ActKind,
     AlertEvent,
     BarEvent,
+    CommandEvent,
+    CommandKind,
     DecisionEvent,
     OrderEvent,
     OrderEventKind,
@@ -33,7 +33,7 @@ from peak_trade.journal.writer import JournalWriter
 from peak_trade.risk.limits import RiskLimits, StateLimits
 from peak_trade.risk.state import Control, KillSwitch, Recovery, advance
 from peak_trade.sessions.control import commands as acts
-from peak_trade.sessions.control.commands import FOLDER, act_on, leave, make_act, remove, retrace, state_of, waiting
+from peak_trade.sessions.control.commands import FOLDER, act_on, leave, make_command, remove, retrace, state_of, waiting
 from peak_trade.sessions.control.state import write_control
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.options import make_config
@@ -113,7 +113,7 @@ def recovering(refused=None):
         if not done and "halted" in status.state:
             wait_for_disk(status, lambda control: control.state is TradingState.HALTED)
             try:
-                act_on(status.session_id, ActKind.RECOVER, "ada", WALL)
+                act_on(status.session_id, CommandKind.RECOVER, "ada", WALL)
             except ConfigError as error:
                 if refused is not None:
                     refused.append(str(error))
@@ -127,12 +127,12 @@ def test_a_session_that_halted_by_itself_is_recovered_climbs_the_ramp_and_trades
     refused = []
     on_status, done = recovering(refused)
     outcome = run(config_with(FALLING), on_status=on_status)
-    (act,) = of(outcome.folder, ActEvent)
+    (act,) = of(outcome.folder, CommandEvent)
     halted, recovered, *climbs = of(outcome.folder, TradingStateEvent)[:4]
     assert (halted.state, halted.reason) == (TradingState.HALTED, "drawdown")
     assert len(refused) == 2, refused
     assert "the cooldown of 7200 s is not over" in refused[0]
-    assert (act.act, act.actor, act.given_at) == (ActKind.RECOVER, "ada", WALL)
+    assert (act.act, act.actor, act.given_at) == (CommandKind.RECOVER, "ada", WALL)
     assert act.ts_event == recovered.ts_event == halted.ts_event + 3 * HOUR == done[0] + HOUR
     assert (recovered.state, recovered.actor, recovered.observed) == (TradingState.ACTIVE, "ada", 0.5)
     assert [(event.reason, event.ts_event - act.ts_event) for event in climbs] == [
@@ -147,7 +147,7 @@ def test_after_a_recovery_orders_are_held_to_the_stage_of_the_ramp(stored, stage
     on_status, _ = recovering()
     stages = FALLING.state.model_copy(update={"ramp_stage": stage_hours * 3_600.0})
     outcome = run(config_with(FALLING.model_copy(update={"state": stages})), on_status=on_status)
-    (act,) = of(outcome.folder, ActEvent)
+    (act,) = of(outcome.folder, CommandEvent)
     bought = next(
         event for event in of(outcome.folder, OrderEvent)
         if event.event is OrderEventKind.SUBMITTED and event.side == "buy" and event.ts_event > act.ts_event
@@ -161,8 +161,8 @@ def test_after_a_recovery_orders_are_held_to_the_stage_of_the_ramp(stored, stage
 def test_an_act_stands_in_the_journal_before_the_bar_it_is_taken_with(stored):
     on_status, _ = recovering()
     outcome = run(config_with(FALLING), on_status=on_status)
-    events = [event for event in read_events(outcome.folder) if isinstance(event, ActEvent | BarEvent)]
-    place = next(n for n, event in enumerate(events) if isinstance(event, ActEvent))
+    events = [event for event in read_events(outcome.folder) if isinstance(event, CommandEvent | BarEvent)]
+    place = next(n for n, event in enumerate(events) if isinstance(event, CommandEvent))
     assert events[place + 1].ts_event == events[place].ts_event
     assert waiting(outcome.folder) == []
 
@@ -179,7 +179,7 @@ def test_an_act_is_taken_once_however_the_session_is_killed(stored, monkeypatch,
     append = JournalWriter.append
 
     def dying(self, event):
-        if isinstance(event, ActEvent):
+        if isinstance(event, CommandEvent):
             if moment == "before recording":
                 raise Killed
             result = append(self, event)
@@ -199,10 +199,10 @@ def test_an_act_is_taken_once_however_the_session_is_killed(stored, monkeypatch,
             run(config, on_status=on_status)
     folder = running()
     assert len(waiting(folder)) == 1
-    assert len(of(folder, ActEvent)) == (moment != "before recording")
+    assert len(of(folder, CommandEvent)) == (moment != "before recording")
     outcome = resume_session(folder.name)
     assert loop_events(outcome.folder) == loop_events(whole.folder)
-    assert len(of(outcome.folder, ActEvent)) == 1
+    assert len(of(outcome.folder, CommandEvent)) == 1
     assert waiting(folder) == []
     assert replay(folder.name).is_identical
 
@@ -214,15 +214,15 @@ def test_an_act_that_the_session_refuses_is_an_alert(stored):
     def on_status(status):
         if not done and "halted" in status.state:
             done.append(status.last_bar)
-            leave(running(), make_act(ActKind.RECOVER, "bob", WALL))
-            leave(running(), make_act(ActKind.ENABLE, "bob", WALL + 1, strategy="other"))
+            leave(running(), make_command(CommandKind.RECOVER, "bob", WALL))
+            leave(running(), make_command(CommandKind.ENABLE, "bob", WALL + 1, strategy="other"))
 
     outcome = run(config_with(FALLING), on_status=on_status)
     alerts = of(outcome.folder, AlertEvent)
     assert [alert.code for alert in alerts] == ["act_refused", "act_refused"]
     assert "the cooldown of 7200 s is not over" in alerts[0].message
     assert "other is not disabled" in alerts[1].message
-    assert [act.actor for act in of(outcome.folder, ActEvent)] == ["bob", "bob"]
+    assert [act.actor for act in of(outcome.folder, CommandEvent)] == ["bob", "bob"]
     assert of(outcome.folder, TradingStateEvent)[-1].state is TradingState.HALTED
     assert replay(outcome.folder.name).is_identical
 
@@ -237,18 +237,18 @@ def test_a_refusal_that_a_kill_lost_is_told_on_resume(stored, monkeypatch):
 
     def on_status(status):
         if status.n_bars == 10:
-            leave(running(), make_act(ActKind.RECOVER, "bob", WALL))
+            leave(running(), make_command(CommandKind.RECOVER, "bob", WALL))
 
     with monkeypatch.context() as patched:
         patched.setattr(JournalWriter, "append", dying)
         with pytest.raises(Killed):
             run(config_with(FALLING), on_status=on_status)
     folder = running()
-    assert (len(of(folder, ActEvent)), of(folder, AlertEvent)) == (1, [])
+    assert (len(of(folder, CommandEvent)), of(folder, AlertEvent)) == (1, [])
     resume_session(folder.name)
     (alert,) = of(folder, AlertEvent)
     assert "there is nothing to recover from" in alert.message
-    assert len(of(folder, ActEvent)) == 1
+    assert len(of(folder, CommandEvent)) == 1
 
 
 def test_a_strategy_that_the_throttle_disabled_is_enabled_by_name(stored):
@@ -259,17 +259,17 @@ def test_a_strategy_that_the_throttle_disabled_is_enabled_by_name(stored):
             return
         wait_for_disk(status, lambda control: control.throttled)
         with pytest.raises(ConfigError, match="rsi is not disabled"):
-            act_on(status.session_id, ActKind.ENABLE, "ada", WALL, strategy="rsi")
+            act_on(status.session_id, CommandKind.ENABLE, "ada", WALL, strategy="rsi")
         with pytest.raises(ConfigError, match="Did you mean ma_crossover"):
-            act_on(status.session_id, ActKind.ENABLE, "ada", WALL, strategy="ma_crosover")
-        act_on(status.session_id, ActKind.ENABLE, "ada", WALL, strategy="ma_crossover")
+            act_on(status.session_id, CommandKind.ENABLE, "ada", WALL, strategy="ma_crosover")
+        act_on(status.session_id, CommandKind.ENABLE, "ada", WALL, strategy="ma_crossover")
         done.append(status.last_bar)
 
     outcome = run(config_with(THROTTLED), on_status=on_status)
     reasons = [(event.reason, event.actor) for event in of(outcome.folder, TradingStateEvent)]
     assert reasons[:2] == [("ma_crossover disabled", ""), ("ma_crossover enabled", "ada")]
     decisions = of(outcome.folder, DecisionEvent)
-    (act,) = of(outcome.folder, ActEvent)
+    (act,) = of(outcome.folder, CommandEvent)
     first_after = next(event for event in decisions if event.ts_event >= act.ts_event)
     assert [denial.code for denial in decisions[decisions.index(first_after) - 1].denials] == ["repeated_execution"]
     assert first_after.is_approved
@@ -306,14 +306,14 @@ def test_the_verbs_act_on_a_session_and_say_what_is_wrong(stored, capsys):
 
 
 def test_several_acts_stand_beside_each_other_and_a_damaged_one_is_a_kill(tmp_path):
-    given = [make_act(ActKind.RECOVER, "ada", 5), make_act(ActKind.ENABLE, "bob", 5, strategy="ma")]
+    given = [make_command(CommandKind.RECOVER, "ada", 5), make_command(CommandKind.ENABLE, "bob", 5, strategy="ma")]
     for act in given:
         leave(tmp_path, act)
     assert sorted(waiting(tmp_path), key=lambda act: act.actor) == given
     remove(tmp_path, given[0].act_id)
     assert waiting(tmp_path) == given[1:]
     (tmp_path / FOLDER / "00.json").write_text("{")
-    assert waiting(tmp_path)[0].act is ActKind.KILL
+    assert waiting(tmp_path)[0].act is CommandKind.KILL
     assert acts.is_kill_waiting(tmp_path)
 
 
@@ -325,9 +325,9 @@ def test_an_act_in_a_live_session_waits_for_a_bar_that_closes_after_it(stored, t
 
     bars = wavy(40)
     session = open_session(tmp_path / "s", key, MaCrossover(fast=3, slow=8), bars, risk=FALLING, is_live=True)
-    leave(tmp_path / "s", make_act(ActKind.RECOVER, "ada", int(bars.times[30]) - 1))
+    leave(tmp_path / "s", make_command(CommandKind.RECOVER, "ada", int(bars.times[30]) - 1))
     session.run(RecordedFeed(bars))
-    (act,) = of(tmp_path / "s", ActEvent)
+    (act,) = of(tmp_path / "s", CommandEvent)
     assert act.ts_event == int(bars.times[30])
 
 
@@ -349,7 +349,7 @@ def test_a_kill_reaches_a_session_whose_next_bar_is_an_hour_away(stored, aim):
         if aim == "workspace":
             kill_workspace(stored)
         else:
-            act_on(running().name, ActKind.KILL, "ada", WALL)
+            act_on(running().name, CommandKind.KILL, "ada", WALL)
 
     thread = threading.Thread(target=strike)
     thread.start()
@@ -360,7 +360,7 @@ def test_a_kill_reaches_a_session_whose_next_bar_is_an_hour_away(stored, aim):
     assert outcome.reason == "kill switch"
     assert outcome.status.n_bars == 1
     assert of(outcome.folder, SessionEvent)[-1].reason == "kill switch"
-    assert len(of(outcome.folder, ActEvent)) == (aim == "session")
+    assert len(of(outcome.folder, CommandEvent)) == (aim == "session")
     assert replay(outcome.folder.name).is_identical
 
 
@@ -369,7 +369,7 @@ def test_a_kill_cancels_the_open_orders_and_one_that_comes_between_is_finished_o
 
     def on_status(status):
         if status.n_open_orders:
-            act_on(status.session_id, ActKind.KILL, "ada", WALL)
+            act_on(status.session_id, CommandKind.KILL, "ada", WALL)
 
     def die(self, reason):
         raise Killed
@@ -384,7 +384,7 @@ def test_a_kill_cancels_the_open_orders_and_one_that_comes_between_is_finished_o
     assert outcome.reason == "kill switch"
     last = of(folder, OrderEvent)[-1]
     assert (last.event, last.reason) == (OrderEventKind.CANCELED, "kill switch")
-    assert len(of(folder, ActEvent)) == 1
+    assert len(of(folder, CommandEvent)) == 1
     assert replay(folder.name).is_identical
 
 
@@ -445,12 +445,12 @@ def test_what_a_journal_tells_of_the_state_is_what_the_session_had(stored, monke
     on_status, _ = recovering()
     desks = []
 
-    class Watched(RiskDesk):
+    class Watched(RiskEngine):
         def observe(self, observation):
             super().observe(observation)
             desks.append(self.control)
 
-    monkeypatch.setattr("peak_trade.wiring.gates.RiskDesk", Watched)
+    monkeypatch.setattr("peak_trade.wiring.gates.RiskEngine", Watched)
     outcome = run(config_with(FALLING), on_status=on_status)
     told = retrace(Control(), read_events(outcome.folder))
     names = ("state", "reason", "changed_at", "recovered_at", "ramp", "throttled")

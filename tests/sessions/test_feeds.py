@@ -17,7 +17,7 @@ from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.feeds.base import FROZEN_AFTER, BarCheck, bar_events
-from peak_trade.sessions.feeds.following import BesideFeed
+from peak_trade.sessions.feeds.following import FollowerFeed
 from peak_trade.sessions.replay import replay
 from peak_trade.sessions.sandbox.venue import id_prefix
 from tests.emulator.server import emulated
@@ -141,6 +141,6 @@ def test_a_shadow_follows_a_session_while_it_runs(tmp_path, key, btc_1m):
             writer.seal()
         return False
 
-    feed = BesideFeed(tmp_path / "s", next_bar)
+    feed = FollowerFeed(tmp_path / "s", next_bar)
     assert feed.history() == bars[:1]
     assert list(feed.items(bars[0].ts_event)) == bars[1:]

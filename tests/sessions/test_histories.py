@@ -18,13 +18,13 @@ from peak_trade.data.store import list_bars, save_bars
 from peak_trade.journal.events import BarEvent, DecisionEvent
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.sessions.bar_buffer import Tape, TapeRecord
+from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.risk.study import explain
-from peak_trade.wiring.gates import declared_history, read_risk_file, risk_desk
+from peak_trade.wiring.gates import declared_history, make_risk_engine, read_risk_file
 from peak_trade.wiring.strategies import make_strategy
 from tests.sessions.running import BTC
 
@@ -210,7 +210,7 @@ def test_a_symbol_that_the_source_lacks_is_refused(stored, limits):
     with pytest.raises(DataError, match=r"'1d': ETH/USDT is not held"):
         backtest(make_strategy("ma_crossover", {}), [TRADED, other], risk=naming(limits, "1d"))
     with pytest.raises(DataError, match=r"ETH/USDT has no history, only BTC/USDT has"):
-        risk_desk(limits, [TRADED, other], past=[DAILY])
+        make_risk_engine(limits, [TRADED, other], past=[DAILY])
 
 
 def test_a_source_that_ends_days_before_the_run_or_starts_after_it_is_refused(home, limits):
@@ -237,11 +237,11 @@ def test_a_history_is_carried_on_by_the_closed_bars_of_a_live_session(limits):
     n_past = 400
     past = Bars(DAILY.frame.iloc[:n_past], SYMBOL, DAILY.timeframe, "sample")
     own = Bars(WHOLE.frame.iloc[24 * n_past - 30 :], SYMBOL, WHOLE.timeframe, "sample")
-    tape = Tape(BTC, own.timeframe, len(own), "sample")
-    record, whole = TapeRecord(tape, "1d", 380, [past]), DailyRecord(continued([past], [own]), "1d", 380)
+    buffer = BarBuffer(BTC, own.timeframe, len(own), "sample")
+    record, whole = BufferedHistory(buffer, "1d", 380, [past]), DailyRecord(continued([past], [own]), "1d", 380)
     hours = DailyRecord([WHOLE], "1d", 380)
     for now, row in zip(own.times.tolist(), own.frame.itertuples(index=False), strict=True):
-        tape.add(BarEvent(now, SYMBOL, *row))
+        buffer.add(BarEvent(now, SYMBOL, *row))
         assert record.returns_at(now) == whole.returns_at(now)
         assert record.activity_at(SYMBOL, now) == whole.activity_at(SYMBOL, now)
         np.testing.assert_array_equal(whole.returns_at(now).returns, hours.returns_at(now).returns)

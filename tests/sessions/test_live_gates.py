@@ -28,7 +28,7 @@ from peak_trade.journal.events import (
 from peak_trade.journal.files import read_events
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits, StateLimits
-from peak_trade.sessions.bar_buffer import Tape
+from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import RecordedFeed, bar_events
 from peak_trade.sessions.feeds.live import BOOK_LEVELS
@@ -142,12 +142,12 @@ def test_a_snapshot_counts_for_its_own_bar_only(tmp_path, key, btc_1m):
         assert market["as_of"] == event.ts_event + 7 * (event.ts_event in shown)
 
 
-@pytest.mark.parametrize(("risk", "n_books"), [(None, 0), (RiskLimits(max_gross_exposure=2.0), 0), (AGE, 0)])
-def test_nothing_is_fetched_or_recorded_that_no_limit_needs(live, risk, n_books):
+@pytest.mark.parametrize(("risk", "n_sleeves"), [(None, 0), (RiskLimits(max_gross_exposure=2.0), 0), (AGE, 0)])
+def test_nothing_is_fetched_or_recorded_that_no_limit_needs(live, risk, n_sleeves):
     run, exchange, _ = live
     with emulated(exchange) as emulator:
         outcome = run(emulator, risk, duration=600)
-        assert sum(path == DEPTH for _, path, _ in emulator.requests) == n_books
+        assert sum(path == DEPTH for _, path, _ in emulator.requests) == n_sleeves
     snapshots = of(outcome.folder, SnapshotEvent)
     assert bool(snapshots) == (risk is AGE)
     assert all(event.bids == () and event.book_time == 0 and event.detail == "" for event in snapshots)
@@ -244,10 +244,10 @@ def test_a_fill_that_was_told_after_the_feed_went_stale_is_replayed_after_it(btc
         FeedFaultEvent(bars[1].ts_event + 1, "BTC/USDT", FeedFault.STALE, 0, ""),
         told(OrderEventKind.FILLED, 0.6, 0.0),
     ]
-    tape = Tape(BTC, Timeframe.parse("1m"), 2, "binance")
+    buffer = BarBuffer(BTC, Timeframe.parse("1m"), 2, "binance")
     for bar in bars:
-        tape.add(bar)
-    venue = SandboxVenue(None, tape.market, "pt-", lambda seconds: None, recorded)
+        buffer.add(bar)
+    venue = SandboxVenue(None, buffer.market, "pt-", lambda seconds: None, recorded)
     venue._orders["pt-1"] = Resting(sale, 0, Phase.AFTER_CLOSE, 0, 1.0, 100.0, 0)
     assert traded(venue) == [0.4]
     assert [venue.tell(event) for event in recorded] == [False] * 5 + [True]

@@ -89,7 +89,7 @@ def end_it(exchange, order):
 def assert_replays(monkeypatch, events, session):
     """What the loop did comes out of the recorded bars again, and its ledger."""
     monkeypatch.setattr(replaying, "id_prefix", lambda session_id: PREFIX)
-    instrument = session.tape.market.columns[0].instrument
+    instrument = session.buffer.market.columns[0].instrument
     steps = {name: getattr(instrument, name) for name in ("tick_size", "lot_size", "min_notional", "is_shortable")}
     config = SessionConfig(
         mode="testnet",
@@ -97,7 +97,7 @@ def assert_replays(monkeypatch, events, session):
         parameters={"fast": 3, "slow": 9},
         symbol=instrument.symbol,
         timeframe="1m",
-        exchange=session.tape.bars().exchange,
+        exchange=session.buffer.bars().exchange,
         instrument=steps,
         trading=session.settings,
     )
@@ -255,7 +255,7 @@ def test_an_order_that_trades_while_it_is_canceled_at_the_end_is_told(monkeypatc
 
     events, session, emulator = run(tmp_path / "s", key, market, settings=FAR, prepare=prepare)
     assert len(emulator.exchange.trades) == 1
-    assert session.equity[-1] == session.loop.equity(session.tape.n_bars - 1) != 5_000.0
+    assert session.equity[-1] == session.loop.equity(session.buffer.n_bars - 1) != 5_000.0
     assert_books_agree(events, session, emulator)
     assert_replays(monkeypatch, events, session)
 

@@ -17,7 +17,7 @@ from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.ledger_from_events import ledger_of
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.bar_buffer import Tape
+from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.live import LiveFeed
 from peak_trade.sessions.runner import Session
@@ -107,7 +107,7 @@ def open_testnet(
         return SandboxVenue(DIALECTS[bars.exchange](client, instrument), market, PREFIX, clock.wait, events)
 
     session = Session(
-        Tape(instrument, bars.timeframe, len(bars) + 1, bars.exchange),
+        BarBuffer(instrument, bars.timeframe, len(bars) + 1, bars.exchange),
         evaluator(strategy, settings, instrument),
         settings,
         JournalWriter(folder, key, clock.now, commit_seconds=60.0),
@@ -166,12 +166,12 @@ def assert_books_agree(events: Sequence[Event], session: Session, emulator: Emul
     submitted = orders_of(events, OrderEventKind.SUBMITTED)
     assert len({event.order_id for event in submitted}) == len(submitted)
     assert session.journal.orders.open_orders() == []
-    symbol, column = session.tape.market.symbols[0], session.tape.market.columns[0]
+    symbol, column = session.buffer.market.symbols[0], session.buffer.market.columns[0]
     ledger = ledger_of(events, session.settings.initial_cash, {symbol: column.instrument.lot_size})
     assert (ledger.cash, ledger.quantity(symbol)) == (ours.cash, ours.quantity(symbol))
     for held, there in account_of(exchange, ledger, symbol):
         assert math.isclose(held, there, abs_tol=1e-6)
-    marks = {symbol: float(column.close[session.tape.n_bars - 1])}
+    marks = {symbol: float(column.close[session.buffer.n_bars - 1])}
     assert math.isclose(ours.conservation_error(marks), 0.0, abs_tol=1e-9 * ours.initial_cash)
     assert all(event.is_equal for event in events if isinstance(event, ReconciliationEvent))
 

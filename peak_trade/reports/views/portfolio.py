@@ -91,7 +91,7 @@ def correlation_matrix(matrix: pd.DataFrame) -> Figure:
 
 
 def risk_contributions(attribution: pd.DataFrame) -> Figure:
-    """Draw each book's part of the portfolio's annual volatility beside its mean weight.
+    """Draw each sleeve's part of the portfolio's annual volatility beside its mean weight.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def risk_contributions(attribution: pd.DataFrame) -> Figure:
     """
     import plotly.graph_objects as go
 
-    names = [" ".join(map(str, book)) for book in attribution.index.to_flat_index()]
+    names = [" ".join(map(str, sleeve)) for sleeve in attribution.index.to_flat_index()]
     figure = go.Figure()
     figure.add_bar(x=names, y=attribution["risk_share"].to_numpy(), name="share of risk", marker={"color": BLUE})
     figure.add_bar(x=names, y=attribution["mean_weight"].to_numpy(), name="mean weight", marker={"color": GREY})
@@ -111,12 +111,12 @@ def risk_contributions(attribution: pd.DataFrame) -> Figure:
 
 
 def drawdown_attribution(drawdowns: pd.DataFrame) -> Figure:
-    """Draw what each book lost (below zero) or gained in each of the deepest drawdowns, stacked.
+    """Draw what each sleeve lost (below zero) or gained in each of the deepest drawdowns, stacked.
 
     Parameters
     ----------
     drawdowns : DataFrame
-        See `PortfolioResult.drawdowns`: peak, trough, drawdown and one column a book.
+        See `PortfolioResult.drawdowns`: peak, trough, drawdown and one column a sleeve.
 
     """
     import plotly.graph_objects as go
@@ -136,11 +136,11 @@ def drawdown_attribution(drawdowns: pd.DataFrame) -> Figure:
 
 
 def weights_over_time(weights: pd.DataFrame) -> Figure:
-    """Draw the weight of each book as a step line; rows at which nothing changes are left out.
+    """Draw the weight of each sleeve as a step line; rows at which nothing changes are left out.
 
     Parameters
     ----------
-    weights : DataFrame of shape (n_bars, n_books), fractions of equity, index close times in UTC
+    weights : DataFrame of shape (n_bars, n_sleeves), fractions of equity, index close times in UTC
 
     """
     import plotly.graph_objects as go
@@ -149,7 +149,7 @@ def weights_over_time(weights: pd.DataFrame) -> Figure:
     has_changed[-1] = True
     rows = has_changed.nonzero()[0]
     figure = go.Figure()
-    labels = [" ".join(map(str, book)) for book in weights.columns.to_flat_index()]
+    labels = [" ".join(map(str, sleeve)) for sleeve in weights.columns.to_flat_index()]
     for place, label in enumerate(labels):
         figure.add_scatter(**line(weights.iloc[:, place], rows), name=label, line={**_pen(place), "shape": "hv"})
     figure.update_yaxes(title_text="weight", tickformat=".0%", rangemode="tozero")
@@ -175,7 +175,7 @@ def rolling_correlations(correlations: pd.DataFrame) -> Figure:
 
 
 def attribution(result: PortfolioResult) -> pd.DataFrame:
-    """Return one row a book: pnl, fees, risk, weight, fills; books in netted mode have no fees of their own."""
+    """Return one row a sleeve: pnl, fees, risk, weight, fills; sleeves in netted mode have no fees of their own."""
     return result.attribution().reset_index()
 
 

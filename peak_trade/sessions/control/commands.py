@@ -13,7 +13,7 @@ from peak_trade.core.digest import canonical_json
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
 from peak_trade.core.time import iso
 from peak_trade.core.values import TradingState
-from peak_trade.journal.events import ActEvent, ActKind, BarEvent, Event, TradingStateEvent
+from peak_trade.journal.events import BarEvent, CommandEvent, CommandKind, Event, TradingStateEvent
 from peak_trade.journal.files import is_sealed, read_events
 from peak_trade.journal.lock import is_open
 from peak_trade.journal.writer import sync_folder
@@ -26,27 +26,27 @@ FOLDER = "acts"
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class OperatorCommand:
     """One act of a named person, given at `given_at`, ns UTC by the machine's clock."""
 
     act_id: str
-    act: ActKind
+    act: CommandKind
     actor: str
     reason: str
     strategy: str
     given_at: int
 
-    def taken_at(self, now: int) -> ActEvent:
+    def taken_at(self, now: int) -> CommandEvent:
         """Return the event of a session that takes it at `now`, ns UTC of the session's clock."""
-        return ActEvent(now, self.act_id, self.act, self.actor, self.reason, self.strategy, self.given_at)
+        return CommandEvent(now, self.act_id, self.act, self.actor, self.reason, self.strategy, self.given_at)
 
 
-def make_act(act: ActKind, actor: str, given_at: int, reason: str = "", strategy: str = "") -> Act:
+def make_command(act: CommandKind, actor: str, given_at: int, reason: str = "", strategy: str = "") -> OperatorCommand:
     """Return an act under an id that no other has, in the order of time."""
-    return Act(f"{given_at:020d}-{secrets.token_hex(4)}", act, actor, reason, strategy, given_at)
+    return OperatorCommand(f"{given_at:020d}-{secrets.token_hex(4)}", act, actor, reason, strategy, given_at)
 
 
-def leave(folder: Path, act: Act) -> None:
+def leave(folder: Path, act: OperatorCommand) -> None:
     """Put an act into a session's folder: whole or not at all, on disk before this returns, beside every other one."""
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
@@ -60,7 +60,7 @@ def leave(folder: Path, act: Act) -> None:
     sync_folder(folder)
 
 
-def waiting(folder: Path) -> list[Act]:
+def waiting(folder: Path) -> list[OperatorCommand]:
     """Return the acts that a session has not taken yet, oldest first; one that can't be read is a kill."""
     try:
         names = os.listdir(folder / FOLDER)
@@ -72,7 +72,7 @@ def waiting(folder: Path) -> list[Act]:
 
 def is_kill_waiting(folder: Path) -> bool:
     """Return whether a session is to be stopped."""
-    return any(act.act is ActKind.KILL for act in waiting(folder))
+    return any(act.act is CommandKind.KILL for act in waiting(folder))
 
 
 def remove(folder: Path, act_id: str) -> None:
@@ -80,14 +80,14 @@ def remove(folder: Path, act_id: str) -> None:
     (folder / FOLDER / f"{act_id}.json").unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Act | None:
+def _read(path: Path) -> OperatorCommand | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return Act(**record | {"act": ActKind(record["act"])})
+        return OperatorCommand(**record | {"act": CommandKind(record["act"])})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError):
-        return Act(path.stem, ActKind.KILL, "nobody", "an act could not be read", "", 0)
+        return OperatorCommand(path.stem, CommandKind.KILL, "nobody", "an act could not be read", "", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class SessionState:
     control: Control
     now: int
     is_running: bool
-    waiting: tuple[Act, ...]
+    waiting: tuple[OperatorCommand, ...]
 
 
 def state_of(name: str, clock_now: int) -> SessionState:
@@ -113,7 +113,7 @@ def state_of(name: str, clock_now: int) -> SessionState:
     events = read_events(folder)
     newest = max((event.ts_event for event in events if isinstance(event, BarEvent)), default=0)
     now = max(newest, clock_now) if config_of(folder).feed == "live" else newest
-    recorded = {event.act_id for event in events if isinstance(event, ActEvent)}
+    recorded = {event.act_id for event in events if isinstance(event, CommandEvent)}
     left = tuple(act for act in waiting(folder) if act.act_id not in recorded)
     return SessionState(folder, retrace(start_of(folder), events), now, is_open(folder), left)
 
@@ -144,7 +144,7 @@ def retrace(control: Control, events: Iterable[Event]) -> Control:
 
 
 def act_on(
-    name: str, kind: ActKind, actor: str, clock_now: int, *, reason: str = "", strategy: str = ""
+    name: str, kind: CommandKind, actor: str, clock_now: int, *, reason: str = "", strategy: str = ""
 ) -> SessionState:
     """Leave an act for a session, which takes a kill at once and anything else with a bar.
 
@@ -180,18 +180,18 @@ def act_on(
         raise SessionError(f"{found.folder.name} has ended and is sealed; it takes no acts.")
     if not actor.strip():
         raise ConfigError("an act needs the name of who does it: --by NAME.")
-    if kind is not ActKind.KILL and any((act.act, act.strategy) == (kind, strategy) for act in found.waiting):
+    if kind is not CommandKind.KILL and any((act.act, act.strategy) == (kind, strategy) for act in found.waiting):
         raise ConfigError(f"{found.folder.name}: the same act waits already; the session has not taken it yet.")
     limits = config_of(found.folder).risk
     rules = StateLimits() if limits is None else limits.state
     try:
-        if kind is ActKind.RECOVER:
+        if kind is CommandKind.RECOVER:
             advance(found.control, Recovery(found.now, actor), rules)
-        elif kind is ActKind.ENABLE:
+        elif kind is CommandKind.ENABLE:
             advance(found.control, StrategyEnabled(found.now, strategy, actor), rules)
     except ConfigError as error:
         raise ConfigError(f"{found.folder.name}: {error}{_hint(found, strategy)}") from None
-    leave(found.folder, make_act(kind, actor, clock_now, reason, strategy))
+    leave(found.folder, make_command(kind, actor, clock_now, reason, strategy))
     return found
 
 

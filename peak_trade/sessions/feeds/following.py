@@ -24,7 +24,7 @@ from peak_trade.sessions.feeds.base import FeedItem
 POLL_SECONDS = 0.2
 
 
-class BesideFeed:
+class FollowerFeed:
     """Follows the journal of a session until it ends, or `wait` says to stop.
 
     With `sees_snapshots` it also gives what that session's gates were shown; a feed gone stale it always tells.

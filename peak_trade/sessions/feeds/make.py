@@ -10,7 +10,7 @@ from peak_trade.core.time import Timeframe, parse_utc, to_ns
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import Feed, RecordedFeed
-from peak_trade.sessions.feeds.following import BesideFeed
+from peak_trade.sessions.feeds.following import FollowerFeed
 from peak_trade.sessions.feeds.live import LiveFeed, Shows
 from peak_trade.sessions.store import find_session
 
@@ -31,7 +31,7 @@ def feed_of(
         return RecordedFeed(recording, starts_at=starts_at, pace=config.pace, wait=wait)
     shows = shows_for(config.risk)
     if config.beside is not None:
-        return BesideFeed(find_session(config.beside), wait, sees_snapshots=shows != "nothing")
+        return FollowerFeed(find_session(config.beside), wait, sees_snapshots=shows != "nothing")
     return LiveFeed(
         client,
         config.symbol,

@@ -1,4 +1,4 @@
-"""What a portfolio run leaves behind, and the PnL of each of its books."""
+"""What a portfolio run leaves behind, and the PnL of each of its sleeves."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class PortfolioResult:
     run: BacktestResult
     settings: PortfolioSettings
     weights: pd.DataFrame
-    """Share of equity that a target of 1 stands for, shape (n_bars, n_books), columns (strategy, symbol)."""
+    """Share of equity that a target of 1 stands for, shape (n_bars, n_sleeves), columns (strategy, symbol)."""
     unit_returns: pd.DataFrame
-    """What each book would earn at weight 1 before costs, shape (n_bars, n_books); NaN where its symbol has no bar."""
+    """Return of each sleeve at weight 1 before costs, shape (n_bars, n_sleeves); NaN where its symbol has no bar."""
 
     @property
     def equity(self) -> pd.Series[float]:
@@ -36,11 +36,11 @@ class PortfolioResult:
 
     @cached_property
     def pnl(self) -> pd.DataFrame:
-        """Cumulated PnL after costs of each book, shape (n_bars, n_books), columns (strategy, symbol).
+        """Cumulated PnL after costs of each sleeve, shape (n_bars, n_sleeves), columns (strategy, symbol).
 
         A row sums to equity less the initial cash. After a bankruptcy one more column holds what was written off.
         """
-        return book_pnl(self.run, [(entry.shown_as, entry.symbol) for entry in ordered(self.settings.strategies)])
+        return sleeve_pnl(self.run, [(entry.shown_as, entry.symbol) for entry in ordered(self.settings.strategies)])
 
     @property
     def pnl_by_strategy(self) -> pd.DataFrame:
@@ -54,7 +54,7 @@ class PortfolioResult:
 
     @cached_property
     def contributions(self) -> pd.DataFrame:
-        """What each book added to the portfolio's return at each bar; a row sums to that return."""
+        """What each sleeve added to the portfolio's return at each bar; a row sums to that return."""
         return analytics.contributions(self.pnl, self.settings.initial_cash)
 
     @property
@@ -86,7 +86,7 @@ class PortfolioResult:
         return analytics.drawdown_correlation(self.strategy_returns, under_water, depth, confidence)
 
     def drawdowns(self, n_deepest: int = 5) -> pd.DataFrame:
-        """Return what each book lost in the deepest drawdowns."""
+        """Return what each sleeve lost in the deepest drawdowns."""
         return analytics.drawdown_contributions(self.pnl, self.settings.initial_cash, n_deepest)
 
     @property
@@ -112,10 +112,10 @@ class PortfolioResult:
         return analytics.diversification_ratio(self.strategy_returns)
 
     def attribution(self) -> pd.DataFrame:
-        """Return one row a book: pnl, fees, annual_risk, risk_share, mean_weight, n_fills.
+        """Return one row a sleeve: pnl, fees, annual_risk, risk_share, mean_weight, n_fills.
 
         `annual_risk` sums to the portfolio's annual volatility and `risk_share` to 1; `fees` and `n_fills` count the
-        book's own orders and are NaN in netted mode, where orders belong to the symbol.
+        sleeve's own orders and are NaN in netted mode, where orders belong to the symbol.
         """
         per_year = self.run.market.timeframe.bars_per_year
         risk = analytics.risk_contributions(self.contributions)
@@ -135,14 +135,14 @@ class PortfolioResult:
         )
 
 
-def book_pnl(run: BacktestResult, books: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Return the cumulated PnL after costs of each (strategy, symbol), shape (n_bars, n_books), quote currency.
+def sleeve_pnl(run: BacktestResult, sleeves: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Return the cumulated PnL after costs of each (strategy, symbol), shape (n_bars, n_sleeves), quote currency.
 
-    A book's PnL is its cash so far plus its position at the last known close: exact, whatever was netted. After a
+    A sleeve's PnL is its cash so far plus its position at the last known close: exact, whatever was netted. After a
     bankruptcy the column `WRITTEN_OFF` holds what the account was forgiven.
     """
     n_bars = len(run.market)
-    place = {book: number for number, book in enumerate(books)}
+    place = {sleeve: number for number, sleeve in enumerate(sleeves)}
     rows = np.array([row for row, *_ in run.movements], dtype=np.int64)
     owners = np.array([place[strategy, symbol] for _, strategy, symbol, _, _ in run.movements], dtype=np.int64)
     quantities = np.array([quantity for *_, quantity, _ in run.movements], dtype=np.float64)
@@ -152,11 +152,11 @@ def book_pnl(run: BacktestResult, books: Sequence[tuple[str, str]]) -> pd.DataFr
         for symbol, column in zip(run.market.symbols, run.market.columns, strict=True)
     }
     values = {}
-    for book, number in place.items():
+    for sleeve, number in place.items():
         own = owners == number
         flows = np.bincount(rows[own], weights=cash[own], minlength=n_bars).cumsum()
         held = np.bincount(rows[own], weights=quantities[own], minlength=n_bars).cumsum()
-        values[book] = flows + held * marks[book[1]]
+        values[sleeve] = flows + held * marks[sleeve[1]]
     if run.bankrupt_row is not None:
         owed = np.zeros(n_bars)
         owed[run.bankrupt_row :] = -run.settings.initial_cash - sum(column[-1] for column in values.values())

@@ -16,16 +16,16 @@ from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
 from peak_trade.engine.loop import Reviewer
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import run_books
-from peak_trade.engine.sleeve import Book
-from peak_trade.portfolio.allocation import book_returns, check_fixed_weights, walk_forward_weights
+from peak_trade.engine.result import run_sleeves
+from peak_trade.engine.sleeve import Sleeve
+from peak_trade.portfolio.allocation import check_fixed_weights, sleeve_returns, walk_forward_weights
 from peak_trade.portfolio.rebalancing import first_closes
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.portfolio.result import PortfolioResult
-from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry, book_name, ordered
+from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry, ordered, sleeve_name
 from peak_trade.wiring.digests import strategy_digest
-from peak_trade.wiring.gates import declared_history, require_sources, risk_desk
-from peak_trade.wiring.sleeves import book_for
+from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
+from peak_trade.wiring.sleeves import sleeve_for
 from peak_trade.wiring.strategies import make_strategy
 
 
@@ -75,32 +75,34 @@ def run_portfolio(
     given = _load(settings, symbols) if bars is None else _chosen(bars, symbols)
     _check_overlap(given)
     market = Market.of(given, dict(instruments or {}))
-    books = _books(settings, entries, strategies, {part.symbol: part for part in given}, market)
-    returns = _unit_returns(books, market)
-    weights = _weigh(settings, entries, books, returns, market)
+    sleeves = _sleeves(settings, entries, strategies, {part.symbol: part for part in given}, market)
+    returns = _unit_returns(sleeves, market)
+    weights = _weigh(settings, entries, sleeves, returns, market)
     exchanges = {part.symbol: part.exchange for part in given}
     past: Sequence[Bars] = declared_history(settings.risk, exchanges, int(market.times[0]), int(market.times[-1]))
     if not past and bars is None and settings.risk is not None and settings.start is not None:
         past = _load(settings.model_copy(update={"start": None}), symbols)
-    run = run_books(
+    run = run_sleeves(
         market,
-        books,
+        sleeves,
         settings.run_settings,
         reviewer,
         progress,
         is_netted=settings.mode == "netted",
         drift_band=settings.rebalancing.drift_band,
-        desk=None if settings.risk is None else risk_desk(settings.risk, given, past=past),
+        risk_engine=None if settings.risk is None else make_risk_engine(settings.risk, given, past=past),
     )
     parts = list(zip(entries, strategies, strict=True))
     run = replace(
         run,
         strategies=tuple(dict.fromkeys(entry.shown_as for entry in entries)),
-        parameters={book_name(entry): part.model_dump(mode="json") for entry, part in parts},
+        parameters={sleeve_name(entry): part.model_dump(mode="json") for entry, part in parts},
         digests=_digests(settings, strategies, [*given, *past], market),
         exchange=", ".join(sorted({part.exchange for part in given})),
     )
-    columns = pd.MultiIndex.from_tuples([(book.strategy, book.symbol) for book in books], names=["strategy", "symbol"])
+    columns = pd.MultiIndex.from_tuples(
+        [(sleeve.strategy, sleeve.symbol) for sleeve in sleeves], names=["strategy", "symbol"]
+    )
     return PortfolioResult(
         run=run,
         settings=settings,
@@ -139,35 +141,35 @@ def _check_overlap(bars: Sequence[Bars]) -> None:
             until, last = int(part.times[-1]), part.symbol
 
 
-def _books(
+def _sleeves(
     settings: PortfolioSettings,
     entries: Sequence[StrategyEntry],
     strategies: Sequence[Strategy],
     bars: Mapping[str, Bars],
     market: Market,
-) -> list[Book]:
+) -> list[Sleeve]:
     run = settings.run_settings
     return [
-        book_for(strategy, entry.shown_as, bars[entry.symbol], market, run, 1.0, 0)
+        sleeve_for(strategy, entry.shown_as, bars[entry.symbol], market, run, 1.0, 0)
         for entry, strategy in zip(entries, strategies, strict=True)
     ]
 
 
-def _unit_returns(books: Sequence[Book], market: Market) -> FloatArray:
+def _unit_returns(sleeves: Sequence[Sleeve], market: Market) -> FloatArray:
     columns = dict(zip(market.symbols, market.columns, strict=True))
-    return np.column_stack([book_returns(book.exposure, columns[book.symbol].close) for book in books])
+    return np.column_stack([sleeve_returns(sleeve.exposure, columns[sleeve.symbol].close) for sleeve in sleeves])
 
 
 def _weigh(
     settings: PortfolioSettings,
     entries: Sequence[StrategyEntry],
-    books: Sequence[Book],
+    sleeves: Sequence[Sleeve],
     returns: FloatArray,
     market: Market,
 ) -> FloatArray:
-    """Set every book's weight and its rebalancing rows; return the weights, shape (n_bars, n_books)."""
+    """Set every sleeve's weight and its rebalancing rows; return the weights, shape (n_bars, n_sleeves)."""
     allocation, rebalancing = settings.allocation, settings.rebalancing
-    fixed = check_fixed_weights({book_name(entry): entry.weight for entry in entries}, allocation)
+    fixed = check_fixed_weights({sleeve_name(entry): entry.weight for entry in entries}, allocation)
     instants = first_closes(market.times, allocation.every)
     weights = walk_forward_weights(returns, instants, allocation, market.timeframe.bars_per_year, fixed)
     due = np.zeros(len(market), dtype=bool)
@@ -177,10 +179,10 @@ def _weigh(
         due |= first_closes(market.times, rebalancing.every)
     rows = np.flatnonzero(due)
     columns = dict(zip(market.symbols, market.columns, strict=True))
-    for place, book in enumerate(books):
-        own = columns[book.symbol].rows
-        book.weight = np.ascontiguousarray(weights[:, place]) if allocation.is_estimated else float(weights[0, place])
-        book.rebalance_rows = frozenset((rows if own is None else _next_of(own, rows)).tolist())
+    for place, sleeve in enumerate(sleeves):
+        own = columns[sleeve.symbol].rows
+        sleeve.weight = np.ascontiguousarray(weights[:, place]) if allocation.is_estimated else float(weights[0, place])
+        sleeve.rebalance_rows = frozenset((rows if own is None else _next_of(own, rows)).tolist())
     return weights
 
 

@@ -85,12 +85,12 @@ class PortfolioSettings(Settings):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        names = [book_name(entry) for entry in self.strategies]
+        names = [sleeve_name(entry) for entry in self.strategies]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{twice[0]} is there twice: give one of the two a label of its own.")
         Timeframe.parse(self.timeframe)
-        check_fixed_weights({book_name(entry): entry.weight for entry in self.strategies}, self.allocation)
+        check_fixed_weights({sleeve_name(entry): entry.weight for entry in self.strategies}, self.allocation)
         return self
 
     @property
@@ -106,6 +106,6 @@ def ordered(entries: Sequence[StrategyEntry]) -> list[StrategyEntry]:
     return sorted(entries, key=lambda entry: (entry.shown_as, entry.symbol))
 
 
-def book_name(entry: StrategyEntry) -> str:
-    """Return what a message calls a book: its strategy and its symbol."""
+def sleeve_name(entry: StrategyEntry) -> str:
+    """Return what a message calls a sleeve: its strategy and its symbol."""
     return f"{entry.shown_as} {entry.symbol}"

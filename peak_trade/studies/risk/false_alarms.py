@@ -17,11 +17,11 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import DailyRecord
 from peak_trade.core.values import AccountView, Instrument, MarketView, Order, OrderBook, Side
-from peak_trade.risk.gate import GateRow
+from peak_trade.risk.gate import GateChain
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits
 from peak_trade.risk.liquidity import mid_price, walk
 from peak_trade.risk.review import ApprovedOrder, review
-from peak_trade.wiring.gates import gate_row
+from peak_trade.wiring.gates import gate_chain
 
 N_BARS_AHEAD = 12
 PARTICIPATION = 0.1
@@ -103,7 +103,7 @@ def bar_orders(
     if first >= last:
         raise DataError(f"{bars.symbol}: {len(bars)} bars are too few to draw orders from; give at least eight days.")
     so_far = np.concatenate(([0.0], np.cumsum(volume)))
-    row = gate_row(limits)
+    row = gate_chain(limits)
     drawn = []
     for place, notional, side in _draws(rng, n_orders, (first, last), notionals):
         quantity = notional / float(close[place])
@@ -145,7 +145,7 @@ def book_orders(
     if len(books) < 2:
         raise DataError(f"{symbol}: {len(books)} books are too few; an order is judged by the book after its own.")
     rng = np.random.default_rng(seed)
-    row = gate_row(limits)
+    row = gate_chain(limits)
     drawn = []
     for place, notional, side in _draws(rng, n_orders, (0, len(books) - 1), notionals):
         book, later = books[place], books[place + 1]
@@ -234,7 +234,7 @@ def _draws(
     ]
 
 
-def _is_denied(quantity: float, side: Side, market: MarketView, row: GateRow, limits: RiskLimits) -> bool:
+def _is_denied(quantity: float, side: Side, market: MarketView, row: GateChain, limits: RiskLimits) -> bool:
     order = Order("o-1", market.as_of, "drawn", market.instrument.symbol, side, quantity, market.decision_price)
     account = AccountView(1e9, 1e9, {}, {})
     return not isinstance(review(order, account, market, row, limits), ApprovedOrder)

@@ -33,7 +33,7 @@ from peak_trade.risk.var_backtest import (
     kupiec_pof,
     traffic_light,
 )
-from peak_trade.wiring.gates import gate_row
+from peak_trade.wiring.gates import gate_chain
 
 DECISIONS = "decisions.jsonl"
 VAR_METHODS: tuple[VarMethod, ...] = ("historical", "parametric", "cornish_fisher", "filtered_historical")
@@ -68,7 +68,7 @@ def explain(decision: DecisionEvent) -> Explanation:
         raise ConfigError(f"{decision.order_id} was decided on pass-through limits; there is nothing to explain.")
     order, account, market, values = read_inputs(text)
     limits = RiskLimits.parse(values, f"the limits of {decision.order_id}")
-    row = gate_row(limits)
+    row = gate_chain(limits)
     answer = review(order, account, market, row, limits)
     denials = () if isinstance(answer, ApprovedOrder) else answer
     return Explanation(

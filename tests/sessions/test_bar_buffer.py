@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from peak_trade.core.history import DailyRecord
-from peak_trade.sessions.bar_buffer import Tape, TapeRecord
+from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
 from peak_trade.sessions.feeds.base import bar_events
 from tests.sessions.running import BTC, part_of
 
@@ -16,11 +16,11 @@ def test_a_record_of_the_tape_is_on_every_day_the_record_of_the_whole(btc_1h, n_
     """Bar by bar over forty days, asked at every close and in between."""
     bars = part_of(btc_1h, 5_000, 24 * 40)
     whole = DailyRecord([bars], "daily", n_days)
-    tape = Tape(BTC, bars.timeframe, len(bars), bars.exchange)
-    record = TapeRecord(tape, "daily", n_days)
+    buffer = BarBuffer(BTC, bars.timeframe, len(bars), bars.exchange)
+    record = BufferedHistory(buffer, "daily", n_days)
     ends = set()
     for bar in bar_events(bars):
-        tape.add(bar)
+        buffer.add(bar)
         for as_of in (bar.ts_event, bar.ts_event + 60 * 10**9):
             history = record.returns_at(as_of)
             assert history == whole.returns_at(as_of)

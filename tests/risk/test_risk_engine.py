@@ -1,4 +1,4 @@
-"""The desk in the event loop: decisions that can be computed again, sizes within the limits, a state that holds."""
+"""The risk engine in the event loop: recomputable decisions, sizes within the limits, a lasting state."""
 
 from dataclasses import replace
 
