@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-beside smoke check format lab records bench lock clean
+.PHONY: help env demo test test-beside smoke check format lab records behaviour bench lock clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -75,6 +75,9 @@ lab: env         ## open the notebooks in JupyterLab; kernels work in this folde
 
 records: env     ## renew what the notebook tests compare with; read the difference
 	PEAK_TRADE_WRITE_RECORDS=1 $(BIN)/pytest -p no:xdist tests/notebooks
+
+behaviour: env   ## rewrite the digests of the fixed runs and print which runs changed
+	$(BIN)/python -m tests.behaviour.fixed_runs --write
 
 bench: env       ## ours beside vectorbt and others in one table: seconds, ratio, memory (minutes)
 	$(BIN)/python -m pytest benchmarks -p no:xdist --benchmark-columns=median,rounds --benchmark-sort=name

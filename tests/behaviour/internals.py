@@ -1,0 +1,61 @@
+"""The imports of the fixed runs that are no public surface: when a module moves, this is the one file to change."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from pathlib import Path
+from typing import Any
+
+from peak_trade.cli import main as command_line
+from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.exchange import connect_sandbox
+from peak_trade.studies.session import run_session
+from peak_trade.wiring.detectors import DETECTORS
+from peak_trade.wiring.strategies import STRATEGIES
+from tests.emulator import demo
+from tests.emulator.exchange import Exchange
+from tests.emulator.futures import FuturesExchange
+from tests.emulator.server import KEY, KRAKEN_SECRET, SECRET, Emulator
+
+FOLLOW_OPTION = "--beside"
+"""The option of `peak-trade session run` that names the session that a shadow follows."""
+
+SANDBOX_KEYS = {
+    "BINANCE_TESTNET_KEY": KEY,
+    "BINANCE_TESTNET_SECRET": SECRET,
+    "KRAKEN_FUTURES_DEMO_KEY": KEY,
+    "KRAKEN_FUTURES_DEMO_SECRET": KRAKEN_SECRET,
+}
+NS_PER_MS = 1_000_000
+
+__all__ = ["DETECTORS", "FOLLOW_OPTION", "STRATEGIES", "command_line", "run_demo", "trade_at_the_emulator"]
+
+
+def run_demo() -> None:
+    """Run the demo's pair of sessions into the workspace."""
+    demo.main()
+
+
+def trade_at_the_emulator(bars: Any, settings: dict[str, Any], n_history: int, n_traded: int) -> Path:
+    """Run a testnet session at the emulator of the bars' exchange and return its folder.
+
+    The exchange answers late, fills in parts and takes a fee of its own; its clock is the session's.
+    """
+    emulated_exchange = FuturesExchange if bars.exchange == "krakenfutures" else Exchange
+    exchange = emulated_exchange(bars, seed=3, fee=0.0007, partial_share=0.4)
+    exchange.advance_to(int(bars.times[n_history - 1]) // NS_PER_MS)
+    clock = demo.EmulatedClock(exchange, int(bars.times[n_history + n_traded - 1]) // NS_PER_MS + 500)
+    delays = random.Random(3)
+    emulator = Emulator(exchange, latency=lambda: exchange.advance_to(exchange.now_ms + delays.randrange(20, 900)))
+
+    def sandbox() -> Any:
+        client = connect_sandbox(bars.exchange, SANDBOX_KEYS, emulator.url)
+        client.enableRateLimit = False
+        client.milliseconds = lambda: clock.now() // NS_PER_MS
+        return client
+
+    with contextlib.closing(emulator):
+        asked = {"mode": "testnet", "n_history": n_history, "symbol": bars.symbol, "exchange": bars.exchange}
+        config = SessionConfig.parse({**settings, **asked, "timeframe": str(bars.timeframe)}, "fixed run")
+        return run_session(config, switch=clock, clock=clock.now, sandbox=sandbox).folder
