@@ -10,8 +10,7 @@ import pytest
 
 from peak_trade.diff.causes import Cause
 from peak_trade.diff.result import DiffResult, diff
-from peak_trade.reports.views import diff as diff_figures
-from peak_trade.reports.views import diff as diff_tables
+from peak_trade.reports.views import diff as view
 from peak_trade.reports.views import diff_table
 from peak_trade.studies.diff import EXAMPLES, VENUE_FEE_BPS, example
 from tests.diff.planting import bars_of, run
@@ -33,7 +32,7 @@ def test_the_example_holds_what_was_planted_in_it_and_nothing_else(result):
     (fee,) = [each for each in result.roots if each.cause is Cause.FEE]
     assert fee.live == pytest.approx(VENUE_FEE_BPS)
     assert sum(each.cause is Cause.MISSED_BAR for each in result.roots) == 1
-    assert max(diff_figures.execution_samples(result)["live"]["latency_ms"]) <= 400.0
+    assert max(view.execution_samples(result)["live"]["latency_ms"]) <= 400.0
 
 
 def test_every_row_leads_to_the_events_of_both_sides(result):
@@ -70,24 +69,22 @@ def test_a_long_table_is_cut_to_the_weightiest_and_leads_to_a_file_of_all(result
 
 
 def test_figures_and_tables_hold_what_the_diff_found(result):
-    waterfall = diff_figures.waterfall(result.waterfall)
+    waterfall = view.waterfall(result.waterfall)
     assert sum(waterfall.data[0].y[:-1]) == pytest.approx(waterfall.data[0].y[-1])
-    fills = diff_figures.fills_on_price(result)
+    fills = view.fills_on_price(result)
     joined = next(trace for trace in fills.data if trace.name == "the same order")
     assert len(joined.x) == 3 * sum(bool(pair.shadow and pair.live and pair.shadow.fills) for pair in result.matches)
-    assert len(diff_figures.equity_and_gap(result.equity).data) == 3
-    assert diff_figures.shortfall_parts(result.shortfall).data[0].name == "shadow"
-    assert diff_tables.causes(result)["PnL"].sum() + result.tolerated == pytest.approx(
-        result.live_pnl - result.shadow_pnl
-    )
-    assert diff_tables.outcome(result)[0].startswith("They differ")
+    assert len(view.equity_and_gap(result.equity).data) == 3
+    assert view.shortfall_parts(result.shortfall).data[0].name == "shadow"
+    assert view.causes(result)["PnL"].sum() + result.tolerated == pytest.approx(result.live_pnl - result.shadow_pnl)
+    assert view.outcome(result)[0].startswith("They differ")
 
 
 def test_a_run_without_trades_has_a_page_too():
     idle = run(bars_of(0), {"initial_cash": 0.1})
     result = diff(idle, idle)
     assert not any(life.fills for life in result.shadow.lives.values())
-    for figure in (diff_figures.fills_on_price(result), diff_figures.execution_quality(result)):
+    for figure in (view.fills_on_price(result), view.execution_quality(result)):
         assert figure.data
-    assert diff_figures.pairs_note(result) == "Nothing was filled on either side."
-    assert diff_tables.parity(result)["parity"] == "not scored"
+    assert view.pairs_note(result) == "Nothing was filled on either side."
+    assert view.parity(result)["parity"] == "not scored"

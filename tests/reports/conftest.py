@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from peak_trade.reports.display import bundle
-from peak_trade.reports.views import drawing as figures
+from peak_trade.reports.views import backtest as view
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +67,7 @@ def executed(project: Path) -> Callable[..., Path]:
         hours = pd.date_range("2024-01-01", periods=500, freq="h", tz="UTC")
         equity = pd.Series(np.linspace(1e4, 1.2e4, 500), index=hours)
         shown = [
-            bundle(figures.equity_and_drawdown(equity), "equity"),
+            bundle(view.equity_and_drawdown(equity), "equity"),
             bundle(pd.DataFrame({"measure": ["a < b"], "value": [0.5]}), "numbers"),
             {"text/html": "<b>bare html</b>", "text/plain": "bare"},
         ]

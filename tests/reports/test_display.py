@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.display import PLOTLY_MIME, RECORD_MIME, RECORD_ROWS, SHOWN_ROWS, bundle, raw_html, table_record
-from peak_trade.reports.views import drawing as figures
+from peak_trade.reports.views import backtest as view
+from peak_trade.reports.views import drawing
 
 HOURS = pd.date_range("2024-01-01", periods=3_000, freq="h", tz="UTC")
 EQUITY = pd.Series(10_000.0 * np.exp(np.sin(np.arange(3_000) / 200.0) / 5), index=HOURS)
@@ -84,10 +85,10 @@ def test_markup_stays_inside_its_raw_block(markup):
 @pytest.mark.parametrize(
     "figure",
     [
-        figures.equity_and_drawdown(EQUITY),
-        figures.benchmark_overlay(EQUITY, EQUITY * 2),
-        figures.trades_on_price(EQUITY, FILLS),
-        figures.monthly_returns(EQUITY),
+        view.equity_and_drawdown(EQUITY),
+        view.benchmark_overlay(EQUITY, EQUITY * 2),
+        view.trades_on_price(EQUITY, FILLS),
+        view.monthly_returns(EQUITY),
     ],
     ids=["equity", "benchmark", "trades", "months"],
 )
@@ -103,20 +104,20 @@ def test_a_figure_is_light_needs_no_network_and_is_recorded(figure):
 @settings(max_examples=30)
 def test_thinning_keeps_the_ends_and_every_extreme(n_rows, seed):
     values = np.random.default_rng(seed).standard_normal(n_rows).cumsum()
-    rows = figures.thinned(values, stretches=50)
+    rows = drawing.thinned(values, stretches=50)
     assert len(rows) <= max(3 * 50 + 1, min(n_rows, 150))
     assert (np.diff(rows) > 0).all()
     assert {0, n_rows - 1, int(values.argmin()), int(values.argmax())} <= set(rows.tolist())
 
 
 def test_monthly_returns_multiply_to_the_total_return():
-    table = figures.monthly_table(EQUITY)
+    table = view.monthly_table(EQUITY)
     grown = np.nanprod(1.0 + table.to_numpy())
     np.testing.assert_allclose(grown, EQUITY.iloc[-1] / EQUITY.iloc[0], rtol=1e-12)
 
 
 def test_only_the_last_fills_are_drawn_and_the_note_says_so():
-    figure = figures.trades_on_price(EQUITY, FILLS)
-    assert sum(len(trace.x) for trace in figure.data[1:]) == figures.MAX_FILLS
-    assert figures.fills_note(FILLS).startswith(f"The last {figures.MAX_FILLS} of 400 fills")
-    assert figures.fills_note(FILLS.head(0)) == "Nothing was filled."
+    figure = view.trades_on_price(EQUITY, FILLS)
+    assert sum(len(trace.x) for trace in figure.data[1:]) == view.MAX_FILLS
+    assert view.fills_note(FILLS).startswith(f"The last {view.MAX_FILLS} of 400 fills")
+    assert view.fills_note(FILLS.head(0)) == "Nothing was filled."

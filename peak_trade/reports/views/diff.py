@@ -1,13 +1,16 @@
-"""The figures of a diff: equity and gap, waterfall, fills with their partners, slippage and latency, shortfall."""
+"""Figures, tables and sentences of a diff of two runs. Nothing is computed here: `diff` does."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.time import iso
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned
 
 if TYPE_CHECKING:
@@ -16,19 +19,20 @@ if TYPE_CHECKING:
     from peak_trade.diff.matching import OrderPair
     from peak_trade.diff.order_histories import Life
     from peak_trade.diff.result import DiffResult
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING
-
-from peak_trade.core.time import iso
-
-if TYPE_CHECKING:
-    from peak_trade.diff.result import DiffResult
 
 MAX_PAIRS = 250
 """Matched orders whose fills are drawn; of more, those whose prices stand furthest apart."""
 N_BINS = 30
 GREEN = "#2e7d4f"
+SIDES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:,.2f}", "fees": "{:,.2f}", "shortfall": "{:,.2f}"})
+CAUSES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:+,.2f}"})
+WATERFALL_CAPTION = "The steps sum exactly to the live PnL; what follows from a root counts for the root's cause."
+PARITY_CAPTION = (
+    "Basel's P&L attribution test over bars: green from Spearman 0.80 and KS 0.09 on, red below 0.70 or above 0.12."
+)
+SHORTFALL_CAPTION = (
+    "Perold (1988): delay + trading + opportunity + fees = paper PnL less actual PnL. Positive is a cost."
+)
 
 
 def equity_and_gap(equity: pd.DataFrame) -> Figure:
@@ -197,43 +201,6 @@ def shortfall_parts(shortfall: pd.DataFrame) -> Figure:
     return styled(figure, height=300)
 
 
-def _edges(values: FloatArray) -> FloatArray:
-    if values.size == 0:
-        return np.linspace(0.0, 1.0, 2)
-    low, high = np.quantile(values, [0.005, 0.995])
-    if high - low < 1e-6:
-        low, high = low - 0.5, high + 0.5
-    edges: FloatArray = np.linspace(low, high, N_BINS + 1)
-    edges[0], edges[-1] = min(edges[0], values.min()), max(edges[-1], values.max())
-    return edges
-
-
-def _fill_times(lives: list[Life]) -> list[str]:
-    stamps = [life.fills[0].ts_event if life.fills else life.decided_at for life in lives]
-    return list(pd.DatetimeIndex(stamps, tz="UTC").strftime("%Y-%m-%d %H:%M:%S.%f"))
-
-
-def _is_filled(life: Life | None, symbol: str) -> bool:
-    return life is not None and life.symbol == symbol and bool(life.fills)
-
-
-def _apart(pair: OrderPair) -> float:
-    if pair.shadow is None or pair.live is None or not (pair.shadow.fills and pair.live.fills):
-        return float("inf")
-    return abs(pair.live.price / pair.shadow.price - 1.0)
-
-
-SIDES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:,.2f}", "fees": "{:,.2f}", "shortfall": "{:,.2f}"})
-CAUSES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:+,.2f}"})
-WATERFALL_CAPTION = "The steps sum exactly to the live PnL; what follows from a root counts for the root's cause."
-PARITY_CAPTION = (
-    "Basel's P&L attribution test over bars: green from Spearman 0.80 and KS 0.09 on, red below 0.70 or above 0.12."
-)
-SHORTFALL_CAPTION = (
-    "Perold (1988): delay + trading + opportunity + fees = paper PnL less actual PnL. Positive is a cost."
-)
-
-
 def outcome(result: DiffResult) -> list[str]:
     """Return in sentences whether the two agree, what weighs most and what is unexplained."""
     sentences = [result.verdict]
@@ -314,3 +281,29 @@ def compared(result: DiffResult) -> dict[str, str]:
         "tolerance of stamps": f"{result.tolerance_ms:g} ms",
         "unexplained": f"{result.unexplained_pnl:,.2f}, limit {result.unexplained_limit:,.2f}",
     }
+
+
+def _edges(values: FloatArray) -> FloatArray:
+    if values.size == 0:
+        return np.linspace(0.0, 1.0, 2)
+    low, high = np.quantile(values, [0.005, 0.995])
+    if high - low < 1e-6:
+        low, high = low - 0.5, high + 0.5
+    edges: FloatArray = np.linspace(low, high, N_BINS + 1)
+    edges[0], edges[-1] = min(edges[0], values.min()), max(edges[-1], values.max())
+    return edges
+
+
+def _fill_times(lives: list[Life]) -> list[str]:
+    stamps = [life.fills[0].ts_event if life.fills else life.decided_at for life in lives]
+    return list(pd.DatetimeIndex(stamps, tz="UTC").strftime("%Y-%m-%d %H:%M:%S.%f"))
+
+
+def _is_filled(life: Life | None, symbol: str) -> bool:
+    return life is not None and life.symbol == symbol and bool(life.fills)
+
+
+def _apart(pair: OrderPair) -> float:
+    if pair.shadow is None or pair.live is None or not (pair.shadow.fills and pair.live.fills):
+        return float("inf")
+    return abs(pair.live.price / pair.shadow.price - 1.0)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from peak_trade.reports.views.drawing import BLUE, GREY, MAX_FILLS, ORANGE, RED, fills_note, styled, trades_on_price
+from peak_trade.reports.views.backtest import MAX_FILLS, fills_note, trades_on_price
+from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, styled
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
