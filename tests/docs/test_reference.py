@@ -1,6 +1,5 @@
 """What the docs name is what there is, and the other way round."""
 
-import ast
 import importlib
 import re
 from pathlib import Path
@@ -14,9 +13,6 @@ from peak_trade.wiring.strategies import STRATEGIES
 ROOT = Path(__file__).parents[2]
 DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))
 DOCUMENTED = ("peak_trade", "peak_trade.metrics", "peak_trade.tracking")
-NOT_OUR_WORDS = {
-    "utils", "helper", "helpers", "manager", "info", "freq", "resolution", "nav", "pnl_pct", "cancelled", "qty",
-}  # fmt: skip
 
 
 def test_the_command_line_reference_is_the_help_of_today():
@@ -50,26 +46,6 @@ def test_what_the_roadmap_names_as_shown_exists():
     shown = [row for row in rows if "open: `peak-trade" not in row]
     named = {verb for row in shown for verb in re.findall(r"`(peak-trade \w+(?: (?:list|run|export|serve))?)", row)}
     assert named - verbs == set()
-
-
-def public_names():
-    for path in sorted((ROOT / "peak_trade").rglob("*.py")):
-        module = path.relative_to(ROOT).as_posix()
-        yield module, path.stem
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                yield f"{module}:{node.lineno}", node.name
-                if isinstance(node, ast.FunctionDef):
-                    for argument in node.args.args + node.args.kwonlyargs:
-                        yield f"{module}:{node.lineno}", argument.arg
-
-
-def test_public_names_use_the_words_of_the_glossary():
-    strange = []
-    for place, name in public_names():
-        words = set(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("_"))
-        strange += [f"{place} {name}"] if words & NOT_OUR_WORDS else []
-    assert strange == []
 
 
 def test_the_version_stands_in_the_changelog():

@@ -1,0 +1,187 @@
+"""Public names and the first lines of docstrings use the words of docs/glossary.md."""
+
+import ast
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+
+EXCEPTIONS = {
+    ("cli", "beside"),
+    ("core", "record"),
+    ("core", "share"),
+    ("data", "share"),
+    ("diff", "beside"),
+    ("diff", "parity"),
+    ("diff", "row"),
+    ("engine", "beside"),
+    ("engine", "granted"),
+    ("engine", "row"),
+    ("engine", "row of gates"),
+    ("engine", "share"),
+    ("engine", "share out"),
+    ("indicators", "row"),
+    ("journal", "beside"),
+    ("journal", "foreign"),
+    ("journal", "record"),
+    ("metrics", "row"),
+    ("regimes", "record"),
+    ("regimes", "row"),
+    ("reports", "beside"),
+    ("reports", "cheating"),
+    ("reports", "granted"),
+    ("reports", "parity"),
+    ("reports", "record"),
+    ("risk", "record"),
+    ("risk", "row"),
+    ("risk", "row of gates"),
+    ("sessions", "beside"),
+    ("sessions", "candle"),
+    ("sessions", "record"),
+    ("sessions", "row"),
+    ("sessions", "share"),
+    ("sessions", "tape"),
+    ("strategies", "share"),
+    ("studies", "beside"),
+    ("studies", "cheating"),
+    ("studies", "granted"),
+    ("studies", "row"),
+    ("tracking", "beside"),
+    ("wiring", "beside"),
+    ("wiring", "row"),
+}
+"""Packages that still use a word otherwise, as (package, word); an exception that no longer occurs fails."""
+
+
+class Use(NamedTuple):
+    """A public name or the first line of a docstring."""
+
+    package: str
+    place: str
+    words: list[str]
+    is_name: bool
+
+
+def table(heading):
+    """Return the rows of the table under a heading, as lists of cells."""
+    section = GLOSSARY.split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line[1:-1].split("|") for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows[1:]]
+
+
+def listed(cell):
+    return [word.strip() for word in cell.split(",") if word.strip()]
+
+
+TERMS = [term for row in table("Terms") for term in listed(row[0])]
+BANNED = {phrase: row[0] for row in table("Terms") for phrase in listed(row[3])}
+BANNED_IN_NAMES = {word: but for words, but in table("Names") for word in listed(words)}
+PACKAGES = {row[0]: set(listed(row[2])) for row in table("Words with one meaning")}
+
+
+def words_of(name):
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_").split("_")
+
+
+def names_in(node):
+    """Yield the public names that a statement defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+        yield node.name
+        if isinstance(node, ast.FunctionDef):
+            arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            yield from (argument.arg for argument in arguments if not argument.arg.startswith("_"))
+        else:
+            targets = [s.target for s in node.body if isinstance(s, ast.AnnAssign)]
+            targets += [target for s in node.body if isinstance(s, ast.Assign) for target in s.targets]
+            yield from (t.id for t in targets if isinstance(t, ast.Name) and not t.id.startswith("_"))
+    elif isinstance(node, ast.Module):
+        targets = [target for s in node.body if isinstance(s, ast.Assign) for target in s.targets]
+        targets += [s.target for s in node.body if isinstance(s, ast.AnnAssign)]
+        yield from (t.id for t in targets if isinstance(t, ast.Name) and not t.id.startswith("_"))
+
+
+def uses_in(package, place, source):
+    """Yield the public names and first docstring lines of a module."""
+    for node in ast.walk(ast.parse(source)):
+        where = f"{place}:{getattr(node, 'lineno', 1)}"
+        for name in names_in(node):
+            yield Use(package, f"{where} {name}", words_of(name), True)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+            summary = (ast.get_docstring(node) or "").split("\n\n")[0]
+            plain = re.sub(r"`[^`]*`", "code", summary).lower()
+            yield Use(package, f"{where} {summary!r}", re.findall(r"[a-z][\w-]*", plain), False)
+
+
+def uses():
+    folder = ROOT / "peak_trade"
+    for path in sorted(folder.rglob("*.py")):
+        package = path.relative_to(folder).parts[0].removesuffix(".py")
+        place = path.relative_to(ROOT).as_posix()
+        yield Use(package, place, words_of(path.stem), True)
+        yield from uses_in(package, place, path.read_text(encoding="utf-8"))
+
+
+def faults(use):
+    """Yield (word, the term to use) for each word that the glossary does not allow in a name or first line."""
+    text = f" {' '.join(use.words)} "
+    for phrase, term in {**BANNED, **(BANNED_IN_NAMES if use.is_name else {})}.items():
+        if f" {phrase} " in text or f" {phrase}s " in text:
+            yield phrase, term
+    for word, packages in PACKAGES.items():
+        if use.package not in packages and re.search(rf" {word}s? ", text if use.is_name else nouns(text)):
+            yield word, f"in {', '.join(sorted(packages)) or 'no package'} only"
+
+
+def nouns(text):
+    """Return a first line without what describes a table and without verbs: the first word, or after "and" or "to"."""
+    return re.sub(
+        r"^ (book|record|share)|(?<= and)( record| share)|(?<= to)( book| record| share)",
+        "",
+        text.replace(" one row per ", " "),
+    )
+
+
+@pytest.fixture(scope="module")
+def found():
+    return [(use.package, word, term, use.place) for use in uses() for word, term in faults(use)]
+
+
+def test_public_names_and_first_lines_use_the_words_of_the_glossary(found):
+    strange = [f"{place}: {word} (use: {term})" for package, word, term, place in found]
+    new = [line for line, row in zip(strange, found, strict=True) if row[:2] not in EXCEPTIONS]
+    assert new == []
+
+
+def test_every_exception_still_occurs(found):
+    assert EXCEPTIONS - {row[:2] for row in found} == set()
+
+
+def test_each_term_stands_once_in_alphabetical_order():
+    assert len(TERMS) == len(set(TERMS))
+    order = [row[0].lower().replace("_", " ") for row in table("Terms")]
+    assert order == sorted(order)
+    assert not set(BANNED) & set(TERMS)
+    assert set(PACKAGES) <= set(TERMS)
+
+
+@pytest.mark.parametrize(
+    ("package", "source", "expected"),
+    [
+        ("engine", "class RiskDesk: ...", {"desk"}),
+        ("engine", "def step(row): ...", {"row"}),
+        ("engine", "class Bar:\n    share_out: int", {"share out", "share"}),
+        ("engine", 'def bars():\n    "Return one row per bar."', set()),
+        ("engine", 'def bars():\n    "Return the last row."', {"row"}),
+        ("engine", 'def apply():\n    "Book a fill."', set()),
+        ("strategies", 'def apply():\n    "Return a book."', {"book"}),
+        ("risk", 'def depth(book):\n    "Return the depth of the book."', set()),
+        ("sessions", 'def qty():\n    "Apply two\\ngate rows."', {"qty", "gate row", "row"}),
+        ("core", "def _hidden(tape): ...", set()),
+    ],
+)
+def test_a_word_is_found_where_it_is_not_allowed(package, source, expected):
+    assert {word for use in uses_in(package, "x.py", source) for word, _ in faults(use)} == expected
