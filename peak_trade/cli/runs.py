@@ -13,7 +13,6 @@ app = typer.Typer(
     help="List, show and compare recorded runs.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-LISTED_METRICS = ("total_return", "sharpe", "max_drawdown", "n_trades")
 
 
 @app.command("list")
@@ -39,6 +38,7 @@ def list_(
 
     """
     from peak_trade.core.time import parse_utc
+    from peak_trade.metrics import measures_in
     from peak_trade.tracking import RUN_TYPES, list_runs
 
     if run_type is not None and run_type not in RUN_TYPES:
@@ -60,7 +60,7 @@ def list_(
     if runs.empty:
         typer.echo("No run matches." if any((run_type, strategy, symbol, timeframe, since, until)) else "No runs yet.")
         return
-    shown = runs.drop(columns=[name for name in runs.columns[8:] if name not in LISTED_METRICS])
+    shown = runs.drop(columns=[name for name in runs.columns[8:] if name not in measures_in("runs")])
     shown["run_id"] = shown["run_id"].str.slice(0, 12)
     shown["recorded_at"] = shown["recorded_at"].dt.strftime("%Y-%m-%d %H:%M")
     for name in ("start", "end"):

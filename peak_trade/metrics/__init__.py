@@ -3,12 +3,14 @@
 from peak_trade.metrics.drawdowns import drawdown, drawdown_table, longest_drawdown, max_drawdown, recovery
 from peak_trade.metrics.measure import Measure
 from peak_trade.metrics.returns import annual_volatility, cagr, calmar, sharpe, simple_returns, sortino, total_return
-from peak_trade.metrics.summary import UNITS, Stats, summary
+from peak_trade.metrics.summary import Stats, summary
+from peak_trade.metrics.table import MEASURES, MeasureRow, measure_formats, measures_in
 from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
 
 __all__ = [
-    "UNITS",
+    "MEASURES",
     "Measure",
+    "MeasureRow",
     "Stats",
     "annual_volatility",
     "cagr",
@@ -17,6 +19,8 @@ __all__ = [
     "drawdown_table",
     "longest_drawdown",
     "max_drawdown",
+    "measure_formats",
+    "measures_in",
     "profit_factor",
     "recovery",
     "sharpe",

@@ -21,31 +21,11 @@ from peak_trade.metrics.returns import (
     sortino,
     total_return,
 )
+from peak_trade.metrics.table import MEASURES
 from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
 
 DIGITS = 9
 """Significant digits to which two runs of one configuration are compared."""
-
-UNITS: Mapping[str, str] = MappingProxyType(
-    {
-        "total_return": "fraction",
-        "cagr": "fraction a year",
-        "annual_volatility": "fraction a year",
-        "sharpe": "ratio, annualised",
-        "sortino": "ratio, annualised",
-        "calmar": "ratio",
-        "max_drawdown": "fraction",
-        "longest_drawdown": "bars",
-        "recovery": "bars",
-        "win_rate": "fraction",
-        "profit_factor": "ratio",
-        "time_in_market": "fraction",
-        "turnover": "ratio a year",
-        "n_trades": "count",
-        "n_fills": "count",
-    }
-)
-"""Every measure of `summary`, in its order, with its unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +45,7 @@ class Stats(Mapping[str, Measure]):
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a measure: value (NaN where there is none), stderr, n, unit, note."""
-        rows = [(name, m.value, m.stderr, m.n, UNITS.get(name, ""), m.note) for name, m in self.items()]
+        rows = [(name, m.value, m.stderr, m.n, MEASURES[name].unit, m.note) for name, m in self.items()]
         frame = pd.DataFrame(rows, columns=["measure", "value", "stderr", "n", "unit", "note"])
         return frame.astype({"value": "float64", "stderr": "float64"}).set_index("measure")
 
@@ -98,7 +78,7 @@ def summary(equity: Any, trades: pd.DataFrame, fills: pd.DataFrame, exposure: An
     Returns
     -------
     Stats
-        The measures named in `UNITS`, in that order.
+        The measures of `measures_in("run")`, in that order.
 
     Raises
     ------

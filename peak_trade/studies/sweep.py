@@ -21,6 +21,7 @@ from peak_trade.core.values import Instrument, OrderType
 from peak_trade.engine.kernel import screen, simulate
 from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.metrics import measures_in
 from peak_trade.portfolio.sizing import FractionOfEquity
 from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
 from peak_trade.studies.backtest import backtest
@@ -29,7 +30,6 @@ from peak_trade.wiring.digests import config_digest, data_digest
 
 Grid = Mapping[str, Sequence[Any]]
 """Parameter name to the values tried, in order; a parameter that is not named keeps its default."""
-MEASURES = ("total_return", "sharpe", "max_drawdown", "n_fills")
 RTOL_EQUITY = 1e-9
 """How far kernel and event loop may differ in equity, relative."""
 _SHARED_BYTES = 256 * 2**20
@@ -64,7 +64,7 @@ class SweepResult:
     @property
     def parameter_names(self) -> list[str]:
         """The parameters of the grid, in its order."""
-        return [str(name) for name in self.table.columns if name not in MEASURES]
+        return [str(name) for name in self.table.columns if name not in measures_in("sweep")]
 
     @property
     def run_id(self) -> str:
@@ -203,10 +203,8 @@ def screen_each(
     rows = [screen(opened, close, exposure, settings.costs) for exposure in exposures]
     annual = math.sqrt(bars.timeframe.bars_per_year)
     columns: dict[str, Any] = {name: [getattr(strategy, name) for strategy in strategies] for name in parameters}
-    columns["total_return"] = [row.total_return for row in rows]
-    columns["sharpe"] = [row.sharpe * annual for row in rows]
-    columns["max_drawdown"] = [row.max_drawdown for row in rows]
-    columns["n_fills"] = [row.n_fills for row in rows]
+    columns |= {name: [getattr(row, name) for row in rows] for name in measures_in("sweep")}
+    columns["sharpe"] = [sharpe * annual for sharpe in columns["sharpe"]]
     return pd.DataFrame(columns)
 
 

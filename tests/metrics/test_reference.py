@@ -164,7 +164,7 @@ def test_stats_are_ordered_and_rounded_for_comparison():
     equity = 100.0 * np.cumprod(np.full(1_000, 1.0001))
     stats = metrics.summary(equity, NO_TRADES, NO_FILLS, np.ones(1_000), 8_760.0)
     frame = stats.to_frame()
-    assert frame.index.tolist() == list(stats) == list(metrics.UNITS)
+    assert frame.index.tolist() == list(stats) == list(metrics.measures_in("run"))
     assert math.isnan(frame.loc["win_rate", "value"])
     assert stats.to_dict()["win_rate"] is None
     assert stats.to_dict(digits=3)["total_return"] == 0.105

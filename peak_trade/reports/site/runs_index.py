@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.data.workspace import workspace
+from peak_trade.metrics import MEASURES, measures_in
 from peak_trade.reports.display import raw_html
 from peak_trade.reports.notebooks import ReportRun, read_json, records
 from peak_trade.reports.project import read_cache, write_whole
 
 MAX_RUNS = 500
 """Runs of the registry that the index shows, the newest ones."""
-METRICS = ("total_return", "sharpe", "max_drawdown", "n_trades")
+METRICS = measures_in("runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,7 @@ def _registry_row(run: dict[Any, Any]) -> IndexRow:
 def _metric(name: str, value: Any) -> str:
     if value is None or math.isnan(value):
         return ""
-    if name == "n_trades":
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if name == "sharpe" else f"{value:.2%}"
+    return MEASURES[name].pattern.format(value)
 
 
 _FILTERS = ("run_type", "strategy", "symbol", "status")

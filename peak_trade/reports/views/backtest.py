@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.time import iso
-from peak_trade.metrics.drawdowns import drawdown
+from peak_trade.metrics import MEASURES, drawdown
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned, thinning_note, times
 
 if TYPE_CHECKING:
@@ -50,26 +50,24 @@ def outcome(result: BacktestResult) -> str:
     )
     if result.why:
         return f"{what} {result.why}"
-    stats = result.stats()
+    run, held = (_measure("total_return", each.stats()["total_return"]) for each in (result, result.benchmark))
     quote = result.market.columns[0].instrument.quote
     return (
         f"{what} Equity went from {result.equity.iloc[0]:,.2f} to {result.equity.iloc[-1]:,.2f} {quote} in "
-        f"{len(result.trades):,} closed trades; total return {_measure(stats['total_return'], 'fraction')}, buying and "
-        f"holding {_measure(result.benchmark.stats()['total_return'], 'fraction')}."
+        f"{len(result.trades):,} closed trades; total return {run}, buying and holding {held}."
     )
 
 
 def headline(result: BacktestResult) -> pd.DataFrame:
     """Return one row a measure: the run, buying and holding beside it, the observations, the unit and a remark."""
     run, held = result.stats(), result.benchmark.stats()
-    units = run.to_frame()["unit"]
     rows = [
         (
             name.replace("_", " "),
-            _measure(measure, units[name]),
-            _measure(held[name], units[name]),
+            _measure(name, measure),
+            _measure(name, held[name]),
             measure.n,
-            units[name],
+            MEASURES[name].unit,
             measure.note if measure.value is not None else "",
         )
         for name, measure in run.items()
@@ -245,13 +243,8 @@ def monthly_table(equity: pd.Series[float]) -> pd.DataFrame:
     return table.reindex(columns=range(1, 13))
 
 
-def _measure(measure: Measure, unit: str) -> str:
+def _measure(name: str, measure: Measure) -> str:
     if measure.value is None:
         return measure.note
-    if unit.startswith("fraction"):
-        text, error = f"{measure.value:.2%}", "" if measure.stderr is None else f" ± {measure.stderr:.2%}"
-    elif unit in ("count", "bars"):
-        text, error = f"{measure.value:,.0f}", ""
-    else:
-        text, error = f"{measure.value:,.2f}", "" if measure.stderr is None else f" ± {measure.stderr:.2f}"
-    return text + error
+    pattern = MEASURES[name].pattern
+    return pattern.format(measure.value) + ("" if measure.stderr is None else f" ± {pattern.format(measure.stderr)}")

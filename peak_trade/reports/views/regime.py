@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.metrics import measure_formats
 from peak_trade.regimes.states import REGIMES, Regime
 from peak_trade.reports.display import figure_html, sentences_html, table_html
 from peak_trade.reports.project import write_whole
@@ -25,28 +26,18 @@ if TYPE_CHECKING:
 
 COLORS: Mapping[Regime, str] = {Regime.BULL: BLUE, Regime.SIDEWAYS: GREY, Regime.BEAR: ORANGE}
 """Blue is bull and orange is bear, which the colour-blind tell apart."""
-REGIME_FORMATS: Mapping[str, str] = {
+REGIME_FORMATS: Mapping[str, str] = measure_formats("regimes") | {
     "bars": "{:,}",
     "share": "{:.1%}",
-    "total_return": "{:.1%}",
-    "annual_volatility": "{:.1%}",
-    "sharpe": "{:+.2f}",
     "sharpe_stderr": "{:.2f}",
     "n": "{:,}",
-    "max_drawdown": "{:.1%}",
-    "expected_duration": "{:,.0f}",
 }
 REGIME_CAPTION = (
     "A return belongs to the regime known when its bar began, so the cost of leaving a position falls on the regime "
     "for which it was left. sharpe_stderr is one standard error; expected_duration is in bars."
 )
 CHEATING_CAPTION = "Sharpe ratios before costs, on the same bars; only the filtered labels could have been traded."
-DELAY_FORMATS: Mapping[str, str] = {
-    "total_return": "{:.1%}",
-    "sharpe": "{:+.2f}",
-    "sharpe_stderr": "{:.2f}",
-    "turnover": "{:.1f}",
-}
+DELAY_FORMATS: Mapping[str, str] = measure_formats("delays") | {"sharpe_stderr": "{:.2f}"}
 
 
 def price_by_regime(close: pd.Series[float], labels: NDArray[np.int8]) -> Figure:

@@ -1,0 +1,60 @@
+"""The table of measures: the unit of each, its format, and the tables that show it.
+
+To add a measure of a run: write its function in this package, compute it in `summary`, and add its row here. A table
+that a row names shows the measure without further change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Place = Literal["run", "runs", "sweep", "regimes", "delays"]
+"""run: all measures of one run, as `summary` returns them. runs: lists of recorded runs. sweep: the parameter sets of a
+sweep, from the array kernel. regimes, delays: the tables of a regime study."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureRow:
+    """One measure of the table: its unit, the format string of its values, and the tables that show it."""
+
+    unit: str
+    pattern: str
+    places: tuple[Place, ...] = ("run",)
+
+
+_PERCENT, _RATIO, _COUNT = "{:.2%}", "{:,.2f}", "{:,.0f}"
+
+MEASURES: Mapping[str, MeasureRow] = MappingProxyType(
+    {
+        "total_return": MeasureRow("fraction", _PERCENT, ("run", "runs", "sweep", "regimes", "delays")),
+        "cagr": MeasureRow("fraction a year", _PERCENT),
+        "annual_volatility": MeasureRow("fraction a year", _PERCENT, ("run", "regimes")),
+        "sharpe": MeasureRow("ratio, annualised", _RATIO, ("run", "runs", "sweep", "regimes", "delays")),
+        "sortino": MeasureRow("ratio, annualised", _RATIO),
+        "calmar": MeasureRow("ratio", _RATIO),
+        "max_drawdown": MeasureRow("fraction", _PERCENT, ("run", "runs", "sweep", "regimes")),
+        "longest_drawdown": MeasureRow("bars", _COUNT),
+        "recovery": MeasureRow("bars", _COUNT),
+        "win_rate": MeasureRow("fraction", _PERCENT),
+        "profit_factor": MeasureRow("ratio", _RATIO),
+        "time_in_market": MeasureRow("fraction", _PERCENT),
+        "turnover": MeasureRow("ratio a year", _RATIO, ("run", "delays")),
+        "n_trades": MeasureRow("count", _COUNT, ("run", "runs")),
+        "n_fills": MeasureRow("count", _COUNT, ("run", "sweep")),
+        "expected_duration": MeasureRow("bars", _COUNT, ("regimes",)),
+    }
+)
+"""Measure name to its row, in the order in which tables show them."""
+
+
+def measures_in(place: Place) -> tuple[str, ...]:
+    """Return the names of the measures that a table shows, in order."""
+    return tuple(name for name, row in MEASURES.items() if place in row.places)
+
+
+def measure_formats(place: Place) -> dict[str, str]:
+    """Return the format string of each measure that a table shows."""
+    return {name: MEASURES[name].pattern for name in measures_in(place)}
