@@ -53,10 +53,12 @@ check: env       ## format, lint, types and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: env      ## format, mend what lint can mend, renew docs/cli.md
+format: env      ## format, fix what lint can fix, renew the generated parts of docs/
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m peak_trade.cli.reference
+	$(BIN)/python -m peak_trade.wiring.gate_page
+	$(BIN)/python -m tests.docs.module_map
 
 test: env        ## the whole suite, notebooks included
 	$(BIN)/pytest -n 2 --dist worksteal
