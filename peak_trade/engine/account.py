@@ -36,6 +36,7 @@ class TradedAccount:
         self.cash_path: list[tuple[int, float]] = [(0, initial_cash)]
         self.position_path: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in market.symbols}
         self._columns = dict(zip(market.symbols, market.columns, strict=True))
+        self._can_fail = False
         self._known_at = (-1, -1)
         self._known: tuple[float, dict[str, float], dict[str, float]] = (0.0, {}, {})
 
@@ -98,10 +99,12 @@ class TradedAccount:
         self.fill_rows.append(row)
         self.cash_path.append((row, self.ledger.cash))
         self.position_path[fill.symbol].append((row, self.ledger.quantity(fill.symbol)))
+        self._update_can_fail()
 
     def _book_flow(self, row: int, amount: float) -> None:
         self.ledger.add_cash(amount)
         self.cash_path.append((row, self.ledger.cash))
+        self._update_can_fail()
 
     def _moved(self, sleeve: Sleeve, row: int, quantity: float, price: float, cost: float) -> None:
         """Note what a fill (signed quantity, base units) or a flow (quantity 0.0) did to a sleeve."""
@@ -111,8 +114,9 @@ class TradedAccount:
         covering = -self.ledger.quantity(order.symbol)
         return max(self.ledger.cash / unit_cost, covering, 0.0)
 
-    def _can_fail(self) -> bool:
-        return self.ledger.cash < -_DUST * self.ledger.initial_cash or any(
+    def _update_can_fail(self) -> None:
+        """Note whether equity can reach zero while nothing trades: cash is owed, or a short position is held."""
+        self._can_fail = self.ledger.cash < -_DUST * self.ledger.initial_cash or any(
             held.quantity < 0.0 for held in self.ledger.positions.values()
         )
 

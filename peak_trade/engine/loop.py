@@ -12,7 +12,7 @@ import numpy as np
 
 from peak_trade.core.rounding import floor_to
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import AccountView, Denial, Fill, MarketView, Order, Side, TradingState
+from peak_trade.core.values import Fill, MarketView, Order, Side, TradingState
 from peak_trade.engine.account import TradedAccount
 from peak_trade.engine.market import Market
 from peak_trade.engine.order_events import end_event, fill_of, order_event, trade_event
@@ -20,15 +20,12 @@ from peak_trade.engine.policy import Leg, as_order, entry_legs, protective_legs
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
-from peak_trade.engine.venue import Execution, Phase, SimulatedVenue, Venue, pending_beside
+from peak_trade.engine.venue import Execution, Phase, SimulatedVenue, Venue
 from peak_trade.journal.events import BankruptcyEvent, CashFlowEvent, Event, OrderEventKind, SignalEvent
-from peak_trade.risk.review import ApprovedOrder, instrument_rules, review
+from peak_trade.risk.review import ApprovedOrder
 from peak_trade.risk.state import Observation
 
 _EIGHT_HOURS = 8 * 3_600 * NS_PER_SECOND
-
-Reviewer = Callable[[Order, AccountView, MarketView], ApprovedOrder | tuple[Denial, ...]]
-"""The row of gates with its limits bound."""
 
 
 class EventLoop(TradedAccount):
@@ -44,10 +41,9 @@ class EventLoop(TradedAccount):
         Called with every event, in order.
     venue : Venue
         Where approved orders go; a SimulatedVenue unless given.
-    reviewer : Reviewer
-        The row of gates; instrument rules only unless given.
-    risk engine : RiskEngine
-        Asked instead of the reviewer: it remembers what its gates look back on, and holds the trading state.
+    risk_engine : RiskEngine
+        Reviews every order and holds the trading state. By default there are no limits: an order passes unless the
+        instrument does not allow it.
     id_prefix : str
         Opens every order id.
     drift_band : float or None
@@ -64,7 +60,6 @@ class EventLoop(TradedAccount):
         *,
         emit: Callable[[Event], None],
         venue: Venue | None = None,
-        reviewer: Reviewer | None = None,
         risk_engine: RiskEngine | None = None,
         id_prefix: str = "o-",
         drift_band: float | None = None,
@@ -76,12 +71,9 @@ class EventLoop(TradedAccount):
         self.n_ambiguous = 0
         self.n_below_lot = 0
         self.bankrupt_row: int | None = None
-        self.state = TradingState.ACTIVE
         self._emit = emit
-        self._risk_engine = risk_engine
-        if risk_engine is not None:
-            risk_engine.emit = emit
-        self._review = reviewer or _instrument_rules_only
+        self.risk_engine = RiskEngine.without_limits() if risk_engine is None else risk_engine
+        self.risk_engine.emit = emit
         self._id_prefix = id_prefix
         self._drift_band = drift_band
         self._traders = self.sleeves
@@ -102,9 +94,9 @@ class EventLoop(TradedAccount):
                 place += 1
             stop = schedule[place] if place < len(schedule) else n_rows
             stop = self._next_touch(row, stop)
-            stop = self._first_insolvent(row + 1, stop) if self._can_fail() else stop
+            stop = self._first_insolvent(row + 1, stop) if self._can_fail else stop
             stop = stop if self._drift_band is None else self._first_drift(row + 1, stop, self._drift_band)
-            row = self._risk_engine.pass_over(self, stop) if self._risk_engine is not None and self._sleeve_of else stop
+            row = self.risk_engine.skip_to(self, stop) if self._sleeve_of else stop
             if progress is not None:
                 progress(row)
         else:
@@ -121,7 +113,7 @@ class EventLoop(TradedAccount):
         self.settle(row)
         if self._has_carry:
             self._charge_carry(row)
-        if self._can_fail() and self.equity(row) <= 0.0:
+        if self._can_fail and self.equity(row) <= 0.0:
             self._go_bankrupt(row)
             return
         if self._sleeve_of:
@@ -138,13 +130,12 @@ class EventLoop(TradedAccount):
 
         Orders that could enlarge a position stay open: `withdraw_enlarging` cancels them.
         """
-        if self._risk_engine is not None:
-            self._risk_engine.catch_up(self, row + 1)
-            self._risk_engine.observe(observation)
+        self.risk_engine.catch_up(self, row + 1)
+        self.risk_engine.observe(observation)
 
     def withdraw_enlarging(self, now: int) -> None:
         """Unless trading is active, cancel what could open or enlarge a position, at `now`, ns UTC."""
-        state = self.state if self._risk_engine is None else self._risk_engine.state
+        state = self.risk_engine.state
         if state is TradingState.ACTIVE:
             return
         for order_id in [held.order.order_id for held in self.venue.resting() if not held.order.is_reducing]:
@@ -159,19 +150,6 @@ class EventLoop(TradedAccount):
     def n_open(self) -> int:
         """Number of open orders."""
         return len(self._sleeve_of)
-
-    def account_view(self, row: int, order: Order) -> AccountView:
-        """Return what the gates may know of the account at a row's close when an order is proposed."""
-        equity, positions, marks = self.holdings(row)
-        return AccountView(
-            equity=equity,
-            cash=self.ledger.cash,
-            positions=positions,
-            marks=marks,
-            n_open_orders=len(self._sleeve_of),
-            state=self.state,
-            pending=pending_beside(self.venue, order) if self._sleeve_of else (),
-        )
 
     def _schedule(self) -> list[int]:
         rows = [np.flatnonzero(np.diff(sleeve.exposure, prepend=0.0)) for sleeve in self.sleeves]
@@ -266,7 +244,7 @@ class EventLoop(TradedAccount):
         for order_id in protection:
             self._withdraw(order_id, now, "target changed")
         sent = self._send(sleeve, leg, row, Phase.AFTER_CLOSE, now, float(self._columns[sleeve.symbol].close[row]))
-        if self._risk_engine is not None and sent != abs(leg.quantity):
+        if self.risk_engine.has_limits and sent != abs(leg.quantity):
             self._grant(sleeve, leg.quantity, sent / abs(leg.quantity))
         if protection and not sent:
             self._protect(sleeve, row, Phase.AFTER_CLOSE, now, sleeve.entry_price)
@@ -291,13 +269,9 @@ class EventLoop(TradedAccount):
         )
         known_row = row if phase is Phase.AFTER_CLOSE else max(row - 1, 0)
         view = self._market_view(order, known_row)
-        if self._risk_engine is not None:
-            order = self._risk_engine.cut(order, view, self, known_row)
+        order = self.risk_engine.reduced(order, view, self, known_row)
         self._emit(order_event(order, OrderEventKind.REQUESTED, now, reason=order.reason))
-        if self._risk_engine is not None:
-            answer = self._risk_engine.decide(order, view, self, known_row)
-        else:
-            answer = self._review(order, self.account_view(known_row, order), view)
+        answer = self.risk_engine.decide(order, view, self, known_row)
         if not isinstance(answer, ApprovedOrder):
             codes = ", ".join(denial.code for denial in answer)
             self._emit(order_event(order, OrderEventKind.DENIED, now, leaves=0.0, reason=codes))
@@ -315,21 +289,17 @@ class EventLoop(TradedAccount):
     def _market_view(self, order: Order, row: int) -> MarketView:
         column = self._columns[order.symbol]
         price, volume, bar_time = float(column.mark[row]), float(column.volume[row]), int(self.market.times[row])
-        if self._risk_engine is None:
-            return MarketView(order.decided_at, column.instrument, price, volume, bar_time)
-        as_of, sleeve, daily, volatility, returns = self._risk_engine.sources(order.symbol, order.decided_at)
-        return MarketView(as_of, column.instrument, price, volume, bar_time, sleeve, daily, volatility, returns)
+        as_of, book, daily_volume, volatility, returns = self.risk_engine.sources(order.symbol, order.decided_at)
+        return MarketView(as_of, column.instrument, price, volume, bar_time, book, daily_volume, volatility, returns)
 
     def _book_execution(self, execution: Execution, row: int) -> None:
         order = execution.order
         sleeve = self._sleeve_of[order.order_id]
-        if self._risk_engine is not None:
-            self._risk_engine.catch_up(self, row)
+        self.risk_engine.catch_up(self, row)
         if execution.quantity > 0.0:
             fill = fill_of(execution)
             self._book_fill(sleeve, fill, row)
-            if self._risk_engine is not None:
-                self._risk_engine.remember_fill(fill)
+            self.risk_engine.remember_fill(fill)
             is_whole = execution.ended == "filled"
             self._emit(trade_event(execution, OrderEventKind.FILLED if is_whole else OrderEventKind.PARTIALLY_FILLED))
             self._moved(sleeve, row, fill.position_change, fill.price, fill.fee)
@@ -378,8 +348,8 @@ class EventLoop(TradedAccount):
 
     def _follow_state(self, row: int) -> None:
         """Show the risk engine a row's close; when it stops trading, cancel what could open or enlarge a position."""
-        risk_engine = self._risk_engine
-        if risk_engine is None or not risk_engine.can_stop:
+        risk_engine = self.risk_engine
+        if not risk_engine.can_stop:
             return
         before = risk_engine.state
         risk_engine.catch_up(self, row + 1)
@@ -418,8 +388,7 @@ class EventLoop(TradedAccount):
 
     def _flow(self, sleeve: Sleeve, now: int, row: int, reason: str, amount: float) -> None:
         if amount != 0.0:
-            if self._risk_engine is not None:
-                self._risk_engine.catch_up(self, row)
+            self.risk_engine.catch_up(self, row)
             self._book_flow(row, amount)
             self._emit(CashFlowEvent(now, sleeve.strategy, sleeve.symbol, reason, amount))
             self._moved(sleeve, row, 0.0, 0.0, -amount)
@@ -453,9 +422,3 @@ class EventLoop(TradedAccount):
         )
         self._book_fill(sleeve, fill, row)
         self._moved(sleeve, row, fill.signed_quantity, mark, 0.0)
-
-
-def _instrument_rules_only(
-    order: Order, account: AccountView, market: MarketView
-) -> ApprovedOrder | tuple[Denial, ...]:
-    return review(order, account, market, (instrument_rules,), None)

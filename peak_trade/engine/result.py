@@ -17,7 +17,7 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, TradingState
-from peak_trade.engine.loop import EventLoop, Reviewer
+from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.netting import NettedLoop
 from peak_trade.engine.risk_engine import RiskEngine
@@ -175,7 +175,6 @@ def run_sleeves(
     market: Market,
     sleeves: Sequence[Sleeve],
     settings: BacktestSettings,
-    reviewer: Reviewer | None = None,
     progress: Callable[[int], None] | None = None,
     *,
     is_netted: bool = False,
@@ -185,9 +184,7 @@ def run_sleeves(
     """Run sleeves over a market and return the result, without names and digests."""
     events: list[Event] = []
     loop_class = NettedLoop if is_netted else EventLoop
-    loop = loop_class(
-        market, sleeves, settings, emit=events.append, reviewer=reviewer, risk_engine=risk_engine, drift_band=drift_band
-    )
+    loop = loop_class(market, sleeves, settings, emit=events.append, risk_engine=risk_engine, drift_band=drift_band)
     with _no_cycle_collection():
         loop.run(progress)
     return BacktestResult(
@@ -204,7 +201,7 @@ def run_sleeves(
         n_below_lot=loop.n_below_lot,
         bankrupt_row=loop.bankrupt_row,
         movements=loop.movements,
-        limits=None if risk_engine is None else risk_engine.limits,
+        limits=loop.risk_engine.limits,
     )
 
 

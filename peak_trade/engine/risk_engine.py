@@ -1,4 +1,4 @@
-"""The risk risk engine of a run: keeps what the gates look back on, asks them, and records every decision."""
+"""The risk engine of a run: it reviews every order, records each decision and holds the trading state."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from peak_trade.core.values import (
     PastOrder,
     TradingState,
 )
-from peak_trade.engine.venue import Venue, pending_beside
+from peak_trade.engine.venue import Venue, pending_quantities
 from peak_trade.journal.events import DecisionEvent, Event
 from peak_trade.journal.inputs import DecisionInputs
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.gate import GateChain
 from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.order_gates import INSTRUMENT_GATES
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.risk.sizing import size_to_limits
 from peak_trade.risk.state import AccountObserved, Control, Observation, StrategyEnabled, StrategyThrottled, advance
-from peak_trade.risk.state_scan import is_quiet, memory_of, quiet, remember, triggers
+from peak_trade.risk.state_scan import first_trigger, track_after, track_of, triggers, with_track
 
 _HALTED = TradingState.HALTED
 
 
 class Account(Protocol):
-    """What the risk engine asks of a loop."""
+    """The part of an event loop that the risk engine reads."""
 
     venue: Venue
     ledger: Ledger
@@ -53,10 +54,10 @@ class Account(Protocol):
         """Return equity at a row's close."""
 
     def equity_line(self) -> tuple[float, float, FloatArray] | None:
-        """Return cash, quantity and marks of the one symbol held; None when several are."""
+        """Return cash, quantity and marks if at most one symbol is held, otherwise None."""
 
     def equity_between(self, start: int, stop: int) -> FloatArray:
-        """Return equity at the closes of rows start to stop - 1, were nothing to trade, shape (stop - start,)."""
+        """Return equity at the closes of rows start to stop - 1 with the current positions, shape (stop - start,)."""
 
     @property
     def times(self) -> IntArray:
@@ -64,66 +65,75 @@ class Account(Protocol):
 
 
 class RiskEngine:
-    """Asks a row of gates about every order of one run.
+    """Review every order of one run against a gate chain.
 
     Parameters
     ----------
     gates : GateChain
-        The row, in order.
-    limits : RiskLimits
-    record : DailyRecord, optional
+    limits : RiskLimits or None
+        None if no limits are set. Decisions are then not recorded, equity is not tracked, and the trading state stays
+        active.
+    daily_history : DailyRecord, optional
         The declared source of daily returns, volumes and volatilities.
-    control : Control
-        The trading state to start from.
+    control : Control, optional
+        The initial trading state; active by default.
 
     Attributes
     ----------
     emit : callable
-        Where its events go; the loop sets it.
+        Receives every event of the engine; the event loop sets it.
     can_stop : bool
-        Whether equity or a running ramp may change the trading state.
+        Whether equity or a running ramp can change the trading state.
 
     Notes
     -----
-    Equity is asked of the loop for all rows since it last was: so a bar on which nothing happens costs next to nothing.
+    The engine reads equity for all bars since the last one that it read at once, so a bar without an order costs almost
+    nothing.
 
     """
 
     def __init__(
         self,
         gates: GateChain,
-        limits: RiskLimits,
+        limits: RiskLimits | None,
         *,
-        record: DailyRecord | None = None,
+        daily_history: DailyRecord | None = None,
         control: Control | None = None,
     ) -> None:
         self.gates = gates
         self.limits = limits
-        self.emit: Callable[[Event], None] = _nowhere
-        self._record = record
+        self.has_limits = limits is not None
+        self.emit: Callable[[Event], None] = _discard
+        self._limits = limits = limits or RiskLimits()
+        self._daily_history = daily_history
         codes = {gate.code for gate in gates}
         self._order_window = int(max(limits.order_window, limits.duplicate_window or 0.0) * NS_PER_SECOND)
         self._fill_window = int(limits.fill_window * NS_PER_SECOND)
         self._keeps_orders = bool(codes & {DenialCode.ORDER_RATE, DenialCode.DUPLICATE_ORDER})
         self._keeps_fills = DenialCode.REPEATED_EXECUTION in codes
-        self._looks_at_activity = record is not None and limits.liquidity is not None
-        self._looks_at_returns = record is not None and limits.var is not None
+        self._needs_activity = daily_history is not None and limits.liquidity is not None
+        self._needs_returns = daily_history is not None and limits.var is not None
         rules = limits.state
         thresholds = (rules.reduce_drawdown, rules.halt_drawdown, rules.reduce_daily_loss, rules.halt_daily_loss)
         self._has_thresholds = any(threshold is not None for threshold in thresholds)
         self._orders: deque[PastOrder] = deque()
         self._fills: deque[PastFill] = deque()
         self._next_row = 0
-        self._seen: tuple[int, OrderBook | None] | None = None
+        self._snapshot: tuple[int, OrderBook | None] | None = None
         self._control = control or Control()
-        self._memory = memory_of(self._control)
+        self._track = track_of(self._control)
         self._triggers = triggers(self._control, rules)
         self.can_stop = self._has_thresholds or self._control.recovered_at != 0
 
+    @classmethod
+    def without_limits(cls) -> RiskEngine:
+        """Return an engine that approves every order that the instrument allows."""
+        return cls(INSTRUMENT_GATES, None)
+
     @property
     def control(self) -> Control:
-        """The trading state and all that it remembers."""
-        return remember(self._control, self._memory)
+        """The trading state and the values that it depends on."""
+        return with_track(self._control, self._track)
 
     @property
     def state(self) -> TradingState:
@@ -131,27 +141,33 @@ class RiskEngine:
         return self._control.state
 
     def sources(self, symbol: str, as_of: int) -> tuple[int, OrderBook | None, float, float, ReturnHistory | None]:
-        """Return what the gates are shown beside a symbol's bar, for an order decided at an instant, ns UTC.
+        """Return the market data of an order decided at `as_of`, ns UTC, that its bar does not hold.
 
-        The instant by the exchange's clock and its book; average daily volume, daily volatility and returns known then.
+        Returns
+        -------
+        (int, OrderBook or None, float, float, ReturnHistory or None)
+            Time on the exchange's clock (ns UTC) and its order book; average daily volume (base units), volatility of
+            daily returns (fraction) and the daily returns known then.
         """
-        now, book = self._seen or (as_of, None)
-        record = self._record
-        if record is None:
+        now, book = self._snapshot or (as_of, None)
+        history = self._daily_history
+        if history is None:
             return now, book, math.nan, math.nan, None
-        volume, volatility = record.activity_at(symbol, as_of) if self._looks_at_activity else (math.nan, math.nan)
-        return now, book, volume, volatility, record.returns_at(as_of) if self._looks_at_returns else None
+        volume, volatility = history.activity_at(symbol, as_of) if self._needs_activity else (math.nan, math.nan)
+        return now, book, volume, volatility, history.returns_at(as_of) if self._needs_returns else None
 
-    def cut(self, order: Order, market: MarketView, loop: Account, row: int) -> Order:
-        """Return the order cut to the limits on size, where the limits say so and a target asked for it."""
-        if not self.limits.size_to_limits or order.reason != "target":
+    def reduced(self, order: Order, market: MarketView, loop: Account, row: int) -> Order:
+        """Return an order that follows a target, reduced to the size limits if `size_to_limits` is set."""
+        if not self._limits.size_to_limits or order.reason != "target":
             return order
-        return size_to_limits(order, self._account(loop, row, order), market, self.gates, self.limits)
+        return size_to_limits(order, self._account(loop, row, order), market, self.gates, self._limits)
 
     def decide(self, order: Order, market: MarketView, loop: Account, row: int) -> ApprovedOrder | tuple[Denial, ...]:
-        """Ask the row about an order decided on a row's close, and emit the decision with all that it was made on."""
+        """Review an order decided on a row's close; with limits, emit the decision together with its inputs."""
         account = self._account(loop, row, order)
-        answer = review(order, account, market, self.gates, self.limits)
+        answer = review(order, account, market, self.gates, self._limits)
+        if self.limits is None:
+            return answer
         denials = answer if isinstance(answer, tuple) else ()
         if self._keeps_orders:
             self._orders.append(
@@ -172,7 +188,12 @@ class RiskEngine:
         return answer
 
     def observe(self, observation: Observation) -> None:
-        """Advance the trading state and emit what changed; an enabled strategy's fills count anew."""
+        """Advance the trading state and emit its changes; without limits nothing changes.
+
+        The fills of a strategy before it was enabled again no longer count.
+        """
+        if self.limits is None:
+            return
         control, events = advance(self.control, observation, self.limits.state)
         self._set(control)
         if isinstance(observation, StrategyEnabled):
@@ -180,22 +201,22 @@ class RiskEngine:
         for event in events:
             self.emit(event)
 
-    def see(self, seen: tuple[int, OrderBook | None] | None) -> None:
-        """Show the gates an instant by the exchange's clock (ns UTC) and its book until told otherwise; None: neither.
+    def set_snapshot(self, snapshot: tuple[int, OrderBook | None] | None) -> None:
+        """Set the time on the exchange's clock (ns UTC) and the order book that orders are reviewed with.
 
-        Unless shown, an order's market is that of the close it was decided on, without a book.
+        With None an order is reviewed as of the close it was decided on, without an order book.
         """
-        self._seen = seen
+        self._snapshot = snapshot
 
     def remember_fill(self, fill: Fill) -> None:
-        """Keep a fill for the gates that look back on fills."""
+        """Keep a fill for the gates that count fills."""
         if self._keeps_fills:
             self._fills.append(PastFill(fill.ts_event, fill.strategy, fill.symbol, fill.side))
 
-    def pass_over(self, loop: Account, stop: int) -> int:
-        """Pass over the rows before `stop`, on which nothing will trade; return the first that changes the state.
+    def skip_to(self, loop: Account, stop: int) -> int:
+        """Return the first row before `stop` at which the trading state changes, or `stop`; nothing trades until then.
 
-        Only while orders rest does somebody have to be there: otherwise a change is seen when it is asked for.
+        Needed only while orders rest. Otherwise the state is brought up to date when the next order is reviewed.
         """
         if not self.can_stop or self._control.state is _HALTED:
             return stop
@@ -203,7 +224,9 @@ class RiskEngine:
         return self._next_row
 
     def catch_up(self, loop: Account, stop: int) -> None:
-        """Look at equity on the rows before `stop` not yet looked at; nothing may have traded since they closed."""
+        """Read equity on the rows before `stop` that were not read yet; nothing may have traded since they closed."""
+        if not self.has_limits:
+            return
         while self._next_row < stop:
             self._scan(loop, stop)
             if self._next_row < stop:
@@ -217,33 +240,34 @@ class RiskEngine:
             return
         line = None if stop - start == 1 else loop.equity_line()
         if stop - start == 1 or (line is not None and line[1] == 0.0):
-            self._pass_one_equity(loop, start, stop)
+            self._scan_constant(loop, start, stop)
             return
         if line is None:
             equity, times = loop.equity_between(start, stop), loop.times[start:stop]
-            n_quiet, self._memory = quiet(0.0, 1.0, equity, times, 0, stop - start, self._memory, self._triggers)
+            found, self._track = first_trigger(0.0, 1.0, equity, times, 0, stop - start, self._track, self._triggers)
+            self._next_row = start + found
         else:
-            n_quiet, self._memory = quiet(*line, loop.times, start, stop, self._memory, self._triggers)
-        self._next_row = start + n_quiet
+            self._next_row, self._track = first_trigger(*line, loop.times, start, stop, self._track, self._triggers)
 
-    def _pass_one_equity(self, loop: Account, start: int, stop: int) -> None:
-        """Pass over rows of one equity: when the first is quiet all are, and the last tells what is remembered."""
+    def _scan_constant(self, loop: Account, start: int, stop: int) -> None:
+        """Scan rows of equal equity: if the first row trips no trigger, none does."""
         equity, times = loop.equity(start), loop.times
-        seen = is_quiet(equity, int(times[start]), self._memory, self._triggers)
-        if seen is not None and stop - start > 1:
-            seen = is_quiet(equity, int(times[stop - 1]), seen, self._triggers)
-        if seen is not None:
-            self._memory, self._next_row = seen, stop
+        track = track_after(equity, int(times[start]), self._track, self._triggers)
+        if track is not None and stop - start > 1:
+            track = track_after(equity, int(times[stop - 1]), track, self._triggers)
+        if track is not None:
+            self._track, self._next_row = track, stop
 
     def _set(self, control: Control) -> None:
-        self._control, self._memory = control, memory_of(control)
-        self._triggers = triggers(control, self.limits.state)
+        self._control, self._track = control, track_of(control)
+        self._triggers = triggers(control, self._limits.state)
         self.can_stop = self._has_thresholds or control.recovered_at != 0
 
     def _account(self, loop: Account, row: int, order: Order) -> AccountView:
         now = order.decided_at
-        if self._next_row <= row:
+        if self.has_limits and self._next_row <= row:
             self.catch_up(loop, row + 1)
+        _, peak, _, day_start = self._track
         equity, positions, marks = loop.holdings(row)
         n_open = loop.n_open
         orders, fills = self._orders, self._fills
@@ -261,11 +285,11 @@ class RiskEngine:
             loop.ledger.cash,
             positions,
             marks,
-            self._memory[1],
-            self._memory[3],
+            peak,
+            day_start,
             n_open,
             control.state,
-            pending_beside(loop.venue, order) if n_open else (),
+            pending_quantities(loop.venue, order) if n_open else (),
             tuple(orders),
             tuple(fills),
             control.throttled,
@@ -273,5 +297,5 @@ class RiskEngine:
         )
 
 
-def _nowhere(event: Event) -> None:
-    """Take an event of a risk engine that no loop has taken on."""
+def _discard(event: Event) -> None:
+    """Ignore an event of an engine that has no event loop yet."""

@@ -106,20 +106,20 @@ class Venue(Protocol):
         """Return the open orders, oldest first."""
 
 
-def pending_beside(venue: Venue, order: Order) -> tuple[tuple[str, float], ...]:
-    """Return (symbol, signed base units still open) of the open orders that count beside a proposed one.
+def pending_quantities(venue: Venue, order: Order) -> tuple[tuple[str, float], ...]:
+    """Return (symbol, signed open quantity in base units) of each open order that counts when `order` is reviewed.
 
-    Those that may open or enlarge a position; and, for a proposed order that may too, the exits on its symbol and side:
-    it comes on top of them.
+    Orders that can open or enlarge a position count. If `order` can do so too, the exits on its symbol and side also
+    count, because it trades in addition to them.
     """
     return tuple(
         (held.order.symbol, held.order.side.sign * held.leaves)
         for held in venue.resting()
-        if not held.order.is_reducing or _adds_up(held.order, order)
+        if not held.order.is_reducing or _is_additional(order, held.order)
     )
 
 
-def _adds_up(exit_: Order, order: Order) -> bool:
+def _is_additional(order: Order, exit_: Order) -> bool:
     is_by_target = exit_.reason == "target"
     return is_by_target and not order.is_reducing and (exit_.symbol, exit_.side) == (order.symbol, order.side)
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from peak_trade.core.rounding import ceil_to, is_on_grid
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, MarketView, Order, OrderType, TimeInForce, TradingState
-from peak_trade.risk.gate import UnreadableError, instant, not_negative, number, positive, reduces, side_sign
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.gate import (
+    GateChain,
+    RiskGate,
+    UnreadableError,
+    instant,
+    not_negative,
+    number,
+    positive,
+    reduces,
+    side_sign,
+)
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.state import SEVERITY
 
@@ -99,6 +110,16 @@ def not_shortable(order: Order, account: AccountView, market: MarketView, limits
     if signed < 0.0 and _tuple(account.pending):
         held = min(held, reach(order, account)[order.symbol][0] - signed)
     return held + signed, 0.0
+
+
+INSTRUMENT_GATES = GateChain(
+    (
+        RiskGate(DenialCode.QUANTITY, "", quantity, is_floor=True, relieves=False),
+        RiskGate(DenialCode.MIN_NOTIONAL, "", min_notional, is_floor=True, relieves=False),
+        RiskGate(DenialCode.NOT_SHORTABLE, "", not_shortable, is_floor=True, relieves=False),
+    )
+)
+"""The rules of the instrument: the only gates of a run without limits."""
 
 
 def duplicate_order(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:

@@ -1,9 +1,8 @@
-"""The stretches in which the trading state can't change: passed over at next to no cost, and equal to `advance`."""
+"""Find the first bar whose equity trips a trading-state limit, without visiting the bars before it one by one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,23 +15,28 @@ from peak_trade.risk.limits import StateLimits
 from peak_trade.risk.state import SEVERITY, Control
 
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
-_PRICES, _INSTANTS = (types.Array(kind, 1, "C", readonly=True) for kind in (float64, int64))
+_PRICES, _TIMES = (types.Array(kind, 1, "C", readonly=True) for kind in (float64, int64))
+_TRACK, _TRIGGERS = (float64, float64, int64, float64), (float64, float64, types.boolean)
 
 
 class Triggers(NamedTuple):
-    """What would change the state next: a drawdown or daily loss this large (inf: none), or an unreadable equity."""
+    """Conditions that make the trading state more severe.
+
+    A drawdown or daily loss of at least this fraction (infinity if there is none), or equity that is not a finite
+    number above zero.
+    """
 
     drawdown: float
     daily_loss: float
     unreadable: bool
 
 
-Memory = tuple[float, float, int, float]
-"""Equity, peak, day and day_start of a Control."""
+EquityTrack = tuple[float, float, int, float]
+"""The equity, peak, day and day_start of a Control."""
 
 
 def triggers(control: Control, rules: StateLimits) -> Triggers:
-    """Return what would make the state of a control more severe."""
+    """Return the conditions that make the state of a control more severe."""
     severity = SEVERITY[control.state]
     drawdown, loss = math.inf, math.inf
     for level, most_drawdown, most_loss in (
@@ -45,41 +49,41 @@ def triggers(control: Control, rules: StateLimits) -> Triggers:
     return Triggers(drawdown, loss, severity < 1)
 
 
-def memory_of(control: Control) -> Memory:
-    """Return the numbers of a control that change on every row."""
+def track_of(control: Control) -> EquityTrack:
+    """Return the values of a control that change at every bar."""
     return control.equity, control.peak, control.day, control.day_start
 
 
-def remember(control: Control, memory: Sequence[float]) -> Control:
-    """Return the control with these numbers."""
-    equity, peak, day, day_start = memory
-    return replace(control, equity=equity, peak=peak, day=int(day), day_start=day_start)
+def with_track(control: Control, track: EquityTrack) -> Control:
+    """Return the control with the values of an equity track."""
+    equity, peak, day, day_start = track
+    return replace(control, equity=equity, peak=peak, day=day, day_start=day_start)
 
 
-def quiet(
+def first_trigger(
     cash: float,
     quantity: float,
     marks: FloatArray,
     times: IntArray,
     start: int,
     stop: int,
-    memory: Memory,
+    track: EquityTrack,
     until: Triggers,
-) -> tuple[int, Memory]:
-    """Return how many rows from `start` pass before a trigger, and the memory after them: `advance`, compiled.
+) -> tuple[int, EquityTrack]:
+    """Return the first bar in [start, stop) that meets a trigger, or `stop`, and the track of the bars before it.
 
-    Equity at each row is cash + quantity x mark, quote currency; marks and times have shape (n,), and with a quantity
-    of 0.0 marks do not count.
+    Gives the result of calling `advance` at each bar. Equity at a bar is cash + quantity * mark, quote currency; marks
+    and times have shape (n_bars,). Marks are not read if the quantity is 0.0.
     """
-    n_quiet, *after = _quiet(cash, quantity, marks, times, start, stop, *memory, *until)
-    return n_quiet, (after[0], after[1], after[2], after[3])
+    found, *after = _first_trigger(cash, quantity, marks, times, start, stop, *track, *until)
+    return found, (after[0], after[1], after[2], after[3])
 
 
-def is_quiet(equity: float, time: int, memory: Memory, until: Triggers) -> Memory | None:
-    """Return the memory after one row, or None when it has a trigger: `quiet` for a single row, without arrays."""
-    last, peak, day, day_start = memory
+def track_after(equity: float, time: int, track: EquityTrack, until: Triggers) -> EquityTrack | None:
+    """Return the track after one bar, or None if the bar meets a trigger; `first_trigger` for a single bar."""
+    last, peak, day, day_start = track
     if not 0.0 < equity < math.inf:
-        return None if until.unreadable else memory
+        return None if until.unreadable else track
     today = (time - 1) // _NS_PER_DAY
     if today != day:
         day_start = equity if last != last else last
@@ -91,29 +95,26 @@ def is_quiet(equity: float, time: int, memory: Memory, until: Triggers) -> Memor
 
 
 @njit(
-    types.Tuple((int64, float64, float64, int64, float64))(
-        float64, float64, _PRICES, _INSTANTS, int64, int64,
-        float64, float64, int64, float64, float64, float64, types.boolean,
-    ),
+    types.Tuple((int64, *_TRACK))(float64, float64, _PRICES, _TIMES, int64, int64, *_TRACK, *_TRIGGERS),
     cache=True,
-)  # fmt: skip
-def _quiet(  # type: ignore[no-untyped-def]
-    cash, quantity, marks, times, start, stop, last, peak, day, day_start, most_drawdown, most_loss, must_be_known
+)
+def _first_trigger(  # type: ignore[no-untyped-def]
+    cash, quantity, marks, times, start, stop, last, peak, day, day_start, most_drawdown, most_loss, must_be_readable
 ):
     now = cash
-    for row in range(start, stop):
+    for bar in range(start, stop):
         if quantity != 0.0:
-            now = cash + quantity * marks[row]
+            now = cash + quantity * marks[bar]
         if not (now > 0.0 and now < np.inf):
-            if must_be_known:
-                return row - start, last, peak, day, day_start
+            if must_be_readable:
+                return bar, last, peak, day, day_start
             continue
-        today = (times[row] - 1) // _NS_PER_DAY
+        today = (times[bar] - 1) // _NS_PER_DAY
         opened = day_start
         if today != day:
             opened = now if np.isnan(last) else last
         highest = now if np.isnan(peak) else max(peak, now)
         if max(1.0 - now / highest, 0.0) >= most_drawdown or max(1.0 - now / opened, 0.0) >= most_loss:
-            return row - start, last, peak, day, day_start
+            return bar, last, peak, day, day_start
         last, peak, day, day_start = now, highest, today, opened
-    return stop - start, last, peak, day, day_start
+    return stop, last, peak, day, day_start

@@ -9,7 +9,6 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import OrderBook
 from peak_trade.engine.loop import EventLoop
-from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.journal.events import (
     CommandEvent,
     CommandKind,
@@ -39,8 +38,8 @@ class Inputs:
 
     """
 
-    def __init__(self, loop: EventLoop, risk_engine: RiskEngine | None) -> None:
-        self._loop, self._risk_engine = loop, risk_engine
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop, self._risk_engine = loop, loop.risk_engine
         self._is_cut_off = False
         self.taken: set[str] = set()
         self.is_killed = False
@@ -69,7 +68,7 @@ class Inputs:
     def _act(self, event: CommandEvent, row: int) -> str:
         self.taken.add(event.act_id)
         self.is_killed = self.is_killed or event.act is CommandKind.KILL
-        if self._risk_engine is None:
+        if not self._risk_engine.has_limits:
             return "" if event.act is CommandKind.KILL else "the session has no limits, so nothing stopped it."
         try:
             self._loop.observe(_observation(event), row)
@@ -78,13 +77,11 @@ class Inputs:
         return ""
 
     def _show(self, event: SnapshotEvent | None) -> None:
-        if self._risk_engine is None:
-            return
         if event is None:
-            self._risk_engine.see(None)
+            self._risk_engine.set_snapshot(None)
             return
         book = OrderBook(event.book_time, event.bids, event.asks) if event.book_time else None
-        self._risk_engine.see((event.ts_event, book))
+        self._risk_engine.set_snapshot((event.ts_event, book))
 
     def _fault(self, event: FeedFaultEvent, row: int) -> None:
         """Let a stale feed reduce; at an exchange that does not answer, orders are canceled once it does again."""

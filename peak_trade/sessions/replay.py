@@ -130,7 +130,6 @@ def rerun(
     came_out: list[Event] = []
     whole = buffer.bars() if bars else None
     live = LiveSleeve(buffer, evaluator(config, strategy), strategy.name, whole)
-    risk_engine = risk_engine_of(config, buffer, whole, start, past=past)
     venue, prefix = None, "o-"
     if config.mode == "testnet":
         prefix = id_prefix(session_id)
@@ -141,10 +140,10 @@ def rerun(
         config.trading,
         emit=came_out.append,
         venue=venue,
-        risk_engine=risk_engine,
+        risk_engine=risk_engine_of(config, buffer, whole, start, past=past),
         id_prefix=prefix,
     )
-    inputs = Inputs(loop, risk_engine)
+    inputs = Inputs(loop)
     stopped = [event for event in recorded if isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED]
     ending = ending_of(stopped[0].reason) if stopped else None
     row = -1

@@ -190,20 +190,16 @@ def risk_engine_of(
     control: Control | None = None,
     *,
     past: Sequence[Bars] = (),
-) -> RiskEngine | None:
-    """Return the risk engine that asks the session's gates, or None without limits.
+) -> RiskEngine:
+    """Return the session's risk engine, in the trading state `control` (active by default).
 
-    It starts in the trading state `control`, active unless given. Its histories are made of `past`, the declared
-    source, carried on by the session's bars.
+    Its daily histories consist of `past`, the declared source, extended by the session's bars.
     """
     limits = config.risk
-    if limits is None:
-        return None
-    if recording is not None:
-        return make_risk_engine(limits, [recording], control, past=past)
-    return RiskEngine(
-        gate_chain(limits), limits, record=BufferedHistory(buffer, *source_of(limits), past), control=control
-    )
+    if limits is None or recording is not None:
+        return make_risk_engine(limits, [] if recording is None else [recording], control, past=past)
+    history = BufferedHistory(buffer, *source_of(limits), past)
+    return RiskEngine(gate_chain(limits), limits, daily_history=history, control=control)
 
 
 def manifest(

@@ -97,7 +97,7 @@ class Session:
     make_venue: Callable[[Market], SandboxVenue] | None = None
     """Makes the venue of a testnet session on its market; None: fills are simulated."""
 
-    risk_engine: RiskEngine | None = None
+    risk_engine: RiskEngine = field(default_factory=RiskEngine.without_limits)
     id_prefix: str = "o-"
     recording: Bars | None = None
     duration: int | None = None
@@ -132,7 +132,7 @@ class Session:
             risk_engine=self.risk_engine,
             id_prefix=self.id_prefix,
         )
-        self._inputs = Inputs(self.loop, self.risk_engine)
+        self._inputs = Inputs(self.loop)
 
     def run(self, feed: Feed, events: Sequence[Event] = ()) -> str:
         """Run to the end of the feed, the duration or a stop; seal the journal and return why it ended.
@@ -353,7 +353,7 @@ class Session:
         return Status(
             self.journal.folder.name,
             self.mode,
-            f"{state}, {self.loop.state if self.risk_engine is None else self.risk_engine.control.state}",
+            f"{state}, {self.risk_engine.state}",
             self.buffer.market.symbols[0],
             max(0, row + 1 - self._first_row),
             int(self.buffer.market.times[row]) if row >= 0 else 0,

@@ -11,10 +11,8 @@ from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.digest import digest_of, environment_digest, package_digest
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Instrument
-from peak_trade.engine.loop import Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_sleeves
-from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes, require_filtered
@@ -31,7 +29,6 @@ def backtest(
     settings: BacktestSettings | None = None,
     *,
     instruments: Mapping[str, Instrument] | None = None,
-    reviewer: Reviewer | None = None,
     progress: Callable[[int], None] | None = None,
     risk: RiskLimits | None = None,
     history: Sequence[Bars] | None = None,
@@ -47,8 +44,6 @@ def backtest(
         Cash, costs, execution and sizing; the defaults unless given.
     instruments : mapping of symbol to Instrument
         Lots, ticks, minimum notional; none unless given.
-    reviewer : Reviewer
-        The row of gates; pass-through unless given.
     progress : callable
         Called with the row reached.
     risk : RiskLimits
@@ -90,15 +85,12 @@ def backtest(
     past = history or declared_history(
         risk, {part.symbol: part.exchange for part in given}, int(market.times[0]), int(market.times[-1])
     )
-
-    def risk_engine() -> RiskEngine | None:
-        return None if risk is None else make_risk_engine(risk, given, past=past)
-
-    result = run_sleeves(market, sleeves, settings, reviewer, progress, risk_engine=risk_engine())
+    result = run_sleeves(market, sleeves, settings, progress, risk_engine=make_risk_engine(risk, given, past=past))
     best = None
     if result.n_ambiguous:
         rival = settings.model_copy(update={"intrabar": "best"})
-        best = run_sleeves(market, [_unused(sleeve) for sleeve in sleeves], rival, reviewer, risk_engine=risk_engine())
+        unused = [_unused(sleeve) for sleeve in sleeves]
+        best = run_sleeves(market, unused, rival, risk_engine=make_risk_engine(risk, given, past=past))
     return replace(
         result,
         strategies=tuple(names),

@@ -25,9 +25,7 @@ GATES: tuple[RiskGate, ...] = (
     RiskGate(DenialCode.MISSING_DATA, "", order_gates.missing_data),
     RiskGate(DenialCode.STALE_DATA, "max_data_age", order_gates.stale_data),
     RiskGate(DenialCode.ORDER_SHAPE, "", order_gates.order_shape, relieves=False),
-    RiskGate(DenialCode.QUANTITY, "", order_gates.quantity, is_floor=True, relieves=False),
-    RiskGate(DenialCode.MIN_NOTIONAL, "", order_gates.min_notional, is_floor=True, relieves=False),
-    RiskGate(DenialCode.NOT_SHORTABLE, "", order_gates.not_shortable, is_floor=True, relieves=False),
+    *order_gates.INSTRUMENT_GATES,
     RiskGate(DenialCode.DUPLICATE_ORDER, "duplicate_window", order_gates.duplicate_order, relieves=False),
     RiskGate(DenialCode.ORDER_RATE, "max_orders", order_gates.order_rate),
     RiskGate(DenialCode.REPEATED_EXECUTION, "max_same_side_fills", order_gates.repeated_execution),
@@ -72,16 +70,19 @@ def gate_chain(limits: RiskLimits) -> GateChain:
 
 
 def make_risk_engine(
-    limits: RiskLimits, bars: Sequence[Bars], control: Control | None = None, *, past: Sequence[Bars] = ()
+    limits: RiskLimits | None, bars: Sequence[Bars], control: Control | None = None, *, past: Sequence[Bars] = ()
 ) -> RiskEngine:
-    """Return a risk engine that asks the row of limits about a run on `bars`, one a symbol.
+    """Return the risk engine of a run on `bars`, one Bars per symbol; without limits only the instrument is checked.
 
-    Its histories are made of `past`, the declared source, carried on by the run's bars; of those alone without one.
+    Its daily histories consist of `past`, the declared source, extended by the run's bars; without `past`, of the run's
+    bars alone.
     """
-    needs_record = limits.var is not None or limits.liquidity is not None
+    if limits is None:
+        return RiskEngine.without_limits()
+    needs_history = limits.var is not None or limits.liquidity is not None
     source, n_days = source_of(limits)
-    record = DailyRecord(continued(past, bars), source, n_days) if needs_record else None
-    return RiskEngine(gate_chain(limits), limits, record=record, control=control)
+    history = DailyRecord(continued(past, bars), source, n_days) if needs_history else None
+    return RiskEngine(gate_chain(limits), limits, daily_history=history, control=control)
 
 
 def source_of(limits: RiskLimits) -> tuple[str, int]:

@@ -6,17 +6,22 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pandas as pd
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.values import Denial, Instrument, Side
+from peak_trade.core.values import AccountView, Instrument, MarketView, Order, Side
 from peak_trade.data.sample import sample_bars
 from peak_trade.diff.causes import Cause
 from peak_trade.diff.recording import Recording, recording_of
+from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
-from peak_trade.risk.review import instrument_rules, review
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.gate import GateChain, RiskGate
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.order_gates import INSTRUMENT_GATES
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
@@ -182,6 +187,16 @@ def plant(recording: Recording, faults: list[str], rng: random.Random) -> tuple[
     return replace(recording, events=events, name="planted"), planted
 
 
+def denying(order_ids: set[str]) -> RiskEngine:
+    """A risk engine without limits that also denies the orders with these ids."""
+
+    def n_matches(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+        return float(order.order_id in order_ids), 0.0
+
+    planted = RiskGate(DenialCode.PRICE_COLLAR, "", n_matches, relieves=False)
+    return RiskEngine(GateChain((*INSTRUMENT_GATES, planted)), None)
+
+
 @dataclass(slots=True)
 class Setup:
     """What the live side runs on; a fault changes it before the run."""
@@ -196,12 +211,8 @@ class Setup:
     def recording(self) -> Recording:
         """The run."""
 
-        def reviewer(order: Any, account: Any, market: Any) -> Any:
-            if order.order_id in self.denied:
-                return (Denial("planted", 2.0, 1.0),)
-            return review(order, account, market, (instrument_rules,), None)
-
-        made = run(self.bars, self.settings, self.strategy, "live", reviewer=reviewer if self.denied else None)
+        with patch("peak_trade.studies.backtest.make_risk_engine", lambda *args, **options: denying(self.denied)):
+            made = run(self.bars, self.settings, self.strategy, "live")
         stated = run(self.bars).settings["trading.costs.fee_bps"]
         return replace(made, settings={**made.settings, "trading.costs.fee_bps": stated}) if self.is_secret else made
 

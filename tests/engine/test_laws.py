@@ -90,8 +90,7 @@ def run_random(
     chosen = BacktestSettings.parse({"initial_cash": 1000.0, "costs": costs, "execution": policy}, "random")
     sleeves = [Sleeve("random", part.symbol, random_exposure(seed + place), 0.4) for place, part in enumerate(bars)]
     events: list[Event] = []
-    risk_engine = None if risk is None else make_risk_engine(risk, bars)
-    loop = EventLoop(market, sleeves, chosen, emit=events.append, risk_engine=risk_engine)
+    loop = EventLoop(market, sleeves, chosen, emit=events.append, risk_engine=make_risk_engine(risk, bars))
     if every_row:
         for row in range(N_BARS):
             if loop.bankrupt_row is None:

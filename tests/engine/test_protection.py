@@ -32,8 +32,7 @@ def loop_of(bars, exposure, *, limits=None, instrument=None, drift_band=None, **
     given = bars_of(A, bars)
     market = Market.of([given], {A: instrument or Instrument(A)})
     sleeves = [Sleeve("case", A, np.array(exposure, dtype=float))]
-    risk_engine = None if limits is None else make_risk_engine(limits, [given])
-    return run_sleeves(market, sleeves, settings, risk_engine=risk_engine, drift_band=drift_band)
+    return run_sleeves(market, sleeves, settings, risk_engine=make_risk_engine(limits, [given]), drift_band=drift_band)
 
 
 def test_a_stop_sent_anew_at_an_open_beyond_its_level_fills_at_that_open():

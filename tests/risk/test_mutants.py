@@ -156,11 +156,11 @@ MUTANTS = [
         f"{MEASURES}::test_the_risk_engine_hands_the_ramp_of_its_trading_state_to_the_gates",
     ),
     Mutant(DESK, "            control.throttled,\n", "            (),\n", ALIVE),
-    Mutant(DESK, "pending_beside(loop.venue, order) if n_open else ()", "()", SEE_EACH_OTHER),
+    Mutant(DESK, "pending_quantities(loop.venue, order) if n_open else ()", "()", SEE_EACH_OTHER),
     Mutant(
         DESK,
-        "self._memory[3],",
-        "self._memory[0],",
+        "            day_start,\n",
+        "            peak,\n",
         "test_risk_engine.py::test_drawdown_and_daily_loss_are_measured_on_every_bar_and_not_at_orders_only",
     ),
     Mutant(

@@ -25,7 +25,7 @@ from peak_trade.risk.state import (
     as_record,
     from_record,
 )
-from peak_trade.risk.state_scan import is_quiet, memory_of, quiet, remember, triggers
+from peak_trade.risk.state_scan import first_trigger, track_after, track_of, triggers, with_track
 from peak_trade.sessions.control.state import FILE_NAME, read_control, write_control
 
 HOUR = 3_600 * NS_PER_SECOND
@@ -155,21 +155,21 @@ starts = st.sampled_from(
 
 @settings(max_examples=50, deadline=None)
 @given(equities, starts, st.sampled_from([HOUR, 5 * HOUR, DAY]), st.sampled_from([RULES, StateLimits()]))
-def test_passing_over_a_quiet_stretch_equals_every_single_step(values, control, step, rules):
+def test_scanning_bars_for_a_trigger_equals_advancing_the_state_at_every_bar(values, control, step, rules):
     times = 1_000 * DAY + np.arange(len(values)) * step
-    memory, until = memory_of(control), triggers(control, rules)
-    n_quiet, after = quiet(0.0, 1.0, np.array(values), times, 0, len(values), memory, until)
+    track, until = track_of(control), triggers(control, rules)
+    found, after = first_trigger(0.0, 1.0, np.array(values), times, 0, len(values), track, until)
     stepped = control
-    for number in range(n_quiet):
-        stepped, events = advance(stepped, AccountObserved(int(times[number]), values[number]), rules)
+    for bar in range(found):
+        stepped, events = advance(stepped, AccountObserved(int(times[bar]), values[bar]), rules)
         assert events == ()
-    assert repr(remember(control, after)) == repr(stepped)
-    for number in range(n_quiet):
-        memory = is_quiet(values[number], int(times[number]), memory, until)
-    assert repr(memory) == repr(memory_of(stepped))
-    assert n_quiet == len(values) or is_quiet(values[n_quiet], int(times[n_quiet]), memory, until) is None
-    if n_quiet < len(values):
-        _, events = advance(stepped, AccountObserved(int(times[n_quiet]), values[n_quiet]), rules)
+    assert repr(with_track(control, after)) == repr(stepped)
+    for bar in range(found):
+        track = track_after(values[bar], int(times[bar]), track, until)
+    assert repr(track) == repr(track_of(stepped))
+    assert found == len(values) or track_after(values[found], int(times[found]), track, until) is None
+    if found < len(values):
+        _, events = advance(stepped, AccountObserved(int(times[found]), values[found]), rules)
         assert len(events) == 1
 
 

@@ -99,7 +99,7 @@ def open_session(
         counting(),
         strategy.name,
         "paper",
-        risk_engine=None if risk is None else make_risk_engine(risk, [bars]),
+        risk_engine=make_risk_engine(risk, [bars]),
         recording=bars if is_whole else None,
         **options,
     )

@@ -14,7 +14,6 @@ from peak_trade.core.digest import digest_of, environment_digest, package_digest
 from peak_trade.core.errors import DataError
 from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
-from peak_trade.engine.loop import Reviewer
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import run_sleeves
 from peak_trade.engine.sleeve import Sleeve
@@ -34,7 +33,6 @@ def run_portfolio(
     bars: Sequence[Bars] | None = None,
     *,
     instruments: Mapping[str, Instrument] | None = None,
-    reviewer: Reviewer | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> PortfolioResult:
     """Run a portfolio in the event loop.
@@ -46,8 +44,6 @@ def run_portfolio(
         One a symbol, of one timeframe; read from the store unless given.
     instruments : mapping of symbol to Instrument
         Lots, ticks, minimum notional; none unless given.
-    reviewer : Reviewer
-        The row of gates; pass-through unless given.
     progress : callable
         Called with the row reached.
 
@@ -86,11 +82,10 @@ def run_portfolio(
         market,
         sleeves,
         settings.run_settings,
-        reviewer,
         progress,
         is_netted=settings.mode == "netted",
         drift_band=settings.rebalancing.drift_band,
-        risk_engine=None if settings.risk is None else make_risk_engine(settings.risk, given, past=past),
+        risk_engine=make_risk_engine(settings.risk, given, past=past),
     )
     parts = list(zip(entries, strategies, strict=True))
     run = replace(
