@@ -7,11 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-from peak_trade.sessions.exchange import connect_sandbox
-from peak_trade.studies.session import run_session
-
 from peak_trade.cli import main as command_line
 from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.run import run_session
+from peak_trade.sessions.sandbox.client import connect_sandbox
 from peak_trade.wiring.detectors import DETECTORS
 from peak_trade.wiring.strategies import STRATEGIES
 from tests.emulator import demo
