@@ -1,4 +1,4 @@
-"""The table of verbs, and the one place where an error becomes a line and an exit code."""
+"""The table of verbs, and the one place where an exception becomes a line and an exit code."""
 
 from __future__ import annotations
 
@@ -7,52 +7,37 @@ from collections.abc import Sequence
 from functools import cache
 
 import typer
-from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
-from peak_trade.cli import (
-    audit,
-    backtest,
-    check,
-    data,
-    diff,
-    init,
-    portfolio,
-    regime,
-    replay,
-    report,
-    risk,
-    runs,
-    session,
-    site,
-    sweep,
-)
+from peak_trade.cli.verbs import LazyVerb
 from peak_trade.core.errors import PeakTradeError
+
+VERBS = {
+    "init": "Create a workspace with notebooks and example run files.",
+    "data": "Import, fetch, list, check and resample bars.",
+    "check": "Check that a strategy does not look ahead.",
+    "backtest": "Run a strategy over stored bars.",
+    "sweep": "Backtest every combination of parameter values.",
+    "portfolio": "Backtest several strategies and symbols from one cash pool.",
+    "regime": "Detect market regimes and backtest a strategy with and without them.",
+    "session": "Run, resume, list and show paper, shadow and testnet sessions.",
+    "replay": "Run a session again from its journal and compare the results.",
+    "diff": "Compare two sessions or backtests.",
+    "risk": "Explain risk decisions and control the trading state.",
+    "audit": "Verify, prove, export, import and tidy session journals.",
+    "runs": "List, show and compare recorded runs.",
+    "report": "Run notebooks as reports and list them.",
+    "site": "Build the site of reports.",
+}
+"""Each verb with its summary; the verb `data` is the module `peak_trade.cli.data`."""
 
 app = typer.Typer(
     name="peak-trade",
     help="Research, backtest and replay crypto strategies. Paper and exchange sandboxes only, never real money.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-app.add_typer(audit.app, name="audit")
-app.command("backtest")(backtest.backtest)
-app.add_typer(check.app, name="check")
-app.add_typer(data.app, name="data")
-app.command("diff")(diff.diff)
-app.command("portfolio")(portfolio.portfolio)
-app.command("regime")(regime.regime)
-app.command("replay")(replay.replay)
-app.add_typer(report.app, name="report")
-app.add_typer(risk.app, name="risk")
-app.add_typer(runs.app, name="runs")
-app.add_typer(session.app, name="session")
-app.command("init")(init.init)
-app.add_typer(site.app, name="site")
-app.command("sweep")(sweep.sweep)
 
 
 @app.callback()
@@ -60,26 +45,34 @@ def _root() -> None:
     pass
 
 
+@cache
+def root() -> TyperGroup:
+    """Return the root command; the module of a verb is imported when the verb is called."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    for name, summary in VERBS.items():
+        group.add_command(LazyVerb(name, summary))
+    return group
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; a PeakTradeError is printed as one line on stderr and gives exit code 2."""
+    """Run one verb and return its exit code.
+
+    0 means success, 1 that a check failed or a comparison found differences, 2 that the input was wrong. An error is
+    one line on standard error.
+    """
+    given = list(arguments) if arguments is not None else None
     try:
-        outcome = _command().main(
-            args=list(arguments) if arguments is not None else None, prog_name="peak-trade", standalone_mode=False
-        )
+        outcome = root().main(args=given, prog_name="peak-trade", standalone_mode=False)
     except PeakTradeError as error:
         return _refuse(str(error))
-    except ClickException as error:
+    except typer.TyperException as error:
         return _refuse(error.format_message().replace("Value error, ", ""))
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _refuse("stopped", 130)
     return outcome if isinstance(outcome, int) else 0
-
-
-@cache
-def _command() -> TyperGroup:
-    return typer.main.get_group(app)
 
 
 def _refuse(message: str, exit_code: int = 2) -> int:

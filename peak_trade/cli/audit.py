@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Verify, prove, export and tidy session journals.", no_args_is_help=True, rich_markup_mode=None)
+from peak_trade.cli.verbs import verb_app
+
+app = verb_app()
 
 SessionName = Annotated[str, typer.Argument(help="A session id or its beginning, or a session's folder.")]
 

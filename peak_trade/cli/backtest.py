@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from peak_trade.strategies.base import Strategy
     from peak_trade.wiring.run_file import RunFile
 
+app = verb_app()
 
+
+@app.command()
 def backtest(
     strategy: Annotated[str, typer.Option(help="A strategy's name, or package.module:Class for one of your own.")],
     symbol: Annotated[
@@ -37,7 +41,7 @@ def backtest(
     record: Annotated[bool, typer.Option(help="Keep the run in the registry.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Run a strategy over bars from the store and print what it did.
+    """Run a strategy over stored bars.
 
     A decision on a close fills at the next bar's open, with fee and slippage. The run is recorded: see `runs list`.
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peak_trade.cli.options import pairs
+from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
     from peak_trade.studies.causality import CausalityReport
 
-app = typer.Typer(help="Hold a part against the law that it must keep.", no_args_is_help=True, rich_markup_mode=None)
+app = verb_app()
 
 
 @app.callback()

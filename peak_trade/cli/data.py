@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
 from peak_trade.core.time import Timeframe, iso
 
 if TYPE_CHECKING:
     from peak_trade.data.quality import QualityReport
     from peak_trade.data.store import Saved
 
-app = typer.Typer(help="Import, fetch, list, check and resample bars.", no_args_is_help=True, rich_markup_mode=None)
+app = verb_app()
 
 MAX_ROWS = 20
 

@@ -6,23 +6,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
+
 if TYPE_CHECKING:
     from peak_trade.diff.result import DiffResult
 
 SHOWN_ROOTS = 25
 
+app = verb_app()
 
+
+@app.command()
 def diff(
     shadow: Annotated[str, typer.Argument(metavar="SHADOW", help="A session, or the run id of a backtest.")],
-    live: Annotated[str, typer.Argument(metavar="LIVE", help="What it is held against: the same.")],
+    live: Annotated[str, typer.Argument(metavar="LIVE", help="The run to compare with: a session or a run id.")],
     tolerance_bps: Annotated[float, typer.Option(min=0.0, help="Fill prices this close are equal, bps.")] = 5.0,
     tolerance_ms: Annotated[float, typer.Option(min=0.0, help="Stamps this close are equal, ms.")] = 1_000.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compare a shadow session with the live session it followed, or any two sessions and backtests.
+    """Compare two sessions or backtests.
 
-    Orders are matched by id, else by side, symbol and time. Every difference is led back to a root with one cause, and
-    the PnL of each cause is shown from shadow to live. A session is named by its id, its beginning or its folder.
+    A usual pair is a shadow session and the live session that it followed. Orders are matched by id, else by side,
+    symbol and time. Every difference is traced to a root with one cause, and the PnL of each cause is shown from
+    shadow to live. A session is named by its id, the beginning of its id or its folder.
 
     \b
     Example:

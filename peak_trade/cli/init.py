@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
 
+app = verb_app()
+
+
+@app.command()
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is new or empty.")]) -> None:
-    """Make a workspace: a folder with the notebooks and example run files that come with the package.
+    """Create a workspace with notebooks and example run files.
 
     Work inside it: bars, runs and sessions go to its `.peak_trade` folder.
 

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from peak_trade.studies.portfolio.result import PortfolioResult
 
+app = verb_app()
 
+
+@app.command()
 def portfolio(
     config: Annotated[
         Path, typer.Option(help="A portfolio file, for example config/portfolios/multi_strategy_example.toml.")
@@ -22,7 +27,7 @@ def portfolio(
     record: Annotated[bool, typer.Option(help="Keep the run in the registry.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Run several strategies over several symbols from one cash pool and print what each gave to the whole.
+    """Backtest several strategies and symbols from one cash pool.
 
     The PnL of the strategies, and that of the symbols, sums to the portfolio's at every bar. Weights are estimated
     on the past only.

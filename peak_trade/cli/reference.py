@@ -8,31 +8,37 @@ from typing import Any
 
 import typer
 
+from peak_trade.cli.app import root
+from peak_trade.cli.verbs import LazyVerb
+
 WIDTH = 100
 HEADER = """# Command line
 
-Made from `--help` by `python -m peak_trade.cli.reference`; a test compares the two. Do not edit.
+Generated from `--help` by `python -m peak_trade.cli.reference`; a test compares the two. Do not edit.
 
-Every verb exits 0 when all is fine, 1 when what was checked failed, 2 on bad input with one line that says where, what
-it was and what to do.
+Every verb exits 0 on success, 1 when a check failed or a comparison found differences, and 2 on wrong input, with one
+line on standard error that says where, what it was and what to do.
 """
 
 
 def reference() -> str:
     """Return the reference of every verb as Markdown."""
-    from peak_trade.cli.app import app
-
-    command = typer.main.get_command(app)
-    return "\n".join([HEADER, *(f"## {path}\n\n```text\n{text}\n```\n" for path, text in _pages(command, None))])
+    pages = ((context.command_path, help_text(context)) for context in contexts(root(), "peak-trade", None))
+    return "\n".join([HEADER, *(f"## {path}\n\n```text\n{text}\n```\n" for path, text in pages)])
 
 
-def _pages(command: Any, parent: Any) -> Iterator[tuple[str, str]]:
-    name = command.name if parent is not None else "peak-trade"
-    context = typer.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH)
-    lines = (line.rstrip() for line in command.get_help(context).splitlines())
-    yield context.command_path, "\n".join(lines).rstrip()
-    for child in getattr(command, "commands", {}).values():
-        yield from _pages(child, context)
+def contexts(command: Any, name: str, parent: Any) -> Iterator[Any]:
+    """Yield a context of the command and of each command below it, in the order of the help."""
+    loaded = command.load() if isinstance(command, LazyVerb) else command
+    context = typer.Context(loaded, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH)
+    yield context
+    for child_name, child in getattr(loaded, "commands", {}).items():
+        yield from contexts(child, child_name, context)
+
+
+def help_text(context: Any) -> str:
+    """Return the help of a command without space at the ends of its lines."""
+    return "\n".join(line.rstrip() for line in context.command.get_help(context).splitlines()).rstrip()
 
 
 if __name__ == "__main__":

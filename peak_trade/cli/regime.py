@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
 
 _SHORT = {"annual_volatility": "volatility", "expected_duration": "expected stay"}
 
+app = verb_app()
 
+
+@app.command()
 def regime(
     strategy: Annotated[str, typer.Option(help="A strategy's name, or package.module:Class for one of your own.")],
     symbol: Annotated[str, typer.Option(help="Base and quote, for example BTC/USDT.")],
@@ -33,7 +38,7 @@ def regime(
     record: Annotated[bool, typer.Option(help="Keep the run in the registry.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Detect market regimes causally, and backtest a strategy with and without them.
+    """Detect market regimes and backtest a strategy with and without them.
 
     Refits look at the past only, and between them only filtered probabilities are used. Weights: bull 1.0, sideways
     0.5, bear 0.0. Prints what the run did in each regime, and writes the transition plot and a report into the

@@ -6,12 +6,17 @@ from typing import Annotated
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
 
+app = verb_app()
+
+
+@app.command()
 def replay(
     session: Annotated[str, typer.Option(help="A session id or its beginning, or a session's folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run a session again from its journal and say whether everything comes out as it was recorded.
+    """Run a session again from its journal and compare the results.
 
     The recorded bars go through the recorded configuration: every signal, order, decision and fill must come out
     identical, and the ledger rebuilt from the events alone must be the replay's.

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
+
 if TYPE_CHECKING:
     from peak_trade.reports.notebooks import Notebook, ReportRun
 
-app = typer.Typer(help="Run notebooks as reports, and list them.", no_args_is_help=True, rich_markup_mode=None)
+app = verb_app()
 
 
 @app.command("run")

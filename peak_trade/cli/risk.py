@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from peak_trade.journal.events import CommandKind
     from peak_trade.risk.state import Control, Observation
 
-app = typer.Typer(
-    help="Explain the gates' decisions; stop trading and bring it back.", no_args_is_help=True, rich_markup_mode=None
-)
+app = verb_app()
 By = Annotated[str, typer.Option("--by", help="Who does it; recorded.")]
 OfSession = Annotated[
     str | None, typer.Option("--session", help="A session id or its beginning; the whole workspace unless given.")

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
+
 if TYPE_CHECKING:
     import pandas as pd
 
-app = typer.Typer(
-    help="List, show and compare recorded runs.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
-)
+app = verb_app()
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

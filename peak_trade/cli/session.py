@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from peak_trade.sessions.run import Outcome
     from peak_trade.sessions.runner import Status
 
-app = typer.Typer(
-    help="Paper, shadow and sandbox sessions with a signed journal.", no_args_is_help=True, rich_markup_mode=None
-)
+app = verb_app()
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No live view.")]
 Record = Annotated[bool, typer.Option(help="Keep the run in the registry.")]

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(help="Build the site of reports.", no_args_is_help=True, rich_markup_mode=None)
+from peak_trade.cli.verbs import verb_app
+
+app = verb_app()
 
 
 @app.callback()

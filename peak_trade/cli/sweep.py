@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peak_trade.cli.verbs import verb_app
+
 if TYPE_CHECKING:
     from peak_trade.studies.sweep import SweepResult
 
+app = verb_app()
 
+
+@app.command()
 def sweep(
     strategy: Annotated[str, typer.Option(help="A strategy's name, or package.module:Class for one of your own.")],
     symbol: Annotated[str, typer.Option(help="Base and quote, for example BTC/USDT.")],
@@ -24,10 +29,11 @@ def sweep(
     record: Annotated[bool, typer.Option(help="Keep the sweep in the registry.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Screen every combination of parameter values and run the best one in the event loop.
+    """Backtest every combination of parameter values.
 
-    Sets are screened on the array kernel: market orders, fee and slippage, no volume cap. Each set counts as a trial
-    on these bars, for ever: the more there are, the less the best Sharpe ratio says.
+    Sets are screened on the array kernel: market orders, fee and slippage, no volume cap. The best set is run again
+    in the event loop. Each set counts as a trial on these bars permanently: the more trials there are, the less the
+    best Sharpe ratio means.
 
     \b
     Example:

@@ -25,7 +25,7 @@ CEILINGS = {
     "atomic-write implementations": 8,  # goal: 1
     "definitions of FloatArray": 40,  # goal: 1
     "classes named Instrument": 1,
-    "private members of other packages": 1,  # goal: 0
+    "private members of other packages": 0,
 }
 """Largest value allowed of each figure; lower it when the code improves, never raise it."""
 

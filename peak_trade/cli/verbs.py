@@ -1,0 +1,35 @@
+"""Verbs that import their module when they are called, so that help and completion answer at once."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+def verb_app() -> typer.Typer:
+    """Return the Typer application of one verb or of one group of verbs."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+class LazyVerb(TyperCommand):
+    """A verb that is known by its name and summary until it is called.
+
+    The verb `data` is the application `app` of the module `peak_trade.cli.data`.
+    """
+
+    def __init__(self, name: str, summary: str) -> None:
+        super().__init__(name, help=summary, short_help=summary, rich_markup_mode=None)
+
+    def load(self) -> Any:
+        """Import the module of the verb and return its command."""
+        command = typer.main.get_command(import_module(f"peak_trade.cli.{self.name}").app)
+        if isinstance(command, TyperGroup):
+            command.help = self.help
+        return command
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        """Return a context of the verb's own command, which parses the arguments."""
+        return self.load().make_context(*arguments, **extra)
