@@ -1,4 +1,4 @@
-# peak_trade: the developer manual on one page. `make` lists the commands.
+# The developer commands of peak_trade; `make` lists them.
 # Needs Python 3.11 to 3.13 and make; everything else comes from requirements.lock.
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-beside smoke check format lab records behaviour bench lock clean
+.PHONY: help env demo test test-slow test-lowest test-wheel smoke check format lab records behaviour bench lock clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -28,7 +28,7 @@ help:            ## list these commands
 
 env: .venv/installed  ## make .venv from requirements.lock
 
-clean:           ## remove what runs wrote: workspace, executed notebooks, site, caches
+clean:           ## remove the workspace, executed notebooks, site and caches
 	rm -rf .peak_trade reports/runs reports/pages reports/lib reports/site .quarto .pytest_cache .mypy_cache .ruff_cache
 
 lock:            ## renew requirements.lock from pyproject.toml
@@ -53,7 +53,7 @@ check: env       ## format, lint, types and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: env      ## format, fix what lint can fix, renew the generated parts of docs/
+format: env      ## format, fix what the linter can fix, renew the generated parts of docs/
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m peak_trade.cli.reference
@@ -63,10 +63,19 @@ format: env      ## format, fix what lint can fix, renew the generated parts of 
 test: env        ## the whole suite, notebooks included
 	$(BIN)/pytest -n 2 --dist worksteal
 
-test-beside: env ## what takes minutes: fifty kills, broken gates, headless Chromium
+test-slow: env  ## the slower tests: fifty kills, broken gates, headless Chromium (minutes)
 	$(BIN)/pytest -m "crash or browser or long"
 
-smoke: env       ## the few tests that tell within seconds whether anything works
+test-lowest: env ## the whole suite with the lowest versions that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
+	$(BIN)/uv pip compile pyproject.toml --all-extras --resolution lowest-direct --python $(BIN)/python --no-header --quiet --output-file build/lowest.txt
+	$(BIN)/uv pip sync --quiet --python build/lowest/bin/python --compile-bytecode build/lowest.txt
+	build/lowest/bin/python -m pytest -n 2 --dist worksteal
+
+test-wheel: env ## build the wheel and use it where there is no repository
+	bash .ci/wheel
+
+smoke: env       ## the fastest tests (seconds)
 	$(BIN)/pytest -m smoke
 
 lab: env         ## open the notebooks in JupyterLab; kernels work in this folder, as `report run` does
@@ -75,11 +84,11 @@ lab: env         ## open the notebooks in JupyterLab; kernels work in this folde
 	IPYTHONDIR="$(CURDIR)/.peak_trade/ipython" $(BIN)/jupyter lab --allow-root $(LAB_OPTIONS) --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/notebooks/strategy_backtest.ipynb
 
-records: env     ## renew what the notebook tests compare with; read the difference
+records: env     ## renew the results that the notebook tests compare with; read the difference
 	PEAK_TRADE_WRITE_RECORDS=1 $(BIN)/pytest -p no:xdist tests/notebooks
 
 behaviour: env   ## rewrite the digests of the fixed runs and print which runs changed
 	$(BIN)/python -m tests.behaviour.fixed_runs --write
 
-bench: env       ## ours beside vectorbt and others in one table: seconds, ratio, memory (minutes)
+bench: env       ## benchmarks against vectorbt and others: seconds, ratio, memory (minutes)
 	$(BIN)/python -m pytest benchmarks -p no:xdist --benchmark-columns=median,rounds --benchmark-sort=name
