@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.files import rename
 
 SHARED = (
     "config",
@@ -58,7 +59,7 @@ def make_workspace(folder: Path) -> list[Path]:
             with tempfile.TemporaryDirectory(dir=folder, prefix=".init-") as unfinished:
                 _copy_shared(Path(unfinished))
                 for part in Path(unfinished).iterdir():
-                    part.replace(folder / part.name)
+                    rename(part, folder / part.name)
         except OSError:
             if is_new:
                 folder.rmdir()

@@ -1,13 +1,12 @@
 """The store of bars: one Parquet file per exchange, symbol and timeframe, in the workspace.
 
-Files are replaced whole (written beside, synced, renamed), so a reader sees the old bars or the new ones and
-never half of them. One lock covers all writing; it dies with the process that holds it.
+Files are replaced atomically, so a reader sees either the old bars or the new ones. One lock covers all writes; the
+system releases it when the process that holds it ends.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import pandas as pd
 
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import ConfigError, DataError, did_you_mean
+from peak_trade.core.files import write_bytes
 from peak_trade.core.time import Timeframe, iso, parse_utc
 from peak_trade.data.workspace import workspace
 
@@ -227,21 +227,9 @@ def _write(bars: Bars, path: Path) -> None:
     columns = {"close_time": pa.array(bars.times, type=pa.timestamp("ns", tz="UTC"))}
     columns |= {name: pa.array(bars.frame[name].to_numpy()) for name in COLUMNS}
     table = pa.table(columns).replace_schema_metadata({_METADATA: json.dumps(about, sort_keys=True).encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as sink:
-            pq.write_table(table, sink, compression="zstd")
-            sink.flush()
-            os.fsync(sink.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    write_bytes(path, buffer.getvalue())
 
 
 @contextmanager

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 from pathlib import Path
 from typing import Protocol
 
 from peak_trade.core.errors import SessionError
+from peak_trade.core.files import create_file, make_folder, sync_folder, write_text
 
 PRIVATE_NAME = "journal.pem"
 PUBLIC_NAME = "journal.pub"
@@ -61,7 +63,7 @@ class WorkspaceKey:
         self._key = key
         self.public = key.public_key().public_bytes_raw().hex()
         if known is None:
-            (keys / PUBLIC_NAME).write_text(self.public + "\n", encoding="ascii")
+            write_text(keys / PUBLIC_NAME, self.public + "\n")
         elif known != self.public:
             raise SessionError(
                 f"{keys / PUBLIC_NAME} is not the public key of {PRIVATE_NAME}. Put the pair back together, or move "
@@ -108,15 +110,14 @@ def _make_key(keys: Path) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    keys.mkdir(parents=True, exist_ok=True)
+    make_folder(keys)
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    draft = keys / f"{PRIVATE_NAME}.{os.getpid()}"
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, keys / PRIVATE_NAME)
-    draft.unlink()
+    draft = keys / f"{PRIVATE_NAME}.{secrets.token_hex(4)}"
+    create_file(draft, pem, mode=0o600)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, keys / PRIVATE_NAME)
+    finally:
+        draft.unlink()
+    sync_folder(keys)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TextIO
 
 from pydantic import Field
 
+from peak_trade.core.files import write_bytes
 from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.journal.codec import Line, encode_event, encode_line
@@ -250,17 +251,12 @@ def _compress(folder: Path) -> int:
     if not path.exists():
         return 0
     content = path.read_bytes()
-    draft, packed = folder / f"{EVENTS}.gz.draft", folder / f"{EVENTS}.gz"
-    with draft.open("wb") as file:
-        file.write(gzip.compress(content, mtime=0))
-        file.flush()
-        os.fsync(file.fileno())
-    if gzip.decompress(draft.read_bytes()) != content:
-        draft.unlink()
+    packed = gzip.compress(content, mtime=0)
+    if gzip.decompress(packed) != content:
         return 0
-    draft.rename(packed)
+    write_bytes(folder / f"{EVENTS}.gz", packed)
     path.unlink()
-    return len(content) - packed.stat().st_size
+    return len(content) - len(packed)
 
 
 def _delete(folder: Path) -> int:

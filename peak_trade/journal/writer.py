@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
+from peak_trade.core.files import create_file, make_folder, rename, sync_folder, write_all
 from peak_trade.journal.codec import Line, encode_event, encode_line, link
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.journal.files import (
@@ -50,12 +51,11 @@ def create_session(folder: Path, manifest: Mapping[str, Any], signer: Signer, cl
     draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     content = canonical_json(manifest).encode() + b"\n"
     try:
-        draft.mkdir(parents=True)
-        _put(draft / MANIFEST, content)
-        _put(draft / CHECKPOINTS, _first_checkpoint(digest_bytes(content), signer, clock()).line())
+        make_folder(draft)
+        create_file(draft / MANIFEST, content)
+        create_file(draft / CHECKPOINTS, _first_checkpoint(digest_bytes(content), signer, clock()).line())
         sync_folder(draft)
-        draft.rename(folder)
-        sync_folder(folder.parent)
+        rename(draft, folder)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         if folder.exists():
@@ -264,7 +264,7 @@ class JournalWriter:
 
     def _write(self, chunk: bytes) -> None:
         try:
-            _write_all(self._file, chunk)
+            write_all(self._file, chunk)
             os.fdatasync(self._file)
         except BaseException as error:
             with contextlib.suppress(OSError):
@@ -281,7 +281,7 @@ class JournalWriter:
         size = path.stat().st_size if path.exists() else 0
         try:
             with path.open("ab", buffering=0) as file:
-                _write_all(file.fileno(), line)
+                write_all(file.fileno(), line)
                 os.fdatasync(file.fileno())
         except BaseException as error:
             with contextlib.suppress(OSError):
@@ -318,30 +318,8 @@ class JournalWriter:
             raise SessionError(self._fault)
 
 
-def _write_all(descriptor: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _put(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _cut_torn_line(path: Path) -> None:
     if path.exists():
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,9 +18,9 @@ from typing import Any
 
 from peak_trade.core.digest import digest_bytes, digest_of, package_digest
 from peak_trade.core.errors import ConfigError, ReportError, did_you_mean
+from peak_trade.core.files import write_text
 from peak_trade.reports.display import RECORD_MIME
 from peak_trade.reports.parameters import Parameter, read_parameters, resolve
-from peak_trade.reports.project import write_whole
 
 RUNS = Path("reports/runs")
 LOCK_FILE = Path("requirements.lock")
@@ -154,7 +154,7 @@ def run_report(
     try:
         content = _executed(notebook, values, root, beside, progress)
         content["metadata"]["peak_trade"] |= {"key": key, "digests": digests}
-        write_whole(path, json.dumps(content, indent=1, ensure_ascii=False))
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
     finally:
         beside.unlink(missing_ok=True)
     return read_run(path)

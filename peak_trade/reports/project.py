@@ -1,9 +1,8 @@
-"""Where a project keeps its site, what its `_quarto.yml` says, and how its files are written and read."""
+"""Where a project keeps its site, what its `_quarto.yml` says, and how its caches are read."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,6 @@ def read_quarto(root: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ReportError(f"{path}: this is not YAML: {error}") from None
     return content
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all: beside it first, then in its place. Missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_cache(path: Path) -> dict[str, Any]:

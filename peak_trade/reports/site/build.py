@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.errors import ReportError
-from peak_trade.reports.project import LIBRARY, SITE, read_cache, read_quarto, write_whole
+from peak_trade.core.files import write_text
+from peak_trade.reports.project import LIBRARY, SITE, read_cache, read_quarto
 from peak_trade.reports.site.fallback import navigation, render_pages
 from peak_trade.reports.site.pages import PAGES, write_pages
 
@@ -90,7 +91,7 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
             return Site(built.index, built.renderer, built.n_pages, built.rendered, f"{error} Built with nbconvert.")
     elif changed:
         render_pages(root, changed, navigation(root), progress)
-    write_whole(root / SITE / BUILT, json.dumps({"renderer": chosen} | digests, indent=1))
+    write_text(root / SITE / BUILT, json.dumps({"renderer": chosen} | digests, indent=1))
     return Site(root / SITE / "index.html", chosen, len(pages), tuple(changed), notice)
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.errors import ReportError
+from peak_trade.core.files import write_text
 from peak_trade.reports.notebooks import read_json, source_text
-from peak_trade.reports.project import LIBRARY, SITE, read_quarto, write_whole
+from peak_trade.reports.project import LIBRARY, SITE, read_quarto
 
 TEMPLATES = Path("reports/templates")
 STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
@@ -73,7 +74,7 @@ def render_pages(
             styles=[f"{up}/{path.as_posix()}" for path in STYLES],
             plotly=f"{up}/{LIBRARY.as_posix()}/plotly.min.js",
         )
-        write_whole(target, text)
+        write_text(target, text)
 
 
 def _notebook_body(root: Path, page: Path) -> tuple[str, str]:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from peak_trade.core.files import write_text
 from peak_trade.reports.display import PLOTLY_MIME, RECORD_MIME, figure_html, raw_html
 from peak_trade.reports.notebooks import ReportRun, list_notebooks, list_report_runs, read_json, source_text
-from peak_trade.reports.project import write_whole
 from peak_trade.reports.site.runs_index import index_page, index_rows
 from peak_trade.reports.site.study_pages import study_page
 
@@ -42,7 +42,7 @@ def write_pages(root: Path = Path()) -> list[Path]:
     for name, text in sources.items():
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_whole(path, text)
+            write_text(path, text)
     return [PAGES / name for name in sorted(sources)]
 
 

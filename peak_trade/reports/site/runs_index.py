@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from peak_trade.core.files import write_text
 from peak_trade.data.workspace import workspace
 from peak_trade.metrics import MEASURES, measures_in
 from peak_trade.reports.display import raw_html
 from peak_trade.reports.notebooks import ReportRun, read_json, records
-from peak_trade.reports.project import read_cache, write_whole
+from peak_trade.reports.project import read_cache
 
 MAX_RUNS = 500
 """Runs of the registry that the index shows, the newest ones."""
@@ -91,7 +92,7 @@ def _registry_rows(root: Path) -> list[IndexRow]:
     from peak_trade.tracking import list_runs
 
     rows = [_registry_row(run) for run in list_runs(limit=MAX_RUNS).to_dict("records")]
-    write_whole(held, json.dumps({"stamp": stamp, "rows": [asdict(row) for row in rows]}))
+    write_text(held, json.dumps({"stamp": stamp, "rows": [asdict(row) for row in rows]}))
     return rows
 
 

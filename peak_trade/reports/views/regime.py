@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.files import write_text
 from peak_trade.metrics import measure_formats
 from peak_trade.regimes.states import REGIMES, Regime
 from peak_trade.reports.display import figure_html, sentences_html, table_html
-from peak_trade.reports.project import write_whole
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ def write_page(study: RegimeStudy, verdict: Sequence[str], folder: Path) -> tupl
     ]
     title = f"Regimes of {study.bars.symbol} {study.bars.timeframe}, {study.detector.name}, {study.strategy.inner.name}"
     plot, page = folder / "transitions.html", folder / "report.html"
-    write_whole(plot, _page(title, [("Transitions", transitions)]))
-    write_whole(page, _page(title, sections))
+    write_text(plot, _page(title, [("Transitions", transitions)]))
+    write_text(page, _page(title, sections))
     return plot, page
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from peak_trade.core.digest import canonical_json
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
+from peak_trade.core.files import write_text
 from peak_trade.core.time import iso
 from peak_trade.core.values import TradingState
 from peak_trade.journal.events import BarEvent, CommandEvent, CommandKind, Event, TradingStateEvent
 from peak_trade.journal.files import is_sealed, read_events
 from peak_trade.journal.lock import is_open
-from peak_trade.journal.writer import sync_folder
 from peak_trade.risk.limits import StateLimits
 from peak_trade.risk.state import Control, Recovery, StrategyEnabled, advance
 from peak_trade.sessions.control.state import start_of
@@ -48,16 +48,7 @@ def make_command(act: CommandKind, actor: str, given_at: int, reason: str = "", 
 
 def leave(folder: Path, act: OperatorCommand) -> None:
     """Put an act into a session's folder: whole or not at all, on disk before this returns, beside every other one."""
-    place = folder / FOLDER
-    place.mkdir(exist_ok=True)
-    draft = place / f".{act.act_id}.draft"
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(canonical_json(asdict(act)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(place / f"{act.act_id}.json")
-    sync_folder(place)
-    sync_folder(folder)
+    write_text(folder / FOLDER / f"{act.act_id}.json", canonical_json(asdict(act)) + "\n")
 
 
 def waiting(folder: Path) -> list[OperatorCommand]:

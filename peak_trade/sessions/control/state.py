@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from peak_trade.core.digest import canonical_json
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.files import write_text
 from peak_trade.core.values import TradingState
 from peak_trade.data.workspace import workspace
 from peak_trade.journal.files import read_manifest
@@ -37,13 +37,7 @@ def write_control(folder: Path, control: Control) -> None:
     file = folder / FILE_NAME
     if file.is_dir():
         raise ConfigError(f"{file} is a folder, so the trading state can't be kept there. Move it away.")
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{FILE_NAME}.{os.getpid()}"
-    with draft.open("w", encoding="utf-8") as stream:
-        stream.write(canonical_json(as_record(control)) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
+    write_text(file, canonical_json(as_record(control)) + "\n")
 
 
 def refuse_when_halted() -> Control:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError, SessionError, did_you_mean
+from peak_trade.core.files import write_bytes
 from peak_trade.core.history import ReturnHistory, daily_returns
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import Denial
@@ -88,16 +89,14 @@ def keep_decisions(result: BacktestResult) -> Path | None:
     decisions = [event for event in result.events if isinstance(event, DecisionEvent)]
     if result.limits is None:
         return None
-    folder = workspace() / "runs" / result.run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{DECISIONS}"
+    path = workspace() / "runs" / result.run_id / DECISIONS
     lines, previous = [], result.run_id
     for place, decision in enumerate(decisions, start=1):
         event, now = encode_event(decision), decision.ts_event
         previous = link(previous, event, place, now)
         lines.append(encode_line(event, previous, place, now))
-    draft.write_bytes(b"".join(lines))
-    return draft.replace(folder / DECISIONS)
+    write_bytes(path, b"".join(lines))
+    return path
 
 
 def find_decision(decision_id: str) -> DecisionEvent:
