@@ -34,7 +34,7 @@ def run(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="A strategy's name, or package.module:Class; ma_crossover, or that of --beside, unless given."
+            help="A strategy's name, or package.module:Class; ma_crossover, or that of --follow, unless given."
         ),
     ] = None,
     symbol: Annotated[str | None, typer.Option(help="Base and quote, for example BTC/USDT.")] = None,
@@ -51,9 +51,10 @@ def run(
     ),
     start: Annotated[str | None, typer.Option(help="First close time of a recording that is traded, UTC.")] = None,
     end: Annotated[str | None, typer.Option(help="End of a recording's close times, UTC, exclusive.")] = None,
-    beside: Annotated[str | None, typer.Option(help="The session that a shadow follows: an id or its beginning.")] = (
+    follow: Annotated[str | None, typer.Option(help="The session that a shadow follows: an id or its beginning.")] = (
         None
     ),
+    beside: Annotated[str | None, typer.Option(hidden=True)] = None,
     parameter: Annotated[list[str] | None, typer.Option("-p", help="A strategy parameter, key=value.")] = None,
     cash: Annotated[float | None, typer.Option(help="Cash at the start, quote currency; 10,000 unless given.")] = (
         None
@@ -80,6 +81,8 @@ def run(
     from peak_trade.sessions.options import make_config, read_telemetry
     from peak_trade.sessions.run import run_session
 
+    if beside is not None:
+        typer.echo("--beside is now --follow; the next version refuses the former name.", err=True)
     asked = {
         "mode": mode,
         "strategy": strategy,
@@ -91,7 +94,7 @@ def run(
         "pace": _pace(pace),
         "start": start,
         "end": end,
-        "beside": beside,
+        "follow": follow or beside,
     }
     session_config = make_config(asked, pairs(parameter), cash, config)
     if session_config.risk is None and session_config.mode != "testnet":

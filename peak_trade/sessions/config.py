@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -54,7 +56,7 @@ class SessionConfig(Settings):
     symbol: str
     timeframe: str
     exchange: str
-    feed: Literal["recorded", "live", "beside"] = "live"
+    feed: Literal["recorded", "live", "follow"] = "live"
 
     start: str | None = None
     """First close time of a recording that is traded, UTC; the bars before are history."""
@@ -74,7 +76,7 @@ class SessionConfig(Settings):
     evaluation: Literal["whole", "bar"] = "bar"
     """Evaluate the strategy once over a recording, or at every bar over all bars so far."""
 
-    beside: str | None = None
+    follow: str | None = None
     """The session that a shadow follows."""
 
     instrument: InstrumentSettings = InstrumentSettings()
@@ -84,10 +86,27 @@ class SessionConfig(Settings):
     risk: RiskLimits | None = None
     """Limits that every order is held against; none: every order that the instrument allows passes."""
 
+    @classmethod
+    def from_manifest(cls, record: Mapping[str, Any], where: str) -> Self:
+        """Build from what a manifest records, also under the names of earlier versions; `where` opens an error."""
+        return cls.parse(_with_current_names(record), where)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_names(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "beside" not in values:
+            return values
+        warnings.warn(
+            "beside is now follow, as a setting and as a feed; the next version refuses the former name.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return _with_current_names(values)
+
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:
-        if (self.mode == "shadow") != (self.feed == "beside") or (self.feed == "beside") != (self.beside is not None):
-            raise ValueError("a shadow session, and no other, follows a session: name it with --beside.")
+        if len({self.mode == "shadow", self.feed == "follow", self.follow is not None}) > 1:
+            raise ValueError("a shadow session, and no other, follows a session: name it with --follow.")
         if self.pace is not None and self.feed != "recorded":
             raise ValueError(f"pace was {self.pace:g}: only a recorded feed has one.")
         for name, text, noun in (("start", self.start, "a start"), ("end", self.end, "an end")):
@@ -111,6 +130,13 @@ class SessionConfig(Settings):
                 "next one. Use more than the length of a bar."
             )
         return self
+
+
+def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    current = {("follow" if name == "beside" else name): value for name, value in values.items()}
+    if current.get("feed") == "beside":
+        current["feed"] = "follow"
+    return current
 
 
 def check_policy(policy: ExecutionPolicy) -> None:

@@ -87,9 +87,9 @@ def first_bar(config: SessionConfig, recording: Bars | None, now: int) -> int:
     """Return where the past of a session without history begins, ns UTC; a shadow's is its session's."""
     if recording is not None:
         return int(recording.times[0])
-    if config.beside is None:
+    if config.follow is None:
         return now
-    followed = read_manifest(find_session(config.beside)).get("history_start")
+    followed = read_manifest(find_session(config.follow)).get("history_start")
     return now if followed is None else to_ns(parse_utc(str(followed), "history_start"))
 
 

@@ -33,14 +33,16 @@ def make_config(
     settings = RunFile(BacktestSettings.parse(overrides, "session"))
     if run_file is not None:
         settings = read_run_file(run_file, overrides)
-    if "beside" in given:
-        folder = find_session(given["beside"])
+    if "follow" in given:
+        folder = find_session(given["follow"])
         followed = config_of(folder)
         shared = {name: getattr(followed, name) for name in ("symbol", "timeframe", "exchange")}
         for name, value in shared.items():
             if given.setdefault(name, value) != value:
-                raise ConfigError(f"{name} was {given[name]}: the session beside trades {value}. Leave --{name} out.")
-        given |= {"beside": folder.name, "feed": "beside", "instrument": followed.instrument}
+                raise ConfigError(
+                    f"{name} was {given[name]}: the session that is followed trades {value}. Leave --{name} out."
+                )
+        given |= {"follow": folder.name, "feed": "follow", "instrument": followed.instrument}
         if "strategy" not in given:
             given["strategy"], parameters = followed.strategy, followed.parameters | dict(parameters)
         if run_file is None:

@@ -132,7 +132,7 @@ def run_session(
         control = dated(workspace_state, clock(), _session_time(config, history, recording))
         if control != Control():
             content["trading_state"] = as_record(control)
-        first = starts if history or config.beside is None else 0
+        first = starts if history or config.follow is None else 0
         signer = WorkspaceKey(keys_folder())
         create_session(folder, with_history(content, config, first, until), signer, clock)
         return _run(folder, config, strategy, recording, feed, client, here)
@@ -229,7 +229,7 @@ def manifest(
 _CLOCKS = {
     "recorded": "the recording's close times",
     "live": "the machine's, offset measured",
-    "beside": "the machine's, offset not measured: the bars are those of the session beside it",
+    "follow": "the machine's, offset not measured: the bars are those of the session that is followed",
 }
 
 
@@ -313,9 +313,9 @@ def _n_expected(config: SessionConfig, timeframe: Timeframe) -> int:
 
 def _n_followed(config: SessionConfig) -> int:
     """Return how many bars the session that is followed has recorded, or will from its recording."""
-    if config.beside is None:
+    if config.follow is None:
         return 0
-    folder = find_session(config.beside)
+    folder = find_session(config.follow)
     recording = _recording(config_of(folder))
     return len(read_events(folder)) if recording is None else len(recording)
 
@@ -328,8 +328,8 @@ def _recording(config: SessionConfig) -> Bars | None:
 
 def _session_time(config: SessionConfig, history: Sequence[BarEvent], recording: Bars | None) -> int | None:
     """Return where a session starts in the time of its recording, ns UTC; None where bars close as time passes."""
-    if config.beside is not None:
-        followed = config_of(find_session(config.beside))
+    if config.follow is not None:
+        followed = config_of(find_session(config.follow))
         return _session_time(followed, history, _recording(followed))
     if recording is None:
         return None

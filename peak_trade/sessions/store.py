@@ -134,7 +134,7 @@ def _equity(events: Sequence[Event], config: Mapping[str, Any]) -> float | None:
     last = next((event for event in reversed(events) if isinstance(event, SessionEvent)), None)
     if last is not None and last.phase is SessionPhase.STOPPED:
         return last.equity if math.isfinite(last.equity) else None
-    settings = SessionConfig.parse(config, "manifest.json")
+    settings = SessionConfig.from_manifest(config, "manifest.json")
     lots = {settings.symbol: settings.instrument.lot_size}
     marks = {event.symbol: event.close for event in events if isinstance(event, BarEvent)}
     ledger = ledger_of(events, settings.trading.initial_cash, lots)
@@ -169,4 +169,4 @@ def config_of(folder: Path) -> SessionConfig:
             f"{folder.name}: this log was imported; it has no bars and no settings. It can be shown, verified, "
             "proven and exported."
         )
-    return SessionConfig.parse(content.get("config", {}), f"{folder.name}/manifest.json")
+    return SessionConfig.from_manifest(content.get("config", {}), f"{folder.name}/manifest.json")

@@ -18,7 +18,7 @@ from tests.emulator.exchange import Exchange
 from tests.emulator.futures import FuturesExchange
 from tests.emulator.server import KEY, KRAKEN_SECRET, SECRET, Emulator
 
-FOLLOW_OPTION = "--beside"
+FOLLOW_OPTION = "--follow"
 """The option of `peak-trade session run` that names the session that a shadow follows."""
 
 SANDBOX_KEYS = {

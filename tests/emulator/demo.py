@@ -68,7 +68,7 @@ def main() -> int:
     bars = Bars(whole.frame.iloc[-(N_HISTORY + N_TRADED + 5) :], whole.symbol, whole.timeframe, "binance")
     live = trade_live(bars)
     shadow = run_session(
-        SessionConfig.parse({**SHARED, "mode": "shadow", "feed": "beside", "beside": live.name}, "demo")
+        SessionConfig.parse({**SHARED, "mode": "shadow", "feed": "follow", "follow": live.name}, "demo")
     )
     names = [shadow.folder.name, live.name]
     held.write_text(json.dumps(names), encoding="utf-8")

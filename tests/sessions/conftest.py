@@ -62,7 +62,7 @@ def live(home, btc_1m):
         if settings is not None:
             config = config.model_copy(update={"trading": settings})
         surroundings = {
-            "switch": StopSwitch() if asked.get("feed") == "beside" else switch,
+            "switch": StopSwitch() if asked.get("feed") == "follow" else switch,
             "on_status": on_status,
             "clock": lambda: (exchange.now_ms + skew_ms) * NS_PER_MS,
             "connect": connected,

@@ -17,6 +17,7 @@ from peak_trade.journal.events import OrderEvent, SessionEvent
 from peak_trade.journal.files import EVENTS, MANIFEST, is_sealed, read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter
+from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.replay import replay
@@ -132,13 +133,13 @@ def test_a_shadow_has_room_for_all_that_its_session_recorded(stored, monkeypatch
     save_bars(wavy(700))
     assert main(RUN) == 0
     (name,) = session_ids()
-    assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--beside", name]) == 0
+    assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--follow", name]) == 0
 
 
 def test_a_shadow_does_what_the_session_beside_it_did(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
-    shadow = ["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--beside"]
+    shadow = ["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--follow"]
     assert main([*shadow, name]) == 0
     other = next(session for session in session_ids() if "_shadow_" in session)
     orders = [
@@ -147,6 +148,19 @@ def test_a_shadow_does_what_the_session_beside_it_did(stored, capsys):
     ]
     assert orders[0] == orders[1]
     assert replay(other).is_identical
+
+
+def test_the_former_name_of_follow_is_read_with_one_line_that_names_the_new_one(stored, capsys):
+    assert main(RUN) == 0
+    (name,) = session_ids()
+    capsys.readouterr()
+    assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--beside", name]) == 0
+    assert capsys.readouterr().err == "--beside is now --follow; the next version refuses the former name.\n"
+    asked = {"mode": "shadow", "strategy": "cash", "symbol": "BTC/USDT", "timeframe": "1h", "exchange": "sample"}
+    with pytest.warns(DeprecationWarning, match="beside is now follow"):
+        former = SessionConfig.parse(asked | {"feed": "beside", "beside": name}, "session")
+    current = SessionConfig.parse(asked | {"feed": "follow", "follow": name}, "session")
+    assert former == current == SessionConfig.from_manifest(asked | {"feed": "beside", "beside": name}, "manifest")
 
 
 def test_a_stop_cancels_open_orders_marks_and_seals(stored):
@@ -219,13 +233,13 @@ def test_a_second_ctrl_c_stops_at_once_and_the_session_can_be_resumed(stored, ca
         ("--strategy ma_crosover", "Did you mean ma_crossover"),
         ("-p fsat=3", "Did you mean fast"),
         ("--exchange binanec", "Did you mean binance"),
-        ("--mode shadow", "--beside"),
-        ("--mode shadow --beside 2024", "there is no session 2024"),
+        ("--mode shadow", "--follow"),
+        ("--mode shadow --follow 2024", "there is no session 2024"),
         ("--timeframe 1x", "timeframe was '1x'"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_to_do(stored, capsys, options, says):
-    base = [] if "--beside" in options else ["--symbol", "BTC/USDT", "--timeframe", "1h"]
+    base = [] if "--follow" in options else ["--symbol", "BTC/USDT", "--timeframe", "1h"]
     assert main(["session", "run", "--quiet", *base, *options.split()]) == 2
     shown = capsys.readouterr()
     assert says in shown.err

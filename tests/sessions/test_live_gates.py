@@ -299,7 +299,7 @@ def test_a_shadow_beside_a_live_session_sees_what_that_session_saw(live):
     with emulated(exchange) as emulator:
         begin = silence(emulator, 200)
         outcome = run(emulator, risk, on_status=lambda status: begin() if status.n_bars == 20 else None)
-        shadow = run(emulator, risk, mode="shadow", feed="beside", beside=outcome.folder.name)
+        shadow = run(emulator, risk, mode="shadow", feed="follow", follow=outcome.folder.name)
     kinds = (SnapshotEvent, BarEvent)
     assert of(shadow.folder, *kinds) == of(outcome.folder, *kinds)
     assert loop_events(shadow.folder) == loop_events(outcome.folder)
@@ -311,7 +311,7 @@ def test_a_shadow_records_no_snapshot_that_its_own_limits_do_not_need(live):
     run, exchange, _ = live
     with emulated(exchange) as emulator:
         outcome = run(emulator, BOOK, duration=600)
-        shadow = run(emulator, None, mode="shadow", feed="beside", beside=outcome.folder.name)
+        shadow = run(emulator, None, mode="shadow", feed="follow", follow=outcome.folder.name)
     assert of(outcome.folder, SnapshotEvent)
     assert not of(shadow.folder, SnapshotEvent)
 

@@ -60,7 +60,7 @@ def test_a_senseless_span_of_a_shadow_is_refused_too(stored, capsys, options, sa
     assert main(RUN) == 0
     (name,) = session_ids()
     capsys.readouterr()
-    assert main(["session", "run", "--mode", "shadow", "--beside", name, *options.split()]) == 2
+    assert main(["session", "run", "--mode", "shadow", "--follow", name, *options.split()]) == 2
     assert says in capsys.readouterr().err
     assert session_ids() == [name]
 
@@ -84,7 +84,7 @@ def test_a_start_makes_the_bars_before_it_history(stored):
 def test_a_shadow_has_the_history_of_the_session_beside_it(stored, options):
     assert main([*RUN, *options]) == 0
     (name,) = session_ids()
-    assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--beside", name]) == 0
+    assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--follow", name]) == 0
     shadow = next(session for session in session_ids() if "_shadow_" in session)
     manifest = read_manifest(find_session(shadow))
     assert manifest["history_start"] == "2024-01-01 01:00:00Z"

@@ -22,7 +22,7 @@ def feed_of(
     clock: Callable[[], int],
     wait: Callable[[float], bool],
 ) -> Feed:
-    """Return the feed of a session: its recording, the session beside it, or the exchange that `client` speaks to.
+    """Return the feed of a session: its recording, the session it follows or the exchange of `client`.
 
     `clock` returns now, ns UTC; `wait` waits some seconds and returns whether the session is to stop.
     """
@@ -30,8 +30,8 @@ def feed_of(
         starts_at = None if config.start is None else to_ns(parse_utc(config.start, "start")) - 1
         return RecordedFeed(recording, starts_at=starts_at, pace=config.pace, wait=wait)
     shows = shows_for(config.risk)
-    if config.beside is not None:
-        return FollowerFeed(find_session(config.beside), wait, sees_snapshots=shows != "nothing")
+    if config.follow is not None:
+        return FollowerFeed(find_session(config.follow), wait, sees_snapshots=shows != "nothing")
     return LiveFeed(
         client,
         config.symbol,
