@@ -26,7 +26,9 @@ def regime(
         str | None, typer.Option(help="First close time to trade on, UTC; bars held before it warm the detector up.")
     ] = None,
     end: Annotated[str | None, typer.Option(help="End of the close times, UTC, exclusive.")] = None,
-    detector: Annotated[Literal["hmm", "jump", "rules"], typer.Option(help="What tells the regime.")] = "hmm",
+    detector: Annotated[
+        str, typer.Option(help="Regime detector: hmm, jump, rules, or package.module:Class of your own.")
+    ] = "hmm",
     timeframe: Annotated[str, typer.Option(help="Length of a bar: 1h, 4h, 1d …")] = "1h",
     exchange: Annotated[str | None, typer.Option(help="Needed when the symbol is held from two exchanges.")] = None,
     mode: Annotated[

@@ -5,8 +5,8 @@ A *sleeve* is one strategy on one symbol. Its weight is applied once: it holds w
 
 from __future__ import annotations
 
-import warnings
-from typing import Annotated, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,18 +16,22 @@ from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.settings import Positive, Settings
 from peak_trade.portfolio.rebalancing import Period
 
-Method = Literal["equal", "fixed", "inverse_volatility", "risk_parity", "minimum_variance"]
-
+Allocator = Callable[[FloatArray, float], FloatArray]
+"""Past returns and the largest weight to the weights; see `portfolio.allocators` for shapes and rules."""
+UNESTIMATED = ("equal", "fixed")
+"""Methods whose weights are not estimated."""
 SUM_RTOL = 1e-9
 """Fixed weights sum to 1 up to this."""
+_WEIGHT_TOLERANCE = 1e-6
 _KNOWN_SHARE = 0.9
 
 
 class Allocation(Settings):
     """How equity is shared out between sleeves, and how often that is estimated again."""
 
-    method: Method = "equal"
-    """equal, fixed (each strategy states its weight), inverse_volatility, risk_parity or minimum_variance."""
+    method: str = "equal"
+    """equal, fixed (each strategy states its weight), inverse_volatility, risk_parity, minimum_variance, or
+    package.module:function of an allocator of one's own."""
 
     window: Annotated[int, Field(ge=20)] = 720
     """Bars before each estimate that it is made from."""
@@ -56,7 +60,7 @@ class Allocation(Settings):
     @property
     def is_estimated(self) -> bool:
         """Whether past returns have a say in the weights."""
-        return self.method not in ("equal", "fixed") or self.annual_volatility is not None
+        return self.method not in UNESTIMATED or self.annual_volatility is not None
 
 
 def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation) -> FloatArray | None:
@@ -124,32 +128,31 @@ def sleeve_returns(exposure: FloatArray, close: FloatArray) -> FloatArray:
     return returns
 
 
-def weights_from(past_returns: FloatArray, method: Method, max_weight: float = 1.0) -> FloatArray:
+def weights_from(past_returns: FloatArray, allocator: Allocator, max_weight: float = 1.0) -> FloatArray:
     """Return long-only weights that sum to 1, from the past returns of the sleeves.
 
     Parameters
     ----------
-    past_returns : float64 array of shape (n_bars, n_sleeves), simple returns, finite, none of them constant
-    method : Method
-        inverse_volatility: 1 / standard deviation, normed. risk_parity: equal contributions to variance (Maillard,
-        Roncalli and Teiletche 2010). minimum_variance: least variance. The last two are skfolio's.
+    past_returns : float64 array of shape (n_bars, n_sleeves), simple returns per bar, finite, none of them constant
+    allocator : Allocator
     max_weight : float
-        Cap of one weight; when it is too low for weights to sum to 1, every weight is the cap.
+        Cap of one weight, a fraction; when it is too low for weights to sum to 1, every weight is the cap.
 
     Returns
     -------
     float64 array of shape (n_sleeves,), fractions
 
-    Notes
-    -----
-    Scale-free: returns multiplied by a constant give the same weights up to the optimiser's tolerance (1e-6). A
-    covariance that is not positive definite (more sleeves than bars, a sleeve that copies another) is repaired by
-    clipping its eigenvalues.
+    Raises
+    ------
+    DataError
+        When the allocator's weights have another shape, are negative, exceed the cap or do not sum to 1, with a
+        tolerance of 1e-6.
 
     Examples
     --------
+    >>> from peak_trade.portfolio.allocators import inverse_volatility
     >>> past = np.array([[0.01, 0.02], [-0.01, -0.02], [0.01, 0.02], [-0.01, -0.02]])
-    >>> weights_from(past, "inverse_volatility").round(6).tolist()
+    >>> weights_from(past, inverse_volatility).round(6).tolist()
     [0.666667, 0.333333]
 
     """
@@ -158,13 +161,20 @@ def weights_from(past_returns: FloatArray, method: Method, max_weight: float = 1
         return np.full(n_sleeves, min(max_weight, 1.0 / n_sleeves))
     if n_sleeves == 1:
         return np.ones(1)
-    if method in ("equal", "fixed"):
-        return np.full(n_sleeves, 1.0 / n_sleeves)
-    past = np.ascontiguousarray(past_returns)
-    deviations = past.std(axis=0, ddof=1)
-    if method == "inverse_volatility":
-        return _capped(1.0 / deviations, max_weight)
-    return _optimised(past / deviations.mean(), method, max_weight)
+    weights = np.asarray(allocator(np.ascontiguousarray(past_returns), max_weight), dtype=np.float64)
+    is_sound = (
+        weights.shape == (n_sleeves,)
+        and weights.min() >= -_WEIGHT_TOLERANCE
+        and weights.max() <= max_weight + _WEIGHT_TOLERANCE
+        and abs(weights.sum() - 1.0) <= _WEIGHT_TOLERANCE
+    )
+    if not is_sound:
+        name = getattr(allocator, "__name__", type(allocator).__name__)
+        raise DataError(
+            f"allocator {name}: weights were {weights.tolist()} for {n_sleeves} sleeves. Return one weight per sleeve, "
+            f"each between 0 and {max_weight:g}, with sum 1."
+        )
+    return weights
 
 
 def walk_forward_weights(
@@ -173,6 +183,7 @@ def walk_forward_weights(
     allocation: Allocation,
     bars_per_year: float,
     fixed: FloatArray | None = None,
+    allocator: Allocator | None = None,
 ) -> FloatArray:
     """Return the weight of each sleeve after each close, estimated again at the instants and held between them.
 
@@ -186,12 +197,21 @@ def walk_forward_weights(
     allocation : Allocation
     bars_per_year : float
     fixed : float64 array of shape (n_sleeves,), or None
-        What `check_fixed_weights` returned.
+        The result of `check_fixed_weights`.
+    allocator : Allocator, or None
+        The function that `allocation.method` names; None for equal and fixed weights.
 
     Returns
     -------
     float64 array of shape (n_bars, n_sleeves), fractions of equity, not negative
         A row sums to at most (1 - cash_buffer) x max_scale.
+
+    Raises
+    ------
+    ConfigError
+        When the method needs an allocator and there is none, or does not use the one given.
+    DataError
+        When the allocator finds no weights; see `weights_from`.
 
     Notes
     -----
@@ -201,6 +221,9 @@ def walk_forward_weights(
     keeps everything in cash until the window is full.
 
     """
+    if (allocator is None) is not (allocation.method in UNESTIMATED):
+        expected = "takes no allocator" if allocator else "needs the allocator that it names"
+        raise ConfigError(f"walk_forward_weights: allocation.method {allocation.method} {expected}.")
     n_bars, n_sleeves = returns.shape
     invested = 1.0 - allocation.cash_buffer
     base = np.full(n_sleeves, min(1.0 / n_sleeves, allocation.max_weight)) if fixed is None else fixed
@@ -213,21 +236,23 @@ def walk_forward_weights(
     weights[: rows[0] if rows.size else n_bars] = current
     for place, row in enumerate(rows):
         past = returns[max(row + 1 - allocation.window, 0) : row + 1]
-        current = invested * _estimate(past, base, allocation, bars_per_year)
+        current = invested * _estimate(past, base, allocation, allocator, bars_per_year)
         weights[row : rows[place + 1] if place + 1 < rows.size else n_bars] = current
     return weights
 
 
-def _estimate(past: FloatArray, base: FloatArray, allocation: Allocation, bars_per_year: float) -> FloatArray:
+def _estimate(
+    past: FloatArray, base: FloatArray, allocation: Allocation, allocator: Allocator | None, bars_per_year: float
+) -> FloatArray:
     known = ~np.isnan(past)
     filled = np.where(known, past, 0.0)
     is_full = past.shape[0] == allocation.window
     weights = base.copy()
-    if allocation.method not in ("equal", "fixed") and is_full:
+    if allocator is not None and is_full:
         has_estimate = (known.mean(axis=0) >= _KNOWN_SHARE) & (np.ptp(filled, axis=0) > 0.0)
         share = has_estimate.mean()
         if share > 0.0:
-            own = weights_from(filled[:, has_estimate], allocation.method, min(allocation.max_weight / share, 1.0))
+            own = weights_from(filled[:, has_estimate], allocator, min(allocation.max_weight / share, 1.0))
             weights[has_estimate] = share * own
     if allocation.annual_volatility is None:
         return weights
@@ -241,38 +266,3 @@ def _estimate(past: FloatArray, base: FloatArray, allocation: Allocation, bars_p
         scale = allocation.annual_volatility / realised
     scaled: FloatArray = weights * scale
     return scaled
-
-
-def _capped(raw: FloatArray, cap: float) -> FloatArray:
-    weights: FloatArray = _normed(raw)
-    at_cap = np.zeros(raw.size, dtype=bool)
-    while (weights > cap).any():
-        at_cap |= weights >= cap
-        left = 1.0 - cap * at_cap.sum()
-        weights = np.where(at_cap, cap, raw * left / raw[~at_cap].sum())
-    return weights
-
-
-def _optimised(past: FloatArray, method: Method, cap: float) -> FloatArray:
-    from skfolio.exceptions import SkfolioError
-    from skfolio.optimization import MeanRisk, ObjectiveFunction, RiskBudgeting
-
-    if method == "risk_parity":
-        model = RiskBudgeting(max_weights=cap)
-    else:
-        model = MeanRisk(objective_function=ObjectiveFunction.MINIMIZE_RISK, max_weights=cap)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The covariance matrix is not positive definite")
-            weights: FloatArray = np.clip(np.asarray(model.fit(past).weights_, dtype=np.float64), 0.0, cap)
-    except (ValueError, ArithmeticError, SkfolioError) as error:
-        raise DataError(
-            f"{method} of {past.shape[1]} sleeves found no weights from {past.shape[0]} past bars ({error}). "
-            "Lengthen allocation.window, or use inverse_volatility."
-        ) from None
-    return _normed(weights)
-
-
-def _normed(raw: FloatArray) -> FloatArray:
-    weights: FloatArray = raw / raw.sum()
-    return weights

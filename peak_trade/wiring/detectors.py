@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.wiring.parts import find_class
 
 if TYPE_CHECKING:
     from peak_trade.core.time import Timeframe
@@ -28,7 +27,7 @@ def make_detector(name: str, timeframe: Timeframe, parameters: Mapping[str, Any]
     Parameters
     ----------
     name : str
-        A name in DETECTORS.
+        A name in DETECTORS, or `package.module:Class` of one's own.
     timeframe : Timeframe
         The defaults are counted in hours; of longer bars fewer are taken, of shorter ones as many.
     parameters : mapping of parameter to value
@@ -40,10 +39,9 @@ def make_detector(name: str, timeframe: Timeframe, parameters: Mapping[str, Any]
         On an unknown detector or parameter (with the closest right name), or a value that can't be.
 
     """
-    if name not in DETECTORS:
-        raise ConfigError(f"detector {name} is not known. {did_you_mean(name, DETECTORS)}")
-    module, _, class_name = DETECTORS[name].partition(":")
-    part: type[Detector] = getattr(importlib.import_module(module), class_name)
+    from peak_trade.regimes.detector import Detector
+
+    part: type[Detector] = find_class("detector", name, DETECTORS, Detector)
     return part.parse(_fitting_defaults(part, timeframe) | dict(parameters or {}), f"detector {name}")
 
 

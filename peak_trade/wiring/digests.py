@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of
+from peak_trade.core.settings import Settings
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.risk.limits import RiskLimits
@@ -53,9 +54,26 @@ def strategy_digest(strategy: Strategy) -> str:
     return digest_of(
         {
             "parts": [[_place(type(part)), part.model_dump(mode="json")] for part in parts],
-            "sources": {_place(base): _source(base) for part in parts for base in _user_classes(type(part))},
+            "sources": {
+                _place(base): _source(base)
+                for part in parts
+                for nested in (part, *_other_settings(part))
+                for base in _user_classes(type(nested))
+            },
         }
     )
+
+
+def function_sources(function: Callable[..., Any] | None) -> list[Any]:
+    """Return the source of a user's function and of its module; an empty list for None or one of this package."""
+    if function is None or not _is_user(function.__module__):
+        return []
+    source = _source_or_code(function) if isinstance(function, FunctionType) else repr(function)
+    return [
+        f"{function.__module__}:{getattr(function, '__qualname__', '')}",
+        _module_source(function.__module__),
+        source,
+    ]
 
 
 def _place(part: type) -> str:
@@ -73,17 +91,33 @@ def _parts(strategy: Strategy) -> Iterator[Strategy]:
                 yield from _parts(part)
 
 
+def _other_settings(strategy: Strategy) -> Iterator[Settings]:
+    from peak_trade.strategies.base import Strategy
+
+    for key in type(strategy).model_fields:
+        value = getattr(strategy, key)
+        if isinstance(value, Settings) and not isinstance(value, Strategy):
+            yield value
+
+
 def _user_classes(part: type) -> list[type]:
-    own = ("peak_trade", "pydantic", "abc", "builtins", "typing")
-    return [base for base in part.__mro__ if base.__module__.partition(".")[0] not in own]
+    return [base for base in part.__mro__ if _is_user(base.__module__)]
+
+
+def _is_user(module: str) -> bool:
+    return module.partition(".")[0] not in ("peak_trade", "pydantic", "abc", "builtins", "typing")
 
 
 def _source(part: type) -> list[Any]:
     methods = {key: _source_or_code(function) for key, function in _functions(part).items()}
+    return [_module_source(part.__module__), methods]
+
+
+def _module_source(module: str) -> str | None:
     try:
-        return [inspect.getsource(sys.modules[part.__module__]), methods]
+        return inspect.getsource(sys.modules[module])
     except (KeyError, OSError, TypeError):
-        return [None, methods]
+        return None
 
 
 def _functions(part: type) -> dict[str, FunctionType]:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
 from collections.abc import Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.errors import ConfigError
+from peak_trade.wiring.parts import find_class
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from peak_trade.strategies.base import Strategy
 
 STRATEGIES: dict[str, str] = {
@@ -47,26 +40,7 @@ def strategy_class(name: str) -> type[Strategy]:
     """
     from peak_trade.strategies.base import Strategy
 
-    place = STRATEGIES.get(name, name)
-    if ":" not in place:
-        raise ConfigError(
-            f"strategy {name} is not known. {did_you_mean(name, STRATEGIES)} Your own is named as package.module:Class."
-        )
-    module_name, _, class_name = place.partition(":")
-    if not module_name or not class_name:
-        raise ConfigError(f"strategy was {name!r}: write package.module:Class, for example my_ideas:AboveMean.")
-    part = getattr(_import(module_name, name), class_name, None)
-    if part is None:
-        module = sys.modules[module_name]
-        own = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Strategy)]
-        raise ConfigError(f"strategy {name}: {module_name} has no {class_name}. {did_you_mean(class_name, own)}")
-    if not (isinstance(part, type) and issubclass(part, Strategy)):
-        raise ConfigError(
-            f"strategy {name}: {class_name} is not a Strategy. Subclass peak_trade.strategies.base.Strategy."
-        )
-    if inspect.isabstract(part):
-        lacking = ", ".join(sorted(part.__abstractmethods__))
-        raise ConfigError(f"strategy {name}: {class_name} does not define {lacking}. Define it.")
+    part: type[Strategy] = find_class("strategy", name, STRATEGIES, Strategy)
     return part
 
 
@@ -105,33 +79,6 @@ def parameter_grid(part: type[Strategy], texts: Mapping[str, str]) -> dict[str, 
         key: [_value_for(fields[key].annotation, item) if key in fields else item for item in _split(text)]
         for key, text in texts.items()
     }
-
-
-def _import(module_name: str, asked: str) -> ModuleType:
-    with _cwd_first():
-        try:
-            return importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-                raise ConfigError(
-                    f"strategy {asked}: there is no module {module_name} here or among the installed packages."
-                ) from None
-            raise ConfigError(f"strategy {asked}: {module_name} needs {error.name}, which is not installed.") from None
-        except Exception as error:
-            raise ConfigError(
-                f"strategy {asked}: {module_name} could not be imported ({type(error).__name__}: {error})."
-            ) from error
-
-
-@contextmanager
-def _cwd_first() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 def _value_for(annotation: Any, value: Any) -> Any:

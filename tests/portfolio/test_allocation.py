@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peak_trade.core.errors import ConfigError
+from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.portfolio.allocation import (
     Allocation,
     check_fixed_weights,
@@ -13,10 +13,12 @@ from peak_trade.portfolio.allocation import (
     walk_forward_weights,
     weights_from,
 )
+from peak_trade.portfolio.allocators import inverse_volatility, minimum_variance, risk_parity
 from peak_trade.portfolio.rebalancing import Rebalancing, first_closes
+from peak_trade.wiring.allocators import ALLOCATORS, find_allocator
 from tests.tolerances import RTOL_FIT, RTOL_SAME
 
-METHODS = ("inverse_volatility", "risk_parity", "minimum_variance")
+METHODS = tuple(ALLOCATORS)
 HOURS = 3_600_000_000_000
 BARS_PER_YEAR = 8_760.0
 
@@ -32,7 +34,7 @@ def correlated(n_bars: int = 400, n_sleeves: int = 3, seed: int = 1) -> np.ndarr
 @given(st.integers(1, 6), st.floats(0.0, 1.0), st.integers(0, 1_000))
 def test_weights_are_long_sum_to_one_and_keep_the_cap(method, n_sleeves, tightness, seed):
     cap = max(1.0 / n_sleeves, 1.0 - tightness * (1.0 - 1.0 / n_sleeves))
-    weights = weights_from(correlated(120, n_sleeves, seed), method, cap)
+    weights = weights_from(correlated(120, n_sleeves, seed), find_allocator(method), cap)
     assert (weights >= 0.0).all()
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=RTOL_SAME)
     assert weights.max() <= cap * (1.0 + 1e-6)
@@ -41,12 +43,12 @@ def test_weights_are_long_sum_to_one_and_keep_the_cap(method, n_sleeves, tightne
 def test_inverse_volatility_is_the_ratio_of_deviations():
     past = correlated()
     inverse = 1.0 / past.std(axis=0, ddof=1)
-    np.testing.assert_allclose(weights_from(past, "inverse_volatility"), inverse / inverse.sum(), rtol=RTOL_SAME)
+    np.testing.assert_allclose(weights_from(past, inverse_volatility), inverse / inverse.sum(), rtol=RTOL_SAME)
 
 
 def test_risk_parity_gives_every_book_the_same_risk():
     past = correlated()
-    weights = weights_from(past, "risk_parity")
+    weights = weights_from(past, risk_parity)
     risk = weights * (np.cov(past.T) @ weights)
     np.testing.assert_allclose(risk, risk.mean(), rtol=RTOL_FIT)
 
@@ -55,11 +57,11 @@ def test_minimum_variance_of_two_books_is_the_closed_form():
     past = correlated(n_sleeves=2, seed=3)
     (first, shared), (_, second) = np.cov(past.T)
     closed = np.clip((second - shared) / (first + second - 2.0 * shared), 0.0, 1.0)
-    np.testing.assert_allclose(weights_from(past, "minimum_variance")[0], closed, rtol=RTOL_FIT)
+    np.testing.assert_allclose(weights_from(past, minimum_variance)[0], closed, rtol=RTOL_FIT)
 
 
 def test_more_books_than_bars_still_have_weights():
-    weights = weights_from(correlated(25, 40), "minimum_variance")
+    weights = weights_from(correlated(25, 40), minimum_variance)
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=RTOL_SAME)
 
 
@@ -71,12 +73,13 @@ def test_weights_ignore_the_future(method, annual_volatility):
     returns[250:, 2] = np.nan
     instants = np.arange(300) % 50 == 0
     allocation = Allocation(method=method, window=60, annual_volatility=annual_volatility, max_weight=0.6)
-    whole = walk_forward_weights(returns, instants, allocation, BARS_PER_YEAR)
+    allocator = find_allocator(method)
+    whole = walk_forward_weights(returns, instants, allocation, BARS_PER_YEAR, None, allocator)
     for cut in (30, 120, 151, 299):
         rewritten = returns.copy()
         rewritten[cut:] = 0.5
         for past in (returns[:cut], rewritten):
-            known = walk_forward_weights(past, instants[: len(past)], allocation, BARS_PER_YEAR)
+            known = walk_forward_weights(past, instants[: len(past)], allocation, BARS_PER_YEAR, None, allocator)
             np.testing.assert_array_equal(known[:cut], whole[:cut])
 
 
@@ -92,13 +95,16 @@ def test_each_weight_is_applied_once(method):
 
 def test_a_cash_buffer_is_never_invested():
     allocation = Allocation(method="inverse_volatility", window=50, cash_buffer=0.1)
-    weights = walk_forward_weights(correlated(), np.arange(400) % 50 == 0, allocation, BARS_PER_YEAR)
+    weights = walk_forward_weights(
+        correlated(), np.arange(400) % 50 == 0, allocation, BARS_PER_YEAR, None, inverse_volatility
+    )
     np.testing.assert_allclose(weights.sum(axis=1), 0.9, rtol=RTOL_SAME)
 
 
 def test_weights_are_equal_until_the_window_is_full():
+    allocation = Allocation(method="inverse_volatility", window=60)
     weights = walk_forward_weights(
-        correlated(), np.arange(400) % 50 == 0, Allocation(method="inverse_volatility", window=60), BARS_PER_YEAR
+        correlated(), np.arange(400) % 50 == 0, allocation, BARS_PER_YEAR, None, inverse_volatility
     )
     np.testing.assert_array_equal(weights[:100], 1.0 / 3.0)
     assert not np.allclose(weights[100], 1.0 / 3.0)
@@ -107,11 +113,31 @@ def test_weights_are_equal_until_the_window_is_full():
 def test_a_book_without_an_estimate_keeps_its_equal_share():
     returns = correlated()
     returns[:, 1] = np.nan
+    allocation = Allocation(method="inverse_volatility", window=60)
     weights = walk_forward_weights(
-        returns, np.arange(400) % 50 == 0, Allocation(method="inverse_volatility", window=60), BARS_PER_YEAR
+        returns, np.arange(400) % 50 == 0, allocation, BARS_PER_YEAR, None, inverse_volatility
     )
     np.testing.assert_allclose(weights[:, 1], 1.0 / 3.0, rtol=RTOL_SAME)
     np.testing.assert_allclose(weights[399, [0, 2]].sum(), 2.0 / 3.0, rtol=RTOL_SAME)
+
+
+@pytest.mark.parametrize(
+    "weights", [[0.5, 0.5], [0.9, 0.2, -0.1], [0.8, 0.1, 0.1], [0.3, 0.3, 0.3], [np.nan, 0.5, 0.5]]
+)
+def test_weights_that_break_the_rules_of_an_allocator_are_refused(weights):
+    def careless(past_returns, max_weight):
+        return np.array(weights)
+
+    with pytest.raises(DataError, match="allocator careless: weights were"):
+        weights_from(correlated(), careless, 0.7)
+
+
+def test_an_estimated_method_needs_its_allocator_and_others_take_none():
+    instants = np.arange(400) % 50 == 0
+    with pytest.raises(ConfigError, match="risk_parity needs the allocator"):
+        walk_forward_weights(correlated(), instants, Allocation(method="risk_parity"), BARS_PER_YEAR)
+    with pytest.raises(ConfigError, match="equal takes no allocator"):
+        walk_forward_weights(correlated(), instants, Allocation(), BARS_PER_YEAR, None, risk_parity)
 
 
 def test_a_volatility_target_scales_the_last_window_to_it():

@@ -22,7 +22,8 @@ from peak_trade.portfolio.rebalancing import first_closes
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry, ordered, sleeve_name
-from peak_trade.wiring.digests import strategy_digest
+from peak_trade.wiring.allocators import find_allocator
+from peak_trade.wiring.digests import function_sources, strategy_digest
 from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
 from peak_trade.wiring.sleeves import sleeve_for
 from peak_trade.wiring.strategies import make_strategy
@@ -166,7 +167,8 @@ def _weigh(
     allocation, rebalancing = settings.allocation, settings.rebalancing
     fixed = check_fixed_weights({sleeve_name(entry): entry.weight for entry in entries}, allocation)
     instants = first_closes(market.times, allocation.every)
-    weights = walk_forward_weights(returns, instants, allocation, market.timeframe.bars_per_year, fixed)
+    allocator = find_allocator(allocation.method)
+    weights = walk_forward_weights(returns, instants, allocation, market.timeframe.bars_per_year, fixed, allocator)
     due = np.zeros(len(market), dtype=bool)
     if allocation.is_estimated:
         due |= instants
@@ -189,7 +191,9 @@ def _next_of(own: IntArray, rows: IntArray) -> IntArray:
 def _digests(
     settings: PortfolioSettings, strategies: Sequence[Strategy], bars: Sequence[Bars], market: Market
 ) -> dict[str, str]:
-    parts = [strategy_digest(part) for part in strategies]
+    parts = [strategy_digest(part) for part in strategies] + function_sources(
+        find_allocator(settings.allocation.method)
+    )
     traded = [asdict(column.instrument) for column in market.columns]
     named = settings.model_copy(update={"strategies": tuple(ordered(settings.strategies))})
     return {

@@ -14,6 +14,7 @@ from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.portfolio.allocation import Allocation, check_fixed_weights
 from peak_trade.portfolio.rebalancing import Rebalancing
 from peak_trade.risk.limits import RiskLimits
+from peak_trade.wiring.allocators import find_allocator
 from peak_trade.wiring.gates import risk_limits
 
 
@@ -90,6 +91,7 @@ class PortfolioSettings(Settings):
         if twice:
             raise ValueError(f"{twice[0]} is there twice: give one of the two a label of its own.")
         Timeframe.parse(self.timeframe)
+        find_allocator(self.allocation.method)
         check_fixed_weights({sleeve_name(entry): entry.weight for entry in self.strategies}, self.allocation)
         return self
 

@@ -1,0 +1,38 @@
+"""The allocators by name; to add one, write its function and its row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from peak_trade.wiring.parts import find_function
+
+if TYPE_CHECKING:
+    from peak_trade.portfolio.allocation import Allocator
+
+ALLOCATORS: dict[str, str] = {
+    "inverse_volatility": "peak_trade.portfolio.allocators:inverse_volatility",
+    "risk_parity": "peak_trade.portfolio.allocators:risk_parity",
+    "minimum_variance": "peak_trade.portfolio.allocators:minimum_variance",
+}
+"""Allocator name to `module:function`. `equal` and `fixed` weights are not estimated and need no allocator."""
+
+
+def find_allocator(method: str) -> Allocator | None:
+    """Return the allocator of `[allocation] method`, or None for `equal` and `fixed`.
+
+    Parameters
+    ----------
+    method : str
+        equal, fixed, a name in ALLOCATORS, or `package.module:function` of one's own.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; names the closest one.
+
+    """
+    from peak_trade.portfolio.allocation import UNESTIMATED
+
+    if method in UNESTIMATED:
+        return None
+    return find_function("allocation.method", method, dict.fromkeys(UNESTIMATED, "") | ALLOCATORS)
