@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow test-lowest test-wheel smoke check format lab records behaviour bench lock clean
+.PHONY: help env demo test test-slow test-lowest test-wheel smoke check format lab results behaviour bench lock clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -84,8 +84,8 @@ lab: env         ## open the notebooks in JupyterLab; kernels work in this folde
 	IPYTHONDIR="$(CURDIR)/.peak_trade/ipython" $(BIN)/jupyter lab --allow-root $(LAB_OPTIONS) --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/notebooks/strategy_backtest.ipynb
 
-records: env     ## renew the results that the notebook tests compare with; read the difference
-	PEAK_TRADE_WRITE_RECORDS=1 $(BIN)/pytest -p no:xdist tests/notebooks
+results: env     ## renew the typed results that the notebook tests compare with; read the difference
+	PEAK_TRADE_WRITE_RESULTS=1 $(BIN)/pytest -p no:xdist tests/notebooks
 
 behaviour: env   ## rewrite the digests of the fixed runs and print which runs changed
 	$(BIN)/python -m tests.behaviour.fixed_runs --write

@@ -38,13 +38,17 @@ def regime(
     setting: Annotated[list[str] | None, typer.Option("-d", help="A detector setting, key=value.")] = None,
     noise: Annotated[int, typer.Option(min=0, help="Series of each kind of noise control; 0 leaves them out.")] = 0,
     record: Annotated[bool, typer.Option(help="Keep the run in the registry.")] = True,
+    report: Annotated[
+        bool, typer.Option("--report", help="Run the notebook regime_study, too, with the same parameters.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Detect market regimes and backtest a strategy with and without them.
 
     Refits look at the past only, and between them only filtered probabilities are used. Weights: bull 1.0, sideways
-    0.5, bear 0.0. Prints what the run did in each regime, and writes the transition plot and a report into the
-    workspace. The notebook regime_study holds the full study with its noise controls.
+    0.5, bear 0.0. Prints the results in each regime and writes the transition plot into the workspace. The full
+    study, with figures and noise controls, is the notebook regime_study: `--report` runs it, and
+    `peak-trade site build` makes its page.
 
     \b
     Example:
@@ -53,10 +57,12 @@ def regime(
     Exits 0 when the study is done, 2 on bad input.
     """
     from peak_trade.cli.options import pairs
+    from peak_trade.core.errors import ReportError
     from peak_trade.core.time import Timeframe
     from peak_trade.data.store import load_bars
     from peak_trade.data.workspace import workspace
-    from peak_trade.reports.views.regime import write_page
+    from peak_trade.reports.markup import write_figure_page
+    from peak_trade.reports.views.regime import transition_plot
     from peak_trade.studies.regime.study import noise_controls, study_regimes
     from peak_trade.wiring.detectors import detector_values, make_detector
     from peak_trade.wiring.strategies import make_strategy
@@ -71,14 +77,31 @@ def regime(
         from peak_trade.studies.recording import record as record_result
 
         record_result(study.result, "regime")
-    plot, page = write_page(study, verdict, workspace() / "regimes" / study.result.run_id)
+    plot = workspace() / "regimes" / study.result.run_id / "transitions.html"
+    title = f"Transitions of {study.detector.name} regimes, {bars.symbol} {bars.timeframe}"
+    write_figure_page(transition_plot(study.transitions()), title, plot)
+    paths = {"transition_plot": str(plot)}
+    if report:
+        from peak_trade.reports.notebooks import run_report
+
+        values: dict[str, Any] = {
+            "symbol": symbol, "timeframe": timeframe, "exchange": exchange, "start": start, "end": end,
+            "strategy": strategy, "strategy_parameters": pairs(parameter), "detector": detector,
+            "detector_settings": detector_values(pairs(setting, "-d")), "mode": mode,
+        }  # fmt: skip
+        if noise:
+            values["noise_series"] = noise
+        done = run_report("regime_study", values, progress=not as_json)
+        if done.is_failed:
+            raise ReportError(f"{done.path}: code cell {done.failed_cell} failed: {done.error}. Open it to see why.")
+        paths["report"] = str(done.path)
     if as_json:
-        _print_json(study, p_value, verdict, str(plot), str(page))
+        _print_json(study, p_value, verdict, paths)
     else:
-        _print_tables(study, verdict, str(plot), str(page))
+        _print_tables(study, verdict, paths)
 
 
-def _print_json(study: RegimeStudy, p_value: float, verdict: list[str], plot: str, page: str) -> None:
+def _print_json(study: RegimeStudy, p_value: float, verdict: list[str], paths: dict[str, str]) -> None:
     import json
 
     content: dict[str, Any] = {
@@ -93,10 +116,8 @@ def _print_json(study: RegimeStudy, p_value: float, verdict: list[str], plot: st
             {"reason": span.reason, "start": span.start, "end": span.end} for span in study.filtered.fallbacks
         ],
         "verdict": verdict,
-        "transition_plot": plot,
-        "report": page,
     }
-    typer.echo(json.dumps(content, indent=2))
+    typer.echo(json.dumps(content | paths, indent=2))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -106,7 +127,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _print_tables(study: RegimeStudy, verdict: list[str], plot: str, page: str) -> None:
+def _print_tables(study: RegimeStudy, verdict: list[str], paths: dict[str, str]) -> None:
     from rich.console import Console
 
     from peak_trade.reports.views.regime import REGIME_FORMATS
@@ -118,7 +139,8 @@ def _print_tables(study: RegimeStudy, verdict: list[str], plot: str, page: str) 
     console.print(_table("Stays, bars", study.stays()))
     for name, value in study.facts().items():
         console.print(f"{name}: {value:,.6g}" if isinstance(value, float) else f"{name}: {value}", highlight=False)
-    for sentence in (*verdict, f"run {study.result.run_id}", f"transition plot {plot}", f"report {page}"):
+    written = [f"{name.replace('_', ' ')} {path}" for name, path in paths.items()]
+    for sentence in (*verdict, f"run {study.result.run_id}", *written):
         console.print(sentence, highlight=False, soft_wrap=True)
 
 

@@ -13,7 +13,6 @@ SHARED = (
     "config",
     "notebooks",
     "reports/styles",
-    "reports/templates",
     "_quarto.yml",
     "index.md",
     "docs",

@@ -19,7 +19,8 @@ from typing import Any
 from peak_trade.core.digest import digest_bytes, digest_of, package_digest
 from peak_trade.core.errors import ConfigError, ReportError, did_you_mean
 from peak_trade.core.files import write_text
-from peak_trade.reports.display import RECORD_MIME
+from peak_trade.reports.display import RESULT_MIME
+from peak_trade.reports.markup import markdown_text, templates_digest
 from peak_trade.reports.parameters import Parameter, read_parameters, resolve
 
 RUNS = Path("reports/runs")
@@ -180,13 +181,13 @@ def read_run(path: Path, is_cached: bool = False) -> ReportRun:
     return ReportRun(path=path, is_cached=is_cached, run_id=_run_id(content), **about)
 
 
-def records(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the typed result records of a notebook's outputs, in order."""
+def results(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the typed results in a notebook's outputs, in order."""
     return [
-        output["data"][RECORD_MIME]
+        output["data"][RESULT_MIME]
         for cell in content["cells"]
         for output in cell.get("outputs", [])
-        if RECORD_MIME in output.get("data", {})
+        if RESULT_MIME in output.get("data", {})
     ]
 
 
@@ -252,7 +253,7 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
         "failed_cell": failed_cell,
         "error": error_text,
     }
-    stated = f"Notebook `{notebook.name}`, version {notebook.version}, digest `{notebook.digest[:16]}`."
+    stated = f"Notebook {markdown_text(notebook.name)}, version {notebook.version}, digest `{notebook.digest[:16]}`."
     content["cells"].insert(1, {"cell_type": "markdown", "id": "peak-trade-notebook", "metadata": {}, "source": stated})
     return content
 
@@ -269,9 +270,9 @@ def _is_papermill_error(cell: Mapping[str, Any]) -> bool:
 
 
 def _run_id(content: Mapping[str, Any]) -> str:
-    for record in records(content):
-        if record["kind"] == "table" and record["name"] == "run":
-            named = {row[0]: row[1] for row in record["rows"]}
+    for result in results(content):
+        if result["kind"] == "table" and result["name"] == "run":
+            named = {row[0]: row[1] for row in result["rows"]}
             return str(named.get("run_id", ""))
     return ""
 
@@ -281,7 +282,7 @@ def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[
         "notebook": notebook.digest,
         "data": _data_digest(values),
         "files": _files_digest(values, root),
-        "code": digest_of([package_digest(), _strategy_digest(values)]),
+        "code": digest_of([package_digest(), templates_digest(), _strategy_digest(values)]),
         "lock": _lock_digest(root),
     }
 

@@ -60,8 +60,8 @@ def test_a_long_table_is_cut_to_the_weightiest_and_leads_to_a_file_of_all(result
     diff_table.show_differences(result, folder=tmp_path)
     (path,) = tmp_path.glob("*.parquet")
     assert len(pd.read_parquet(path)) == len(result.differences)
-    markup = diff_table.table_markup(result, path.name)
-    assert f"../lib/{path.name}" in markup
+    markup = diff_table.table_markup(result, f"../lib/{path.name}")
+    assert f'href="../lib/{path.name}"' in markup
     rows = payload(markup)["rows"]
     assert len(rows) == 20
     weightiest = max(result.roots, key=lambda each: abs(each.total_pnl))

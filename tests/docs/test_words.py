@@ -35,7 +35,6 @@ EXCEPTIONS = {
     ("reports", "cheating"),
     ("reports", "granted"),
     ("reports", "parity"),
-    ("reports", "record"),
     ("risk", "record"),
     ("risk", "row"),
     ("risk", "row of gates"),

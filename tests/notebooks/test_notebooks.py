@@ -1,7 +1,7 @@
-"""Every notebook runs on a small sample through nbval, which compares its typed result records and nothing else.
+"""Every notebook runs on a small sample through nbval, which compares its typed results and nothing else.
 
-Beside this file lies, for each notebook, its small run: the parameters that make it small and the records that it must
-show. `make records` writes the records anew; look at the difference before you commit it.
+This folder has one file per notebook: the parameters of its small run, and the typed results that it must show.
+`make results` writes the typed results again; read the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from peak_trade.reports.display import PLOTLY_MIME, RECORD_MIME
+from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -39,7 +39,7 @@ def test_every_notebook_has_a_small_run():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebook_shows_the_records_of_its_small_run(name, home, tmp_path, request, monkeypatch):
+def test_notebook_shows_the_results_of_its_small_run(name, home, tmp_path, request, monkeypatch):
     from nbval.plugin import IPyNbFile, NbCellError
 
     from peak_trade.data.sample import SYMBOLS, sample_bars
@@ -58,7 +58,7 @@ def test_notebook_shows_the_records_of_its_small_run(name, home, tmp_path, reque
 
     notebook = IPyNbFile.from_parent(request.session, path=small)
     notebook.skip_compare += NOT_COMPARED
-    is_writing = bool(os.environ.get("PEAK_TRADE_WRITE_RECORDS"))
+    is_writing = bool(os.environ.get("PEAK_TRADE_WRITE_RESULTS"))
     shown: dict[str, list[Any]] = {}
     try:
         notebook.setup()
@@ -66,7 +66,7 @@ def test_notebook_shows_the_records_of_its_small_run(name, home, tmp_path, reque
             is_compared = cell.options["check"]
             cell.options["check"] = is_compared and not is_writing
             cell.runtest()
-            given = [out["data"][RECORD_MIME] for out in cell.test_outputs if RECORD_MIME in out.get("data", {})]
+            given = [out["data"][RESULT_MIME] for out in cell.test_outputs if RESULT_MIME in out.get("data", {})]
             if given and is_compared:
                 shown[cell.cell.id] = given
     except NbCellError as error:
@@ -74,23 +74,23 @@ def test_notebook_shows_the_records_of_its_small_run(name, home, tmp_path, reque
     finally:
         notebook.teardown()
     if is_writing:
-        text = json.dumps({"parameters": reference["parameters"], "records": shown}, indent=1, ensure_ascii=False)
+        text = json.dumps({"parameters": reference["parameters"], "results": shown}, indent=1, ensure_ascii=False)
         (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     assert shown
 
 
 def small_run(name: str, reference: dict[str, Any]) -> dict[str, Any]:
-    """Return a notebook with the small run's parameters put in and its records as the outputs to compare with."""
+    """Return a notebook with the parameters of the small run, and its typed results as the outputs to compare with."""
     content: dict[str, Any] = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
     cells = []
     for cell in content["cells"]:
         cells.append(cell)
         if cell["cell_type"] != "code":
             continue
-        known = reference["records"].get(cell["id"], [])
+        known = reference["results"].get(cell["id"], [])
         cell["execution_count"] = 1
         cell["outputs"] = [
-            {"output_type": "display_data", "metadata": {}, "data": {RECORD_MIME: record}} for record in known
+            {"output_type": "display_data", "metadata": {}, "data": {RESULT_MIME: result}} for result in known
         ]
         if "parameters" in cell["metadata"].get("tags", []):
             given = "\n".join(f"{key} = {value!r}" for key, value in reference["parameters"].items())

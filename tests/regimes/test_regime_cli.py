@@ -1,4 +1,4 @@
-"""`peak-trade regime` prints the statistics, writes plot and report, and refuses what can not be."""
+"""`peak-trade regime` prints statistics, writes the transition plot and refuses bad input."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
+from peak_trade.reports.notebooks import ReportRun, read_notebook
+from peak_trade.reports.parameters import resolve
+
+ROOT = Path(__file__).parents[2]
 
 QUICK = ["-d", "min_bars=600", "-d", "window=1200", "-d", "refit_every=600", "-d", "n_starts=3"]
 COMMAND = ["regime", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--no-record"]
@@ -21,16 +25,38 @@ def store(home: Path) -> Path:
     return home
 
 
-def test_regime_prints_statistics_and_writes_plot_and_report(store, capsys):
+def test_regime_prints_statistics_and_writes_the_transition_plot(store, capsys):
     assert main([*COMMAND, "--start", "2023-03-01", *QUICK]) == 0
     printed = capsys.readouterr().out
     for part in ("sideways", "sharpe", "expected stay", "transitions", "Verdict: ", "From one bar to the next"):
         assert part in printed
     (folder,) = (store / "regimes").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"plotly.min.js", "report.html", "transitions.html"}
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "The price of cheating" in page
+    assert {path.name for path in folder.iterdir()} == {"plotly.min.js", "transitions.html"}
+    page = (folder / "transitions.html").read_text(encoding="utf-8")
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "Plotly.newPlot" in page
+
+
+def test_regime_runs_the_notebook_with_the_same_parameters(store, capsys, monkeypatch):
+    asked = {}
+
+    def run_report(name, values, progress):
+        notebook = read_notebook(ROOT / "notebooks" / f"{name}.ipynb")
+        asked.update(resolve(notebook.parameters, values, name))
+        return ReportRun(
+            Path("reports/runs/r.ipynb"), name, "", "", "", "", asked, {}, "", 0.0,
+            failed_cell=3 if asked["mode"] == "filter" else None, error="E: no",
+        )  # fmt: skip
+
+    monkeypatch.setattr("peak_trade.reports.notebooks.run_report", run_report)
+    options = ["--detector", "rules", "--report", "-p", "fast=10"]
+    assert main([*COMMAND, *options, "--mode", "switch", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"] == "reports/runs/r.ipynb"
+    chosen = {"strategy": "ma_crossover", "symbol": "BTC/USDT", "detector": "rules", "mode": "switch"}
+    assert asked.items() >= chosen.items()
+    assert asked["strategy_parameters"] == {"fast": "10"}
+    assert main([*COMMAND, *options, "--mode", "filter"]) == 2
+    assert "code cell 3 failed: E: no" in capsys.readouterr().err
 
 
 def test_regime_prints_json(store, capsys):

@@ -43,7 +43,6 @@ def notebook(*sources: str, parameters: str = PARAMETERS) -> dict[str, Any]:
 def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
     shutil.copytree(ROOT / "reports" / "styles", root / "reports" / "styles")
-    shutil.copytree(ROOT / "reports" / "templates", root / "reports" / "templates")
     for name in ("_quarto.yml", "index.md"):
         shutil.copyfile(ROOT / name, root / name)
     (root / "docs").mkdir()

@@ -1,4 +1,4 @@
-"""What is shown carries a page's HTML, JupyterLab's type and a typed record, and figures keep every extreme."""
+"""Outputs have a form for pages, one for JupyterLab and a typed result; figures keep every extreme."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core.errors import ReportError
-from peak_trade.reports.display import PLOTLY_MIME, RECORD_MIME, RECORD_ROWS, SHOWN_ROWS, bundle, raw_html, table_record
+from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME, RESULT_ROWS, bundle, table_result
+from peak_trade.reports.markup import SHOWN_ROWS, raw_html
 from peak_trade.reports.views import backtest as view
 from peak_trade.reports.views import drawing
 
@@ -32,10 +33,10 @@ def test_a_table_is_shown_for_pages_and_for_lab_and_recorded_with_its_types():
         {"when": HOURS[:2], "value": [1 / 3, np.nan], "n": [1, 2], "is_long": [True, False], "note": ["a < b", "`"]}
     )
     shown = bundle(frame, "numbers", digits={"value": 3})
-    assert set(shown) == {"text/markdown", "text/html", "text/plain", RECORD_MIME}
+    assert set(shown) == {"text/markdown", "text/html", "text/plain", RESULT_MIME}
     assert shown["text/markdown"].startswith("```{=html}\n<div")
     assert "a &lt; b" in shown["text/html"]
-    assert shown[RECORD_MIME] == {
+    assert shown[RESULT_MIME] == {
         "kind": "table", "name": "numbers", "n_rows": 2,
         "fields": [
             {"name": "when", "type": "time"}, {"name": "value", "type": "float", "digits": 3},
@@ -54,14 +55,14 @@ def test_a_long_table_says_how_much_of_it_is_shown():
     shown = bundle(frame, "long")
     assert shown["text/html"].count("<tr>") == SHOWN_ROWS + 1
     assert f"The last {SHOWN_ROWS} of 1,000 rows." in shown["text/html"]
-    record = table_record(frame)
-    assert (record["n_rows"], len(record["rows"]), record["sums"]) == (1_000, RECORD_ROWS, {"value": 499_500.0})
+    result = table_result(frame)
+    assert (result["n_rows"], len(result["rows"]), result["sums"]) == (1_000, RESULT_ROWS, {"value": 499_500.0})
 
 
 def test_text_and_mappings_are_shown_and_recorded():
-    assert bundle("Nothing traded.", "why")[RECORD_MIME]["lines"] == ["Nothing traded."]
+    assert bundle("Nothing traded.", "why")[RESULT_MIME]["lines"] == ["Nothing traded."]
     assert bundle(["One.", "Two."], "why")["text/html"].count("<li>") == 2
-    assert bundle({"run_id": "ab", "n": 2}, "run")[RECORD_MIME]["rows"] == [["run_id", "ab"], ["n", "2"]]
+    assert bundle({"run_id": "ab", "n": 2}, "run")[RESULT_MIME]["rows"] == [["run_id", "ab"], ["n", "2"]]
 
 
 @pytest.mark.parametrize(("thing", "name"), [(3, "n"), ("text", "two words"), (None, "n")])
@@ -94,10 +95,10 @@ def test_markup_stays_inside_its_raw_block(markup):
 )
 def test_a_figure_is_light_needs_no_network_and_is_recorded(figure):
     shown = bundle(figure, "figure")
-    assert set(shown) == {"text/markdown", PLOTLY_MIME, "text/plain", RECORD_MIME}
+    assert set(shown) == {"text/markdown", PLOTLY_MIME, "text/plain", RESULT_MIME}
     assert len(shown["text/markdown"]) < 60_000
     assert "http" not in shown["text/markdown"].replace("http://www.w3.org", "")
-    assert shown[RECORD_MIME]["traces"][0]["n"] > 0
+    assert shown[RESULT_MIME]["traces"][0]["n"] > 0
 
 
 @given(st.integers(1, 5_000), st.integers(0, 1_000))

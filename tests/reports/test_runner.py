@@ -10,7 +10,7 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError, DataError, ReportError
 from peak_trade.reports import notebooks
-from peak_trade.reports.notebooks import list_report_runs, read_json, records, run_report
+from peak_trade.reports.notebooks import list_report_runs, read_json, results, run_report
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -19,7 +19,7 @@ def test_a_notebook_runs_once_a_key_and_failures_are_kept(project, capsys):
     (run,) = list_report_runs(project)
     assert (run.title, run.version, run.parameters, run.failed_cell) == ("Tiny", "1.2", {"n": 4}, None)
     content = read_json(run.path)
-    assert [record["rows"] for record in records(content)] == [[["n", "4"], ["inverse", "0.25"]]]
+    assert [result["rows"] for result in results(content)] == [[["n", "4"], ["inverse", "0.25"]]]
     assert any(f"version 1.2, digest `{run.notebook_digest[:16]}`" in str(cell["source"]) for cell in content["cells"])
 
     written = run.path.stat().st_mtime_ns

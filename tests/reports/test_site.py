@@ -67,7 +67,7 @@ def test_nbconvert_makes_every_page_with_what_was_shown(project, two_runs, capsy
         "reports/pages/tiny-good.html", "reports/pages/tiny-bad.html",
     }  # fmt: skip
     assert 'href="tiny-good.html"' in built["reports/pages/tiny.html"]
-    assert "It was not run yet" in built["reports/pages/regime_study.html"]
+    assert "There are no runs yet" in built["reports/pages/regime_study.html"]
     good = built["reports/pages/tiny-good.html"]
     assert 'id="figure-equity"' in good
     assert "Plotly.newPlot" in good
@@ -99,9 +99,11 @@ def test_nbconvert_makes_every_page_with_what_was_shown(project, two_runs, capsy
 
 def test_without_quarto_auto_says_why_it_took_nbconvert(project, monkeypatch):
     monkeypatch.setattr(site, "quarto_version", lambda: None)
-    assert site._find_quarto("auto") == (None, "There is no quarto on PATH (1.7 or later makes the full pages).")
+    version, notice = site._find_quarto("auto")
+    assert version is None
+    assert notice.startswith("There is no quarto on PATH; the pages were rendered with nbconvert.")
     monkeypatch.setattr(site, "quarto_version", lambda: (1, 4, 2))
-    with pytest.raises(ReportError, match=r"quarto is 1\.4\.2; 1\.7 or later is needed"):
+    with pytest.raises(ReportError, match=r"quarto is 1\.4\.2; version 1\.7 or later is needed"):
         site._find_quarto("quarto")
 
 
@@ -116,7 +118,7 @@ def test_the_index_escapes_and_carries_what_its_filters_ask_for():
     assert 'data-strategy="a&lt;b"' in text
     assert 'data-date="2024-06-01"' in text
     assert "<option>BTC/USDT</option>" in text
-    assert "Nothing was run yet" in index_page([])
+    assert "There are no runs yet" in index_page([])
 
 
 @pytest.mark.quarto

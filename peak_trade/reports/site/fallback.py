@@ -1,4 +1,4 @@
-"""Render pages without Quarto: nbconvert for notebooks and Markdown, one Jinja layout around them."""
+"""Rendering of pages without Quarto: nbconvert for notebooks and Markdown, inside one page template."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.errors import ReportError
 from peak_trade.core.files import write_text
+from peak_trade.reports.markup import TEMPLATES, render
 from peak_trade.reports.notebooks import read_json, source_text
 from peak_trade.reports.project import LIBRARY, SITE, read_quarto
 
-TEMPLATES = Path("reports/templates")
 STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
 _RAW_BLOCK = re.compile(r"^(`{3,})\{=html\}\n(.*?)\n\1$", flags=re.DOTALL | re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", flags=re.DOTALL)
@@ -24,7 +23,10 @@ _MARKDOWN_LINK = re.compile(r'(<a [^>]*href="(?![a-z]+:)[^"#]*)\.(?:md|ipynb)((?
 
 
 def navigation(root: Path) -> dict[str, Any]:
-    """Return what `_quarto.yml` says about the site: its title, the (text, href) of its bar, and its footer's words."""
+    """Return the site's title, the (text, href) of its navigation bar and the text of its footer from `_quarto.yml`.
+
+    Links to pages that have no source are left out.
+    """
     website = read_quarto(root)["website"]
     links = []
     for item in website["navbar"]["left"]:
@@ -32,7 +34,7 @@ def navigation(root: Path) -> dict[str, Any]:
     return {
         "title": website["title"],
         "links": [(link["text"], link["href"]) for link in links if _has_source(root / link["href"])],
-        "words": website["page-footer"]["right"],
+        "footer": website["page-footer"]["right"],
     }
 
 
@@ -43,15 +45,20 @@ def _has_source(target: Path) -> bool:
 def render_pages(
     root: Path, pages: Sequence[Path], site: dict[str, Any], progress: Callable[[str], None] | None = None
 ) -> None:
-    """Render page sources, relative to root, into `root/reports/site`, with what they share."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    """Render page sources into `root/reports/site`, and copy style sheets, plotly.js and tables there.
 
-    folder = root / TEMPLATES
-    if not (folder / "page.html.j2").is_file():
-        raise ReportError(f"{folder / 'page.html.j2'}: there is no such file. Build in the project's folder.")
-    layout = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    ).get_template("page.html.j2")
+    Parameters
+    ----------
+    root : Path
+        The project folder.
+    pages : sequence of Path
+        Sources of pages, relative to root.
+    site : dict
+        What `navigation` returns.
+    progress : callable
+        Called with each source before it is rendered.
+
+    """
     tables = [path.relative_to(root) for path in sorted((root / LIBRARY).glob("*.parquet"))]
     for path in (*STYLES, LIBRARY / "plotly.min.js", *tables):
         target = root / SITE / path
@@ -62,19 +69,19 @@ def render_pages(
             progress(str(page))
         title, body = _notebook_body(root, page) if page.suffix == ".ipynb" else _markdown_body(root, page)
         body = _HEADING_ANCHOR.sub(lambda found: found[1] + found[2].lower(), body)
-        target = root / SITE / page.with_suffix(".html")
         up = os.path.relpath(".", page.parent)
-        text = layout.render(
+        text = render(
+            "page.html.j2",
             title=title,
             body=_MARKDOWN_LINK.sub(r"\1.html\2", body),
             headings=_headings(body),
             site=site["title"],
-            words=site["words"],
+            footer=site["footer"],
             links=[(text, f"{up}/{Path(href).with_suffix('.html').as_posix()}") for text, href in site["links"]],
             styles=[f"{up}/{path.as_posix()}" for path in STYLES],
             plotly=f"{up}/{LIBRARY.as_posix()}/plotly.min.js",
         )
-        write_text(target, text)
+        write_text(root / SITE / page.with_suffix(".html"), text)
 
 
 def _notebook_body(root: Path, page: Path) -> tuple[str, str]:
@@ -85,7 +92,9 @@ def _notebook_body(root: Path, page: Path) -> tuple[str, str]:
     title = _title(source_text(content["cells"][0]), page)
     for cell in content["cells"][1:]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = unfenced(source_text(cell))
+            cell["cell_type"] = "raw"
+            cell["metadata"] = {"raw_mimetype": "text/html"}
+            cell["source"] = markdown_html(source_text(cell))
         elif cell["cell_type"] == "code":
             cell["source"] = source_text(cell).removeprefix("#| code-fold: false\n")
             for output in cell["outputs"]:
@@ -96,7 +105,7 @@ def _notebook_body(root: Path, page: Path) -> tuple[str, str]:
     content["cells"] = content["cells"][1:]
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="notebook",
-        extra_template_basedirs=[str(root / TEMPLATES)],
+        extra_template_basedirs=[str(TEMPLATES)],
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
@@ -116,7 +125,7 @@ def _markdown_body(root: Path, page: Path) -> tuple[str, str]:
 
 
 def markdown_html(text: str) -> str:
-    """Return Markdown as HTML, its raw HTML blocks as they are."""
+    """Return Markdown as HTML. Its raw HTML blocks stay as they are."""
     from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
     parts: list[str] = []
@@ -128,14 +137,9 @@ def markdown_html(text: str) -> str:
     return "\n".join(parts)
 
 
-def unfenced(text: str) -> str:
-    """Return Markdown with its raw HTML blocks taken out of their fences."""
-    return _RAW_BLOCK.sub(lambda block: block[2], text)
-
-
 def _title(front: str, page: Path) -> str:
     found = re.search(r"^title:\s*(.+?)\s*$", front, flags=re.MULTILINE)
-    return found[1].strip("\"'") if found else page.stem
+    return html.unescape(found[1].strip("\"'")) if found else page.stem
 
 
 def _headings(body: str) -> Iterable[tuple[str, str]]:

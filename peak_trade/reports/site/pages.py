@@ -1,12 +1,11 @@
-"""Make pages out of executed notebooks: sources under `reports/pages` that Quarto and nbconvert render as they are.
+"""Sources of the pages of executed notebooks, in `reports/pages`, for Quarto and nbconvert alike.
 
-A page keeps what an executed notebook showed as Markdown with raw HTML and drops every other type, so that a renderer
-has nothing to fetch and nothing to choose.
+Of each output of an executed notebook, the source of its page keeps one form, Markdown with raw HTML. So both renderers
+show the same output, and neither fetches anything.
 """
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.files import write_text
-from peak_trade.reports.display import PLOTLY_MIME, RECORD_MIME, figure_html, raw_html
+from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME
+from peak_trade.reports.markup import figure_html, markdown_text, preformatted_html, raw_html, render
 from peak_trade.reports.notebooks import ReportRun, list_notebooks, list_report_runs, read_json, source_text
 from peak_trade.reports.site.runs_index import index_page, index_rows
 from peak_trade.reports.site.study_pages import study_page
@@ -25,9 +25,10 @@ _IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
 
 
 def write_pages(root: Path = Path()) -> list[Path]:
-    """Write the page source of every executed notebook and of the index; return all of them, relative to root.
+    """Write the source of every page and return their paths, relative to root.
 
-    A file whose content would not change is left alone, and the page of a notebook that is gone is deleted.
+    There is one page per executed notebook, one per notebook, and the page of all runs. A file with the right content
+    is not written again, and the source of a run that no longer exists is deleted.
     """
     runs = list_report_runs(root)
     sources = {f"{run.slug}.ipynb": _notebook_text(page_of(run)) for run in runs}
@@ -47,7 +48,7 @@ def write_pages(root: Path = Path()) -> list[Path]:
 
 
 def page_of(run: ReportRun) -> dict[str, Any]:
-    """Return the notebook to render for a run: front matter, what was asked, then the cells as they were shown."""
+    """Return the notebook to render for a run: front matter, parameters and digests, then its cells."""
     content = read_json(run.path)
     cells = [_front_matter(run), _markdown("peak-trade-about", raw_html(about_html(run)))]
     if run.is_failed:
@@ -65,35 +66,28 @@ def page_of(run: ReportRun) -> dict[str, Any]:
 
 
 def page_title(run: ReportRun) -> str:
-    """Return a page's title: the notebook's, and what it was about."""
+    """Return the title of a run's page: the notebook's title, then what it is about."""
     about = [run.parameters.get(name) for name in ("strategy", "symbol", "timeframe")]
     named = ", ".join(str(value) for value in about if value) or Path(run.parameters.get("config") or "").stem
     return f"{run.title}: {named}" if named else run.title
 
 
 def about_html(run: ReportRun) -> str:
-    """Return when and from what a page came: notebook, version, digests, parameters."""
-    rows = {"notebook": f"{run.notebook}, version {run.version}", "executed": run.executed_at}
-    rows |= {name: "none" if value is None else str(value) for name, value in run.parameters.items()}
-    rows |= {f"{name} digest": digest[:16] for name, digest in run.digests.items()}
-    body = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items())
-    return (
-        '<details class="pt-about"><summary>Parameters and digests</summary>'
-        f'<table data-quarto-disable-processing="true"><tbody>{body}</tbody></table></details>'
-    )
+    """Return the origin of a page as HTML: notebook, version, time, parameters and digests."""
+    facts = {"notebook": f"{run.notebook}, version {run.version}", "executed": run.executed_at}
+    facts |= {name: "none" if value is None else str(value) for name, value in run.parameters.items()}
+    facts |= {f"{name} digest": digest[:16] for name, digest in run.digests.items()}
+    return render("about.html.j2", facts=list(facts.items()))
 
 
 def failure_html(run: ReportRun) -> str:
-    """Return the box that says which cell failed and why."""
-    return (
-        f'<div class="pt-failed" role="alert"><strong>This run failed</strong> in code cell {run.failed_cell}: '
-        f"{html.escape(run.error)}<br>What ran before it is shown; nothing after it ran.</div>"
-    )
+    """Return the box that names the failed cell and its error."""
+    return render("failure.html.j2", cell=run.failed_cell, error=run.error)
 
 
 def _front_matter(run: ReportRun) -> dict[str, Any]:
-    title = json.dumps(page_title(run) + (" (failed)" if run.is_failed else ""), ensure_ascii=False)
-    return {"cell_type": "raw", "id": "front-matter", "metadata": {}, "source": f"---\ntitle: {title}\n---"}
+    title = markdown_text(page_title(run) + (" (failed)" if run.is_failed else ""))
+    return {"cell_type": "raw", "id": "front-matter", "metadata": {}, "source": f'---\ntitle: "{title}"\n---'}
 
 
 def _markdown(cell_id: str, source: str) -> dict[str, Any]:
@@ -115,11 +109,9 @@ def _code_cell(cell: Mapping[str, Any], has_failed: bool) -> dict[str, Any]:
 
 def _page_output(output: Mapping[str, Any], cell_id: str) -> dict[str, Any] | None:
     if output["output_type"] == "error":
-        trace = html.escape(_ANSI.sub("", "\n".join(output["traceback"])))
-        return _shown({"text/markdown": raw_html(f'<pre class="pt-traceback">{trace}</pre>')})
+        return _preformatted("\n".join(output["traceback"]), "traceback")
     if output["output_type"] == "stream":
-        text = html.escape(_ANSI.sub("", source_text({"source": output["text"]})))
-        return _shown({"text/markdown": raw_html(f'<pre class="pt-stream">{text}</pre>')})
+        return _preformatted(source_text({"source": output["text"]}), "stream")
     given = output["data"]
     if "text/markdown" in given:
         return _shown({"text/markdown": given["text/markdown"]})
@@ -130,10 +122,13 @@ def _page_output(output: Mapping[str, Any], cell_id: str) -> dict[str, Any] | No
     images = {mime: given[mime] for mime in _IMAGES if mime in given}
     if images:
         return _shown(images)
-    if RECORD_MIME in given or "text/plain" not in given:
+    if RESULT_MIME in given or "text/plain" not in given:
         return None
-    text = html.escape(source_text({"source": given["text/plain"]}))
-    return _shown({"text/markdown": raw_html(f'<pre class="pt-stream">{text}</pre>')})
+    return _preformatted(source_text({"source": given["text/plain"]}), "stream")
+
+
+def _preformatted(text: str, style: str) -> dict[str, Any]:
+    return _shown({"text/markdown": raw_html(preformatted_html(_ANSI.sub("", text), style))})
 
 
 def _bare_figure(figure: Mapping[str, Any], cell_id: str) -> str:
@@ -151,6 +146,6 @@ def _kernel(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _notebook_text(content: Mapping[str, Any]) -> str:
-    # Quarto reads a cell's source as a list of lines and nothing else.
+    # Quarto reads a cell's source only as a list of lines.
     cells = [cell | {"source": source_text(cell).splitlines(keepends=True)} for cell in content["cells"]]
     return json.dumps(dict(content) | {"cells": cells}, indent=1, ensure_ascii=False) + "\n"

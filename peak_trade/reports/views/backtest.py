@@ -11,7 +11,7 @@ import pandas as pd
 
 from peak_trade.core.time import iso
 from peak_trade.metrics import MEASURES, drawdown
-from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned, thinning_note, times
+from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, line, styled, thinned, thinning_note, times
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -142,7 +142,7 @@ def benchmark_overlay(equity: pd.Series[float], benchmark: pd.Series[float], nam
 
     grown, held = equity / equity.iloc[0], benchmark / benchmark.iloc[0]
     figure = go.Figure()
-    figure.add_scatter(**line(held, thinned(held.to_numpy())), name=name, line={"color": GREY, "width": 1.4})
+    figure.add_scatter(**line(held, thinned(held.to_numpy())), name=label(name), line={"color": GREY, "width": 1.4})
     figure.add_scatter(**line(grown, thinned(grown.to_numpy())), name="strategy", line={"color": BLUE, "width": 1.8})
     is_positive = bool((grown > 0).all() and (held > 0).all())
     scale = {"type": "log", "dtick": "D2"} if is_positive else {"type": "linear"}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.time import iso
-from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned
+from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, line, styled, thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -119,13 +119,13 @@ def fills_on_price(result: DiffResult) -> Figure:
         figure.add_scatter(
             x=_fill_times(lives),
             y=[life.price for life in lives],
-            text=[f"{life.order_id} {life.side} {life.filled:g}" for life in lives],
+            text=[label(f"{life.order_id} {life.side} {life.filled:g}") for life in lives],
             hovertemplate="%{text} at %{y:,.2f}<extra>" + name + "</extra>",
             mode="markers",
             name=name,
             marker={"symbol": marker, "color": color, "size": 9, "line": {"width": 2, "color": color}},
         )
-    figure.update_yaxes(title_text=f"{symbol} price")
+    figure.update_yaxes(title_text=f"{label(symbol)} price")
     return styled(figure, height=400).update_layout(hovermode="closest")
 
 

@@ -1,12 +1,10 @@
-"""The table of differences: sorted and filtered in the page, each row leading to the events of both sides.
+"""Table of the differences of two runs, with sorting, filters and the events behind each row.
 
-A page carries at most `MAX_ROWS` rows, the weightiest; all of them stand in a Parquet file beside the page.
+A page holds at most `MAX_ROWS` rows, those with the largest PnL. Of more differences, a Parquet file holds all.
 """
 
 from __future__ import annotations
 
-import html
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,53 +15,58 @@ from peak_trade.core.digest import digest_of
 from peak_trade.core.time import iso
 from peak_trade.diff.export import sentence, value_text
 from peak_trade.journal.events import BarEvent, Event, OrderEvent, as_record
-from peak_trade.reports.display import RECORD_MIME, raw_html, table_record
+from peak_trade.reports.display import page_bundle, table_result
+from peak_trade.reports.markup import render
+from peak_trade.reports.project import LIBRARY
 
 if TYPE_CHECKING:
     from peak_trade.diff.result import Difference, DiffResult
 
 MAX_ROWS = 700
+"""Largest number of rows in a page."""
 MAX_EVENTS = 12
-"""Events of one side that a row shows."""
-LIBRARY = Path("reports/lib")
-_RECORDED = ["number", "cause", "kind", "subject", "shadow", "live", "root", "pnl", "total_pnl"]
+"""Largest number of events of one run that a row shows."""
+COLUMNS = (
+    ("n", "int", "no."),
+    ("cause", "text", "cause"),
+    ("text", "text", "difference"),
+    ("at", "text", "at, UTC"),
+    ("pnl", "float", "PnL"),
+    ("root", "int", "root"),
+)
+"""Columns of the table: key of the value in a row, kind of the value, heading."""
+_RESULT_COLUMNS = ["number", "cause", "kind", "subject", "shadow", "live", "root", "pnl", "total_pnl"]
 
 
 def show_differences(result: DiffResult, name: str = "differences", folder: Path = LIBRARY) -> None:
-    """Show the table of differences in a notebook, and record it.
+    """Display the table of differences in a notebook, with its typed result.
 
     Parameters
     ----------
     result : DiffResult
     name : str
-        Names the record.
+        Name of the typed result.
     folder : Path
-        Where the Parquet file goes when the table does not hold every row.
+        Folder of the Parquet file, which is written when the table does not hold all rows.
 
     """
     from IPython.display import display
 
     frame = differences_frame(result)
-    link = None
+    link = ""
     if len(frame) > MAX_ROWS:
         folder.mkdir(parents=True, exist_ok=True)
         names = [side.recording.name for side in (result.shadow, result.live)]
         path = folder / f"diff-{digest_of([*names, len(frame), result.tolerance_bps])[:12]}.parquet"
         frame.to_parquet(path, compression="zstd")
-        link = path.name
+        link = f"../lib/{path.name}"
     markup = table_markup(result, link)
-    record = {"kind": "table", "name": name} | table_record(frame[_RECORDED])
-    bundle = {
-        "text/markdown": raw_html(markup),
-        "text/html": markup,
-        "text/plain": f"<table {name}>",
-        RECORD_MIME: record,
-    }
-    display(bundle, raw=True)  # type: ignore[no-untyped-call]
+    typed = {"kind": "table", "name": name} | table_result(frame[_RESULT_COLUMNS])
+    display(page_bundle(markup, typed) | {"text/html": markup}, raw=True)  # type: ignore[no-untyped-call]
 
 
 def differences_frame(result: DiffResult) -> pd.DataFrame:
-    """Return every difference as a row, in order of time: values as text, `at` in UTC, PnL in quote currency."""
+    """Return one row per difference, in order of time: values as text, `at` in UTC, PnL in quote currency."""
     rows = [
         (
             each.number, str(each.cause), each.kind, each.subject, value_text(each.kind, each.shadow),
@@ -81,35 +84,23 @@ def differences_frame(result: DiffResult) -> pd.DataFrame:
     return frame.astype({"pnl": "float64", "total_pnl": "float64"})
 
 
-def table_markup(result: DiffResult, link: str | None = None) -> str:
-    """Return the table as HTML with its script; it needs no network. `link` names the Parquet file of all rows."""
-    chosen = _weightiest(result.differences)
-    equal = _equal_orders(result, MAX_ROWS - len(chosen))
-    rows = [_row(each) for each in chosen] + equal
-    texts = _event_texts(result, rows)
-    causes = sorted({row["cause"] for row in rows if row["cause"]})
-    options = "".join(f"<option>{html.escape(cause)}</option>" for cause in causes)
-    payload = json.dumps({"rows": rows, "events": texts}, separators=(",", ":")).replace("</", "<\\/")
-    n_all = len(result.differences)
-    note = f"{n_all:,} differences, {len(result.roots):,} of them roots."
-    if len(chosen) < n_all:
-        note += f" The {len(chosen):,} weightiest are here"
-        note += f'; <a href="../lib/{html.escape(link)}">all of them as a Parquet file</a>.' if link else "."
-    return f"""<div class="pt-diff" id="pt-diff"><style>{_STYLE}</style>
-<div class="pt-filters">
-<label>show<select data-part="show"><option value="roots">roots</option>
-<option value="differences" selected>differences</option><option value="all">all orders</option></select></label>
-<label>cause<select data-part="cause"><option value="">every cause</option>{options}</select></label>
-<label>find<input data-part="find" type="search" placeholder="order id"></label>
-<output></output></div>
-<div class="pt-table"><table data-quarto-disable-processing="true"><thead><tr>{_HEAD}</tr></thead>
-<tbody></tbody></table></div><p class="pt-more"><button type="button">Show more</button></p>
-<p class="pt-note">{note} Click a row for the events of both sides, a heading to sort.</p>
-<script type="application/json">{payload}</script><script>{_SCRIPT}</script></div>"""
+def table_markup(result: DiffResult, link: str = "") -> str:
+    """Return the table as HTML with its script. It needs no network; `link` leads to the file of all rows."""
+    shown = _largest(result.differences)
+    rows = [_row(each) for each in shown] + _equal_orders(result, MAX_ROWS - len(shown))
+    return render(
+        "diff_table.html.j2",
+        columns=COLUMNS,
+        causes=sorted({row["cause"] for row in rows if row["cause"]}),
+        content={"rows": rows, "events": _event_texts(result, rows)},
+        n_differences=len(result.differences),
+        n_roots=len(result.roots),
+        n_shown=len(shown),
+        link=link,
+    )
 
 
-def _weightiest(differences: Sequence[Difference]) -> list[Difference]:
-    """At most `MAX_ROWS`: roots before what follows, the larger PnL first; given back in order of time."""
+def _largest(differences: Sequence[Difference]) -> list[Difference]:
     ranked = sorted(differences, key=lambda each: (not each.is_root, -abs(each.total_pnl), each.number))
     return sorted(ranked[:MAX_ROWS], key=lambda each: each.number)
 
@@ -148,7 +139,7 @@ def _event_texts(result: DiffResult, rows: list[dict[str, Any]]) -> list[dict[in
 
 
 def event_text(event: Event) -> str:
-    """Return an event as one line: its time, what it is, and what it says."""
+    """Return an event as one line of text: time, kind and fields."""
     when = iso(event.ts_event).replace(".000000", "")
     if isinstance(event, OrderEvent):
         what = f"{event.event} {event.order_id} {event.side} {event.quantity:g} {event.order_type}"
@@ -163,14 +154,3 @@ def event_text(event: Event) -> str:
 
 def _at(moment: int) -> str:
     return iso(moment)[:16] if moment else "start"
-
-
-_HEAD = "".join(
-    f'<th data-key="{key}" class="pt-{kind}" tabindex="0">{label}</th>'
-    for key, kind, label in (
-        ("n", "int", "no."), ("cause", "text", "cause"), ("text", "text", "difference"), ("at", "text", "at, UTC"),
-        ("pnl", "float", "PnL"), ("root", "int", "root"),
-    )
-)  # fmt: skip
-_STYLE = Path(__file__).with_name("diff_table.css").read_text(encoding="utf-8")
-_SCRIPT = Path(__file__).with_name("diff_table.js").read_text(encoding="utf-8")

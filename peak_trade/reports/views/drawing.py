@@ -6,6 +6,7 @@ largest one are drawn, so every extreme keeps its time and value.
 
 from __future__ import annotations
 
+import html
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 STRETCHES = 200
 """Stretches that a long series is cut into for display."""
 BLUE, ORANGE, GREY, RED = "#1d5b9b", "#d9730d", "#8a8f98", "#b3261e"
+
+
+def label(text: object) -> str:
+    """Return a name as text for a figure. Plotly reads some HTML in texts, so its characters are escaped.
+
+    >>> label("<b>BTC</b>")
+    '&lt;b&gt;BTC&lt;/b&gt;'
+    """
+    return html.escape(str(text), quote=False)
 
 
 def thinning_note() -> str:

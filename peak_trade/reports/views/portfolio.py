@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, line, styled, thinned
+from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, label, line, styled, thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -59,7 +59,7 @@ def equity_by_strategy(pnl: pd.DataFrame, initial_cash: float) -> Figure:
     )
     for place, name in enumerate(pnl.columns):
         series = pnl[name]
-        figure.add_scatter(**line(series, thinned(series.to_numpy())), name=str(name), line=_pen(place))
+        figure.add_scatter(**line(series, thinned(series.to_numpy())), name=label(name), line=_pen(place))
     figure.update_yaxes(title_text=f"PnL on {initial_cash:,.0f}")
     return styled(figure, height=400)
 
@@ -68,7 +68,7 @@ def correlation_matrix(matrix: pd.DataFrame) -> Figure:
     """Draw a correlation matrix as a heat map from -1 to 1, shape (n_strategies, n_strategies)."""
     import plotly.graph_objects as go
 
-    names = [str(name) for name in matrix.columns]
+    names = [label(name) for name in matrix.columns]
     cells = [[None if value != value else float(value) for value in row] for row in matrix.to_numpy()]
     figure = go.Figure(
         go.Heatmap(
@@ -101,7 +101,7 @@ def risk_contributions(attribution: pd.DataFrame) -> Figure:
     """
     import plotly.graph_objects as go
 
-    names = [" ".join(map(str, sleeve)) for sleeve in attribution.index.to_flat_index()]
+    names = [label(" ".join(map(str, sleeve))) for sleeve in attribution.index.to_flat_index()]
     figure = go.Figure()
     figure.add_bar(x=names, y=attribution["risk_share"].to_numpy(), name="share of risk", marker={"color": BLUE})
     figure.add_bar(x=names, y=attribution["mean_weight"].to_numpy(), name="mean weight", marker={"color": GREY})
@@ -127,7 +127,7 @@ def drawdown_attribution(drawdowns: pd.DataFrame) -> Figure:
         figure.add_bar(
             x=spans,
             y=(-drawdowns[name]).to_numpy(),
-            name=str(name),
+            name=label(name),
             marker={"color": COLORS[place % len(COLORS)]},
         )
     figure.update_layout(barmode="relative")
@@ -149,9 +149,9 @@ def weights_over_time(weights: pd.DataFrame) -> Figure:
     has_changed[-1] = True
     rows = has_changed.nonzero()[0]
     figure = go.Figure()
-    labels = [" ".join(map(str, sleeve)) for sleeve in weights.columns.to_flat_index()]
-    for place, label in enumerate(labels):
-        figure.add_scatter(**line(weights.iloc[:, place], rows), name=label, line={**_pen(place), "shape": "hv"})
+    labels = [label(" ".join(map(str, sleeve))) for sleeve in weights.columns.to_flat_index()]
+    for place, name in enumerate(labels):
+        figure.add_scatter(**line(weights.iloc[:, place], rows), name=name, line={**_pen(place), "shape": "hv"})
     figure.update_yaxes(title_text="weight", tickformat=".0%", rangemode="tozero")
     return styled(figure, height=340)
 
@@ -169,7 +169,7 @@ def rolling_correlations(correlations: pd.DataFrame) -> Figure:
     figure = go.Figure()
     for place, name in enumerate(correlations.columns):
         known = correlations[name].dropna()
-        figure.add_scatter(**line(known, thinned(known.to_numpy())), name=str(name), line=_pen(place))
+        figure.add_scatter(**line(known, thinned(known.to_numpy())), name=label(name), line=_pen(place))
     figure.update_yaxes(title_text="correlation", range=[-1.0, 1.0])
     return styled(figure, height=340)
 

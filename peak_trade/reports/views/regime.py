@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,17 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.files import write_text
 from peak_trade.metrics import measure_formats
 from peak_trade.regimes.states import REGIMES, Regime
-from peak_trade.reports.display import figure_html, sentences_html, table_html
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from peak_trade.studies.regime.controls import NoiseControl
-    from peak_trade.studies.regime.study import RegimeStudy
 
 COLORS: Mapping[Regime, str] = {Regime.BULL: BLUE, Regime.SIDEWAYS: GREY, Regime.BEAR: ORANGE}
 """Blue is bull and orange is bear, which the colour-blind tell apart."""
@@ -149,49 +144,3 @@ def shift_histogram(shifted: FloatArray, observed: float) -> Figure:
     figure.update_xaxes(title_text="Sharpe ratio")
     figure.update_yaxes(title_text="shifts")
     return styled(figure, height=300)
-
-
-def write_page(study: RegimeStudy, verdict: Sequence[str], folder: Path) -> tuple[Path, Path]:
-    """Write `transitions.html` and `report.html` into a folder and return their paths; both work offline."""
-    import shutil
-
-    import plotly
-
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", folder / "plotly.min.js")
-    transitions = figure_html(transition_plot(study.transitions()), "transitions")
-    cheating = study.cheating()
-    sections = [
-        ("Verdict", sentences_html(verdict)),
-        ("In numbers", sentences_html([f"{name}: {_number(value)}" for name, value in study.facts().items()])),
-        ("Price by regime", figure_html(price_by_regime(study.close, study.labels), "price")),
-        ("Regimes", table_html(study.table(), "regimes", REGIME_FORMATS) + f'<p class="pt-note">{REGIME_CAPTION}</p>'),
-        ("Without regimes", table_html(study.plain_table(), "plain", REGIME_FORMATS)),
-        ("Transitions", transitions + table_html(study.transitions().reset_index(), "matrix")),
-        ("Durations", table_html(study.stays(), "stays")),
-        ("The price of cheating", table_html(cheating, "cheating") + f'<p class="pt-note">{CHEATING_CAPTION}</p>'),
-        ("Regimes known later", table_html(study.delays(), "delays", DELAY_FORMATS)),
-        ("Where the rules stood in", table_html(study.fallbacks(), "fallbacks")),
-    ]
-    title = f"Regimes of {study.bars.symbol} {study.bars.timeframe}, {study.detector.name}, {study.strategy.inner.name}"
-    plot, page = folder / "transitions.html", folder / "report.html"
-    write_text(plot, _page(title, [("Transitions", transitions)]))
-    write_text(page, _page(title, sections))
-    return plot, page
-
-
-def _number(value: object) -> str:
-    return f"{value:,.6g}" if isinstance(value, float) else str(value)
-
-
-def _page(title: str, sections: Sequence[tuple[str, str]]) -> str:
-    body = "\n".join(f"<h2>{html.escape(name)}</h2>\n{content}" for name, content in sections)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
-        '<script src="plotly.min.js"></script>\n'
-        "<style>body{font-family:system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#30343a}"
-        "table{border-collapse:collapse}.pt-table{overflow-x:auto}"
-        "td,th{padding:.2rem .6rem;border-bottom:1px solid #eceef1;text-align:left}"
-        ".pt-float,.pt-int{text-align:right}.pt-note{color:#8a8f98}</style></head>\n"
-        f"<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
-    )

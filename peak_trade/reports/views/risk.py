@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from peak_trade.reports.views.backtest import MAX_FILLS, fills_note, trades_on_price
-from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, styled
+from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, styled
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -175,7 +175,7 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
     )
     figure.add_scatter(
         **_crosses(orders["ts_event"], orders["price"], RED, 9),
-        text=[f"{order.Index} {order.side}: {order.codes}" for order in orders.itertuples()],
+        text=[label(f"{order.Index} {order.side}: {order.codes}") for order in orders.itertuples()],
         name="denied",
     )
     counts = drawn["code"].value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
@@ -184,7 +184,9 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
         figure.add_scatter(
             **_crosses(own["ts_event"], own["code"], _LANE_COLORS[place % len(_LANE_COLORS)], 6),
             text=[
-                f"{order.order_id} {order.side}: observed {_number(order.observed)}, limit {_number(order.limit)}"
+                label(
+                    f"{order.order_id} {order.side}: observed {_number(order.observed)}, limit {_number(order.limit)}"
+                )
                 for order in own.itertuples()
             ],
             name=str(code),

@@ -1,0 +1,178 @@
+"""HTML and Markdown of tables, figures and sentences. Every value is escaped.
+
+All HTML comes from the Jinja templates in `templates/`. They are part of the package, not of a project's `reports/`
+folder: a checkout and an installed wheel read them from the same place, and no project can lose the escaping of the
+version that it runs. The look of a page is set by the style sheets in a project's `reports/styles/`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import string
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.core.digest import digest_bytes
+from peak_trade.core.errors import ReportError
+from peak_trade.core.files import write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).with_name("templates")
+SHOWN_ROWS = 200
+"""Largest number of rows of a table that a page shows."""
+LONG_ROWS = 25
+"""Number of rows above which a table scrolls in a box of its own."""
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template of `templates/` with its values filled in and escaped."""
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    return environment
+
+
+def templates_digest() -> str:
+    """Return the digest of all template files."""
+    return digest_bytes(*(path.read_bytes() for path in sorted(TEMPLATES.rglob("*.*"))))
+
+
+def raw_html(markup: str) -> str:
+    """Return HTML as a Markdown block that Pandoc passes through unchanged."""
+    longest = max((len(run) for run in re.findall("`+", markup)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{{=html}}\n{markup}\n{fence}"
+
+
+_ENTITIES = str.maketrans({mark: f"&#{ord(mark)};" for mark in string.punctuation})
+
+
+def markdown_text(text: str) -> str:
+    """Return text as Markdown that shows the text literally, on one line.
+
+    Punctuation is written as character references, so that no Markdown reader, shortcode or YAML reader interprets it.
+    White space and control characters become single spaces.
+
+    >>> markdown_text("a_b *c*")
+    'a&#95;b &#42;c&#42;'
+    """
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip().translate(_ENTITIES)
+
+
+def figure_html(figure: Any, div_id: str) -> str:
+    """Return a plotly figure as HTML that draws itself with the page's shared plotly.min.js."""
+    return render("figure.html.j2", div_id=div_id, figure=json.loads(figure.to_json()))
+
+
+def table_html(frame: pd.DataFrame, name: str, formats: Mapping[str, str] | None = None) -> str:
+    """Return a table as HTML. Of more than `SHOWN_ROWS` rows, it holds the last ones and a note that says so.
+
+    Raises
+    ------
+    ReportError
+        If formats names a column that the table does not have.
+
+    """
+    formats = formats or {}
+    unknown = [column for column in formats if column not in frame.columns]
+    if unknown:
+        raise ReportError(
+            f"{name}: formats names {unknown[0]}; the table's columns are {', '.join(map(str, frame.columns))}."
+        )
+    shown = frame.tail(SHOWN_ROWS)
+    kinds = [kind_of(frame[column]) for column in frame.columns]
+    patterns = [formats.get(str(column)) for column in frame.columns]
+    return render(
+        "table.html.j2",
+        name=name,
+        columns=list(zip(kinds, map(str, frame.columns), strict=True)),
+        rows=[
+            [(kind, _cell(value, pattern)) for kind, value, pattern in zip(kinds, row, patterns, strict=True)]
+            for row in shown.itertuples(index=False, name=None)
+        ],
+        n_rows=len(frame),
+        is_long=len(shown) > LONG_ROWS,
+    )
+
+
+def sentences_html(sentences: Sequence[str]) -> str:
+    """Return sentences as an HTML list, a single sentence as a paragraph."""
+    return render("sentences.html.j2", sentences=sentences)
+
+
+def preformatted_html(text: str, style: str) -> str:
+    """Return text as an HTML block with its spaces and line breaks kept; `style` is `stream` or `traceback`."""
+    return render("preformatted.html.j2", text=text, style=style)
+
+
+def write_figure_page(figure: Any, title: str, path: Path) -> None:
+    """Write a figure as an HTML page that works offline, with plotly.min.js in the same folder."""
+    copy_plotly(path.parent)
+    write_text(path, render("figure_page.html.j2", title=title, div_id="figure", figure=json.loads(figure.to_json())))
+
+
+def copy_plotly(folder: Path) -> Path:
+    """Copy the installed plotly's plotly.min.js into a folder unless it is there already; return its path.
+
+    Raises
+    ------
+    ReportError
+        If plotly is not installed.
+
+    """
+    from importlib.util import find_spec
+
+    spec = find_spec("plotly")
+    if spec is None or spec.origin is None:
+        raise ReportError("plotly is not installed. Install the packages of the lock file: make env.")
+    source = Path(spec.origin).parent / "package_data" / "plotly.min.js"
+    target = folder / source.name
+    if not target.is_file() or target.stat().st_size != source.stat().st_size:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    return target
+
+
+def kind_of(column: Any) -> str:
+    """Return the kind of a column's values: float, int, bool, time or text."""
+    return {"f": "float", "i": "int", "u": "int", "b": "bool", "M": "time"}.get(column.dtype.kind, "text")
+
+
+def value_text(value: Any) -> str:
+    """Return a value as a page shows it when no format is given."""
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}"
+    if isinstance(value, (float, np.floating)):
+        return f"{value:,.2f}" if abs(float(value)) >= 100.0 else f"{value:.4g}"
+    return value.strftime("%Y-%m-%d %H:%M") if isinstance(value, datetime) else str(value)
+
+
+def _cell(value: Any, pattern: str | None) -> str:
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return pattern.format(value) if pattern else value_text(value)
