@@ -6,7 +6,6 @@ One output has three forms. JupyterLab shows `text/html` or plotly's own type. Q
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,15 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.errors import ReportError
-from peak_trade.reports.markup import figure_html, kind_of, raw_html, sentences_html, table_html, value_text
+from peak_trade.reports.markup import (
+    figure_html,
+    kind_of,
+    plotly_json,
+    raw_html,
+    sentences_html,
+    table_html,
+    value_text,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -98,7 +105,7 @@ def bundle(
         return page_bundle(markup, {"kind": "text", "name": name, "lines": list(thing)}) | {"text/html": markup}
     if hasattr(thing, "to_plotly_json"):
         result = {"kind": "figure", "name": name, "traces": figure_result(thing, digits)}
-        return page_bundle(figure_html(thing, f"figure-{name}"), result) | {PLOTLY_MIME: json.loads(thing.to_json())}
+        return page_bundle(figure_html(thing, f"figure-{name}"), result) | {PLOTLY_MIME: plotly_json(thing)}
     raise ReportError(
         f"{name}: a {type(thing).__name__} can not be shown; give a figure, a DataFrame, a mapping or text."
     )

@@ -84,7 +84,12 @@ def markdown_text(text: str) -> str:
 
 def figure_html(figure: Any, div_id: str) -> str:
     """Return a plotly figure as HTML that draws itself with the page's shared plotly.min.js."""
-    return render("figure.html.j2", div_id=div_id, figure=json.loads(figure.to_json()))
+    return render("figure.html.j2", div_id=div_id, figure=plotly_json(figure))
+
+
+def plotly_json(figure: Any) -> Any:
+    """Return a plotly figure as JSON values."""
+    return json.loads(figure.to_json())
 
 
 def table_html(frame: pd.DataFrame, name: str, formats: Mapping[str, str] | None = None) -> str:
@@ -131,7 +136,7 @@ def preformatted_html(text: str, style: str) -> str:
 def write_figure_page(figure: Any, title: str, path: Path) -> None:
     """Write a figure as an HTML page that works offline, with plotly.min.js in the same folder."""
     copy_plotly(path.parent)
-    write_text(path, render("figure_page.html.j2", title=title, div_id="figure", figure=json.loads(figure.to_json())))
+    write_text(path, render("figure_page.html.j2", title=title, div_id="figure", figure=plotly_json(figure)))
 
 
 def copy_plotly(folder: Path) -> Path:
