@@ -17,15 +17,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from peak_trade.core.arrays import BoolArray
+from peak_trade.core.ledger import Ledger
 from peak_trade.core.rounding import ceil_to, floor_to
 from peak_trade.core.values import Order, OrderType, Side, TimeInForce
 from peak_trade.costs.model import Costs
 from peak_trade.engine.market import Market, SymbolBars
+from peak_trade.journal.events import Event, ReconciliationEvent
 from peak_trade.risk.review import ApprovedOrder
 
 _FIRST_CHUNK = 64
@@ -87,8 +89,39 @@ class Resting:
         return self.order.quantity - self.leaves
 
 
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """A comparison of the account and the open orders with what an exchange reports."""
+
+    holdings: tuple[ReconciliationEvent, ...] = ()
+    orders: ReconciliationEvent | None = None
+    has_canceled: bool = False
+    """Whether an order that the exchange reported open and the venue did not know was canceled."""
+
+    @property
+    def events(self) -> list[ReconciliationEvent]:
+        """All comparisons, holdings first."""
+        return [*self.holdings, *([] if self.orders is None else [self.orders])]
+
+    @property
+    def holds_as_expected(self) -> bool:
+        """Whether the account holds what the ledger expects."""
+        return all(event.is_equal for event in self.holdings)
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every comparison is equal."""
+        return all(event.is_equal for event in self.events)
+
+
 class Venue(Protocol):
-    """Where approved orders go. A backtest, a paper session and a sandbox differ in this port."""
+    """Where approved orders go. A backtest, a paper session and a sandbox differ in this port.
+
+    A simulated venue trades at bars only; it inherits `reconcile`, `apply_recorded` and `resume`, which do nothing.
+    """
+
+    is_remote: ClassVar[bool] = False
+    """Whether it is an exchange, which trades between bars too and may be out of reach."""
 
     def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
         """Take an order in the bar of grid row `row`; return why it was rejected, empty when it was taken."""
@@ -104,6 +137,21 @@ class Venue(Protocol):
 
     def resting(self) -> list[Resting]:
         """Return the open orders, oldest first."""
+
+    def reconcile(self, ledger: Ledger, now: int) -> Reconciliation:
+        """Compare the ledger and the open orders with what the exchange reports at `now`, ns UTC."""
+        return Reconciliation()
+
+    def apply_recorded(self, event: Event) -> bool:
+        """Take an event of a recorded session; return True if it is a report of the exchange that `match` yields next.
+
+        Until `resume`, executions come from the record and nothing is sent.
+        """
+        return False
+
+    def resume(self) -> None:
+        """Continue with the exchange itself after the last recorded event."""
+        return
 
 
 def pending_quantities(venue: Venue, order: Order) -> tuple[tuple[str, float], ...]:
@@ -124,7 +172,7 @@ def _is_additional(order: Order, exit_: Order) -> bool:
     return is_by_target and not order.is_reducing and (exit_.symbol, exit_.side) == (order.symbol, order.side)
 
 
-class SimulatedVenue:
+class SimulatedVenue(Venue):
     """Fills orders from bars by the rules above; of the account it knows the buying power only."""
 
     def __init__(self, market: Market, costs: Costs, *, worst_first: bool = True) -> None:

@@ -20,7 +20,6 @@ from peak_trade.journal.events import (
     SnapshotEvent,
 )
 from peak_trade.risk.state import FeedObserved, KillSwitch, Observation, Recovery, StrategyEnabled
-from peak_trade.sessions.sandbox.venue import SandboxVenue
 
 KILLED = "kill switch"
 """Why a session stops that a person stops from elsewhere."""
@@ -92,7 +91,7 @@ class Inputs:
         elif event.fault is FeedFault.STALE and row >= 0:
             age = (event.ts_event - int(self._loop.times[row])) / NS_PER_SECOND
             self._loop.observe(FeedObserved(event.ts_event, age), row)
-            if not (self._is_cut_off and isinstance(self._loop.venue, SandboxVenue)):
+            if not (self._is_cut_off and self._loop.venue.is_remote):
                 self._loop.withdraw_enlarging(event.ts_event)
 
     def _reconnect(self, now: int) -> None:

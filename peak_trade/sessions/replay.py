@@ -158,7 +158,7 @@ def rerun(
         if ending and (is_end or event in stopped) and row >= n_history and loop.bankrupt_row is None:
             loop.finish(row, *ending)
             ending = None
-        if venue is not None and venue.tell(event):
+        if loop.venue.apply_recorded(event):
             loop.settle(row)
         else:
             inputs.take(event, row)

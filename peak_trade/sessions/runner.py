@@ -10,7 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
@@ -19,6 +19,7 @@ from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.venue import Reconciliation, Venue
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import (
     AlertEvent,
@@ -46,7 +47,6 @@ from peak_trade.sessions.control.commands import remove, waiting
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.base import Feed
 from peak_trade.sessions.inputs import KILLED, Inputs
-from peak_trade.sessions.sandbox.venue import CANCELED, OPEN_ORDERS, SandboxVenue
 
 LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
 """What the event loop emits: these, and these alone, are equal in a backtest over the same bars."""
@@ -94,7 +94,7 @@ class Session:
     clock: Callable[[], int]
     strategy: str
     mode: str
-    make_venue: Callable[[Market], SandboxVenue] | None = None
+    make_venue: Callable[[Market], Venue] | None = None
     """Makes the venue of a testnet session on its market; None: fills are simulated."""
 
     risk_engine: RiskEngine = field(default_factory=RiskEngine.without_limits)
@@ -172,7 +172,6 @@ class Session:
         """Run recorded bars through the loop; return why the session was stopping, empty when it was not."""
         self._expected.extend(encode_event(event) for event in events if isinstance(event, LOOP_EVENTS))
         refused: list[AlertEvent] = []
-        venue = self.loop.venue
         for event in events:
             if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
                 self._mark_start()
@@ -180,7 +179,7 @@ class Session:
                 row = self._add(event)
                 if self._is_started:
                     self._step(row)
-            elif isinstance(venue, SandboxVenue) and venue.tell(event):
+            elif self.loop.venue.apply_recorded(event):
                 self._settle(self.buffer.n_bars - 1)
             else:
                 why = self._inputs.take(event, self.buffer.n_bars - 1)
@@ -195,9 +194,8 @@ class Session:
         for alert in refused:
             if alert not in events:
                 self.journal.append(alert)
-        if isinstance(venue, SandboxVenue):
-            venue.take_up()
-            self._settle(self.buffer.n_bars - 1)
+        self.loop.venue.resume()
+        self._settle(self.buffer.n_bars - 1)
         return "bankrupt" if self.loop.bankrupt_row is not None else KILLED if self._inputs.is_killed else ""
 
     def _take_acts(self, now: int | None) -> None:
@@ -221,32 +219,32 @@ class Session:
 
     def _reconcile(self) -> str:
         """Compare with the exchange where there is one; return why the session must stop, empty when all is equal."""
-        venue = self.loop.venue
-        if not isinstance(venue, SandboxVenue):
-            return ""
-        events = self._compare(venue)
-        if not all(event.is_equal for event in events):
-            canceled = [event for event in events if event.detail.startswith(CANCELED)]
-            events = [*canceled, *self._compare(venue)]
-        for event in events:
+        found = [self._compare()]
+        if not found[0].is_equal:
+            kept = [replace(found[0], holdings=())] if found[0].has_canceled else []
+            found = [*kept, self._compare()]
+        for event in [event for each in found for event in each.events]:
             self.journal.append(event)
-        unequal = [event for event in events if not event.is_equal]
-        for event in unequal:
-            level, code = AlertLevel.CRITICAL, "balance_mismatch"
-            message = f"{event.subject} is not what the journal leads to"
-            if event.subject == OPEN_ORDERS:
-                level, code, message = AlertLevel.WARNING, "open_orders", event.detail
-            self.journal.append(AlertEvent(event.ts_event, level, code, message, event.observed, event.expected))
-        return MISMATCH if any(event.subject != OPEN_ORDERS for event in unequal) else ""
+        for each in found:
+            for event in each.holdings:
+                if not event.is_equal:
+                    message = f"{event.subject} is not what the journal leads to"
+                    self._alert(AlertLevel.CRITICAL, "balance_mismatch", message, event)
+            if each.orders is not None and not each.orders.is_equal:
+                self._alert(AlertLevel.WARNING, "open_orders", each.orders.detail, each.orders)
+        return "" if found[-1].holds_as_expected else MISMATCH
 
-    def _compare(self, venue: SandboxVenue) -> list[ReconciliationEvent]:
-        """Book what happened there, then compare: what differs may have happened in between, so it is asked twice."""
+    def _alert(self, level: AlertLevel, code: str, message: str, event: ReconciliationEvent) -> None:
+        self.journal.append(AlertEvent(event.ts_event, level, code, message, event.observed, event.expected))
+
+    def _compare(self) -> Reconciliation:
+        """Book what happened at the venue, then compare; a difference may have arisen in between, so compare twice."""
         self._settle(self.buffer.n_bars - 1)
-        return venue.reconcile(self.loop.ledger, self.clock())
+        return self.loop.venue.reconcile(self.loop.ledger, self.clock())
 
     def _settle(self, row: int) -> None:
         """Book what an exchange did between two bars; simulated fills happen at bars only."""
-        if row >= self._first_row and isinstance(self.loop.venue, SandboxVenue):
+        if row >= self._first_row and self.loop.venue.is_remote:
             self.loop.settle(row)
 
     def _follow(self, feed: Feed) -> str:

@@ -250,7 +250,7 @@ def test_a_fill_that_was_told_after_the_feed_went_stale_is_replayed_after_it(btc
     venue = SandboxVenue(None, buffer.market, "pt-", lambda seconds: None, recorded)
     venue._orders["pt-1"] = Resting(sale, 0, Phase.AFTER_CLOSE, 0, 1.0, 100.0, 0)
     assert traded(venue) == [0.4]
-    assert [venue.tell(event) for event in recorded] == [False] * 5 + [True]
+    assert [venue.apply_recorded(event) for event in recorded] == [False] * 5 + [True]
     assert traded(venue) == pytest.approx([0.6])
 
 

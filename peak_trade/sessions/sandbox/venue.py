@@ -12,7 +12,7 @@ from peak_trade.core.errors import SessionError
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Order, OrderType
 from peak_trade.engine.market import Market
-from peak_trade.engine.venue import BuyingPower, Execution, Phase, Resting
+from peak_trade.engine.venue import BuyingPower, Execution, Phase, Reconciliation, Resting, Venue
 from peak_trade.journal.events import TERMINAL, Event, OrderEvent, OrderEventKind, ReconciliationEvent
 from peak_trade.risk.review import ApprovedOrder
 from peak_trade.sessions.config import SENT_TYPES
@@ -33,12 +33,7 @@ _DUST = 1e-9
 STALE_BARS = 3
 """A decision older than this, made on bars that were asked for after an outage, is not sent."""
 
-OPEN_ORDERS = "open orders"
-"""Subject of the comparison of open orders; every other one is of what the account holds."""
-
-CANCELED = "canceled"
-"""Opens the detail of a comparison at which orders were canceled that have our prefix and are none of ours."""
-
+_OPEN_ORDERS = "open orders"
 _BALANCE_RTOL = 1e-6
 _Answer = TypeVar("_Answer")
 
@@ -48,7 +43,7 @@ def id_prefix(session_id: str) -> str:
     return f"pt{digest_of(session_id)[:8]}-"
 
 
-class SandboxVenue:
+class SandboxVenue(Venue):
     """Sends approved orders to an exchange's sandbox and reports what becomes of them at the next bar.
 
     Parameters
@@ -64,6 +59,8 @@ class SandboxVenue:
         What the journal of a session that is taken up holds: its orders are not sent again.
 
     """
+
+    is_remote = True
 
     def __init__(
         self,
@@ -138,7 +135,7 @@ class SandboxVenue:
         else:
             yield from self._replay(int(self._market.times[row]))
 
-    def reconcile(self, ledger: Ledger, now: int) -> list[ReconciliationEvent]:
+    def reconcile(self, ledger: Ledger, now: int) -> Reconciliation:
         """Compare holdings and open orders with the exchange's; the first time, its holdings become the baseline.
 
         An order that has our prefix and is none of ours any more is canceled. One of ours that is not open there makes
@@ -151,28 +148,31 @@ class SandboxVenue:
             baseline = {name: observed[name] - moved[name] for name in observed}
             self._dialect.check_start(baseline)
             self._baseline, self._since = baseline, now
-            return [ReconciliationEvent(now, name, amount, amount, is_equal=True, detail=BASELINE)
-                    for name, amount in baseline.items()]  # fmt: skip
-        events = []
+            return Reconciliation(
+                tuple(ReconciliationEvent(now, name, amount, amount, is_equal=True, detail=BASELINE)
+                      for name, amount in baseline.items())
+            )  # fmt: skip
+        holdings = []
         for name, amount in observed.items():
             expected = self._baseline[name] + moved[name]
             is_equal = math.isclose(expected, amount, rel_tol=_BALANCE_RTOL, abs_tol=_BALANCE_RTOL)
-            events.append(ReconciliationEvent(now, name, expected, amount, is_equal))
-        return [*events, self._reconcile_orders(now)]
+            holdings.append(ReconciliationEvent(now, name, expected, amount, is_equal))
+        return self._with_orders(tuple(holdings), now)
 
-    def _reconcile_orders(self, now: int) -> ReconciliationEvent:
+    def _with_orders(self, holdings: tuple[ReconciliationEvent, ...], now: int) -> Reconciliation:
         ours = set(self._orders)
-        there = {name for name in self._ask(self._dialect.open_ids, OPEN_ORDERS) if name.startswith(self._id_prefix)}
+        there = {name for name in self._ask(self._dialect.open_ids, _OPEN_ORDERS) if name.startswith(self._id_prefix)}
         strays, missing = sorted(there - ours), sorted(ours - there)
         for order_id in strays:
             self._withdraw_id(order_id, 0)
-        details = [f"{CANCELED} {', '.join(strays)}"] if strays else []
+        details = [f"canceled {', '.join(strays)}"] if strays else []
         details += [f"not open there: {', '.join(missing)}"] if missing else []
         is_equal = not (strays or missing)
-        return ReconciliationEvent(now, OPEN_ORDERS, len(ours), len(there), is_equal, "; ".join(details))
+        orders = ReconciliationEvent(now, _OPEN_ORDERS, len(ours), len(there), is_equal, "; ".join(details))
+        return Reconciliation(holdings, orders, has_canceled=bool(strays))
 
-    def take_up(self) -> None:
-        """End the replay: what the journal recorded of open orders' trades is not to be told again."""
+    def resume(self) -> None:
+        """Continue with the exchange: trades that the journal holds already are not reported again."""
         for order_id in self._orders:
             for event in self._lives.get(order_id, []):
                 if event.event in TRADES:
@@ -183,8 +183,8 @@ class SandboxVenue:
         answers = (OrderEventKind.ACCEPTED, OrderEventKind.REJECTED)
         return next((event for event in self._lives.get(order_id, []) if event.event in answers), None)
 
-    def tell(self, event: Event) -> bool:
-        """Take, from the record, what the exchange told between bars; return whether the next `match` has it."""
+    def apply_recorded(self, event: Event) -> bool:
+        """Take what the exchange reported between bars from the record; return True if the next `match` yields it."""
         if not self._between or self._between[0] is not event:
             return False
         self._told_now.append(self._between.popleft())
