@@ -1,10 +1,42 @@
-"""What several verbs take: key=value pairs."""
+"""Options and arguments that several verbs share, so that one name has one meaning."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from peak_trade.core.errors import ConfigError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+StrategyName = Annotated[
+    str, typer.Option("--strategy", help="Name of a strategy, or package.module:Class for your own.")
+]
+Symbol = Annotated[str, typer.Option("--symbol", help="Symbol as base/quote, for example BTC/USDT.")]
+TimeframeText = Annotated[str, typer.Option("--timeframe", help="Bar length, for example 1m, 5m, 1h, 4h or 1d.")]
+StoredExchange = Annotated[
+    str | None,
+    typer.Option("--exchange", help="Exchange of the stored bars. Required when several exchanges have the symbol."),
+]
+Start = Annotated[
+    str | None, typer.Option("--start", help="First close time in UTC, inclusive: 2024-01-01 or 2024-01-01T12:00.")
+]
+End = Annotated[str | None, typer.Option("--end", help="Last close time in UTC, exclusive.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Strategy parameter. Repeat for several."),
+]
+RunFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="Run file in TOML: costs, execution, sizing, instruments and risk limits."),
+]
+Record = Annotated[bool, typer.Option("--record/--no-record", help="Record the run in the registry.")]
+SecondOpinion = Annotated[bool, typer.Option("--second-opinion", help="Compare the run with vectorbt.")]
+Session = Annotated[
+    str, typer.Argument(metavar="SESSION", help="Session id, the beginning of one, or the folder of a session.")
+]
 
 
 def pairs(given: Sequence[str] | None, option: str = "-p") -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.time import Timeframe, iso
+from peak_trade.data.store import load_bars, select
 
 STALE_BARS = 3
 """Flat bars at one price, in a row, that make a stale run."""
@@ -135,6 +136,14 @@ def check_quality(times: IntArray, values: FloatArray, timeframe: Timeframe, whe
 def check_bars(bars: Bars) -> QualityReport:
     """Report what is wrong with bars that the store holds."""
     return check_quality(bars.times, bars.frame.to_numpy(), bars.timeframe, f"{bars.exchange} {bars.symbol}")
+
+
+def check_stored(
+    symbol: str | None = None, timeframe: Timeframe | None = None, exchange: str | None = None
+) -> list[QualityReport]:
+    """Report everything that is wrong with the bars of the store, or with those that the arguments select."""
+    chosen = select(symbol, timeframe, exchange)
+    return [check_bars(load_bars(item.symbol, item.timeframe, item.exchange)) for item in chosen]
 
 
 def find_faults(times: IntArray, values: FloatArray, timeframe: Timeframe) -> list[Fault]:

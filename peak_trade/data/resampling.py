@@ -11,6 +11,7 @@ from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
+from peak_trade.data.store import Saved, load_bars, save_bars
 
 _WEEK = Timeframe.parse("1w")
 _FIRST_MONDAY_NS = 4 * 86_400 * 1_000_000_000
@@ -110,6 +111,14 @@ def resample(bars: Bars, timeframe: Timeframe) -> Resampled:
         unstarted=unstarted[0] if unstarted else None,
         unfinished=unfinished[0] if unfinished else None,
     )
+
+
+def resample_stored(
+    symbol: str, timeframe: Timeframe, to: Timeframe, exchange: str | None = None
+) -> tuple[Resampled, Saved]:
+    """Make coarse bars from the fine bars of a symbol in the store, and save them; see `resample`."""
+    made = resample(load_bars(symbol, timeframe, exchange), to)
+    return made, save_bars(made.bars)
 
 
 def _bucket_closes(times: IntArray, timeframe: Timeframe) -> IntArray:

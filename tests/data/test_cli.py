@@ -29,7 +29,7 @@ def test_the_list_names_what_is_held(held, capsys):
 
 def test_the_store_is_checked_as_a_whole_or_by_name(held, capsys):
     assert main(["data", "check"]) == 0
-    assert "Every bar keeps the contract." in capsys.readouterr().out
+    assert "Every bar is valid." in capsys.readouterr().out
     assert main(["data", "check", "--symbol", "BTC/USDT", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["n_bars"] == 50
     assert main(["data", "check", "--symbol", "BTC/EUR"]) == 2

@@ -87,9 +87,9 @@ def test_volume_follows_volatility_and_the_hour_of_the_day():
 
 def test_the_command_writes_all_symbols_once(home, capsys):
     assert main(["data", "sample"]) == 0
-    assert capsys.readouterr().out.count("17,520 bars added, 0 known") == 3
+    assert capsys.readouterr().out.count("17,520 bars added, 0 already stored") == 3
     assert main(["data", "sample"]) == 0
-    assert capsys.readouterr().out.count("0 bars added, 17,520 known") == 3
+    assert capsys.readouterr().out.count("0 bars added, 17,520 already stored") == 3
     assert [(held.exchange, held.symbol) for held in list_bars()] == [("sample", symbol) for symbol in SYMBOLS]
     assert main(["data", "sample", "--seed", "5"]) == 2
 

@@ -1,0 +1,154 @@
+"""Print the result of a verb, as text with tables or as JSON.
+
+Results go to standard output. Notes and progress go to standard error, so that a pipe reads results only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Result = TypeVar("Result")
+NO_VALUE = "–"
+PIPE_WIDTH = 1_000
+"""Columns of the output of a pipe without COLUMNS: no table is folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under the names of their columns; the columns in `right` are aligned to the right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    title: str = ""
+    right: Collection[str] = ()
+    max_rows: int | None = None
+    """Most rows that are printed; a line after the table counts the others."""
+
+
+Page = Iterable[str | Table]
+
+
+def show(result: Result, as_json: bool, page: Callable[[Result], Page], content: Callable[[Result], object]) -> None:
+    """Print a result: the lines and tables of its page, or its content as JSON."""
+    if as_json:
+        sys.stdout.write(json.dumps(plain(content(result)), indent=2, allow_nan=False) + "\n")
+    else:
+        show_page(page(result))
+
+
+def show_page(page: Page) -> None:
+    """Print lines and tables; an empty line separates a table from what is above and below it."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(highlight=False, markup=False, emoji=False, width=PIPE_WIDTH)
+    is_first, is_after_table = True, False
+    for block in page:
+        is_table = isinstance(block, Table)
+        if not is_first and (is_table or is_after_table):
+            console.print()
+        if isinstance(block, Table):
+            _show_table(console, block)
+        else:
+            console.print(block, soft_wrap=not console.is_terminal)
+        is_first, is_after_table = False, is_table
+
+
+def note(text: str) -> None:
+    """Print a note on standard error."""
+    sys.stderr.write(f"peak-trade: note: {text}\n")
+
+
+@contextmanager
+def progress(task: str, unit: str = "bars") -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on standard error, if that is a terminal; yield a function of done and total."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as shown:
+        bar = shown.add_task(task, total=None)
+        yield lambda done, total: shown.update(bar, completed=done, total=total)
+
+
+def frame_table(frame: pd.DataFrame, title: str = "", formats: Mapping[str, str] | None = None) -> Table:
+    """Return a frame as a table: each value in the format of its column, columns of numbers aligned to the right.
+
+    Underscores in the names of columns become spaces.
+    """
+    formats = formats or {}
+    names = {name: str(name).replace("_", " ") for name in frame.columns}
+    cells = [[cell(value, formats.get(str(name), "")) for value in frame[name].tolist()] for name in names]
+    right = {text for name, text in names.items() if frame[name].dtype.kind in "fiu" or str(name) in formats}
+    return Table(tuple(names.values()), list(zip(*cells, strict=True)), title, right)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one mapping per row of a frame; None where a value is missing."""
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def cell(value: object, pattern: str = "") -> str:
+    """Return the text of a value in a table: in its format, or with six digits, or as it is."""
+    if value is None or value != value:
+        return NO_VALUE
+    if pattern:
+        return pattern.format(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and not isinstance(value, Enum):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def plain(value: object) -> Any:
+    """Return a value as JSON can hold it: a float that is not finite is null, a time is ISO 8601 in UTC."""
+    if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
+        return value
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(part) for part in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if hasattr(value, "isoformat"):
+        return value.isoformat() if value == value else None
+    return str(value)
+
+
+def _show_table(console: Console, table: Table) -> None:
+    if table.title:
+        console.print(Text(table.title, style="bold"))
+    shown = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        shown.add_column(Text(column), justify="right" if column in table.right else "left", overflow="fold")
+    for row in table.rows[: table.max_rows]:
+        shown.add_row(*(Text(cell(value)) for value in row))
+    console.print(shown)
+    n_left_out = len(table.rows) - len(table.rows[: table.max_rows])
+    if n_left_out:
+        console.print(f"… and {n_left_out:,} more (--json shows all).")
