@@ -1,4 +1,4 @@
-"""How far values spread: rolling deviation by exact sums, bands and z-scores around the mean, realised volatility."""
+"""Dispersion: rolling standard deviation, Bollinger bands, z-scores and realised volatility."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def rolling_std(values: FloatArray, window: int) -> FloatArray:
 
     Returns
     -------
-    float64 array of shape (n,), unit of `values`, never negative; NaN in the first window - 1 rows
+    float64 array of shape (n,), unit of `values`, never negative; NaN in the first window - 1 bars
 
     Notes
     -----
-    Causal. Sum and sum of squares are kept in double-double arithmetic (Dekker 1971), so that they do not drift and
-    nothing is lost when the mean is large. Equal values, and a deviation below 1e-12 of the root mean square, give
-    exactly 0.0: a tie is a tie.
+    Causal. The sum and the sum of squares use double-double arithmetic (Dekker 1971), so they do not drift and stay
+    exact when the mean is large. Equal values, and a deviation below 1e-12 of the root mean square, return exactly
+    0.0.
 
     """
     deviation: FloatArray = _rolling_std(np.ascontiguousarray(values, dtype=np.float64), window)
@@ -47,7 +47,7 @@ def bollinger(values: FloatArray, window: int, width: float) -> Bands:
 
     Notes
     -----
-    Causal; NaN in the first window - 1 rows. Bollinger (2001), Bollinger on Bollinger Bands, with ddof 0 as there.
+    Causal; NaN in the first window - 1 bars. Bollinger (2001), Bollinger on Bollinger Bands, which uses ddof 0.
 
     """
     middle, reach = sma(values, window), width * rolling_std(values, window)
@@ -55,11 +55,11 @@ def bollinger(values: FloatArray, window: int, width: float) -> Bands:
 
 
 def z_score(values: FloatArray, window: int) -> FloatArray:
-    """Return how many population deviations each value lies above the mean of the last `window`, itself included.
+    """Return the z-score of each value among the last `window` values, in population deviations, itself included.
 
     Notes
     -----
-    Causal; NaN in the first window - 1 rows; 0.0 where the values of the window are all equal.
+    Causal; NaN in the first window - 1 bars; 0.0 where the values of the window are all equal.
 
     """
     deviation = rolling_std(values, window)
@@ -78,7 +78,7 @@ def realised_volatility(values: FloatArray, window: int) -> FloatArray:
 
     Notes
     -----
-    Causal; NaN in the first `window` rows. Multiply by sqrt(bars_per_year) for the annual volatility.
+    Causal; NaN in the first `window` bars. Multiply by sqrt(bars_per_year) for the annual volatility.
 
     """
     logs = np.log(np.asarray(values, dtype=np.float64))

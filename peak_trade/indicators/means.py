@@ -1,4 +1,4 @@
-"""Moving averages. Simple ones carry their rounding error, so that ties are ties; recursive ones state their seed."""
+"""Moving averages: simple ones with compensated summation, recursive ones with a documented seed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numba import float64, int64, njit, types
 from peak_trade.core.arrays import FloatArray
 
 READ_ONLY = types.Array(float64, 1, "C", readonly=True)
-"""What kernels take: columns of a frame may not be written to, and other arrays are accepted as well."""
+"""Array type of the kernels, which accepts read-only columns of a frame and other arrays."""
 TIE_RTOL = 1e-12
-"""Two averages this close, relative, count as equal."""
+"""Relative difference up to which two averages count as equal."""
 SEED_WEIGHT = 1e-3
-"""Weight of the seed at which a recursive average counts as settled."""
+"""Weight of the seed below which a recursive average counts as settled."""
 
 
 def sma(values: FloatArray, window: int) -> FloatArray:
@@ -27,12 +27,12 @@ def sma(values: FloatArray, window: int) -> FloatArray:
 
     Returns
     -------
-    float64 array of shape (n,), unit of `values`; NaN in the first window - 1 rows
+    float64 array of shape (n,), unit of `values`; NaN in the first window - 1 bars
 
     Notes
     -----
-    Causal. What each addition rounds off is found exactly (Knuth, TAOCP 2, 4.2.2) and kept in a second sum (Neumaier
-    1974), so that the running sum does not drift and does not depend on where the history starts beyond the last bit.
+    Causal. The rounding error of each addition is computed exactly (Knuth, TAOCP 2, 4.2.2) and kept in a second sum
+    (Neumaier 1974). The running sum does not drift, and depends on the start of the history in the last bit only.
 
     """
     means: FloatArray = _sma(np.ascontiguousarray(values, dtype=np.float64), window)
@@ -67,12 +67,12 @@ def ema(values: FloatArray, window: int) -> FloatArray:
 
     Returns
     -------
-    float64 array of shape (n,), unit of `values`; NaN in the head and the first window - 1 rows after it
+    float64 array of shape (n,), unit of `values`; NaN in the head and the first window - 1 bars after it
 
     Notes
     -----
-    Causal. The seed is the simple mean of the first `window` values; after `settled_ema(window)` rows its weight is
-    below `SEED_WEIGHT`, so that the start of history hardly matters.
+    Causal. The seed is the simple mean of the first `window` values; after `settled_ema(window)` values its weight is
+    below `SEED_WEIGHT`.
 
     """
     means: FloatArray = _recursive_mean(np.ascontiguousarray(values, dtype=np.float64), window, 2.0 / (window + 1.0))
@@ -89,12 +89,12 @@ def wilder(values: FloatArray, window: int) -> FloatArray:
 
     Returns
     -------
-    float64 array of shape (n,), unit of `values`; NaN in the head and the first window - 1 rows after it
+    float64 array of shape (n,), unit of `values`; NaN in the head and the first window - 1 bars after it
 
     Notes
     -----
     Causal. Wilder (1978), New Concepts in Technical Trading Systems. The seed is the simple mean of the first `window`
-    values; after `settled_wilder(window)` rows its weight is below `SEED_WEIGHT`.
+    values; after `settled_wilder(window)` values its weight is below `SEED_WEIGHT`.
 
     """
     means: FloatArray = _recursive_mean(np.ascontiguousarray(values, dtype=np.float64), window, 1.0 / window)
@@ -102,12 +102,12 @@ def wilder(values: FloatArray, window: int) -> FloatArray:
 
 
 def settled_ema(window: int) -> int:
-    """Return the first row, counted from the first value, at which the seed of `ema` weighs below `SEED_WEIGHT`."""
+    """Return the index of the first value at which the weight of the seed of `ema` is below `SEED_WEIGHT`."""
     return _settled(window, 2.0 / (window + 1.0))
 
 
 def settled_wilder(window: int) -> int:
-    """Return the first row, counted from the first value, at which the seed of `wilder` weighs below `SEED_WEIGHT`."""
+    """Return the index of the first value at which the weight of the seed of `wilder` is below `SEED_WEIGHT`."""
     return _settled(window, 1.0 / window)
 
 

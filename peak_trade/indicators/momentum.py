@@ -1,4 +1,4 @@
-"""Speed of prices: change over a window, relative strength, convergence of two averages."""
+"""Momentum: rate of change, relative strength index and MACD."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class MacdLines(NamedTuple):
 
 
 def rate_of_change(values: FloatArray, window: int) -> FloatArray:
-    """Return the simple return over `window` bars, a fraction. Causal; NaN in the first `window` rows."""
+    """Return the simple return over `window` bars, a fraction. Causal; NaN in the first `window` bars."""
     change = np.full(len(values), np.nan)
     change[window:] = values[window:] / values[:-window] - 1.0
     return change
 
 
 def rsi(values: FloatArray, window: int) -> FloatArray:
-    """Return Wilder's relative strength index, 0 … 100: the share of rises in the averaged changes.
+    """Return Wilder's relative strength index, 0 … 100: 100 × average rise / (average rise + average fall).
 
     Notes
     -----
-    Causal; NaN in the first `window` rows. Seeded with the simple mean of the first `window` changes; settled after
-    1 + `settled_wilder(window)` rows. 50 where nothing moved. Wilder (1978).
+    Causal; NaN in the first `window` bars. Seeded with the simple mean of the first `window` changes; settled after
+    1 + `settled_wilder(window)` bars. 50 where the price is constant. Wilder (1978).
 
     """
     rises, falls = np.full(len(values), np.nan), np.full(len(values), np.nan)
@@ -48,8 +48,8 @@ def macd(values: FloatArray, fast: int, slow: int, signal: int) -> MacdLines:
 
     Notes
     -----
-    Causal; NaN in the first slow - 1 rows (line) and slow + signal - 2 rows (signal). Each average is seeded with the
-    simple mean of its first values; settled after `settled_ema(slow)` + `settled_ema(signal)` rows. Appel (2005).
+    Causal; NaN in the first slow - 1 bars (line) and slow + signal - 2 bars (signal). Each average is seeded with the
+    simple mean of its first values; settled after `settled_ema(slow)` + `settled_ema(signal)` bars. Appel (2005).
 
     """
     line = ema(values, fast) - ema(values, slow)

@@ -1,4 +1,4 @@
-"""Ranges of bars: true range and its average, directional movement, the highest high and the lowest low."""
+"""Ranges: true range, ATR, ADX, highest and lowest values, Donchian channel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peak_trade.indicators.means import READ_ONLY, wilder
 
 
 def true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
-    """Return max(high, previous close) - min(low, previous close), in quote currency; NaN in row 0. Causal."""
+    """Return max(high, previous close) - min(low, previous close), in quote currency; NaN at the first bar. Causal."""
     ranges = np.full(len(close), np.nan)
     ranges[1:] = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
     return ranges
@@ -22,20 +22,20 @@ def atr(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> Fl
 
     Notes
     -----
-    Causal; NaN in the first `window` rows. The seed is the simple mean of the first `window` true ranges; it is
-    settled after 1 + `settled_wilder(window)` rows. Wilder (1978).
+    Causal; NaN in the first `window` bars. The seed is the simple mean of the first `window` true ranges; it is
+    settled after 1 + `settled_wilder(window)` bars. Wilder (1978).
 
     """
     return wilder(true_range(high, low, close), window)
 
 
 def adx(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> FloatArray:
-    """Return Wilder's average directional index, 0 … 100: how strong a trend is, whichever way it goes.
+    """Return Wilder's average directional index, 0 … 100: the strength of a trend, whatever its direction.
 
     Notes
     -----
-    Causal; NaN in the first 2 * window - 1 rows; settled after 1 + 2 * `settled_wilder(window)` rows. A market without
-    any directional movement has 0. Wilder (1978), with averages in place of his running sums: the ratio is the same.
+    Causal; NaN in the first 2 * window - 1 bars; settled after 1 + 2 * `settled_wilder(window)` bars. A market without
+    directional movement has 0. Wilder (1978), with averages in place of his running sums: the ratio is the same.
 
     """
     up, down = np.full(len(close), np.nan), np.full(len(close), np.nan)
@@ -50,13 +50,13 @@ def adx(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> Fl
 
 
 def highest(values: FloatArray, window: int) -> FloatArray:
-    """Return the largest of the last `window` values, this one included. Causal; NaN in the first window - 1 rows."""
+    """Return the largest of the last `window` values, current one included. Causal; NaN at the first window - 1."""
     peaks: FloatArray = _highest(np.ascontiguousarray(values, dtype=np.float64), window)
     return peaks
 
 
 def lowest(values: FloatArray, window: int) -> FloatArray:
-    """Return the smallest of the last `window` values, this one included. Causal; NaN in the first window - 1 rows."""
+    """Return the smallest of the last `window` values, current one included. Causal; NaN at the first window - 1."""
     return -highest(-np.asarray(values, dtype=np.float64), window)
 
 
@@ -65,7 +65,7 @@ def donchian(high: FloatArray, low: FloatArray, window: int) -> Bands:
 
     Notes
     -----
-    Causal; NaN in the first `window` rows. The bar itself is left out, so that its close can break out of the channel.
+    Causal; NaN in the first `window` bars. The bar itself is excluded, so that its close can leave the channel.
 
     """
     lower, upper = np.full(len(low), np.nan), np.full(len(high), np.nan)

@@ -1,1 +1,1 @@
-"""Strategies decide how much to hold after each close; they know nothing of orders, costs or each other."""
+"""Strategies: the exposure to hold after each close, from bars alone."""

@@ -1,4 +1,4 @@
-"""The strategy contract: held exposure after each close, from the bars up to it and nothing later."""
+"""Base class of strategies and checks of the exposure that they return."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Direction = Literal["long", "short", "both"]
 
 
 class Compute(Protocol):
-    """Calls an indicator on an array with its window and other numbers; a sweep's remembers what it has computed."""
+    """Call of an indicator on an array with its window and other numbers; sweeps cache the results."""
 
     def __call__(self, indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
         """Return indicator(values, *numbers)."""
 
 
 def compute(indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
-    """Return indicator(values, *numbers), and remember nothing."""
+    """Return indicator(values, *numbers) without caching."""
     return indicator(values, *numbers)
 
 
 class Strategy(Settings, ABC):
     """A frozen set of parameters that turns bars into target exposure.
 
-    Subclass it, name the parameters as fields, and give `warm_up` and `exposure`:
+    Subclasses declare the parameters as fields and define `warm_up` and `exposure`.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class Strategy(Settings, ABC):
     @property
     @abstractmethod
     def warm_up(self) -> int:
-        """Number of first bars whose exposure may be NaN, which means flat."""
+        """Number of bars at the start whose exposure may be NaN, which means flat."""
 
     @abstractmethod
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
@@ -76,18 +76,18 @@ class Strategy(Settings, ABC):
         Returns
         -------
         float64 array of shape (n_bars,), in [-1, 1]
-            A state, never an event: 1 is fully long, 0 flat, -1 fully short. NaN only within the warm-up.
+            A state, not an event: 1 is fully long, 0 flat, -1 fully short. NaN only within the warm-up.
 
         Notes
         -----
-        Causal: row t is computed from bars up to t. `peak-trade check strategy` proves or refutes it.
+        Causal: value t is computed from bars up to t. `peak-trade check strategy` tests it.
 
         """
 
     def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
-        """Return `exposure`, with indicators taken from `compute`, so that the parameter sets of a sweep share them.
+        """Return `exposure` with indicators from `compute`, so that the parameter sets of a sweep can share them.
 
-        A strategy that overrides this must return from `exposure` what it returns here.
+        A subclass that overrides this method returns the same values from `exposure`.
         """
         return self.exposure(bars)
 
@@ -102,14 +102,14 @@ def allow(exposure: FloatArray, direction: Direction) -> FloatArray:
 
 
 def check_windows(fast: int, slow: int) -> None:
-    """Refuse a fast window, bars, that is not below the slow one: ValueError, which pydantic tells as a ConfigError."""
+    """Raise ValueError unless the fast window is shorter than the slow one, both in bars; pydantic reports it."""
     if fast >= slow:
         raise ValueError(f"fast was {fast}, slow {slow}: fast must be the smaller.")
 
 
 @contextmanager
 def naming_its_line(name: str) -> Iterator[None]:
-    """Raise what a strategy's own code raises as a StrategyError that names the line of its `exposure`."""
+    """Convert exceptions of a strategy's code to a StrategyError that names the line."""
     try:
         yield
     except PeakTradeError:
@@ -126,7 +126,7 @@ def check_exposure(exposure: Any, times: IntArray, warm_up: int, name: str) -> F
     Raises
     ------
     StrategyError
-        Naming the bar: a wrong type or length, a value outside [-1, 1], or NaN after the warm-up.
+        On a wrong type or length, a value outside [-1, 1], or NaN after the warm-up. The message names the bar.
 
     """
     values = np.asarray(exposure)
@@ -136,7 +136,7 @@ def check_exposure(exposure: Any, times: IntArray, warm_up: int, name: str) -> F
         )
     if values.shape != times.shape:
         raise StrategyError(
-            f"{name}: exposure has shape {values.shape}, the bars {times.shape}; return one value a bar."
+            f"{name}: exposure has shape {values.shape}, the bars {times.shape}; return one value per bar."
         )
     head, body = values[:warm_up], values[warm_up:]
     unknown = np.isnan(head)

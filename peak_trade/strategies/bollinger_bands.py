@@ -1,4 +1,4 @@
-"""Buy below the lower band, leave at the middle."""
+"""Bollinger bands: enter outside a band, exit at the middle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peak_trade.strategies.hysteresis import held_exposure
 
 
 class BollingerBands(Strategy):
-    """Long from a close below the lower band until one at or above the middle; short mirrored at the upper band."""
+    """Long after a close below the lower band, until one at or above the middle; short mirrored at the upper band."""
 
     window: BarCount = 20
     """Window of the middle and of the deviation, bars."""
@@ -30,7 +30,7 @@ class BollingerBands(Strategy):
         return self.window - 1
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
-        """Return 1, 0 or -1; NaN during the warm-up. A close on a band (to 1e-12) is not beyond it."""
+        """Return 1, 0 or -1; NaN during the warm-up. A close within 1e-12 of a band is not outside it."""
         close = bars["close"].to_numpy()
         bands = bollinger(close, self.window, self.width)
         tie = TIE_RTOL * close

@@ -1,4 +1,4 @@
-"""Go with a close beyond the recent range, and leave at the far side of a shorter one."""
+"""Breakout: enter on a close outside the recent range, exit at the opposite side of a shorter range."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from peak_trade.strategies.hysteresis import held_exposure
 
 
 class Breakout(Strategy):
-    """Long from a close above the highest high of `window` bars until one below the lowest low of `exit_window`."""
+    """Long after a close above the highest high of `window` bars, until one below the lowest low of `exit_window`."""
 
     window: BarCount = 20
-    """Bars before this one whose range must be broken to enter."""
+    """Number of preceding bars whose range the close must leave to enter."""
 
     exit_window: BarCount = 10
-    """Bars before this one whose opposite side ends the position."""
+    """Number of preceding bars whose opposite side ends the position."""
 
     atr_multiple: NonNegative = 0.0
-    """ATR filter: how many average true ranges the close must clear the range by; 0 asks for none."""
+    """ATR filter: distance from the range in average true ranges that an entry needs; 0 disables the filter."""
 
     atr_window: BarCount = 14
     """Window of the average true range, bars; used when atr_multiple is above 0."""

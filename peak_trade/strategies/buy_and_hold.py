@@ -1,4 +1,4 @@
-"""Hold everything from the first bar on: the benchmark of all others."""
+"""Buy and hold: the benchmark of the other strategies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class BuyAndHold(Strategy):
 
     @property
     def warm_up(self) -> int:
-        """None is needed."""
+        """Always 0."""
         return 0
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Hold nothing: what doing nothing returns."""
+"""Cash: the return without any position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Cash(Strategy):
 
     @property
     def warm_up(self) -> int:
-        """None is needed."""
+        """Always 0."""
         return 0
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:

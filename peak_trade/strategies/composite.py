@@ -1,4 +1,4 @@
-"""Let several strategies decide together, and hold less when the market moves more."""
+"""Composite: the joint exposure of several strategies, with an optional volatility target."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class Composite(Strategy):
     """The weighted mean of the members' exposure, or the side that holds more than half of the weight."""
 
     members: tuple[InstanceOf[Strategy], ...] = (MaCrossover(), Momentum(), RsiReversion())
-    """Strategies that decide; each keeps its own direction."""
+    """The member strategies; each keeps its own direction."""
 
     weights: tuple[Positive, ...] | None = None
-    """Weight of each member, above 0, any scale; equal ones when left out."""
+    """Weight of each member, above 0, on any scale; equal weights by default."""
 
     rule: Literal["weighted", "vote"] = "weighted"
     """weighted: the weighted mean of the exposures. vote: 1 or -1 where that side has more than half of the weight."""
 
     target_volatility: Positive | None = None
-    """Volatility-target overlay: volatility per bar to hold at most, a fraction; exposure is scaled down, never up."""
+    """Volatility target: largest volatility per bar, a fraction; exposure is scaled down, never up."""
 
     volatility_window: BarCount = 50
-    """Log returns that the volatility is taken over; used with target_volatility."""
+    """Number of log returns in the volatility; used with target_volatility."""
 
     volatility_band: Fraction = 0.1
-    """The scale in force is kept until the wanted one lies further from it than this share of it."""
+    """Smallest relative change of the scale that is applied; smaller changes keep the current scale."""
 
     direction: Direction = "both"
     """Which sides may be held, on top of what each member allows."""
@@ -47,7 +47,9 @@ class Composite(Strategy):
         if not self.members:
             raise ValueError("members is empty: name at least one strategy.")
         if self.weights is not None and len(self.weights) != len(self.members):
-            raise ValueError(f"weights has {len(self.weights)} values, members {len(self.members)}: give one each.")
+            raise ValueError(
+                f"weights has {len(self.weights)} values, members {len(self.members)}: give one weight per member."
+            )
         return self
 
     @field_serializer("members", mode="wrap")
@@ -61,12 +63,12 @@ class Composite(Strategy):
 
     @property
     def warm_up(self) -> int:
-        """The longest warm-up of the members and the overlay."""
+        """The longest warm-up of the members and of the volatility target."""
         overlay = self.volatility_window if self.target_volatility is not None else 0
         return max(overlay, *(member.warm_up for member in self.members))
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
-        """Return the joint exposure in [-1, 1]; NaN during the warm-up, in which no member has a say."""
+        """Return the joint exposure in [-1, 1]; NaN during the warm-up of the slowest member."""
         weights = self.weights or (1.0,) * len(self.members)
         total = sum(weights)
         long_share, short_share, mean = (np.zeros(len(bars)) for _ in range(3))

@@ -1,4 +1,4 @@
-"""Hold the side on which the price last left its channel."""
+"""Donchian channel: hold the side on which the close last left the channel."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from peak_trade.strategies.hysteresis import held_exposure
 
 
 class Donchian(Strategy):
-    """Long from a close above the channel of the last `window` bars until one below it; short mirrored."""
+    """Long after a close above the channel of the last `window` bars, until a close below it; short mirrored."""
 
     window: BarCount = 20
-    """Bars before this one that make the channel."""
+    """Number of preceding bars in the channel."""
 
     direction: Direction = "long"
     """Which sides may be held."""

@@ -1,4 +1,4 @@
-"""From entries and exits to held exposure: the one recursion that strategies with hysteresis share."""
+"""Hysteresis: exposure from entry and exit conditions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def held_exposure(
     warm_up: int,
     direction: Direction,
 ) -> FloatArray:
-    """Return the exposure that is entered on one condition and held until another.
+    """Return the exposure that is entered on one condition and kept until another one.
 
     Parameters
     ----------
     enter_long, leave_long, enter_short, leave_short : bool arrays of shape (n_bars,)
-        Conditions at each close. A side whose leave condition holds is not entered; a flip leaves and enters on one
-        bar. Where both sides could be entered, long comes first.
+        Conditions at each close. A side is not entered while its exit condition is true. A flip exits and enters on
+        one bar. If both sides could be entered, the long side is.
     warm_up : int, bars
-        Rows that are NaN; the state is flat when they end.
+        Number of bars at the start that are NaN; the state after them is flat.
     direction : long, short or both
 
     Returns

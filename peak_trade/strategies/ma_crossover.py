@@ -1,4 +1,4 @@
-"""Hold while the fast moving average lies above the slow one."""
+"""Moving-average crossover: long while the fast average is above the slow one."""
 
 from __future__ import annotations
 

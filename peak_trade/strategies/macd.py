@@ -1,4 +1,4 @@
-"""Hold while the gap of two exponential averages lies above its own average."""
+"""MACD: long while the MACD line is above its signal line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from peak_trade.strategies.base import Direction, Strategy, allow, check_windows
 
 
 class Macd(Strategy):
-    """Long while the MACD line lies above its signal line, short while below; a tie is flat."""
+    """Long while the MACD line is above its signal line, short while below; a tie is flat."""
 
     fast: BarCount = 12
     """Window of the fast exponential average, bars."""
@@ -37,7 +37,7 @@ class Macd(Strategy):
 
     @property
     def warm_up(self) -> int:
-        """Bars until the seeds of the averages are settled."""
+        """Bars until the seeds of the averages have settled."""
         return settled_ema(self.slow) + settled_ema(self.signal)
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Buy what lies far below its mean, and leave at the mean."""
+"""Mean reversion: enter far from the mean, exit near it, by z-score."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from peak_trade.strategies.hysteresis import held_exposure
 
 
 class MeanReversion(Strategy):
-    """Long from a z-score of the log close below `enter` until one at or above `leave`; short mirrored."""
+    """Long after a z-score of the log close below `enter`, until one at or above `leave`; short mirrored."""
 
     window: BarCount = 20
     """Window of mean and deviation, bars."""
 
     enter: Finite = -2.0
-    """Z-score below which a long is entered; minus this for shorts."""
+    """Z-score below which a long position is entered; shorts use the negative value."""
 
     leave: Finite = 0.0
-    """Z-score at which a long is left; minus this for shorts."""
+    """Z-score at which a long position is closed; shorts use the negative value."""
 
     max_volatility: Positive | None = None
-    """Volatility filter: nothing is entered above this volatility per bar, a fraction."""
+    """Volatility filter: no entries above this volatility per bar, a fraction."""
 
     volatility_window: BarCount = 50
-    """Returns that the volatility is taken over; used when max_volatility is set."""
+    """Number of returns in the volatility; used with max_volatility."""
 
     direction: Direction = "long"
     """Which sides may be held."""

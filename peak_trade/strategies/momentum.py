@@ -1,4 +1,4 @@
-"""Go with what has moved enough, until it has moved back."""
+"""Momentum: enter after a large return, exit after a reversal."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from peak_trade.strategies.hysteresis import held_exposure
 
 
 class Momentum(Strategy):
-    """Long from a return over `window` bars above `enter` until one below `leave`; short mirrored."""
+    """Long after a return over `window` bars above `enter`, until one below `leave`; short mirrored."""
 
     window: BarCount = 20
-    """Bars the return is taken over."""
+    """Number of bars in the return."""
 
     enter: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
-    """Return above which a long is entered, a fraction; minus this for shorts."""
+    """Return above which a long position is entered, a fraction; shorts use the negative value."""
 
     leave: Annotated[float, Field(ge=-1.0, le=0.0)] = -0.01
-    """Return below which a long is left, a fraction, not above 0; minus this for shorts."""
+    """Return below which a long position is closed, a fraction, at most 0; shorts use the negative value."""
 
     direction: Direction = "long"
     """Which sides may be held."""

@@ -1,4 +1,4 @@
-"""Enter and leave by lot: what a strategy without any idea earns under the same costs."""
+"""Random entries and exits: a baseline under the same costs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from peak_trade.strategies.hysteresis import held_exposure
 
 
 class RandomEntry(Strategy):
-    """Enter with one chance a bar, leave with another; the draws are a function of the seed and the close time."""
+    """Enters and exits at each bar with fixed probabilities; the draws depend on the seed and the close time only."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Names the sequence of draws."""
+    """Seed of the draws."""
 
     enter_chance: Fraction = 0.02
     """Probability of entering at a bar while flat."""
@@ -33,11 +33,11 @@ class RandomEntry(Strategy):
 
     @property
     def warm_up(self) -> int:
-        """None is needed."""
+        """Always 0."""
         return 0
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
-        """Return 1, 0 or -1. A bar's draws never depend on how many bars there are."""
+        """Return 1, 0 or -1. The draws of a bar do not depend on the number of bars."""
         times = index_ns(bars.index).view(np.uint64)
         enters = _uniform(times, self.seed, 1) < self.enter_chance
         leaves = _uniform(times, self.seed, 2) < self.leave_chance
@@ -48,7 +48,7 @@ class RandomEntry(Strategy):
 
 
 def _uniform(times: NDArray[np.uint64], seed: int, stream: int) -> FloatArray:
-    """Return one draw in [0, 1) a bar: SplitMix64 (Steele, Lea, Flood 2014) of the time, then of seed and stream."""
+    """Return one draw in [0, 1) per bar: SplitMix64 (Steele, Lea, Flood 2014) of the time, then of seed and stream."""
     key = _mix(np.array([seed], dtype=np.uint64) * np.uint64(4) + np.uint64(stream))
     draws: FloatArray = (_mix(_mix(times) ^ key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return draws

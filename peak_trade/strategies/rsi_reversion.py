@@ -1,4 +1,4 @@
-"""Buy what fell too fast, by the relative strength index, and leave when it is even again."""
+"""RSI reversion: enter when the relative strength index is extreme, exit when it is neutral."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class RsiReversion(Strategy):
     """Window of the RSI, bars."""
 
     oversold: Level = 30.0
-    """RSI below which a long is entered."""
+    """RSI below which a long position is entered."""
 
     overbought: Level = 70.0
-    """RSI above which a short is entered."""
+    """RSI above which a short position is entered."""
 
     exit_level: Level = 50.0
-    """RSI at which either side is left."""
+    """RSI at which a position of either side is closed."""
 
     trend_window: BarCount | None = None
-    """Window of a trend filter, bars: longs are entered only while that simple average rises, shorts while it falls."""
+    """Window of a trend filter, bars: long entries only while this simple average rises, short ones while it falls."""
 
     direction: Direction = "long"
     """Which sides may be held."""
@@ -44,13 +44,13 @@ class RsiReversion(Strategy):
         if not self.oversold < self.exit_level < self.overbought:
             raise ValueError(
                 f"oversold was {self.oversold:g}, exit_level {self.exit_level:g}, overbought {self.overbought:g}: "
-                "they must rise in that order."
+                "they must increase in this order."
             )
         return self
 
     @property
     def warm_up(self) -> int:
-        """Bars until the seed of the RSI is settled and the trend filter exists."""
+        """Bars until the seed of the RSI has settled and the trend filter exists."""
         return max(1 + settled_wilder(self.window), self.trend_window or 0)
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:

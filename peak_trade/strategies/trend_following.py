@@ -1,4 +1,4 @@
-"""Follow the side of the moving average, but only while there is a trend to follow."""
+"""Trend following: the side of a moving average while the ADX shows a trend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Level = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
 
 
 class TrendFollowing(Strategy):
-    """Long from ADX > enter_level above the average until ADX < leave_level or a close below it; short mirrored."""
+    """Long above the average after ADX > enter_level, until ADX < leave_level or a close below it; short mirrored."""
 
     adx_window: BarCount = 14
     """Window of the average directional index, bars."""
@@ -27,10 +27,10 @@ class TrendFollowing(Strategy):
     """ADX above which a position is entered."""
 
     leave_level: Level = 20.0
-    """ADX below which a position is left."""
+    """ADX below which a position is closed."""
 
     ma_window: BarCount = 50
-    """Window of the simple moving average that tells the side, bars."""
+    """Window of the simple moving average that determines the side, bars."""
 
     direction: Direction = "long"
     """Which sides may be held."""
@@ -40,17 +40,17 @@ class TrendFollowing(Strategy):
         if self.leave_level > self.enter_level:
             raise ValueError(
                 f"leave_level was {self.leave_level:g}, enter_level {self.enter_level:g}: "
-                "leave_level must not lie above."
+                "leave_level must not be higher."
             )
         return self
 
     @property
     def warm_up(self) -> int:
-        """Bars until the seeds of the ADX are settled and the average exists."""
+        """Bars until the seeds of the ADX have settled and the average exists."""
         return max(1 + 2 * settled_wilder(self.adx_window), self.ma_window - 1)
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
-        """Return 1, 0 or -1; NaN during the warm-up. A close on the average (to 1e-12) is on neither side."""
+        """Return 1, 0 or -1; NaN during the warm-up. A close within 1e-12 of the average is on neither side."""
         high, low, close = (bars[name].to_numpy() for name in ("high", "low", "close"))
         strength = adx(high, low, close, self.adx_window)
         gap = close - sma(close, self.ma_window)

@@ -22,7 +22,6 @@ EXCEPTIONS = {
     ("engine", "row"),
     ("engine", "share"),
     ("engine", "share out"),
-    ("indicators", "row"),
     ("journal", "beside"),
     ("journal", "foreign"),
     ("journal", "record"),

@@ -64,14 +64,14 @@ def test_nan_in_the_warm_up_means_flat() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: RsiReversion(oversold=80.0), "they must rise in that order"),
+        (lambda: RsiReversion(oversold=80.0), "they must increase in this order"),
         (lambda: RsiReversion(oversold=-1.0), "oversold was -1.0"),
         (lambda: RsiReversion(window=0), "window was 0"),
         (lambda: RsiReversion(windwo=3), "Did you mean window"),
         (lambda: Macd(fast=26), "fast must be the smaller"),
         (lambda: Momentum(enter=2.0), "enter was 2.0"),
         (lambda: Momentum(leave=0.01), "leave was 0.01"),
-        (lambda: TrendFollowing(leave_level=30.0), "leave_level must not lie above"),
+        (lambda: TrendFollowing(leave_level=30.0), "leave_level must not be higher"),
         (lambda: MeanReversion(enter=0.5), "enter must lie below leave"),
         (lambda: MeanReversion(enter=float("nan")), "enter was nan"),
         (lambda: Breakout(atr_multiple=-1.0), "atr_multiple was -1.0"),
