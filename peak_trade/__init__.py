@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from peak_trade.studies.portfolio.run import run_portfolio
     from peak_trade.studies.portfolio.settings import PortfolioSettings
     from peak_trade.studies.recording import record
+    from peak_trade.studies.regime.second_opinion import regime_second_opinion
     from peak_trade.studies.regime.strategy import RegimeAware
     from peak_trade.studies.regime.study import noise_controls, noise_table, study_regimes
     from peak_trade.studies.sweep import sweep
@@ -49,6 +50,7 @@ _HOMES = {
     "noise_controls": "peak_trade.studies.regime.study",
     "noise_table": "peak_trade.studies.regime.study",
     "record": "peak_trade.studies.recording",
+    "regime_second_opinion": "peak_trade.studies.regime.second_opinion",
     "run_portfolio": "peak_trade.studies.portfolio.run",
     "second_opinion": "peak_trade.engine.second_opinion",
     "smooth_regimes": "peak_trade.regimes.detector",
@@ -76,6 +78,7 @@ __all__ = [
     "noise_controls",
     "noise_table",
     "record",
+    "regime_second_opinion",
     "run_portfolio",
     "second_opinion",
     "smooth_regimes",

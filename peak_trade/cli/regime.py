@@ -11,6 +11,7 @@ from peak_trade.cli.verbs import verb_app
 if TYPE_CHECKING:
     import pandas as pd
 
+    from peak_trade.studies.regime.second_opinion import RegimeOpinion
     from peak_trade.studies.regime.study import RegimeStudy
 
 _SHORT = {"annual_volatility": "volatility", "expected_duration": "expected stay"}
@@ -37,6 +38,7 @@ def regime(
     parameter: Annotated[list[str] | None, typer.Option("-p", help="A strategy parameter, key=value.")] = None,
     setting: Annotated[list[str] | None, typer.Option("-d", help="A detector setting, key=value.")] = None,
     noise: Annotated[int, typer.Option(min=0, help="Series of each kind of noise control; 0 leaves them out.")] = 0,
+    second_opinion: Annotated[bool, typer.Option("--second-opinion", help="Check the fits against hmmlearn.")] = False,
     record: Annotated[bool, typer.Option(help="Keep the run in the registry.")] = True,
     report: Annotated[
         bool, typer.Option("--report", help="Run the notebook regime_study, too, with the same parameters.")
@@ -54,7 +56,7 @@ def regime(
     Example:
         peak-trade regime --strategy ma_crossover --symbol BTC/USDT --start 2021-01-01
 
-    Exits 0 when the study is done, 2 on bad input.
+    Exits 0 when the study is done, 1 when the second opinion differs, 2 on bad input.
     """
     from peak_trade.cli.options import pairs
     from peak_trade.core.errors import ReportError
@@ -63,6 +65,7 @@ def regime(
     from peak_trade.data.workspace import workspace
     from peak_trade.reports.markup import write_figure_page
     from peak_trade.reports.views.regime import transition_plot
+    from peak_trade.studies.regime.second_opinion import regime_second_opinion
     from peak_trade.studies.regime.study import noise_controls, study_regimes
     from peak_trade.wiring.detectors import detector_values, make_detector
     from peak_trade.wiring.strategies import make_strategy
@@ -71,6 +74,7 @@ def regime(
     teller = make_detector(detector, Timeframe.parse(timeframe), detector_values(pairs(setting, "-d")))
     bars = load_bars(symbol, timeframe, exchange, None, end)
     study = study_regimes(part, bars, teller, start=start, mode=mode)
+    opinion = regime_second_opinion(study) if second_opinion else None
     p_value, _ = study.permutation()
     verdict = study.verdict(p_value, noise_controls(study, noise) if noise else ())
     if record:
@@ -96,12 +100,16 @@ def regime(
             raise ReportError(f"{done.path}: code cell {done.failed_cell} failed: {done.error}. Open it to see why.")
         paths["report"] = str(done.path)
     if as_json:
-        _print_json(study, p_value, verdict, paths)
+        _print_json(study, p_value, verdict, opinion, paths)
     else:
-        _print_tables(study, verdict, paths)
+        _print_tables(study, verdict, opinion, paths)
+    if opinion is not None and not opinion.agrees:
+        raise typer.Exit(1)
 
 
-def _print_json(study: RegimeStudy, p_value: float, verdict: list[str], paths: dict[str, str]) -> None:
+def _print_json(
+    study: RegimeStudy, p_value: float, verdict: list[str], opinion: RegimeOpinion | None, paths: dict[str, str]
+) -> None:
     import json
 
     content: dict[str, Any] = {
@@ -116,6 +124,9 @@ def _print_json(study: RegimeStudy, p_value: float, verdict: list[str], paths: d
             {"reason": span.reason, "start": span.start, "end": span.end} for span in study.filtered.fallbacks
         ],
         "verdict": verdict,
+        "second_opinion": None
+        if opinion is None
+        else {"agrees": opinion.agrees, "verdict": str(opinion), "fits": _rows(opinion.to_frame())},
     }
     typer.echo(json.dumps(content | paths, indent=2))
 
@@ -123,11 +134,11 @@ def _print_json(study: RegimeStudy, p_value: float, verdict: list[str], paths: d
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     import json
 
-    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=12))
+    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=12))
     return rows
 
 
-def _print_tables(study: RegimeStudy, verdict: list[str], paths: dict[str, str]) -> None:
+def _print_tables(study: RegimeStudy, verdict: list[str], opinion: RegimeOpinion | None, paths: dict[str, str]) -> None:
     from rich.console import Console
 
     from peak_trade.reports.views.regime import REGIME_FORMATS
@@ -139,6 +150,9 @@ def _print_tables(study: RegimeStudy, verdict: list[str], paths: dict[str, str])
     console.print(_table("Stays, bars", study.stays()))
     for name, value in study.facts().items():
         console.print(f"{name}: {value:,.6g}" if isinstance(value, float) else f"{name}: {value}", highlight=False)
+    if opinion is not None:
+        console.print(_table("The fits in hmmlearn", opinion.to_frame()))
+        console.print(str(opinion), highlight=False, soft_wrap=True)
     written = [f"{name.replace('_', ' ')} {path}" for name, path in paths.items()]
     for sentence in (*verdict, f"run {study.result.run_id}", *written):
         console.print(sentence, highlight=False, soft_wrap=True)

@@ -44,7 +44,7 @@ def _sources_digest(root: Path, stamped: frozenset[tuple[Path, int, int]]) -> st
     return digest_bytes(*chunks)
 
 
-ENVIRONMENT = ("numpy", "pandas", "numba", "pyarrow", "scipy", "hmmlearn", "jumpmodels", "scikit-learn", "skfolio")
+ENVIRONMENT = ("numpy", "pandas", "numba", "pyarrow", "scipy", "jumpmodels", "scikit-learn", "skfolio")
 """Packages whose versions can change a number."""
 
 

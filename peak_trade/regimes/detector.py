@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -45,6 +46,25 @@ class FittedStates:
     spread: float | None
     gap: float | None
     n_iterations: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WalkStep:
+    """One step of a walk forward: the fit at the close of bar `fit_bar`, and what it was fitted to.
+
+    The fit labels the bars from `fit_bar` up to `stop`, exclusive. `scaled`, shape (n, n_features), are the features
+    from the first bar of its window up to `stop`, scaled by the window's mean and deviation; the first `n_past` rows
+    were fitted. `order` lists the states as bear, (sideways,) bull. Where the fit failed, `fitted` is None, `failure`
+    is the reason, and `scaled` are the unscaled features of the window.
+    """
+
+    fit_bar: int
+    stop: int
+    n_past: int
+    scaled: FloatArray
+    fitted: FittedStates | None
+    order: tuple[int, ...] = ()
+    failure: str = ""
 
 
 class Detector(Settings, ABC):
@@ -170,42 +190,32 @@ class ModelDetector(Detector):
         r … r + refit_every - 1. A fit that fails hands its span to the rules, and the result says so.
 
         """
-        features = _checked_features(bars, self)
         times = index_ns(bars.index)
         labels = np.full(len(times), Regime.UNKNOWN, dtype=np.int8)
         probabilities = np.full((len(times), 3), np.nan)
-        ruled = rule_labels(bars, self.fallback)
+        by_rule = rule_labels(bars, self.fallback)
         refits: list[Refit] = []
         fallbacks: list[Fallback] = []
-        previous: tuple[FittedStates, StateParameters, Scale] | None = None
-        return_column = features.names.index("log_return")
-        for row in range(self.warm_up, len(times), self.refit_every):
-            first = max(features.warm_up, row + 1 - self.window)
-            last = min(row + self.refit_every, len(times))
-            past = features.values[first : row + 1]
-            try:
-                scale = Scale.of(past, features.names)
-                warm = None if previous is None else self.rescale(previous[0].model, previous[2], scale)
-                fitted = self.fit(scale.apply(past), scale, (self.seed, int(times[row])), warm)
-            except FitFailure as failure:
-                fallbacks.append(Fallback(str(failure), int(times[row]), int(times[last - 1])))
-                labels[row:last] = ruled[row:last]
-                probabilities[row:last] = _one_hot(ruled[row:last])
+        return_column = self.features.used.index("log_return")
+        for step in self.walk_forward(bars):
+            span = slice(step.fit_bar, step.stop)
+            if step.fitted is None:
+                fallbacks.append(Fallback(step.failure, int(times[step.fit_bar]), int(times[step.stop - 1])))
+                labels[span] = by_rule[span]
+                probabilities[span] = _one_hot(by_rule[span])
                 continue
-            order = match_states(fitted.states, previous[1] if previous else None, return_column)
-            inferred = self.infer(fitted.model, scale.apply(features.values[first:last]))[row - first :]
-            probabilities[row:last] = _spread(inferred, order)
-            labels[row:last] = probabilities[row:last].argmax(axis=1)
-            previous = (fitted, fitted.states.take(order), scale)
-            ordered_returns = fitted.states.means[list(order), return_column]
+            inferred = self.infer(step.fitted.model, step.scaled)[step.n_past - 1 :]
+            probabilities[span] = _spread(inferred, step.order)
+            labels[span] = probabilities[span].argmax(axis=1)
+            ordered_returns = step.fitted.states.means[list(step.order), return_column]
             refits.append(
                 Refit(
-                    refit_at=int(times[row]),
-                    n_bars=len(past),
-                    objective=fitted.objective,
-                    spread=fitted.spread,
-                    gap=fitted.gap,
-                    n_iterations=fitted.n_iterations,
+                    refit_at=int(times[step.fit_bar]),
+                    n_bars=step.n_past,
+                    objective=step.fitted.objective,
+                    spread=step.fitted.spread,
+                    gap=step.fitted.gap,
+                    n_iterations=step.fitted.n_iterations,
                     is_reordered=bool((np.diff(ordered_returns) < 0.0).any()),
                 )
             )
@@ -218,6 +228,27 @@ class ModelDetector(Detector):
             refits=tuple(refits),
             fallbacks=tuple(fallbacks),
         )
+
+    def walk_forward(self, bars: pd.DataFrame) -> Iterator[WalkStep]:
+        """Fit at every `refit_every`th bar from the warm-up on, each time to the past window; DataError as `filter`."""
+        features = _checked_features(bars, self)
+        times = index_ns(bars.index)
+        return_column = features.names.index("log_return")
+        previous: tuple[FittedStates, StateParameters, Scale] | None = None
+        for fit_bar in range(self.warm_up, len(times), self.refit_every):
+            first = max(features.warm_up, fit_bar + 1 - self.window)
+            stop = min(fit_bar + self.refit_every, len(times))
+            past = features.values[first : fit_bar + 1]
+            try:
+                scale = Scale.of(past, features.names)
+                warm = None if previous is None else self.rescale(previous[0].model, previous[2], scale)
+                fitted = self.fit(scale.apply(past), scale, (self.seed, int(times[fit_bar])), warm)
+            except FitFailure as failure:
+                yield WalkStep(fit_bar, stop, len(past), past, None, failure=str(failure))
+                continue
+            order = match_states(fitted.states, previous[1] if previous else None, return_column)
+            previous = (fitted, fitted.states.take(order), scale)
+            yield WalkStep(fit_bar, stop, len(past), scale.apply(features.values[first:stop]), fitted, order)
 
     def smooth(self, bars: pd.DataFrame) -> SmoothedRegimes:
         """Fit once to all bars and label each with hindsight. For reports only.
