@@ -133,7 +133,7 @@ class NoJournal:
     def commit(self) -> None:
         pass
 
-    def hand_out(self) -> None:
+    def flush_sinks(self) -> None:
         pass
 
     def seal(self) -> None:

@@ -92,7 +92,7 @@ def prove(
         output.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"output was {output}: it could not be written ({error.strerror}).") from None
-    typer.echo(f"{output}: {proof.sentence()}.")
+    typer.echo(f"{output}: {proof.claim()}.")
 
 
 @app.command()
@@ -120,10 +120,10 @@ def check(
     if root is not None and claim.root != root.lower():
         typer.echo(f"{proof}: its root is {claim.root}, not {root.lower()}.")
         raise typer.Exit(1)
-    if not claim.holds():
-        typer.echo(f"{proof}: does not hold: not shown that {claim.sentence()}.")
+    if not claim.is_valid():
+        typer.echo(f"{proof}: does not hold: not shown that {claim.claim()}.")
         raise typer.Exit(1)
-    typer.echo(f"{proof}: holds: {claim.sentence()}.")
+    typer.echo(f"{proof}: holds: {claim.claim()}.")
 
 
 @app.command()
@@ -215,7 +215,7 @@ def tidy(
 
     done = tidy_sessions(sessions_folder(), read_telemetry(config).retention, time.time_ns())
     for each in done:
-        typer.echo(f"{each.session_id}: {each.act}, {each.n_bytes:,} bytes freed.")
+        typer.echo(f"{each.session_id}: {each.action}, {each.n_bytes:,} bytes freed.")
     if not done:
         typer.echo("Nothing was old enough.")
 
@@ -230,6 +230,6 @@ def spec() -> None:
 
     Exits 0.
     """
-    from peak_trade.journal.spec import spec as telemetry_spec
+    from peak_trade.journal.spec import telemetry_spec
 
     typer.echo(telemetry_spec(), nl=False)

@@ -15,11 +15,11 @@ from peak_trade.core.time import Timeframe, iso, parse_utc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from peak_trade.data.fetching import Fetched
-    from peak_trade.data.importing import Imported
+    from peak_trade.data.fetching import FetchResult
+    from peak_trade.data.importing import ImportResult
     from peak_trade.data.quality import Gap, QualityReport
-    from peak_trade.data.resampling import Resampled
-    from peak_trade.data.store import Held, Saved
+    from peak_trade.data.resampling import ResampleResult
+    from peak_trade.data.store import SaveResult, StoredSeries
 
 MAX_ROWS = 20
 
@@ -209,7 +209,7 @@ def sample(
     show(saved, as_json, lambda saved: map(_saved_line, saved), lambda saved: list(map(_saved_content, saved)))
 
 
-def _import_page(file: Path, done: Imported) -> Page:
+def _import_page(file: Path, done: ImportResult) -> Page:
     yield f"{file}: {done.n_rows:,} bars; the times are {done.time_unit}, the {done.stamp} of each bar."
     renamed = ", ".join(f"{ours} = {theirs}" for ours, theirs in done.columns.items() if ours != theirs)
     if renamed:
@@ -219,7 +219,7 @@ def _import_page(file: Path, done: Imported) -> Page:
         yield _gap_table(done.gaps)
 
 
-def _import_content(file: Path, done: Imported) -> dict[str, Any]:
+def _import_content(file: Path, done: ImportResult) -> dict[str, Any]:
     return {
         "file": str(file),
         "n_rows": done.n_rows,
@@ -233,14 +233,14 @@ def _import_content(file: Path, done: Imported) -> dict[str, Any]:
     }
 
 
-def _fetch_page(name: str, done: Fetched) -> Page:
+def _fetch_page(name: str, done: FetchResult) -> Page:
     yield f"{name}: {done.n_added:,} bars added with {done.n_requests:,} requests."
     if done.n_missing:
         first = f" Its first bar closed at {iso(done.first_given)}." if done.first_given is not None else ""
         yield f"The exchange does not have {done.n_missing:,} bars of this span.{first} `data check` lists the gaps."
 
 
-def _fetch_content(done: Fetched) -> dict[str, Any]:
+def _fetch_content(done: FetchResult) -> dict[str, Any]:
     return {
         "n_requests": done.n_requests,
         "n_added": done.n_added,
@@ -249,7 +249,7 @@ def _fetch_content(done: Fetched) -> dict[str, Any]:
     }
 
 
-def _resample_page(made: Resampled, saved: Saved) -> Page:
+def _resample_page(made: ResampleResult, saved: SaveResult) -> Page:
     yield _saved_line(saved)
     if made.partial:
         yield Table(
@@ -264,7 +264,7 @@ def _resample_page(made: Resampled, saved: Saved) -> Page:
             yield f"Left out: {iso(part.close_time)}, with {part.n_fine} of {made.n_fine_per_bar} fine bars."
 
 
-def _resample_content(made: Resampled, saved: Saved) -> dict[str, Any]:
+def _resample_content(made: ResampleResult, saved: SaveResult) -> dict[str, Any]:
     ends = [part for part in (made.unstarted, made.unfinished) if part is not None]
     return {
         **_saved_content(saved),
@@ -274,7 +274,7 @@ def _resample_content(made: Resampled, saved: Saved) -> dict[str, Any]:
     }
 
 
-def _list_page(held: Sequence[Held], folder: Path) -> Page:
+def _list_page(held: Sequence[StoredSeries], folder: Path) -> Page:
     if not held:
         yield f"{folder} holds no bars. Import some with `peak-trade data import FILE`, or make sample bars with "
         yield "`peak-trade data sample`."
@@ -327,20 +327,20 @@ def _gap_table(gaps: Sequence[Gap]) -> Table:
     )
 
 
-def _saved_line(saved: Saved) -> str:
-    held = saved.held
+def _saved_line(saved: SaveResult) -> str:
+    held = saved.series
     return (
         f"{held.exchange} {held.symbol} {held.timeframe}: {saved.n_added:,} bars added, {saved.n_known:,} already "
         f"stored; the store holds {held.n_bars:,}, {iso(held.first)} to {iso(held.last)}, digest {held.digest[:12]}."
     )
 
 
-def _saved_content(saved: Saved) -> dict[str, Any]:
-    content = _held_content(saved.held)
+def _saved_content(saved: SaveResult) -> dict[str, Any]:
+    content = _held_content(saved.series)
     return {"n_added": saved.n_added, "n_known": saved.n_known, "n_held": content.pop("n_bars"), **content}
 
 
-def _held_content(held: Held) -> dict[str, Any]:
+def _held_content(held: StoredSeries) -> dict[str, Any]:
     return {
         "exchange": held.exchange,
         "symbol": held.symbol,

@@ -24,7 +24,7 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder th
 
     Exits 0 when the workspace is made, 2 when DIR holds anything already or can't be written.
     """
-    from peak_trade.data.package_data import make_workspace
+    from peak_trade.data.workspace import make_workspace
 
     made = make_workspace(folder)
     typer.echo(f"{folder}: {len(made)} files. Next:")

@@ -76,7 +76,7 @@ class ReturnHistory:
         return f"ReturnHistory({self.source!r}, {iso(self.as_of)}, {len(self.symbols)} symbols, {self.n_days} days)"
 
 
-class DailyRecord:
+class DailyHistory:
     """Daily closes and volumes of some symbols, and what of them is known at an instant.
 
     Parameters
@@ -149,7 +149,7 @@ class DailyRecord:
         return int(min(max((as_of - self._first_end) // _NS_PER_DAY + 1, 0), self._returns.shape[1]))
 
 
-def continued(past: Sequence[Bars], bars: Sequence[Bars]) -> list[Bars]:
+def extend_history(past: Sequence[Bars], bars: Sequence[Bars]) -> list[Bars]:
     """Return the past of every symbol of `bars`, carried on by those bars that close after it.
 
     Parameters
@@ -184,11 +184,11 @@ def daily_returns(bars: Sequence[Bars], source: str, n_days: int, as_of: int | N
 
     Notes
     -----
-    Causal; see DailyRecord for what a day is.
+    Causal; see DailyHistory for what a day is.
 
     """
     now = max(int(part.times[-1]) for part in bars) if as_of is None else as_of
-    history = DailyRecord(bars, source, n_days).returns_at(now)
+    history = DailyHistory(bars, source, n_days).returns_at(now)
     if history is None:
         raise DataError(f"{source}: fewer than two complete days for daily returns. Import a longer history.")
     return history

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from peak_trade.core.errors import LedgerError
-from peak_trade.core.rounding import without_noise
+from peak_trade.core.rounding import remove_noise
 from peak_trade.core.values import Fill
 
 
@@ -92,7 +92,7 @@ class Ledger:
 
 def _move(position: Position, signed: float, price: float, lot: float) -> float:
     held = position.quantity
-    total = without_noise(held + signed, lot, signed)
+    total = remove_noise(held + signed, lot, signed)
     if held == 0.0 or (held > 0.0) == (signed > 0.0):
         position.average_price = (position.average_price * held + price * signed) / (held + signed)
         position.quantity = total

@@ -40,7 +40,7 @@ def is_on_grid(amount: float, step: float) -> bool:
     return abs(ratio - round(ratio)) <= _GRAIN + ratio * _EPSILON
 
 
-def without_noise(amount: float, step: float, last_change: float) -> float:
+def remove_noise(amount: float, step: float, last_change: float) -> float:
     """Return a sum of multiples of `step` without its float noise; next to nothing after `last_change` becomes 0.0."""
     if abs(amount) <= _NOTHING * abs(last_change):
         return 0.0

@@ -36,7 +36,7 @@ SOURCES = {"binance": Source(page=1_000, latest_only=False), "kraken": Source(pa
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """What a fetch did. `n_missing` bars of the span asked for are held by neither the exchange nor the store.
 
     `first_given` is the close time, ns UTC, of the first bar that the exchange gave; None when it gave none.
@@ -92,7 +92,7 @@ def fetch_bars(
     start: datetime,
     end: datetime | None = None,
     on_page: Callable[[int, int], None] = lambda done, total: None,
-) -> Fetched:
+) -> FetchResult:
     """Fetch the bars with start <= close_time < end that the store does not hold, and save them.
 
     Calling it again goes on where it was stopped: what the store holds is not asked for again. A bar is taken
@@ -161,7 +161,7 @@ def fetch_bars(
         ) from None
     finally:
         _save(pending)
-    return Fetched(n_requests, n_added, len(wanted) - n_added, first_given)
+    return FetchResult(n_requests, n_added, len(wanted) - n_added, first_given)
 
 
 def _wanted(

@@ -15,7 +15,7 @@ from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.quality import FaultKind, Gap, QualityReport, check_quality, find_faults, find_gaps
 from peak_trade.data.stamps import read_stamps
-from peak_trade.data.store import Saved, save_bars
+from peak_trade.data.store import SaveResult, save_bars
 
 Stamp = Literal["open", "close"]
 
@@ -74,7 +74,7 @@ class RawBars:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """What an import read and what it changed in the store."""
 
     n_rows: int
@@ -82,10 +82,12 @@ class Imported:
     time_unit: str
     stamp: Stamp
     gaps: tuple[Gap, ...]
-    saved: Saved
+    saved: SaveResult
 
 
-def import_file(path: Path, symbol: str, timeframe: Timeframe, exchange: str, stamp: Stamp | None = None) -> Imported:
+def import_file(
+    path: Path, symbol: str, timeframe: Timeframe, exchange: str, stamp: Stamp | None = None
+) -> ImportResult:
     """Import a CSV or Parquet file into the store; all of it or nothing.
 
     Parameters
@@ -121,7 +123,7 @@ def import_file(path: Path, symbol: str, timeframe: Timeframe, exchange: str, st
     index = pd.DatetimeIndex(times, name="close_time").tz_localize("UTC")
     bars = Bars(pd.DataFrame(raw.values, columns=list(COLUMNS), index=index), symbol, timeframe, exchange)
     saved = save_bars(bars)
-    return Imported(len(bars), raw.columns, raw.time_unit, meaning, tuple(find_gaps(times, timeframe)), saved)
+    return ImportResult(len(bars), raw.columns, raw.time_unit, meaning, tuple(find_gaps(times, timeframe)), saved)
 
 
 def check_file(

@@ -11,7 +11,7 @@ import numpy as np
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.time import Timeframe, iso
-from peak_trade.data.store import load_bars, select
+from peak_trade.data.store import load_bars, select_series
 
 STALE_BARS = 3
 """Flat bars at one price, in a row, that make a stale run."""
@@ -142,7 +142,7 @@ def check_stored(
     symbol: str | None = None, timeframe: Timeframe | None = None, exchange: str | None = None
 ) -> list[QualityReport]:
     """Report everything that is wrong with the bars of the store, or with those that the arguments select."""
-    chosen = select(symbol, timeframe, exchange)
+    chosen = select_series(symbol, timeframe, exchange)
     return [check_bars(load_bars(item.symbol, item.timeframe, item.exchange)) for item in chosen]
 
 

@@ -11,14 +11,14 @@ from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
-from peak_trade.data.store import Saved, load_bars, save_bars
+from peak_trade.data.store import SaveResult, load_bars, save_bars
 
 _WEEK = Timeframe.parse("1w")
 _FIRST_MONDAY_NS = 4 * 86_400 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
+class PartialBar:
     """A coarse bar with fewer fine bars than it spans: its close time, ns UTC, and how many there were."""
 
     close_time: int
@@ -26,7 +26,7 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
-class Resampled:
+class ResampleResult:
     """Coarse bars, and what was incomplete.
 
     `partial` names coarse bars that exist although fine bars are missing inside (an outage). `unstarted` and
@@ -35,12 +35,12 @@ class Resampled:
 
     bars: Bars
     n_fine_per_bar: int
-    partial: tuple[Partial, ...]
-    unstarted: Partial | None
-    unfinished: Partial | None
+    partial: tuple[PartialBar, ...]
+    unstarted: PartialBar | None
+    unfinished: PartialBar | None
 
 
-def resample(bars: Bars, timeframe: Timeframe) -> Resampled:
+def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
     """Make coarse bars from fine ones.
 
     Parameters
@@ -51,7 +51,7 @@ def resample(bars: Bars, timeframe: Timeframe) -> Resampled:
 
     Returns
     -------
-    Resampled
+    ResampleResult
         Open of the first fine bar, highest high, lowest low, close of the last one, sum of volumes. A bucket without
         any fine bar is a gap.
 
@@ -100,11 +100,11 @@ def resample(bars: Bars, timeframe: Timeframe) -> Resampled:
         index=pd.DatetimeIndex(bucket_closes, name="close_time").tz_localize("UTC"),
     )
 
-    def named(rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[Partial, ...]:
-        return tuple(Partial(int(bucket_closes[row]), int(n_fine[row])) for row in np.flatnonzero(rows))
+    def named(rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[PartialBar, ...]:
+        return tuple(PartialBar(int(bucket_closes[row]), int(n_fine[row])) for row in np.flatnonzero(rows))
 
     unstarted, unfinished = named(~is_started), named(~is_finished)
-    return Resampled(
+    return ResampleResult(
         bars=Bars(coarse[exists], bars.symbol, timeframe, bars.exchange),
         n_fine_per_bar=n_fine_per_bar,
         partial=named(exists & (n_fine < n_fine_per_bar)),
@@ -115,7 +115,7 @@ def resample(bars: Bars, timeframe: Timeframe) -> Resampled:
 
 def resample_stored(
     symbol: str, timeframe: Timeframe, to: Timeframe, exchange: str | None = None
-) -> tuple[Resampled, Saved]:
+) -> tuple[ResampleResult, SaveResult]:
     """Make coarse bars from the fine bars of a symbol in the store, and save them; see `resample`."""
     made = resample(load_bars(symbol, timeframe, exchange), to)
     return made, save_bars(made.bars)

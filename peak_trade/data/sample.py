@@ -17,7 +17,7 @@ from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.time import Timeframe
-from peak_trade.data.store import Saved, save_bars
+from peak_trade.data.store import SaveResult, save_bars
 
 EXCHANGE = "sample"
 TIMEFRAME = Timeframe.parse("1h")
@@ -113,7 +113,7 @@ def sample_bars(symbol: str, seed: int = SEED, n_bars: int = N_BARS, regimes: Sa
     return Bars(frame, symbol, TIMEFRAME, EXCHANGE)
 
 
-def save_samples(seed: int = SEED) -> list[Saved]:
+def save_samples(seed: int = SEED) -> list[SaveResult]:
     """Write the sample bars of every symbol into the store; a second call changes nothing."""
     return [save_bars(sample_bars(symbol, seed)) for symbol in SYMBOLS]
 

@@ -31,7 +31,7 @@ _EXCHANGE = re.compile(r"[a-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredSeries:
     """What the store holds of one symbol on one exchange: `first` and `last` are close times, ns UTC."""
 
     exchange: str
@@ -45,12 +45,12 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SaveResult:
     """What saving did: the bars that were new, those that were known already, and what is held now."""
 
     n_added: int
     n_known: int
-    held: Held
+    series: StoredSeries
 
 
 def bars_folder() -> Path:
@@ -58,7 +58,7 @@ def bars_folder() -> Path:
     return workspace() / "bars"
 
 
-def save_bars(bars: Bars) -> Saved:
+def save_bars(bars: Bars) -> SaveResult:
     """Merge bars into the store and return what was new.
 
     Saving the same bars twice changes nothing. Where they overlap what is held, they must be equal to it.
@@ -82,7 +82,7 @@ def save_bars(bars: Bars) -> Saved:
                 _write(merged, path)
             except OSError as error:
                 raise DataError(f"{path}: could not be written ({error}). What was held before is untouched.") from None
-        return Saved(n_added, len(bars) - n_added, _held(path))
+        return SaveResult(n_added, len(bars) - n_added, _held(path))
 
 
 def merge(held: Bars, new: Bars) -> Bars:
@@ -144,13 +144,13 @@ def load_bars(
     """
     step = timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe)
     first, after = _moment(start, "start"), _moment(end, "end")
-    bars = read_file(find(symbol, step, exchange).path)
+    bars = read_file(find_series(symbol, step, exchange).path)
     return bars if first is None and after is None else bars.between(first, after)
 
 
-def find(symbol: str, timeframe: Timeframe, exchange: str | None = None) -> Held:
+def find_series(symbol: str, timeframe: Timeframe, exchange: str | None = None) -> StoredSeries:
     """Return the one series held under these names; DataError with the nearest held name when there is none."""
-    held = select(symbol, timeframe, exchange)
+    held = select_series(symbol, timeframe, exchange)
     if len(held) > 1:
         raise DataError(
             f"{symbol} {timeframe} is held from {' and '.join(item.exchange for item in held)}. "
@@ -159,7 +159,9 @@ def find(symbol: str, timeframe: Timeframe, exchange: str | None = None) -> Held
     return held[0]
 
 
-def select(symbol: str | None = None, timeframe: Timeframe | None = None, exchange: str | None = None) -> list[Held]:
+def select_series(
+    symbol: str | None = None, timeframe: Timeframe | None = None, exchange: str | None = None
+) -> list[StoredSeries]:
     """Return every series held under these names, None meaning any; DataError when there is none."""
     held = list_bars()
     if not held:
@@ -187,7 +189,7 @@ def select(symbol: str | None = None, timeframe: Timeframe | None = None, exchan
     return [item for item in held if timeframe in (None, item.timeframe)]
 
 
-def list_bars() -> list[Held]:
+def list_bars() -> list[StoredSeries]:
     """Return everything that the store holds, by exchange, symbol and timeframe."""
     paths = [path for path in bars_folder().glob("*/*/*.parquet") if not path.name.startswith(".")]
     return sorted(map(_held, paths), key=lambda item: (item.exchange, item.symbol, item.timeframe))
@@ -272,9 +274,9 @@ def _unreadable(path: Path, why: str) -> DataError:
     return DataError(f"{path}: this file of the store is damaged ({why}). Delete it and import its bars again.")
 
 
-def _held(path: Path) -> Held:
+def _held(path: Path) -> StoredSeries:
     about = _about(path)
-    return Held(
+    return StoredSeries(
         exchange=about["exchange"],
         symbol=about["symbol"],
         timeframe=Timeframe.parse(about["timeframe"]),

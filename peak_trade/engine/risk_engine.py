@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.history import DailyRecord, ReturnHistory
+from peak_trade.core.history import DailyHistory, ReturnHistory
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import (
@@ -73,7 +73,7 @@ class RiskEngine:
     limits : RiskLimits or None
         None if no limits are set. Decisions are then not recorded, equity is not tracked, and the trading state stays
         active.
-    daily_history : DailyRecord, optional
+    daily_history : DailyHistory, optional
         The declared source of daily returns, volumes and volatilities.
     control : Control, optional
         The initial trading state; active by default.
@@ -97,7 +97,7 @@ class RiskEngine:
         gates: GateChain,
         limits: RiskLimits | None,
         *,
-        daily_history: DailyRecord | None = None,
+        daily_history: DailyHistory | None = None,
         control: Control | None = None,
     ) -> None:
         self.gates = gates

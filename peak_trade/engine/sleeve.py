@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.rounding import without_noise
+from peak_trade.core.rounding import remove_noise
 from peak_trade.core.values import Fill, Order
 from peak_trade.engine.policy import Leg
 from peak_trade.portfolio.sizing import FixedNotional, Sizing
@@ -47,7 +47,7 @@ class Sleeve:
     def move(self, fill: Fill, lot: float) -> None:
         """Book a fill on the position, of whole lots (base units, 0 for none), and its average entry price."""
         held, signed = self.position, fill.position_change
-        self.position = without_noise(held + signed, lot, signed)
+        self.position = remove_noise(held + signed, lot, signed)
         if held == 0.0 or held * self.position < 0.0:
             self.entry_price, self.best_price = fill.price, math.nan
         elif held * signed > 0.0:

@@ -19,9 +19,9 @@ from typing import Any, get_args, get_type_hints
 
 from peak_trade.core.errors import SessionError, did_you_mean
 from peak_trade.core.values import Denial
-from peak_trade.journal.events import EVENT_CLASSES, Event, Levels
+from peak_trade.journal.events import EVENT_CLASSES, DecisionEvent, Event, Levels
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False, check_circular=False).encode
 _LINE = re.compile(
     rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([1-9][0-9]{0,17}),"ts_recorded":(0|-?[1-9][0-9]{0,18})\}$'
 )
@@ -51,12 +51,12 @@ class RawLine:
     ts_recorded: int
     hash: str
 
-    def link(self, previous: str, sequence: int | None = None) -> str:
+    def hash_after(self, previous: str, sequence: int | None = None) -> str:
         """Return the hash that this line would have after `previous`, at its own place or another."""
-        return link(previous, self.event, self.sequence if sequence is None else sequence, self.ts_recorded)
+        return chain_hash(previous, self.event, self.sequence if sequence is None else sequence, self.ts_recorded)
 
 
-def link(previous: str, event: bytes, sequence: int, ts_recorded: int) -> str:
+def chain_hash(previous: str, event: bytes, sequence: int, ts_recorded: int) -> str:
     """Return the hash of a line that follows the hash `previous`, as 64 hex digits."""
     body = b'%b{"event":%b,"sequence":%d,"ts_recorded":%d}' % (previous.encode(), event, sequence, ts_recorded)
     return hashlib.sha256(body).hexdigest()
@@ -72,16 +72,24 @@ def encode_line(event: bytes, line_hash: str, sequence: int, ts_recorded: int) -
     )
 
 
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """Return an event as plain values: `kind` first, then its fields in order, denials as lists and inputs as JSON.
+
+    A number of a denial that is not finite is spelled as in the journal; other floats stay floats.
+    """
+    names, values_of = _WRITERS[type(event)]
+    values = dict(zip(names, values_of(event), strict=True))
+    if isinstance(event, DecisionEvent):
+        values["denials"] = _spell_out([(denial.code, denial.observed, denial.limit) for denial in event.denials])
+        values["inputs"] = event.inputs if isinstance(event.inputs, str) else event.inputs.to_json()
+    return values
+
+
 def encode_event(event: Event) -> bytes:
     """Return an event as canonical JSON; NaN and infinities become the strings NaN, Infinity and -Infinity."""
-    kind, names, values_of = _WRITERS[type(event)]
-    record = dict(zip(names, values_of(event), strict=True))
-    record["kind"] = kind
+    record = event_to_dict(event)
     if record.get(_SELDOM) == 0.0:
         del record[_SELDOM]
-    if "denials" in record:
-        record["denials"] = [[denial.code, denial.observed, denial.limit] for denial in record["denials"]]
-        record["inputs"] = record["inputs"] if isinstance(record["inputs"], str) else record["inputs"].text()
     try:
         return _encode(record).encode()
     except ValueError:
@@ -127,7 +135,7 @@ def read_line(text: bytes, where: str) -> Line:
         raise SessionError(f"{where}: {error}") from None
 
 
-def whole_lines(content: bytes) -> Iterator[bytes]:
+def complete_lines(content: bytes) -> Iterator[bytes]:
     """Give each line that has its end, without it; a torn last line is left out."""
     yield from content.split(b"\n")[:-1]
 
@@ -191,9 +199,9 @@ def _reader_of(hint: Any) -> Callable[[Any], Any]:
     return lambda value: value
 
 
-def _writer_of(event_class: type[Event]) -> tuple[str, tuple[str, ...], Callable[[Event], tuple[Any, ...]]]:
-    names = tuple(sorted([part.name for part in fields(event_class)] + ["kind"]))
-    return event_class.kind, names, attrgetter(*names)
+def _writer_of(event_class: type[Event]) -> tuple[tuple[str, ...], Callable[[Event], tuple[Any, ...]]]:
+    names = ("kind", *(part.name for part in fields(event_class)))
+    return names, attrgetter(*names)
 
 
 _WRITERS = {event_class: _writer_of(event_class) for event_class in EVENT_CLASSES}

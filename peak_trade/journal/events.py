@@ -6,10 +6,9 @@ written) belongs to the journal's line, never to the event: so equal runs have e
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from peak_trade.core.values import Denial, OrderType, Side, TimeInForce, TradingState
 from peak_trade.journal.inputs import DecisionInputs
@@ -375,20 +374,3 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     AlertEvent,
     LatencyEvent,
 )
-
-
-def as_record(event: Event) -> dict[str, Any]:
-    """Return an event as plain JSON values, `kind` first; a denial's number that is not finite as its name."""
-    record: dict[str, Any] = {"kind": event.kind}
-    for part in fields(event):
-        value = getattr(event, part.name)
-        if part.name == "denials":
-            value = [[denial.code, _plain(denial.observed), _plain(denial.limit)] for denial in value]
-        elif isinstance(value, DecisionInputs):
-            value = value.text()
-        record[part.name] = str(value) if isinstance(value, StrEnum) else value
-    return record
-
-
-def _plain(number: float) -> float | str:
-    return number if math.isfinite(number) else repr(number)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import iso
-from peak_trade.journal.codec import Line
-from peak_trade.journal.events import EVENT_CLASSES, OrderEvent, as_record
+from peak_trade.journal.codec import Line, event_to_dict
+from peak_trade.journal.events import EVENT_CLASSES, OrderEvent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _row(session_id: str, line: Line) -> dict[str, object]:
-    record = as_record(line.event)
+    record = event_to_dict(line.event)
     record |= {"session_id": session_id, "sequence": line.sequence, "ts_recorded": line.ts_recorded}
     record["time"] = iso(line.event.ts_event)
     if isinstance(line.event, OrderEvent):

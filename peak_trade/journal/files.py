@@ -12,7 +12,7 @@ from typing import Any
 
 from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
-from peak_trade.journal.codec import Line, read_line, whole_lines
+from peak_trade.journal.codec import Line, complete_lines, read_line
 from peak_trade.journal.events import Event
 
 MANIFEST = "manifest.json"
@@ -36,11 +36,11 @@ class Checkpoint:
     public_key: str
     signature: str = ""
 
-    def content(self) -> bytes:
+    def signed_content(self) -> bytes:
         """Return the bytes that are signed."""
         return canonical_json({name: getattr(self, name) for name in _SIGNED}).encode()
 
-    def line(self) -> bytes:
+    def encode_line(self) -> bytes:
         """Return the line of checkpoints.jsonl, with its end."""
         record = {name: getattr(self, name) for name in (*_SIGNED, "signature")}
         return canonical_json(record).encode() + b"\n"
@@ -56,7 +56,7 @@ def read_checkpoints(folder: Path) -> list[Checkpoint | None]:
     path = folder / CHECKPOINTS
     if not path.exists():
         return []
-    return [_checkpoint(text) for text in whole_lines(_bytes_of(path))]
+    return [_checkpoint(text) for text in complete_lines(_bytes_of(path))]
 
 
 def _checkpoint(text: bytes) -> Checkpoint | None:
@@ -64,7 +64,7 @@ def _checkpoint(text: bytes) -> Checkpoint | None:
         record = json.loads(text)
         checkpoint = Checkpoint(**record)
         is_one = all(type(getattr(checkpoint, name)) is kind for name, kind in _TYPES.items())
-        return checkpoint if is_one and checkpoint.line() == text + b"\n" else None
+        return checkpoint if is_one and checkpoint.encode_line() == text + b"\n" else None
     except (ValueError, TypeError, RecursionError):
         return None
 
@@ -133,7 +133,7 @@ def read_content(folder: Path) -> bytes:
 def read_lines(folder: Path) -> Iterator[Line]:
     """Give every whole line of a session in order. The chain is not checked: see `verify`."""
     path = events_path(folder)
-    for n, text in enumerate(whole_lines(read_content(folder)), start=1):
+    for n, text in enumerate(complete_lines(read_content(folder)), start=1):
         yield read_line(text, f"{path}:{n}")
 
 

@@ -49,7 +49,7 @@ _STATUSES = {
 
 
 @dataclass(slots=True)
-class ForeignLog:
+class ExternalLog:
     """What became of a log's rows: each is in the events, beside them, or refused.
 
     `beside` counts rows that tell of no order, by their kind; `refused` are (row counted from 1, reason).
@@ -80,14 +80,14 @@ class ForeignLog:
         self.refused.append((row, reason))
 
 
-def read_jesse(frame: pd.DataFrame, strategy: str) -> ForeignLog:
+def read_jesse(frame: pd.DataFrame, strategy: str) -> ExternalLog:
     """Return the orders of a paper session's log lines, as jesse writes them.
 
     A line that ends an order names no id: it ends the oldest open order of its symbol, type, side, quantity and price.
     A fee belongs to the fill before it. ConfigError when a column is missing.
     """
     _check_columns(frame, _JESSE_COLUMNS, {})
-    log = ForeignLog()
+    log = ExternalLog()
     waiting: dict[tuple[Any, ...], list[OrderEvent]] = {}
     last_fill = -1
     for row, record in enumerate(frame.to_dict(orient="records"), start=1):
@@ -129,14 +129,14 @@ def read_jesse(frame: pd.DataFrame, strategy: str) -> ForeignLog:
     return log
 
 
-def read_orders(frame: pd.DataFrame, strategy: str, names: Mapping[str, str]) -> ForeignLog:
+def read_orders(frame: pd.DataFrame, strategy: str, names: Mapping[str, str]) -> ExternalLog:
     """Return the orders of an exchange's export, a row an order, as text.
 
     `names` maps our columns to the file's where they differ; times are UTC, numbers plain. ConfigError when a column is
     missing or not known.
     """
     _check_columns(frame, ORDER_COLUMNS, names)
-    log = ForeignLog()
+    log = ExternalLog()
     columns = [name for name in (*ORDER_COLUMNS, *OPTIONAL_COLUMNS) if names.get(name, name) in frame.columns]
     for row, record in enumerate(frame.to_dict(orient="records"), start=1):
         cells = {name: str(record[names.get(name, name)]).strip() for name in columns}

@@ -38,7 +38,7 @@ class DecisionInputs(NamedTuple):
     market: MarketView
     limits: Settings
 
-    def text(self) -> str:
+    def to_json(self) -> str:
         """Return canonical JSON from which `read_inputs` makes equal views.
 
         Of the return history only the symbols that are held, pending or ordered are kept: nothing else can matter.
@@ -59,7 +59,7 @@ def read_inputs(text: str) -> tuple[Order, AccountView, MarketView, dict[str, An
     Raises
     ------
     SessionError
-        If the text is not what `DecisionInputs.text` writes.
+        If the text is not what `DecisionInputs.to_json` writes.
 
     """
     try:

@@ -43,7 +43,7 @@ class WorkspaceKey:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-        path, known = keys / PRIVATE_NAME, public_key(keys)
+        path, known = keys / PRIVATE_NAME, read_public_key(keys)
         if not path.exists():
             if known is not None:
                 raise SessionError(
@@ -75,7 +75,7 @@ class WorkspaceKey:
         return self._key.sign(content).hex()
 
 
-def public_key(keys: Path) -> str | None:
+def read_public_key(keys: Path) -> str | None:
     """Return the public key in a `keys` folder, 64 hex digits, or None; SessionError when the file holds none."""
     path = keys / PUBLIC_NAME
     if not path.exists():
@@ -94,7 +94,7 @@ def is_public_key(text: str) -> bool:
     return re.fullmatch(r"[0-9a-fA-F]{64}", text) is not None
 
 
-def is_signed(public: str, signature: str, content: bytes) -> bool:
+def verify_signature(public: str, signature: str, content: bytes) -> bool:
     """Return whether the signature of these bytes was made with the private half of `public`."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -10,7 +10,7 @@ from peak_trade.core.values import Fill, Side
 from peak_trade.journal.events import BankruptcyEvent, BarEvent, CashFlowEvent, Event, OrderEvent
 
 
-def ledger_of(events: Iterable[Event], initial_cash: float, lots: Mapping[str, float] | None = None) -> Ledger:
+def ledger_from_events(events: Iterable[Event], initial_cash: float, lots: Mapping[str, float] | None = None) -> Ledger:
     """Return cash and positions after all events, from the initial cash in quote currency.
 
     `lots` are the lot sizes by symbol, base units, on which positions stay; a symbol without one has none.

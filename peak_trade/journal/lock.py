@@ -17,7 +17,7 @@ _LOCK_SECONDS = 0.2
 """How long a writer waits for the lock: `is_open` holds it for a moment."""
 
 
-def take_lock(folder: Path) -> BaseFileLock:
+def acquire_lock(folder: Path) -> BaseFileLock:
     """Return the lock of a session, held; SessionError when somebody else holds it."""
     from filelock import FileLock, Timeout
 

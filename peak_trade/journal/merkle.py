@@ -18,7 +18,7 @@ def leaf_hash(leaf: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + leaf).digest()
 
 
-def root_of(leaves: Sequence[bytes]) -> bytes:
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Return the root over leaf hashes, 32 bytes; of an empty tree the hash of nothing."""
     if not leaves:
         return hashlib.sha256().digest()
@@ -28,7 +28,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
     return level[0]
 
 
-def inclusion_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
+def inclusion_proof(index: int, leaves: Sequence[bytes]) -> list[bytes]:
     """Return the audit path of the leaf at `index`, counted from 0, lowest sibling first (2.1.3.1)."""
     if not 0 <= index < len(leaves):
         raise IndexError(f"leaf {index} of {len(leaves)}")
@@ -41,7 +41,7 @@ def inclusion_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
     return path
 
 
-def is_included(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
+def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
     """Return whether the path leads from the leaf hash at `index` to the root of a tree of `size` leaves (2.1.3.2)."""
     if not 0 <= index < size:
         return False
@@ -58,7 +58,7 @@ def is_included(leaf: bytes, index: int, size: int, path: Sequence[bytes], root:
     return last == 0 and found == root
 
 
-def consistency_path(first: int, leaves: Sequence[bytes]) -> list[bytes]:
+def consistency_proof(first: int, leaves: Sequence[bytes]) -> list[bytes]:
     """Return what proves that the tree over the first `first` leaves, at least one, became the one over all (2.1.4.1).
 
     Empty when `first` is all of them.
@@ -70,15 +70,15 @@ def consistency_path(first: int, leaves: Sequence[bytes]) -> list[bytes]:
     while first < len(leaves):
         middle = _split(len(leaves))
         if first <= middle:
-            path.append(root_of(leaves[middle:]))
+            path.append(merkle_root(leaves[middle:]))
             leaves = leaves[:middle]
         else:
-            path.append(root_of(leaves[:middle]))
+            path.append(merkle_root(leaves[:middle]))
             leaves, first, is_whole = leaves[middle:], first - middle, False
-    return ([] if is_whole else [root_of(leaves)]) + path[::-1]
+    return ([] if is_whole else [merkle_root(leaves)]) + path[::-1]
 
 
-def is_consistent(first: int, first_root: bytes, size: int, root: bytes, path: Sequence[bytes]) -> bool:
+def verify_consistency(first: int, first_root: bytes, size: int, root: bytes, path: Sequence[bytes]) -> bool:
     """Return whether the path proves that a tree of `first` leaves with its root became this one (2.1.4.2)."""
     if first == size:
         return first > 0 and not path and first_root == root

@@ -9,7 +9,7 @@ from peak_trade.core.errors import SessionError
 from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
 
 Kind = OrderEventKind
-NEXT: dict[OrderEventKind | None, frozenset[OrderEventKind]] = {
+ALLOWED_NEXT: dict[OrderEventKind | None, frozenset[OrderEventKind]] = {
     None: frozenset({Kind.REQUESTED}),
     Kind.REQUESTED: frozenset({Kind.DENIED, Kind.SUBMITTED, Kind.CANCELED}),
     Kind.SUBMITTED: frozenset({Kind.ACCEPTED, Kind.REJECTED, Kind.CANCELED, Kind.EXPIRED}),
@@ -51,7 +51,7 @@ class OrderStates:
         """
         state = self.by_id.get(event.order_id)
         previous = state.last if state else None
-        allowed = NEXT.get(previous.event if previous else None, frozenset())
+        allowed = ALLOWED_NEXT.get(previous.event if previous else None, frozenset())
         if event.event not in allowed:
             came = previous.event if previous else "nothing"
             raise SessionError(f"{event.order_id}: {event.event} can't follow {came}.")

@@ -15,9 +15,16 @@ from pydantic import Field
 
 from peak_trade.core.errors import ConfigError, SessionError
 from peak_trade.core.settings import Settings
-from peak_trade.journal.codec import split_line, whole_lines
+from peak_trade.journal.codec import complete_lines, split_line
 from peak_trade.journal.files import read_content
-from peak_trade.journal.merkle import consistency_path, inclusion_path, is_consistent, is_included, leaf_hash, root_of
+from peak_trade.journal.merkle import (
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    merkle_root,
+    verify_consistency,
+    verify_inclusion,
+)
 
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 """SHA-256 as 64 hex digits."""
@@ -42,15 +49,15 @@ class InclusionProof(Settings):
 
     path: list[Hash]
 
-    def holds(self) -> bool:
+    def is_valid(self) -> bool:
         """Return whether the path leads from the line, at its own number, to the root."""
         line = split_line(self.leaf.encode())
         if line is None or line.sequence != self.sequence:
             return False
         leaf = leaf_hash(self.leaf.encode())
-        return is_included(leaf, self.sequence - 1, self.tree_size, _bytes(self.path), bytes.fromhex(self.root))
+        return verify_inclusion(leaf, self.sequence - 1, self.tree_size, _bytes(self.path), bytes.fromhex(self.root))
 
-    def sentence(self) -> str:
+    def claim(self) -> str:
         """Return what the proof claims."""
         return f"event {self.sequence} of {self.session_id} is under the root {self.root} of {self.tree_size:,} events"
 
@@ -66,12 +73,12 @@ class ConsistencyProof(Settings):
     root: Hash
     path: list[Hash]
 
-    def holds(self) -> bool:
+    def is_valid(self) -> bool:
         """Return whether the path proves it."""
         first, root = bytes.fromhex(self.first_root), bytes.fromhex(self.root)
-        return is_consistent(self.first_size, first, self.tree_size, root, _bytes(self.path))
+        return verify_consistency(self.first_size, first, self.tree_size, root, _bytes(self.path))
 
-    def sentence(self) -> str:
+    def claim(self) -> str:
         """Return what the proof claims."""
         return (
             f"the {self.first_size:,} events of {self.session_id} under the root {self.first_root} are the first of "
@@ -86,11 +93,11 @@ def prove_inclusion(folder: Path, sequence: int) -> InclusionProof:
     """Return the proof that event `sequence` is in a session's journal; SessionError when there is none such."""
     lines = _lines(folder, sequence)
     leaves = [leaf_hash(line) for line in lines]
-    path = _texts(inclusion_path(sequence - 1, leaves))
+    path = _texts(inclusion_proof(sequence - 1, leaves))
     return InclusionProof(
         session_id=folder.name,
         tree_size=len(lines),
-        root=root_of(leaves).hex(),
+        root=merkle_root(leaves).hex(),
         sequence=sequence,
         leaf=lines[sequence - 1].decode(),
         path=path,
@@ -104,10 +111,10 @@ def prove_consistency(folder: Path, first_size: int) -> ConsistencyProof:
     return ConsistencyProof(
         session_id=folder.name,
         first_size=first_size,
-        first_root=root_of(leaves[:first_size]).hex(),
+        first_root=merkle_root(leaves[:first_size]).hex(),
         tree_size=len(lines),
-        root=root_of(leaves).hex(),
-        path=_texts(consistency_path(first_size, leaves)),
+        root=merkle_root(leaves).hex(),
+        path=_texts(consistency_proof(first_size, leaves)),
     )
 
 
@@ -130,7 +137,7 @@ def read_proof(path: Path) -> Proof:
 
 
 def _lines(folder: Path, wanted: int) -> list[bytes]:
-    lines = list(whole_lines(read_content(folder)))
+    lines = list(complete_lines(read_content(folder)))
     if not 1 <= wanted <= len(lines):
         raise SessionError(f"{folder.name}: event {wanted} was asked for; it has {len(lines):,}, counted from 1.")
     return lines

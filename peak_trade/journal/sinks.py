@@ -14,17 +14,17 @@ from peak_trade.journal.codec import Line
 class Sink(Protocol):
     """Takes copies of lines once they are on disk; a sink that fails is dropped, the journal goes on."""
 
-    def begin(self, lines: Sequence[Line]) -> None:
+    def start(self, lines: Sequence[Line]) -> None:
         """Take note of what the journal held before, in order: the sink may have missed the end of it."""
 
-    def take(self, lines: Sequence[Line]) -> None:
+    def write(self, lines: Sequence[Line]) -> None:
         """Take the next lines, in order."""
 
     def close(self) -> None:
         """Finish what is being written."""
 
 
-class Copies:
+class SinkDispatcher:
     """Hands lines to sinks, away from whoever writes the journal. Nothing that a sink does is raised."""
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
@@ -36,24 +36,24 @@ class Copies:
     def __bool__(self) -> bool:
         return bool(self._sinks)
 
-    def begin(self, lines: Sequence[Line]) -> None:
+    def start(self, lines: Sequence[Line]) -> None:
         """Tell every sink what the journal holds."""
-        self._ask(lambda sink: sink.begin(lines))
+        self._ask(lambda sink: sink.start(lines))
 
-    def put(self, lines: Sequence[Line]) -> None:
+    def enqueue(self, lines: Sequence[Line]) -> None:
         """Keep lines for the next handing out."""
         self._waiting.extend(lines)
 
-    def hand_out(self) -> None:
+    def flush(self) -> None:
         """Give every sink the lines that wait."""
         with self._lock:
             lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if lines:
-                self._ask(lambda sink: sink.take(lines))
+                self._ask(lambda sink: sink.write(lines))
 
     def close(self) -> None:
         """Hand out the last lines and close every sink."""
-        self.hand_out()
+        self.flush()
         self._ask(lambda sink: sink.close())
         self._sinks.clear()
 

@@ -10,7 +10,7 @@ from typing import get_type_hints
 
 from peak_trade.journal import events
 from peak_trade.journal.events import EVENT_CLASSES, FIX, TERMINAL, Event, Levels, OrderEventKind
-from peak_trade.journal.orders import NEXT
+from peak_trade.journal.orders import ALLOWED_NEXT
 
 FIX_TAGS = {
     "ts_event": "60 TransactTime",
@@ -81,7 +81,7 @@ commit interval of `config/execution_telemetry.toml` (at most one second).
 """
 
 
-def spec() -> str:
+def telemetry_spec() -> str:
     """Return the specification as Markdown."""
     parts = [_INTRO, *(_section(event_class) for event_class in EVENT_CLASSES), _orders(), _enumerations()]
     return "\n".join(parts)
@@ -121,7 +121,7 @@ def _orders() -> str:
     lines = ["## The life of an order", "", _LIFE_HEAD]
     lines.append("|---|---|---|---|---|")
     for kind, (status, exec_type) in FIX.items():
-        following = ", ".join(sorted(NEXT.get(kind, ()))) or "nothing: terminal"
+        following = ", ".join(sorted(ALLOWED_NEXT.get(kind, ()))) or "nothing: terminal"
         lines.append(f"| {kind} | {following} | {status} | {exec_type} | {RTS_24_EVENTS.get(kind, '')} |")
     terminal = ", ".join(sorted(TERMINAL))
     rule = (

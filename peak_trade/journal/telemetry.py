@@ -110,7 +110,7 @@ class TelemetrySettings(Settings):
     retention: Retention = Retention()
 
 
-def keeps(level: Level) -> Callable[[Event], bool]:
+def level_filter(level: Level) -> Callable[[Event], bool]:
     """Return whether a level keeps an event."""
     if level == "orders":
         return lambda event: isinstance(event, _ORDERS)
@@ -142,10 +142,10 @@ class SqliteSink:
     """A table `events` with one row an event; `event` is its JSON."""
 
     def __init__(self, path: Path, level: Level) -> None:
-        self._path, self._keeps = path, keeps(level)
+        self._path, self._is_recorded = path, level_filter(level)
         self._database: sqlite3.Connection | None = None
 
-    def begin(self, lines: Sequence[Line]) -> None:
+    def start(self, lines: Sequence[Line]) -> None:
         """Open the database and write what is missing."""
         self._database = sqlite3.connect(self._path, timeout=_PATIENCE, check_same_thread=False)
         self._database.execute(
@@ -153,12 +153,12 @@ class SqliteSink:
             "kind text, symbol text, order_id text, event text)"
         )
 
-        self.take(lines)
+        self.write(lines)
 
-    def take(self, lines: Sequence[Line]) -> None:
+    def write(self, lines: Sequence[Line]) -> None:
         """Write a row a line."""
         assert self._database is not None
-        rows = [_row(line) for line in lines if self._keeps(line.event)]
+        rows = [_row(line) for line in lines if self._is_recorded(line.event)]
         with self._database:
             self._database.executemany("insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -172,16 +172,16 @@ class ParquetSink:
     """Collects lines and writes them in one file at the end."""
 
     def __init__(self, path: Path, level: Level) -> None:
-        self._path, self._keeps = path, keeps(level)
+        self._path, self._is_recorded = path, level_filter(level)
         self._lines: list[Line] = []
 
-    def begin(self, lines: Sequence[Line]) -> None:
+    def start(self, lines: Sequence[Line]) -> None:
         """Collect what was there."""
-        self.take(lines)
+        self.write(lines)
 
-    def take(self, lines: Sequence[Line]) -> None:
+    def write(self, lines: Sequence[Line]) -> None:
         """Collect lines."""
-        self._lines += [line for line in lines if self._keeps(line.event)]
+        self._lines += [line for line in lines if self._is_recorded(line.event)]
 
     def close(self) -> None:
         """Write the file; a session that was killed gets it when it is resumed and closed."""
@@ -192,15 +192,15 @@ class StreamSink:
     """Writes the JSON lines to a stream."""
 
     def __init__(self, stream: TextIO, level: Level) -> None:
-        self._stream, self._keeps = stream, keeps(level)
+        self._stream, self._is_recorded = stream, level_filter(level)
 
-    def begin(self, lines: Sequence[Line]) -> None:
+    def start(self, lines: Sequence[Line]) -> None:
         """Leave out what was written before."""
 
-    def take(self, lines: Sequence[Line]) -> None:
+    def write(self, lines: Sequence[Line]) -> None:
         """Write lines."""
         for line in lines:
-            if self._keeps(line.event):
+            if self._is_recorded(line.event):
                 text = encode_line(encode_event(line.event), line.hash, line.sequence, line.ts_recorded)
                 self._stream.write(text.decode())
 
@@ -210,15 +210,15 @@ class StreamSink:
 
 
 @dataclass(frozen=True, slots=True)
-class Tidied:
+class TidiedSession:
     """What was done to one session: compressed or deleted, and the bytes that this freed."""
 
     session_id: str
-    act: Literal["compressed", "deleted"]
+    action: Literal["compressed", "deleted"]
     n_bytes: int
 
 
-def tidy(sessions: Path, settings: Retention, now: int) -> list[Tidied]:
+def tidy(sessions: Path, settings: Retention, now: int) -> list[TidiedSession]:
     """Compress and delete sealed sessions that are old enough at `now` (ns UTC); others are never touched."""
     done = []
     for folder in sorted(path for path in sessions.glob("*") if path.is_dir()):
@@ -226,11 +226,11 @@ def tidy(sessions: Path, settings: Retention, now: int) -> list[Tidied]:
             continue
         age = (now - _sealed_at(folder)) / _NS_PER_DAY
         if settings.delete_after_days is not None and age >= settings.delete_after_days:
-            done.append(Tidied(folder.name, "deleted", _delete(folder)))
+            done.append(TidiedSession(folder.name, "deleted", _delete(folder)))
         elif settings.compress_after_days is not None and age >= settings.compress_after_days:
             freed = _compress(folder)
             if freed:
-                done.append(Tidied(folder.name, "compressed", freed))
+                done.append(TidiedSession(folder.name, "compressed", freed))
     return done
 
 

@@ -80,11 +80,11 @@ class WebhookSink:
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._post_all, name="webhook", daemon=True)
 
-    def begin(self, lines: Sequence[Line]) -> None:
+    def start(self, lines: Sequence[Line]) -> None:
         """Start posting; what was recorded before is left out."""
         self._thread.start()
 
-    def take(self, lines: Sequence[Line]) -> None:
+    def write(self, lines: Sequence[Line]) -> None:
         """Queue the alerts among the lines; SessionError once one could not be delivered."""
         if self._fault:
             raise SessionError(self._fault)

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
 from peak_trade.core.files import create_file, make_folder, rename, sync_folder, write_all
-from peak_trade.journal.codec import Line, encode_event, encode_line, link
+from peak_trade.journal.codec import Line, chain_hash, encode_event, encode_line
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.journal.files import (
     CHECKPOINTS,
@@ -34,13 +34,13 @@ from peak_trade.journal.files import (
     read_lines,
 )
 from peak_trade.journal.keys import Signer
-from peak_trade.journal.lock import take_lock
+from peak_trade.journal.lock import acquire_lock
 from peak_trade.journal.orders import OrderStates
-from peak_trade.journal.sinks import Copies, Sink
+from peak_trade.journal.sinks import Sink, SinkDispatcher
 
 COMMIT_SECONDS = 0.5
 CHECKPOINT_EVERY = 10_000
-_LEAVES_NEXT = frozenset({OrderEventKind.SUBMITTED})
+_COMMIT_AT_ONCE = frozenset({OrderEventKind.SUBMITTED})
 
 
 def create_session(folder: Path, manifest: Mapping[str, Any], signer: Signer, clock: Callable[[], int]) -> None:
@@ -53,7 +53,7 @@ def create_session(folder: Path, manifest: Mapping[str, Any], signer: Signer, cl
     try:
         make_folder(draft)
         create_file(draft / MANIFEST, content)
-        create_file(draft / CHECKPOINTS, _first_checkpoint(digest_bytes(content), signer, clock()).line())
+        create_file(draft / CHECKPOINTS, _first_checkpoint(digest_bytes(content), signer, clock()).encode_line())
         sync_folder(draft)
         rename(draft, folder)
     except OSError as error:
@@ -68,7 +68,7 @@ def _first_checkpoint(genesis: str, signer: Signer, now: int) -> Checkpoint:
 
 
 def _signed(checkpoint: Checkpoint, signer: Signer) -> Checkpoint:
-    return replace(checkpoint, signature=signer.sign(checkpoint.content()))
+    return replace(checkpoint, signature=signer.sign(checkpoint.signed_content()))
 
 
 class JournalWriter:
@@ -85,7 +85,7 @@ class JournalWriter:
         Returns now, ns UTC, for `ts_recorded`.
     sinks : sequence of Sink
         Take copies.
-    keeps : callable
+    is_recorded : callable
         Whether an event is written at all: the telemetry level.
 
     Raises
@@ -102,7 +102,7 @@ class JournalWriter:
         clock: Callable[[], int],
         *,
         sinks: Sequence[Sink] = (),
-        keeps: Callable[[Event], bool] = lambda event: True,
+        is_recorded: Callable[[Event], bool] = lambda event: True,
         commit_seconds: float = COMMIT_SECONDS,
         checkpoint_every: int = CHECKPOINT_EVERY,
     ) -> None:
@@ -111,8 +111,8 @@ class JournalWriter:
         self.n_unsigned = 0
         """Events that no checkpoint vouched for when the session was taken up."""
 
-        self._signer, self._clock, self._keeps = signer, clock, keeps
-        self._copies = Copies(sinks)
+        self._signer, self._clock, self._is_recorded = signer, clock, is_recorded
+        self._sinks = SinkDispatcher(sinks)
         self._commit_seconds, self._checkpoint_every = commit_seconds, checkpoint_every
         self._pending: list[bytes] = []
         self._pending_lines: list[Line] = []
@@ -122,7 +122,7 @@ class JournalWriter:
         self._checkpointed = -1
         self._hash = self._committed_hash = self._manifest = ""
         self._size = self._file = -1
-        self._lock = take_lock(folder)
+        self._lock = acquire_lock(folder)
         try:
             self._take_up()
         except BaseException:
@@ -145,7 +145,7 @@ class JournalWriter:
     @property
     def dropped_sinks(self) -> list[str]:
         """The sinks that failed, each with its error."""
-        return self._copies.dropped
+        return self._sinks.dropped
 
     def append(self, event: Event) -> int:
         """Append an event and return its sequence number (0 when the level leaves it out).
@@ -156,7 +156,7 @@ class JournalWriter:
             When the order can't do this (nothing is then written), or the disk did not take it or an earlier event.
 
         """
-        if not self._keeps(event):
+        if not self._is_recorded(event):
             return 0
         is_order = isinstance(event, OrderEvent)
         encoded = encode_event(event)
@@ -166,15 +166,15 @@ class JournalWriter:
                 self.orders.apply(event)
             try:
                 sequence, now = self._sequence + 1, self._clock()
-                line_hash = link(self._hash, encoded, sequence, now)
+                line_hash = chain_hash(self._hash, encoded, sequence, now)
                 self._pending.append(encode_line(encoded, line_hash, sequence, now))
-                if self._copies:
+                if self._sinks:
                     self._pending_lines.append(Line(event, sequence, now, line_hash))
                 self._sequence, self._hash = sequence, line_hash
             except BaseException as error:
                 self._break_off(error)
                 raise
-        if is_order and event.event in _LEAVES_NEXT:  # type: ignore[union-attr]
+        if is_order and event.event in _COMMIT_AT_ONCE:  # type: ignore[union-attr]
             self.commit()
         return sequence
 
@@ -194,13 +194,13 @@ class JournalWriter:
             except BaseException as error:
                 self._break_off(error)
                 raise
-            self._copies.put(lines)
+            self._sinks.enqueue(lines)
             if self._committed - self._checkpointed >= self._checkpoint_every:
                 self._checkpoint(is_final=False)
 
-    def hand_out(self) -> None:
+    def flush_sinks(self) -> None:
         """Give the sinks what is on disk, as the writer does by itself now and then; one that fails is dropped."""
-        self._copies.hand_out()
+        self._sinks.flush()
 
     def checkpoint(self) -> None:
         """Commit, then sign the head of the chain."""
@@ -230,7 +230,7 @@ class JournalWriter:
             with contextlib.suppress(OSError):
                 os.close(self._file)
             try:
-                self._copies.close()
+                self._sinks.close()
             finally:
                 self._lock.release()
 
@@ -260,7 +260,7 @@ class JournalWriter:
         _cut_torn_line(self.folder / CHECKPOINTS)
         self._checkpoint(is_final=False)
         sync_folder(self.folder)
-        self._copies.begin(held)
+        self._sinks.start(held)
 
     def _write(self, chunk: bytes) -> None:
         try:
@@ -276,7 +276,7 @@ class JournalWriter:
         unsigned = Checkpoint(
             self._committed, self._committed_hash, self._manifest, self._clock(), is_final, self._signer.public
         )
-        line = _signed(unsigned, self._signer).line()
+        line = _signed(unsigned, self._signer).encode_line()
         path = self.folder / CHECKPOINTS
         size = path.stat().st_size if path.exists() else 0
         try:
@@ -311,7 +311,7 @@ class JournalWriter:
                 self.checkpoint()
             except SessionError:
                 return  # every later append raises it again
-            self.hand_out()
+            self.flush_sinks()
 
     def _refuse_after_fault(self) -> None:
         if self._fault:

@@ -289,11 +289,11 @@ def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[
 
 def _data_digest(values: Mapping[str, Any]) -> str:
     from peak_trade.core.time import Timeframe
-    from peak_trade.data.store import find, list_bars
+    from peak_trade.data.store import find_series, list_bars
 
     if not (values.get("symbol") and values.get("timeframe")):
         return digest_of([held.digest for held in list_bars()])
-    find(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange"))
+    find_series(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange"))
     named = {part for value in _texts(values).values() for part in value.split(",")}
     return digest_of([held.digest for held in list_bars() if held.symbol in named])
 

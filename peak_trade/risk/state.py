@@ -148,7 +148,7 @@ def advance(
             )
 
 
-def as_record(control: Control) -> dict[str, Any]:
+def control_to_dict(control: Control) -> dict[str, Any]:
     """Return a control as plain JSON values; what is not known yet is null."""
     return {
         "state": str(control.state),
@@ -165,7 +165,7 @@ def as_record(control: Control) -> dict[str, Any]:
     }
 
 
-def from_record(record: dict[str, Any]) -> Control:
+def control_from_dict(record: dict[str, Any]) -> Control:
     """Return the control of a record; one that can't be read gives a halted control, which needs a recovery."""
     try:
         control = Control(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import SessionError
-from peak_trade.core.history import DailyRecord, ReturnHistory, continued
+from peak_trade.core.history import DailyHistory, ReturnHistory, extend_history
 from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market, SymbolBars
@@ -50,7 +50,7 @@ class BarBuffer:
         return Bars(frame, self.market.symbols[0], self.market.timeframe, self._exchange)
 
 
-class BufferedHistory(DailyRecord):
+class BufferedHistory(DailyHistory):
     """Daily returns and volumes of a declared past and the bars known so far: computed anew once a day.
 
     They are equal to those of the whole.
@@ -59,7 +59,7 @@ class BufferedHistory(DailyRecord):
     def __init__(self, buffer: BarBuffer, source: str, n_days: int, past: Sequence[Bars] = ()) -> None:
         self._buffer, self._declared, self._longest, self._past = buffer, source, n_days, past
         self._day = -1
-        self._record: DailyRecord | None = None
+        self._daily: DailyHistory | None = None
 
     def returns_at(self, as_of: int) -> ReturnHistory | None:
         """Return the newest daily returns known at an instant, ns UTC; None before two days are over."""
@@ -69,12 +69,12 @@ class BufferedHistory(DailyRecord):
         """Return average daily volume and volatility of daily returns known at an instant, ns UTC."""
         return self._at(as_of).activity_at(symbol, as_of)
 
-    def _at(self, as_of: int) -> DailyRecord:
+    def _at(self, as_of: int) -> DailyHistory:
         day = as_of // _NS_PER_DAY
-        if self._record is None or day != self._day:
-            self._record = DailyRecord(continued(self._past, [self._buffer.bars()]), self._declared, self._longest)
+        if self._daily is None or day != self._day:
+            self._daily = DailyHistory(extend_history(self._past, [self._buffer.bars()]), self._declared, self._longest)
             self._day = day
-        return self._record
+        return self._daily
 
 
 class LiveSleeve:

@@ -16,7 +16,7 @@ from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.journal.events import SessionEvent, SessionPhase
-from peak_trade.journal.importers import ForeignLog, read_jesse, read_orders
+from peak_trade.journal.importers import ExternalLog, read_jesse, read_orders
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.store import keys_folder, sessions_folder
@@ -30,7 +30,7 @@ class Imported:
     """An imported session's folder and what became of the log's rows."""
 
     folder: Path
-    log: ForeignLog
+    log: ExternalLog
     n_rows: int
 
 
@@ -104,5 +104,5 @@ def _read(path: Path, form: LogFormat) -> tuple[bytes, pd.DataFrame]:
     raise ConfigError(f"{path}: could not be read as {form} ({reason}).") from None
 
 
-def _first_reason(log: ForeignLog) -> str:
+def _first_reason(log: ExternalLog) -> str:
     return f" Row {log.refused[0][0]}: {log.refused[0][1]}" if log.refused else ""

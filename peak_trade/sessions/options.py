@@ -9,7 +9,7 @@ from typing import Any
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.time import Timeframe
 from peak_trade.data.fetching import SOURCES
-from peak_trade.data.store import find as find_bars
+from peak_trade.data.store import find_series
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.telemetry import TelemetrySettings
 from peak_trade.sessions.config import InstrumentSettings, SessionConfig
@@ -53,7 +53,7 @@ def make_config(
             raise ConfigError(f"{name} is missing: name it with --{name}.")
     Timeframe.parse(given["timeframe"])
     if given.get("feed") == "recorded":
-        held = find_bars(given["symbol"], Timeframe.parse(given["timeframe"]), given.get("exchange"))
+        held = find_series(given["symbol"], Timeframe.parse(given["timeframe"]), given.get("exchange"))
         given |= {"exchange": held.exchange, "evaluation": "whole"}
     given.setdefault("exchange", "binance")
     venues = SANDBOXES if given.get("mode") == "testnet" else SOURCES

@@ -12,7 +12,7 @@ from peak_trade.core.errors import SessionError
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.engine.loop import EventLoop
-from peak_trade.journal.codec import encode_event
+from peak_trade.journal.codec import encode_event, event_to_dict
 from peak_trade.journal.events import (
     BarEvent,
     DecisionEvent,
@@ -22,10 +22,9 @@ from peak_trade.journal.events import (
     SessionEvent,
     SessionPhase,
     SignalEvent,
-    as_record,
 )
 from peak_trade.journal.files import is_sealed, read_events, read_manifest
-from peak_trade.journal.ledger_from_events import ledger_of
+from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.risk.state import Control
 from peak_trade.sessions.bar_buffer import BarBuffer, LiveSleeve
 from peak_trade.sessions.config import SessionConfig
@@ -92,7 +91,7 @@ def replay(name: str) -> Replay:
     came_out, ledger = rerun(config, recorded, folder.name, start_of(folder), past=past)
     difference = _first_difference(acts, came_out, is_whole=is_sealed(folder)) or _ledger_difference(
         ledger,
-        ledger_of(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),
+        ledger_from_events(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),
         recorded,
     )
     return Replay(
@@ -181,7 +180,7 @@ def _first_difference(recorded: Sequence[Event], came_out: Sequence[Event], *, i
 def _changes(then: Event, now: Event) -> str:
     if then.kind != now.kind:
         return f"came out as {now.kind} at {iso(now.ts_event)}"
-    before, after = as_record(then), as_record(now)
+    before, after = event_to_dict(then), event_to_dict(now)
     changed = [name for name in before if before[name] != after[name]]
     return "; ".join(f"{name} was {before[name]}, came out {after[name]}" for name in changed)
 

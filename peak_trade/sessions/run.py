@@ -25,9 +25,9 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import BarEvent
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.telemetry import TelemetrySettings, keeps, make_sinks
+from peak_trade.journal.telemetry import TelemetrySettings, level_filter, make_sinks
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.risk.state import Control, as_record
+from peak_trade.risk.state import Control, control_to_dict
 from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory, Evaluate
 from peak_trade.sessions.config import MAX_BARS, SessionConfig
 from peak_trade.sessions.control.commands import is_kill_waiting
@@ -131,7 +131,7 @@ def run_session(
         content = manifest(folder.name, config, strategy, recording, starts)
         control = dated(workspace_state, clock(), _session_time(config, history, recording))
         if control != Control():
-            content["trading_state"] = as_record(control)
+            content["trading_state"] = control_to_dict(control)
         first = starts if history or config.follow is None else 0
         signer = WorkspaceKey(keys_folder())
         create_session(folder, with_history(content, config, first, until), signer, clock)
@@ -263,7 +263,7 @@ def _run(
         WorkspaceKey(keys_folder()),
         here.clock,
         sinks=make_sinks(telemetry.sinks, folder),
-        keeps=keeps(telemetry.level),
+        is_recorded=level_filter(telemetry.level),
         commit_seconds=telemetry.commit_seconds,
         checkpoint_every=telemetry.checkpoint_every,
     ) as journal:

@@ -297,7 +297,7 @@ class Session:
             self.equity[-1] = self.loop.equity(row)
             if reason != MISMATCH:
                 self._reconcile()
-        self.journal.hand_out()
+        self.journal.flush_sinks()
         for fault in self.journal.dropped_sinks:
             self.journal.append(AlertEvent(self.clock(), AlertLevel.WARNING, "sink_dropped", fault, 1.0, 0.0))
         self._append_phase(SessionPhase.STOPPED, reason)

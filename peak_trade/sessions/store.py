@@ -12,6 +12,7 @@ from typing import Any
 from peak_trade.core.errors import PeakTradeError, SessionError, did_you_mean
 from peak_trade.core.time import iso
 from peak_trade.data.workspace import workspace
+from peak_trade.journal.codec import event_to_dict
 from peak_trade.journal.events import (
     BarEvent,
     Event,
@@ -21,11 +22,10 @@ from peak_trade.journal.events import (
     SessionEvent,
     SessionPhase,
     SnapshotEvent,
-    as_record,
 )
 from peak_trade.journal.files import MANIFEST, is_sealed, read_events, read_manifest
-from peak_trade.journal.keys import public_key
-from peak_trade.journal.ledger_from_events import ledger_of
+from peak_trade.journal.keys import read_public_key
+from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.journal.lock import is_open
 from peak_trade.journal.verify import Verdict, verify
 from peak_trade.sessions.config import SessionConfig
@@ -137,7 +137,7 @@ def _equity(events: Sequence[Event], config: Mapping[str, Any]) -> float | None:
     settings = SessionConfig.from_manifest(config, "manifest.json")
     lots = {settings.symbol: settings.instrument.lot_size}
     marks = {event.symbol: event.close for event in events if isinstance(event, BarEvent)}
-    ledger = ledger_of(events, settings.trading.initial_cash, lots)
+    ledger = ledger_from_events(events, settings.trading.initial_cash, lots)
     if any(held.quantity and symbol not in marks for symbol, held in ledger.positions.items()):
         raise SessionError("a position has no bar to mark it at; the journal is damaged.")
     equity = ledger.equity(marks)
@@ -151,14 +151,14 @@ def recent(folder: Path, n_lines: int = 10) -> list[str]:
 
 
 def _sentence(event: Event) -> str:
-    record = {name: value for name, value in as_record(event).items() if name not in ("kind", "ts_event", "inputs")}
+    record = {name: value for name, value in event_to_dict(event).items() if name not in ("kind", "ts_event", "inputs")}
     shown = ", ".join(f"{name} {value}" for name, value in record.items() if value not in ("", None, []))
     return f"{iso(event.ts_event)} {event.kind}: {shown}"
 
 
 def check_journal(folder: Path) -> Verdict:
     """Return the verdict on a session's journal, held against the workspace's key."""
-    return verify(folder, public_key(keys_folder()))
+    return verify(folder, read_public_key(keys_folder()))
 
 
 def config_of(folder: Path) -> SessionConfig:

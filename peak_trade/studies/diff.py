@@ -25,7 +25,7 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.venue import BuyingPower, Execution, SimulatedVenue
 from peak_trade.journal.events import Event, OrderEvent, SignalEvent
 from peak_trade.journal.files import MANIFEST, read_events, read_manifest
-from peak_trade.journal.verify import Finding
+from peak_trade.journal.verify import VerdictKind
 from peak_trade.sessions.store import check_journal, config_of, find_session, session_ids
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
@@ -70,7 +70,7 @@ def read_recording(name: str) -> Recording:
 def read_session(folder: Path) -> Recording:
     """Return a session as one side of a diff; SessionError unless its journal verifies."""
     verdict = check_journal(folder)
-    if verdict.finding not in (Finding.INTACT, Finding.UNSEALED):
+    if verdict.finding not in (VerdictKind.INTACT, VerdictKind.UNSEALED):
         raise SessionError(
             f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); what is not authentic is not "
             "compared."

@@ -11,7 +11,7 @@ import pandas as pd
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import to_ns
-from peak_trade.tracking.registry import is_empty, opened
+from peak_trade.tracking.registry import is_registry_empty, open_registry
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -55,8 +55,8 @@ def list_runs(
     if until is not None:
         filters.append(f"attributes.start_time < {to_ns(until) // 1_000_000}")
     rows: list[dict[str, Any]] = []
-    if not is_empty():
-        with opened() as (client, experiment_id):
+    if not is_registry_empty():
+        with open_registry() as (client, experiment_id):
             for run in _pages(client, experiment_id, " and ".join(filters), limit):
                 tags = {name: run.data.tags.get(name, "") for name in TAGS}
                 rows.append({"recorded_at": _recorded_at(run), **tags, **run.data.metrics})
@@ -89,10 +89,10 @@ def show_run(run_id: str) -> pd.DataFrame:
 
 def compare_runs(run_ids: Sequence[str]) -> pd.DataFrame:
     """Return runs side by side: index kind and name, one column a run in the order given; see `show_run`."""
-    if is_empty():
+    if is_registry_empty():
         raise ConfigError("there are no runs yet; a backtest records the first one.")
     columns: dict[str, dict[tuple[str, str], Any]] = {}
-    with opened() as (client, experiment_id):
+    with open_registry() as (client, experiment_id):
         for asked in run_ids:
             run = _find(client, experiment_id, asked)
             columns[run.data.tags["run_id"]] = _entries(run)

@@ -11,7 +11,7 @@ from typing import Any
 
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.metrics import Measure
-from peak_trade.tracking.registry import opened
+from peak_trade.tracking.registry import open_registry
 from peak_trade.tracking.trials import record_trials
 
 DIGEST_NAMES = ("config", "data", "code", "seed", "environment")
@@ -117,7 +117,7 @@ def record_run(run: RunRecord) -> None:
     """
     if run.run_type != "sweep":
         record_trials([(run.digests["config"], run.digests["data"])])
-    with opened() as (client, experiment_id):
+    with open_registry() as (client, experiment_id):
         from mlflow.entities import Metric, Param, RunTag
 
         for earlier in client.search_runs([experiment_id], filter_string=f"tags.run_id = '{run.run_id}'"):

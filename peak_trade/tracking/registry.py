@@ -27,13 +27,13 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{_database().resolve()}"
 
 
-def is_empty() -> bool:
+def is_registry_empty() -> bool:
     """Return whether the registry is the workspace's own and was never written to."""
     return not os.environ.get("MLFLOW_TRACKING_URI") and not _database().exists()
 
 
 @contextmanager
-def opened() -> Iterator[tuple[MlflowClient, str]]:
+def open_registry() -> Iterator[tuple[MlflowClient, str]]:
     """Give a client and the id of this project's experiment, both made when they are missing.
 
     Raises

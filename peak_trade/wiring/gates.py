@@ -8,7 +8,7 @@ from typing import Any
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError, did_you_mean
-from peak_trade.core.history import DailyRecord, continued, day_of
+from peak_trade.core.history import DailyHistory, day_of, extend_history
 from peak_trade.core.settings import read_toml
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.store import load_bars
@@ -81,7 +81,7 @@ def make_risk_engine(
         return RiskEngine.without_limits()
     needs_history = limits.var is not None or limits.liquidity is not None
     source, n_days = source_of(limits)
-    history = DailyRecord(continued(past, bars), source, n_days) if needs_history else None
+    history = DailyHistory(extend_history(past, bars), source, n_days) if needs_history else None
     return RiskEngine(gate_chain(limits), limits, daily_history=history, control=control)
 
 

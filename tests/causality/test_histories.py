@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.history import DailyRecord
+from peak_trade.core.history import DailyHistory
 from peak_trade.studies.causality import specimen_bars
 from tests.risk.test_histories import without
 
@@ -22,7 +22,7 @@ def test_returns_volumes_and_volatilities_are_those_of_days_that_are_over():
     for row in range(24 * 30, len(bars), 37):
         now = int(bars.times[row])
         cut = Bars(bars.frame.iloc[: row + 1], bars.symbol, bars.timeframe, bars.exchange)
-        told = [DailyRecord([part], "run", 60) for part in (bars, cut, rewritten_after(bars, now))]
+        told = [DailyHistory([part], "run", 60) for part in (bars, cut, rewritten_after(bars, now))]
         returns = [record.returns_at(now).returns for record in told]
         activity = [record.activity_at(bars.symbol, now) for record in told]
         for other in (1, 2):

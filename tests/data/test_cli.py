@@ -11,7 +11,7 @@ from peak_trade.data.store import load_bars, save_bars
 
 @pytest.fixture
 def held(home):
-    return save_bars(sample_bars("BTC/USDT", n_bars=50)).held
+    return save_bars(sample_bars("BTC/USDT", n_bars=50)).series
 
 
 def test_an_empty_store_lists_what_to_do(home, capsys):

@@ -119,7 +119,7 @@ def test_importing_again_changes_nothing_and_a_longer_file_adds_the_rest(home, t
     again = take(tmp_path / "first.csv").saved
     assert (again.n_added, again.n_known) == (0, 20)
     longer = take(tmp_path / "all.csv").saved
-    assert (longer.n_added, longer.n_known, longer.held.n_bars) == (10, 20, 30)
+    assert (longer.n_added, longer.n_known, longer.series.n_bars) == (10, 20, 30)
 
 
 GOOD = [f"{1704067200 + 3600 * hour},10,11,9,10.5,1" for hour in range(12)]

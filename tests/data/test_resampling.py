@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe, iso
-from peak_trade.data.resampling import Partial, resample
+from peak_trade.data.resampling import PartialBar, resample
 from peak_trade.data.sample import sample_bars
 
 HOUR, FOUR, DAY, WEEK = map(Timeframe.parse, ("1h", "4h", "1d", "1w"))
@@ -64,15 +64,15 @@ def test_resampling_in_two_steps_equals_one_step():
 def test_a_coarse_bar_without_its_last_fine_bar_exists_once_the_data_has_passed_it():
     waiting, passed = resample(hours([1, 2, 3, 4, 5, 6, 7]), FOUR), resample(hours([1, 2, 3, 4, 5, 6, 7, 9]), FOUR)
     assert [iso(int(time))[11:13] for time in waiting.bars.times] == ["04"]
-    assert waiting.unfinished == Partial(MIDNIGHT + 8 * HOUR.ns, 3)
+    assert waiting.unfinished == PartialBar(MIDNIGHT + 8 * HOUR.ns, 3)
     assert [iso(int(time))[11:13] for time in passed.bars.times] == ["04", "08"]
-    assert passed.partial == (Partial(MIDNIGHT + 8 * HOUR.ns, 3),)
+    assert passed.partial == (PartialBar(MIDNIGHT + 8 * HOUR.ns, 3),)
     assert passed.bars.frame["close"].iloc[-1] == 107.25
 
 
 def test_a_bucket_that_the_data_enters_halfway_gives_no_bar_and_is_named():
     made = resample(hours([3, 4, 5, 6, 7, 8]), FOUR)
-    assert made.unstarted == Partial(MIDNIGHT + 4 * HOUR.ns, 2)
+    assert made.unstarted == PartialBar(MIDNIGHT + 4 * HOUR.ns, 2)
     assert len(made.bars) == 1
     assert made.unfinished is None
 

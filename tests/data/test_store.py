@@ -54,12 +54,12 @@ def test_merging_commutes_associates_and_loses_nothing(first, second, third):
 @pytest.mark.smoke
 def test_saving_again_changes_neither_file_nor_digest(home):
     first = save_bars(bars_at(range(10)))
-    written = first.held.path.stat().st_mtime_ns
+    written = first.series.path.stat().st_mtime_ns
     again = save_bars(bars_at(range(5)))
     assert (first.n_added, first.n_known) == (10, 0)
     assert (again.n_added, again.n_known) == (0, 5)
-    assert again.held == first.held
-    assert first.held.path.stat().st_mtime_ns == written
+    assert again.series == first.series
+    assert first.series.path.stat().st_mtime_ns == written
 
 
 def test_a_conflicting_overlap_is_refused_with_the_first_bar_that_differs(home):
@@ -135,7 +135,7 @@ def test_a_store_that_another_process_writes_is_one_clear_line_after_a_short_wai
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 and nothing else"], ids=["emptied", "garbled"])
 def test_a_damaged_file_is_named(home, damage):
-    path = save_bars(bars_at(range(3))).held.path
+    path = save_bars(bars_at(range(3))).series.path
     path.write_bytes(damage)
     with pytest.raises(DataError, match="this file of the store is damaged"):
         load_bars("BTC/USDT", "1h")

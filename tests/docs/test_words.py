@@ -12,8 +12,6 @@ GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 EXCEPTIONS = {
     ("cli", "beside"),
-    ("core", "record"),
-    ("data", "share"),
     ("diff", "beside"),
     ("diff", "parity"),
     ("diff", "row"),
@@ -23,7 +21,6 @@ EXCEPTIONS = {
     ("engine", "share"),
     ("engine", "share out"),
     ("journal", "beside"),
-    ("journal", "foreign"),
     ("journal", "record"),
     ("metrics", "row"),
     ("regimes", "row"),

@@ -24,7 +24,7 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.engine.venue import BuyingPower, Execution, Phase, SimulatedVenue
 from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
-from peak_trade.journal.ledger_from_events import ledger_of
+from peak_trade.journal.ledger_from_events import ledger_from_events
 
 RTOL_LEDGER = 1e-9
 LOT = 1e-5
@@ -139,7 +139,7 @@ def test_the_events_alone_lead_to_the_same_ledger(traded):
     loop, events, _ = traded
     read_back = [decode_event(json.loads(encode_event(event))) for event in events]
     assert read_back == events
-    ledger = ledger_of(read_back, 7_000.0, {"BTC/USDT": LOT})
+    ledger = ledger_from_events(read_back, 7_000.0, {"BTC/USDT": LOT})
     assert ledger == loop.ledger
 
 

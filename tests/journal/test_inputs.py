@@ -17,7 +17,8 @@ from peak_trade.core.values import (
     Side,
     TradingState,
 )
-from peak_trade.journal.events import DecisionEvent, as_record
+from peak_trade.journal.codec import event_to_dict
+from peak_trade.journal.events import DecisionEvent
 from peak_trade.journal.inputs import DecisionInputs, read_inputs
 
 
@@ -54,23 +55,23 @@ MARKET = MarketView(
 
 
 def test_the_record_of_a_decision_gives_back_equal_views():
-    text = DecisionInputs(ORDER, ACCOUNT, MARKET, Limits()).text()
+    text = DecisionInputs(ORDER, ACCOUNT, MARKET, Limits()).to_json()
     order, account, market, limits = read_inputs(text)
     assert (order, account, limits) == (ORDER, ACCOUNT, {"most": 2.5})
     assert market.returns == HISTORY.of(("BTC/USDT", "ETH/USDT"))
-    assert DecisionInputs(order, account, market, Limits.parse(limits, "record")).text() == text
+    assert DecisionInputs(order, account, market, Limits.parse(limits, "record")).to_json() == text
 
 
 def test_a_decision_event_is_written_with_the_text_of_its_inputs():
     inputs = DecisionInputs(ORDER, ACCOUNT, MARKET, Limits())
     event = DecisionEvent(10, "o-1", True, (), inputs)
-    assert as_record(event)["inputs"] == inputs.text()
+    assert event_to_dict(event)["inputs"] == inputs.to_json()
 
 
 @pytest.mark.parametrize("wrong", ["100", None, b"x", [1.0], {"a": 1}], ids=repr)
 def test_a_value_of_the_wrong_type_is_recorded_as_wrong_as_it_was(wrong):
     account = AccountView(equity=wrong, cash=0.0, positions={}, marks={})
-    text = DecisionInputs(ORDER, account, MARKET, Limits()).text()
+    text = DecisionInputs(ORDER, account, MARKET, Limits()).to_json()
     _, again, _, _ = read_inputs(text)
     assert not isinstance(again.equity, float)
 

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import OrderType, Side, TimeInForce
-from peak_trade.journal.codec import encode_line, link, split_line
+from peak_trade.journal.codec import chain_hash, encode_line, split_line
 from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind
 from peak_trade.journal.files import CHECKPOINTS, EVENTS, MANIFEST, read_events
-from peak_trade.journal.keys import WorkspaceKey, public_key
+from peak_trade.journal.keys import WorkspaceKey, read_public_key
 from peak_trade.journal.lock import is_open
-from peak_trade.journal.verify import Finding, verify
+from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 
 
@@ -78,7 +78,7 @@ def rehashed(folder: Path, lines: list[bytes]) -> list[bytes]:
     for n, text in enumerate(lines, start=1):
         raw = split_line(text.rstrip(b"\n"))
         assert raw is not None
-        previous = link(previous, raw.event, n, raw.ts_recorded)
+        previous = chain_hash(previous, raw.event, n, raw.ts_recorded)
         chained.append(encode_line(raw.event, previous, n, raw.ts_recorded))
     return chained
 
@@ -115,7 +115,7 @@ TAMPERINGS = {
 @settings(max_examples=4, deadline=None)
 def test_every_way_to_tamper_has_its_name(tmp_path_factory, key, finding, is_renumbered, n):
     folder = written(tmp_path_factory.mktemp("j") / "s", key, [bar(n) for n in range(20)])
-    assert verify(folder, key.public).finding is Finding.INTACT
+    assert verify(folder, key.public).finding is VerdictKind.INTACT
     lines = TAMPERINGS[finding](lines_of(folder), n)
     put(folder, renumbered(lines) if is_renumbered else lines)
     verdict = verify(folder, key.public)
@@ -127,7 +127,7 @@ def test_every_way_to_tamper_has_its_name(tmp_path_factory, key, finding, is_ren
 def test_a_chain_computed_anew_is_found_rewritten(tmp_path, key, finding):
     folder = written(tmp_path / "s", key, [bar(n) for n in range(20)])
     put(folder, rehashed(folder, TAMPERINGS[finding](lines_of(folder), 5)))
-    assert verify(folder, key.public).finding in (Finding.REWRITTEN, Finding.TRUNCATED, Finding.INSERTED)
+    assert verify(folder, key.public).finding in (VerdictKind.REWRITTEN, VerdictKind.TRUNCATED, VerdictKind.INSERTED)
     assert not verify(folder, key.public).is_intact
 
 
@@ -136,20 +136,20 @@ def test_a_journal_written_anew_with_another_key_is_found_rewritten(tmp_path, ke
     other = written(tmp_path / "elsewhere" / "s", WorkspaceKey(tmp_path / "theirs"), [bar(n + 1) for n in range(20)])
     for name in (EVENTS, CHECKPOINTS):
         (folder / name).write_bytes((other / name).read_bytes())
-    assert verify(folder, key.public).finding is Finding.REWRITTEN
+    assert verify(folder, key.public).finding is VerdictKind.REWRITTEN
     assert "No public key was given" in verify(folder, None).message
 
 
 @pytest.mark.parametrize(
     ("name", "change", "finding"),
     [
-        (CHECKPOINTS, lambda text: b"", Finding.REWRITTEN),
-        (CHECKPOINTS, lambda text: text.replace(b'"sequence":20', b'"sequence":19'), Finding.FORGED),
-        (MANIFEST, lambda text: text.replace(b"{", b'{"mode":"paper",'), Finding.EDITED),
-        (EVENTS, lambda text: text[:-9], Finding.TRUNCATED),
-        (EVENTS, lambda text: text + b"{", Finding.INSERTED),
-        (EVENTS, lambda text: b"", Finding.TRUNCATED),
-        (EVENTS, lambda text: text.replace(b"\n", b"\nhello\n", 1), Finding.INSERTED),
+        (CHECKPOINTS, lambda text: b"", VerdictKind.REWRITTEN),
+        (CHECKPOINTS, lambda text: text.replace(b'"sequence":20', b'"sequence":19'), VerdictKind.FORGED),
+        (MANIFEST, lambda text: text.replace(b"{", b'{"mode":"paper",'), VerdictKind.EDITED),
+        (EVENTS, lambda text: text[:-9], VerdictKind.TRUNCATED),
+        (EVENTS, lambda text: text + b"{", VerdictKind.INSERTED),
+        (EVENTS, lambda text: b"", VerdictKind.TRUNCATED),
+        (EVENTS, lambda text: text.replace(b"\n", b"\nhello\n", 1), VerdictKind.INSERTED),
     ],
     ids=["no-checkpoints", "checkpoint", "manifest", "torn-after-seal", "added-after-seal", "emptied", "no-line"],
 )
@@ -163,7 +163,7 @@ def test_what_stands_beside_the_events_is_held_too(tmp_path, key, name, change, 
 def test_a_session_that_runs_or_was_killed_is_unsealed(tmp_path, key):
     folder = written(tmp_path / "s", key, [bar(n) for n in range(3)], seal=False)
     verdict = verify(folder, key.public)
-    assert (verdict.finding, verdict.is_intact) == (Finding.UNSEALED, True)
+    assert (verdict.finding, verdict.is_intact) == (VerdictKind.UNSEALED, True)
 
 
 @given(cut=st.integers(1, 150))
@@ -177,7 +177,7 @@ def test_a_torn_last_line_is_cut_off_and_the_rest_goes_on(tmp_path_factory, key,
         writer.append(bar(3))
         writer.seal()
     assert read_events(folder) == [bar(n) for n in range(4)]
-    assert verify(folder, key.public).finding is Finding.INTACT
+    assert verify(folder, key.public).finding is VerdictKind.INTACT
 
 
 def test_a_sealed_session_takes_nothing_more(tmp_path, key):
@@ -262,7 +262,7 @@ def test_a_full_disk_stops_the_session_and_loses_nothing_that_was_acknowledged(t
     with JournalWriter(tmp_path / "s", key, Ticks()) as again:
         assert again.append(bar(2)) == 2
         again.seal()
-    assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
+    assert verify(tmp_path / "s", key.public).finding is VerdictKind.INTACT
 
 
 class Copy:
@@ -271,11 +271,11 @@ class Copy:
     def __init__(self, fails_at: str = "") -> None:
         self.fails_at, self.events, self.is_closed = fails_at, [], False
 
-    def begin(self, lines):
-        self.fail("begin")
+    def start(self, lines):
+        self.fail("start")
 
-    def take(self, lines):
-        self.fail("take")
+    def write(self, lines):
+        self.fail("write")
         self.events += [line.event for line in lines]
 
     def close(self):
@@ -287,7 +287,7 @@ class Copy:
             raise OSError("no room")
 
 
-@pytest.mark.parametrize("where", ["begin", "take", "close"])
+@pytest.mark.parametrize("where", ["start", "write", "close"])
 def test_a_sink_that_fails_is_dropped_and_the_journal_goes_on(tmp_path, key, where):
     create_session(tmp_path / "s", {}, key, Ticks())
     broken, whole = Copy(where), Copy()
@@ -299,15 +299,15 @@ def test_a_sink_that_fails_is_dropped_and_the_journal_goes_on(tmp_path, key, whe
     assert writer.dropped_sinks == ["Copy: no room"]
     assert broken.is_closed
     assert whole.events == read_events(tmp_path / "s") == [bar(1), bar(2)]
-    assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
+    assert verify(tmp_path / "s", key.public).finding is VerdictKind.INTACT
     assert not is_open(tmp_path / "s")
 
 
 def test_a_sink_is_never_waited_for_before_an_order_leaves(tmp_path, key):
     class Slow(Copy):
-        def take(self, lines):
+        def write(self, lines):
             assert threading.current_thread() is not threading.main_thread() or is_over
-            super().take(lines)
+            super().write(lines)
 
     create_session(tmp_path / "s", {}, key, Ticks())
     copy, is_over = Slow(), False
@@ -316,7 +316,7 @@ def test_a_sink_is_never_waited_for_before_an_order_leaves(tmp_path, key):
     writer.append(order(OrderEventKind.SUBMITTED))
     assert writer.committed == 2
     is_over = True
-    writer.hand_out()
+    writer.flush_sinks()
     assert copy.events == read_events(tmp_path / "s")
     writer.close()
     assert writer.dropped_sinks == []
@@ -366,7 +366,7 @@ def test_a_writer_that_was_broken_off_writes_nothing_more(tmp_path, key, monkeyp
     with JournalWriter(tmp_path / "s", key, Ticks()) as again:
         again.append(bar(2))
         again.seal()
-    assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
+    assert verify(tmp_path / "s", key.public).finding is VerdictKind.INTACT
 
 
 def test_a_closed_writer_takes_nothing_more(tmp_path, key):
@@ -404,11 +404,11 @@ def test_a_torn_checkpoint_is_cut_off_and_the_rest_goes_on(tmp_path, key, cut):
     folder = written(tmp_path / "s", key, [bar(n) for n in range(3)], seal=False)
     with (folder / CHECKPOINTS).open("ab") as file:
         file.write((folder / CHECKPOINTS).read_bytes().splitlines()[-1][:cut])
-    assert verify(folder, key.public).finding is Finding.UNSEALED
+    assert verify(folder, key.public).finding is VerdictKind.UNSEALED
     with JournalWriter(folder, key, Ticks()) as writer:
         writer.append(bar(3))
         writer.seal()
-    assert verify(folder, key.public).finding is Finding.INTACT
+    assert verify(folder, key.public).finding is VerdictKind.INTACT
 
 
 def test_events_that_nothing_signed_are_counted_when_a_session_is_taken_up(tmp_path, key):
@@ -423,7 +423,7 @@ def test_events_that_nothing_signed_are_counted_when_a_session_is_taken_up(tmp_p
 
 def test_a_session_is_made_whole_or_not_at_all(tmp_path, key, monkeypatch):
     create_session(tmp_path / "s", {}, key, Ticks())
-    assert verify(tmp_path / "s", key.public).finding is Finding.UNSEALED
+    assert verify(tmp_path / "s", key.public).finding is VerdictKind.UNSEALED
     with pytest.raises(SessionError, match="exists"):
         create_session(tmp_path / "s", {}, key, Ticks())
 
@@ -454,7 +454,7 @@ def test_any_number_may_ask_at_once_whether_a_session_is_open(tmp_path, key, mon
 def test_the_private_key_is_for_its_owner_only(tmp_path):
     key = WorkspaceKey(tmp_path / "keys")
     assert (os.stat(tmp_path / "keys" / "journal.pem").st_mode & 0o777) == 0o600
-    assert WorkspaceKey(tmp_path / "keys").public == key.public == public_key(tmp_path / "keys")
+    assert WorkspaceKey(tmp_path / "keys").public == key.public == read_public_key(tmp_path / "keys")
 
 
 @pytest.mark.parametrize(
@@ -497,6 +497,6 @@ def test_what_is_advised_about_a_key_lets_new_journals_verify(tmp_path):
     before = written(tmp_path / "before", old, [bar(1)])
     keys.rename(tmp_path / "away")
     after = written(tmp_path / "after", WorkspaceKey(keys), [bar(1)])
-    assert verify(after, public_key(keys)).finding is Finding.INTACT
-    assert verify(before, public_key(keys)).finding is Finding.REWRITTEN
-    assert verify(before, old.public).finding is Finding.INTACT
+    assert verify(after, read_public_key(keys)).finding is VerdictKind.INTACT
+    assert verify(before, read_public_key(keys)).finding is VerdictKind.REWRITTEN
+    assert verify(before, old.public).finding is VerdictKind.INTACT

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peak_trade.journal.merkle import consistency_path, inclusion_path, is_consistent, is_included, leaf_hash, root_of
+from peak_trade.journal.merkle import (
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    merkle_root,
+    verify_consistency,
+    verify_inclusion,
+)
 
 # The test vectors of Certificate Transparency's reference implementation.
 REFERENCE = [
@@ -94,44 +101,44 @@ def subproof(m: int, leaves: list[bytes], is_whole: bool) -> list[bytes]:
 
 @pytest.mark.parametrize("size", range(9))
 def test_roots_are_the_published_ones(size):
-    assert root_of([leaf_hash(leaf) for leaf in REFERENCE[:size]]).hex() == ROOTS[size]
+    assert merkle_root([leaf_hash(leaf) for leaf in REFERENCE[:size]]).hex() == ROOTS[size]
 
 
 @pytest.mark.parametrize(("index", "size"), INCLUSION)
 def test_inclusion_paths_are_the_published_ones(index, size):
     leaves = [leaf_hash(leaf) for leaf in REFERENCE[:size]]
-    assert [node.hex() for node in inclusion_path(index, leaves)] == INCLUSION[index, size]
+    assert [node.hex() for node in inclusion_proof(index, leaves)] == INCLUSION[index, size]
 
 
 @pytest.mark.parametrize(("first", "size"), CONSISTENCY)
 def test_consistency_paths_are_the_published_ones(first, size):
     leaves = [leaf_hash(leaf) for leaf in REFERENCE[:size]]
-    assert [node.hex() for node in consistency_path(first, leaves)] == CONSISTENCY[first, size]
+    assert [node.hex() for node in consistency_proof(first, leaves)] == CONSISTENCY[first, size]
 
 
 @given(trees, st.data())
 def test_the_tree_is_the_recursive_definition(leaves, data):
     index = data.draw(st.integers(0, len(leaves) - 1))
-    assert root_of(leaves) == mth(leaves)
-    assert inclusion_path(index, leaves) == path(index, leaves)
-    assert consistency_path(index + 1, leaves) == subproof(index + 1, leaves, True)
+    assert merkle_root(leaves) == mth(leaves)
+    assert inclusion_proof(index, leaves) == path(index, leaves)
+    assert consistency_proof(index + 1, leaves) == subproof(index + 1, leaves, True)
 
 
 @given(st.integers(1, 40), st.data())
 def test_an_inclusion_proof_holds_for_its_leaf_place_size_and_root_alone(size, data):
     leaves = [leaf_hash(b"%d" % n) for n in range(size)]
     index = data.draw(st.integers(0, size - 1))
-    proof, root = inclusion_path(index, leaves), root_of(leaves)
-    assert is_included(leaves[index], index, size, proof, root)
+    proof, root = inclusion_proof(index, leaves), merkle_root(leaves)
+    assert verify_inclusion(leaves[index], index, size, proof, root)
     other = data.draw(st.integers(-1, size + 1).filter(lambda n: n != index))
-    assert not is_included(leaves[index], other, size, proof, root)
-    assert not is_included(leaf_hash(b"else"), index, size, proof, root)
-    assert not is_included(leaves[index], index, size, [*proof, root], root)
-    assert not is_included(leaves[index], index, size, proof, leaf_hash(b"root"))
+    assert not verify_inclusion(leaves[index], other, size, proof, root)
+    assert not verify_inclusion(leaf_hash(b"else"), index, size, proof, root)
+    assert not verify_inclusion(leaves[index], index, size, [*proof, root], root)
+    assert not verify_inclusion(leaves[index], index, size, proof, leaf_hash(b"root"))
     if proof:
-        assert not is_included(leaves[index], index, size, proof[:-1], root)
+        assert not verify_inclusion(leaves[index], index, size, proof[:-1], root)
         changed = data.draw(st.integers(0, len(proof) - 1))
-        assert not is_included(
+        assert not verify_inclusion(
             leaves[index], index, size, [*proof[:changed], leaf_hash(b""), *proof[changed + 1 :]], root
         )
 
@@ -140,23 +147,23 @@ def test_an_inclusion_proof_holds_for_its_leaf_place_size_and_root_alone(size, d
 def test_a_consistency_proof_holds_for_its_two_roots_alone(size, data):
     leaves = [leaf_hash(b"%d" % n) for n in range(size)]
     first = data.draw(st.integers(1, size))
-    proof, old, new = consistency_path(first, leaves), root_of(leaves[:first]), root_of(leaves)
-    assert is_consistent(first, old, size, new, proof)
+    proof, old, new = consistency_proof(first, leaves), merkle_root(leaves[:first]), merkle_root(leaves)
+    assert verify_consistency(first, old, size, new, proof)
     rewritten = [leaf_hash(b"else"), *leaves[1:]]
-    assert not is_consistent(first, old, size, root_of(rewritten), consistency_path(first, rewritten))
-    assert not is_consistent(first, leaf_hash(b"old"), size, new, proof)
-    assert not is_consistent(first, old, size, new, [*proof, old])
-    assert not is_consistent(0, old, size, new, proof)
-    assert not is_consistent(size + 1, old, size, new, proof)
+    assert not verify_consistency(first, old, size, merkle_root(rewritten), consistency_proof(first, rewritten))
+    assert not verify_consistency(first, leaf_hash(b"old"), size, new, proof)
+    assert not verify_consistency(first, old, size, new, [*proof, old])
+    assert not verify_consistency(0, old, size, new, proof)
+    assert not verify_consistency(size + 1, old, size, new, proof)
     if proof:
-        assert not is_consistent(first, old, size, new, proof[:-1])
+        assert not verify_consistency(first, old, size, new, proof[:-1])
 
 
 def test_a_leaf_that_is_not_there_has_no_path():
     leaves = [leaf_hash(b"")]
     for index in (-1, 1):
         with pytest.raises(IndexError):
-            inclusion_path(index, leaves)
+            inclusion_proof(index, leaves)
     for first in (0, 2):
         with pytest.raises(IndexError):
-            consistency_path(first, leaves)
+            consistency_proof(first, leaves)

@@ -26,9 +26,9 @@ from peak_trade.journal.export import trail_frame, write_trail
 from peak_trade.journal.files import EVENTS, read_events, read_lines
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.lock import is_open
-from peak_trade.journal.spec import FIX_TAGS, RTS_24, RTS_24_EVENTS, spec
-from peak_trade.journal.telemetry import Retention, Sinks, TelemetrySettings, keeps, make_sinks, tidy
-from peak_trade.journal.verify import Finding, verify
+from peak_trade.journal.spec import FIX_TAGS, RTS_24, RTS_24_EVENTS, telemetry_spec
+from peak_trade.journal.telemetry import Retention, Sinks, TelemetrySettings, level_filter, make_sinks, tidy
+from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 
 ROOT = Path(__file__).parents[2]
@@ -66,14 +66,14 @@ def test_the_shipped_settings_are_the_defaults():
 
 def test_the_specification_is_the_one_that_the_event_classes_make():
     written = (ROOT / "docs" / "execution" / "TELEMETRY_SPEC.md").read_text(encoding="utf-8")
-    assert written == spec(), "run `peak-trade audit spec > docs/execution/TELEMETRY_SPEC.md`"
+    assert written == telemetry_spec(), "run `peak-trade audit spec > docs/execution/TELEMETRY_SPEC.md`"
     assert all(f"## `{event_class.kind}`" in written for event_class in EVENT_CLASSES)
     assert all(kind in written for kind in FIX)
     assert all(tag in written for tag in FIX_TAGS.values())
 
 
 def test_every_rts_24_field_stands_beside_a_field_of_an_order():
-    rows = [line.split("|")[1:-1] for line in spec().splitlines() if line.startswith("|")]
+    rows = [line.split("|")[1:-1] for line in telemetry_spec().splitlines() if line.startswith("|")]
     beside = {row[0].strip(): row[4].strip() for row in rows if len(row) == 5}
     names = {part.name for part in fields(OrderEvent)}
     assert RTS_24.keys() < names
@@ -125,7 +125,7 @@ def test_a_copy_that_can_not_be_written_is_dropped_and_the_session_is_sealed(tmp
     writer.append(EVENTS_OF_A_RUN[0])
     writer.seal()
     assert [dropped.partition(":")[0] for dropped in writer.dropped_sinks] == [f"{name.capitalize()}Sink"]
-    assert verify(folder, key.public).finding is Finding.INTACT
+    assert verify(folder, key.public).finding is VerdictKind.INTACT
     assert not is_open(folder)
 
 
@@ -145,7 +145,7 @@ def test_a_database_that_somebody_locked_holds_no_order_up(tmp_path, key):
 
 
 def test_the_replay_level_leaves_out_latencies_only(tmp_path, key):
-    folder = run(tmp_path / "s", key, keeps=keeps("replay"))
+    folder = run(tmp_path / "s", key, is_recorded=level_filter("replay"))
     assert read_events(folder) == EVENTS_OF_A_RUN[:3]
 
 
@@ -157,13 +157,13 @@ def test_retention_never_touches_an_open_or_interrupted_session(tmp_path, key):
     writer = JournalWriter(sessions / "open", key, lambda: 1)
     rules = Retention(compress_after_days=5.0)
     assert tidy(sessions, rules, 14 * DAY) == []
-    assert [(each.session_id, each.act) for each in tidy(sessions, rules, 15 * DAY)] == [("sealed", "compressed")]
+    assert [(each.session_id, each.action) for each in tidy(sessions, rules, 15 * DAY)] == [("sealed", "compressed")]
     assert tidy(sessions, rules, 99 * DAY) == []
     assert not (sessions / "sealed" / EVENTS).exists()
-    assert verify(sessions / "sealed", key.public).finding is Finding.INTACT
+    assert verify(sessions / "sealed", key.public).finding is VerdictKind.INTACT
     assert read_events(sessions / "sealed") == EVENTS_OF_A_RUN
     done = tidy(sessions, Retention(delete_after_days=1.0), 15 * DAY)
-    assert [(each.session_id, each.act) for each in done] == [("sealed", "deleted")]
+    assert [(each.session_id, each.action) for each in done] == [("sealed", "deleted")]
     assert sorted(path.name for path in sessions.iterdir()) == ["interrupted", "open"]
     writer.close()
 

@@ -17,7 +17,7 @@ from peak_trade.journal import webhook
 from peak_trade.journal.events import AlertEvent, AlertLevel, BarEvent, TradingStateEvent
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.telemetry import Sinks, make_sinks
-from peak_trade.journal.verify import Finding, verify
+from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.journal.webhook import WebhookSettings, webhook_url
 from peak_trade.journal.writer import JournalWriter, create_session
 
@@ -115,7 +115,7 @@ def test_a_webhook_that_refuses_is_dropped_and_the_session_is_sealed(tmp_path, r
     record(writer)
     assert len(receiver.got) == n_tries
     assert writer.dropped_sinks == [f"WebhookSink: an alert was not accepted (HTTP {status})"]
-    assert verify(writer.folder, None).finding is Finding.INTACT
+    assert verify(writer.folder, None).finding is VerdictKind.INTACT
 
 
 def test_a_webhook_that_is_not_there_is_dropped_without_telling_its_url(tmp_path, receiver, monkeypatch):
@@ -123,7 +123,7 @@ def test_a_webhook_that_is_not_there_is_dropped_without_telling_its_url(tmp_path
     writer = start(tmp_path)
     record(writer)
     assert writer.dropped_sinks == ["WebhookSink: an alert could not be delivered in 3 tries (ConnectionRefusedError)"]
-    assert verify(writer.folder, None).finding is Finding.INTACT
+    assert verify(writer.folder, None).finding is VerdictKind.INTACT
 
 
 def test_a_failure_is_known_at_the_next_handing_out(tmp_path, receiver):
@@ -134,7 +134,7 @@ def test_a_failure_is_known_at_the_next_handing_out(tmp_path, receiver):
     while not writer.dropped_sinks and time.monotonic() < deadline:
         writer.append(EVENTS[0])
         writer.commit()
-        writer.hand_out()
+        writer.flush_sinks()
     assert writer.dropped_sinks
     writer.seal()
 
@@ -145,7 +145,7 @@ def test_a_slow_receiver_holds_neither_commits_nor_copies_up(tmp_path, receiver)
     for event in EVENTS:
         writer.append(event)
     writer.commit()
-    writer.hand_out()
+    writer.flush_sinks()
     assert (writer.committed, receiver.got) == (len(EVENTS), [])
     receiver.is_free.set()
     writer.seal()
@@ -158,7 +158,7 @@ def test_the_end_of_a_session_waits_only_so_long(tmp_path, receiver, monkeypatch
     writer = start(tmp_path)
     record(writer)
     assert writer.dropped_sinks == ["WebhookSink: alerts were still on their way 0.05 s after the end"]
-    assert verify(writer.folder, None).finding is Finding.INTACT
+    assert verify(writer.folder, None).finding is VerdictKind.INTACT
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import DataError
-from peak_trade.core.history import DailyRecord, ReturnHistory
+from peak_trade.core.history import DailyHistory, ReturnHistory
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.risk.codes import DenialCode
@@ -40,7 +40,7 @@ def without(bars: Bars, start: int, stop: int) -> Bars:
 def ask(bars: list[Bars], symbol: str):
     """Ask the VaR gates about a buy at the last close of the first bars."""
     now = int(bars[0].times[-1])
-    history = DailyRecord(bars, LIMITS.var.source, 500).returns_at(now)
+    history = DailyHistory(bars, LIMITS.var.source, 500).returns_at(now)
     market = replace(MARKET, as_of=now, bar_time=now, instrument=Instrument(symbol), returns=history)
     order = replace(ORDER, symbol=symbol, decided_at=now)
     return review(order, replace(ACCOUNT, positions={}), market, gate_chain(LIMITS), LIMITS)
@@ -65,7 +65,7 @@ def test_a_gap_of_hours_leaves_the_day_known():
     whole = daily_bars(BTC, 400, 1, "1h")
     gap = without(whole, 24 * 50 + 15, 24 * 50 + 24)
     assert isinstance(ask([gap], BTC), ApprovedOrder)
-    returns = DailyRecord([gap], "run", 500).returns_at(2**62).returns[0]
+    returns = DailyHistory([gap], "run", 500).returns_at(2**62).returns[0]
     close = whole.frame["close"].to_numpy()
     last_before_gap = close[24 * 50 + 14]
     assert returns[49] == pytest.approx(last_before_gap / close[24 * 50 - 1] - 1.0, rel=1e-12)
@@ -76,7 +76,7 @@ def test_real_bars_with_their_outages_have_no_unknown_day(real_data):
     from tests.risk.test_stress_gate import hourly
 
     for name in ("BTC", "ETH", "SOL"):
-        history = DailyRecord([hourly(real_data, name)], "run", 5_000).returns_at(2**62)
+        history = DailyHistory([hourly(real_data, name)], "run", 5_000).returns_at(2**62)
         assert np.isfinite(history.returns[:, 1:]).all()
 
 
@@ -85,7 +85,7 @@ def test_a_hole_does_not_lower_the_volatility_that_slippage_is_estimated_with():
     hole = without(whole, 70, 90)
     at = int(whole.times[-1])
     known = np.diff(hole.frame["close"].to_numpy()[-10:]) / hole.frame["close"].to_numpy()[-10:-1]
-    assert DailyRecord([hole], "run", 500).activity_at(BTC, at)[1] == pytest.approx(known.std(), rel=1e-9)
+    assert DailyHistory([hole], "run", 500).activity_at(BTC, at)[1] == pytest.approx(known.std(), rel=1e-9)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peak_trade.core.history import DailyRecord
+from peak_trade.core.history import DailyHistory
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import OrderBook, OrderType, Side
 from peak_trade.data.sample import sample_bars
@@ -122,7 +122,7 @@ def test_impact_follows_the_square_root():
 
 def test_a_record_that_ended_days_ago_knows_no_activity():
     bars = sample_bars("BTC/USDT", n_bars=24 * 40)
-    record, day = DailyRecord([bars], "run", 30), 86_400 * NS_PER_SECOND
+    record, day = DailyHistory([bars], "run", 30), 86_400 * NS_PER_SECOND
     last = int(bars.times[-1])
     assert all(math.isfinite(known) for known in record.activity_at("BTC/USDT", last + day))
     assert all(math.isnan(known) for known in record.activity_at("BTC/USDT", last + 4 * day))

@@ -151,7 +151,7 @@ def test_every_decision_of_a_kept_run_is_found_and_equals_its_record(result, hom
     keep_decisions(result)
     for decision in decisions(result):
         found = find_decision(f"{result.run_id}/{decision.order_id}")
-        assert json.loads(found.inputs) == json.loads(decision.inputs.text())
+        assert json.loads(found.inputs) == json.loads(decision.inputs.to_json())
         assert explain(found).is_reproduced
     with pytest.raises(ConfigError, match="no decision"):
         find_decision(f"{result.run_id}/o-999")

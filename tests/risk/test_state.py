@@ -22,8 +22,8 @@ from peak_trade.risk.state import (
     StrategyEnabled,
     StrategyThrottled,
     advance,
-    as_record,
-    from_record,
+    control_from_dict,
+    control_to_dict,
 )
 from peak_trade.risk.state_scan import first_trigger, track_after, track_of, triggers, with_track
 from peak_trade.sessions.control.state import FILE_NAME, read_control, write_control
@@ -193,7 +193,7 @@ def test_a_control_survives_a_restart(tmp_path):
     control, _ = advance(control, StrategyThrottled(DAY, "ma"), RULES)
     write_control(tmp_path, control)
     assert read_control(tmp_path) == control
-    assert from_record(json.loads(json.dumps(as_record(control)))) == control
+    assert control_from_dict(json.loads(json.dumps(control_to_dict(control)))) == control
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from peak_trade.core.errors import DataError
-from peak_trade.core.history import DailyRecord, ReturnHistory
+from peak_trade.core.history import DailyHistory, ReturnHistory
 from peak_trade.core.values import Side
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits, StressLimits, VarLimits
@@ -188,7 +188,7 @@ def test_dated_shocks_are_those_of_the_real_bars(real_bars):
 
 
 def test_a_full_position_in_bitcoin_breaks_the_limit_on_nearly_every_day_and_a_sized_one_never(real_bars):
-    record = DailyRecord(real_bars[:1], "run", 500)
+    record = DailyHistory(real_bars[:1], "run", 500)
     sizes = []
     for day in range(400, 1_190, 10):
         history = record.returns_at(int(real_bars[0].times[day * 24]))
@@ -211,7 +211,7 @@ def test_the_filtered_model_holds_on_real_bars_and_a_halved_one_does_not(real_ba
 
 
 def test_the_stress_table_names_every_scenario_and_its_source(real_bars):
-    table = stress_table({"BTC/USDT": 0.4}, DailyRecord(real_bars[:1], "run", 500).returns_at(2**62))
+    table = stress_table({"BTC/USDT": 0.4}, DailyHistory(real_bars[:1], "run", 500).returns_at(2**62))
     assert table["scenario"].tolist() == list(SCENARIO_NAMES)
     assert table["source"].str.len().min() > 10
     assert math.isfinite(table["loss"].sum())

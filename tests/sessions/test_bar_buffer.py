@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from peak_trade.core.history import DailyRecord
+from peak_trade.core.history import DailyHistory
 from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
 from peak_trade.sessions.feeds.base import bar_events
 from tests.sessions.running import BTC, part_of
@@ -15,7 +15,7 @@ from tests.sessions.running import BTC, part_of
 def test_a_record_of_the_tape_is_on_every_day_the_record_of_the_whole(btc_1h, n_days):
     """Bar by bar over forty days, asked at every close and in between."""
     bars = part_of(btc_1h, 5_000, 24 * 40)
-    whole = DailyRecord([bars], "daily", n_days)
+    whole = DailyHistory([bars], "daily", n_days)
     buffer = BarBuffer(BTC, bars.timeframe, len(bars), bars.exchange)
     record = BufferedHistory(buffer, "daily", n_days)
     ends = set()

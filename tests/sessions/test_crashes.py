@@ -15,8 +15,8 @@ import pytest
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.ledger_from_events import ledger_of
-from peak_trade.journal.verify import Finding, verify
+from peak_trade.journal.ledger_from_events import ledger_from_events
+from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.strategies.ma_crossover import MaCrossover
@@ -100,11 +100,11 @@ def test_a_paper_session_survives_being_killed(victims, tmp_path, key, btc_1m, n
     own = WorkspaceKey(keys)
     n_killed = survive(victims, folder, own, keys, bars, n_kills, 0.1)
     assert n_killed >= n_kills // 2
-    if verify(folder, own.public).finding is not Finding.INTACT:
+    if verify(folder, own.public).finding is not VerdictKind.INTACT:
         session = open_session(folder, own, STRATEGY, bars)
         session.run(RecordedFeed(bars), read_events(folder))
     assert acts(read_events(folder)) == acts(whole)
-    assert verify(folder, own.public).finding is Finding.INTACT
+    assert verify(folder, own.public).finding is VerdictKind.INTACT
 
 
 @pytest.mark.parametrize(
@@ -126,17 +126,17 @@ def test_a_testnet_session_survives_being_killed(victims, tmp_path, btc_1m, n_ki
     with emulated(exchange) as emulator:
         n_killed = survive(victims, folder, own, tmp_path / "keys", bars, n_kills, 0.4, url=emulator.url, until=until)
         assert n_killed >= n_kills // 2
-        if verify(folder, own.public).finding is not Finding.INTACT:
+        if verify(folder, own.public).finding is not VerdictKind.INTACT:
             clock = EmulatedTime(exchange, until)
             session, feed, events = open_testnet(folder, own, STRATEGY, emulator, clock)
             session.run(feed, events)
             hang_up(session)
             assert_books_agree(read_events(folder), session, emulator)
         placed = emulator.placed()
-    ledger = ledger_of(read_events(folder), 5_000.0)
+    ledger = ledger_from_events(read_events(folder), 5_000.0)
     for held, there in account_of(exchange, ledger, bars.symbol):
         assert math.isclose(held, there, abs_tol=1e-6)
     ids = [order.client_id for order in exchange.orders]
     assert len(ids) == len(set(ids)) > 0
     assert len(placed) == len(set(placed))
-    assert verify(folder, own.public).finding is Finding.INTACT
+    assert verify(folder, own.public).finding is VerdictKind.INTACT

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from peak_trade.cli import main
 from peak_trade.data.store import save_bars
 from peak_trade.journal.files import CHECKPOINTS, EVENTS, MANIFEST, read_events
-from peak_trade.journal.verify import Finding
+from peak_trade.journal.verify import VerdictKind
 from peak_trade.sessions.store import check_journal, find_session, session_ids, sessions_folder, summaries
 from tests.sessions.running import wavy
 from tests.sessions.test_commands import RUN
@@ -107,7 +107,7 @@ def test_random_damage_gives_a_verdict_or_one_clear_line(session, capsys, tmp_pa
         shutil.copytree(kept, folder)
         damage(session, file, lambda content: edited(content, changes))
         code = every_verb_answers(session, capsys, tmp_path)
-        assert code != 0 or check_journal(folder).finding is Finding.UNSEALED or read_events(folder) == true
+        assert code != 0 or check_journal(folder).finding is VerdictKind.UNSEALED or read_events(folder) == true
 
     answers()
 
@@ -160,7 +160,7 @@ def test_a_session_that_is_unreadable_hides_no_other(session, capsys):
     assert f"{session} is unreadable: see `peak-trade audit verify {session}`" in capsys.readouterr().out.replace(
         "\n", " "
     )
-    assert check_journal(sessions_folder() / session).finding is Finding.EDITED
+    assert check_journal(sessions_folder() / session).finding is VerdictKind.EDITED
 
 
 def test_a_trail_is_not_written_onto_a_folder(session, capsys, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError, SessionError
-from peak_trade.core.history import DailyRecord, continued
+from peak_trade.core.history import DailyHistory, extend_history
 from peak_trade.core.time import Timeframe
 from peak_trade.data.resampling import resample
 from peak_trade.data.store import list_bars, save_bars
@@ -238,8 +238,8 @@ def test_a_history_is_carried_on_by_the_closed_bars_of_a_live_session(limits):
     past = Bars(DAILY.frame.iloc[:n_past], SYMBOL, DAILY.timeframe, "sample")
     own = Bars(WHOLE.frame.iloc[24 * n_past - 30 :], SYMBOL, WHOLE.timeframe, "sample")
     buffer = BarBuffer(BTC, own.timeframe, len(own), "sample")
-    record, whole = BufferedHistory(buffer, "1d", 380, [past]), DailyRecord(continued([past], [own]), "1d", 380)
-    hours = DailyRecord([WHOLE], "1d", 380)
+    record, whole = BufferedHistory(buffer, "1d", 380, [past]), DailyHistory(extend_history([past], [own]), "1d", 380)
+    hours = DailyHistory([WHOLE], "1d", 380)
     for now, row in zip(own.times.tolist(), own.frame.itertuples(index=False), strict=True):
         buffer.add(BarEvent(now, SYMBOL, *row))
         assert record.returns_at(now) == whole.returns_at(now)

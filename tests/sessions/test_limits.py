@@ -13,7 +13,7 @@ from peak_trade.core.errors import SessionError
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import OrderEvent
 from peak_trade.journal.files import EVENTS, read_events
-from peak_trade.journal.verify import Finding, verify
+from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.sandbox.client import SANDBOXES
@@ -61,7 +61,7 @@ def test_a_full_disk_stops_a_session_before_an_order_leaves_and_it_can_be_resume
     held = read_events(folder)
     sent = {order.order.order_id for order in session.loop.venue.resting()} | {f.order_id for f in session.loop.fills}
     assert sent <= {event.order_id for event in held if isinstance(event, OrderEvent)}
-    assert verify(folder, key.public).finding is Finding.UNSEALED
+    assert verify(folder, key.public).finding is VerdictKind.UNSEALED
     again = open_session(folder, key, STRATEGY, bars)
     again.run(RecordedFeed(bars), held)
     assert [encode_event(event) for event in read_events(folder) if isinstance(event, LOOP_EVENTS)] == whole

@@ -17,7 +17,7 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.ledger_from_events import ledger_of
+from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.replay import replay
@@ -87,11 +87,11 @@ def test_a_fill_that_is_missing_at_the_end_is_missing_in_the_cash(rewritten):
 
 def test_another_position_in_the_rebuilt_books_is_named(rewritten, monkeypatch):
     def moved(*args):
-        ledger = ledger_of(*args)
+        ledger = ledger_from_events(*args)
         ledger.positions["BTC/USDT"].quantity += 0.00001
         return ledger
 
-    monkeypatch.setattr("peak_trade.sessions.replay.ledger_of", moved)
+    monkeypatch.setattr("peak_trade.sessions.replay.ledger_from_events", moved)
     assert "ledger: BTC/USDT is" in rewritten(lambda events: events).first_difference
 
 

@@ -12,7 +12,7 @@ from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.data.store import save_bars
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.journal.codec import encode_event, encode_line, link, split_line
+from peak_trade.journal.codec import chain_hash, encode_event, encode_line, split_line
 from peak_trade.journal.events import (
     AlertEvent,
     AlertLevel,
@@ -25,7 +25,7 @@ from peak_trade.journal.events import (
 from peak_trade.journal.files import CHECKPOINTS, EVENTS, is_sealed, read_checkpoints, read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.telemetry import ParquetSink, SqliteSink
-from peak_trade.journal.verify import Finding
+from peak_trade.journal.verify import VerdictKind
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.replay import replay
@@ -86,7 +86,7 @@ def test_a_session_that_was_killed_at_its_birth_goes_on(killed, capsys):
     assert (listed["state"], listed["equity"]) == ("interrupted", 10_000.0)
     assert main(["replay", "--session", name]) == 0
     assert main(["session", "resume", name, "--quiet", "--no-record"]) == 0
-    assert check_journal(folder).finding is Finding.INTACT
+    assert check_journal(folder).finding is VerdictKind.INTACT
 
 
 def test_a_session_is_seen_only_once_it_is_signed(stored, monkeypatch):
@@ -145,7 +145,7 @@ def forge(folder, event):
     """Append a line that follows from the last one, as anybody can who reads the file."""
     *_, last = (folder / EVENTS).read_bytes().splitlines()
     raw = split_line(last)
-    line_hash = link(raw.hash, encode_event(event), raw.sequence + 1, raw.ts_recorded)
+    line_hash = chain_hash(raw.hash, encode_event(event), raw.sequence + 1, raw.ts_recorded)
     with (folder / EVENTS).open("ab") as file:
         file.write(encode_line(encode_event(event), line_hash, raw.sequence + 1, raw.ts_recorded))
 
@@ -157,7 +157,7 @@ def test_a_bar_that_somebody_appended_is_held_against_the_store(killed, capsys):
     forge(
         folder, replace(last, ts_event=last.ts_event + 3_600 * 10**9, close=last.close * 1.001, high=last.close * 2.0)
     )
-    assert check_journal(folder).finding is Finding.UNSEALED
+    assert check_journal(folder).finding is VerdictKind.UNSEALED
     capsys.readouterr()
     assert main(["session", "resume", name]) == 2
     assert "holds a bar of 2024-01-03 13:00:00Z that is not the store's" in capsys.readouterr().err
@@ -182,13 +182,13 @@ def test_events_that_the_key_does_not_vouch_for_are_counted_when_a_session_is_re
 def test_a_session_whose_copies_fail_ends_and_says_so(stored, capsys, tmp_path, monkeypatch):
     (tmp_path / "telemetry.toml").write_text("[sinks.parquet]\nenabled = true\n[sinks.sqlite]\nenabled = true\n")
     monkeypatch.setattr(ParquetSink, "close", lambda self: (tmp_path / "no" / "folder").write_text(""))
-    monkeypatch.setattr(SqliteSink, "take", lambda self, lines: lines and 1 / 0)
+    monkeypatch.setattr(SqliteSink, "write", lambda self, lines: lines and 1 / 0)
     assert main([*RUN, "--telemetry", "telemetry.toml"]) == 0
     (name,) = session_ids()
     shown = capsys.readouterr().out
     assert "SqliteSink: division by zero" in shown
     assert "ParquetSink: " in shown
-    assert check_journal(find_session(name)).finding is Finding.INTACT
+    assert check_journal(find_session(name)).finding is VerdictKind.INTACT
     alerts = [event.message for event in read_events(find_session(name)) if isinstance(event, AlertEvent)]
     assert alerts == ["SqliteSink: division by zero"]
     assert main(["session", "list"]) == 0

@@ -8,7 +8,7 @@ from peak_trade.core.errors import ConfigError, SessionError
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.journal.events import AlertEvent, BarEvent, ClockOffsetEvent, FeedFault, FeedFaultEvent, OrderEventKind
 from peak_trade.journal.files import read_events
-from peak_trade.journal.verify import Finding, verify
+from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.sessions.sandbox.client import SANDBOXES, connect_sandbox
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
@@ -43,7 +43,7 @@ def test_a_session_trades_at_the_emulator_and_both_books_agree(tmp_path, key, ma
     assert len(orders_of(events, OrderEventKind.FILLED)) >= 4
     assert_books_agree(events, session, emulator)
     assert len([event for event in events if isinstance(event, BarEvent)]) == N_HISTORY + N_BARS
-    assert verify(tmp_path / "s", key.public).finding is Finding.INTACT
+    assert verify(tmp_path / "s", key.public).finding is VerdictKind.INTACT
     assert any(event.arrival_price != event.decision_price for event in orders_of(events, OrderEventKind.FILLED))
 
 

@@ -15,7 +15,7 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, ReconciliationEvent
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.ledger_from_events import ledger_of
+from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.control.stop_switch import StopSwitch
@@ -167,7 +167,7 @@ def assert_books_agree(events: Sequence[Event], session: Session, emulator: Emul
     assert len({event.order_id for event in submitted}) == len(submitted)
     assert session.journal.orders.open_orders() == []
     symbol, column = session.buffer.market.symbols[0], session.buffer.market.columns[0]
-    ledger = ledger_of(events, session.settings.initial_cash, {symbol: column.instrument.lot_size})
+    ledger = ledger_from_events(events, session.settings.initial_cash, {symbol: column.instrument.lot_size})
     assert (ledger.cash, ledger.quantity(symbol)) == (ours.cash, ours.quantity(symbol))
     for held, there in account_of(exchange, ledger, symbol):
         assert math.isclose(held, there, abs_tol=1e-6)

@@ -14,7 +14,8 @@ import pandas as pd
 from peak_trade.core.digest import digest_of
 from peak_trade.core.time import iso
 from peak_trade.diff.export import sentence, value_text
-from peak_trade.journal.events import BarEvent, Event, OrderEvent, as_record
+from peak_trade.journal.codec import event_to_dict
+from peak_trade.journal.events import BarEvent, Event, OrderEvent
 from peak_trade.reports.display import page_bundle, table_result
 from peak_trade.reports.markup import render
 from peak_trade.reports.project import LIBRARY
@@ -148,7 +149,7 @@ def event_text(event: Event) -> str:
         return f"{when} {what}" + (f" ({event.reason})" if event.reason else "")
     if isinstance(event, BarEvent):
         return f"{when} bar {event.open:g} {event.high:g} {event.low:g} {event.close:g}"
-    record = {name: value for name, value in as_record(event).items() if name not in ("kind", "ts_event", "inputs")}
+    record = {name: value for name, value in event_to_dict(event).items() if name not in ("kind", "ts_event", "inputs")}
     return f"{when} {event.kind} " + ", ".join(f"{name} {value}" for name, value in record.items())
 
 

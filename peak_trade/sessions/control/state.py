@@ -11,7 +11,7 @@ from peak_trade.core.files import write_text
 from peak_trade.core.values import TradingState
 from peak_trade.data.workspace import workspace
 from peak_trade.journal.files import read_manifest
-from peak_trade.risk.state import Control, as_record, climb, from_record
+from peak_trade.risk.state import Control, climb, control_from_dict, control_to_dict
 from peak_trade.sessions.config import SessionConfig
 
 FILE_NAME = "trading_state.json"
@@ -24,12 +24,12 @@ def read_control(folder: Path) -> Control:
     except FileNotFoundError:
         return Control()
     except (OSError, UnicodeDecodeError):
-        return from_record({})
+        return control_from_dict({})
     try:
         record = json.loads(text)
     except ValueError:
-        return from_record({})
-    return from_record(record if isinstance(record, dict) else {})
+        return control_from_dict({})
+    return control_from_dict(record if isinstance(record, dict) else {})
 
 
 def write_control(folder: Path, control: Control) -> None:
@@ -37,7 +37,7 @@ def write_control(folder: Path, control: Control) -> None:
     file = folder / FILE_NAME
     if file.is_dir():
         raise ConfigError(f"{file} is a folder, so the trading state can't be kept there. Move it away.")
-    write_text(file, canonical_json(as_record(control)) + "\n")
+    write_text(file, canonical_json(control_to_dict(control)) + "\n")
 
 
 def refuse_when_halted() -> Control:
@@ -82,4 +82,4 @@ def dated(control: Control, now: int, session_now: int | None) -> Control:
 def start_of(folder: Path) -> Control:
     """Return the trading state that a session started in, as its manifest records it."""
     record = read_manifest(folder).get("trading_state")
-    return Control() if record is None else from_record(record)
+    return Control() if record is None else control_from_dict(record)

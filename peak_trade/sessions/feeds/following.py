@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeGuard
 
-from peak_trade.journal.codec import read_line, whole_lines
+from peak_trade.journal.codec import complete_lines, read_line
 from peak_trade.journal.events import (
     BarEvent,
     Event,
@@ -67,7 +67,7 @@ class FollowerFeed:
             is_over = is_sealed(self._folder) or not is_open(self._folder)
             content = read_content(self._folder) if is_over else _tail(self._folder, read)
             fresh = content[read:] if is_over else content
-            for text in whole_lines(fresh):
+            for text in complete_lines(fresh):
                 yield read_line(text, str(events_path(self._folder))).event
                 read += len(text) + 1
             if is_over or self._wait(POLL_SECONDS):

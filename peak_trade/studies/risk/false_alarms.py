@@ -15,7 +15,7 @@ import pandas as pd
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import DataError
-from peak_trade.core.history import DailyRecord
+from peak_trade.core.history import DailyHistory
 from peak_trade.core.values import AccountView, Instrument, MarketView, Order, OrderBook, Side
 from peak_trade.risk.gate import GateChain
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits
@@ -95,7 +95,7 @@ def bar_orders(
     DataFrame of shape (n_orders, 4): drawn_from, notional (quote currency), is_unsafe, is_denied
 
     """
-    record = DailyRecord([bars], "daily", 2)
+    record = DailyHistory([bars], "daily", 2)
     rng = np.random.default_rng(seed)
     close, volume = bars.frame["close"].to_numpy(), bars.frame["volume"].to_numpy()
     per_day = round(86_400 / bars.timeframe.seconds)

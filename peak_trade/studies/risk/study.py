@@ -18,7 +18,7 @@ from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import Denial
 from peak_trade.data.workspace import workspace
 from peak_trade.engine.result import BacktestResult
-from peak_trade.journal.codec import encode_event, encode_line, link, read_line, split_line, whole_lines
+from peak_trade.journal.codec import chain_hash, complete_lines, encode_event, encode_line, read_line, split_line
 from peak_trade.journal.events import DecisionEvent, Event, TradingStateEvent
 from peak_trade.journal.inputs import read_inputs
 from peak_trade.risk.gate import Reading
@@ -64,7 +64,7 @@ def explain(decision: DecisionEvent) -> Explanation:
         If the record is damaged, or was made on pass-through limits and so holds no inputs.
 
     """
-    text = decision.inputs if isinstance(decision.inputs, str) else decision.inputs.text()
+    text = decision.inputs if isinstance(decision.inputs, str) else decision.inputs.to_json()
     if not text:
         raise ConfigError(f"{decision.order_id} was decided on pass-through limits; there is nothing to explain.")
     order, account, market, values = read_inputs(text)
@@ -93,7 +93,7 @@ def keep_decisions(result: BacktestResult) -> Path | None:
     lines, previous = [], result.run_id
     for place, decision in enumerate(decisions, start=1):
         event, now = encode_event(decision), decision.ts_event
-        previous = link(previous, event, place, now)
+        previous = chain_hash(previous, event, place, now)
         lines.append(encode_line(event, previous, place, now))
     write_bytes(path, b"".join(lines))
     return path
@@ -135,12 +135,12 @@ def decisions_in(file: Path) -> Iterator[DecisionEvent]:
 
     """
     previous = file.parent.name if file.name == DECISIONS else None
-    for place, text in enumerate(whole_lines(file.read_bytes()), start=1):
+    for place, text in enumerate(complete_lines(file.read_bytes()), start=1):
         line, where = split_line(text), f"{file}:{place}"
         if line is None:
             raise SessionError(f"{where}: this is not a line of a journal: damaged, or kept by an older version.")
         if b'"kind":"decision"' in line.event:
-            if previous is not None and line.link(previous) != line.hash:
+            if previous is not None and line.hash_after(previous) != line.hash:
                 raise SessionError(f"{where}: this record, or the one before, was changed after it was written.")
             event = read_line(text, where).event
             if isinstance(event, DecisionEvent):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import Denial
-from peak_trade.journal.codec import decode_event, encode_event, encode_line, link, read_line, split_line
+from peak_trade.journal.codec import chain_hash, decode_event, encode_event, encode_line, read_line, split_line
 from peak_trade.journal.events import EVENT_CLASSES, BarEvent, Event, Levels
 
 texts = st.text(max_size=8)
@@ -48,7 +48,7 @@ def test_an_event_comes_back_from_its_line_as_it_was(event_class, data):
     encoded = encode_event(event)
     assert repr(decode_event(json.loads(encoded))) == repr(event)
     assert json.dumps(json.loads(encoded), sort_keys=True, separators=(",", ":"), allow_nan=False).encode() == encoded
-    line = encode_line(encoded, link("0" * 64, encoded, 7, 8), 7, 8)
+    line = encode_line(encoded, chain_hash("0" * 64, encoded, 7, 8), 7, 8)
     again = read_line(line[:-1], "here")
     assert (again.sequence, again.ts_recorded, repr(again.event)) == (7, 8, repr(event))
     parsed = json.loads(line)

@@ -6,10 +6,10 @@ import pytest
 
 from peak_trade.cli import main
 from peak_trade.core.settings import Settings
-from peak_trade.data.package_data import share
+from peak_trade.data.workspace import package_data
 from peak_trade.engine.settings import BacktestSettings
 
-RUN_FILES = sorted((share() / "config").glob("backtest*_example.toml"))
+RUN_FILES = sorted((package_data() / "config").glob("backtest*_example.toml"))
 
 
 @pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.stem)
@@ -19,7 +19,7 @@ def test_every_example_run_file_is_read_as_it_stands(path):
 
 
 def test_the_plain_example_states_the_defaults():
-    assert BacktestSettings.from_toml(share() / "config" / "backtest_example.toml") == BacktestSettings()
+    assert BacktestSettings.from_toml(package_data() / "config" / "backtest_example.toml") == BacktestSettings()
 
 
 def test_init_makes_a_workspace_with_run_files(tmp_path, capsys):
