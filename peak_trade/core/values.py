@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -177,8 +179,8 @@ class AccountView:
 
     equity: float
     cash: float
-    positions: dict[str, float]
-    marks: dict[str, float]
+    positions: Mapping[str, float]
+    marks: Mapping[str, float]
     peak_equity: float = math.nan
     day_start_equity: float = math.nan
     n_open_orders: int = 0
@@ -188,6 +190,12 @@ class AccountView:
     recent_fills: tuple[PastFill, ...] = ()
     throttled: tuple[str, ...] = ()
     ramp: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.positions.__class__ is dict:
+            object.__setattr__(self, "positions", MappingProxyType(dict(self.positions)))
+        if self.marks.__class__ is dict:
+            object.__setattr__(self, "marks", MappingProxyType(dict(self.marks)))
 
 
 @dataclass(frozen=True, slots=True)

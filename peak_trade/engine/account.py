@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray, IntArray
@@ -12,6 +15,9 @@ from peak_trade.engine.sleeve import Sleeve
 
 _DUST = 1e-9
 """Cash this share of the initial cash below zero is rounding, not debt."""
+
+Holdings = tuple[float, Mapping[str, float], Mapping[str, float]]
+"""Equity (quote currency), positions by symbol (signed, base units) and marks by symbol (quote currency)."""
 
 
 class TradedAccount:
@@ -38,7 +44,7 @@ class TradedAccount:
         self._columns = dict(zip(market.symbols, market.columns, strict=True))
         self._can_fail = False
         self._known_at = (-1, -1)
-        self._known: tuple[float, dict[str, float], dict[str, float]] = (0.0, {}, {})
+        self._known: Holdings = (0.0, MappingProxyType({}), MappingProxyType({}))
 
     def equity(self, row: int) -> float:
         """Return cash plus positions at their last known closes, in quote currency."""
@@ -82,13 +88,13 @@ class TradedAccount:
         """Close times of the rows, shape (n_rows,), ns UTC."""
         return self.market.times
 
-    def holdings(self, row: int) -> tuple[float, dict[str, float], dict[str, float]]:
+    def holdings(self, row: int) -> Holdings:
         """Return equity, positions and marks at a row's close; the same objects until something moves."""
         if self._known_at != (row, len(self.cash_path)):
             self._known_at = (row, len(self.cash_path))
             positions = {symbol: held.quantity for symbol, held in self.ledger.positions.items()}
             marks = {symbol: float(column.mark[row]) for symbol, column in self._columns.items()}
-            self._known = (self.equity(row), positions, marks)
+            self._known = (self.equity(row), MappingProxyType(positions), MappingProxyType(marks))
         return self._known
 
     def _book_fill(self, sleeve: Sleeve, fill: Fill, row: int) -> None:

@@ -22,6 +22,7 @@ from peak_trade.core.values import (
     PastOrder,
     TradingState,
 )
+from peak_trade.engine.account import Holdings
 from peak_trade.engine.venue import Venue, pending_quantities
 from peak_trade.journal.events import DecisionEvent, Event
 from peak_trade.journal.inputs import DecisionInputs
@@ -43,7 +44,7 @@ class Account(Protocol):
     venue: Venue
     ledger: Ledger
 
-    def holdings(self, row: int) -> tuple[float, dict[str, float], dict[str, float]]:
+    def holdings(self, row: int) -> Holdings:
         """Return equity, positions and marks at a row's close."""
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -49,7 +50,9 @@ class DecisionInputs(NamedTuple):
         return canonical_json(content)
 
     def _symbols(self) -> set[str]:
-        held = {str(symbol) for symbol in self.account.positions} if isinstance(self.account.positions, dict) else set()
+        held = (
+            {str(symbol) for symbol in self.account.positions} if isinstance(self.account.positions, Mapping) else set()
+        )
         return held | {str(entry[0]) for entry in self.account.pending} | {str(self.order.symbol)}
 
 
@@ -117,7 +120,7 @@ def _encode(value: Any) -> Any:
         return None
     if isinstance(value, (tuple, list)):
         return [_encode(entry) for entry in value]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): _encode(entry) for key, entry in value.items()}
     if is_dataclass(value):
         return {part.name: _encode(getattr(value, part.name)) for part in fields(value)}

@@ -1,37 +1,59 @@
-"""One gate: a measure, a limit and one comparison that denial, headroom and explanation share."""
+"""Gates: a measure, a limit and one comparison, used for the denial, the headroom and the explanation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from peak_trade.core.values import AccountView, Denial, MarketView, Order, Side
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 
 LARGEST = 1e15
-"""No amount, price or quantity beyond this is believed."""
+"""Amounts, prices and quantities of this size or above are unreadable."""
 _END_OF_TIME = 2**63
 BUY, SELL = Side.BUY, Side.SELL
-"""Members by name: looking one up on its class costs as much as a whole comparison."""
+"""Members by name, because looking one up on its class takes as long as a comparison."""
 
-Measure = Callable[[Order, AccountView, MarketView, RiskLimits], tuple[float, float]]
-"""Returns what is observed and the limit on it; raises anything when an input can't be read."""
+T = TypeVar("T")
 
 
-_Row = tuple[tuple[Measure, bool, DenialCode], ...]
+class Proposal:
+    """A proposed order together with everything that the gates may read: account, market and limits.
+
+    A proposal lasts for one review. `shared` keeps what several gates measure, so it is computed once per review.
+    """
+
+    __slots__ = ("_shared", "account", "limits", "market", "order")
+
+    def __init__(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> None:
+        self.order, self.account, self.market, self.limits = order, account, market, limits
+        self._shared: dict[Callable[[Proposal], Any], Any] = {}
+
+    def shared(self, compute: Callable[[Proposal], T]) -> T:
+        """Return `compute(self)`, computed at most once."""
+        found: T | None = self._shared.get(compute)
+        if found is None:
+            found = self._shared[compute] = compute(self)
+        return found
+
+
+Measure = Callable[[Proposal], tuple[float, float]]
+"""Returns the observed value and its limit; raises any exception if it cannot read an input."""
+_Comparison = tuple[Measure, bool, DenialCode]
 
 
 class UnreadableError(ValueError):
-    """An input that no limit can be held against."""
+    """An input cannot be compared with a limit."""
 
 
 class Reading(NamedTuple):
-    """What one gate saw: headroom is how far the observed value may still move, negative when denied, NaN unread.
+    """The observed value of one gate, its limit, and the headroom between them.
 
-    Where an input could not be read, `reason` says which; the limit is then the one that is set, as it is written.
+    Headroom is negative if the gate denies, and NaN if an input could not be read. `reason` then names that input, and
+    `limit` is the limit as it is set.
     """
 
     code: str
@@ -45,11 +67,21 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RiskGate:
-    """A gate made of a measure. Pure and total: whatever can't be read denies.
+    """A gate made of a measure. It is pure and total: an input that it cannot read is denied.
 
-    `setting` is the dotted name of the limit in RiskLimits, empty when the gate is always asked. A gate that
-    `relieves` lets a purely reducing order pass whatever it observes. The limit of one that `ramps` is multiplied by
-    the account's ramp.
+    Parameters
+    ----------
+    code : DenialCode
+    setting : str
+        Dotted name of the limit in RiskLimits; empty if the gate is always asked.
+    measure : Measure
+    is_floor : bool
+        Whether the observed value must be at least the limit; otherwise at most.
+    relieves : bool
+        Whether a purely reducing order passes, whatever the gate observes.
+    ramps : bool
+        Whether the limit is multiplied by the account's ramp.
+
     """
 
     code: DenialCode
@@ -59,32 +91,38 @@ class RiskGate:
     relieves: bool = True
     ramps: bool = False
 
-    def measured(
-        self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits
-    ) -> tuple[float, float]:
-        """Return what is observed and the limit in force; raises anything when an input can't be read."""
-        observed, limit = self.measure(order, account, market, limits)
-        return observed, limit * ramp_of(account) if self.ramps else limit
-
     def __call__(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> Denial | None:
-        """Return the refusal of an order, or None."""
+        """Return the denial of an order, or None."""
+        return self.check(Proposal(order, account, market, limits))
+
+    def check(self, proposal: Proposal) -> Denial | None:
+        """Return the denial of a proposal, or None."""
         try:
-            observed, limit = self.measured(order, account, market, limits)
+            observed, limit = self.measured(proposal)
             if 0.0 <= (observed - limit if self.is_floor else limit - observed) < math.inf:
                 return None
-        except Exception:  # fail closed: a gate never raises, and what it can't read it refuses
+        except Exception:  # fail closed: a gate never raises, it denies what it cannot read
             observed = limit = math.nan
-        if self.relieves and reduces(order, account):
+        if self.relieves and reduces(proposal.order, proposal.account):
             return None
         return Denial(self.code, float(observed), float(limit))
 
+    def measured(self, proposal: Proposal) -> tuple[float, float]:
+        """Return the observed value and the limit in force; raises any exception if an input cannot be read."""
+        observed, limit = self.measure(proposal)
+        return observed, limit * ramp_of(proposal.account) if self.ramps else limit
+
     def read(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> Reading:
-        """Return observed value, limit and headroom, from the same measure and comparison as the answer."""
-        denial, reason = self(order, account, market, limits), ""
+        """Return the reading of one order, by the same measure and comparison as the denial."""
+        return self.reading(Proposal(order, account, market, limits))
+
+    def reading(self, proposal: Proposal) -> Reading:
+        """Return the reading of a proposal, by the same measure and comparison as the denial."""
+        denial, reason = self.check(proposal), ""
         try:
-            observed, limit = self.measured(order, account, market, limits)
+            observed, limit = self.measured(proposal)
         except Exception as error:  # as above
-            observed, limit, reason = math.nan, _limit_set(limits, self.setting), _told(error)
+            observed, limit, reason = math.nan, _limit_as_set(proposal.limits, self.setting), _reason_of(error)
         headroom = observed - limit if self.is_floor else limit - observed
         is_denied = denial is not None
         return Reading(self.code, self.setting, float(observed), float(limit), float(headroom), is_denied, reason)
@@ -95,45 +133,49 @@ class GateChain(tuple[RiskGate, ...]):
 
     _ceilings: tuple[Measure, ...]
     _floors: tuple[Measure, ...]
-    _binding: _Row
-    _ramped: _Row
+    _binding: tuple[_Comparison, ...]
+    _ramped: tuple[_Comparison, ...]
 
     def __new__(cls, gates: Iterable[RiskGate]) -> GateChain:
-        """Make a row of gates."""
-        row = super().__new__(cls, gates)
-        row._ceilings = tuple(gate.measure for gate in row if not gate.is_floor)
-        row._floors = tuple(gate.measure for gate in row if gate.is_floor)
-        row._ramped = tuple((gate.measured if gate.ramps else gate.measure, gate.is_floor, gate.code) for gate in row)
-        row._binding = tuple((gate.measure, gate.is_floor, gate.code) for gate in row if not gate.relieves)
-        return row
+        """Create a chain of gates."""
+        chain = super().__new__(cls, gates)
+        chain._ceilings = tuple(gate.measure for gate in chain if not gate.is_floor)
+        chain._floors = tuple(gate.measure for gate in chain if gate.is_floor)
+        chain._ramped = tuple(
+            (gate.measured if gate.ramps else gate.measure, gate.is_floor, gate.code) for gate in chain
+        )
+        chain._binding = tuple((gate.measure, gate.is_floor, gate.code) for gate in chain if not gate.relieves)
+        return chain
 
     def denials(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[Denial, ...]:
-        """Return what every gate says, as calling each one would; what relieves a reducing order is not measured.
+        """Return the denials of all gates, equal to calling each gate.
 
-        First whether any denies, and only then which and why: nearly every order passes, and all of its time is here.
+        Nearly every order passes, so a first pass only finds out whether any gate denies. For a purely reducing order
+        the gates that relieve it are not measured.
         """
+        proposal = Proposal(order, account, market, limits)
         asked, infinity = self._ramped, math.inf
         try:
             if order.is_reducing is True and reduces(order, account):
                 asked = self._binding
             elif account.ramp.__class__ is float and account.ramp == 1.0:
                 for measure in self._ceilings:
-                    observed, limit = measure(order, account, market, limits)
+                    observed, limit = measure(proposal)
                     if not 0.0 <= limit - observed < infinity:
                         break
                 else:
                     for measure in self._floors:
-                        observed, limit = measure(order, account, market, limits)
+                        observed, limit = measure(proposal)
                         if not 0.0 <= observed - limit < infinity:
                             break
                     else:
                         return ()
-        except Exception:  # what can't be read is denied below
+        except Exception:  # an input that cannot be read is denied below
             asked = self._ramped
         denied: list[Denial] = []
         for measure, is_floor, code in asked:
             try:
-                observed, limit = measure(order, account, market, limits)
+                observed, limit = measure(proposal)
                 if 0.0 <= (observed - limit if is_floor else limit - observed) < infinity:
                     continue
             except Exception:  # fail closed, as in RiskGate
@@ -141,23 +183,31 @@ class GateChain(tuple[RiskGate, ...]):
             denied.append(Denial(code, float(observed), float(limit)))
         return tuple(denied)
 
+    def readings(
+        self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits
+    ) -> tuple[Reading, ...]:
+        """Return the reading of every gate."""
+        proposal = Proposal(order, account, market, limits)
+        return tuple(gate.reading(proposal) for gate in self)
+
 
 def ramp_of(account: AccountView) -> float:
-    """Return the share of the size limits in force; UnreadableError when it is none."""
-    share = positive(account.ramp)
-    if share > 1.0:
-        raise UnreadableError(f"a ramp of {share} is not a share")
-    return share
+    """Return the fraction of the size limits that is in force; UnreadableError if it is not in (0, 1]."""
+    ramp = positive(account.ramp)
+    if ramp > 1.0:
+        raise UnreadableError(f"a ramp of {ramp} is above 1")
+    return ramp
 
 
 def number(value: Any) -> float:
-    """Return a finite number of believable size as a float; UnreadableError otherwise, for a bool too."""
+    """Return a finite number below LARGEST as a float; UnreadableError otherwise, also for a bool."""
     kind = value.__class__
     if (kind is float or kind is int) and -LARGEST < value < LARGEST:
-        return value  # type: ignore[no-any-return]
+        amount: float = value
+        return amount
     if isinstance(value, (float, int)) and not isinstance(value, bool) and -LARGEST < value < LARGEST:
         return float(value)
-    raise UnreadableError(f"{value!r} is not a number that a limit can be held against")
+    raise UnreadableError(f"{value!r} is not a number that can be compared with a limit")
 
 
 def positive(value: Any) -> float:
@@ -171,10 +221,11 @@ def positive(value: Any) -> float:
 
 
 def not_negative(value: Any) -> float:
-    """Return a number that is zero or above; UnreadableError otherwise."""
+    """Return a number that is at least zero; UnreadableError otherwise."""
     kind = value.__class__
     if (kind is float or kind is int) and 0.0 <= value < LARGEST:
-        return value  # type: ignore[no-any-return]
+        read: float = value
+        return read
     amount = number(value)
     if amount >= 0.0:
         return amount
@@ -182,16 +233,16 @@ def not_negative(value: Any) -> float:
 
 
 def instant(value: Any) -> int:
-    """Return an instant in ns UTC; UnreadableError otherwise."""
+    """Return a time in ns UTC; UnreadableError otherwise."""
     if value.__class__ is int and 0 < value < _END_OF_TIME:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _END_OF_TIME:
         return int(value)
-    raise UnreadableError(f"{value!r} is not an instant")
+    raise UnreadableError(f"{value!r} is not a time")
 
 
 def side_sign(order: Order) -> float:
-    """Return +1.0 for a buy, -1.0 for a sell; UnreadableError for anything else."""
+    """Return +1.0 for a buy, -1.0 for a sell; UnreadableError for any other side."""
     side = order.side
     if side is BUY:
         return 1.0
@@ -207,12 +258,12 @@ def reduces(order: Order, account: AccountView) -> bool:
             return False
         held, quantity = number(account.positions[order.symbol]), positive(order.quantity)
         return held * side_sign(order) < 0.0 and quantity <= abs(held)
-    except Exception:  # a position that can't be read can't be reduced
+    except Exception:  # a position that cannot be read is not known to be reduced
         return False
 
 
-def _limit_set(limits: object, setting: str) -> float:
-    """Return the limit of a setting that is one; NaN for a window, a switch or none."""
+def _limit_as_set(limits: object, setting: str) -> float:
+    """Return the value of a limit; NaN if the setting is a window or a switch, or is not set."""
     value: Any = limits
     for key in setting.split("."):
         value = getattr(value, key, None)
@@ -220,7 +271,7 @@ def _limit_set(limits: object, setting: str) -> float:
     return float(value) if is_limit and isinstance(value, (int, float)) else math.nan
 
 
-def _told(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"there is no {error.args[0]}" if error.args else "a key is missing"
     return str(error) or type(error).__name__

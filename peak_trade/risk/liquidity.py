@@ -1,18 +1,19 @@
-"""What an order costs and how much of the market it is: from the book where one is declared, else from a model."""
+"""Measures of liquidity: the cost of an order and its size relative to the market.
+
+Both come from the order book if one is declared, otherwise from a model.
+"""
 
 from __future__ import annotations
 
 import math
 
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import AccountView, MarketView, Order, OrderBook, OrderType
-from peak_trade.risk.gate import BUY, SELL, UnreadableError, instant, not_negative, number, positive
+from peak_trade.core.values import MarketView, Order, OrderBook, OrderType
+from peak_trade.risk.gate import BUY, SELL, Proposal, UnreadableError, instant, not_negative, number, positive
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits
 
 N_LEVELS = 20
 """Levels of the book that count as its depth."""
-
-
 _LIMIT, _STOP_LIMIT = OrderType.LIMIT, OrderType.STOP_LIMIT
 
 
@@ -41,7 +42,7 @@ def impact(quantity: float, average_daily_volume: float, daily_volatility: float
 
 
 def walk(levels: tuple[tuple[float, float], ...], quantity: float) -> float:
-    """Return the average price of taking a quantity from the levels, best first; infinity when they hold too little."""
+    """Return the average price of taking a quantity from the levels, best first; infinity if they hold too little."""
     left, paid = quantity, 0.0
     for price, size in levels:
         taken = min(left, not_negative(size))
@@ -53,7 +54,7 @@ def walk(levels: tuple[tuple[float, float], ...], quantity: float) -> float:
 
 
 def mid_price(book: OrderBook) -> float:
-    """Return the middle of best bid and best ask; UnreadableError for a crossed or one-sided book."""
+    """Return the midpoint of the best bid and the best ask; UnreadableError for a crossed or one-sided book."""
     bid, ask = positive(book.bids[0][0]), positive(book.asks[0][0])
     if bid >= ask:
         raise UnreadableError(f"the book is crossed: bid {bid}, ask {ask}")
@@ -61,12 +62,12 @@ def mid_price(book: OrderBook) -> float:
 
 
 def depth_within(levels: tuple[tuple[float, float], ...], width: float) -> float:
-    """Return the quantity at prices within a width of the best one, base units.
+    """Return the quantity at prices within a width of the best price, base units.
 
     Parameters
     ----------
     levels : tuple of (price, quantity)
-        Best first; of more than `N_LEVELS` the rest does not count, nor does what lies behind the first one outside.
+        Best first. Levels after `N_LEVELS`, and after the first one outside the width, do not count.
     width : float, fraction of the best price
         0 for the best price alone.
 
@@ -80,70 +81,68 @@ def depth_within(levels: tuple[tuple[float, float], ...], width: float) -> float
     return depth
 
 
-def stale_book(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the age of the book, seconds; one from the future is unreadable."""
+def stale_book(proposal: Proposal) -> tuple[float, float]:
+    """Measure the age of the order book, seconds; a book from the future cannot be read."""
+    market = proposal.market
     age = (instant(market.as_of) - instant(_book(market).ts_event)) / NS_PER_SECOND
-    return not_negative(age), number(_limits(limits).max_book_age)
+    return not_negative(age), number(_liquidity_limits(proposal.limits).max_book_age)
 
 
-def spread(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure ask less bid over mid, or the assumed spread without a book."""
-    rules = _limits(limits)
-    limit = number(rules.max_spread) * _share(order, rules)
+def spread(proposal: Proposal) -> tuple[float, float]:
+    """Measure (ask − bid) / mid, or the assumed spread if there is no order book."""
+    rules = _liquidity_limits(proposal.limits)
+    limit = number(rules.max_spread) * _limit_fraction(proposal.order, rules)
     if rules.book == "absent":
         return not_negative(rules.model_spread), limit
-    book = _book(market)
+    book = _book(proposal.market)
     return (book.asks[0][0] - book.bids[0][0]) / mid_price(book), limit
 
 
-def slippage(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the estimated cost of the order against mid: the walk through the book, or half the spread and impact."""
-    rules = _limits(limits)
-    limit = number(rules.max_slippage) * _share(order, rules)
-    quantity = positive(order.quantity)
+def slippage(proposal: Proposal) -> tuple[float, float]:
+    """Measure the estimated cost of the order against mid: a walk through the book, or half the spread plus impact."""
+    rules, market = _liquidity_limits(proposal.limits), proposal.market
+    limit = number(rules.max_slippage) * _limit_fraction(proposal.order, rules)
+    quantity = positive(proposal.order.quantity)
     if rules.book == "absent":
         volume, volatility = positive(market.average_daily_volume), not_negative(market.daily_volatility)
         cost = impact(quantity, volume, volatility, not_negative(rules.impact_coefficient))
         return 0.5 * not_negative(rules.model_spread) + cost, limit
     book = _book(market)
-    return abs(walk(_levels(order, book), quantity) / mid_price(book) - 1.0), limit
+    return abs(walk(_levels(proposal.order, book), quantity) / mid_price(book) - 1.0), limit
 
 
-def touch_depth(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the quantity within the touch's width of the best price in multiples of the order."""
-    rules = _limits(limits)
-    depth = depth_within(_levels(order, _book(market)), not_negative(rules.touch_width))
-    return depth / positive(order.quantity), number(rules.min_touch_depth) / _share(order, rules)
+def touch_depth(proposal: Proposal) -> tuple[float, float]:
+    """Measure the quantity within the touch's width of the best price, in multiples of the order."""
+    rules, order = _liquidity_limits(proposal.limits), proposal.order
+    depth = depth_within(_levels(order, _book(proposal.market)), not_negative(rules.touch_width))
+    return depth / positive(order.quantity), number(rules.min_touch_depth) / _limit_fraction(order, rules)
 
 
-def book_depth(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the quantity over twenty levels in multiples of the order."""
-    rules = _limits(limits)
-    depth = sum(not_negative(size) for _, size in _levels(order, _book(market))[:N_LEVELS])
-    return depth / positive(order.quantity), number(rules.min_book_depth) / _share(order, rules)
+def book_depth(proposal: Proposal) -> tuple[float, float]:
+    """Measure the quantity over twenty levels, in multiples of the order."""
+    rules, order = _liquidity_limits(proposal.limits), proposal.order
+    depth = sum(not_negative(size) for _, size in _levels(order, _book(proposal.market))[:N_LEVELS])
+    return depth / positive(order.quantity), number(rules.min_book_depth) / _limit_fraction(order, rules)
 
 
-def daily_volume_share(
-    order: Order, account: AccountView, market: MarketView, limits: RiskLimits
-) -> tuple[float, float]:
-    """Measure the order as a share of the average daily volume."""
-    rules = _limits(limits)
-    share = positive(order.quantity) / positive(market.average_daily_volume)
-    return share, number(rules.max_daily_volume_share) * _share(order, rules)
+def daily_volume_share(proposal: Proposal) -> tuple[float, float]:
+    """Measure the order as a fraction of the average daily volume."""
+    rules, order = _liquidity_limits(proposal.limits), proposal.order
+    fraction = positive(order.quantity) / positive(proposal.market.average_daily_volume)
+    return fraction, number(rules.max_daily_volume_share) * _limit_fraction(order, rules)
 
 
-def bar_volume_share(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the order as a share of the decision bar's volume."""
-    rules = _limits(limits)
-    share = positive(order.quantity) / positive(market.bar_volume)
-    return share, number(rules.max_bar_volume_share) * _share(order, rules)
+def bar_volume_share(proposal: Proposal) -> tuple[float, float]:
+    """Measure the order as a fraction of the decision bar's volume."""
+    rules, order = _liquidity_limits(proposal.limits), proposal.order
+    fraction = positive(order.quantity) / positive(proposal.market.bar_volume)
+    return fraction, number(rules.max_bar_volume_share) * _limit_fraction(order, rules)
 
 
-def _limits(limits: RiskLimits) -> LiquidityLimits:
-    rules = limits.liquidity
-    if rules is None:
+def _liquidity_limits(limits: RiskLimits) -> LiquidityLimits:
+    if limits.liquidity is None:
         raise UnreadableError("there are no liquidity limits")
-    return rules
+    return limits.liquidity
 
 
 def _book(market: MarketView) -> OrderBook:
@@ -160,7 +159,7 @@ def _levels(order: Order, book: OrderBook) -> tuple[tuple[float, float], ...]:
     raise UnreadableError(f"{order.side!r} is not a side")
 
 
-def _share(order: Order, rules: LiquidityLimits) -> float:
+def _limit_fraction(order: Order, rules: LiquidityLimits) -> float:
     kind = order.order_type
     if kind is _LIMIT or kind is _STOP_LIMIT:
         return 1.0

@@ -1,13 +1,16 @@
-"""Measures of the order and the account: state, data, pace, price, size and loss."""
+"""Measures of the order and the account: state, data, rate, price, size and loss."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from peak_trade.core.rounding import ceil_to, is_on_grid
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import AccountView, MarketView, Order, OrderType, TimeInForce, TradingState
+from peak_trade.core.values import AccountView, Order, OrderType, TimeInForce, TradingState
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.gate import (
     GateChain,
+    Proposal,
     RiskGate,
     UnreadableError,
     instant,
@@ -17,7 +20,6 @@ from peak_trade.risk.gate import (
     reduces,
     side_sign,
 )
-from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.state import SEVERITY
 
 _PRICES = {
@@ -27,41 +29,44 @@ _PRICES = {
     OrderType.STOP_LIMIT: (True, True, False),
     OrderType.TRAILING_STOP: (False, False, True),
 }
-"""Whether an order of each type has a limit price, a stop price and a trail: these, and no others."""
+"""Whether an order of each type has a limit price, a stop price and a trail."""
 _MARKET, _ACTIVE = OrderType.MARKET, TradingState.ACTIVE
 
 
-def trading_state(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure how far trading is stopped: 0 active, 1 reducing, 2 halted; a reducing order passes up to 1."""
-    if account.state is _ACTIVE:
+def trading_state(proposal: Proposal) -> tuple[float, float]:
+    """Measure the severity of the trading state: 0 active, 1 reducing, 2 halted; a reducing order passes up to 1."""
+    state = proposal.account.state
+    if state is _ACTIVE:
         return 0.0, 0.0
-    return float(SEVERITY[account.state]), 1.0 if reduces(order, account) else 0.0
+    return float(SEVERITY[state]), 1.0 if reduces(proposal.order, proposal.account) else 0.0
 
 
-def strategy_disabled(
-    order: Order, account: AccountView, market: MarketView, limits: RiskLimits
-) -> tuple[float, float]:
+def strategy_disabled(proposal: Proposal) -> tuple[float, float]:
     """Measure whether the throttle has disabled the order's strategy: 1 or 0."""
-    strategy, throttled = _text(order.strategy), _tuple(account.throttled)
+    strategy, throttled = _text(proposal.order.strategy), _tuple(proposal.account.throttled)
     return float(sum([_text(name) == strategy for name in throttled])) if throttled else 0.0, 0.0
 
 
-def missing_data(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Count market values that are from the future or of another symbol; unreadable ones refuse at once."""
+def missing_data(proposal: Proposal) -> tuple[float, float]:
+    """Count market values from the future or of another symbol; a value that cannot be read denies at once."""
+    market = proposal.market
     positive(market.decision_price)
     not_negative(market.bar_volume)
     as_of = instant(market.as_of)
-    n_faults = (instant(market.bar_time) > as_of) + (market.instrument.symbol != order.symbol)
+    n_faults = (instant(market.bar_time) > as_of) + (market.instrument.symbol != proposal.order.symbol)
     return float(n_faults), 0.0
 
 
-def stale_data(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+def stale_data(proposal: Proposal) -> tuple[float, float]:
     """Measure the age of the newest bar, seconds."""
-    return _age(market.as_of, market.bar_time), number(limits.max_data_age)
+    market = proposal.market
+    age = not_negative((instant(market.as_of) - instant(market.bar_time)) / NS_PER_SECOND)
+    return age, number(proposal.limits.max_data_age)
 
 
-def order_shape(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Count prices that the order's type lacks or can't have, or off the tick; another type of field is unreadable."""
+def order_shape(proposal: Proposal) -> tuple[float, float]:
+    """Count prices that the order's type needs and lacks, does not have, or that are off the tick."""
+    order = proposal.order
     kind = order.order_type
     if not (
         kind.__class__ is OrderType
@@ -76,39 +81,41 @@ def order_shape(order: Order, account: AccountView, market: MarketView, limits: 
         return 0.0 if kind is _MARKET else 1.0, 0.0
     has = (limit is not None, stop is not None, trail is not None)
     n_faults = sum(is_there is not is_needed for is_there, is_needed in zip(has, _PRICES[kind], strict=True))
-    tick = not_negative(market.instrument.tick_size)
+    tick = not_negative(proposal.market.instrument.tick_size)
     for price in (limit, stop):
         n_faults += price is not None and not is_on_grid(positive(price), tick)
     n_faults += trail is not None and positive(trail) >= 1.0
     return float(n_faults), 0.0
 
 
-def quantity(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the order's quantity against the smallest lot, or the next whole one; without lots against zero."""
-    amount, lot = positive(order.quantity), not_negative(market.instrument.lot_size)
+def quantity(proposal: Proposal) -> tuple[float, float]:
+    """Measure the quantity against one lot, or against the next whole lot; without lots against zero."""
+    amount, lot = positive(proposal.order.quantity), not_negative(proposal.market.instrument.lot_size)
     if lot == 0.0 or (amount / lot).is_integer() or is_on_grid(amount, lot):
         return amount, lot
     return amount, max(ceil_to(amount, lot), lot)
 
 
-def min_notional(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the notional against the exchange's least; closing all whole lots of a position is always enough."""
+def min_notional(proposal: Proposal) -> tuple[float, float]:
+    """Measure the notional against the exchange's minimum; an exit of all whole lots of a position is always enough."""
+    order, market = proposal.order, proposal.market
     amount = positive(order.quantity)
     least = not_negative(market.instrument.min_notional)
     if order.is_reducing is True:
-        left = abs(number(account.positions.get(order.symbol, 0.0))) - amount
+        left = abs(number(proposal.account.positions.get(order.symbol, 0.0))) - amount
         if left == 0.0 or 0.0 < left < not_negative(market.instrument.lot_size):
             least = 0.0
     return amount * positive(market.decision_price), least
 
 
-def not_shortable(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the position after the order, and after pending ones on its side, where there are no shorts."""
-    if market.instrument.is_shortable is True:
+def not_shortable(proposal: Proposal) -> tuple[float, float]:
+    """Measure the position after the order and the pending orders on its side, if the instrument allows no shorts."""
+    if proposal.market.instrument.is_shortable is True:
         return 0.0, 0.0
+    order, account = proposal.order, proposal.account
     held, signed = number(account.positions.get(order.symbol, 0.0)), side_sign(order) * positive(order.quantity)
     if signed < 0.0 and _tuple(account.pending):
-        held = min(held, reach(order, account)[order.symbol][0] - signed)
+        held = min(held, reachable_positions(order, account)[order.symbol][0] - signed)
     return held + signed, 0.0
 
 
@@ -122,105 +129,130 @@ INSTRUMENT_GATES = GateChain(
 """The rules of the instrument: the only gates of a run without limits."""
 
 
-def duplicate_order(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Count earlier orders with the same id, or alike within the window."""
-    earliest = instant(order.decided_at) - positive(limits.duplicate_window) * NS_PER_SECOND
-    amount, side_sign_ = positive(order.quantity), side_sign(order)
-    n_alike = 0
-    for past in _tuple(account.recent_orders):
-        n_alike += past.order_id == order.order_id or (
+def duplicate_order(proposal: Proposal) -> tuple[float, float]:
+    """Count earlier orders with the same id, and similar ones within the window."""
+    order = proposal.order
+    earliest = instant(order.decided_at) - positive(proposal.limits.duplicate_window) * NS_PER_SECOND
+    amount, sign = positive(order.quantity), side_sign(order)
+    n_duplicates = 0
+    for past in _tuple(proposal.account.recent_orders):
+        n_duplicates += past.order_id == order.order_id or (
             instant(past.decided_at) >= earliest
             and number(past.quantity) == amount
             and past.symbol == order.symbol
             and past.strategy == order.strategy
             and past.reason == order.reason
-            and side_sign(past) == side_sign_
+            and side_sign(past) == sign
         )
-    return float(n_alike), 0.0
+    return float(n_duplicates), 0.0
 
 
-def order_rate(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Count the orders within the window, this one included."""
-    earliest = instant(order.decided_at) - positive(limits.order_window) * NS_PER_SECOND
+def order_rate(proposal: Proposal) -> tuple[float, float]:
+    """Count the orders within the window, including this one."""
+    earliest = instant(proposal.order.decided_at) - positive(proposal.limits.order_window) * NS_PER_SECOND
     n_orders = 1.0
-    for past in _tuple(account.recent_orders):
+    for past in _tuple(proposal.account.recent_orders):
         n_orders += instant(past.decided_at) > earliest
-    return n_orders, number(limits.max_orders)
+    return n_orders, number(proposal.limits.max_orders)
 
 
-def repeated_execution(
-    order: Order, account: AccountView, market: MarketView, limits: RiskLimits
-) -> tuple[float, float]:
-    """Count the strategy's fills on the order's side within the window, this order included."""
-    earliest = instant(order.decided_at) - positive(limits.fill_window) * NS_PER_SECOND
+def repeated_execution(proposal: Proposal) -> tuple[float, float]:
+    """Count the strategy's fills on the order's side within the window, including this order."""
+    order = proposal.order
+    earliest = instant(order.decided_at) - positive(proposal.limits.fill_window) * NS_PER_SECOND
     sign, strategy = side_sign(order), _text(order.strategy)
     n_fills = 1.0
-    for past in _tuple(account.recent_fills):
+    for past in _tuple(proposal.account.recent_fills):
         n_fills += instant(past.ts_event) > earliest and side_sign(past) == sign and past.strategy == strategy
-    return n_fills, number(limits.max_same_side_fills)
+    return n_fills, number(proposal.limits.max_same_side_fills)
 
 
-def order_notional(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+def order_notional(proposal: Proposal) -> tuple[float, float]:
     """Measure quantity times decision price, quote currency."""
-    notional = positive(order.quantity) * positive(market.decision_price)
-    return notional, number(limits.max_order_notional)
+    notional = positive(proposal.order.quantity) * positive(proposal.market.decision_price)
+    return notional, number(proposal.limits.max_order_notional)
 
 
-def price_collar(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the largest distance of the order's prices from the market's, fraction."""
-    market_price = positive(market.decision_price)
+def price_collar(proposal: Proposal) -> tuple[float, float]:
+    """Measure the largest distance of the order's prices from the market price, fraction."""
+    order = proposal.order
+    market_price = positive(proposal.market.decision_price)
     distance = abs(positive(order.decision_price) / market_price - 1.0)
     for price in (order.limit_price, order.stop_price):
         if price is not None:
             distance = max(distance, abs(positive(price) / market_price - 1.0))
-    return distance, number(limits.max_price_deviation)
+    return distance, number(proposal.limits.max_price_deviation)
 
 
-def symbol_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the exposure to the order's symbol that it and all pending orders can lead to, fraction of equity."""
-    return _exposures(order, account, market)[0], number(limits.max_symbol_exposure)
+def symbol_exposure(proposal: Proposal) -> tuple[float, float]:
+    """Measure the largest exposure to the order's symbol with all pending orders, fraction of equity."""
+    return proposal.shared(exposures)[0], number(proposal.limits.max_symbol_exposure)
 
 
-def gross_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the sum of unsigned exposures that the order and all pending ones can lead to, fraction of equity."""
-    return _exposures(order, account, market)[1], number(limits.max_gross_exposure)
+def gross_exposure(proposal: Proposal) -> tuple[float, float]:
+    """Measure the largest sum of unsigned exposures with the order and all pending orders, fraction of equity."""
+    return proposal.shared(exposures)[1], number(proposal.limits.max_gross_exposure)
 
 
-def net_exposure(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the unsigned sum of signed exposures that can be reached, fraction of equity."""
-    return _exposures(order, account, market)[2], number(limits.max_net_exposure)
+def net_exposure(proposal: Proposal) -> tuple[float, float]:
+    """Measure the largest unsigned sum of signed exposures with the order and all pending ones, fraction of equity."""
+    return proposal.shared(exposures)[2], number(proposal.limits.max_net_exposure)
 
 
-def concentration(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the sum of squared exposures that can be reached."""
-    return _exposures(order, account, market)[3], number(limits.max_concentration)
+def concentration(proposal: Proposal) -> tuple[float, float]:
+    """Measure the largest sum of squared exposures with the order and all pending orders."""
+    return proposal.shared(exposures)[3], number(proposal.limits.max_concentration)
 
 
-def open_orders(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Count the open orders, this one included."""
-    return not_negative(account.n_open_orders) + 1.0, number(limits.max_open_orders)
+def open_orders(proposal: Proposal) -> tuple[float, float]:
+    """Count the open orders, including this one."""
+    return not_negative(proposal.account.n_open_orders) + 1.0, number(proposal.limits.max_open_orders)
 
 
-def daily_loss(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure the loss since the start of the UTC day, quote currency; a profit is no loss."""
-    return _loss(account), number(limits.max_daily_loss)
+def daily_loss(proposal: Proposal) -> tuple[float, float]:
+    """Measure the loss since the start of the UTC day, quote currency; 0 for a profit."""
+    return _loss(proposal.account), number(proposal.limits.max_daily_loss)
 
 
-def daily_loss_fraction(
-    order: Order, account: AccountView, market: MarketView, limits: RiskLimits
-) -> tuple[float, float]:
-    """Measure the loss since the start of the UTC day as a fraction of equity then."""
-    return _loss(account) / positive(account.day_start_equity), number(limits.max_daily_loss_fraction)
+def daily_loss_fraction(proposal: Proposal) -> tuple[float, float]:
+    """Measure the loss since the start of the UTC day as a fraction of the equity at that time."""
+    account = proposal.account
+    return _loss(account) / positive(account.day_start_equity), number(proposal.limits.max_daily_loss_fraction)
 
 
-def drawdown(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+def drawdown(proposal: Proposal) -> tuple[float, float]:
     """Measure the fraction of the peak equity that is lost."""
-    equity, peak = number(account.equity), positive(account.peak_equity)
-    return 1.0 - equity / peak if equity < peak else 0.0, number(limits.max_drawdown)
+    equity, peak = number(proposal.account.equity), positive(proposal.account.peak_equity)
+    return 1.0 - equity / peak if equity < peak else 0.0, number(proposal.limits.max_drawdown)
 
 
-def reach(order: Order, account: AccountView) -> dict[str, tuple[float, float]]:
-    """Return the lowest and highest position of each symbol once the order and any of the pending ones have filled."""
+def exposures(proposal: Proposal) -> tuple[float, float, float, float]:
+    """Return the largest exposures that an order and any of the pending orders can lead to, fractions of equity.
+
+    Returns
+    -------
+    (float, float, float, float)
+        Unsigned exposure to the order's symbol, sum of unsigned exposures, unsigned sum of signed exposures, and sum of
+        squared exposures.
+
+    """
+    reachable = _reachable_exposures(proposal)
+    gross = low_sum = high_sum = squares = 0.0
+    for low, high in reachable:
+        largest = high if high > -low else -low
+        gross += largest
+        squares += largest * largest
+        low_sum += low
+        high_sum += high
+    symbol = max(abs(reachable[0][0]), abs(reachable[0][1]))
+    return symbol, gross, max(abs(low_sum), abs(high_sum)), squares
+
+
+def reachable_positions(order: Order, account: AccountView) -> dict[str, tuple[float, float]]:
+    """Return the lowest and highest position of each symbol that the order and any of the pending orders can lead to.
+
+    Positions are signed, in base units.
+    """
     signed = side_sign(order) * positive(order.quantity)
     positions = {symbol: (number(held), held) for symbol, held in account.positions.items()}
     own = order.symbol
@@ -232,51 +264,27 @@ def reach(order: Order, account: AccountView) -> dict[str, tuple[float, float]]:
     return positions
 
 
-def _exposures(order: Order, account: AccountView, market: MarketView) -> tuple[float, float, float, float]:
-    """Return what can be reached at the worst: exposure to the order's symbol, gross, net, and the sum of squares.
-
-    Four gates ask for the same: the last answer is kept, for these very objects, which never change.
-    """
-    global _last
-    last_order, last_account, last_market, exposures = _last
-    if last_order is order and last_account is account and last_market is market:
-        return exposures
-    reached = _reached_exposures(order, account, market)
-    gross = low_sum = high_sum = squares = 0.0
-    for low, high in reached:
-        gross += max(-low, high)
-        low_sum += low
-        high_sum += high
-        squares += max(low * low, high * high)
-    own = max(abs(reached[0][0]), abs(reached[0][1]))
-    exposures = own, gross, max(abs(low_sum), abs(high_sum)), squares
-    _last = order, account, market, exposures
-    return exposures
-
-
-_NOBODY = object()
-_last: tuple[object, object, object, tuple[float, float, float, float]] = (_NOBODY, _NOBODY, _NOBODY, (0.0,) * 4)
-
-
-def _reached_exposures(order: Order, account: AccountView, market: MarketView) -> list[tuple[float, float]]:
+def _reachable_exposures(proposal: Proposal) -> list[tuple[float, float]]:
+    """Return the lowest and highest exposure of each symbol, the order's symbol first."""
+    order, account = proposal.order, proposal.account
     equity, own, marks = positive(account.equity), order.symbol, account.marks
-    scale = positive(market.decision_price) / equity
+    scale = positive(proposal.market.decision_price) / equity
     if account.pending:
-        reached = reach(order, account)
-        low, high = reached.pop(own)
-        others = [(symbol, *ends) for symbol, ends in reached.items()]
+        reachable = reachable_positions(order, account)
+        low, high = reachable.pop(own)
+        others = [(symbol, *ends) for symbol, ends in reachable.items()]
     else:
         _tuple(account.pending)
         low = high = number(account.positions.get(own, 0.0))
         signed = side_sign(order) * positive(order.quantity)
         low, high = (low + signed, high) if signed < 0.0 else (low, high + signed)
         others = [(symbol, number(held), held) for symbol, held in account.positions.items() if symbol != own]
-    exposures = [(low * scale, high * scale)]
+    found = [(low * scale, high * scale)]
     for symbol, least, most in others:
         if least or most:
-            share = positive(marks[symbol]) / equity
-            exposures.append((least * share, most * share))
-    return exposures
+            symbol_scale = positive(marks[symbol]) / equity
+            found.append((least * symbol_scale, most * symbol_scale))
+    return found
 
 
 def _loss(account: AccountView) -> float:
@@ -284,11 +292,7 @@ def _loss(account: AccountView) -> float:
     return lost if lost > 0.0 else 0.0
 
 
-def _age(now: int, then: int) -> float:
-    return not_negative((instant(now) - instant(then)) / NS_PER_SECOND)
-
-
-def _tuple(entries: object) -> tuple:  # type: ignore[type-arg]
+def _tuple(entries: object) -> tuple[Any, ...]:
     if isinstance(entries, tuple):
         return entries
     raise UnreadableError(f"{entries!r} is not a tuple")

@@ -1,4 +1,4 @@
-"""Measures of the portfolio with the proposed order in it: value at risk, stress, and the model's own record."""
+"""Measures of the portfolio that includes the proposed order: value at risk, stress, and the backtest of the model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.history import ReturnHistory
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import AccountView, MarketView, Order
-from peak_trade.risk.gate import UnreadableError, instant, not_negative, number, positive, side_sign
+from peak_trade.risk.gate import Proposal, UnreadableError, instant, not_negative, number, positive, side_sign
 from peak_trade.risk.limits import RiskLimits, StressLimits, VarLimits, VarMethod
 from peak_trade.risk.stress import projected_drawdown, stress_losses
 from peak_trade.risk.var import estimate
@@ -20,91 +19,71 @@ _NS_PER_DAY = 86_400 * NS_PER_SECOND
 
 
 Portfolio = tuple[FloatArray, ReturnHistory]
-"""Signed exposures (fractions of equity), symbols in alphabetical order, and the history of just these symbols."""
+"""Signed exposures (fractions of equity) of the symbols that are not flat, in alphabetical order, and their history."""
 
 
-def var_model(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Count the model's exceptions over 250 days on the equally weighted symbols that are held or ordered."""
-    rules = _var(limits)
+def var_model(proposal: Proposal) -> tuple[float, float]:
+    """Count the model's exceptions over 250 days, on equal weights of the symbols that are held or ordered."""
+    rules = _var_limits(proposal.limits)
     counts = [
         _n_exceptions(history, rules.method, rules.level, rules.ewma_decay) if history.symbols else 0
-        for _, history in portfolios_after(order, account, market, rules)
+        for _, history in proposal.shared(portfolios_after)
     ]
     return float(max(counts)), float(most_yellow(N_BACKTEST_DAYS, rules.level))
 
 
-def value_at_risk(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-    """Measure one-day value at risk of the portfolio with the order, fraction of equity."""
-    rules = _var(limits)
-    estimates = [_estimate(portfolio, rules)[0] for portfolio in portfolios_after(order, account, market, rules)]
-    return max(map(number, estimates)), number(rules.max_var)
+def value_at_risk(proposal: Proposal) -> tuple[float, float]:
+    """Measure the one-day value at risk of the portfolio with the order, fraction of equity."""
+    rules = _var_limits(proposal.limits)
+    return max([number(var) for var, _ in proposal.shared(estimates_after)]), number(rules.max_var)
 
 
-def expected_shortfall(
-    order: Order, account: AccountView, market: MarketView, limits: RiskLimits
-) -> tuple[float, float]:
-    """Measure one-day expected shortfall of the portfolio with the order, fraction of equity."""
-    rules = _var(limits)
-    estimates = [_estimate(portfolio, rules)[1] for portfolio in portfolios_after(order, account, market, rules)]
-    return max(map(number, estimates)), number(rules.max_expected_shortfall)
+def expected_shortfall(proposal: Proposal) -> tuple[float, float]:
+    """Measure the one-day expected shortfall of the portfolio with the order, fraction of equity."""
+    rules = _var_limits(proposal.limits)
+    losses = [number(shortfall) for _, shortfall in proposal.shared(estimates_after)]
+    return max(losses), number(rules.max_expected_shortfall)
 
 
-def stress_loss(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
+def stress_loss(proposal: Proposal) -> tuple[float, float]:
     """Measure the loss in the worst scenario, fraction of equity."""
-    rules = _stress(limits)
+    rules = _stress_limits(proposal.limits)
     losses = [
         max(map(number, stress_losses(weights, history, rules).values())) if history.symbols else 0.0
-        for weights, history in portfolios_after(order, account, market, _var(limits))
+        for weights, history in proposal.shared(portfolios_after)
     ]
     return max(losses), number(rules.max_stress_loss)
 
 
-def drawdown_projection(
-    order: Order, account: AccountView, market: MarketView, limits: RiskLimits
-) -> tuple[float, float]:
+def drawdown_projection(proposal: Proposal) -> tuple[float, float]:
     """Measure the bootstrapped maximum drawdown over the horizon, fraction of equity."""
-    rules = _stress(limits)
+    rules = _stress_limits(proposal.limits)
     deepest = [
         projected_drawdown(weights, history, rules) if history.symbols else 0.0
-        for weights, history in portfolios_after(order, account, market, _var(limits))
+        for weights, history in proposal.shared(portfolios_after)
     ]
     return max(map(number, deepest)), number(rules.max_projected_drawdown)
 
 
-def portfolios_after(order: Order, account: AccountView, market: MarketView, rules: VarLimits) -> tuple[Portfolio, ...]:
-    """Return the portfolio once the order has filled, and the one once all pending orders have too.
+def portfolios_after(proposal: Proposal) -> tuple[Portfolio, ...]:
+    """Return the portfolio after the order has filled, and the one after all pending orders have filled too.
 
-    A pending order may fill or not, and a hedge that does not fill is none: what is measured is the worse of both.
-    Five gates ask for the same: the last answer is kept, for these very objects, which never change.
+    A pending order may fill or not, and a hedge that does not fill protects nothing: a gate takes the worse of both.
 
     Returns
     -------
-    tuple of Portfolio, one without pending orders, else two
-        Flat symbols are left out.
+    tuple of Portfolio
+        One without pending orders, otherwise two. Flat symbols are left out.
 
     Raises
     ------
     UnreadableError, KeyError
-        If an input can't be read, or the history is missing, of another source, too short, too old or from the future,
+        If an input cannot be read, or the history is missing, of another source, too short, too old or from the future,
         or has a day that is unknown.
 
     """
-    global _last
-    asked = (order, account, market, rules)
-    known, portfolios = _last
-    if known[0] is order and known[1] is account and known[2] is market and known[3] is rules:
-        return portfolios
-    portfolios = _portfolios(*asked)
-    _last = asked, portfolios
-    return portfolios
-
-
-_NOBODY = object()
-_last: tuple[tuple[object, object, object, object], tuple[Portfolio, ...]] = ((_NOBODY,) * 4, ())
-
-
-def _portfolios(order: Order, account: AccountView, market: MarketView, rules: VarLimits) -> tuple[Portfolio, ...]:
-    history = market.returns
+    order, account, market = proposal.order, proposal.account, proposal.market
+    rules, history = _var_limits(proposal.limits), market.returns
     if not isinstance(history, ReturnHistory):
         raise UnreadableError("the declared return history is missing")
     if history.source != rules.source:
@@ -128,11 +107,17 @@ def _portfolios(order: Order, account: AccountView, market: MarketView, rules: V
         return np.array(weights), used
 
     alone = portfolio()
-    pending = False
+    has_pending = False
     for symbol, leaves in account.pending:
         positions[symbol] = positions.get(symbol, 0.0) + number(leaves)
-        pending = True
-    return (alone, portfolio()) if pending else (alone,)
+        has_pending = True
+    return (alone, portfolio()) if has_pending else (alone,)
+
+
+def estimates_after(proposal: Proposal) -> tuple[tuple[float, float], ...]:
+    """Return value at risk and expected shortfall of each portfolio of `portfolios_after`, fractions of equity."""
+    rules = _var_limits(proposal.limits)
+    return tuple([_estimate(portfolio, rules) for portfolio in proposal.shared(portfolios_after)])
 
 
 def _estimate(portfolio: Portfolio, rules: VarLimits) -> tuple[float, float]:
@@ -153,13 +138,13 @@ def _n_exceptions(history: ReturnHistory, method: VarMethod, level: float, ewma_
     return int(exceptions(weights, history, method, level, N_BACKTEST_DAYS, ewma_decay)[0].sum())
 
 
-def _var(limits: RiskLimits) -> VarLimits:
+def _var_limits(limits: RiskLimits) -> VarLimits:
     if limits.var is None:
         raise UnreadableError("there are no VaR limits")
     return limits.var
 
 
-def _stress(limits: RiskLimits) -> StressLimits:
+def _stress_limits(limits: RiskLimits) -> StressLimits:
     if limits.stress is None:
         raise UnreadableError("there are no stress limits")
     return limits.stress

@@ -1,4 +1,4 @@
-"""Size a position to the limits instead of being refused at them."""
+"""Reduce a position or an order to the size that the limits allow, instead of having it denied."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from peak_trade.core.history import ReturnHistory
 from peak_trade.core.rounding import floor_to
 from peak_trade.core.values import AccountView, MarketView, Order
 from peak_trade.risk.codes import DenialCode
-from peak_trade.risk.gate import RiskGate, UnreadableError, ramp_of, side_sign
+from peak_trade.risk.gate import Proposal, RiskGate, UnreadableError, ramp_of, side_sign
 from peak_trade.risk.limits import RiskLimits, VarLimits
 from peak_trade.risk.portfolio_gates import portfolios_after
 from peak_trade.risk.var import estimate
 
 _N_HALVINGS = 40
 _N_HALVINGS_OF_AN_ORDER = 12
-SIZE_SHARE = 0.999
-"""Share of the limit that is sized to: the rest is left to lots and rounding."""
+TARGET_FRACTION = 0.999
+"""Fraction of the limit that is sized to; the rest is a margin for lots and rounding."""
 SIZE_CODES = frozenset(
     {
         DenialCode.ORDER_NOTIONAL,
@@ -39,28 +39,28 @@ SIZE_CODES = frozenset(
         DenialCode.PROJECTED_DRAWDOWN,
     }
 )
-"""Gates that a smaller order can pass where a larger one is denied."""
+"""Codes of the gates that deny a large order and let a smaller one pass."""
 
 
 def size_to_var(
     symbol: str, target: float, others: Mapping[str, float], history: ReturnHistory, rules: VarLimits
 ) -> float:
-    """Return the target exposure, or as much of it as keeps the whole portfolio within the VaR limit.
+    """Return the target exposure, reduced if the portfolio would exceed the VaR limit.
 
     Parameters
     ----------
     symbol : str
-    target : float, signed exposure wanted, fraction of equity
-    others : mapping of symbol to signed exposure held beside it, fractions of equity
+    target : float, signed target exposure, fraction of equity
+    others : mapping of symbol to signed exposure of the other positions, fractions of equity
     history : ReturnHistory
         Must hold every symbol with an exposure.
     rules : VarLimits
-        `max_var` and how it is estimated. Without a `max_var` the target is returned.
+        `max_var` and its estimator. The target is returned if there is no `max_var`.
 
     Returns
     -------
-    float, signed exposure: `target` times a share in [0, 1]
-        0.0 when the other positions alone use up the limit and this one does not relieve it.
+    float, signed exposure: `target` times a fraction in [0, 1]
+        0.0 if the other positions alone use up the limit and this one does not reduce the risk.
 
     Raises
     ------
@@ -69,26 +69,26 @@ def size_to_var(
 
     Notes
     -----
-    Causal: only the history is read. The share is found by bisection from below, so that the result never exceeds the
-    limit even where the estimate is not convex in it.
+    Causal: only the history is read. The fraction is found by bisection from below, so the result does not exceed the
+    limit even if the estimate is not convex in the exposure.
 
     """
     if rules.max_var is None or target == 0.0:
         return target
-    exposures = {name: share for name, share in others.items() if share and name != symbol}
+    exposures = {name: exposure for name, exposure in others.items() if exposure and name != symbol}
     names = tuple(sorted({*exposures, symbol}))
     missing = [name for name in names if name not in history.symbols]
     if missing:
-        raise DataError(f"{history!r} has no returns of {', '.join(missing)}. Declare a history that has.")
+        raise DataError(f"{history!r} has no returns of {', '.join(missing)}. Declare a history that has them.")
     part = history.of(names)
     if not np.isfinite(part.returns).all():
         raise DataError(f"{part!r} has days that are not finite; size from a complete history.")
     place = names.index(symbol)
     weights = np.array([exposures.get(name, 0.0) for name in names])
-    limit = SIZE_SHARE * rules.max_var
+    limit = TARGET_FRACTION * rules.max_var
 
-    def is_within(share: float) -> bool:
-        weights[place] = share * target
+    def is_within(fraction: float) -> bool:
+        weights[place] = fraction * target
         return estimate(weights, part, rules.method, rules.level, rules.ewma_decay)[0] <= limit
 
     if is_within(1.0):
@@ -103,29 +103,29 @@ def size_to_var(
 def size_to_limits(
     order: Order, account: AccountView, market: MarketView, gates: Sequence[RiskGate], limits: RiskLimits
 ) -> Order:
-    """Return the order, cut to the largest whole lots that every limit on size lets pass.
+    """Return the order, reduced to the largest number of whole lots that every size limit allows.
 
-    The limit on value at risk is sized to by `size_to_var`, whether or not the pending orders fill; where another limit
-    is tighter, its size is found by bisection.
+    `size_to_var` gives the size for the limit on value at risk, whether or not the pending orders fill. If another
+    limit is tighter, the size is found by bisection.
 
     Parameters
     ----------
     order, account, market, limits
         As the gates will see them.
     gates : sequence of RiskGate
-        The row; only the gates of SIZE_CODES are asked.
+        The gate chain; only the gates of SIZE_CODES are asked.
 
     Returns
     -------
     Order
-        The same order when it passes as it is, or when no smaller one would pass: then the row denies it and says why.
+        The same order if it passes as it is. Also if no smaller order passes: the gate chain then denies it.
 
     """
     asked = [gate for gate in gates if gate.code in SIZE_CODES]
 
     def is_within(quantity: float) -> bool:
-        smaller = replace(order, quantity=quantity)
-        return all(gate(smaller, account, market, limits) is None for gate in asked)
+        smaller = Proposal(replace(order, quantity=quantity), account, market, limits)
+        return all(gate.check(smaller) is None for gate in asked)
 
     if not asked or is_within(order.quantity):
         return order
@@ -136,25 +136,25 @@ def size_to_limits(
         for _ in range(_N_HALVINGS_OF_AN_ORDER):
             middle = 0.5 * (low + high)
             low, high = (middle, high) if is_within(middle) else (low, middle)
-    cut = floor_to(low, market.instrument.lot_size)
-    return replace(order, quantity=cut) if cut > 0.0 else order
+    reduced = floor_to(low, market.instrument.lot_size)
+    return replace(order, quantity=reduced) if reduced > 0.0 else order
 
 
 def _within_var(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> float:
-    """Return the quantity that `size_to_var` leaves of an order, or all of it where that says nothing."""
+    """Return the quantity that `size_to_var` leaves of an order, or all of it if there is no such limit or estimate."""
     rules = limits.var
     if rules is None or rules.max_var is None:
         return order.quantity
     try:
         in_force = rules.model_copy(update={"max_var": rules.max_var * ramp_of(account)})
         change = side_sign(order) * order.quantity * market.decision_price / account.equity
-        shares = []
-        for weights, history in portfolios_after(order, account, market, rules):
+        fractions = []
+        for weights, history in portfolios_after(Proposal(order, account, market, limits)):
             others = dict(zip(history.symbols, weights.tolist(), strict=True))
             target = others.pop(order.symbol, 0.0)
             sized = size_to_var(order.symbol, target, others, history, in_force)
-            shares.append(1.0 + (sized - target) / change)
-    except (DataError, UnreadableError, KeyError):  # what the row denies
+            fractions.append(1.0 + (sized - target) / change)
+    except (DataError, UnreadableError, KeyError):  # the gate chain denies the order
         return order.quantity
-    share = min(shares)
-    return share * order.quantity if 0.0 < share < 1.0 else order.quantity
+    fraction = min(fractions)
+    return fraction * order.quantity if 0.0 < fraction < 1.0 else order.quantity

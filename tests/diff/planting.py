@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pandas as pd
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.values import AccountView, Instrument, MarketView, Order, Side
+from peak_trade.core.values import Instrument, Side
 from peak_trade.data.sample import sample_bars
 from peak_trade.diff.causes import Cause
 from peak_trade.diff.recording import Recording, recording_of
@@ -19,8 +19,7 @@ from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.risk.codes import DenialCode
-from peak_trade.risk.gate import GateChain, RiskGate
-from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.gate import GateChain, Proposal, RiskGate
 from peak_trade.risk.order_gates import INSTRUMENT_GATES
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
@@ -190,8 +189,8 @@ def plant(recording: Recording, faults: list[str], rng: random.Random) -> tuple[
 def denying(order_ids: set[str]) -> RiskEngine:
     """A risk engine without limits that also denies the orders with these ids."""
 
-    def n_matches(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[float, float]:
-        return float(order.order_id in order_ids), 0.0
+    def n_matches(proposal: Proposal) -> tuple[float, float]:
+        return float(proposal.order.order_id in order_ids), 0.0
 
     planted = RiskGate(DenialCode.PRICE_COLLAR, "", n_matches, relieves=False)
     return RiskEngine(GateChain((*INSTRUMENT_GATES, planted)), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
@@ -29,13 +29,13 @@ class Spy:
         value = getattr(self._value, name)
         if isinstance(value, _LOOKED_INTO):
             return Spy(value, path, self._seen)
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             return _SpiedMapping(value, path, self._seen)
         return _SpiedLevels(value, path, self._seen) if name in ("bids", "asks") else value
 
 
 class _SpiedMapping(dict):  # type: ignore[type-arg]
-    def __init__(self, value: dict[str, Any], path: Path, seen: set[Path]) -> None:
+    def __init__(self, value: Mapping[str, Any], path: Path, seen: set[Path]) -> None:
         super().__init__(value)
         self._path, self._seen = path, seen
 
@@ -87,7 +87,7 @@ def paths_read(gate: Any, parts: dict[str, Any]) -> set[Path]:
         for path in seen
         if not isinstance(value_at(parts, path), (Instrument, Settings, bool) if path[0] == "limits" else Instrument)
         and (path[0] != "limits" or path == own)
-        and (path in inner or not isinstance(value_at(parts, path), dict))
+        and (path in inner or not isinstance(value_at(parts, path), Mapping))
     }
 
 
@@ -95,7 +95,7 @@ def value_at(parts: dict[str, Any], path: Path) -> Any:
     """Return the value at a path."""
     value: Any = parts
     for name in path:
-        value = value[name] if isinstance(value, (dict, tuple)) else getattr(value, str(name))
+        value = value[name] if isinstance(value, (Mapping, tuple)) else getattr(value, str(name))
     return value
 
 
@@ -103,8 +103,8 @@ def with_value(parts: Any, path: Path, value: Any) -> Any:
     """Return the parts with another value at a path; limits take it unchecked."""
     if not path:
         return value
-    if isinstance(parts, dict):
-        return parts | {path[0]: with_value(parts[path[0]], path[1:], value)}
+    if isinstance(parts, Mapping):
+        return dict(parts) | {path[0]: with_value(parts[path[0]], path[1:], value)}
     if isinstance(parts, tuple):
         place = int(path[0])
         return (*parts[:place], with_value(parts[place], path[1:], value), *parts[place + 1 :])
@@ -151,7 +151,7 @@ def garbage_for(parts: dict[str, Any], path: Path) -> Iterator[Any]:
     elif isinstance(value, tuple):
         yield from NOT_TUPLES
         yield from _entries(value)
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         yield from NOT_MAPPINGS
     else:
         yield from NOT_NUMBERS

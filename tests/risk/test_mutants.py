@@ -20,6 +20,7 @@ WINDOWS = f"{MEASURES}::test_a_window_opens_just_after_its_length_ago"
 RISK_ENGINE_KEEPS = f"{MEASURES}::test_the_risk_engine_keeps_the_orders_and_fills_that_its_gates_look_back_on"
 SIZES = f"{MEASURES}::test_every_limit_that_a_smaller_order_can_keep_is_sized_to"
 SCENARIOS = f"{MEASURES}::test_the_worst_of_the_scenarios_that_are_named_is_what_counts"
+PURITY = "test_purity.py"
 COLLAR = f"{MEASURES}::test_the_collar_holds_each_price_of_an_order"
 
 SEE_EACH_OTHER = "test_risk_engine.py::test_simultaneous_orders_see_each_other"
@@ -33,9 +34,9 @@ STRESS, DESK, BACKTEST = "risk/stress.py", "engine/risk_engine.py", "risk/var_ba
 MUTANTS = [
     Mutant(ORDERS, "n_orders = 1.0\n", "n_orders = 0.0\n", WINDOWS),
     Mutant(ORDERS, "instant(past.decided_at) > earliest", "instant(past.decided_at) >= earliest", WINDOWS),
-    Mutant(ORDERS, "positive(limits.order_window)", "60.0", WINDOWS),
-    Mutant(ORDERS, "positive(limits.fill_window)", "3600.0", WINDOWS),
-    Mutant(ORDERS, "positive(limits.duplicate_window)", "3600.0", DUPLICATES),
+    Mutant(ORDERS, "positive(proposal.limits.order_window)", "60.0", WINDOWS),
+    Mutant(ORDERS, "positive(proposal.limits.fill_window)", "3600.0", WINDOWS),
+    Mutant(ORDERS, "positive(proposal.limits.duplicate_window)", "3600.0", DUPLICATES),
     Mutant(ORDERS, "past.strategy == order.strategy", "True", DUPLICATES),
     Mutant(ORDERS, "past.reason == order.reason", "True", DUPLICATES),
     Mutant(ORDERS, "past.symbol == order.symbol", "True", DUPLICATES),
@@ -50,6 +51,14 @@ MUTANTS = [
         Mutant("wiring/gates.py", f"order_gates.{name}, ramps=True", f"order_gates.{name}", RAMP)
         for name in ("order_notional", "symbol_exposure", "gross_exposure", "net_exposure", "concentration")
     ),
+    Mutant(
+        "risk/gate.py",
+        "self._shared: dict[Callable[[Proposal], Any], Any] = {}",
+        "self._shared: Any = reduces.__dict__",
+        PURITY,
+    ),
+    Mutant("core/values.py", "MappingProxyType(dict(self.positions))", "self.positions", PURITY),
+    Mutant("core/values.py", "MappingProxyType(dict(self.marks))", "MappingProxyType(self.marks)", PURITY),
     Mutant(ORDERS, "positive(order.decision_price) / market_price", "market_price / market_price", COLLAR),
     Mutant(ORDERS, "(order.limit_price, order.stop_price)", "(order.limit_price,)", COLLAR),
     Mutant(
@@ -60,8 +69,8 @@ MUTANTS = [
     ),
     Mutant(
         ORDERS,
-        "held = min(held, reach(",
-        "min(held, reach(",
+        "held = min(held, reachable_positions(",
+        "min(held, reachable_positions(",
         f"{MEASURES}::test_a_pending_sale_counts_where_there_are_no_shorts",
     ),
     Mutant(
@@ -86,7 +95,7 @@ MUTANTS = [
         "return positive(rules.market_order_share) if order.order_type is OrderType.MARKET else 1.0",
         ALIVE,
     ),
-    Mutant(BOOKS, "positive(order.quantity) / positive(market.bar_volume)", "0.0", ALIVE),
+    Mutant(BOOKS, "positive(order.quantity) / positive(proposal.market.bar_volume)", "0.0", ALIVE),
     Mutant(PORTFOLIO, OWN_MARK, "positive(account.marks[symbol])", PRICED),
     Mutant(
         PORTFOLIO,

@@ -13,7 +13,7 @@ from peak_trade.risk import portfolio_gates, sizing
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
-from peak_trade.risk.sizing import SIZE_SHARE, size_to_limits, size_to_var
+from peak_trade.risk.sizing import TARGET_FRACTION, size_to_limits, size_to_var
 from peak_trade.risk.var import estimate
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
@@ -111,7 +111,7 @@ def test_the_example_portfolio_is_sized_to_the_var_limit_by_size_to_var_and_trad
     for decision in opening:
         reading = next(r for r in explain(decision).readings if r.code == DenialCode.VALUE_AT_RISK)
         assert reading.observed <= 0.02
-        at_limit += reading.observed == pytest.approx(SIZE_SHARE * 0.02, rel=1e-6)
+        at_limit += reading.observed == pytest.approx(TARGET_FRACTION * 0.02, rel=1e-6)
     assert sized
     assert at_limit > 10
 

@@ -76,7 +76,7 @@ def explain(decision: DecisionEvent) -> Explanation:
         decision.order_id,
         decision.ts_event,
         decision.is_approved,
-        tuple(gate.read(order, account, market, limits) for gate in row),
+        row.readings(order, account, market, limits),
         decision.is_approved is (not denials) and _as_numbers(denials) == _as_numbers(decision.denials),
     )
 
