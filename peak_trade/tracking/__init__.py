@@ -1,4 +1,4 @@
-"""The run registry, on MLflow, and the ledger of trials."""
+"""Run registry in MLflow, and the trial ledger."""
 
 from peak_trade.tracking.queries import compare_runs, list_runs, show_run
 from peak_trade.tracking.record import DIGEST_NAMES, RUN_TYPES, RunRecord, record_run

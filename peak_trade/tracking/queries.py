@@ -1,4 +1,4 @@
-"""Read the registry: list, show and compare runs as frames."""
+"""Queries of the run registry: list, show and compare runs as frames."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def list_runs(
     run_type, strategy, symbol, timeframe : str, optional
         Equal to the tag.
     since, until : datetime, optional
-        Recorded in since <= time < until, UTC.
+        Time of recording, since <= time < until, UTC.
     limit : int
-        Most rows returned.
+        Largest number of rows.
 
     Returns
     -------
     DataFrame of shape (n_runs, ...)
-        recorded_at (UTC), the tags run_id, run_type, strategy, symbol, timeframe, start, end, then one column a metric
-        that any of the runs has, NaN where it has none.
+        recorded_at (UTC), the tags run_id, run_type, strategy, symbol, timeframe, start, end, then one column per
+        metric that any of the runs has; NaN where a run has none.
 
     """
     wanted = {"run_type": run_type, "strategy": strategy, "symbol": symbol, "timeframe": timeframe}
@@ -71,24 +71,24 @@ def show_run(run_id: str) -> pd.DataFrame:
     Parameters
     ----------
     run_id : str
-        Whole, or any beginning that no other run shares.
+        The whole id, or a prefix of it that no other run has.
 
     Returns
     -------
     DataFrame
-        Index kind (tag, parameter, metric) and name; one column, the whole run id, of text and numbers.
+        Index kind (tag, parameter, metric) and name; one column with text and numbers, named by the whole run id.
 
     Raises
     ------
     ConfigError
-        If no run, or more than one, has that id; the nearest one is named.
+        If no run, or more than one, has that id; the message suggests the nearest id.
 
     """
     return compare_runs([run_id])
 
 
 def compare_runs(run_ids: Sequence[str]) -> pd.DataFrame:
-    """Return runs side by side: index kind and name, one column a run in the order given; see `show_run`."""
+    """Return runs side by side: index kind and name, one column per run in the given order; see `show_run`."""
     if is_registry_empty():
         raise ConfigError("there are no runs yet; a backtest records the first one.")
     columns: dict[str, dict[tuple[str, str], Any]] = {}

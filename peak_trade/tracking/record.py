@@ -1,4 +1,4 @@
-"""Write one run into the registry, once."""
+"""Record of one run in the registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peak_trade.tracking.registry import open_registry
 from peak_trade.tracking.trials import record_trials
 
 DIGEST_NAMES = ("config", "data", "code", "seed", "environment")
-"""What a run id follows from."""
+"""Digests from which a run id is derived."""
 RUN_TYPES = (
     "backtest",
     "sweep",
@@ -29,31 +29,32 @@ RUN_TYPES = (
     "diff",
 )
 LONGEST_VALUE = 5_000
-"""MLflow's room for one parameter or tag, characters, with some to spare."""
+"""Largest length of a parameter or tag, characters; MLflow allows a few more."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What the registry keeps of one run.
+    """Entry of one run in the registry.
 
     Parameters
     ----------
     run_id : str
-        Follows from the five digests; recording it again changes nothing.
+        Derived from the five digests; recording it again changes nothing.
     run_type : str
         One of `RUN_TYPES`.
     strategy, symbol, timeframe : str
-        As named in the run; several are joined by a comma.
+        Names in the run, joined by a comma.
     start, end : str
         First and last close time of the data, UTC, as `core.time.iso` writes them.
     digests : mapping
         Exactly the `DIGEST_NAMES`.
     parameters : mapping
-        Plain values, nested mappings allowed: they become dotted names.
+        Plain values; nested mappings become dotted names.
     metrics : mapping of name to Measure or number
-        A Measure's standard error is kept as `<name>_stderr`; the note of one without a value as tag `note.<name>`.
+        The standard error of a Measure is stored as `<name>_stderr`, the note of one without a value as tag
+        `note.<name>`.
     artifacts : tuple of Path
-        Files copied beside the run.
+        Files to store with the run.
 
     Raises
     ------
@@ -81,7 +82,7 @@ class RunRecord:
             raise ConfigError(f"digests were {', '.join(self.digests)}; give exactly {', '.join(DIGEST_NAMES)}.")
 
     def tags(self) -> dict[str, str]:
-        """Return the tags a run is found by."""
+        """Return the tags of the run, by which it is found."""
         named = {
             name: getattr(self, name)
             for name in ("run_id", "run_type", "strategy", "symbol", "timeframe", "start", "end")
@@ -93,7 +94,7 @@ class RunRecord:
         return named
 
     def numbers(self) -> dict[str, float]:
-        """Return the metrics that have a value, standard errors beside them."""
+        """Return the metrics that have a value, and their standard errors."""
         found: dict[str, float] = {}
         for name, measure in self.metrics.items():
             measured = measure if isinstance(measure, Measure) else Measure(measure, 0)
@@ -105,14 +106,14 @@ class RunRecord:
 
 
 def record_run(run: RunRecord) -> None:
-    """Record a run in MLflow, and its pair of config and data as a trial; a run id recorded already is left as it is.
+    """Record a run in MLflow and its pair of config and data as a trial; an existing entry is not changed.
 
-    A sweep is no trial: its sets are, and it has counted them.
+    A sweep itself is no trial; its parameter sets are recorded by the sweep.
 
     Raises
     ------
     ConfigError
-        If the registry can not be reached.
+        If the registry cannot be reached.
 
     """
     if run.run_type != "sweep":

@@ -1,4 +1,4 @@
-"""Where the registry lives and how it is opened: MLflow, silent, without telemetry."""
+"""Connection to the run registry in MLflow, without its log output and telemetry."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 EXPERIMENT = "peak_trade"
 SQLITE = "sqlite:///"
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-"""Set before MLflow is imported, unless the caller's environment says otherwise."""
+"""Environment variables that are set before MLflow is imported, unless they are set already."""
 
 
 def tracking_uri() -> str:
-    """Return where runs are recorded: MLFLOW_TRACKING_URI, else SQLite in the workspace."""
+    """Return the URI of the registry: MLFLOW_TRACKING_URI, else SQLite in the workspace."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{_database().resolve()}"
 
 
 def is_registry_empty() -> bool:
-    """Return whether the registry is the workspace's own and was never written to."""
+    """Return whether the registry is in the workspace and has no entry yet."""
     return not os.environ.get("MLFLOW_TRACKING_URI") and not _database().exists()
 
 
 @contextmanager
 def open_registry() -> Iterator[tuple[MlflowClient, str]]:
-    """Give a client and the id of this project's experiment, both made when they are missing.
+    """Yield a client and the id of the project's MLflow experiment, which is created if it is missing.
 
     Raises
     ------
     ConfigError
-        If the registry can not be reached or refuses what it is asked.
+        If the registry cannot be reached or rejects a request.
 
     """
     for name, value in QUIET.items():
@@ -88,7 +88,7 @@ def _make_schema(uri: str) -> None:
 
 
 def _close(client: MlflowClient, uri: str) -> None:
-    """Close MLflow's connections: a workspace that is deleted and made anew is then found anew, too."""
+    """Close MLflow's connections, so that a workspace can be deleted and created again."""
     if _is_local(uri):
         client._tracking_client.store.engine.dispose()
 

@@ -1,6 +1,6 @@
-"""The trial ledger: how many distinct configurations were tried on a data set, over every study.
+"""Trial ledger: the number of distinct configurations tried on each data set.
 
-A Sharpe ratio that is the best of many is judged by how many there were, so each pair counts once, for ever.
+The significance of the best of several Sharpe ratios depends on their number, so each pair is counted once and kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SCHEMA = "CREATE TABLE IF NOT EXISTS trials (data TEXT, config TEXT, PRIMARY KEY
 
 
 def record_trials(trials: Iterable[tuple[str, str]]) -> int:
-    """Add trials to the workspace's ledger and return how many of them are new.
+    """Add trials to the workspace's ledger and return the number of new ones.
 
     Parameters
     ----------

@@ -40,7 +40,6 @@ EXCEPTIONS = {
     ("studies", "cheating"),
     ("studies", "granted"),
     ("studies", "row"),
-    ("tracking", "beside"),
     ("wiring", "beside"),
     ("wiring", "row"),
 }
