@@ -29,8 +29,6 @@ EXCEPTIONS = {
     ("reports", "granted"),
     ("reports", "parity"),
     ("risk", "record"),
-    ("risk", "row"),
-    ("risk", "row of gates"),
     ("sessions", "beside"),
     ("sessions", "candle"),
     ("sessions", "record"),
