@@ -90,8 +90,8 @@ def state(session: OfSession = None) -> None:
     from peak_trade.sessions.control.commands import state_of
 
     found = state_of(session, time.time_ns())
-    for act in found.waiting:
-        typer.echo(f"waiting to be taken: {act.act} {act.strategy}".rstrip() + f", by {act.actor}")
+    for command in found.pending:
+        typer.echo(f"waiting to be taken: {command.kind} {command.strategy}".rstrip() + f", by {command.actor}")
     _print(found.control)
 
 
@@ -185,9 +185,9 @@ def enable(strategy: Annotated[str, typer.Argument(metavar="STRATEGY")], by: By,
 
 def _leave(session: str, kind: CommandKind, by: str, *, reason: str = "", strategy: str = "") -> None:
     from peak_trade.journal.events import CommandKind
-    from peak_trade.sessions.control.commands import act_on
+    from peak_trade.sessions.control.commands import send_command
 
-    found = act_on(session, kind, by, time.time_ns(), reason=reason, strategy=strategy)
+    found = send_command(session, kind, by, time.time_ns(), reason=reason, strategy=strategy)
     when = "at once" if kind is CommandKind.KILL else "with its next bar"
     where = "" if found.is_running else f" after `peak-trade session resume {found.folder.name}`: it is interrupted"
     typer.echo(f"{kind} left for {found.folder.name}, by {by}; the session takes it {when}{where}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.history import day_of
 from peak_trade.core.time import NS_PER_SECOND, iso
 from peak_trade.core.values import TradingState
-from peak_trade.journal.events import TradingStateEvent
+from peak_trade.journal.events import Event, TradingStateEvent
 from peak_trade.risk.limits import StateLimits
 
 RAMP = (0.5, 0.75, 1.0)
@@ -92,6 +93,9 @@ class StrategyEnabled:
     actor: str
 
 
+_DISABLED, _ENABLED, _RAMP_AT = " disabled", " enabled", "ramp at "
+"""Parts of the reason of a recorded change that is no change of state; journals of every version spell them so."""
+
 Observation = AccountObserved | FeedObserved | KillSwitch | Recovery | StrategyThrottled | StrategyEnabled
 
 
@@ -136,7 +140,7 @@ def advance(
                 return control, ()
             throttled = tuple(sorted({*control.throttled, observation.strategy}))
             return replace(control, throttled=throttled), (
-                _event(control, observation.ts_event, f"{observation.strategy} disabled", 1.0, 0.0),
+                _event(control, observation.ts_event, f"{observation.strategy}{_DISABLED}", 1.0, 0.0),
             )
         case StrategyEnabled():
             _name(observation.actor, "re-enabling a strategy")
@@ -144,8 +148,38 @@ def advance(
                 raise ConfigError(f"{observation.strategy} is not disabled; there is nothing to re-enable.")
             throttled = tuple(name for name in control.throttled if name != observation.strategy)
             return replace(control, throttled=throttled), (
-                _event(control, observation.ts_event, f"{observation.strategy} enabled", 0.0, 0.0, observation.actor),
+                _event(control, observation.ts_event, f"{observation.strategy}{_ENABLED}", 0.0, 0.0, observation.actor),
             )
+
+
+def control_from_events(control: Control, events: Iterable[Event]) -> Control:
+    """Return the control that recorded changes lead to: state, times, ramp and disabled strategies."""
+    for event in events:
+        if isinstance(event, TradingStateEvent):
+            control = _apply_change(control, event)
+    return control
+
+
+def _apply_change(control: Control, event: TradingStateEvent) -> Control:
+    if event.state is not control.state:
+        is_recovery = event.state is TradingState.ACTIVE
+        return replace(
+            control,
+            state=event.state,
+            reason=event.reason,
+            changed_at=event.ts_event,
+            recovered_at=event.ts_event if is_recovery else 0,
+            ramp=event.observed if is_recovery else 1.0,
+        )
+    if event.reason.endswith(_DISABLED):
+        return replace(control, throttled=tuple(sorted({*control.throttled, event.reason.removesuffix(_DISABLED)})))
+    if event.reason.endswith(_ENABLED):
+        enabled = event.reason.removesuffix(_ENABLED)
+        return replace(control, throttled=tuple(name for name in control.throttled if name != enabled))
+    if event.reason.startswith(_RAMP_AT):
+        recovered_at = control.recovered_at if event.observed < 1.0 else 0
+        return replace(control, ramp=event.observed, recovered_at=recovered_at)
+    return control
 
 
 def control_to_dict(control: Control) -> dict[str, Any]:
@@ -210,7 +244,7 @@ def _observe(
     climbed = climb(control, seen.ts_event)
     if climbed.ramp == control.ramp:
         return control, ()
-    return climbed, (_event(climbed, seen.ts_event, f"ramp at {climbed.ramp:.0%}", climbed.ramp, 1.0),)
+    return climbed, (_event(climbed, seen.ts_event, f"{_RAMP_AT}{climbed.ramp:.0%}", climbed.ramp, 1.0),)
 
 
 def climb(control: Control, now: int) -> Control:

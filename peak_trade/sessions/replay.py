@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import SessionError
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import Timeframe, iso
-from peak_trade.engine.loop import EventLoop
+from peak_trade.engine.market import Market
 from peak_trade.journal.codec import encode_event, event_to_dict
 from peak_trade.journal.events import (
     BarEvent,
@@ -26,13 +27,13 @@ from peak_trade.journal.events import (
 from peak_trade.journal.files import is_sealed, read_events, read_manifest
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.risk.state import Control
-from peak_trade.sessions.bar_buffer import BarBuffer, LiveSleeve
+from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.control.state import start_of
+from peak_trade.sessions.driver import Driver, ending_of
 from peak_trade.sessions.history import history_of
-from peak_trade.sessions.inputs import Inputs
 from peak_trade.sessions.run import evaluator, risk_engine_of
-from peak_trade.sessions.runner import LOOP_EVENTS, ending_of
+from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.sandbox.venue import SandboxVenue, id_prefix
 from peak_trade.sessions.store import check_journal, config_of, find_session
 from peak_trade.wiring.digests import strategy_digest
@@ -84,12 +85,12 @@ def replay(name: str) -> Replay:
         )
     config = config_of(folder)
     recorded = read_events(folder)
-    acts = [event for event in recorded if isinstance(event, LOOP_EVENTS)]
+    expected = [event for event in recorded if isinstance(event, LOOP_EVENTS)]
     if config.mode == "testnet" and not is_sealed(folder):
         raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
     past = history_of(folder, config)
-    came_out, ledger = rerun(config, recorded, folder.name, start_of(folder), past=past)
-    difference = _first_difference(acts, came_out, is_whole=is_sealed(folder)) or _ledger_difference(
+    produced, ledger = rerun(config, recorded, folder.name, start_of(folder), past=past)
+    difference = _first_difference(expected, produced, is_whole=is_sealed(folder)) or _ledger_difference(
         ledger,
         ledger_from_events(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),
         recorded,
@@ -97,10 +98,10 @@ def replay(name: str) -> Replay:
     return Replay(
         folder.name,
         sum(isinstance(event, BarEvent) for event in recorded),
-        sum(isinstance(event, SignalEvent) for event in acts),
-        sum(isinstance(event, OrderEvent) and event.event is OrderEventKind.REQUESTED for event in acts),
-        sum(isinstance(event, DecisionEvent) for event in acts),
-        sum(isinstance(event, OrderEvent) and event.last_quantity > 0.0 for event in acts),
+        sum(isinstance(event, SignalEvent) for event in expected),
+        sum(isinstance(event, OrderEvent) and event.event is OrderEventKind.REQUESTED for event in expected),
+        sum(isinstance(event, DecisionEvent) for event in expected),
+        sum(isinstance(event, OrderEvent) and event.last_quantity > 0.0 for event in expected),
         difference,
         _note(folder, config),
     )
@@ -109,59 +110,67 @@ def replay(name: str) -> Replay:
 def rerun(
     config: SessionConfig, recorded: Sequence[Event], session_id: str, start: Control, *, past: Sequence[Bars] = ()
 ) -> tuple[list[Event], Ledger]:
-    """Return the events and the ledger that recorded bars lead to under a configuration, from a trading state.
+    """Return the events and the ledger that recorded events lead to under a configuration, from a trading state.
 
-    `past` is the declared history of the risk estimates.
-
-    What an exchange answered and filled is taken from the record, and nothing is asked of it.
+    `past` is the declared history of the risk estimates. Answers and fills of an exchange come from the record; nothing
+    is sent to it.
     """
     bars = [event for event in recorded if isinstance(event, BarEvent)]
-    n_history = 0
-    for event in recorded:
-        if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
-            break
-        n_history += isinstance(event, BarEvent)
     strategy = make_strategy(config.strategy, config.parameters)
+    recording = _filled_buffer(config, bars).bars() if bars else None
+    buffer = _new_buffer(config, len(bars))
+    produced: list[Event] = []
+    prefix = id_prefix(session_id) if config.mode == "testnet" else "o-"
+
+    def make_venue(market: Market) -> SandboxVenue:
+        return SandboxVenue(None, market, prefix, lambda seconds: None, recorded)
+
+    driver = Driver(
+        buffer,
+        evaluator(config, strategy),
+        config.trading,
+        emit=produced.append,
+        strategy=strategy.name,
+        make_venue=make_venue if config.mode == "testnet" else None,
+        risk_engine=risk_engine_of(config, buffer, recording, start, past=past),
+        id_prefix=prefix,
+        recording=recording,
+    )
+    stop = next((event.reason for event in recorded if _is_stop(event)), None)
+    end = len(recorded) if stop is None else _end_of_trading(recorded, stop)
+    for event in recorded[:end]:
+        driver.apply(event)
+    if stop is not None:
+        driver.finish(stop)
+    for event in recorded[end:]:
+        driver.apply(event)
+    return produced, driver.loop.ledger
+
+
+def _new_buffer(config: SessionConfig, n_bars: int) -> BarBuffer:
     instrument = config.instrument.instrument(config.symbol)
-    buffer = BarBuffer(instrument, Timeframe.parse(config.timeframe), max(len(bars), 1), config.exchange)
+    return BarBuffer(instrument, Timeframe.parse(config.timeframe), max(n_bars, 1), config.exchange)
+
+
+def _filled_buffer(config: SessionConfig, bars: Sequence[BarEvent]) -> BarBuffer:
+    buffer = _new_buffer(config, len(bars))
     for bar in bars:
         buffer.add(bar)
-    came_out: list[Event] = []
-    whole = buffer.bars() if bars else None
-    live = LiveSleeve(buffer, evaluator(config, strategy), strategy.name, whole)
-    venue, prefix = None, "o-"
-    if config.mode == "testnet":
-        prefix = id_prefix(session_id)
-        venue = SandboxVenue(None, buffer.market, prefix, lambda seconds: None, recorded)
-    loop = EventLoop(
-        buffer.market,
-        [live.sleeve],
-        config.trading,
-        emit=came_out.append,
-        venue=venue,
-        risk_engine=risk_engine_of(config, buffer, whole, start, past=past),
-        id_prefix=prefix,
+    return buffer
+
+
+def _is_stop(event: Event) -> TypeGuard[SessionEvent]:
+    return isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED
+
+
+def _end_of_trading(recorded: Sequence[Event], reason: str) -> int:
+    """Return the place of the first event that ends an open order with the session, or of the stop."""
+    ending = ending_of(reason)
+    return next(
+        place
+        for place, event in enumerate(recorded)
+        if _is_stop(event) or (isinstance(event, OrderEvent) and (event.reason, event.event) == ending)
     )
-    inputs = Inputs(loop)
-    stopped = [event for event in recorded if isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED]
-    ending = ending_of(stopped[0].reason) if stopped else None
-    row = -1
-    for event in recorded:
-        if isinstance(event, BarEvent):
-            row += 1
-            if row >= n_history:
-                live.fill(row)
-                inputs.step(row)
-            continue
-        is_end = isinstance(event, OrderEvent) and (event.reason, event.event) == ending
-        if ending and (is_end or event in stopped) and row >= n_history and loop.bankrupt_row is None:
-            loop.finish(row, *ending)
-            ending = None
-        if loop.venue.apply_recorded(event):
-            loop.settle(row)
-        else:
-            inputs.take(event, row)
-    return came_out, loop.ledger
 
 
 def _first_difference(recorded: Sequence[Event], came_out: Sequence[Event], *, is_whole: bool) -> str:

@@ -30,7 +30,7 @@ from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.state import Control, control_to_dict
 from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory, Evaluate
 from peak_trade.sessions.config import MAX_BARS, SessionConfig
-from peak_trade.sessions.control.commands import is_kill_waiting
+from peak_trade.sessions.control.commands import is_kill_pending
 from peak_trade.sessions.control.state import dated, read_control, refuse_when_halted, start_of, state_to_start_in
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.base import Feed
@@ -43,8 +43,7 @@ from peak_trade.sessions.history import (
     hold_against_store,
     with_history,
 )
-from peak_trade.sessions.inputs import KILLED
-from peak_trade.sessions.runner import Session, Status
+from peak_trade.sessions.runner import KILLED, Session, Status
 from peak_trade.sessions.sandbox.client import Connect, check_approval, client_of, on_the_exchange_grid
 from peak_trade.sessions.sandbox.dialects import DIALECTS
 from peak_trade.sessions.sandbox.venue import SandboxVenue, id_prefix
@@ -245,7 +244,7 @@ def _run(
     telemetry = here.telemetry
 
     def look() -> None:
-        if is_kill_waiting(folder) or read_control(workspace()).state is TradingState.HALTED:
+        if is_kill_pending(folder) or read_control(workspace()).state is TradingState.HALTED:
             here.switch.stop(KILLED)
 
     def on_status(status: Status) -> None:

@@ -1,7 +1,7 @@
-"""The session runner: the backtest's event loop, fed bar by bar, with every event in the journal before it counts.
+"""The runner of a session: the event loop of a backtest, fed bar by bar, with every event in the journal first.
 
-A killed session is taken up by running its recorded bars through the same loop again: what comes out must be what the
-journal holds, and what the journal lost is written then.
+A session that was killed resumes from its journal: the recorded events run through the same loop, the events that come
+out must equal the recorded ones, and those that the kill lost are written then.
 """
 
 from __future__ import annotations
@@ -42,21 +42,24 @@ from peak_trade.journal.events import (
     TradingStateEvent,
 )
 from peak_trade.journal.writer import JournalWriter
-from peak_trade.sessions.bar_buffer import BarBuffer, Evaluate, LiveSleeve
-from peak_trade.sessions.control.commands import remove, waiting
+from peak_trade.sessions.bar_buffer import BarBuffer, Evaluate
+from peak_trade.sessions.control.commands import pending_commands, remove_command
 from peak_trade.sessions.control.stop_switch import StopSwitch
-from peak_trade.sessions.feeds.base import Feed
-from peak_trade.sessions.inputs import KILLED, Inputs
+from peak_trade.sessions.driver import END_OF_RUN, Driver
+from peak_trade.sessions.feeds.base import Feed, FeedItem
 
 LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
-"""What the event loop emits: these, and these alone, are equal in a backtest over the same bars."""
+"""Events that the loop emits. A backtest over the same bars has the same ones."""
 
+KILLED = "kill switch"
 MISMATCH = "balance mismatch"
+BANKRUPT = "bankrupt"
+DURATION_REACHED = "duration reached"
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a live view shows: money in quote currency, quantity in base units, times ns UTC."""
+    """Figures of a live view: money in quote currency, quantity in base units, times ns UTC."""
 
     session_id: str
     mode: str
@@ -74,17 +77,13 @@ class Status:
     n_faults: int
 
 
-def ending_of(reason: str) -> tuple[str, OrderEventKind]:
-    """Return how the open orders end with a session: they expire with its feed, and are canceled when it is stopped."""
-    return reason, OrderEventKind.EXPIRED if reason == "end of run" else OrderEventKind.CANCELED
-
-
 @dataclass(slots=True)
 class Session:
-    """One session: a loop, its tape and its journal.
+    """One session: an event loop, its bars and its journal.
 
-    `recording` (bars of the whole recording, or None) lets the strategy be evaluated once; else it is evaluated over
-    all bars so far at each close. `duration` ends the session at the first bar that closes so long after the first.
+    `recording` (the bars of a whole recording, or None) allows the strategy to be evaluated once; otherwise it is
+    evaluated at each close over all bars so far. `duration`, ns, ends the session at the first bar that closes so long
+    after the first one opened.
     """
 
     buffer: BarBuffer
@@ -95,7 +94,7 @@ class Session:
     strategy: str
     mode: str
     make_venue: Callable[[Market], Venue] | None = None
-    """Makes the venue of a testnet session on its market; None: fills are simulated."""
+    """Makes the venue on the session's market; None: fills are simulated."""
 
     risk_engine: RiskEngine = field(default_factory=RiskEngine.without_limits)
     id_prefix: str = "o-"
@@ -107,118 +106,118 @@ class Session:
     """Whether latencies are recorded."""
 
     is_live: bool = False
-    """Whether bars close as time passes: an act is then taken at the first bar that closes after it was given."""
+    """Whether bars close as time passes: a command then applies with the first bar that closes after it was given."""
 
-    equity: list[float] = field(default_factory=list)
-    """Equity at each traded close, quote currency."""
-
-    loop: EventLoop = field(init=False)
-    _live: LiveSleeve = field(init=False)
-    _inputs: Inputs = field(init=False)
+    _driver: Driver = field(init=False)
     _expected: deque[bytes] = field(default_factory=deque)
-    _first_row: int = 0
-    _is_started: bool = False
     _n_denials: int = 0
     _n_faults: int = 0
 
     def __post_init__(self) -> None:
-        self._live = LiveSleeve(self.buffer, self.evaluate, self.strategy, self.recording)
-        self.loop = EventLoop(
-            self.buffer.market,
-            [self._live.sleeve],
+        self._driver = Driver(
+            self.buffer,
+            self.evaluate,
             self.settings,
             emit=self._emit,
-            venue=None if self.make_venue is None else self.make_venue(self.buffer.market),
+            strategy=self.strategy,
+            make_venue=self.make_venue,
             risk_engine=self.risk_engine,
             id_prefix=self.id_prefix,
+            recording=self.recording,
         )
-        self._inputs = Inputs(self.loop)
+
+    @property
+    def loop(self) -> EventLoop:
+        """The event loop that the session drives."""
+        return self._driver.loop
+
+    @property
+    def equity(self) -> list[float]:
+        """Equity at each traded close, quote currency."""
+        return self._driver.equity
 
     def run(self, feed: Feed, events: Sequence[Event] = ()) -> str:
-        """Run to the end of the feed, the duration or a stop; seal the journal and return why it ended.
+        """Run to the end of the feed, the duration or a stop; seal the journal and return why the session ended.
 
         Parameters
         ----------
         feed : Feed
         events : sequence of Event
-            What the journal holds already when the session is taken up again.
+            The events in the journal of a session that is resumed.
 
         Raises
         ------
         SessionError
-            When the journal can't be written or does not repeat itself. It is then left unsealed, to be resumed.
+            When the journal can not be written, or its bars do not lead to its events. The journal stays unsealed and
+            the session can be resumed.
 
         """
-        stopping = self._take_up(events)
-        if not self._is_started:
-            known = int(self.buffer.market.times[self.buffer.n_bars - 1]) if self.buffer.n_bars else -1
-            for bar in feed.history():
-                if bar.ts_event > known:
-                    self.journal.append(bar)
-                    self._add(bar)
-            self._start()
+        stopping = self._resume(events)
+        if not self._driver.is_started:
+            self._start(feed)
         elif not stopping:
             n_unsigned = self.journal.n_unsigned
             tail = f"; {n_unsigned} events at its end were not signed" if n_unsigned else ""
-            resumed = self._append_phase(SessionPhase.RESUMED, f"taken up from its journal{tail}")
-            self._inputs.take(resumed, self.buffer.n_bars - 1)
-        self._take_acts(None)
-        reason = stopping or (KILLED if self._inputs.is_killed else self._follow(feed))
-        self._take_acts(None)
+            self._driver.apply(self._append_phase(SessionPhase.RESUMED, f"taken up from its journal{tail}"))
+        self._apply_commands(None)
+        reason = stopping or (KILLED if self._driver.is_killed else self._follow(feed))
+        self._apply_commands(None)
         self._stop(reason)
         return reason
 
-    def _take_up(self, events: Sequence[Event]) -> str:
-        """Run recorded bars through the loop; return why the session was stopping, empty when it was not."""
+    def _start(self, feed: Feed) -> None:
+        last = self._last_close()
+        for bar in feed.history():
+            if bar.ts_event > last:
+                self.journal.append(bar)
+                self._driver.apply(bar)
+        self._driver.apply(self._append_phase(SessionPhase.STARTED, ""))
+
+    def _resume(self, events: Sequence[Event]) -> str:
+        """Apply recorded events; return the reason if the session was already stopping for one, empty otherwise."""
         self._expected.extend(encode_event(event) for event in events if isinstance(event, LOOP_EVENTS))
-        refused: list[AlertEvent] = []
+        refusals: list[AlertEvent] = []
         for event in events:
-            if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
-                self._mark_start()
-            elif isinstance(event, BarEvent):
-                row = self._add(event)
-                if self._is_started:
-                    self._step(row)
-            elif self.loop.venue.apply_recorded(event):
-                self._settle(self.buffer.n_bars - 1)
-            else:
-                why = self._inputs.take(event, self.buffer.n_bars - 1)
-                refused += [_refusal(event.ts_event, why)] if why else []
+            refusal = self._driver.apply(event)
+            refusals += [_refusal(event.ts_event, refusal)] if refusal else []
         left = [event for event in events[::-1] if isinstance(event, LOOP_EVENTS)][: len(self._expected)]
         if left and all(isinstance(event, OrderEvent) and event.leaves == 0.0 for event in left):
             ending = left[-1]
             assert isinstance(ending, OrderEvent)
             return ending.reason
         if left:
-            raise SessionError(f"{self.journal.folder.name}: its bars do not lead to its events; it can't be resumed.")
-        for alert in refused:
+            raise SessionError(
+                f"{self.journal.folder.name}: its bars do not lead to its events, so it can not be resumed. Start a "
+                "new session."
+            )
+        for alert in refusals:
             if alert not in events:
                 self.journal.append(alert)
         self.loop.venue.resume()
-        self._settle(self.buffer.n_bars - 1)
-        return "bankrupt" if self.loop.bankrupt_row is not None else KILLED if self._inputs.is_killed else ""
+        self._driver.settle()
+        return BANKRUPT if self.loop.bankrupt_row is not None else KILLED if self._driver.is_killed else ""
 
-    def _take_acts(self, now: int | None) -> None:
-        """Record the acts that are due before the bar that closes at `now`, ns UTC, and take each; None: kills only.
+    def _apply_commands(self, now: int | None) -> None:
+        """Record and apply the operator commands due before the bar that closes at `now`, ns UTC; None: kills only.
 
-        On disk first, then out of the folder: so a kill in between takes none twice, and loses none.
+        A command is recorded durably before its file is removed: a crash in between neither repeats nor loses it.
         """
-        newest = int(self.buffer.market.times[self.buffer.n_bars - 1]) if self.buffer.n_bars else self.clock()
-        for act in waiting(self.journal.folder):
-            if act.act_id not in self._inputs.taken:
-                is_due = now is not None and not (self.is_live and act.given_at > now)
-                if act.act is not CommandKind.KILL and not is_due:
+        newest = self._last_close() if self.buffer.n_bars else self.clock()
+        for command in pending_commands(self.journal.folder):
+            if command.command_id not in self._driver.command_ids:
+                is_due = now is not None and not (self.is_live and command.given_at > now)
+                if command.kind is not CommandKind.KILL and not is_due:
                     continue
-                event = act.taken_at(newest if now is None else now)
+                event = command.event_at(newest if now is None else now)
                 self.journal.append(event)
                 self.journal.commit()
-                why = self._inputs.take(event, self.buffer.n_bars - 1)
-                if why:
-                    self.journal.append(_refusal(event.ts_event, why))
-            remove(self.journal.folder, act.act_id)
+                refusal = self._driver.apply(event)
+                if refusal:
+                    self.journal.append(_refusal(event.ts_event, refusal))
+            remove_command(self.journal.folder, command.command_id)
 
     def _reconcile(self) -> str:
-        """Compare with the exchange where there is one; return why the session must stop, empty when all is equal."""
+        """Compare with the exchange, if there is one; return why the session must stop, empty when it need not."""
         found = [self._compare()]
         if not found[0].is_equal:
             kept = [replace(found[0], holdings=())] if found[0].has_canceled else []
@@ -239,64 +238,62 @@ class Session:
 
     def _compare(self) -> Reconciliation:
         """Book what happened at the venue, then compare; a difference may have arisen in between, so compare twice."""
-        self._settle(self.buffer.n_bars - 1)
+        self._driver.settle()
         return self.loop.venue.reconcile(self.loop.ledger, self.clock())
 
-    def _settle(self, row: int) -> None:
-        """Book what an exchange did between two bars; simulated fills happen at bars only."""
-        if row >= self._first_row and self.loop.venue.is_remote:
-            self.loop.settle(row)
-
     def _follow(self, feed: Feed) -> str:
-        last = int(self.buffer.market.times[self.buffer.n_bars - 1]) if self.buffer.n_bars else -1
+        last = self._last_close()
         if self._is_over(last):
-            return "duration reached"
+            return DURATION_REACHED
         mismatch = self._reconcile()
         if mismatch:
             return mismatch
         for item in feed.items(last):
-            if isinstance(item, BarEvent):
-                self._take_acts(item.ts_event)
-                if self._inputs.is_killed:
-                    return KILLED
-            self.journal.append(item)
-            if isinstance(item, FeedFaultEvent) and item.fault is FeedFault.RECONNECTED:
-                mismatch = self._reconcile()
-                if mismatch:
-                    return mismatch
-            if isinstance(item, BarEvent):
-                started = time.perf_counter()
-                self._step(self._add(item))
-                if self.measures:
-                    elapsed = (time.perf_counter() - started) * 1_000.0
-                    self.journal.append(LatencyEvent(item.ts_event, "bar", elapsed))
-                self.on_status(self.status("running"))
-                if self.loop.bankrupt_row is not None:
-                    return "bankrupt"
-                if self._is_over(item.ts_event):
-                    return "duration reached"
-            else:
-                self._inputs.take(item, self.buffer.n_bars - 1)
-                self._n_faults += isinstance(item, FeedFaultEvent)
+            reason = self._take(item)
+            if reason:
+                return reason
             if self.switch.is_stopping:
                 return self.switch.reason
-        return self.switch.reason if self.switch.is_stopping else "end of run"
+        return self.switch.reason if self.switch.is_stopping else END_OF_RUN
+
+    def _take(self, item: FeedItem) -> str:
+        """Record an item of the feed and apply it; return why the session ends with it, empty when it goes on."""
+        if isinstance(item, BarEvent):
+            self._apply_commands(item.ts_event)
+            if self._driver.is_killed:
+                return KILLED
+        self.journal.append(item)
+        if isinstance(item, FeedFaultEvent) and item.fault is FeedFault.RECONNECTED:
+            mismatch = self._reconcile()
+            if mismatch:
+                return mismatch
+        started = time.perf_counter()
+        self._driver.apply(item)
+        if not isinstance(item, BarEvent):
+            self._n_faults += isinstance(item, FeedFaultEvent)
+            return ""
+        if self.measures:
+            elapsed = (time.perf_counter() - started) * 1_000.0
+            self.journal.append(LatencyEvent(item.ts_event, "bar", elapsed))
+        self.on_status(self.status("running"))
+        if self.loop.bankrupt_row is not None:
+            return BANKRUPT
+        return DURATION_REACHED if self._is_over(item.ts_event) else ""
+
+    def _last_close(self) -> int:
+        return int(self.buffer.market.times[self.buffer.n_bars - 1]) if self.buffer.n_bars else -1
 
     def _is_over(self, now: int) -> bool:
-        if self.duration is None or self.buffer.n_bars <= self._first_row:
+        if self.duration is None or not self._driver.has_traded_bars:
             return False
-        start = int(self.buffer.market.times[self._first_row]) - self.buffer.market.timeframe.ns
+        start = int(self.buffer.market.times[self._driver.first_bar]) - self.buffer.market.timeframe.ns
         return now - start >= self.duration
 
     def _stop(self, reason: str) -> None:
-        row = self.buffer.n_bars - 1
-        if row >= self._first_row and self.loop.bankrupt_row is None:
-            self._settle(row)
-            self.loop.finish(row, *ending_of(reason))
-            self._settle(row)
-            self.equity[-1] = self.loop.equity(row)
-            if reason != MISMATCH:
-                self._reconcile()
+        is_open = self._driver.has_traded_bars and self.loop.bankrupt_row is None
+        self._driver.finish(reason)
+        if is_open and reason != MISMATCH:
+            self._reconcile()
         self.journal.flush_sinks()
         for fault in self.journal.dropped_sinks:
             self.journal.append(AlertEvent(self.clock(), AlertLevel.WARNING, "sink_dropped", fault, 1.0, 0.0))
@@ -304,28 +301,11 @@ class Session:
         self.journal.seal()
         self.on_status(self.status("stopped"))
 
-    def _start(self) -> None:
-        self._append_phase(SessionPhase.STARTED, "")
-        self._mark_start()
-
-    def _mark_start(self) -> None:
-        self._first_row, self._is_started = self.buffer.n_bars, True
-
     def _append_phase(self, phase: SessionPhase, reason: str) -> SessionEvent:
         event = SessionEvent(self.clock(), phase, self.mode, reason, self._equity_now())
         self.journal.append(event)
         self.journal.commit()
         return event
-
-    def _add(self, bar: BarEvent) -> int:
-        row = self.buffer.add(bar)
-        if self._is_started:
-            self._live.fill(row)
-        return row
-
-    def _step(self, row: int) -> None:
-        self._inputs.step(row)
-        self.equity.append(self.loop.equity(row))
 
     def _emit(self, event: Event) -> None:
         if isinstance(event, OrderEvent) and event.event is OrderEventKind.DENIED:
@@ -337,34 +317,34 @@ class Session:
         if encode_event(event) != expected:
             raise SessionError(
                 f"{self.journal.folder.name}: at {iso(event.ts_event)} the recorded bars lead to {event}, the journal "
-                f"holds {expected.decode()}. Was the code changed since? Resume with the version in the manifest."
+                f"holds {expected.decode()}. If the code has changed since, resume with the version in the manifest."
             )
 
     def _equity_now(self) -> float:
         return self.equity[-1] if self.equity else self.settings.initial_cash
 
     def status(self, state: str) -> Status:
-        """Return where the session stands."""
-        row = self.buffer.n_bars - 1
+        """Return the figures of a live view; `state` is running or stopped."""
+        last = self.buffer.n_bars - 1
         column = self.buffer.market.columns[0]
         equity = self._equity_now()
         return Status(
-            self.journal.folder.name,
-            self.mode,
-            f"{state}, {self.risk_engine.state}",
-            self.buffer.market.symbols[0],
-            max(0, row + 1 - self._first_row),
-            int(self.buffer.market.times[row]) if row >= 0 else 0,
-            float(column.close[row]) if row >= 0 else math.nan,
-            self.loop.ledger.quantity(self.buffer.market.symbols[0]),
-            equity,
-            equity - self.settings.initial_cash,
-            len(self.loop.fills),
-            len(self.loop.venue.resting()),
-            self._n_denials,
-            self._n_faults,
+            session_id=self.journal.folder.name,
+            mode=self.mode,
+            state=f"{state}, {self.risk_engine.state}",
+            symbol=self.buffer.market.symbols[0],
+            n_bars=max(0, last + 1 - self._driver.first_bar),
+            last_bar=int(self.buffer.market.times[last]) if last >= 0 else 0,
+            close=float(column.close[last]) if last >= 0 else math.nan,
+            position=self.loop.ledger.quantity(self.buffer.market.symbols[0]),
+            equity=equity,
+            pnl=equity - self.settings.initial_cash,
+            n_fills=len(self.loop.fills),
+            n_open_orders=len(self.loop.venue.resting()),
+            n_denials=self._n_denials,
+            n_faults=self._n_faults,
         )
 
 
-def _refusal(now: int, why: str) -> AlertEvent:
-    return AlertEvent(now, AlertLevel.WARNING, "act_refused", why, 1.0, 0.0)
+def _refusal(now: int, message: str) -> AlertEvent:
+    return AlertEvent(now, AlertLevel.WARNING, "act_refused", message, 1.0, 0.0)

@@ -1,151 +1,120 @@
-"""What people do to a session from another process: each act a file in `acts/` until the session has recorded it."""
+"""Operator commands: what a named person asks a session for from another process.
+
+Each command is a file in the session's folder `acts/` until the session has recorded it in its journal.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from peak_trade.core.digest import canonical_json
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
 from peak_trade.core.files import write_text
 from peak_trade.core.time import iso
 from peak_trade.core.values import TradingState
-from peak_trade.journal.events import BarEvent, CommandEvent, CommandKind, Event, TradingStateEvent
+from peak_trade.journal.events import BarEvent, CommandEvent, CommandKind
 from peak_trade.journal.files import is_sealed, read_events
 from peak_trade.journal.lock import is_open
 from peak_trade.risk.limits import StateLimits
-from peak_trade.risk.state import Control, Recovery, StrategyEnabled, advance
+from peak_trade.risk.state import Control, Recovery, StrategyEnabled, advance, control_from_events
 from peak_trade.sessions.control.state import start_of
 from peak_trade.sessions.store import config_of, find_session
 
 FOLDER = "acts"
+"""Name of the folder on disk; sessions of earlier versions have it too."""
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorCommand:
-    """One act of a named person, given at `given_at`, ns UTC by the machine's clock."""
+    """A command of a named person, given at `given_at`, ns UTC by the machine's clock."""
 
-    act_id: str
-    act: CommandKind
+    command_id: str
+    kind: CommandKind
     actor: str
     reason: str
     strategy: str
     given_at: int
 
-    def taken_at(self, now: int) -> CommandEvent:
-        """Return the event of a session that takes it at `now`, ns UTC of the session's clock."""
-        return CommandEvent(now, self.act_id, self.act, self.actor, self.reason, self.strategy, self.given_at)
+    def event_at(self, now: int) -> CommandEvent:
+        """Return the event of a session that applies the command at `now`, ns UTC of the session's clock."""
+        return CommandEvent(now, self.command_id, self.kind, self.actor, self.reason, self.strategy, self.given_at)
 
 
-def make_command(act: CommandKind, actor: str, given_at: int, reason: str = "", strategy: str = "") -> OperatorCommand:
-    """Return an act under an id that no other has, in the order of time."""
-    return OperatorCommand(f"{given_at:020d}-{secrets.token_hex(4)}", act, actor, reason, strategy, given_at)
+def new_command(kind: CommandKind, actor: str, given_at: int, reason: str = "", strategy: str = "") -> OperatorCommand:
+    """Return a command under a new id; ids sort by time."""
+    return OperatorCommand(f"{given_at:020d}-{secrets.token_hex(4)}", kind, actor, reason, strategy, given_at)
 
 
-def leave(folder: Path, act: OperatorCommand) -> None:
-    """Put an act into a session's folder: whole or not at all, on disk before this returns, beside every other one."""
-    write_text(folder / FOLDER / f"{act.act_id}.json", canonical_json(asdict(act)) + "\n")
+def write_command(folder: Path, command: OperatorCommand) -> None:
+    """Write a command into a session's folder, atomically and durably."""
+    write_text(_path(folder, command.command_id), canonical_json(_as_record(command)) + "\n")
 
 
-def waiting(folder: Path) -> list[OperatorCommand]:
-    """Return the acts that a session has not taken yet, oldest first; one that can't be read is a kill."""
+def pending_commands(folder: Path) -> list[OperatorCommand]:
+    """Return the commands in a session's folder, oldest first; an unreadable one counts as a kill."""
     try:
         names = os.listdir(folder / FOLDER)
     except FileNotFoundError:
         return []
     found = (_read(folder / FOLDER / name) for name in sorted(names) if name.endswith(".json"))
-    return [act for act in found if act is not None]
+    return [command for command in found if command is not None]
 
 
-def is_kill_waiting(folder: Path) -> bool:
-    """Return whether a session is to be stopped."""
-    return any(act.act is CommandKind.KILL for act in waiting(folder))
+def is_kill_pending(folder: Path) -> bool:
+    """Return whether a kill waits in a session's folder."""
+    return any(command.kind is CommandKind.KILL for command in pending_commands(folder))
 
 
-def remove(folder: Path, act_id: str) -> None:
-    """Take an act out of the folder once it is recorded."""
-    (folder / FOLDER / f"{act_id}.json").unlink(missing_ok=True)
-
-
-def _read(path: Path) -> OperatorCommand | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return OperatorCommand(**record | {"act": CommandKind(record["act"])})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError):
-        return OperatorCommand(path.stem, CommandKind.KILL, "nobody", "an act could not be read", "", 0)
+def remove_command(folder: Path, command_id: str) -> None:
+    """Remove a command from the folder once it is recorded."""
+    _path(folder, command_id).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """The trading state of a session as its journal tells it, at `now` of its own clock, ns UTC.
+    """The trading state of a session according to its journal, at `now` of the session's clock, ns UTC.
 
-    `waiting` are the acts that it has not taken yet.
+    `pending` are the commands that it has not recorded yet.
     """
 
     folder: Path
     control: Control
     now: int
     is_running: bool
-    waiting: tuple[OperatorCommand, ...]
+    pending: tuple[OperatorCommand, ...]
 
 
 def state_of(name: str, clock_now: int) -> SessionState:
     """Return the trading state of a session; SessionError when there is none of that name.
 
-    A live session's clock is the machine's, here `clock_now`; any other's stands at its newest bar.
+    A live session's clock is the machine's, here `clock_now`; any other clock stands at the newest bar.
     """
     folder = find_session(name)
     events = read_events(folder)
     newest = max((event.ts_event for event in events if isinstance(event, BarEvent)), default=0)
     now = max(newest, clock_now) if config_of(folder).feed == "live" else newest
     recorded = {event.act_id for event in events if isinstance(event, CommandEvent)}
-    left = tuple(act for act in waiting(folder) if act.act_id not in recorded)
-    return SessionState(folder, retrace(start_of(folder), events), now, is_open(folder), left)
+    pending = tuple(command for command in pending_commands(folder) if command.command_id not in recorded)
+    return SessionState(folder, control_from_events(start_of(folder), events), now, is_open(folder), pending)
 
 
-def retrace(control: Control, events: Iterable[Event]) -> Control:
-    """Return the control that recorded changes lead to: state, times, ramp and disabled strategies."""
-    for event in events:
-        if not isinstance(event, TradingStateEvent):
-            continue
-        name, _, change = event.reason.rpartition(" ")
-        if event.state is not control.state:
-            is_back = event.state is TradingState.ACTIVE
-            control = replace(
-                control,
-                state=event.state,
-                reason=event.reason,
-                changed_at=event.ts_event,
-                recovered_at=event.ts_event if is_back else 0,
-                ramp=event.observed if is_back else 1.0,
-            )
-        elif change == "disabled":
-            control = replace(control, throttled=tuple(sorted({*control.throttled, name})))
-        elif change == "enabled":
-            control = replace(control, throttled=tuple(each for each in control.throttled if each != name))
-        elif event.reason.startswith("ramp at"):
-            control = replace(control, ramp=event.observed, recovered_at=control.recovered_at * (event.observed < 1.0))
-    return control
-
-
-def act_on(
+def send_command(
     name: str, kind: CommandKind, actor: str, clock_now: int, *, reason: str = "", strategy: str = ""
 ) -> SessionState:
-    """Leave an act for a session, which takes a kill at once and anything else with a bar.
+    """Leave a command for a session. A running session applies a kill at once, any other command with its next bar.
 
     Parameters
     ----------
     name : str
         A session id or its beginning, or a session's folder.
-    kind : ActKind
+    kind : CommandKind
     actor : str
-        Who does it.
+        Name of the person.
     clock_now : int
         Now by the machine's clock, ns UTC.
     reason : str
@@ -155,24 +124,24 @@ def act_on(
     Returns
     -------
     SessionState
-        As it was before the act.
+        The state before the command.
 
     Raises
     ------
     SessionError
-        When there is no such session.
+        If there is no such session, or it has ended.
     ConfigError
-        When the session could only refuse: it is sealed, nothing stopped it, the cooldown is not over on its own
-        clock, the strategy is not disabled, or nobody is named.
+        If the session would refuse the command: trading is active, the cooldown is not over on the session's clock, the
+        strategy is not disabled, or no person is named.
 
     """
     found = state_of(name, clock_now)
     if is_sealed(found.folder):
-        raise SessionError(f"{found.folder.name} has ended and is sealed; it takes no acts.")
+        raise SessionError(f"{found.folder.name} has ended and is sealed; it takes no commands.")
     if not actor.strip():
-        raise ConfigError("an act needs the name of who does it: --by NAME.")
-    if kind is not CommandKind.KILL and any((act.act, act.strategy) == (kind, strategy) for act in found.waiting):
-        raise ConfigError(f"{found.folder.name}: the same act waits already; the session has not taken it yet.")
+        raise ConfigError("a command needs the name of the person who gives it: --by NAME.")
+    if kind is not CommandKind.KILL and (kind, strategy) in {(each.kind, each.strategy) for each in found.pending}:
+        raise ConfigError(f"{found.folder.name}: the same command is pending; the session has not applied it yet.")
     limits = config_of(found.folder).risk
     rules = StateLimits() if limits is None else limits.state
     try:
@@ -182,7 +151,7 @@ def act_on(
             advance(found.control, StrategyEnabled(found.now, strategy, actor), rules)
     except ConfigError as error:
         raise ConfigError(f"{found.folder.name}: {error}{_hint(found, strategy)}") from None
-    leave(found.folder, make_command(kind, actor, clock_now, reason, strategy))
+    write_command(found.folder, new_command(kind, actor, clock_now, reason, strategy))
     return found
 
 
@@ -192,3 +161,29 @@ def _hint(found: SessionState, strategy: str) -> str:
     if found.control.state is TradingState.ACTIVE:
         return ""
     return f" The session's clock stands at {iso(found.now)}."
+
+
+def _path(folder: Path, command_id: str) -> Path:
+    return folder / FOLDER / f"{command_id}.json"
+
+
+def _as_record(command: OperatorCommand) -> dict[str, Any]:
+    return {
+        "act_id": command.command_id,
+        "act": command.kind,
+        "actor": command.actor,
+        "reason": command.reason,
+        "strategy": command.strategy,
+        "given_at": command.given_at,
+    }
+
+
+def _read(path: Path) -> OperatorCommand | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        kind = CommandKind(record.pop("act"))
+        return OperatorCommand(command_id=record.pop("act_id"), kind=kind, **record)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return OperatorCommand(path.stem, CommandKind.KILL, "unknown", "a command could not be read", "", 0)

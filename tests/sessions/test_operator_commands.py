@@ -31,9 +31,17 @@ from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.telemetry import TelemetrySettings
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.risk.limits import RiskLimits, StateLimits
-from peak_trade.risk.state import Control, KillSwitch, Recovery, advance
-from peak_trade.sessions.control import commands as acts
-from peak_trade.sessions.control.commands import FOLDER, act_on, leave, make_command, remove, retrace, state_of, waiting
+from peak_trade.risk.state import Control, KillSwitch, Recovery, advance, control_from_events
+from peak_trade.sessions.control.commands import (
+    FOLDER,
+    is_kill_pending,
+    new_command,
+    pending_commands,
+    remove_command,
+    send_command,
+    state_of,
+    write_command,
+)
 from peak_trade.sessions.control.state import write_control
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.options import make_config
@@ -113,7 +121,7 @@ def recovering(refused=None):
         if not done and "halted" in status.state:
             wait_for_disk(status, lambda control: control.state is TradingState.HALTED)
             try:
-                act_on(status.session_id, CommandKind.RECOVER, "ada", WALL)
+                send_command(status.session_id, CommandKind.RECOVER, "ada", WALL)
             except ConfigError as error:
                 if refused is not None:
                     refused.append(str(error))
@@ -164,7 +172,7 @@ def test_an_act_stands_in_the_journal_before_the_bar_it_is_taken_with(stored):
     events = [event for event in read_events(outcome.folder) if isinstance(event, CommandEvent | BarEvent)]
     place = next(n for n, event in enumerate(events) if isinstance(event, CommandEvent))
     assert events[place + 1].ts_event == events[place].ts_event
-    assert waiting(outcome.folder) == []
+    assert pending_commands(outcome.folder) == []
 
 
 @pytest.mark.parametrize("moment", ["before recording", "after recording", "after the state"])
@@ -194,16 +202,16 @@ def test_an_act_is_taken_once_however_the_session_is_killed(stored, monkeypatch,
         patched.setattr(JournalWriter, "append", dying)
         patched.setattr(JournalWriter, "close", die_with_what_is_pending)
         if moment == "after the state":
-            patched.setattr("peak_trade.sessions.runner.remove", die)
+            patched.setattr("peak_trade.sessions.runner.remove_command", die)
         with pytest.raises(Killed):
             run(config, on_status=on_status)
     folder = running()
-    assert len(waiting(folder)) == 1
+    assert len(pending_commands(folder)) == 1
     assert len(of(folder, CommandEvent)) == (moment != "before recording")
     outcome = resume_session(folder.name)
     assert loop_events(outcome.folder) == loop_events(whole.folder)
     assert len(of(outcome.folder, CommandEvent)) == 1
-    assert waiting(folder) == []
+    assert pending_commands(folder) == []
     assert replay(folder.name).is_identical
 
 
@@ -214,8 +222,8 @@ def test_an_act_that_the_session_refuses_is_an_alert(stored):
     def on_status(status):
         if not done and "halted" in status.state:
             done.append(status.last_bar)
-            leave(running(), make_command(CommandKind.RECOVER, "bob", WALL))
-            leave(running(), make_command(CommandKind.ENABLE, "bob", WALL + 1, strategy="other"))
+            write_command(running(), new_command(CommandKind.RECOVER, "bob", WALL))
+            write_command(running(), new_command(CommandKind.ENABLE, "bob", WALL + 1, strategy="other"))
 
     outcome = run(config_with(FALLING), on_status=on_status)
     alerts = of(outcome.folder, AlertEvent)
@@ -237,7 +245,7 @@ def test_a_refusal_that_a_kill_lost_is_told_on_resume(stored, monkeypatch):
 
     def on_status(status):
         if status.n_bars == 10:
-            leave(running(), make_command(CommandKind.RECOVER, "bob", WALL))
+            write_command(running(), new_command(CommandKind.RECOVER, "bob", WALL))
 
     with monkeypatch.context() as patched:
         patched.setattr(JournalWriter, "append", dying)
@@ -259,10 +267,10 @@ def test_a_strategy_that_the_throttle_disabled_is_enabled_by_name(stored):
             return
         wait_for_disk(status, lambda control: control.throttled)
         with pytest.raises(ConfigError, match="rsi is not disabled"):
-            act_on(status.session_id, CommandKind.ENABLE, "ada", WALL, strategy="rsi")
+            send_command(status.session_id, CommandKind.ENABLE, "ada", WALL, strategy="rsi")
         with pytest.raises(ConfigError, match="Did you mean ma_crossover"):
-            act_on(status.session_id, CommandKind.ENABLE, "ada", WALL, strategy="ma_crosover")
-        act_on(status.session_id, CommandKind.ENABLE, "ada", WALL, strategy="ma_crossover")
+            send_command(status.session_id, CommandKind.ENABLE, "ada", WALL, strategy="ma_crosover")
+        send_command(status.session_id, CommandKind.ENABLE, "ada", WALL, strategy="ma_crossover")
         done.append(status.last_bar)
 
     outcome = run(config_with(THROTTLED), on_status=on_status)
@@ -306,15 +314,15 @@ def test_the_verbs_act_on_a_session_and_say_what_is_wrong(stored, capsys):
 
 
 def test_several_acts_stand_beside_each_other_and_a_damaged_one_is_a_kill(tmp_path):
-    given = [make_command(CommandKind.RECOVER, "ada", 5), make_command(CommandKind.ENABLE, "bob", 5, strategy="ma")]
+    given = [new_command(CommandKind.RECOVER, "ada", 5), new_command(CommandKind.ENABLE, "bob", 5, strategy="ma")]
     for act in given:
-        leave(tmp_path, act)
-    assert sorted(waiting(tmp_path), key=lambda act: act.actor) == given
-    remove(tmp_path, given[0].act_id)
-    assert waiting(tmp_path) == given[1:]
+        write_command(tmp_path, act)
+    assert sorted(pending_commands(tmp_path), key=lambda act: act.actor) == given
+    remove_command(tmp_path, given[0].command_id)
+    assert pending_commands(tmp_path) == given[1:]
     (tmp_path / FOLDER / "00.json").write_text("{")
-    assert waiting(tmp_path)[0].act is CommandKind.KILL
-    assert acts.is_kill_waiting(tmp_path)
+    assert pending_commands(tmp_path)[0].kind is CommandKind.KILL
+    assert is_kill_pending(tmp_path)
 
 
 def test_an_act_in_a_live_session_waits_for_a_bar_that_closes_after_it(stored, tmp_path, key):
@@ -325,7 +333,7 @@ def test_an_act_in_a_live_session_waits_for_a_bar_that_closes_after_it(stored, t
 
     bars = wavy(40)
     session = open_session(tmp_path / "s", key, MaCrossover(fast=3, slow=8), bars, risk=FALLING, is_live=True)
-    leave(tmp_path / "s", make_command(CommandKind.RECOVER, "ada", int(bars.times[30]) - 1))
+    write_command(tmp_path / "s", new_command(CommandKind.RECOVER, "ada", int(bars.times[30]) - 1))
     session.run(RecordedFeed(bars))
     (act,) = of(tmp_path / "s", CommandEvent)
     assert act.ts_event == int(bars.times[30])
@@ -349,7 +357,7 @@ def test_a_kill_reaches_a_session_whose_next_bar_is_an_hour_away(stored, aim):
         if aim == "workspace":
             kill_workspace(stored)
         else:
-            act_on(running().name, CommandKind.KILL, "ada", WALL)
+            send_command(running().name, CommandKind.KILL, "ada", WALL)
 
     thread = threading.Thread(target=strike)
     thread.start()
@@ -369,7 +377,7 @@ def test_a_kill_cancels_the_open_orders_and_one_that_comes_between_is_finished_o
 
     def on_status(status):
         if status.n_open_orders:
-            act_on(status.session_id, CommandKind.KILL, "ada", WALL)
+            send_command(status.session_id, CommandKind.KILL, "ada", WALL)
 
     def die(self, reason):
         raise Killed
@@ -452,7 +460,7 @@ def test_what_a_journal_tells_of_the_state_is_what_the_session_had(stored, monke
 
     monkeypatch.setattr("peak_trade.wiring.gates.RiskEngine", Watched)
     outcome = run(config_with(FALLING), on_status=on_status)
-    told = retrace(Control(), read_events(outcome.folder))
+    told = control_from_events(Control(), read_events(outcome.folder))
     names = ("state", "reason", "changed_at", "recovered_at", "ramp", "throttled")
     assert {name: getattr(told, name) for name in names} == {name: getattr(desks[-1], name) for name in names}
     assert told.changed_at > 0
