@@ -1,4 +1,4 @@
-"""Measures of returns, equity and trades: pure functions that state their n."""
+"""Measures of returns, equity and trades: pure functions that state their sample size."""
 
 from peak_trade.metrics.drawdowns import drawdown, drawdown_table, longest_drawdown, max_drawdown, recovery
 from peak_trade.metrics.measure import Measure

@@ -1,4 +1,4 @@
-"""How deep equity fell below its running peak, for how long, and how long it took to come back."""
+"""Drawdowns of equity: depth, length and recovery."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def drawdown(equity: pd.Series[float] | FloatArray) -> pd.Series[float] | FloatA
     Returns
     -------
     Series or array of shape (n_bars,), a fraction, never negative
-        0.0 at every new peak; 0.25 when a quarter of the peak is gone; above 1 when equity is below zero.
+        0.0 at every new peak; 0.25 when a quarter of the peak is lost; above 1 when equity is below zero.
 
     Raises
     ------
     DataError
-        If equity is empty, holds a NaN, or does not start above zero.
+        If equity is empty, has a NaN, or does not start above zero.
 
     Notes
     -----
-    Causal: row t is computed from rows up to t.
+    Causal: value t is computed from values up to t.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def drawdown(equity: pd.Series[float] | FloatArray) -> pd.Series[float] | FloatA
 
 
 def drawdown_measures(equity: Any) -> tuple[Measure, Measure, Measure]:
-    """Return `max_drawdown`, `longest_drawdown` and `recovery` from one pass over equity."""
+    """Return `max_drawdown`, `longest_drawdown` and `recovery`, computed in one pass."""
     values = checked_equity(equity)
     lost, peak = _lost_and_peak(values)
     return _depth(lost), _longest(values, peak), _recovery(lost)
@@ -64,12 +64,12 @@ def max_drawdown(equity: Any) -> Measure:
 
 
 def longest_drawdown(equity: Any) -> Measure:
-    """Return the most bars from a peak until it was reached again; a drawdown still open counts to the last bar."""
+    """Return the largest number of bars from a peak to its recovery; an open drawdown counts to the last bar."""
     return drawdown_measures(equity)[1]
 
 
 def recovery(equity: Any) -> Measure:
-    """Return the bars from the trough of the deepest drawdown until its peak was reached again; none while open."""
+    """Return the number of bars from the trough of the deepest drawdown to its recovery; none while it is open."""
     return drawdown_measures(equity)[2]
 
 
@@ -81,7 +81,7 @@ def drawdown_table(equity: pd.Series[float], n_deepest: int = 10) -> pd.DataFram
     equity : Series of shape (n_bars,), in quote currency
         Index `close_time` in UTC.
     n_deepest : int
-        Most rows returned.
+        Largest number of rows.
 
     Returns
     -------

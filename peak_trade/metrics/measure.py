@@ -1,4 +1,4 @@
-"""A measured number with what it rests on, and the thresholds below which there is none."""
+"""Measured numbers with sample size and standard error, and the smallest sample sizes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.errors import DataError
 
 MIN_RETURNS = 30
-"""Fewest bar returns from which volatility, Sharpe and Sortino are stated."""
+"""Smallest number of bar returns for volatility, Sharpe and Sortino ratio."""
 MIN_DAYS = 30.0
-"""Shortest span, days of bars, over which a growth rate or a turnover is annualised."""
+"""Shortest span, in days of bars, for annualised growth and turnover."""
 MIN_TRADES = 10
-"""Fewest closed trades from which a win rate or a profit factor is stated."""
+"""Smallest number of closed trades for win rate and profit factor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One measured number: its value, the observations behind it, its standard error and a remark.
+    """Measured number: value, number of observations, standard error and note.
 
-    `value` is None, and `note` says why, where no honest number exists; it is never NaN or infinite. `stderr` is in the
-    unit of the value, None where none is stated.
+    If there is no value, for example because the sample is too small, `value` is None and `note` states the reason. It
+    is never NaN or infinite. `stderr` has the unit of the value, or is None.
 
     Examples
     --------
@@ -44,7 +44,7 @@ class Measure:
     def __post_init__(self) -> None:
         for number in (self.value, self.stderr):
             if number is not None and not math.isfinite(number):
-                raise ValueError(f"a Measure holds finite numbers or None, this one had {number}")
+                raise ValueError(f"a Measure has finite numbers or None, this one had {number}")
 
     def __str__(self) -> str:
         if self.value is None:
@@ -53,12 +53,12 @@ class Measure:
 
 
 def too_few(n: int, needed: int | float, what: str) -> Measure:
-    """Return the Measure that says that n observations are not enough."""
+    """Return a Measure without a value, whose note states that n observations are too few."""
     return Measure(None, n, note=f"too few: {n} {what}, {needed:.0f} needed")
 
 
 def finite_or(value: float, n: int, otherwise: str, stderr: float | None = None, note: str = "") -> Measure:
-    """Return a Measure of `value`, or one that says `otherwise` when it is not finite."""
+    """Return a Measure of `value`, or one with the note `otherwise` if it is not finite."""
     if not math.isfinite(value):
         return Measure(None, n, note=otherwise)
     return Measure(float(value), n, stderr if stderr is not None and math.isfinite(stderr) else None, note)
@@ -68,7 +68,7 @@ def checked(values: Any, what: str) -> FloatArray:
     """Return a Series or array as a float64 array of shape (n,); DataError at the first NaN or infinity."""
     array = np.ascontiguousarray(values, dtype=np.float64)
     if array.ndim != 1:
-        raise DataError(f"{what} has shape {array.shape}; give one value a bar.")
+        raise DataError(f"{what} has shape {array.shape}; give one value per bar.")
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array))[0])
         place = values.index[row] if isinstance(values, pd.Series) else f"row {row}"
@@ -77,7 +77,7 @@ def checked(values: Any, what: str) -> FloatArray:
 
 
 def checked_equity(equity: Any) -> FloatArray:
-    """Return equity as a float64 array; DataError when it is empty, holds a NaN or does not start above zero."""
+    """Return equity as a float64 array; DataError when it is empty, has a NaN or does not start above zero."""
     array = checked(equity, "equity")
     if array.size == 0:
         raise DataError("equity is empty; give at least one value.")

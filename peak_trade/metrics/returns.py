@@ -1,4 +1,4 @@
-"""Growth, risk and their ratios, from equity or from the simple returns of its bars."""
+"""Growth, risk and their ratios, from equity or from simple returns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from peak_trade.metrics.measure import MIN_DAYS, MIN_RETURNS, Measure, checked, 
 RUIN = "equity fell to zero or below"
 FLAT = "the returns do not vary"
 LOG_LARGEST = 709.0
-"""Above it the exponential is no float64."""
+"""Largest argument of an exponential that a float64 can represent."""
 ROUNDING = 1e-14
-"""A standard deviation of simple returns this small is rounding, not risk."""
+"""Standard deviation of simple returns up to which it is rounding error."""
 
 
 def simple_returns(equity: Any) -> FloatArray:
@@ -30,7 +30,7 @@ def simple_returns(equity: Any) -> FloatArray:
     Returns
     -------
     float64 array of shape (n_bars - 1,), a fraction
-        Shape (0,) when equity falls to zero or below before its last bar: a return on nothing has no meaning.
+        Shape (0,) if equity falls to zero or below before its last bar, after which no return is defined.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def simple_returns(equity: Any) -> FloatArray:
 
 
 def total_return(equity: Any) -> Measure:
-    """Return last equity over first, less one; n counts bar returns."""
+    """Return last equity / first equity - 1; n counts bar returns."""
     values = checked_equity(equity)
     if values.size < 2:
         return too_few(values.size - 1, 1, "returns")
@@ -61,7 +61,7 @@ def cagr(equity: Any, bars_per_year: float) -> Measure:
     ----------
     equity : Series or float64 array of shape (n_bars,), in quote currency
     bars_per_year : float
-        `timeframe.bars_per_year`; the span is counted in bars, so a gap counts as no time.
+        `timeframe.bars_per_year`; the span is counted in bars, so gaps are not counted.
 
     Notes
     -----
@@ -104,7 +104,7 @@ def sharpe(
     bars_per_year : float
         `timeframe.bars_per_year`, of a 365-day year.
     risk_free : float
-        Fraction a year, spread evenly over the bars.
+        Fraction a year, distributed evenly over the bars.
     stderr : iid or robust
         iid: independent returns. robust: Newey-West long-run variance, for returns that depend on earlier ones. The
         note says which.
@@ -112,7 +112,7 @@ def sharpe(
     Returns
     -------
     Measure
-        No value below 30 returns, or when the returns do not vary.
+        No value below 30 returns, or if the returns are constant.
 
     References
     ----------
@@ -159,12 +159,12 @@ def sortino(returns: Any, bars_per_year: float, target: float = 0.0) -> Measure:
 
 
 def calmar(equity: Any, bars_per_year: float) -> Measure:
-    """Return CAGR over the deepest drawdown; no value where either has none or there was no drawdown."""
+    """Return CAGR / maximum drawdown; no value if either has none or there was no drawdown."""
     return growth_per_drawdown(cagr(equity, bars_per_year), max_drawdown(equity))
 
 
 def growth_per_drawdown(growth: Measure, deepest: Measure) -> Measure:
-    """Return `calmar` from a CAGR and a deepest drawdown that are known already."""
+    """Return `calmar` from a CAGR and a maximum drawdown."""
     if growth.value is None or deepest.value is None:
         return growth if growth.value is None else Measure(None, growth.n, note=deepest.note)
     if deepest.value == 0.0:
@@ -173,7 +173,7 @@ def growth_per_drawdown(growth: Measure, deepest: Measure) -> Measure:
 
 
 def fewest_bars(bars_per_year: float) -> int:
-    """Return the bars in 30 days, at least 2: below it nothing is annualised."""
+    """Return the number of bars in 30 days, at least 2; shorter spans are not annualised."""
     return max(2, math.ceil(MIN_DAYS * 86_400 / SECONDS_PER_YEAR * bars_per_year - 1e-9))
 
 

@@ -1,4 +1,4 @@
-"""Every measure of one run in one ordered table."""
+"""Summary of a run: all measures in one ordered table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from peak_trade.metrics.table import MEASURES
 from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
 
 DIGITS = 9
-"""Significant digits to which two runs of one configuration are compared."""
+"""Significant digits in the comparison of two runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class Stats(Mapping[str, Measure]):
         return len(self.measures)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a measure: value (NaN where there is none), stderr, n, unit, note."""
+        """Return one row per measure: value (NaN if there is none), stderr, n, unit, note."""
         rows = [(name, m.value, m.stderr, m.n, MEASURES[name].unit, m.note) for name, m in self.items()]
         frame = pd.DataFrame(rows, columns=["measure", "value", "stderr", "n", "unit", "note"])
         return frame.astype({"value": "float64", "stderr": "float64"}).set_index("measure")
 
     def to_dict(self, digits: int = DIGITS) -> dict[str, float | None]:
-        """Return the values by name, rounded to significant digits; None where there is none."""
+        """Return the values by name, rounded to significant digits; None if there is none."""
         return {name: None if m.value is None else float(f"{m.value:.{digits}g}") for name, m in self.items()}
 
     def __str__(self) -> str:

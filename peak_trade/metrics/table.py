@@ -1,4 +1,4 @@
-"""The table of measures: the unit of each, its format, and the tables that show it.
+"""Table of measures: unit, format, and the tables that show them.
 
 To add a measure of a run: write its function in this package, compute it in `summary`, and add its row here. A table
 that a row names shows the measure without further change.

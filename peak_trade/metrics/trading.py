@@ -1,4 +1,4 @@
-"""What the trades won and lost, how often the account was in the market, and how much it turned over."""
+"""Trades and activity: win rate, profit factor, time in market and turnover."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from peak_trade.metrics.returns import fewest_bars
 
 
 def net_pnl(trades: pd.DataFrame) -> FloatArray:
-    """Return pnl less fees of each closed trade, shape (n_trades,), in quote currency."""
+    """Return pnl - fees of each closed trade, shape (n_trades,), in quote currency."""
     return checked(trades["pnl"], "pnl") - checked(trades["fees"], "fees")
 
 
 def win_rate(trades: pd.DataFrame) -> Measure:
-    """Return the share of trades that won after fees.
+    """Return the fraction of trades with a profit after fees.
 
     Parameters
     ----------
     trades : DataFrame of shape (n_trades, ...)
-        One row a closed round trip, with `pnl` before fees and `fees`, both in quote currency.
+        One row per closed round trip, with `pnl` before fees and `fees`, both in quote currency.
 
     Returns
     -------
     Measure
-        A fraction, standard error sqrt(p (1 - p) / n); no value below 10 trades. A trade of exactly zero is no win.
+        A fraction, standard error sqrt(p (1 - p) / n); no value below 10 trades. A trade of exactly zero is not a win.
 
     """
     won = net_pnl(trades) > 0.0
@@ -50,7 +50,7 @@ def profit_factor(trades: pd.DataFrame) -> Measure:
     Returns
     -------
     Measure
-        A ratio, above 1 when the trades earned money together; no value below 10 trades or without a losing one.
+        A ratio, above 1 if the trades made a profit in total; no value below 10 trades or without a losing one.
 
     """
     net = net_pnl(trades)
@@ -63,7 +63,7 @@ def profit_factor(trades: pd.DataFrame) -> Measure:
 
 
 def time_in_market(exposure: Any) -> Measure:
-    """Return the share of bars at whose close anything was held.
+    """Return the fraction of bars with a position at their close.
 
     Parameters
     ----------
