@@ -73,13 +73,22 @@ _ENTITIES = str.maketrans({mark: f"&#{ord(mark)};" for mark in string.punctuatio
 def markdown_text(text: str) -> str:
     """Return text as Markdown that shows the text literally, on one line.
 
-    Punctuation is written as character references, so that no Markdown reader, shortcode or YAML reader interprets it.
-    White space and control characters become single spaces.
+    Punctuation is written as character references, so that no Markdown or YAML reader interprets it. White space and
+    control characters become single spaces.
 
     >>> markdown_text("a_b *c*")
     'a&#95;b &#42;c&#42;'
     """
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip().translate(_ENTITIES)
+    line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()
+    return without_shortcodes(line).translate(_ENTITIES)
+
+
+def without_shortcodes(text: str) -> str:
+    """Return text in which Quarto finds no shortcode: an invisible word joiner splits each `{{<` and `>}}`.
+
+    Quarto looks for shortcodes in titles and in code, too, after it has read quotes and character references.
+    """
+    return text.replace("{{<", "{{\u2060<").replace(">}}", ">\u2060}}")
 
 
 def figure_html(figure: Any, div_id: str) -> str:

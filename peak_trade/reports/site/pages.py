@@ -14,7 +14,14 @@ from typing import Any
 
 from peak_trade.core.files import write_text
 from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME
-from peak_trade.reports.markup import figure_html, markdown_text, preformatted_html, raw_html, render
+from peak_trade.reports.markup import (
+    figure_html,
+    markdown_text,
+    preformatted_html,
+    raw_html,
+    render,
+    without_shortcodes,
+)
 from peak_trade.reports.notebooks import ReportRun, list_notebooks, list_report_runs, read_json, source_text
 from peak_trade.reports.site.runs_index import index_page, index_rows
 from peak_trade.reports.site.study_pages import study_page
@@ -95,7 +102,7 @@ def _markdown(cell_id: str, source: str) -> dict[str, Any]:
 
 
 def _code_cell(cell: Mapping[str, Any], has_failed: bool) -> dict[str, Any]:
-    source = source_text(cell)
+    source = without_shortcodes(source_text(cell))
     outputs = [shown for output in cell["outputs"] if (shown := _page_output(output, cell["id"])) is not None]
     return {
         "cell_type": "code",
