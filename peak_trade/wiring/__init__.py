@@ -1,1 +1,1 @@
-"""The visible tables of parts, and what builds a run from them."""
+"""Tables of parts by name, and the functions that build a run from them."""

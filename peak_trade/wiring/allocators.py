@@ -1,4 +1,4 @@
-"""The allocators by name; to add one, write its function and its row."""
+"""Table of allocators by name. To add one, write its function and add an entry."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def find_allocator(method: str) -> Allocator | None:
     Parameters
     ----------
     method : str
-        equal, fixed, a name in ALLOCATORS, or `package.module:function` of one's own.
+        equal, fixed, a name in ALLOCATORS, or `package.module:function`.
 
     Raises
     ------
     ConfigError
-        If there is none; names the closest one.
+        If there is none; the message suggests the closest name.
 
     """
     from peak_trade.portfolio.allocation import UNESTIMATED

@@ -1,4 +1,4 @@
-"""The regime detectors by name, and how one is built for a timeframe; to add one, write its file and its row."""
+"""Table of regime detectors by name. To add one, write its module and add an entry."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def make_detector(name: str, timeframe: Timeframe, parameters: Mapping[str, Any]
     Parameters
     ----------
     name : str
-        A name in DETECTORS, or `package.module:Class` of one's own.
+        A name in DETECTORS, or `package.module:Class`.
     timeframe : Timeframe
-        The defaults are counted in hours; of longer bars fewer are taken, of shorter ones as many.
+        Default windows are counted in hours: longer bars have fewer of them, shorter ones the same number.
     parameters : mapping of parameter to value
-        Taken as they are: windows in bars.
+        Windows are in bars.
 
     Raises
     ------
     ConfigError
-        On an unknown detector or parameter (with the closest right name), or a value that can't be.
+        On an unknown detector or parameter (with a suggestion), or an invalid value.
 
     """
     from peak_trade.regimes.detector import Detector
@@ -46,7 +46,7 @@ def make_detector(name: str, timeframe: Timeframe, parameters: Mapping[str, Any]
 
 
 def detector_values(texts: Mapping[str, str]) -> dict[str, Any]:
-    """Read a detector's settings as the command line gives them: whole numbers, numbers or text."""
+    """Convert the settings of a detector from text to integers, numbers or text."""
     return {key: _value(text) for key, text in texts.items()}
 
 

@@ -1,4 +1,4 @@
-"""Digests of configurations, data and strategies, from which run ids are made."""
+"""Digests of configurations, data and strategies, from which run ids are derived."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def config_digest(
     instruments: Sequence[Instrument],
     risk: RiskLimits | None = None,
 ) -> str:
-    """Return the digest of everything that a run file sets; with the data's it names a trial."""
+    """Return the digest of the settings of a run; with the data digest it identifies a trial."""
     parts = [part.digest() for part in strategies]
     limits = [] if risk is None else [risk.digest()]
     return digest_of([parts, settings.digest(), [asdict(instrument) for instrument in instruments], *limits])
 
 
 def data_digest(bars: Sequence[Bars]) -> str:
-    """Return the digest of bars, whatever their order."""
+    """Return the digest of bars, independent of their order."""
     return digest_of(sorted(part.digest() for part in bars))
 
 

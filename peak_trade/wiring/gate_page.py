@@ -7,12 +7,12 @@ from pathlib import Path
 from peak_trade.wiring.gates import GATES
 
 _WIDTHS = (20, 28, 60, 12, 8)
-"""Dashes below each name: what a page gives a column of its width."""
+"""Number of dashes below each name, from which a page derives the width of the column."""
 START, END = "<!-- codes: start -->", "<!-- codes: end -->"
 
 
 def codes_table() -> str:
-    """Return one Markdown row a gate, in the order in which the gates are asked."""
+    """Return a Markdown table with one row per gate, in the order of evaluation."""
     names = ("code", "asked when this is set", "observed", "reducing orders", "ramps")
     lines = [f"| {' | '.join(names)} |", f"|{'|'.join('-' * width for width in _WIDTHS)}|"]
     for gate in GATES:
@@ -25,7 +25,7 @@ def codes_table() -> str:
 
 
 def with_table(page: str) -> str:
-    """Return a page with today's table between its two marks."""
+    """Return a page with the current table between its two marks."""
     before, _, rest = page.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}\n{codes_table()}\n{END}{after}"

@@ -1,4 +1,4 @@
-"""The gates in the order in which they are asked, and the row that a risk file asks for."""
+"""Table of gates in the order of evaluation, and the gate chain of a risk file."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ GATES: tuple[RiskGate, ...] = (
         DenialCode.PROJECTED_DRAWDOWN, "stress.max_projected_drawdown", portfolio_gates.drawdown_projection, ramps=True
     ),
 )
-"""Every gate there is; a gate whose limit is not set is not in the row."""
+"""All gates; those whose limit is not set are not part of a gate chain."""
 
 _BOOK_GATES = {DenialCode.STALE_BOOK, DenialCode.TOUCH_DEPTH, DenialCode.BOOK_DEPTH}
 
 
 def gate_chain(limits: RiskLimits) -> GateChain:
-    """Return the gates that limits ask for, in order: those always asked and one for every limit that is set."""
+    """Return the gate chain of limits: the gates that always apply and one for every limit that is set."""
     has_book = limits.liquidity is not None and limits.liquidity.book == "declared"
     return GateChain(
         gate for gate in GATES if _is_set(limits, gate.setting) and (has_book or gate.code not in _BOOK_GATES)
@@ -86,14 +86,14 @@ def make_risk_engine(
 
 
 def source_of(limits: RiskLimits) -> tuple[str, int]:
-    """Return the name of the source of the return history, and how many days of it are looked back on."""
+    """Return the name of the source of the return history, and the number of days that it needs."""
     return ("run", 2) if limits.var is None else (limits.var.source, limits.var.n_days)
 
 
 def declared_history(
     limits: RiskLimits | None, exchanges: Mapping[str, str], first: int, until: int
 ) -> tuple[Bars, ...]:
-    """Load what `[risk.var] source` declares from the store, one Bars a symbol; nothing when that is the run itself.
+    """Load the source that `[risk.var] source` declares, one Bars per symbol; none if that is the run itself.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def declared_history(
     Raises
     ------
     DataError
-        If the store lacks a symbol of the source, or holds it too short.
+        If the store lacks a symbol of the source, or its history is too short.
 
     """
     declared = None if limits is None or limits.var is None else limits.var
@@ -121,11 +121,11 @@ def declared_history(
 
 
 def require_sources(limits: RiskLimits | None, what: str) -> None:
-    """Refuse limits that declare an order book where `what` (a run's kind) has none; ConfigError."""
+    """Raise ConfigError if limits declare an order book and `what` (the kind of run) has none."""
     if limits is not None and limits.liquidity is not None and limits.liquidity.book == "declared":
         raise ConfigError(
-            f"risk.liquidity.book was 'declared': {what} has no order books, so that every order would be denied. "
-            'Set book = "absent", or leave it to a live session.'
+            f"risk.liquidity.book was 'declared': {what} has no order books, so every order would be denied. "
+            'Set book = "absent", or use the limits in a live session.'
         )
 
 
@@ -154,7 +154,7 @@ def risk_limits(table: Mapping[str, Any], where: str) -> RiskLimits:
     if "file" in table:
         if len(table) > 1:
             other = sorted(set(table) - {"file"})[0]
-            raise ConfigError(f"{where}: risk.{other} stands beside risk.file; put it into that file.")
+            raise ConfigError(f"{where}: risk.{other} is set in addition to risk.file. Move it into that file.")
         return read_risk_file(Path(str(table["file"])))
     return RiskLimits.parse(table, where)
 
@@ -166,7 +166,7 @@ def read_risk_file(path: Path) -> RiskLimits:
     if unknown:
         raise ConfigError(f"{path}: {unknown[0]} is not a table of a risk file. {did_you_mean(unknown[0], ['risk'])}")
     if not isinstance(content.get("risk"), dict):
-        raise ConfigError(f"{path}: there is no [risk] table. Put the limits below one.")
+        raise ConfigError(f"{path}: there is no [risk] table. Put the limits into one.")
     return RiskLimits.parse(content["risk"], str(path))
 
 

@@ -1,4 +1,4 @@
-"""Find a part by its name in a table, or a user's own by `package.module:Name`."""
+"""Lookup of a part by its name in a table, or by `package.module:Name`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_class(kind: str, name: str, table: Mapping[str, str], base: type) -> An
     Raises
     ------
     ConfigError
-        If there is none (with the closest right name), or it is abstract or no subclass of `base`.
+        If there is none (with a suggestion), or it is abstract or not a subclass of `base`.
 
     """
     part, module = _find(kind, name, table, "Class", lambda value: isinstance(value, type) and issubclass(value, base))

@@ -1,4 +1,4 @@
-"""A run file: everything a run can set beside its strategy and bars, as TOML."""
+"""Run files: settings, limits and instruments of a run, in TOML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peak_trade.wiring.gates import risk_limits
 
 
 class InstrumentRules(Settings):
-    """What an exchange accepts of one symbol; 0 means no such rule."""
+    """Rules of an exchange for one symbol; 0 means no rule."""
 
     tick_size: NonNegative = 0.0
     """Grid of prices, quote currency."""
@@ -32,7 +32,7 @@ class InstrumentRules(Settings):
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """A run file's settings, its limits (none: pass-through) and its instruments by symbol."""
+    """Settings, limits (none: pass-through) and instruments by symbol of a run file."""
 
     settings: BacktestSettings
     risk: RiskLimits | None = None
@@ -47,12 +47,12 @@ def read_run_file(path: Path, overrides: dict[str, Any] | None = None) -> RunFil
     path : Path
         TOML with the fields of BacktestSettings, and optionally tables `[risk]` and `[instruments."BTC/USDT"]`.
     overrides : dict
-        Values that go before the file's, tables merged key by key.
+        Values that take precedence over the file; tables are merged key by key.
 
     Raises
     ------
     ConfigError
-        On an unknown key (with the nearest right name) or a value that can't be.
+        On an unknown key (with a suggestion) or an invalid value.
     """
     content = read_toml(path)
     risk, instruments = content.pop("risk", None), content.pop("instruments", {})

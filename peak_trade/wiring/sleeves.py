@@ -1,4 +1,4 @@
-"""Build the sleeve of a strategy on a symbol: evaluate the strategy and its sizing on the market's grid."""
+"""Construction of sleeves: a strategy and its sizing, evaluated on the market's grid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sleeve_for(
     weight: float,
     priority: int,
 ) -> Sleeve:
-    """Evaluate a strategy over bars and return its sleeve on the market's grid; flat until a needed range is known."""
+    """Evaluate a strategy over bars and return its sleeve on the market's grid; flat until a required range is known."""
     label = f"{name} on {bars.symbol}"
     with naming_its_line(label):
         target = strategy.exposure(bars.frame)

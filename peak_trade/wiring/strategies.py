@@ -1,4 +1,4 @@
-"""The strategies by name, and how one is built from a name and values; to add one, write its file and its row."""
+"""Table of strategies by name. To add one, write its module and add an entry."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ STRATEGIES: dict[str, str] = {
     "rsi_reversion": "peak_trade.strategies.rsi_reversion:RsiReversion",
     "trend_following": "peak_trade.strategies.trend_following:TrendFollowing",
 }
-"""Strategy name to `module:Class`; a user's own is named as `module:Class` wherever a name is asked for."""
+"""Strategy name to `module:Class`; a user's strategy is named as `module:Class` too."""
 
 
 def strategy_class(name: str) -> type[Strategy]:
-    """Return the strategy class of a name in STRATEGIES, or of `package.module:Class`, looked for in the cwd too.
+    """Return the strategy class of a name in STRATEGIES, or of `package.module:Class`; the working folder is searched too.
 
     Raises
     ------
     ConfigError
-        If there is none; says the closest right name.
+        If there is none; the message suggests the closest name.
 
     """
     from peak_trade.strategies.base import Strategy
@@ -58,7 +58,7 @@ def make_strategy(name: str, parameters: Mapping[str, Any] | None = None) -> Str
     Raises
     ------
     ConfigError
-        On an unknown strategy or parameter (with the closest right name), or a value that can't be.
+        On an unknown strategy or parameter (with a suggestion), or an invalid value.
 
     """
     part = strategy_class(name)
@@ -70,9 +70,9 @@ def make_strategy(name: str, parameters: Mapping[str, Any] | None = None) -> Str
 
 
 def parameter_grid(part: type[Strategy], texts: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Read the values to try of each parameter from text: `fast=5,10,20` gives [5, 10, 20].
+    """Convert the values of each parameter from text: `fast=5,10,20` becomes [5, 10, 20].
 
-    Unknown parameters are kept as they are, for the sweep to refuse; values are checked there too.
+    The sweep checks names and values.
     """
     fields = part.model_fields
     return {
