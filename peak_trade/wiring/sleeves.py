@@ -23,7 +23,7 @@ def sleeve_for(
     weight: float,
     priority: int,
 ) -> Sleeve:
-    """Evaluate a strategy over bars and return its sleeve on the market's grid; flat until a required range is known."""
+    """Evaluate a strategy over bars and return its sleeve; flat until a required range is known."""
     label = f"{name} on {bars.symbol}"
     with naming_its_line(label):
         target = strategy.exposure(bars.frame)

@@ -30,7 +30,7 @@ STRATEGIES: dict[str, str] = {
 
 
 def strategy_class(name: str) -> type[Strategy]:
-    """Return the strategy class of a name in STRATEGIES, or of `package.module:Class`; the working folder is searched too.
+    """Return the strategy class of a name in STRATEGIES, or of `package.module:Class`, in the working folder too.
 
     Raises
     ------

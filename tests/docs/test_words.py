@@ -36,8 +36,6 @@ EXCEPTIONS = {
     ("studies", "cheating"),
     ("studies", "granted"),
     ("studies", "row"),
-    ("wiring", "beside"),
-    ("wiring", "row"),
 }
 """Packages that still use a word otherwise, as (package, word); an exception that no longer occurs fails."""
 

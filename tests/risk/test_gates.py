@@ -81,7 +81,7 @@ def test_the_shipped_limits_let_a_small_order_pass(name, config):
         ({"stress": {}}, "add a \\[var\\] table"),
         ({"max_drawdown": 20.0}, "max_drawdown was 20.0"),
         ({"state": {"reduce_drawdown": 0.3, "halt_drawdown": 0.2}}, "reducing must come first"),
-        ({"file": "x.toml", "max_drawdown": 0.1}, "risk.max_drawdown stands beside risk.file"),
+        ({"file": "x.toml", "max_drawdown": 0.1}, "risk.max_drawdown is set in addition to risk.file"),
     ],
 )
 def test_a_risk_table_that_can_not_be_is_refused_with_a_hint(table, hint):
