@@ -1,12 +1,14 @@
-"""`peak-trade check`: hold a part against the law that it must keep."""
+"""`peak-trade check`: check parts against the properties that they must have."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peak_trade.cli.options import pairs
+from peak_trade.cli.options import AsJson, Parameters, StoredExchange, TimeframeText, pairs
+from peak_trade.cli.output import Page, Table, show
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -23,57 +25,60 @@ def _check() -> None:
 @app.command("strategy")
 def strategy(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A strategy's name, or package.module:Class of your own.")
+        str, typer.Argument(metavar="NAME", help="Name of a strategy, or package.module:Class for your own.")
     ],
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter; repeat for more.")
+    parameter: Parameters = None,
+    symbol: Annotated[
+        str | None, typer.Option(help="Symbol of the store, for example BTC/USDT. Without it, bars are generated.")
     ] = None,
-    symbol: Annotated[str | None, typer.Option(help="Try it on bars from the store, for example BTC/USDT.")] = None,
-    timeframe: Annotated[str, typer.Option(help="Length of a stored bar: 1m, 5m, 1h, 4h, 1d …")] = "1h",
-    exchange: Annotated[str | None, typer.Option(help="Needed when the symbol is held from two exchanges.")] = None,
-    n_bars: Annotated[
-        int, typer.Option("--bars", min=1, help="Generated hourly bars, where no symbol is named.")
-    ] = 3_000,
-    seed: Annotated[int, typer.Option(help="Draws the bars, the cuts and the noise.")] = 0,
+    timeframe: TimeframeText = "1h",
+    exchange: StoredExchange = None,
+    n_bars: Annotated[int, typer.Option("--bars", min=1, help="Generated hourly bars, without --symbol.")] = 3_000,
+    seed: Annotated[int, typer.Option(help="Seed of the generated bars, the cuts and the noise.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
-    """Check that a strategy never looks ahead.
+    """Check that a strategy does not look ahead.
 
     The bars after several cuts are removed, set to NaN, scaled, mirrored or overlaid with noise; every exposure up to
-    the cut must stay bit-identical. A table shows how much the answer depends on where history starts.
+    the cut must stay bit-identical. A table shows how much the exposure depends on where the history starts.
 
     \b
     Examples:
         peak-trade check strategy ma_crossover --symbol BTC/USDT
         peak-trade check strategy my_ideas.reversal:Reversal -p window=30
 
-    Exits 0 when it is causal, 1 when it leaks, 2 on bad input.
+    Exits 0 when the strategy is causal, 1 when it looks ahead, 2 on bad input.
     """
-    from peak_trade.data.store import load_bars
-    from peak_trade.studies.causality import check_causality, specimen_bars
-    from peak_trade.wiring.strategies import make_strategy
+    from peak_trade.studies import by_name
 
-    part = make_strategy(name, pairs(parameter))
-    bars = load_bars(symbol, timeframe, exchange) if symbol is not None else specimen_bars(n_bars, seed)
-    report = check_causality(part, bars, seed=seed)
-    for line in _lines(report):
-        typer.echo(line)
+    span = by_name.Span(timeframe, exchange)
+    report = by_name.causality(name, pairs(parameter), symbol, span, n_bars=n_bars, seed=seed)
+    show(report, as_json, _page, _content)
     if not report.is_causal:
         raise typer.Exit(1)
 
 
-def _lines(report: CausalityReport) -> list[str]:
-    verdict = "causal" if report.is_causal else "LEAKS"
-    lines = [
-        f"{report.name}: {verdict}. {report.n_bars} bars, {report.n_cuts} cuts, {report.n_rewrites} rewritten futures."
-    ]
-    lines += [f"  {leak} ({leak.n_cuts} of {report.n_cuts} cuts)" for leak in report.leaks]
-    lines += [
-        f"  not tried with {refusal.kind}: it raised at {refusal.n_cuts} cuts ({refusal.error})"
-        for refusal in report.refusals
-    ]
-    lines += ["  Warm-up drift, when history starts later:", "    bars later   compared  different    largest  settled"]
-    lines += [
-        f"    {row.n_dropped:10} {row.n_compared:10} {row.n_different:10} {row.largest:10.3g} {row.settled_after:8}"
-        for row in report.drift
-    ]
-    return lines
+def _page(report: CausalityReport) -> Page:
+    verdict = "causal" if report.is_causal else "LOOKS AHEAD"
+    yield (
+        f"{report.name}: {verdict}. {report.n_bars:,} bars, {report.n_cuts} cuts, {report.n_rewrites:,} rewritten "
+        "futures."
+    )
+    for leak in report.leaks:
+        yield f"  {leak} ({leak.n_cuts} of {report.n_cuts} cuts)"
+    for refusal in report.refusals:
+        yield f"  not tested with {refusal.kind}: the strategy raised at {refusal.n_cuts} cuts ({refusal.error})"
+    columns = ("bars later", "compared", "different", "largest", "settled")
+    yield Table(
+        columns,
+        [
+            (row.n_dropped, row.n_compared, row.n_different, f"{row.largest:.3g}", row.settled_after)
+            for row in report.drift
+        ],
+        "Warm-up drift when the history starts later",
+        right=columns,
+    )
+
+
+def _content(report: CausalityReport) -> dict[str, Any]:
+    return asdict(report) | {"is_causal": report.is_causal}

@@ -2,55 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from peak_trade.cli import options
+from peak_trade.cli.output import Page, Table, cell, frame_table, records, show
 from peak_trade.cli.verbs import verb_app
+from peak_trade.core.errors import ReportError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from peak_trade.studies.regime.second_opinion import RegimeOpinion
-    from peak_trade.studies.regime.study import RegimeStudy
-
-_SHORT = {"annual_volatility": "volatility", "expected_duration": "expected stay"}
+    from peak_trade.studies.by_name import RegimeOutcome
 
 app = verb_app()
 
 
 @app.command()
 def regime(
-    strategy: Annotated[str, typer.Option(help="A strategy's name, or package.module:Class for one of your own.")],
-    symbol: Annotated[str, typer.Option(help="Base and quote, for example BTC/USDT.")],
+    strategy: options.StrategyName,
+    symbol: options.Symbol,
     start: Annotated[
-        str | None, typer.Option(help="First close time to trade on, UTC; bars held before it warm the detector up.")
+        str | None,
+        typer.Option(help="First close time to trade on in UTC. Earlier bars of the store warm the detector up."),
     ] = None,
-    end: Annotated[str | None, typer.Option(help="End of the close times, UTC, exclusive.")] = None,
+    end: options.End = None,
     detector: Annotated[
-        str, typer.Option(help="Regime detector: hmm, jump, rules, or package.module:Class of your own.")
+        str, typer.Option(help="Regime detector: hmm, jump, rules, or package.module:Class for your own.")
     ] = "hmm",
-    timeframe: Annotated[str, typer.Option(help="Length of a bar: 1h, 4h, 1d …")] = "1h",
-    exchange: Annotated[str | None, typer.Option(help="Needed when the symbol is held from two exchanges.")] = None,
+    timeframe: options.TimeframeText = "1h",
+    exchange: options.StoredExchange = None,
     mode: Annotated[
-        Literal["scale", "filter", "switch"], typer.Option(help="What a regime does to the strategy's exposure.")
+        Literal["scale", "filter", "switch"], typer.Option(help="Effect of a regime on the exposure of the strategy.")
     ] = "scale",
-    parameter: Annotated[list[str] | None, typer.Option("-p", help="A strategy parameter, key=value.")] = None,
-    setting: Annotated[list[str] | None, typer.Option("-d", help="A detector setting, key=value.")] = None,
-    noise: Annotated[int, typer.Option(min=0, help="Series of each kind of noise control; 0 leaves them out.")] = 0,
-    second_opinion: Annotated[bool, typer.Option("--second-opinion", help="Check the fits against hmmlearn.")] = False,
-    record: Annotated[bool, typer.Option(help="Keep the run in the registry.")] = True,
-    report: Annotated[
-        bool, typer.Option("--report", help="Run the notebook regime_study, too, with the same parameters.")
+    parameter: options.Parameters = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--setting", "-d", metavar="KEY=VALUE", help="Detector setting. Repeat for several."),
+    ] = None,
+    noise: Annotated[int, typer.Option(min=0, help="Series of each kind of noise control. 0 runs none.")] = 0,
+    second_opinion: Annotated[
+        bool, typer.Option("--second-opinion", help="Compare the fits of the hmm detector with hmmlearn.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    record: options.Record = True,
+    report: Annotated[
+        bool, typer.Option("--report", help="Run the notebook regime_study with the same parameters.")
+    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Detect market regimes and backtest a strategy with and without them.
 
-    Refits look at the past only, and between them only filtered probabilities are used. Weights: bull 1.0, sideways
-    0.5, bear 0.0. Prints the results in each regime and writes the transition plot into the workspace. The full
-    study, with figures and noise controls, is the notebook regime_study: `--report` runs it, and
-    `peak-trade site build` makes its page.
+    Detectors are refitted on past bars only, and only filtered probabilities are used between two fits. Exposures are
+    multiplied by 1.0 in bull, 0.5 in sideways and 0.0 in bear regimes. The transition plot is written to the
+    workspace. The full study is the notebook regime_study: --report runs it, `peak-trade site build` makes its page.
 
     \b
     Example:
@@ -58,136 +64,103 @@ def regime(
 
     Exits 0 when the study is done, 1 when the second opinion differs, 2 on bad input.
     """
-    from peak_trade.cli.options import pairs
-    from peak_trade.core.errors import ReportError
-    from peak_trade.core.time import Timeframe
-    from peak_trade.data.store import load_bars
-    from peak_trade.data.workspace import workspace
-    from peak_trade.reports.markup import write_figure_page
-    from peak_trade.reports.views.regime import transition_plot
-    from peak_trade.studies.regime.second_opinion import regime_second_opinion
-    from peak_trade.studies.regime.study import noise_controls, study_regimes
-    from peak_trade.wiring.detectors import detector_values, make_detector
-    from peak_trade.wiring.strategies import make_strategy
+    from peak_trade.reports.views.regime import write_transition_plot
+    from peak_trade.studies import by_name
 
-    part = make_strategy(strategy, pairs(parameter))
-    teller = make_detector(detector, Timeframe.parse(timeframe), detector_values(pairs(setting, "-d")))
-    bars = load_bars(symbol, timeframe, exchange, None, end)
-    study = study_regimes(part, bars, teller, start=start, mode=mode)
-    opinion = regime_second_opinion(study) if second_opinion else None
-    p_value, _ = study.permutation()
-    verdict = study.verdict(p_value, noise_controls(study, noise) if noise else ())
-    if record:
-        from peak_trade.studies.recording import record as record_result
-
-        record_result(study.result, "regime")
-    plot = workspace() / "regimes" / study.result.run_id / "transitions.html"
-    title = f"Transitions of {study.detector.name} regimes, {bars.symbol} {bars.timeframe}"
-    write_figure_page(transition_plot(study.transitions()), title, plot)
-    paths = {"transition_plot": str(plot)}
+    parameters, settings = options.pairs(parameter), options.pairs(setting, "-d")
+    outcome = by_name.regime(
+        strategy,
+        parameters,
+        symbol,
+        by_name.Span(timeframe, exchange, start, end),
+        detector=detector,
+        detector_settings=settings,
+        mode=mode,
+        n_noise=noise,
+        is_recorded=record,
+        has_opinion=second_opinion,
+    )
+    paths = {"transition_plot": str(write_transition_plot(outcome.study))}
     if report:
-        from peak_trade.reports.notebooks import run_report
-
-        values: dict[str, Any] = {
-            "symbol": symbol, "timeframe": timeframe, "exchange": exchange, "start": start, "end": end,
-            "strategy": strategy, "strategy_parameters": pairs(parameter), "detector": detector,
-            "detector_settings": detector_values(pairs(setting, "-d")), "mode": mode,
-        }  # fmt: skip
-        if noise:
-            values["noise_series"] = noise
-        done = run_report("regime_study", values, progress=not as_json)
-        if done.is_failed:
-            raise ReportError(f"{done.path}: code cell {done.failed_cell} failed: {done.error}. Open it to see why.")
-        paths["report"] = str(done.path)
-    if as_json:
-        _print_json(study, p_value, verdict, opinion, paths)
-    else:
-        _print_tables(study, verdict, opinion, paths)
-    if opinion is not None and not opinion.agrees:
+        values = {
+            "symbol": symbol,
+            "timeframe": timeframe,
+            "exchange": exchange,
+            "start": start,
+            "end": end,
+            "strategy": strategy,
+            "strategy_parameters": parameters,
+            "detector": detector,
+            "detector_settings": outcome.detector_settings,
+            "mode": mode,
+        }
+        paths["report"] = _run_notebook(values | ({"noise_series": noise} if noise else {}), as_json)
+    show(outcome, as_json, lambda outcome: _page(outcome, paths), lambda outcome: _content(outcome, paths))
+    if outcome.opinion is not None and not outcome.opinion.agrees:
         raise typer.Exit(1)
 
 
-def _print_json(
-    study: RegimeStudy, p_value: float, verdict: list[str], opinion: RegimeOpinion | None, paths: dict[str, str]
-) -> None:
-    import json
+def _run_notebook(values: dict[str, Any], is_quiet: bool) -> str:
+    from peak_trade.reports.notebooks import run_report
 
-    content: dict[str, Any] = {
+    done = run_report("regime_study", values, progress=not is_quiet)
+    if done.is_failed:
+        raise ReportError(f"{done.path}: code cell {done.failed_cell} failed: {done.error}. Open it to see why.")
+    return str(done.path)
+
+
+def _page(outcome: RegimeOutcome, paths: dict[str, str]) -> Page:
+    from peak_trade.reports.views.regime import REGIME_FORMATS
+
+    study = outcome.study
+    series = f"{study.bars.symbol} ({study.bars.exchange}), {study.bars.timeframe}"
+    title = f"{study.strategy.inner.name} on {series}, {study.detector.name} regimes"
+    yield _across(title, study.table(), REGIME_FORMATS)
+    yield frame_table(study.transitions().reset_index(), "Transitions from one bar to the next")
+    yield frame_table(study.stays(), "Durations in bars")
+    yield Table(("fact", "value"), [(name, cell(value)) for name, value in study.facts().items()], right=("value",))
+    if outcome.opinion is not None:
+        yield frame_table(outcome.opinion.to_frame(), "Fits in hmmlearn")
+        yield str(outcome.opinion)
+    yield from outcome.verdict
+    yield f"run {study.result.run_id}"
+    for name, path in paths.items():
+        yield f"{name.replace('_', ' ')} {path}"
+
+
+def _across(title: str, frame: pd.DataFrame, formats: Mapping[str, str]) -> Table:
+    """Return a table with one column per regime; a Sharpe ratio has its standard error, or the note instead."""
+    rows = []
+    for name in frame.columns.drop(["regime", "sharpe_stderr", "note"]):
+        cells = [cell(value, formats.get(name, "")) for value in frame[name].tolist()]
+        if name == "sharpe":
+            errors = zip(cells, frame["sharpe_stderr"].tolist(), frame["note"].tolist(), strict=True)
+            cells = [note or f"{text} ± {cell(error, formats['sharpe_stderr'])}" for text, error, note in errors]
+        rows.append((name.replace("_", " "), *cells))
+    regimes = [str(regime) for regime in frame["regime"].tolist()]
+    return Table(("measure", *regimes), rows, title, right=regimes)
+
+
+def _content(outcome: RegimeOutcome, paths: dict[str, str]) -> dict[str, Any]:
+    study = outcome.study
+    return {
         "run_id": study.result.run_id,
         "facts": study.facts(),
-        "regimes": _rows(study.table()),
-        "transitions": _rows(study.transitions().reset_index()),
-        "durations": _rows(study.stays()),
-        "cheating": _rows(study.cheating()),
-        "p_value": p_value,
+        "regimes": records(study.table()),
+        "transitions": records(study.transitions().reset_index()),
+        "durations": records(study.stays()),
+        "cheating": records(study.cheating()),
+        "p_value": outcome.p_value,
         "fallbacks": [
             {"reason": span.reason, "start": span.start, "end": span.end} for span in study.filtered.fallbacks
         ],
-        "verdict": verdict,
+        "verdict": outcome.verdict,
         "second_opinion": None
-        if opinion is None
-        else {"agrees": opinion.agrees, "verdict": str(opinion), "fits": _rows(opinion.to_frame())},
+        if outcome.opinion is None
+        else {
+            "agrees": outcome.opinion.agrees,
+            "verdict": str(outcome.opinion),
+            "fits": records(outcome.opinion.to_frame()),
+        },
+        **paths,
     }
-    typer.echo(json.dumps(content | paths, indent=2))
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    import json
-
-    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=12))
-    return rows
-
-
-def _print_tables(study: RegimeStudy, verdict: list[str], opinion: RegimeOpinion | None, paths: dict[str, str]) -> None:
-    from rich.console import Console
-
-    from peak_trade.reports.views.regime import REGIME_FORMATS
-
-    console = Console()
-    about = f"{study.strategy.inner.name} on {study.bars.symbol} ({study.bars.exchange}) {study.bars.timeframe}"
-    console.print(_regimes_across(f"{about}, regimes by {study.detector.name}", study.table(), REGIME_FORMATS))
-    console.print(_table("From one bar to the next", study.transitions().reset_index()))
-    console.print(_table("Stays, bars", study.stays()))
-    for name, value in study.facts().items():
-        console.print(f"{name}: {value:,.6g}" if isinstance(value, float) else f"{name}: {value}", highlight=False)
-    if opinion is not None:
-        console.print(_table("The fits in hmmlearn", opinion.to_frame()))
-        console.print(str(opinion), highlight=False, soft_wrap=True)
-    written = [f"{name.replace('_', ' ')} {path}" for name, path in paths.items()]
-    for sentence in (*verdict, f"run {study.result.run_id}", *written):
-        console.print(sentence, highlight=False, soft_wrap=True)
-
-
-def _regimes_across(title: str, frame: pd.DataFrame, formats: Any) -> Any:
-    from rich.table import Table
-
-    table = Table(title=title)
-    table.add_column("measure")
-    for name in frame["regime"]:
-        table.add_column(str(name), justify="right")
-    for column in frame.columns.drop(["regime", "sharpe_stderr", "note"]):
-        cells = [_cell(value, formats.get(column)) for value in frame[column]]
-        if column == "sharpe":
-            notes = zip(cells, frame["sharpe_stderr"], frame["note"], strict=True)
-            cells = [note or f"{cell} ± {error:.2f}" for cell, error, note in notes]
-        table.add_row(_SHORT.get(column, column.replace("_", " ")), *cells)
-    return table
-
-
-def _table(title: str, frame: pd.DataFrame) -> Any:
-    from rich.table import Table
-
-    table = Table(title=title)
-    for name in frame.columns:
-        table.add_column(str(name).replace("_", " "), justify="left" if frame[name].dtype.kind in "OUT" else "right")
-    for row in frame.itertuples(index=False, name=None):
-        table.add_row(*(_cell(value, None) for value in row))
-    return table
-
-
-def _cell(value: Any, pattern: str | None) -> str:
-    if isinstance(value, float) and value != value:
-        return "–"
-    if pattern:
-        return pattern.format(value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from peak_trade.cli import options
+from peak_trade.cli.output import Page, frame_table, records, show
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -16,87 +18,76 @@ app = verb_app()
 
 @app.command()
 def sweep(
-    strategy: Annotated[str, typer.Option(help="A strategy's name, or package.module:Class for one of your own.")],
-    symbol: Annotated[str, typer.Option(help="Base and quote, for example BTC/USDT.")],
-    parameter: Annotated[list[str], typer.Option("-p", help="A parameter and the values to try, key=value,value.")],
-    timeframe: Annotated[str, typer.Option(help="Length of a bar: 1m, 5m, 1h, 4h, 1d …")] = "1h",
-    start: Annotated[str | None, typer.Option(help="First close time that counts, UTC, inclusive.")] = None,
-    end: Annotated[str | None, typer.Option(help="End of the close times, UTC, exclusive.")] = None,
-    exchange: Annotated[str | None, typer.Option(help="Needed when the symbol is held from two exchanges.")] = None,
-    fee_bps: Annotated[float, typer.Option(help="Fee of a fill, basis points.")] = 10.0,
-    slippage_bps: Annotated[float, typer.Option(help="Slippage, basis points.")] = 5.0,
-    top: Annotated[int, typer.Option(help="How many sets to show, the highest Sharpe ratio first.", min=1)] = 10,
-    record: Annotated[bool, typer.Option(help="Keep the sweep in the registry.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    strategy: options.StrategyName,
+    symbol: options.Symbol,
+    parameter: Annotated[
+        list[str],
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="KEY=VALUE,VALUE",
+            help="Strategy parameter and its values. Repeat for several parameters.",
+        ),
+    ],
+    timeframe: options.TimeframeText = "1h",
+    start: options.Start = None,
+    end: options.End = None,
+    exchange: options.StoredExchange = None,
+    fee_bps: Annotated[float, typer.Option(help="Fee per fill in basis points.")] = 10.0,
+    slippage_bps: Annotated[float, typer.Option(help="Slippage per fill in basis points.")] = 5.0,
+    top: Annotated[int, typer.Option(help="Combinations to print, by descending Sharpe ratio.", min=1)] = 10,
+    record: options.Record = True,
+    as_json: options.AsJson = False,
 ) -> None:
     """Backtest every combination of parameter values.
 
-    Sets are screened on the array kernel: market orders, fee and slippage, no volume cap. The best set is run again
-    in the event loop. Each set counts as a trial on these bars permanently: the more trials there are, the less the
-    best Sharpe ratio means.
+    The combinations run on a fast kernel: market orders, fee and slippage, no volume limit. The one with the highest
+    Sharpe ratio runs again in the event loop. Every combination counts as a trial on these bars permanently: the more
+    trials there are, the less the best Sharpe ratio means.
 
     \b
     Example:
         peak-trade sweep --strategy ma_crossover --symbol BTC/USDT -p fast=5,10,20 -p slow=40,60,80
 
-    Exits 0 when the event loop agrees with the kernel on the best set, 1 when it does not, 2 on bad input.
+    Exits 0 when the event loop agrees with the kernel on the best combination, 1 when it differs, 2 on bad input.
     """
-    from peak_trade.cli.options import pairs
-    from peak_trade.data.store import load_bars
-    from peak_trade.engine.settings import BacktestSettings
-    from peak_trade.studies.sweep import sweep as run_sweep
-    from peak_trade.wiring.strategies import parameter_grid, strategy_class
+    from peak_trade.studies import by_name
 
-    part = strategy_class(strategy)
-    grid = parameter_grid(part, pairs(parameter))
-    settings = BacktestSettings.parse({"costs": {"fee_bps": fee_bps, "slippage_bps": slippage_bps}}, "sweep")
-    result = run_sweep(part, grid, load_bars(symbol, timeframe, exchange, start, end), settings)
-    if record:
-        from peak_trade.studies.recording import record_sweep
-
-        record_sweep(result)
-    if as_json:
-        _print_json(result, top)
-    else:
-        _print_table(result, top)
+    result = by_name.sweep(
+        strategy,
+        options.pairs(parameter),
+        symbol,
+        by_name.Span(timeframe, exchange, start, end),
+        overrides=by_name.overriding_settings(fee_bps=fee_bps, slippage_bps=slippage_bps),
+        is_recorded=record,
+    )
+    show(result, as_json, lambda result: _page(result, top), lambda result: _content(result, top))
     if not result.agrees:
         raise typer.Exit(1)
 
 
-def _print_json(result: SweepResult, top: int) -> None:
-    import json
+def _page(result: SweepResult, top: int) -> Page:
+    from peak_trade.metrics import measure_formats
 
-    content = {
+    best, market = result.best(top), result.winner.market
+    series = f"{', '.join(result.winner.strategies)} on {', '.join(market.symbols)}, {market.timeframe}"
+    title = f"{series}, {len(market):,} bars: best {len(best):,} of {len(result.table):,} combinations"
+    yield frame_table(best, title, measure_formats("sweep"))
+    if result.n_skipped:
+        yield f"{result.n_skipped:,} combinations were skipped because their values contradict each other."
+    verdict = "agrees" if result.agrees else f"differs: {result.difference}"
+    yield f"On the best combination the event loop {verdict}."
+    yield f"{result.n_trials:,} distinct trials on these bars so far."
+    yield f"sweep {result.run_id}, best run {result.winner.run_id}"
+
+
+def _content(result: SweepResult, top: int) -> dict[str, Any]:
+    return {
         "run_id": result.run_id,
         "n_sets": len(result.table),
         "n_skipped": result.n_skipped,
         "n_trials": result.n_trials,
-        "best": json.loads(result.best(top).to_json(orient="records", double_precision=15)),
+        "best": records(result.best(top)),
         "winner": {"run_id": result.winner.run_id, "stats": result.winner.stats().to_dict()},
         "difference": result.difference,
     }
-    typer.echo(json.dumps(content, indent=2))
-
-
-def _print_table(result: SweepResult, top: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console, best = Console(), result.best(top)
-    market = result.winner.market
-    names = f"{', '.join(result.winner.strategies)} on {', '.join(market.symbols)}, {market.timeframe}"
-    table = Table(title=f"{names}, {len(market):,} bars: best {len(best)} of {len(result.table):,} sets")
-    for name in best.columns:
-        table.add_column(str(name).replace("_", " "), justify="right")
-    for row in best.itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else f"{value}" for value in row))
-    console.print(table)
-    verdict = "the event loop agrees" if result.agrees else f"the event loop differs: {result.difference}"
-    for line in (
-        f"{result.n_skipped:,} sets contradict themselves and were skipped." if result.n_skipped else "",
-        f"On the best set {verdict}.",
-        f"{result.n_trials:,} distinct trials on these bars so far.",
-        f"sweep {result.run_id}, best run {result.winner.run_id}",
-    ):
-        if line:
-            console.print(line, highlight=False)

@@ -4,7 +4,7 @@ from peak_trade.metrics.drawdowns import drawdown, drawdown_table, longest_drawd
 from peak_trade.metrics.measure import Measure
 from peak_trade.metrics.returns import annual_volatility, cagr, calmar, sharpe, simple_returns, sortino, total_return
 from peak_trade.metrics.summary import Stats, summary
-from peak_trade.metrics.table import MEASURES, MeasureRow, measure_formats, measures_in
+from peak_trade.metrics.table import MEASURES, MeasureRow, format_measure, measure_formats, measures_in
 from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "calmar",
     "drawdown",
     "drawdown_table",
+    "format_measure",
     "longest_drawdown",
     "max_drawdown",
     "measure_formats",

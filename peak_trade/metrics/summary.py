@@ -21,7 +21,7 @@ from peak_trade.metrics.returns import (
     sortino,
     total_return,
 )
-from peak_trade.metrics.table import MEASURES
+from peak_trade.metrics.table import MEASURES, format_measure
 from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
 
 DIGITS = 9
@@ -52,6 +52,10 @@ class Stats(Mapping[str, Measure]):
     def to_dict(self, digits: int = DIGITS) -> dict[str, float | None]:
         """Return the values by name, rounded to significant digits; None if there is none."""
         return {name: None if m.value is None else float(f"{m.value:.{digits}g}") for name, m in self.items()}
+
+    def to_text(self) -> dict[str, str]:
+        """Return the measures by name as tables show them; see `format_measure`."""
+        return {name: format_measure(name, measure) for name, measure in self.items()}
 
     def __str__(self) -> str:
         width = max((len(name) for name in self), default=0)

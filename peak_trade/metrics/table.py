@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from peak_trade.metrics.measure import Measure
+
 Place = Literal["run", "runs", "sweep", "regimes", "delays"]
 """run: all measures of one run, as `summary` returns them. runs: lists of recorded runs. sweep: the parameter sets of a
 sweep, from the array kernel. regimes, delays: the tables of a regime study."""
@@ -58,3 +60,18 @@ def measures_in(place: Place) -> tuple[str, ...]:
 def measure_formats(place: Place) -> dict[str, str]:
     """Return the format string of each measure that a table shows."""
     return {name: MEASURES[name].pattern for name in measures_in(place)}
+
+
+def format_measure(name: str, measure: Measure) -> str:
+    """Return a measure as tables show it: value ± standard error in its format, or the note that stands for a value.
+
+    Examples
+    --------
+    >>> format_measure("total_return", Measure(0.125, n=500))
+    '12.50%'
+
+    """
+    if measure.value is None:
+        return measure.note
+    pattern = MEASURES[name].pattern
+    return pattern.format(measure.value) + ("" if measure.stderr is None else f" ± {pattern.format(measure.stderr)}")

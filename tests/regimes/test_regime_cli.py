@@ -28,7 +28,7 @@ def store(home: Path) -> Path:
 def test_regime_prints_statistics_and_writes_the_transition_plot(store, capsys):
     assert main([*COMMAND, "--start", "2023-03-01", *QUICK]) == 0
     printed = capsys.readouterr().out
-    for part in ("sideways", "sharpe", "expected stay", "transitions", "Verdict: ", "From one bar to the next"):
+    for part in ("sideways", "sharpe", "expected duration", "Transitions from one bar to the next", "Verdict: "):
         assert part in printed
     (folder,) = (store / "regimes").iterdir()
     assert {path.name for path in folder.iterdir()} == {"plotly.min.js", "transitions.html"}

@@ -218,7 +218,7 @@ def test_check_strategy_exits_1_for_a_leak_and_names_the_bar(own: str, capsys: p
     capsys.readouterr()
     assert main(["check", "strategy", f"{own}:Own", "-p", "ahead=1", "--bars", "600"]) == 1
     shown = capsys.readouterr().out
-    assert "own: LEAKS" in shown
+    assert "own: LOOKS AHEAD" in shown
     assert "removed: with the bars after 2021-01-" in shown
     assert "(bar " in shown
 

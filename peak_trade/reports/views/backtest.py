@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.time import iso
-from peak_trade.metrics import MEASURES, drawdown
+from peak_trade.metrics import MEASURES, drawdown, format_measure
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, line, styled, thinned, thinning_note, times
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from peak_trade.engine.result import BacktestResult
-    from peak_trade.metrics.measure import Measure
 
 HEADLINE_CAPTION = (
     "Annualised with a year of 365 days. ± is one standard error, n the observations; "
@@ -50,7 +49,7 @@ def outcome(result: BacktestResult) -> str:
     )
     if result.why:
         return f"{what} {result.why}"
-    run, held = (_measure("total_return", each.stats()["total_return"]) for each in (result, result.benchmark))
+    run, held = (format_measure("total_return", each.stats()["total_return"]) for each in (result, result.benchmark))
     quote = result.market.columns[0].instrument.quote
     return (
         f"{what} Equity went from {result.equity.iloc[0]:,.2f} to {result.equity.iloc[-1]:,.2f} {quote} in "
@@ -64,8 +63,8 @@ def headline(result: BacktestResult) -> pd.DataFrame:
     rows = [
         (
             name.replace("_", " "),
-            _measure(name, measure),
-            _measure(name, held[name]),
+            format_measure(name, measure),
+            format_measure(name, held[name]),
             measure.n,
             MEASURES[name].unit,
             measure.note if measure.value is not None else "",
@@ -241,10 +240,3 @@ def monthly_table(equity: pd.Series[float]) -> pd.DataFrame:
     changes = pd.DataFrame({"year": index.year, "month": index.month, "change": (ends / before - 1.0).to_numpy()})
     table = changes.pivot_table(index="year", columns="month", values="change", aggfunc="first")
     return table.reindex(columns=range(1, 13))
-
-
-def _measure(name: str, measure: Measure) -> str:
-    if measure.value is None:
-        return measure.note
-    pattern = MEASURES[name].pattern
-    return pattern.format(measure.value) + ("" if measure.stderr is None else f" ± {pattern.format(measure.stderr)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,14 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.data.workspace import workspace
 from peak_trade.metrics import measure_formats
 from peak_trade.regimes.states import REGIMES, Regime
+from peak_trade.reports.markup import write_figure_page
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from peak_trade.studies.regime.controls import NoiseControl
+    from peak_trade.studies.regime.study import RegimeStudy
 
 COLORS: Mapping[Regime, str] = {Regime.BULL: BLUE, Regime.SIDEWAYS: GREY, Regime.BEAR: ORANGE}
 """Blue is bull and orange is bear, which the colour-blind tell apart."""
@@ -109,6 +113,14 @@ def transition_plot(transitions: pd.DataFrame) -> Figure:
     figure.update_xaxes(title_text="to", title_standoff=4)
     figure.update_yaxes(title_text="from", autorange="reversed")
     return styled(figure, height=320).update_layout(margin={"b": 60})
+
+
+def write_transition_plot(study: RegimeStudy) -> Path:
+    """Write the transition plot of a study into the workspace as an HTML page, and return its path."""
+    path = workspace() / "regimes" / study.result.run_id / "transitions.html"
+    title = f"Transitions of {study.detector.name} regimes, {study.bars.symbol} {study.bars.timeframe}"
+    write_figure_page(transition_plot(study.transitions()), title, path)
+    return path
 
 
 def cheating_bars(cheating: pd.DataFrame) -> Figure:

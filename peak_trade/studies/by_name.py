@@ -1,0 +1,199 @@
+"""Studies of strategies, detectors and stored bars that are given by name, as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.time import Timeframe
+from peak_trade.costs.model import FEE_PRESETS
+from peak_trade.data.store import load_bars
+from peak_trade.engine.result import BacktestResult
+from peak_trade.engine.second_opinion import Opinion
+from peak_trade.engine.second_opinion import second_opinion as opinion_of
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.studies.backtest import backtest as run_backtest
+from peak_trade.studies.causality import CausalityReport, check_causality, specimen_bars
+from peak_trade.studies.portfolio.result import PortfolioResult
+from peak_trade.studies.portfolio.run import run_portfolio
+from peak_trade.studies.portfolio.settings import PortfolioSettings
+from peak_trade.studies.recording import record, record_portfolio, record_sweep
+from peak_trade.studies.regime.second_opinion import RegimeOpinion, regime_second_opinion
+from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_regimes
+from peak_trade.studies.sweep import SweepResult
+from peak_trade.studies.sweep import sweep as run_sweep
+from peak_trade.wiring.detectors import detector_values, make_detector
+from peak_trade.wiring.gates import source_of
+from peak_trade.wiring.run_file import RunFile, read_run_file
+from peak_trade.wiring.strategies import make_strategy, parameter_grid, strategy_class
+
+OnProgress = Callable[[int, int], None]
+"""Called with the bars done and the bars in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bars of the store by name: a timeframe, an exchange (None: the only one) and close times from start to end."""
+
+    timeframe: str = "1h"
+    exchange: str | None = None
+    start: str | None = None
+    end: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeOutcome:
+    """A regime study with its verdict and the p-value of the circular-shift test."""
+
+    study: RegimeStudy
+    detector_settings: dict[str, Any]
+    """The settings of the detector that were given, as values."""
+    p_value: float
+    verdict: list[str]
+    opinion: RegimeOpinion | None = None
+
+
+def overriding_settings(
+    cash: float | None = None,
+    fees: str | None = None,
+    fee_bps: float | None = None,
+    slippage_bps: float | None = None,
+) -> dict[str, Any]:
+    """Return the settings of a backtest that override those of a run file.
+
+    Raises
+    ------
+    ConfigError
+        On a fee schedule that is not in FEE_PRESETS, or one that is given together with a fee.
+
+    """
+    if fees is not None and fee_bps is not None:
+        raise ConfigError(f"--fees {fees} and --fee-bps {fee_bps:g} are both given. Choose one.")
+    if fees is not None and fees not in FEE_PRESETS:
+        raise ConfigError(f"fees was {fees!r}. {did_you_mean(fees, FEE_PRESETS)}")
+    costs = dict(FEE_PRESETS[fees]) if fees is not None else {}
+    costs |= {} if fee_bps is None else {"fee_bps": fee_bps}
+    costs |= {} if slippage_bps is None else {"slippage_bps": slippage_bps}
+    return ({} if cash is None else {"initial_cash": cash}) | ({"costs": costs} if costs else {})
+
+
+def backtest(
+    strategy: str,
+    parameters: Mapping[str, str],
+    symbols: Sequence[str],
+    span: Span,
+    *,
+    run_file: Path | None = None,
+    overrides: dict[str, Any] | None = None,
+    is_recorded: bool = True,
+    has_opinion: bool = False,
+    on_progress: OnProgress = lambda done, total: None,
+) -> tuple[BacktestResult, Opinion | None]:
+    """Backtest a strategy on stored bars, record the run, and compare it with vectorbt if asked to.
+
+    `overrides` are settings that take precedence over those of `run_file`; see `overriding_settings`.
+    """
+    part = make_strategy(strategy, parameters)
+    given = overrides or {}
+    run = RunFile(BacktestSettings.parse(given, "backtest")) if run_file is None else read_run_file(run_file, given)
+    bars = [load_bars(name, span.timeframe, span.exchange, span.start, span.end) for name in symbols]
+    needs_history = span.start is not None and run.risk is not None and source_of(run.risk)[0] == "run"
+    history = [load_bars(name, span.timeframe, span.exchange, None, span.end) for name in symbols if needs_history]
+    total = max(map(len, bars))
+    result = run_backtest(
+        part,
+        bars,
+        run.settings,
+        instruments=run.instruments,
+        risk=run.risk,
+        history=history or None,
+        progress=lambda row: on_progress(row, total),
+    )
+    if is_recorded:
+        record(result)
+    return result, opinion_of(result) if has_opinion else None
+
+
+def sweep(
+    strategy: str,
+    parameters: Mapping[str, str],
+    symbol: str,
+    span: Span,
+    *,
+    overrides: dict[str, Any] | None = None,
+    is_recorded: bool = True,
+) -> SweepResult:
+    """Backtest every combination of parameter values on stored bars; a text of `parameters` lists values by comma."""
+    part = strategy_class(strategy)
+    settings = BacktestSettings.parse(overrides or {}, "sweep")
+    bars = load_bars(symbol, span.timeframe, span.exchange, span.start, span.end)
+    result = run_sweep(part, parameter_grid(part, parameters), bars, settings)
+    if is_recorded:
+        record_sweep(result)
+    return result
+
+
+def portfolio(
+    file: Path,
+    *,
+    is_recorded: bool = True,
+    has_opinion: bool = False,
+    on_progress: OnProgress = lambda done, total: None,
+) -> tuple[PortfolioResult, Opinion | None]:
+    """Backtest the portfolio of a file, record the run, and compare it with vectorbt if asked to."""
+    result = run_portfolio(PortfolioSettings.from_toml(file), progress=lambda row: on_progress(row, row))
+    if is_recorded:
+        record_portfolio(result)
+    return result, opinion_of(result.run) if has_opinion else None
+
+
+def regime(
+    strategy: str,
+    parameters: Mapping[str, str],
+    symbol: str,
+    span: Span,
+    *,
+    detector: str = "hmm",
+    detector_settings: Mapping[str, str] | None = None,
+    mode: str = "scale",
+    n_noise: int = 0,
+    is_recorded: bool = True,
+    has_opinion: bool = False,
+) -> RegimeOutcome:
+    """Detect regimes on stored bars and backtest a strategy with and without them from `span.start` on.
+
+    The bars before the start warm the detector up. `n_noise` series of each kind of noise control are run.
+    """
+    part = make_strategy(strategy, parameters)
+    values = detector_values(detector_settings or {})
+    found = make_detector(detector, Timeframe.parse(span.timeframe), values)
+    bars = load_bars(symbol, span.timeframe, span.exchange, None, span.end)
+    study = study_regimes(part, bars, found, start=span.start, mode=mode)
+    opinion = regime_second_opinion(study) if has_opinion else None
+    p_value, _ = study.permutation()
+    verdict = study.verdict(p_value, noise_controls(study, n_noise) if n_noise else ())
+    if is_recorded:
+        record(study.result, "regime")
+    return RegimeOutcome(study, values, p_value, verdict, opinion)
+
+
+def causality(
+    strategy: str,
+    parameters: Mapping[str, str],
+    symbol: str | None = None,
+    span: Span | None = None,
+    *,
+    n_bars: int = 3_000,
+    seed: int = 0,
+) -> CausalityReport:
+    """Check that a strategy does not look ahead, on stored bars of a symbol or on `n_bars` generated ones."""
+    part = make_strategy(strategy, parameters)
+    chosen = span or Span()
+    if symbol is None:
+        bars = specimen_bars(n_bars, seed)
+    else:
+        bars = load_bars(symbol, chosen.timeframe, chosen.exchange, chosen.start, chosen.end)
+    return check_causality(part, bars, seed=seed)
