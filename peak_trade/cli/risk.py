@@ -46,8 +46,8 @@ def explain(
     from rich.table import Table
 
     from peak_trade.core.time import iso
-    from peak_trade.studies.risk.study import explain as explain_decision
-    from peak_trade.studies.risk.study import find_decision
+    from peak_trade.studies.risk.decisions import explain as explain_decision
+    from peak_trade.studies.risk.decisions import find_decision
 
     told = explain_decision(find_decision(decision_id))
     verdict = "approved" if told.is_approved else "denied"

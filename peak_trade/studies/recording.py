@@ -16,7 +16,7 @@ from peak_trade.journal.events import BarEvent
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.sessions.store import config_of, summary
 from peak_trade.studies.portfolio.result import PortfolioResult
-from peak_trade.studies.risk.study import keep_decisions
+from peak_trade.studies.risk.decisions import keep_decisions
 from peak_trade.studies.sweep import SweepResult
 from peak_trade.tracking.record import RunRecord, record_run
 

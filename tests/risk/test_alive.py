@@ -13,7 +13,7 @@ from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder
-from peak_trade.studies.risk.study import explain
+from peak_trade.studies.risk.decisions import explain
 from tests.risk.cases import BTC, ETH
 from tests.risk.runs import decisions, denials_of, idle_risk_engine, run
 

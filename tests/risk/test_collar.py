@@ -10,7 +10,7 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import DecisionEvent
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.studies.risk.study import explain
+from peak_trade.studies.risk.decisions import explain
 from peak_trade.wiring.gates import make_risk_engine
 from tests.engine.running import bars_of
 from tests.engine.scenarios import A, bar, flat

@@ -15,7 +15,7 @@ from peak_trade.journal.events import DecisionEvent
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies.risk.study import decisions_in, explain, find_decision
+from peak_trade.studies.risk.decisions import decisions_in, explain, find_decision
 from tests.sessions.running import run_session
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "portfolios" / "multi_strategy_example.toml"

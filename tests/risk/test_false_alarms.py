@@ -87,7 +87,7 @@ def test_what_is_no_recording_of_books_is_refused_in_one_line(content, tmp_path)
         path.write_bytes(content)
     elif content is not None:
         content.to_parquet(path)
-    with pytest.raises(DataError, match="no Parquet file of order books") as caught:
+    with pytest.raises(DataError, match="not a Parquet file of order books") as caught:
         read_books(path)
     assert "\n" not in str(caught.value)
 

@@ -12,7 +12,7 @@ from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.marginal import component_var, marginal_var
 from peak_trade.risk.var import estimate, ledoit_wolf
-from peak_trade.studies.risk.study import VAR_METHODS
+from peak_trade.studies.risk.value_at_risk import VAR_METHODS
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 SYMBOLS = ["S0/USDT", "S1/USDT", "S2/USDT"]

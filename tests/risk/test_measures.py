@@ -17,7 +17,8 @@ from peak_trade.risk.state import Control
 from peak_trade.risk.stress import projected_drawdown, stress_losses
 from peak_trade.risk.var import estimate
 from peak_trade.risk.var_backtest import exceptions, most_yellow
-from peak_trade.studies.risk.study import VAR_METHODS, explain
+from peak_trade.studies.risk.decisions import explain
+from peak_trade.studies.risk.value_at_risk import VAR_METHODS
 from peak_trade.wiring.gates import GATES
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, HISTORY, MARKET, NOW, ORDER, SELL
 from tests.risk.runs import decisions, idle_risk_engine, run

@@ -181,7 +181,7 @@ MUTANTS = [
     Mutant("risk/var.py", "_SEED_DAYS = 20", "_SEED_DAYS = 21", SEEDED),
     Mutant(BACKTEST, "_RED_FROM = 0.95, 0.9999", "_RED_FROM = 0.95, 0.999", ZONES),
     Mutant(
-        "studies/risk/study.py",
+        "studies/risk/decisions.py",
         "decision.is_approved is (not denials) and ",
         "",
         "test_records.py::test_a_forged_answer_is_not_reproduced",

@@ -12,8 +12,9 @@ from peak_trade.regimes.states import FilteredRegimes, Regime, SmoothedRegimes
 from peak_trade.reports.views.risk import MAX_DENIALS, drawn_denials, fills_and_denials, fills_and_denials_note
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.var import estimate
-from peak_trade.studies.risk.portfolio import coverage_by_regime, marginal_table, reverse_stress_table
-from peak_trade.studies.risk.study import VAR_METHODS, denials_by_code, denied_orders
+from peak_trade.studies.risk.decisions import denials_by_code, denied_orders
+from peak_trade.studies.risk.stress import reverse_stress_table
+from peak_trade.studies.risk.value_at_risk import VAR_METHODS, coverage_by_regime, marginal_table
 from tests.risk.cases import BTC, ETH, HISTORY
 from tests.risk.runs import run
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME

@@ -12,7 +12,7 @@ from peak_trade.core.values import Denial
 from peak_trade.reports.views.risk import headroom_over_time
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.studies.risk.study import DECISIONS, explain, find_decision, headroom, keep_decisions
+from peak_trade.studies.risk.decisions import DECISIONS, explain, find_decision, headroom, keep_decisions
 from peak_trade.wiring.gates import GATES
 from tests.risk.cases import ACCOUNT, CASES, MARKET, ORDER
 from tests.risk.runs import decisions, run

@@ -18,7 +18,8 @@ from peak_trade.risk.scenarios import DATED, SCENARIO_NAMES
 from peak_trade.risk.sizing import size_to_limits, size_to_var
 from peak_trade.risk.stress import projected_drawdown, scenario_loss, stress_losses
 from peak_trade.risk.var import estimate
-from peak_trade.studies.risk.study import stress_table, var_tests, var_walk
+from peak_trade.studies.risk.stress import stress_table
+from peak_trade.studies.risk.value_at_risk import var_tests, var_walk
 from peak_trade.wiring.gates import gate_chain, read_risk_file
 from tests.risk.cases import ACCOUNT, BTC, CRASHED, ETH, HISTORY, MARKET, NOW, ORDER
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME

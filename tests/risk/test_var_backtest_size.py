@@ -20,7 +20,7 @@ from peak_trade.risk.var_backtest import (
     most_yellow,
     traffic_light,
 )
-from peak_trade.studies.risk.study import VAR_METHODS, var_tests, var_walk
+from peak_trade.studies.risk.value_at_risk import VAR_METHODS, var_tests, var_walk
 
 LEVEL = 0.95
 HALVED = float(stats.norm.sf(stats.norm.isf(1.0 - LEVEL) / 2.0))

@@ -23,7 +23,7 @@ from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.risk.study import explain
+from peak_trade.studies.risk.decisions import explain
 from peak_trade.wiring.gates import declared_history, make_risk_engine, read_risk_file
 from peak_trade.wiring.strategies import make_strategy
 from tests.sessions.running import BTC

@@ -106,7 +106,7 @@ def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
     Parameters
     ----------
     readings : DataFrame
-        As `studies.risk.headroom` gives them.
+        As `studies.risk.decisions.headroom` gives them.
     n_tightest : int
         Limits with the least headroom, in the median, that are drawn.
 
@@ -163,7 +163,7 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
     fills : DataFrame
         As `figures.trades_on_price` takes them.
     denied : DataFrame
-        As `studies.risk.denied_orders` gives them; of more than `MAX_DENIALS`, the last ones are drawn.
+        As `studies.risk.decisions.denied_orders` gives them; of more than `MAX_DENIALS`, the last ones are drawn.
 
     """
     figure = trades_on_price(close, fills)

@@ -1,1 +1,1 @@
-"""Study risk limits: measures, explanations and false alarms."""
+"""Studies of risk: decisions, value at risk, stress and false alarms."""

@@ -1,7 +1,7 @@
-"""How often the liquidity gates refuse an order that the market would have taken: a labelled set from recorded data.
+"""False alarms of the liquidity gates, counted on orders that recorded data labels as safe or unsafe.
 
-The labels look ahead and know nothing of the gates: `BAR_RULE` and `BOOK_RULE` say when an order is *unsafe*. Orders
-are market orders of both sides at random moments, their notional drawn evenly on a logarithmic scale.
+The labels look ahead and do not depend on the gates: `BAR_RULE` and `BOOK_RULE` define when an order is *unsafe*.
+Orders are market orders of both sides at random bars or books; their notionals are uniform on a logarithmic scale.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ LABEL_RULES = (BAR_RULE, BOOK_RULE)
 BAR_NOTIONALS = (100.0, 1_000_000.0)
 """Smallest and largest order drawn on bars, quote currency."""
 BOOK_NOTIONALS = {"small": (100.0, 10_000.0), "large": (100.0, 1_000_000.0)}
-"""The two sets drawn on books. No small order of the recorded ones is unsafe; of the large ones a seventh is."""
+"""Notional ranges of the two sets drawn on books. On the recorded books no small order and one large order in seven is
+unsafe."""
 _FIRST_DAY = 7
 _NS_PER_MS = 1_000_000
 
@@ -46,19 +47,23 @@ _NS_PER_MS = 1_000_000
 def labelled_orders(
     bars: Sequence[Bars], rules: LiquidityLimits | None = None, books: Sequence[OrderBook] = (), symbol: str = ""
 ) -> pd.DataFrame:
-    """Return all labelled orders: 2,000 on each symbol's bars and, where there are books, 2,000 small and large ones.
+    """Return labelled orders: 2,000 on the bars of each symbol and, with books, 2,000 small and 2,000 large ones.
 
     Parameters
     ----------
     bars : sequence of Bars
     rules : LiquidityLimits
-        The defaults unless given; held as with `book = "absent"` on bars, and on books as with `"declared"` and without
-        the limits on shares of volume, which a recording of minutes does not know.
-    books : sequence of OrderBook, one a second, of `symbol`
+        Defaults to LiquidityLimits(). Applied with `book = "absent"` on bars, and with `book = "declared"` on books,
+        there without the limits on shares of volume, which a recording of minutes does not contain.
+    books : sequence of OrderBook
+        One book of `symbol` per second.
+    symbol : str
+        Symbol of the books.
 
     Returns
     -------
-    DataFrame of shape (n_orders, 4), as `bar_orders` and `book_orders` give it; `drawn_from` names the set
+    DataFrame of shape (n_orders, 4)
+        See `bar_orders` and `book_orders`; `drawn_from` names the set.
 
     """
     rules = rules or LiquidityLimits()
@@ -79,20 +84,28 @@ def bar_orders(
     notionals: tuple[float, float] = BAR_NOTIONALS,
     seed: int = 1,
 ) -> pd.DataFrame:
-    """Return labelled orders on bars, and what the gates said.
+    """Return labelled orders on bars, with the answers of the gates.
 
     Parameters
     ----------
-    bars : Bars of at least eight days, without a book
+    bars : Bars
+        At least eight days.
     limits : RiskLimits
-        With `book = "absent"`: spread and slippage come from the model.
-    n_orders, seed : int
+        With `liquidity.book = "absent"`: spread and slippage come from the model.
+    n_orders : int
     notionals : (float, float)
-        Smallest and largest notional, quote currency.
+        Smallest and largest notional, in quote currency.
+    seed : int
+        Seed of the bars, notionals and sides.
 
     Returns
     -------
     DataFrame of shape (n_orders, 4): drawn_from, notional (quote currency), is_unsafe, is_denied
+
+    Raises
+    ------
+    DataError
+        When there are too few bars.
 
     """
     record = DailyHistory([bars], "daily", 2)
@@ -103,7 +116,7 @@ def bar_orders(
     if first >= last:
         raise DataError(f"{bars.symbol}: {len(bars)} bars are too few to draw orders from; give at least eight days.")
     so_far = np.concatenate(([0.0], np.cumsum(volume)))
-    row = gate_chain(limits)
+    gates = gate_chain(limits)
     drawn = []
     for place, notional, side in _draws(rng, n_orders, (first, last), notionals):
         quantity = notional / float(close[place])
@@ -124,7 +137,7 @@ def bar_orders(
                 f"{bars.symbol} bars",
                 notional,
                 quantity > PARTICIPATION * ahead,
-                _is_denied(quantity, side, market, row, limits),
+                _is_denied(quantity, side, market, gates, limits),
             )
         )
     return pd.DataFrame(drawn, columns=_COLUMNS)
@@ -138,14 +151,17 @@ def book_orders(
     notionals: tuple[float, float] = BOOK_NOTIONALS["small"],
     seed: int = 1,
 ) -> pd.DataFrame:
-    """Return labelled orders on recorded books, one a second, and what the gates said; see `bar_orders`.
+    """Return labelled orders on recorded books, with the answers of the gates; see `bar_orders`.
 
-    The limits have `book = "declared"` and none on shares of volume, which a recording of minutes does not hold.
+    `books` has one book per second and at least two. `limits` has `liquidity.book = "declared"` and no limit on shares
+    of volume, which a recording of minutes does not contain.
     """
     if len(books) < 2:
-        raise DataError(f"{symbol}: {len(books)} books are too few; an order is judged by the book after its own.")
+        raise DataError(
+            f"{symbol}: {len(books)} books are too few to label an order by the next one. Give at least two."
+        )
     rng = np.random.default_rng(seed)
-    row = gate_chain(limits)
+    gates = gate_chain(limits)
     drawn = []
     for place, notional, side in _draws(rng, n_orders, (0, len(books) - 1), notionals):
         book, later = books[place], books[place + 1]
@@ -156,18 +172,20 @@ def book_orders(
         levels = later.asks if side is Side.BUY else later.bids
         cost = abs(walk(levels, quantity) / mid_price(later) - 1.0)
         drawn.append(
-            (f"{symbol} books", notional, cost > MOST_BOOK_COST, _is_denied(quantity, side, market, row, limits))
+            (f"{symbol} books", notional, cost > MOST_BOOK_COST, _is_denied(quantity, side, market, gates, limits))
         )
     return pd.DataFrame(drawn, columns=_COLUMNS)
 
 
 def read_books(path: Path, n_levels: int = 20) -> list[OrderBook]:
-    """Read recorded books of a Parquet file with columns timestamp (UTC), bid_px_0, bid_qty_0, ask_px_0 and so on.
+    """Read order books from a Parquet file, one row per book.
+
+    The columns are timestamp (UTC) and, for each level from 0 on, bid_px_0, bid_qty_0, ask_px_0 and ask_qty_0.
 
     Raises
     ------
     DataError
-        If there is no such file, or it is not one of books.
+        If there is no such file, or it has other columns.
 
     """
     try:
@@ -181,7 +199,7 @@ def read_books(path: Path, n_levels: int = 20) -> list[OrderBook]:
         ]
     except (OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: this is no Parquet file of order books of {n_levels} levels ({reason}).") from None
+        raise DataError(f"{path}: this is not a Parquet file of order books of {n_levels} levels ({reason}).") from None
     return [
         OrderBook(now, tuple(map(tuple, bids)), tuple(map(tuple, asks)))
         for now, bids, asks in zip(times, sides[0].tolist(), sides[1].tolist(), strict=True)
@@ -189,13 +207,13 @@ def read_books(path: Path, n_levels: int = 20) -> list[OrderBook]:
 
 
 def confusion(orders: pd.DataFrame) -> pd.DataFrame:
-    """Return the confusion matrix of labelled orders, one row a set and one for all.
+    """Return the confusion matrix of labelled orders: one row per set and one for all orders.
 
     Returns
     -------
     DataFrame: drawn_from, false_positives, misses, n_orders, denied_unsafe, denied_safe, passed_unsafe, passed_safe
-        `false_positives` is the share of safe orders that were denied, `misses` that of unsafe ones that passed; NaN
-        where there are none. The others count orders.
+        `false_positives` is the share of the safe orders that were denied, `misses` the share of the unsafe orders that
+        passed; NaN when there are no such orders. The other columns are counts.
 
     """
     rows = []
@@ -234,7 +252,7 @@ def _draws(
     ]
 
 
-def _is_denied(quantity: float, side: Side, market: MarketView, row: GateChain, limits: RiskLimits) -> bool:
+def _is_denied(quantity: float, side: Side, market: MarketView, gates: GateChain, limits: RiskLimits) -> bool:
     order = Order("o-1", market.as_of, "drawn", market.instrument.symbol, side, quantity, market.decision_price)
     account = AccountView(1e9, 1e9, {}, {})
-    return not isinstance(review(order, account, market, row, limits), ApprovedOrder)
+    return not isinstance(review(order, account, market, gates, limits), ApprovedOrder)
