@@ -1,1 +1,1 @@
-"""Sizing, allocation and rebalancing: how much of the account a target means."""
+"""Sizing, allocation and rebalancing: from target exposures to fractions of the account."""

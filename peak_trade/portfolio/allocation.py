@@ -1,6 +1,6 @@
-"""Allocation: the share of equity that each sleeve gets, estimated on past returns only.
+"""Allocation: the weight of each sleeve, estimated from past returns only.
 
-A *sleeve* is one strategy on one symbol. Its weight is applied once: it holds weight x exposure x equity.
+A *sleeve* is one strategy on one symbol. It holds weight x exposure x equity.
 """
 
 from __future__ import annotations
@@ -17,60 +17,60 @@ from peak_trade.core.settings import Positive, Settings
 from peak_trade.portfolio.rebalancing import Period
 
 Allocator = Callable[[FloatArray, float], FloatArray]
-"""Past returns and the largest weight to the weights; see `portfolio.allocators` for shapes and rules."""
+"""Function of past returns and the largest weight that returns weights; see `portfolio.allocators`."""
 UNESTIMATED = ("equal", "fixed")
 """Methods whose weights are not estimated."""
 SUM_RTOL = 1e-9
-"""Fixed weights sum to 1 up to this."""
+"""Relative tolerance of the sum of fixed weights."""
 _WEIGHT_TOLERANCE = 1e-6
 _KNOWN_SHARE = 0.9
 
 
 class Allocation(Settings):
-    """How equity is shared out between sleeves, and how often that is estimated again."""
+    """Settings of the allocation: method, window, period and bounds."""
 
     method: str = "equal"
     """equal, fixed (each strategy states its weight), inverse_volatility, risk_parity, minimum_variance, or
-    package.module:function of an allocator of one's own."""
+    package.module:function."""
 
     window: Annotated[int, Field(ge=20)] = 720
-    """Bars before each estimate that it is made from."""
+    """Number of past bars in each estimate."""
 
     every: Period = "month"
-    """An estimate is made at the first close of each period, UTC, and holds until the next."""
+    """Weights are estimated at the first close of each period, UTC, and kept until the next."""
 
     max_weight: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Largest share of the invested part that one sleeve may have."""
+    """Largest weight of one sleeve, a fraction of the invested part."""
 
     cash_buffer: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of equity that is never invested."""
+    """Fraction of equity that is never invested."""
 
     annual_volatility: Positive | None = None
-    """Volatility that all weights together are scaled to, per year of 365 days; none: no scaling."""
+    """Target volatility of all weights together, per year of 365 days; none: no scaling."""
 
     max_scale: Positive = 1.0
-    """Largest multiplier that the volatility target may set; 1 is no leverage."""
+    """Largest multiplier of the volatility target; 1 is no leverage."""
 
     @model_validator(mode="after")
     def _scale_has_a_target(self) -> Self:
         if self.max_scale != 1.0 and self.annual_volatility is None:
-            raise ValueError("max_scale belongs to annual_volatility: set that too, or leave both.")
+            raise ValueError("max_scale belongs to annual_volatility: set both or neither.")
         return self
 
     @property
     def is_estimated(self) -> bool:
-        """Whether past returns have a say in the weights."""
+        """Whether the weights depend on past returns."""
         return self.method not in UNESTIMATED or self.annual_volatility is not None
 
 
 def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation) -> FloatArray | None:
-    """Return the fixed weights by sleeve in the order given, or None where the method makes its own.
+    """Return the fixed weights of the sleeves in the given order, or None if the method estimates weights.
 
     Raises
     ------
     ConfigError
-        When weights are missing, do not sum to 1, exceed the cap, or stand beside a method that ignores them; when
-        the cap leaves part of the equity without a sleeve.
+        If weights are missing, do not sum to 1, exceed the cap, or are given for a method that estimates them; if the
+        cap is too low to invest all equity.
 
     """
     stated = {sleeve: weight for sleeve, weight in weights.items() if weight is not None}
@@ -82,7 +82,7 @@ def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation
     if allocation.method != "fixed":
         if stated:
             raise ConfigError(
-                f"{', '.join(stated)}: a weight is stated, and allocation.method was {allocation.method}, which makes "
+                f"{', '.join(stated)}: a weight is stated, and allocation.method was {allocation.method}, which estimates "
                 'its own. Drop the weight, or set method = "fixed".'
             )
         return None
@@ -93,19 +93,19 @@ def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation
     if abs(total - 1.0) > SUM_RTOL:
         raise ConfigError(
             f"weights sum to {total:.10g} ({', '.join(f'{b} {w:g}' for b, w in stated.items())}); they must sum to 1. "
-            "State cash with allocation.cash_buffer."
+            "Set cash with allocation.cash_buffer."
         )
     above = [sleeve for sleeve, weight in stated.items() if weight > allocation.max_weight]
     if above:
         raise ConfigError(
             f"{above[0]}: weight was {stated[above[0]]:g}, allocation.max_weight is {allocation.max_weight:g}. "
-            "Lower the one or raise the other."
+            "Lower the weight or raise the limit."
         )
     return np.array(list(stated.values()))
 
 
 def sleeve_returns(exposure: FloatArray, close: FloatArray) -> FloatArray:
-    """Return what a sleeve of weight 1 earns at each bar before costs: yesterday's exposure times today's return.
+    """Return the return of a sleeve of weight 1 at each bar before costs: previous exposure times return.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ def sleeve_returns(exposure: FloatArray, close: FloatArray) -> FloatArray:
 
     Returns
     -------
-    float64 array of shape (n,), simple returns; NaN at the symbol's first bar and wherever it has none
-        After a gap the return is taken from the last close before it.
+    float64 array of shape (n,), simple returns; NaN at the first bar of the symbol and where it has no bar
+        After a gap the return is relative to the last close before it.
 
     Notes
     -----
@@ -136,7 +136,7 @@ def weights_from(past_returns: FloatArray, allocator: Allocator, max_weight: flo
     past_returns : float64 array of shape (n_bars, n_sleeves), simple returns per bar, finite, none of them constant
     allocator : Allocator
     max_weight : float
-        Cap of one weight, a fraction; when it is too low for weights to sum to 1, every weight is the cap.
+        Cap of one weight, a fraction; if it is too low for a sum of 1, every weight is the cap.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def weights_from(past_returns: FloatArray, allocator: Allocator, max_weight: flo
     Raises
     ------
     DataError
-        When the allocator's weights have another shape, are negative, exceed the cap or do not sum to 1, with a
+        If the allocator's weights have another shape, are negative, exceed the cap or do not sum to 1, with a
         tolerance of 1e-6.
 
     Examples
@@ -185,40 +185,39 @@ def walk_forward_weights(
     fixed: FloatArray | None = None,
     allocator: Allocator | None = None,
 ) -> FloatArray:
-    """Return the weight of each sleeve after each close, estimated again at the instants and held between them.
+    """Return the weight of each sleeve after each close, estimated at the given instants and kept between them.
 
     Parameters
     ----------
     returns : float64 array of shape (n_bars, n_sleeves)
         See `sleeve_returns`; NaN where a sleeve's symbol has no bar.
     instants : bool array of shape (n_bars,)
-        Closes after which weights are estimated anew, from the last `allocation.window` returns up to and including
-        that close.
+        Closes after which weights are estimated, from the last `allocation.window` returns including that close.
     allocation : Allocation
     bars_per_year : float
     fixed : float64 array of shape (n_sleeves,), or None
         The result of `check_fixed_weights`.
     allocator : Allocator, or None
-        The function that `allocation.method` names; None for equal and fixed weights.
+        Function named by `allocation.method`; None for equal and fixed weights.
 
     Returns
     -------
     float64 array of shape (n_bars, n_sleeves), fractions of equity, not negative
-        A row sums to at most (1 - cash_buffer) x max_scale.
+        The weights at one close sum to at most (1 - cash_buffer) x max_scale.
 
     Raises
     ------
     ConfigError
-        When the method needs an allocator and there is none, or does not use the one given.
+        If the method needs an allocator and there is none, or has no use for the given one.
     DataError
-        When the allocator finds no weights; see `weights_from`.
+        If the allocator finds no weights; see `weights_from`.
 
     Notes
     -----
     Causal: row t is computed from rows up to t. A sleeve has an estimate when at least nine tenths of the window's
-    returns are known (the rest count as 0) and they vary. Sleeves with one share out what they would have under equal
-    weights; each other sleeve has its equal share, which stays cash while its symbol has no bars. A volatility target
-    keeps everything in cash until the window is full.
+    returns are known (the rest count as 0) and they vary. Sleeves with an estimate divide among themselves the sum of
+    their equal weights; the others keep their equal weights, in cash while the symbol has no bars. With a volatility
+    target everything is cash until the window is full.
 
     """
     if (allocator is None) is not (allocation.method in UNESTIMATED):

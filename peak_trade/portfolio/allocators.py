@@ -6,8 +6,8 @@ past_returns : float64 array of shape (n_bars, n_sleeves), simple returns per ba
     least two columns
 max_weight : float, a fraction; n_sleeves times it is above 1
 
-It returns a float64 array of shape (n_sleeves,): fractions, not negative, at most `max_weight`, with sum 1. Returns
-multiplied by a constant give the same weights up to the optimiser's tolerance (1e-6).
+It returns a float64 array of shape (n_sleeves,): fractions, not negative, at most `max_weight`, with sum 1. Weights do
+not depend on the scale of the returns, up to the tolerance of the optimiser (1e-6).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def risk_parity(past_returns: FloatArray, max_weight: float) -> FloatArray:
     Raises
     ------
     DataError
-        When the optimiser finds no weights.
+        If the optimiser finds no weights.
 
     References
     ----------
@@ -52,7 +52,7 @@ def risk_parity(past_returns: FloatArray, max_weight: float) -> FloatArray:
 
 
 def minimum_variance(past_returns: FloatArray, max_weight: float) -> FloatArray:
-    """Return the weights of least variance, by skfolio; DataError when the optimiser finds none."""
+    """Return the weights of minimum variance, by skfolio; DataError if the optimiser finds none."""
     from skfolio.optimization import MeanRisk, ObjectiveFunction
 
     model = MeanRisk(objective_function=ObjectiveFunction.MINIMIZE_RISK, max_weights=max_weight)
@@ -65,7 +65,7 @@ def _optimised(method: str, model: Any, past_returns: FloatArray, cap: float) ->
     past = past_returns / past_returns.std(axis=0, ddof=1).mean()
     try:
         with warnings.catch_warnings():
-            # skfolio clips the eigenvalues of a covariance of more sleeves than bars, or of a sleeve and its copy.
+            # skfolio clips the eigenvalues of singular covariances: more sleeves than bars, or two equal sleeves.
             warnings.filterwarnings("ignore", message="The covariance matrix is not positive definite")
             raw: FloatArray = np.clip(np.asarray(model.fit(past).weights_, dtype=np.float64), 0.0, cap)
     except (ValueError, ArithmeticError, SkfolioError) as error:

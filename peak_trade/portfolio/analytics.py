@@ -1,4 +1,4 @@
-"""What each strategy and symbol gave to a portfolio: contributions to return, risk and drawdown, and correlations."""
+"""Attribution of a portfolio: contributions to return, risk and drawdown, and correlations."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _CHUNK_ROWS = 4096
 
 
 def contributions(pnl: pd.DataFrame, initial_cash: float) -> pd.DataFrame:
-    """Return what each sleeve added to the portfolio's return at each bar.
+    """Return the contribution of each sleeve to the portfolio's return at each bar.
 
     Parameters
     ----------
     pnl : DataFrame of shape (n_bars, n_sleeves), quote currency
-        Cumulated PnL after costs of each sleeve; columns are sleeves, or strategies, or symbols.
+        Cumulative PnL after costs; columns are sleeves, strategies or symbols.
     initial_cash : float, quote currency
 
     Returns
     -------
     DataFrame of shape (n_bars, n_sleeves), fractions of the portfolio's equity one bar before
-        A row sums to the portfolio's return over that bar.
+        The contributions at one bar sum to the portfolio's return.
 
     """
     values = pnl.to_numpy()
@@ -50,7 +50,7 @@ def portfolio_sharpe(
 
     Returns
     -------
-    float; NaN when the portfolio does not vary
+    float; NaN if the portfolio does not vary
 
     Examples
     --------
@@ -78,7 +78,7 @@ def correlation_pairs(returns: pd.DataFrame, confidence: float = 0.95) -> pd.Dat
     Returns
     -------
     DataFrame of shape (n_pairs, 6): first, second, correlation, low, high, n_bars
-        Fisher's z: tanh(atanh(r) -+ z / sqrt(n - 3)), which takes bars as independent and normal. NaN where a column
+        Fisher's z: tanh(atanh(r) -+ z / sqrt(n - 3)), which assumes independent normal bars. NaN if a column
         does not vary; the interval is NaN below four bars.
 
     References
@@ -93,7 +93,7 @@ def correlation_pairs(returns: pd.DataFrame, confidence: float = 0.95) -> pd.Dat
 
     """
     if not 0.0 < confidence < 1.0:
-        raise ConfigError(f"confidence was {confidence}: give a share between 0 and 1, for example 0.95.")
+        raise ConfigError(f"confidence was {confidence}: use a fraction between 0 and 1, for example 0.95.")
     values, names = returns.to_numpy(dtype=np.float64), list(returns.columns)
     quantile = NormalDist().inv_cdf(0.5 + confidence / 2.0)
     rows = []
@@ -127,11 +127,11 @@ def rolling_correlation(returns: pd.DataFrame, window: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame of shape (n_bars, n_pairs), columns named `first ~ second`
-        NaN in the first window - 1 rows and where a column does not vary within the window.
+        NaN at the first window - 1 bars and where a column does not vary within the window.
 
     Notes
     -----
-    Causal. Every window is centred on its own mean, so that rounding does not build up.
+    Causal. Each window is centred on its own mean, so that rounding errors do not accumulate.
 
     """
     if window < 3:
@@ -156,7 +156,7 @@ def drawdown_correlation(
 
 
 def risk_contributions(contribution: pd.DataFrame) -> pd.Series:
-    """Return what each sleeve adds to the portfolio's volatility: cov(contribution, portfolio return) / volatility.
+    """Return each sleeve's part of the portfolio's volatility: cov(contribution, portfolio return) / volatility.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def risk_contributions(contribution: pd.DataFrame) -> pd.Series:
     Returns
     -------
     Series of shape (n_sleeves,), fractions per bar; negative for a sleeve that offsets the others
-        They sum to the portfolio's volatility (Euler's theorem; Tasche 1999). NaN when the portfolio does not vary.
+        They sum to the portfolio's volatility (Euler's theorem; Tasche 1999). NaN if the portfolio does not vary.
 
     """
     values = contribution.to_numpy()
@@ -180,9 +180,9 @@ def risk_contributions(contribution: pd.DataFrame) -> pd.Series:
 
 
 def diversification_ratio(contribution: pd.DataFrame) -> float:
-    """Return the sum of the sleeves' volatilities over the portfolio's (Choueifaty and Coignard 2008, eq. 1).
+    """Return the sum of the sleeves' volatilities / the portfolio's volatility (Choueifaty and Coignard 2008, eq. 1).
 
-    1 means that nothing is diversified away; NaN when the portfolio does not vary.
+    1 means no diversification; NaN if the portfolio does not vary.
     """
     values = contribution.to_numpy()
     whole = float(values.sum(axis=1).std(ddof=1)) if len(values) > 1 else 0.0
@@ -190,20 +190,19 @@ def diversification_ratio(contribution: pd.DataFrame) -> float:
 
 
 def drawdown_contributions(pnl: pd.DataFrame, initial_cash: float, n_deepest: int = 5) -> pd.DataFrame:
-    """Return what each sleeve lost from peak to trough in the deepest drawdowns of the portfolio.
+    """Return the loss of each sleeve from peak to trough in the deepest drawdowns of the portfolio.
 
     Parameters
     ----------
     pnl : DataFrame of shape (n_bars, n_sleeves), quote currency, index `close_time`
     initial_cash : float, quote currency
     n_deepest : int
-        A drawdown lasts from a peak to the next close at or above it, so that they do not overlap.
+        Number of drawdowns; each lasts from a peak to the next close at or above it, so they do not overlap.
 
     Returns
     -------
-    DataFrame of shape (n_drawdowns, 3 + n_sleeves), deepest first: peak, trough, drawdown, then one column a sleeve
-        Fractions of the equity at the peak. A sleeve's column is positive when it lost, negative when it gained; the
-        columns sum to `drawdown`.
+    DataFrame of shape (n_drawdowns, 3 + n_sleeves), deepest first: peak, trough, drawdown, then one column per sleeve
+        Fractions of the equity at the peak: positive for a loss, negative for a gain. The sleeves sum to `drawdown`.
 
     """
     values = pnl.to_numpy()

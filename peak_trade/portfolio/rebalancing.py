@@ -1,4 +1,4 @@
-"""Rebalancing: the named instants at which holdings return to their targets."""
+"""Rebalancing: when holdings return to their targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NS_PER_DAY = 86_400_000_000_000
 
 
 class Rebalancing(Settings):
-    """When an unchanged target is traded again. With neither rule a position is held until its target changes."""
+    """Rules that trade an unchanged target. Without a rule a position is kept until its target changes."""
 
     every: Period | None = None
     """Return every sleeve to its target at the first close of each period, UTC."""
@@ -37,11 +37,11 @@ def first_closes(times: IntArray, every: Period) -> BoolArray:
 
     Returns
     -------
-    bool array of shape (n,); row 0 is always marked
+    bool array of shape (n,); the first close is always marked
 
     Notes
     -----
-    Causal: row t is computed from rows t - 1 and t.
+    Causal: value t is computed from times t - 1 and t.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sizing: what notional a target exposure means. Every rule looks at the past only."""
+"""Sizing: the notional of a target exposure, from past bars only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FractionOfEquity(Settings):
 
     kind: Literal["fraction_of_equity"] = "fraction_of_equity"
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Share of equity that a target of 1 invests."""
+    """Fraction of equity that a target of 1 invests."""
 
     def scale(self, bars: pd.DataFrame, bars_per_year: float) -> FloatArray:
         """Return multipliers of equity, shape (n_bars,)."""
@@ -29,7 +29,7 @@ class FractionOfEquity(Settings):
 
 
 class FixedNotional(Settings):
-    """Notional = target x a fixed amount of quote currency, whatever the equity."""
+    """Notional = target x a fixed amount of quote currency, independent of equity."""
 
     kind: Literal["fixed_notional"] = "fixed_notional"
     notional: Notional
@@ -37,14 +37,14 @@ class FixedNotional(Settings):
 
 
 class VolatilityTarget(Settings):
-    """Notional = target x equity x (annual volatility wanted / realised), capped."""
+    """Notional = target x equity x (target volatility / realised volatility), capped."""
 
     kind: Literal["volatility_target"] = "volatility_target"
     annual_volatility: Positive = 0.2
-    """Volatility wanted, per year of 365 days."""
+    """Target volatility, per year of 365 days."""
 
     window: Window = 100
-    """Bars over which volatility is realised."""
+    """Window of the realised volatility, bars."""
 
     max_scale: Positive = 1.0
     """Largest multiplier of equity."""
@@ -65,10 +65,10 @@ class FractionalKelly(Settings):
 
     kind: Literal["fractional_kelly"] = "fractional_kelly"
     fraction: Fraction = 0.25
-    """Share of the full Kelly bet."""
+    """Fraction of the full Kelly bet."""
 
     window: Window = 500
-    """Bars over which mean and variance are taken."""
+    """Window of mean and variance, bars."""
 
     max_scale: Positive = 1.0
     """Largest multiplier of equity."""
@@ -86,10 +86,10 @@ class FixedRisk(Settings):
 
     kind: Literal["fixed_risk"] = "fixed_risk"
     risk: Annotated[float, Field(gt=0.0, le=0.2)] = 0.01
-    """Share of equity that one stopped trade may lose."""
+    """Fraction of equity that one stopped trade may lose."""
 
     stop_distance: Annotated[float, Field(gt=0.0, lt=1.0)]
-    """Distance of the stop as a fraction of the entry price; set the execution policy's stop_loss to the same."""
+    """Distance of the stop as a fraction of the entry price; use the same stop_loss in the execution policy."""
 
     max_scale: Positive = 1.0
     """Largest multiplier of equity."""
