@@ -82,8 +82,8 @@ def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation
     if allocation.method != "fixed":
         if stated:
             raise ConfigError(
-                f"{', '.join(stated)}: a weight is stated, and allocation.method was {allocation.method}, which estimates "
-                'its own. Drop the weight, or set method = "fixed".'
+                f"{', '.join(stated)}: a weight is set, but allocation.method {allocation.method} estimates weights. "
+                'Drop the weight, or set method = "fixed".'
             )
         return None
     missing = [sleeve for sleeve in weights if sleeve not in stated]
