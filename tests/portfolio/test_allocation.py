@@ -166,7 +166,7 @@ def test_book_returns_skip_the_bars_that_a_symbol_does_not_have():
     [
         ({"a": 0.5, "b": 0.4}, {"method": "fixed"}, "sum to 0.9"),
         ({"a": 0.5, "b": None}, {"method": "fixed"}, "b: weight is missing"),
-        ({"a": 0.5, "b": None}, {"method": "equal"}, "a: a weight is stated"),
+        ({"a": 0.5, "b": None}, {"method": "equal"}, "a: a weight is set"),
         ({"a": 0.7, "b": 0.3}, {"method": "fixed", "max_weight": 0.6}, "max_weight is 0.6"),
         ({"a": None, "b": None}, {"max_weight": 0.4}, "Raise it to 0.5"),
     ],
