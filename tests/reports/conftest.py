@@ -76,6 +76,7 @@ def executed(project: Path) -> Callable[..., Path]:
                 {"output_type": "error", "ename": "E", "evalue": error, "traceback": [f"\x1b[31m{error}\x1b[0m"]}
             ]
         content["cells"][2]["outputs"] = outputs
+        content["cells"].insert(2, {"cell_type": "markdown", "id": "heading", "metadata": {}, "source": "## A heading"})
         content["metadata"]["peak_trade"] = {
             "notebook": "tiny",
             "title": "Tiny",

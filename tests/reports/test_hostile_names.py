@@ -166,7 +166,7 @@ def build(project, executed, monkeypatch):
                 about["digests"][name] = name
                 content["cells"][1]["source"] = f"symbol = {name!r}\n"
                 if not error:
-                    content["cells"][2]["outputs"] = outputs(name)
+                    content["cells"][3]["outputs"] = outputs(name)
                 path.write_text(json.dumps(content), encoding="utf-8")
             rows.append(IndexRow("2024-06-01T00:00:00Z", name, name, name, name, "done", name, "", (name,) * 4))
         monkeypatch.setattr(runs_index, "_registry_rows", lambda root: rows)

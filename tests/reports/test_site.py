@@ -74,6 +74,9 @@ def test_nbconvert_makes_every_page_with_what_was_shown(project, two_runs, capsy
     assert "a &lt; b" in good
     assert "<b>bare html</b>" in good
     assert "{=html}" not in good
+    assert '<details class="pt-about"><summary>Parameters and digests</summary>' in good
+    assert re.search(r"<h2 id=[^>]*>A heading", good)
+    assert "&lt;h2" not in good
     bad = built["reports/pages/tiny-bad.html"]
     assert "This run failed</strong> in code cell 2: E: no such bar" in bad
     assert '<pre class="pt-traceback">no such bar</pre>' in bad

@@ -93,7 +93,7 @@ def _notebook_body(root: Path, page: Path) -> tuple[str, str]:
     for cell in content["cells"][1:]:
         if cell["cell_type"] == "markdown":
             cell["cell_type"] = "raw"
-            cell["metadata"] = {"raw_mimetype": "text/html"}
+            cell["metadata"] = {}
             cell["source"] = markdown_html(source_text(cell))
         elif cell["cell_type"] == "code":
             cell["source"] = source_text(cell).removeprefix("#| code-fold: false\n")
