@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peak_trade.cli import options
-from peak_trade.cli.output import Page, Table, progress, show
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def backtest(
     """
     from peak_trade.studies import by_name
 
-    with progress("backtest") as on_progress:
+    with output.progress("backtest") as on_progress:
         result, opinion = by_name.backtest(
             strategy,
             options.pairs(parameter),
@@ -69,15 +68,15 @@ def backtest(
             has_opinion=second_opinion,
             on_progress=on_progress,
         )
-    show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))
+    output.show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))
     if opinion is not None and not opinion.agrees:
         raise typer.Exit(1)
 
 
-def _page(result: BacktestResult, opinion: Opinion | None) -> Page:
+def _page(result: BacktestResult, opinion: Opinion | None) -> output.Page:
     stats, held = result.stats().to_text(), result.benchmark.stats().to_text()
     series = f"{', '.join(result.market.symbols)} ({result.exchange}), {result.market.timeframe}"
-    yield Table(
+    yield output.Table(
         ("measure", "strategy", "buy and hold"),
         [(name.replace("_", " "), text, held[name]) for name, text in stats.items()],
         f"{', '.join(result.strategies)} on {series}, {len(result.market):,} bars",

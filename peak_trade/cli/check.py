@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peak_trade.cli.options import AsJson, Parameters, StoredExchange, TimeframeText, pairs
-from peak_trade.cli.output import Page, Table, show
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -27,15 +26,15 @@ def strategy(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Name of a strategy, or package.module:Class for your own.")
     ],
-    parameter: Parameters = None,
+    parameter: options.Parameters = None,
     symbol: Annotated[
         str | None, typer.Option(help="Symbol of the store, for example BTC/USDT. Without it, bars are generated.")
     ] = None,
-    timeframe: TimeframeText = "1h",
-    exchange: StoredExchange = None,
+    timeframe: options.TimeframeText = "1h",
+    exchange: options.StoredExchange = None,
     n_bars: Annotated[int, typer.Option("--bars", min=1, help="Generated hourly bars, without --symbol.")] = 3_000,
     seed: Annotated[int, typer.Option(help="Seed of the generated bars, the cuts and the noise.")] = 0,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Check that a strategy does not look ahead.
 
@@ -52,13 +51,13 @@ def strategy(
     from peak_trade.studies import by_name
 
     span = by_name.Span(timeframe, exchange)
-    report = by_name.causality(name, pairs(parameter), symbol, span, n_bars=n_bars, seed=seed)
-    show(report, as_json, _page, _content)
+    report = by_name.causality(name, options.pairs(parameter), symbol, span, n_bars=n_bars, seed=seed)
+    output.show(report, as_json, _page, _content)
     if not report.is_causal:
         raise typer.Exit(1)
 
 
-def _page(report: CausalityReport) -> Page:
+def _page(report: CausalityReport) -> output.Page:
     verdict = "causal" if report.is_causal else "LOOKS AHEAD"
     yield (
         f"{report.name}: {verdict}. {report.n_bars:,} bars, {report.n_cuts} cuts, {report.n_rewrites:,} rewritten "
@@ -69,7 +68,7 @@ def _page(report: CausalityReport) -> Page:
     for refusal in report.refusals:
         yield f"  not tested with {refusal.kind}: the strategy raised at {refusal.n_cuts} cuts ({refusal.error})"
     columns = ("bars later", "compared", "different", "largest", "settled")
-    yield Table(
+    yield output.Table(
         columns,
         [
             (row.n_dropped, row.n_compared, row.n_different, f"{row.largest:.3g}", row.settled_after)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from peak_trade.cli.options import AsJson, End, StoredExchange, Symbol, TimeframeText
-from peak_trade.cli.output import Page, Table, progress, show
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.time import Timeframe, iso, parse_utc
 
@@ -31,8 +30,8 @@ app = verb_app()
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or Parquet file of bars.")],
-    symbol: Symbol,
-    timeframe: TimeframeText,
+    symbol: options.Symbol,
+    timeframe: options.TimeframeText,
     exchange: Annotated[str, typer.Option(help="Exchange on which the bars were traded, for example binance.")],
     stamp: Annotated[
         Stamp | None,
@@ -40,7 +39,7 @@ def import_(
             help="Meaning of the times in FILE. Not required when their column is named open_time or close_time."
         ),
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Import a CSV or Parquet file of bars into the store.
 
@@ -56,20 +55,20 @@ def import_(
     from peak_trade.data.importing import import_file
 
     done = import_file(file, symbol, Timeframe.parse(timeframe), exchange, stamp)
-    show(done, as_json, lambda done: _import_page(file, done), lambda done: _import_content(file, done))
+    output.show(done, as_json, lambda done: _import_page(file, done), lambda done: _import_content(file, done))
 
 
 @app.command()
 def fetch(
-    symbol: Symbol,
-    timeframe: TimeframeText,
+    symbol: options.Symbol,
+    timeframe: options.TimeframeText,
     exchange: Annotated[str, typer.Option(help="Exchange to fetch from: binance or kraken.")],
     start: Annotated[str, typer.Option(help="First close time in UTC, inclusive: 2024-01-01 or 2024-01-01T12:00.")],
-    end: End = None,
+    end: options.End = None,
     base_url: Annotated[
         str | None, typer.Option(help="Scheme and host of another server with the API of the exchange.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Fetch public spot bars from an exchange into the store.
 
@@ -88,19 +87,19 @@ def fetch(
 
     step, first, after = Timeframe.parse(timeframe), parse_utc(start, "start"), end and parse_utc(end, "end")
     name = f"{exchange} {symbol} {timeframe}"
-    with connect(exchange, base_url) as client, progress(name) as on_page:
+    with connect(exchange, base_url) as client, output.progress(name) as on_page:
         done = fetch_bars(client, symbol, step, first, after or None, on_page)
     series = {"exchange": exchange, "symbol": symbol, "timeframe": timeframe}
-    show(done, as_json, lambda done: _fetch_page(name, done), lambda done: series | _fetch_content(done))
+    output.show(done, as_json, lambda done: _fetch_page(name, done), lambda done: series | _fetch_content(done))
 
 
 @app.command()
 def resample(
-    symbol: Symbol,
+    symbol: options.Symbol,
     to: Annotated[str, typer.Option(help="Bar length to make, a whole multiple of --timeframe, for example 4h.")],
-    timeframe: TimeframeText = "1h",
-    exchange: StoredExchange = None,
-    as_json: AsJson = False,
+    timeframe: options.TimeframeText = "1h",
+    exchange: options.StoredExchange = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Make longer bars from shorter bars of the store, and store them.
 
@@ -116,11 +115,11 @@ def resample(
     from peak_trade.data.resampling import resample_stored
 
     done = resample_stored(symbol, Timeframe.parse(timeframe), Timeframe.parse(to), exchange)
-    show(done, as_json, lambda done: _resample_page(*done), lambda done: _resample_content(*done))
+    output.show(done, as_json, lambda done: _resample_page(*done), lambda done: _resample_content(*done))
 
 
 @app.command("list")
-def list_(as_json: AsJson = False) -> None:
+def list_(as_json: options.AsJson = False) -> None:
     """List the bars of the store.
 
     First and last are close times in UTC.
@@ -133,7 +132,7 @@ def list_(as_json: AsJson = False) -> None:
     """
     from peak_trade.data.store import bars_folder, list_bars
 
-    show(
+    output.show(
         list_bars(), as_json, lambda held: _list_page(held, bars_folder()), lambda held: list(map(_held_content, held))
     )
 
@@ -151,7 +150,7 @@ def check(
     exchange: Annotated[str | None, typer.Option(help="Check only this exchange of the store.")] = None,
     stamp: Annotated[Stamp | None, typer.Option(help="Meaning of the times in FILE.", show_default="open")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when there are gaps.")] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Check bars for gaps, duplicates and other faults.
 
@@ -174,7 +173,7 @@ def check(
         reports = [importing.check_file(file, step, stamp, symbol or "")]
     else:
         reports = quality.check_stored(symbol, step, exchange)
-    show(
+    output.show(
         reports,
         as_json,
         lambda reports: [block for report in reports for block in _report_page(report)],
@@ -190,7 +189,7 @@ def sample(
         int | None,
         typer.Option(help="Seed of the random prices. Another seed makes another market.", show_default="11", min=0),
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Store generated sample bars: two years of hourly BTC/USDT, ETH/USDT and SOL/USDT.
 
@@ -206,10 +205,10 @@ def sample(
     from peak_trade.data.sample import SEED, save_samples
 
     saved = save_samples(SEED if seed is None else seed)
-    show(saved, as_json, lambda saved: map(_saved_line, saved), lambda saved: list(map(_saved_content, saved)))
+    output.show(saved, as_json, lambda saved: map(_saved_line, saved), lambda saved: list(map(_saved_content, saved)))
 
 
-def _import_page(file: Path, done: ImportResult) -> Page:
+def _import_page(file: Path, done: ImportResult) -> output.Page:
     yield f"{file}: {done.n_rows:,} bars; the times are {done.time_unit}, the {done.stamp} of each bar."
     renamed = ", ".join(f"{ours} = {theirs}" for ours, theirs in done.columns.items() if ours != theirs)
     if renamed:
@@ -233,7 +232,7 @@ def _import_content(file: Path, done: ImportResult) -> dict[str, Any]:
     }
 
 
-def _fetch_page(name: str, done: FetchResult) -> Page:
+def _fetch_page(name: str, done: FetchResult) -> output.Page:
     yield f"{name}: {done.n_added:,} bars added with {done.n_requests:,} requests."
     if done.n_missing:
         first = f" Its first bar closed at {iso(done.first_given)}." if done.first_given is not None else ""
@@ -249,10 +248,10 @@ def _fetch_content(done: FetchResult) -> dict[str, Any]:
     }
 
 
-def _resample_page(made: ResampleResult, saved: SaveResult) -> Page:
+def _resample_page(made: ResampleResult, saved: SaveResult) -> output.Page:
     yield _saved_line(saved)
     if made.partial:
-        yield Table(
+        yield output.Table(
             ("close time", "fine bars"),
             [(iso(part.close_time), f"{part.n_fine} of {made.n_fine_per_bar}") for part in made.partial],
             f"{len(made.partial):,} bars made although fine bars are missing",
@@ -274,12 +273,12 @@ def _resample_content(made: ResampleResult, saved: SaveResult) -> dict[str, Any]
     }
 
 
-def _list_page(held: Sequence[StoredSeries], folder: Path) -> Page:
+def _list_page(held: Sequence[StoredSeries], folder: Path) -> output.Page:
     if not held:
         yield f"{folder} holds no bars. Import some with `peak-trade data import FILE`, or make sample bars with "
         yield "`peak-trade data sample`."
         return
-    yield Table(
+    yield output.Table(
         ("exchange", "symbol", "timeframe", "bars", "first close", "last close", "digest"),
         [
             (each.exchange, each.symbol, each.timeframe, each.n_bars, iso(each.first), iso(each.last), each.digest[:12])
@@ -289,11 +288,11 @@ def _list_page(held: Sequence[StoredSeries], folder: Path) -> Page:
     )
 
 
-def _report_page(report: QualityReport) -> Page:
+def _report_page(report: QualityReport) -> output.Page:
     span = f"{iso(report.first)} to {iso(report.last)}"
     yield f"{report.where}: {report.n_bars:,} bars of {report.timeframe}, close times {span}"
     if report.faults:
-        yield Table(
+        yield output.Table(
             ("row", "close time", "fault", "value"),
             [(str(fault.row), iso(fault.time), str(fault.kind), fault.was) for fault in report.faults],
             f"{len(report.faults):,} faults",
@@ -307,7 +306,7 @@ def _report_page(report: QualityReport) -> Page:
     else:
         yield "No gaps."
     if report.runs:
-        yield Table(
+        yield output.Table(
             ("kind", "first close time", "bars"),
             [(str(run.kind), iso(run.start), run.n_bars) for run in report.runs],
             f"{len(report.runs):,} runs of stale prices or without volume",
@@ -316,9 +315,9 @@ def _report_page(report: QualityReport) -> Page:
         )
 
 
-def _gap_table(gaps: Sequence[Gap]) -> Table:
+def _gap_table(gaps: Sequence[Gap]) -> output.Table:
     n_missing = sum(gap.n_missing for gap in gaps)
-    return Table(
+    return output.Table(
         ("first missing", "last missing", "missing"),
         [(iso(gap.start), iso(gap.end), gap.n_missing) for gap in gaps],
         f"{len(gaps):,} gaps, {n_missing:,} bars missing (close times, UTC)",

@@ -1,4 +1,4 @@
-"""`peak-trade init`: a workspace for someone who has only installed the package."""
+"""`peak-trade init`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ from typing import Annotated
 
 import typer
 
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
 app = verb_app()
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is new or empty.")]) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create. It must be new or empty.")],
+    as_json: options.AsJson = False,
+) -> None:
     """Create a workspace with notebooks and example run files.
 
-    Work inside it: bars, runs and sessions go to its `.peak_trade` folder.
+    Run the other verbs inside it: bars, runs and sessions are written to its folder `.peak_trade`.
 
     \b
     Example:
         peak-trade init research
 
-    Exits 0 when the workspace is made, 2 when DIR holds anything already or can't be written.
+    Exits 0 when the workspace is created, 2 when DIR is not empty or cannot be written.
     """
     from peak_trade.data.workspace import make_workspace
 
-    made = make_workspace(folder)
-    typer.echo(f"{folder}: {len(made)} files. Next:")
-    typer.echo(f"  cd {folder} && peak-trade data sample && peak-trade data list")
+    output.show(
+        make_workspace(folder),
+        as_json,
+        lambda files: [
+            f"{folder}: {len(files):,} files. Next:",
+            f"  cd {folder} && peak-trade data sample && peak-trade data list",
+        ],
+        lambda files: {"folder": folder, "n_files": len(files)},
+    )

@@ -136,7 +136,7 @@ def plain(value: object) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if hasattr(value, "isoformat"):
-        return value.isoformat() if value == value else None
+        return str(value.isoformat()).replace("+00:00", "Z") if value == value else None
     return str(value)
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peak_trade.cli.options import AsJson, Record, SecondOpinion
-from peak_trade.cli.output import Page, Table, frame_table, progress, records, show
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ def portfolio(
         Path,
         typer.Option(help="Portfolio file in TOML, for example config/portfolios/multi_strategy_example.toml."),
     ],
-    second_opinion: SecondOpinion = False,
-    record: Record = True,
-    as_json: AsJson = False,
+    second_opinion: options.SecondOpinion = False,
+    record: options.Record = True,
+    as_json: options.AsJson = False,
 ) -> None:
     """Backtest several strategies and symbols from one cash pool.
 
@@ -43,29 +42,29 @@ def portfolio(
     """
     from peak_trade.studies import by_name
 
-    with progress("portfolio") as on_progress:
+    with output.progress("portfolio") as on_progress:
         result, opinion = by_name.portfolio(
             config, is_recorded=record, has_opinion=second_opinion, on_progress=on_progress
         )
-    show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))
+    output.show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))
     if opinion is not None and not opinion.agrees:
         raise typer.Exit(1)
 
 
-def _page(result: PortfolioResult, opinion: Opinion | None) -> Page:
+def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
     market, n_sleeves = result.run.market, len(result.settings.strategies)
     measures = [(name.replace("_", " "), text) for name, text in result.run.stats().to_text().items()]
-    yield Table(
+    yield output.Table(
         ("measure", "portfolio"),
         [*measures, ("diversification ratio", f"{result.diversification_ratio:.3f}")],
         f"{n_sleeves} strategies ({result.settings.mode}), {market.timeframe}, {len(market):,} bars",
         right=("portfolio",),
     )
     attribution = result.attribution().reset_index()[["strategy", "symbol", *ATTRIBUTION_FORMATS]]
-    yield frame_table(attribution, "Attribution", ATTRIBUTION_FORMATS)
+    yield output.frame_table(attribution, "Attribution", ATTRIBUTION_FORMATS)
     pairs = result.correlations().merge(result.drawdown_correlations(), on=["first", "second"], suffixes=("", "_deep"))
     if len(pairs):
-        yield Table(
+        yield output.Table(
             ("pair", "all bars", "95 % interval", "in drawdown"),
             [
                 (
@@ -94,10 +93,10 @@ def _content(result: PortfolioResult, opinion: Opinion | None) -> dict[str, Any]
         "n_bars": len(result.run.market),
         "stats": result.run.stats().to_dict(),
         "diversification_ratio": result.diversification_ratio,
-        "attribution": records(result.attribution().reset_index()),
-        "correlations": records(result.correlations()),
-        "correlations_in_drawdown": records(result.drawdown_correlations()),
-        "drawdowns": records(result.drawdowns()),
+        "attribution": output.records(result.attribution().reset_index()),
+        "correlations": output.records(result.correlations()),
+        "correlations_in_drawdown": output.records(result.drawdown_correlations()),
+        "drawdowns": output.records(result.drawdowns()),
         "digests": result.run.digests,
         "content_digest": result.run.content_digest,
         "standing": result.run.standing,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from peak_trade.cli import options
-from peak_trade.cli.output import Page, Table, cell, frame_table, records, show
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ReportError
 
@@ -95,7 +94,7 @@ def regime(
             "mode": mode,
         }
         paths["report"] = _run_notebook(values | ({"noise_series": noise} if noise else {}), as_json)
-    show(outcome, as_json, lambda outcome: _page(outcome, paths), lambda outcome: _content(outcome, paths))
+    output.show(outcome, as_json, lambda outcome: _page(outcome, paths), lambda outcome: _content(outcome, paths))
     if outcome.opinion is not None and not outcome.opinion.agrees:
         raise typer.Exit(1)
 
@@ -109,18 +108,18 @@ def _run_notebook(values: dict[str, Any], is_quiet: bool) -> str:
     return str(done.path)
 
 
-def _page(outcome: RegimeOutcome, paths: dict[str, str]) -> Page:
+def _page(outcome: RegimeOutcome, paths: dict[str, str]) -> output.Page:
     from peak_trade.reports.views.regime import REGIME_FORMATS
 
     study = outcome.study
     series = f"{study.bars.symbol} ({study.bars.exchange}), {study.bars.timeframe}"
     title = f"{study.strategy.inner.name} on {series}, {study.detector.name} regimes"
     yield _across(title, study.table(), REGIME_FORMATS)
-    yield frame_table(study.transitions().reset_index(), "Transitions from one bar to the next")
-    yield frame_table(study.stays(), "Durations in bars")
-    yield Table(("fact", "value"), [(name, cell(value)) for name, value in study.facts().items()], right=("value",))
+    yield output.frame_table(study.transitions().reset_index(), "Transitions from one bar to the next")
+    yield output.frame_table(study.stays(), "Durations in bars")
+    yield output.Table(("fact", "value"), list(study.facts().items()), right=("value",))
     if outcome.opinion is not None:
-        yield frame_table(outcome.opinion.to_frame(), "Fits in hmmlearn")
+        yield output.frame_table(outcome.opinion.to_frame(), "Fits in hmmlearn")
         yield str(outcome.opinion)
     yield from outcome.verdict
     yield f"run {study.result.run_id}"
@@ -128,17 +127,17 @@ def _page(outcome: RegimeOutcome, paths: dict[str, str]) -> Page:
         yield f"{name.replace('_', ' ')} {path}"
 
 
-def _across(title: str, frame: pd.DataFrame, formats: Mapping[str, str]) -> Table:
+def _across(title: str, frame: pd.DataFrame, formats: Mapping[str, str]) -> output.Table:
     """Return a table with one column per regime; a Sharpe ratio has its standard error, or the note instead."""
     rows = []
     for name in frame.columns.drop(["regime", "sharpe_stderr", "note"]):
-        cells = [cell(value, formats.get(name, "")) for value in frame[name].tolist()]
+        cells = [output.cell(value, formats.get(name, "")) for value in frame[name].tolist()]
         if name == "sharpe":
             errors = zip(cells, frame["sharpe_stderr"].tolist(), frame["note"].tolist(), strict=True)
-            cells = [note or f"{text} ± {cell(error, formats['sharpe_stderr'])}" for text, error, note in errors]
+            cells = [note or f"{text} ± {output.cell(error, formats['sharpe_stderr'])}" for text, error, note in errors]
         rows.append((name.replace("_", " "), *cells))
     regimes = [str(regime) for regime in frame["regime"].tolist()]
-    return Table(("measure", *regimes), rows, title, right=regimes)
+    return output.Table(("measure", *regimes), rows, title, right=regimes)
 
 
 def _content(outcome: RegimeOutcome, paths: dict[str, str]) -> dict[str, Any]:
@@ -146,10 +145,10 @@ def _content(outcome: RegimeOutcome, paths: dict[str, str]) -> dict[str, Any]:
     return {
         "run_id": study.result.run_id,
         "facts": study.facts(),
-        "regimes": records(study.table()),
-        "transitions": records(study.transitions().reset_index()),
-        "durations": records(study.stays()),
-        "cheating": records(study.cheating()),
+        "regimes": output.records(study.table()),
+        "transitions": output.records(study.transitions().reset_index()),
+        "durations": output.records(study.stays()),
+        "cheating": output.records(study.cheating()),
         "p_value": outcome.p_value,
         "fallbacks": [
             {"reason": span.reason, "start": span.start, "end": span.end} for span in study.filtered.fallbacks
@@ -160,7 +159,7 @@ def _content(outcome: RegimeOutcome, paths: dict[str, str]) -> dict[str, Any]:
         else {
             "agrees": outcome.opinion.agrees,
             "verdict": str(outcome.opinion),
-            "fits": records(outcome.opinion.to_frame()),
+            "fits": output.records(outcome.opinion.to_frame()),
         },
         **paths,
     }

@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
+
+if TYPE_CHECKING:
+    from peak_trade.sessions.replay import Replay
 
 app = verb_app()
 
 
 @app.command()
 def replay(
-    session: Annotated[str, typer.Option(help="A session id or its beginning, or a session's folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    session: Annotated[str, typer.Option(help="Session id, the beginning of one, or the folder of a session.")],
+    as_json: options.AsJson = False,
 ) -> None:
     """Run a session again from its journal and compare the results.
 
-    The recorded bars go through the recorded configuration: every signal, order, decision and fill must come out
-    identical, and the ledger rebuilt from the events alone must be the replay's.
+    The recorded bars run through the recorded configuration. Every signal, order, decision and fill must be identical
+    to the recorded one, and the ledger computed from the events alone must equal that of the replay.
 
     \b
     Example:
         peak-trade replay --session 20251221_220016
 
-    Exits 0 when identical, 1 when something differs (the first difference is named), 2 on bad input or a journal
-    that does not verify.
+    Exits 0 when the results are identical, 1 when they differ, with the first difference, 2 on bad input or when the
+    journal does not verify.
     """
     from peak_trade.sessions.replay import replay as run_replay
 
     outcome = run_replay(session)
-    if as_json:
-        import json
-        from dataclasses import asdict
-
-        typer.echo(json.dumps(asdict(outcome) | {"is_identical": outcome.is_identical}, indent=2))
-    else:
-        typer.echo(
-            f"{outcome.session_id}: {outcome.n_bars:,} bars, {outcome.n_signals:,} signals, {outcome.n_orders:,} "
-            f"orders, {outcome.n_decisions:,} decisions, {outcome.n_fills:,} fills."
-        )
-        if outcome.is_identical:
-            typer.echo("Identical: everything came out as it was recorded, and the ledger adds up from the events.")
-        else:
-            typer.echo(f"Different, first at {outcome.first_difference}. {outcome.note}".rstrip())
+    output.show(outcome, as_json, _page, lambda outcome: asdict(outcome) | {"is_identical": outcome.is_identical})
     if not outcome.is_identical:
         raise typer.Exit(1)
+
+
+def _page(outcome: Replay) -> output.Page:
+    yield (
+        f"{outcome.session_id}: {outcome.n_bars:,} bars, {outcome.n_signals:,} signals, {outcome.n_orders:,} orders, "
+        f"{outcome.n_decisions:,} decisions, {outcome.n_fills:,} fills."
+    )
+    if outcome.is_identical:
+        yield "Identical: every event equals the recorded one, and the ledger agrees with the events."
+    else:
+        yield f"Different, first at {outcome.first_difference}. {outcome.note}".rstrip()

@@ -1,12 +1,14 @@
-"""`peak-trade report …`: run a notebook with typed parameters, and list notebooks and what was run."""
+"""`peak-trade report`: run notebooks with typed parameters, and list notebooks and executed notebooks."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -17,17 +19,20 @@ app = verb_app()
 
 @app.command("run")
 def run(
-    notebook: Annotated[str, typer.Argument(help="Name of a notebook in notebooks/; see `peak-trade report list`.")],
+    notebook: Annotated[
+        str, typer.Argument(metavar="NOTEBOOK", help="Name of a notebook; see `peak-trade report list --notebooks`.")
+    ],
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--parameter", "-p", help="name=value, by the notebook's type; may be given many times."),
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Notebook parameter. Repeat for several."),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Run even if nothing changed since it was last run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run even if nothing changed since the last run.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Run a notebook and keep it, executed, under reports/runs.
+    """Run a notebook and keep it, executed, in reports/runs.
 
-    Parameters are held against the notebook's typed ones before a kernel starts. Nothing runs again while
-    notebook, parameters, data, code and lock file are what they were. A notebook that fails is kept too, and
+    The parameters are checked against the types in the notebook before a kernel starts. A notebook runs again only
+    when the notebook, its parameters, its data, the code or the lock file changed. A failed notebook is kept, too, and
     its page shows the cell that failed. `peak-trade site build` makes the pages.
 
     \b
@@ -36,13 +41,12 @@ def run(
 
     Exits 0 when every cell ran, 1 when one failed, 2 on bad input.
     """
-    from peak_trade.reports.notebooks import find_notebook, run_report
-    from peak_trade.reports.parameters import parse_assignments
+    from peak_trade.reports import notebooks, parameters
 
-    found = find_notebook(notebook)
-    given = parse_assignments(found.parameters, parameter or [], notebook)
-    done = run_report(notebook, given, force=force, progress=True)
-    typer.echo(_line(done))
+    found = notebooks.find_notebook(notebook)
+    given = parameters.parse_assignments(found.parameters, parameter or [], notebook)
+    done = notebooks.run_report(notebook, given, force=force, progress=not as_json)
+    output.show(done, as_json, lambda done: [_line(done)], _run_content)
     if done.is_failed:
         raise typer.Exit(1)
 
@@ -50,39 +54,55 @@ def run(
 @app.command("list")
 def list_(
     notebooks: Annotated[
-        bool, typer.Option("--notebooks", help="List notebooks and their parameters, not runs.")
+        bool, typer.Option("--notebooks", help="List the notebooks and their parameters instead.")
     ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """List the executed notebooks under reports/runs, newest first; or the notebooks that can be run.
+    """List the executed notebooks in reports/runs, newest first.
+
+    With --notebooks, list the notebooks that can be run, with their parameters and defaults.
 
     \b
     Example:
         peak-trade report list --notebooks
 
-    Exits 0, or 2 on bad input.
+    Exits 0, or 2 when a file in the folder is not a notebook of `report run`.
     """
     from peak_trade.reports.notebooks import list_notebooks, list_report_runs
 
     if notebooks:
-        typer.echo("\n\n".join(map(_described, list_notebooks())) or f"There are no notebooks in {Path('notebooks')}.")
-        return
-    typer.echo(
-        "\n".join(map(_line, list_report_runs())) or "Nothing was run yet: peak-trade report run strategy_backtest"
-    )
+        output.show(list_notebooks(), as_json, _notebooks_page, lambda found: list(map(_notebook_content, found)))
+    else:
+        output.show(list_report_runs(), as_json, _runs_page, lambda runs: list(map(_run_content, runs)))
+
+
+def _runs_page(runs: Sequence[ReportRun]) -> output.Page:
+    yield from map(_line, runs)
+    if not runs:
+        yield "No notebook has been run. Run one with `peak-trade report run strategy_backtest`."
+
+
+def _notebooks_page(found: Sequence[Notebook]) -> output.Page:
+    for notebook in found:
+        yield output.Table(
+            ("parameter", "type", "default", "meaning"),
+            [(each.name, each.annotation, repr(each.default), each.comment) for each in notebook.parameters.values()],
+            f"{notebook.name}: {notebook.title}, version {notebook.version}",
+        )
+    if not found:
+        yield "The folder notebooks has no notebooks. Create a workspace with `peak-trade init DIR`."
 
 
 def _line(run: ReportRun) -> str:
     if run.is_failed:
-        state = f"failed in code cell {run.failed_cell}: {run.error}"
-    else:
-        state = "held since" if run.is_cached else "ran"
-        state = f"{state} {run.executed_at}, {run.seconds:g} s"
-    return f"{run.path}  {state}"
+        return f"{run.path}  failed in code cell {run.failed_cell}: {run.error}"
+    state = "unchanged since" if run.is_cached else "ran"
+    return f"{run.path}  {state} {run.executed_at}, {run.seconds:g} s"
 
 
-def _described(notebook: Notebook) -> str:
-    lines = [f"{notebook.name}  {notebook.title}, version {notebook.version}"]
-    lines += [
-        f"  {part.name}: {part.annotation} = {part.default!r}  {part.comment}" for part in notebook.parameters.values()
-    ]
-    return "\n".join(lines)
+def _run_content(run: ReportRun) -> dict[str, Any]:
+    return asdict(run) | {"is_failed": run.is_failed}
+
+
+def _notebook_content(notebook: Notebook) -> dict[str, Any]:
+    return asdict(notebook) | {"parameters": [asdict(each) for each in notebook.parameters.values()]}

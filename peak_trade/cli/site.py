@@ -1,18 +1,20 @@
-"""`peak-trade site …`: build the site of executed notebooks and documents."""
+"""`peak-trade site`: build the site of executed notebooks and documents."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
 
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
 app = verb_app()
 
 
 @app.callback()
-def _root() -> None:
+def _site() -> None:
     pass
 
 
@@ -20,22 +22,30 @@ def _root() -> None:
 def build(
     renderer: Annotated[
         Literal["auto", "quarto", "nbconvert"],
-        typer.Option(help="quarto (1.7 or later), nbconvert (the same, plainly), or whichever is there."),
+        typer.Option(help="quarto (1.7 or later), nbconvert (plain pages), or auto: quarto if it is installed."),
     ] = "auto",
+    as_json: options.AsJson = False,
 ) -> None:
-    """Render executed notebooks, the index of runs and the documents into reports/site.
+    """Render executed notebooks, the index of runs and the documents to reports/site.
 
-    Only what changed is rendered again. The pages need no server and no network; each says what rendered it.
+    Only pages that changed are rendered again. They need no server and no network, and each names its renderer.
 
     \b
     Example:
         peak-trade site build --renderer auto
 
-    Exits 0 when the site is there, 2 when it can not be built.
+    Exits 0 when the site is built, 2 when it cannot be built.
     """
     from peak_trade.reports.site.build import build_site
 
-    site = build_site(renderer=renderer, progress=lambda what: typer.echo(f"render {what}", err=True))
+    site = build_site(renderer=renderer, progress=lambda page: output.note(f"render {page}"))
     if site.notice:
-        typer.echo(site.notice, err=True)
-    typer.echo(f"{site.n_pages} pages, {len(site.rendered)} rendered now by {site.renderer}. Open {site.index}")
+        output.note(site.notice)
+    output.show(
+        site,
+        as_json,
+        lambda site: [
+            f"{site.n_pages:,} pages, {len(site.rendered):,} rendered now by {site.renderer}. Open {site.index}."
+        ],
+        asdict,
+    )

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peak_trade.cli import options
-from peak_trade.cli.output import Page, frame_table, records, show
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -61,18 +60,18 @@ def sweep(
         overrides=by_name.overriding_settings(fee_bps=fee_bps, slippage_bps=slippage_bps),
         is_recorded=record,
     )
-    show(result, as_json, lambda result: _page(result, top), lambda result: _content(result, top))
+    output.show(result, as_json, lambda result: _page(result, top), lambda result: _content(result, top))
     if not result.agrees:
         raise typer.Exit(1)
 
 
-def _page(result: SweepResult, top: int) -> Page:
+def _page(result: SweepResult, top: int) -> output.Page:
     from peak_trade.metrics import measure_formats
 
     best, market = result.best(top), result.winner.market
     series = f"{', '.join(result.winner.strategies)} on {', '.join(market.symbols)}, {market.timeframe}"
     title = f"{series}, {len(market):,} bars: best {len(best):,} of {len(result.table):,} combinations"
-    yield frame_table(best, title, measure_formats("sweep"))
+    yield output.frame_table(best, title, measure_formats("sweep"))
     if result.n_skipped:
         yield f"{result.n_skipped:,} combinations were skipped because their values contradict each other."
     verdict = "agrees" if result.agrees else f"differs: {result.difference}"
@@ -87,7 +86,7 @@ def _content(result: SweepResult, top: int) -> dict[str, Any]:
         "n_sets": len(result.table),
         "n_skipped": result.n_skipped,
         "n_trials": result.n_trials,
-        "best": records(result.best(top)),
+        "best": output.records(result.best(top)),
         "winner": {"run_id": result.winner.run_id, "stats": result.winner.stats().to_dict()},
         "difference": result.difference,
     }

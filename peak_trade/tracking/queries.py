@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from peak_trade.core.errors import ConfigError
+from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.time import to_ns
+from peak_trade.tracking.record import RUN_TYPES
 from peak_trade.tracking.registry import is_registry_empty, open_registry
 
 if TYPE_CHECKING:
@@ -47,7 +48,14 @@ def list_runs(
         recorded_at (UTC), the tags run_id, run_type, strategy, symbol, timeframe, start, end, then one column per
         metric that any of the runs has; NaN where a run has none.
 
+    Raises
+    ------
+    ConfigError
+        If the type is not in RUN_TYPES.
+
     """
+    if run_type is not None and run_type not in RUN_TYPES:
+        raise ConfigError(f"type was {run_type!r}. {did_you_mean(run_type, RUN_TYPES)}")
     wanted = {"run_type": run_type, "strategy": strategy, "symbol": symbol, "timeframe": timeframe}
     filters = [f"tags.{name} = {_quoted(value)}" for name, value in wanted.items() if value is not None]
     if since is not None:

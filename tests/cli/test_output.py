@@ -42,7 +42,7 @@ class Kind(StrEnum):
         (np.int8(3), 3),
         (np.bool_(True), True),
         (np.array([1.0, math.inf]), [1.0, None]),
-        (pd.Timestamp("2024-06-01", tz="UTC"), "2024-06-01T00:00:00+00:00"),
+        (pd.Timestamp("2024-06-01", tz="UTC"), "2024-06-01T00:00:00Z"),
         (pd.NaT, None),
         (Path("a/b"), "a/b"),
         (Kind.FEE, "fee"),

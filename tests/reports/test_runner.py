@@ -122,7 +122,7 @@ def test_a_stray_notebook_among_the_runs_is_named(project):
 
 def test_notebooks_and_their_parameters_are_listed(project, capsys):
     assert main(["report", "list", "--notebooks"]) == 0
-    assert "n: int = 2  how many" in capsys.readouterr().out
+    assert "n          int   2        how many" in capsys.readouterr().out
 
 
 def test_the_failed_cell_is_the_last_that_took_time():
