@@ -184,7 +184,7 @@ def import_(
     names = {ours: theirs for ours, _, theirs in pairs}
     done = import_log(file, form, time.time_ns(), strategy, names)  # type: ignore[arg-type]
     log = done.log
-    beside = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.beside.items())) or "none"
+    beside = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.ignored.items())) or "none"
     typer.echo(f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_rows:,} rows.")
     typer.echo(f"Rows that tell of no order: {beside}. Open at the end: {len(log.states.open_orders()):,} orders.")
     for row, reason in log.refused:

@@ -1,1 +1,1 @@
-"""Values, ledger, time, errors and the Settings base class: what every layer shares."""
+"""Values, ledger, time, errors, files and the Settings base class, shared by every layer."""

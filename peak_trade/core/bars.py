@@ -1,4 +1,4 @@
-"""Bars: OHLCV of one symbol over one timeframe, and the one check that every frame passes."""
+"""OHLCV bars of one symbol and timeframe, and the check that every frame of bars passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
-    """Raise a DataError, naming the first bar at fault, unless the frame keeps the bar contract.
+    """Check that a frame meets the bar contract.
 
     Parameters
     ----------
@@ -25,7 +25,12 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
         Columns open, high, low, close (quote currency, above zero) and volume (base units, not negative), float64;
         index `close_time`, UTC nanoseconds, strictly increasing. low <= open, close <= high.
     where : str
-        Opens the message: a file, or symbol and timeframe.
+        Start of an error message: a file, or symbol and timeframe.
+
+    Raises
+    ------
+    DataError
+        When a column or the index breaks the contract; the first bar at fault is named.
 
     """
     missing = [name for name in COLUMNS if name not in frame.columns]
@@ -35,7 +40,7 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
         )
     index = frame.index
     if not isinstance(index, pd.DatetimeIndex) or str(index.tz) != "UTC":
-        raise DataError(f"{where}: the index must be close times in UTC; localise it with tz_localize('UTC').")
+        raise DataError(f"{where}: the index must be close times in UTC; localize it with tz_localize('UTC').")
     if len(frame) == 0:
         raise DataError(f"{where}: there are no bars. Give at least one.")
     times = index_ns(index)
@@ -52,7 +57,7 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
     if not finite.all():
         row, column = (int(part) for part in np.argwhere(~finite)[0])
         raise DataError(
-            f"{where}: {COLUMNS[column]} was {values[row, column]} at {iso(int(times[row]))}. Drop or mend that bar."
+            f"{where}: {COLUMNS[column]} was {values[row, column]} at {iso(int(times[row]))}. Drop or fix that bar."
         )
     open_, high, low, close, volume = values.T
     faults = (
@@ -67,7 +72,7 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
             raise DataError(
                 f"{where}: the bar of {iso(int(times[row]))} {fault} "
                 f"(open {open_[row]:g}, high {high[row]:g}, low {low[row]:g}, close {close[row]:g}, "
-                f"volume {volume[row]:g}). Drop or mend it."
+                f"volume {volume[row]:g}). Drop or fix it."
             )
 
 
@@ -79,17 +84,17 @@ def index_ns(index: pd.Index[Any]) -> np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bars:
-    """Checked bars of one symbol and one timeframe. Each is known at its `close_time`, never before.
+    """Validated bars of one symbol and timeframe; each is known at its `close_time`, never before.
 
     Parameters
     ----------
     frame : DataFrame of shape (n_bars, 5)
-        See `check_frame`. Extra columns are dropped, rows must already be in order.
+        See `check_frame`. Extra columns are dropped; rows must be in order.
     symbol : str
         For example BTC/USDT.
     timeframe : Timeframe
     exchange : str
-        Where the bars were traded; `sample` for generated ones.
+        Exchange where the bars were traded; `sample` for generated bars.
 
     """
 
@@ -113,7 +118,7 @@ class Bars:
         return len(self.frame)
 
     def between(self, start: datetime | None = None, end: datetime | None = None) -> Bars:
-        """Return the bars with start <= close_time < end; DataError when none is left."""
+        """Return the bars with start <= close_time < end; DataError when there is none."""
         if start is not None and end is not None and start >= end:
             raise ConfigError(f"start was {start:%Y-%m-%d %H:%M}, end {end:%Y-%m-%d %H:%M}: start must lie before end.")
         index = self.frame.index
@@ -123,8 +128,10 @@ class Bars:
         if end is not None:
             keep &= np.asarray(index < pd.Timestamp(end))
         if not keep.any():
-            held = f"{iso(int(self.times[0]))} to {iso(int(self.times[-1]))}"
-            raise DataError(f"{self.symbol} {self.timeframe}: no bar lies in the span asked for. Held: {held}.")
+            span = f"{iso(int(self.times[0]))} to {iso(int(self.times[-1]))}"
+            raise DataError(
+                f"{self.symbol} {self.timeframe}: no bar lies in the requested span. There are bars from {span}."
+            )
         return Bars(self.frame[keep], self.symbol, self.timeframe, self.exchange)
 
     def digest(self) -> str:
@@ -137,11 +144,11 @@ class Bars:
 def as_bars(
     frame: pd.DataFrame, symbol: str = "X/USD", timeframe: str | None = None, exchange: str = "unknown"
 ) -> Bars:
-    """Wrap a frame of bars; the timeframe is the commonest step of the index unless it is named."""
+    """Return a frame as Bars; the timeframe is by default the most common step of the index."""
     if timeframe is not None:
         return Bars(frame, symbol, Timeframe.parse(timeframe), exchange)
     check_frame(frame, symbol)
     if len(frame) < 2:
-        raise DataError(f"{symbol}: one bar has no step to tell its timeframe by. Name the timeframe.")
+        raise DataError(f"{symbol}: the timeframe can not be inferred from one bar. Name the timeframe.")
     steps, counts = np.unique(np.diff(index_ns(frame.index)), return_counts=True)
     return Bars(frame, symbol, Timeframe(int(steps[counts.argmax()]) // 1_000_000_000), exchange)

@@ -1,4 +1,4 @@
-"""Content digests: equal content gives an equal digest in any process, under any hash seed."""
+"""Content digests: equal content has an equal digest in every process, under any hash seed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 
 
 def canonical_json(content: Any) -> str:
-    """Return content as JSON with sorted keys and no blanks; NaN and infinity are refused."""
+    """Return content as JSON with sorted keys and no blanks; ValueError for NaN and infinities."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest_of(content: Any) -> str:
-    """Return the SHA-256 of content's canonical JSON, as 64 hex digits."""
+    """Return the SHA-256 of the canonical JSON of content, as 64 hex digits."""
     return digest_bytes(canonical_json(content).encode())
 
 
 def digest_bytes(*chunks: bytes) -> str:
-    """Return the SHA-256 of the chunks one after the other, as 64 hex digits."""
+    """Return the SHA-256 of the concatenated chunks, as 64 hex digits."""
     state = hashlib.sha256()
     for chunk in chunks:
         state.update(chunk)

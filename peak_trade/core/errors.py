@@ -1,4 +1,4 @@
-"""Every exception peak_trade raises.
+"""Every exception that peak_trade raises.
 
     PeakTradeError
     ├── ConfigError       a run file, a parameter or an argument is wrong
@@ -46,7 +46,7 @@ class ReportError(PeakTradeError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that names the closest known name, or all of them when none is close."""
+    """Return a sentence with the closest known name, or with all known names when none is close."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:

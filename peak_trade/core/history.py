@@ -1,4 +1,4 @@
-"""Return histories: the declared past that a portfolio risk estimate is computed from."""
+"""Daily return histories, the input of portfolio risk estimates."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MOST_DAYS_LATE = 2
 
 
 class ReturnHistory:
-    """Simple daily returns of some symbols over the same days, oldest first; never changed once made.
+    """Simple daily returns of several symbols over the same days, oldest first. Immutable.
 
     Parameters
     ----------
     source : str
-        Where the returns come from, for example `binance 1h bars, resampled to days`.
+        Origin of the returns, for example `binance 1h bars, resampled to days`.
     as_of : int
         Close of the last day, ns UTC: the last instant whose information may be used.
     symbols : sequence of str
     returns : float64 array of shape (n_symbols, n_days), fractions
-        Row i holds the returns of symbol i. A NaN or an infinity is kept, and makes every estimate on it refuse.
+        Row i holds the returns of symbol i. A NaN or an infinity is kept; every estimate refuses such a row.
 
     """
 
@@ -40,7 +40,7 @@ class ReturnHistory:
         rows = np.array(returns, dtype=np.float64, order="C")
         if rows.ndim != 2 or rows.shape[0] != len(symbols) or len(set(symbols)) != len(symbols):
             raise DataError(
-                f"{source}: {len(symbols)} symbols for returns of shape {rows.shape}; give one row a symbol."
+                f"{source}: {len(symbols)} symbols for returns of shape {rows.shape}; give one row per symbol."
             )
         rows.flags.writeable = False
         self.source, self.as_of, self.symbols, self.returns = source, as_of, tuple(symbols), rows
@@ -52,7 +52,7 @@ class ReturnHistory:
         return int(self.returns.shape[1])
 
     def of(self, symbols: tuple[str, ...]) -> ReturnHistory:
-        """Return the history of these symbols in this order, the same object each time; KeyError if one is absent."""
+        """Return the history of these symbols in this order, a cached object; KeyError if a symbol is missing."""
         if symbols == self.symbols:
             return self
         part = self._parts.get(symbols)
@@ -77,22 +77,22 @@ class ReturnHistory:
 
 
 class DailyHistory:
-    """Daily closes and volumes of some symbols, and what of them is known at an instant.
+    """Daily closes and volumes of several symbols, queried as of an instant.
 
     Parameters
     ----------
     bars : sequence of Bars
-        One a symbol, of any timeframe up to a day.
+        One per symbol, of any timeframe up to a day.
     source : str
-        Name under which the returns are declared.
+        Origin of the returns; see `ReturnHistory`.
     n_days : int
-        Longest history of returns handed out.
+        Length of the longest history that is returned.
 
     Notes
     -----
-    Causal: a day counts once it is over, and only bars up to its midnight (UTC) are in it. The last bar within a day
-    is its close, so a gap of hours leaves the day known. A day without a bar is unknown: its return and the next day's
-    are NaN, as those before a symbol's second close and after its last one are.
+    Causal: a day is known once it is over, and contains the bars up to its midnight (UTC). The last bar of a day is its
+    close, so a gap of some hours leaves the day known. A day without bars is unknown: its return and the return of the
+    next day are NaN. Returns before a symbol's second close and after its last close are NaN as well.
 
     """
 
@@ -117,7 +117,7 @@ class DailyHistory:
         self._history: ReturnHistory | None = None
 
     def returns_at(self, as_of: int) -> ReturnHistory | None:
-        """Return the newest daily returns known at an instant, ns UTC; None before two days are over."""
+        """Return the latest daily returns known at an instant, ns UTC; None before two days are over."""
         n_known = self._n_known(as_of)
         if n_known != self._known:
             rows = self._returns[:, max(n_known - self._n_days, 1) : n_known]
@@ -129,8 +129,8 @@ class DailyHistory:
     def activity_at(self, symbol: str, as_of: int) -> tuple[float, float]:
         """Return average daily volume (base units) and volatility of daily returns (fraction) over the last 30 days.
 
-        Both are over complete days known at `as_of`, ns UTC; NaN before five of them, and once the record has
-        ended more than two days before.
+        Both are computed from the complete days known at `as_of`, ns UTC. They are NaN when there are fewer than five
+        such days, and when the last bar is more than two days old.
         """
         key = symbol, (as_of - self._first_end) // _NS_PER_DAY + 1
         known = self._activity.get(key)
@@ -150,19 +150,19 @@ class DailyHistory:
 
 
 def extend_history(past: Sequence[Bars], bars: Sequence[Bars]) -> list[Bars]:
-    """Return the past of every symbol of `bars`, carried on by those bars that close after it.
+    """Return the past of every symbol of `bars`, extended by the bars that close after it.
 
     Parameters
     ----------
     past : sequence of Bars
-        One a symbol, of any timeframe up to a day; empty: the bars are their own past.
+        One per symbol, of any timeframe up to a day. Empty: the result is `bars`.
     bars : sequence of Bars
-        One a symbol.
+        One per symbol.
 
     Raises
     ------
     DataError
-        If the past lacks a symbol.
+        If a symbol has no past.
 
     """
     if not past:
@@ -175,16 +175,16 @@ def extend_history(past: Sequence[Bars], bars: Sequence[Bars]) -> list[Bars]:
 
 
 def daily_returns(bars: Sequence[Bars], source: str, n_days: int, as_of: int | None = None) -> ReturnHistory:
-    """Return the last `n_days` daily returns of some symbols known at `as_of` (ns UTC; by default the last close).
+    """Return the last `n_days` daily returns of several symbols known at `as_of` (ns UTC, default: the last close).
 
     Raises
     ------
     DataError
-        If no two days are over by then.
+        If fewer than two days are over by then.
 
     Notes
     -----
-    Causal; see DailyHistory for what a day is.
+    Causal; see DailyHistory for the definition of a day.
 
     """
     now = max(int(part.times[-1]) for part in bars) if as_of is None else as_of
@@ -195,7 +195,7 @@ def daily_returns(bars: Sequence[Bars], source: str, n_days: int, as_of: int | N
 
 
 def day_of(times: Any) -> Any:
-    """Return the number of the UTC day that close times (ns UTC) belong to; a close at midnight ends its day."""
+    """Return the number of the UTC day of close times (ns UTC); a close at midnight belongs to the day that it ends."""
     return (times - 1) // _NS_PER_DAY
 
 

@@ -1,4 +1,4 @@
-"""Cash, positions and the law that holds them together."""
+"""Cash and positions, and the conservation law between them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Position:
 class Ledger:
     """One cash pool in one currency and the positions bought from it.
 
-    The conservation law: equity = initial cash + realised + unrealised - fees + other flows, at every event.
+    Conservation law, at every event: equity = initial cash + realised + unrealised - fees + other flows.
     """
 
     initial_cash: float
@@ -45,9 +45,18 @@ class Ledger:
     def apply(self, fill: Fill, lot: float = 0.0) -> float:
         """Book a fill and return the PnL that it realised before its fee, in quote currency.
 
-        A position of whole lots (`lot` in base units, 0 for none) stays one: float noise is taken off it. A fee in base
-        units leaves the position, not the cash; what is realised counts what changed the position. LedgerError for a
-        fill that is not finite or has no quantity, or whose fee in base units is not smaller.
+        Parameters
+        ----------
+        fill : Fill
+            A fee in base units is taken from the position, not from the cash.
+        lot : float
+            Lot size, base units. A position of whole lots stays one: float noise is removed. 0.0: there is no lot.
+
+        Raises
+        ------
+        LedgerError
+            When a number is not finite, the quantity is zero, or a fee in base units is not below the quantity.
+
         """
         signed = fill.signed_quantity
         if not (
@@ -71,7 +80,7 @@ class Ledger:
         return realised
 
     def add_cash(self, amount: float) -> None:
-        """Book a flow that is no fill: funding or borrow cost (negative: paid), or a bankruptcy's write-off."""
+        """Book a cash flow that is not a fill: funding or borrow cost (negative: paid), or a write-off."""
         self.cash += amount
         self.other_flows += amount
 
@@ -85,7 +94,7 @@ class Ledger:
         return total
 
     def conservation_error(self, marks: dict[str, float]) -> float:
-        """Return equity less what PnL, fees and flows say it must be; 0 up to rounding."""
+        """Return equity − (initial cash + PnL − fees + other flows), in quote currency; 0 up to rounding."""
         earned = sum(p.realised + _unrealised(p, marks.get(symbol, 0.0)) for symbol, p in self.positions.items())
         return self.equity(marks) - (self.initial_cash + earned - self.fees + self.other_flows)
 

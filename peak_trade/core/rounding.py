@@ -1,4 +1,4 @@
-"""Rounding to lots and ticks: a step of 0 leaves the number as it is."""
+"""Rounding to lots and ticks. A step of 0 leaves a number unchanged."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 import sys
 
 _GRAIN = 1e-9
-"""A quantity this share of a lot below a whole lot counts as whole: 0.3 / 0.1 is 2.9999999999999996."""
+"""Tolerance, as a fraction of a lot, below a whole lot: 0.3 / 0.1 is 2.9999999999999996 and counts as 3 lots."""
 
 _NOTHING = 1e-12
-"""A remainder below this share of the change that left it counts as nothing."""
+"""Tolerance of a remainder that counts as zero, as a fraction of the last change."""
 
 _EPSILON = 4.0 * sys.float_info.epsilon
 
@@ -24,7 +24,7 @@ def floor_to(amount: float, step: float) -> float:
 
 
 def ceil_to(amount: float, step: float) -> float:
-    """Round a number away from zero onto the grid of `step`; what is on it up to float noise stays."""
+    """Round a number away from zero onto the grid of `step`; a number on the grid up to float noise stays."""
     if step <= 0.0:
         return amount
     ratio = abs(amount) / step
@@ -33,7 +33,7 @@ def ceil_to(amount: float, step: float) -> float:
 
 
 def is_on_grid(amount: float, step: float) -> bool:
-    """Return whether a number is a multiple of `step` up to float noise; anything is when the step is 0."""
+    """Return whether a number is a multiple of `step` up to float noise; always true when the step is 0."""
     if step <= 0.0:
         return True
     ratio = abs(amount) / step
@@ -41,7 +41,7 @@ def is_on_grid(amount: float, step: float) -> bool:
 
 
 def remove_noise(amount: float, step: float, last_change: float) -> float:
-    """Return a sum of multiples of `step` without its float noise; next to nothing after `last_change` becomes 0.0."""
+    """Return a sum of multiples of `step` without float noise; a remainder far below `last_change` is 0.0."""
     if abs(amount) <= _NOTHING * abs(last_change):
         return 0.0
     nearest = nearest_to(amount, step)

@@ -1,4 +1,4 @@
-"""The base class of everything that can be set: strict, frozen, and closed to unknown keys."""
+"""Base class of all settings: strict, frozen, and without unknown keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, did_you_mean
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-"""A share between 0 and 1: 0.2 is twenty percent, 2 is refused."""
+"""A number from 0 to 1: 0.2 is 20 percent."""
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -25,12 +25,12 @@ BarCount = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """Frozen values that refuse unknown keys and carry a digest.
+    """Frozen, validated values with a digest.
 
     Raises
     ------
     ConfigError
-        On an unknown key (with the closest right name) or a value that can't be.
+        On an unknown key (the closest known name is suggested) or a value of the wrong type or range.
 
     """
 
@@ -47,7 +47,7 @@ class Settings(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
-        """Build from parsed TOML or JSON; `where` opens the message of a ConfigError."""
+        """Return settings from parsed TOML or JSON; an error message starts with `where`."""
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
@@ -55,16 +55,16 @@ class Settings(BaseModel):
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Build from a TOML file."""
+        """Return settings from a TOML file."""
         return cls.parse(read_toml(path), str(path))
 
     def digest(self) -> str:
-        """Return the SHA-256 of the class name and all values."""
+        """Return the SHA-256 of the class name and all values, as 64 hex digits."""
         return digest_of({"class": type(self).__name__, "values": self.model_dump(mode="json")})
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; a missing or malformed one is a ConfigError that names the place."""
+    """Read a TOML file; ConfigError when it is missing or malformed."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Timeframes and UTC instants. Inside the package an instant is int64 nanoseconds since 1970, UTC."""
+"""Timeframes and instants. Inside the package an instant is int64 nanoseconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Timeframe:
 
     @classmethod
     def parse(cls, name: str) -> Timeframe:
-        """Read a name such as 1m, 5m, 1h, 4h, 1d or 1w; ConfigError otherwise."""
+        """Return the timeframe of a name such as 1m, 5m, 1h, 4h, 1d or 1w; ConfigError for another name."""
         match = re.fullmatch(r"([1-9][0-9]*)([smhdw])", name)
         if match is None:
             raise ConfigError(f"timeframe was {name!r}: write a number and a unit, like 1m, 5m, 1h, 4h or 1d.")
@@ -46,7 +46,7 @@ class Timeframe:
 
     @property
     def bars_per_year(self) -> float:
-        """Bars in a crypto year of 365 days."""
+        """Number of bars in a crypto year of 365 days."""
         return SECONDS_PER_YEAR / self.seconds
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Timeframe:
 
 
 def parse_utc(text: str, what: str = "time") -> datetime:
-    """Read an ISO 8601 date or time as UTC; text without an offset is taken as UTC."""
+    """Parse an ISO 8601 date or time; text without an offset is taken as UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -69,13 +69,13 @@ def parse_utc(text: str, what: str = "time") -> datetime:
 
 
 def to_ns(moment: datetime) -> int:
-    """Return nanoseconds since 1970 of an aware datetime."""
+    """Return the nanoseconds since 1970 of an aware datetime."""
     delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * NS_PER_SECOND + delta.microseconds * 1_000
 
 
 def from_ns(ns: int) -> datetime:
-    """Return the UTC datetime of nanoseconds since 1970 (digits below a microsecond are cut)."""
+    """Return the UTC datetime of nanoseconds since 1970, truncated to microseconds."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1_000)
 
 

@@ -1,4 +1,4 @@
-"""Orders, fills, instruments and the views a gate sees: frozen values with stated units."""
+"""Orders, fills, instruments and the views that gates receive: frozen values with stated units."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """How an order meets the market."""
+    """Type of an order."""
 
     MARKET = "market"
     LIMIT = "limit"
@@ -36,14 +36,14 @@ class OrderType(StrEnum):
 
 
 class TimeInForce(StrEnum):
-    """How long an order may rest: until canceled, or for one bar only."""
+    """Lifetime of a resting order: until canceled (GTC), or one bar (IOC)."""
 
     GTC = "gtc"
     IOC = "ioc"
 
 
 class TradingState(StrEnum):
-    """What the account may do: trade, only reduce, or nothing but cancel."""
+    """Permitted actions of the account: trade (active), reduce positions (reducing), cancel orders (halted)."""
 
     ACTIVE = "active"
     REDUCING = "reducing"
@@ -52,9 +52,9 @@ class TradingState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """What an exchange trades under a symbol, and on which grid.
+    """A tradable symbol and its trading rules.
 
-    `tick_size` is in quote currency, `lot_size` in base units, `min_notional` in quote currency; 0 means none.
+    `tick_size` is in quote currency, `lot_size` in base units, `min_notional` in quote currency; 0 means no such rule.
     """
 
     symbol: str
@@ -76,10 +76,10 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request that we make. Quantity is in base units and positive; prices are in quote currency.
+    """A proposed order. Quantity is in base units and positive; prices are in quote currency.
 
-    `decision_price` is the close on which it was decided, `decided_at` that bar's close in ns UTC. A purely
-    reducing order brings the position nearer to zero and never across it.
+    `decision_price` is the close of the bar on which the order was decided, `decided_at` the close time of that bar, ns
+    UTC. A reducing order moves the position toward zero and never across it.
     """
 
     order_id: str
@@ -105,10 +105,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """What really traded: price in quote currency, quantity positive in base units, fee in quote currency.
+    """An executed trade: price in quote currency, quantity positive in base units, fee in quote currency.
 
-    `reference_price` is the price before slippage; `ts_event` is when it traded, ns UTC. `fee_in_base` is what an
-    exchange took as its fee in base units, 0.0 where it took quote currency; `fee` is then its worth at the price.
+    `reference_price` is the price before slippage; `ts_event` is the time of the trade, ns UTC. `fee_in_base` is a fee
+    that the exchange charged in base units, else 0.0; `fee` is then its value at the fill price.
     """
 
     order_id: str
@@ -131,13 +131,13 @@ class Fill:
 
     @property
     def position_change(self) -> float:
-        """What it adds to the position, signed base units: a fee in base units is gone from it."""
+        """Change of the position, signed base units, after a fee in base units."""
         return self.signed_quantity - self.fee_in_base
 
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """One gate's refusal: which rule, what it saw and the limit it held that against."""
+    """Refusal of an order by one gate: the code of the rule, the observed value and the limit."""
 
     code: str
     observed: float
@@ -145,7 +145,7 @@ class Denial:
 
 
 class PastOrder(NamedTuple):
-    """An order that was requested before: what the rate and duplicate gates look back on."""
+    """An earlier order request, for the rate and duplicate gates."""
 
     order_id: str
     decided_at: int
@@ -157,7 +157,7 @@ class PastOrder(NamedTuple):
 
 
 class PastFill(NamedTuple):
-    """A fill that happened before: what the repeated-execution throttle looks back on."""
+    """An earlier fill, for the repeated-execution throttle."""
 
     ts_event: int
     strategy: str
@@ -167,14 +167,14 @@ class PastFill(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """What a gate may know of the account at the decision.
+    """State of the account at the decision, as gates receive it.
 
-    Money is in quote currency. `positions` are signed base units by symbol, `marks` the last known close.
+    Money is in quote currency. `positions` are signed base units by symbol, `marks` the last known closes.
     `pending` holds (symbol, signed base units still open) of every open order that may open or enlarge a position, and
-    of the exits that an order which may do so comes on top of.
-    `recent_orders` and `recent_fills` reach back as far as the longest window of the limits, oldest first.
-    `throttled` names the strategies that stay disabled until a named act; `ramp` is the share of the size limits in
-    force after a recovery, 1 in normal trade.
+    of the exits that are open at the same time as such an order.
+    `recent_orders` and `recent_fills` cover the longest window of the limits, oldest first.
+    `throttled` names the strategies that stay disabled until an operator enables them; `ramp` is the fraction of the
+    size limits that applies after a recovery, 1 in normal trading.
     """
 
     equity: float
@@ -200,13 +200,13 @@ class AccountView:
 
 @dataclass(frozen=True, slots=True)
 class MarketView:
-    """What a gate may know of the market at the decision: the bar that closed at `as_of`, ns UTC.
+    """State of the market at the decision, as gates receive it: the bar that closed at `as_of`, ns UTC.
 
-    `decision_price` is the symbol's last close, whatever price an order was decided on; `bar_time` is the close of its
-    newest bar. `book` holds bid and ask levels as (price, quantity) where a source is declared, else None.
-    `average_daily_volume` is in base units a day and `daily_volatility` the standard deviation of daily returns, both
-    over complete past days; `returns` is the declared history of daily returns. What no configured limit needs may be
-    left out.
+    `decision_price` is the last close of the symbol, also when the order was decided at another price; `bar_time` is
+    the close time of the newest bar. `book` holds the order book where a source is declared, else None.
+    `average_daily_volume` is in base units per day and `daily_volatility` is the standard deviation of daily returns,
+    both over complete past days; `returns` is the declared history of daily returns. Values that no configured limit
+    needs may be missing.
     """
 
     as_of: int
@@ -222,7 +222,7 @@ class MarketView:
 
 @dataclass(frozen=True, slots=True)
 class OrderBook:
-    """Levels of one moment, best first: (price, quantity) in quote currency and base units."""
+    """Order book at one instant: levels of (price in quote currency, quantity in base units), best first."""
 
     ts_event: int
     bids: tuple[tuple[float, float], ...] = field(default=())

@@ -1,1 +1,1 @@
-"""Events: the closed set of things that can happen, and their canonical form."""
+"""Journal: events, their canonical encoding, the hash-chained log and its readers."""

@@ -1,8 +1,8 @@
-"""Events as canonical JSON lines, each bound to the one before it by a hash.
+"""Encoding of events as canonical JSON lines in a hash chain.
 
 A line is `{"event":{…},"hash":"…","sequence":n,"ts_recorded":ns}`: keys sorted, no blanks, ASCII. Its hash is the
-SHA-256 of the previous line's hash followed by the line without its hash member; the first line follows the manifest's
-digest.
+SHA-256 of the previous line's hash followed by the line without its hash member. The digest of the manifest takes the
+place of the previous hash in the first line.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _LINE = re.compile(
     rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([1-9][0-9]{0,17}),"ts_recorded":(0|-?[1-9][0-9]{0,18})\}$'
 )
 _INT64 = range(-(2**63), 2**63)
-_SELDOM = "fee_in_base"
-"""The one field that is left out of a line where it is 0.0: lines without such a fee are what they always were."""
+_OPTIONAL = "fee_in_base"
+"""The only field that is omitted from a line where it is 0.0: it was added later, and older lines do not have it."""
 
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a journal: the event, its place, when it was written (ns UTC) and its hash."""
+    """One line of a journal: the event, its number, the time of writing (ns UTC) and the hash."""
 
     event: Event
     sequence: int
@@ -44,7 +44,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class RawLine:
-    """A line that was split but not read: `event` is its JSON, `hash` what it claims to be."""
+    """The parts of a line without a decoded event: `event` is JSON text, `hash` is the unchecked hash."""
 
     event: bytes
     sequence: int
@@ -52,18 +52,18 @@ class RawLine:
     hash: str
 
     def hash_after(self, previous: str, sequence: int | None = None) -> str:
-        """Return the hash that this line would have after `previous`, at its own place or another."""
+        """Return the hash of this line after the hash `previous`, under its own number or another."""
         return chain_hash(previous, self.event, self.sequence if sequence is None else sequence, self.ts_recorded)
 
 
 def chain_hash(previous: str, event: bytes, sequence: int, ts_recorded: int) -> str:
-    """Return the hash of a line that follows the hash `previous`, as 64 hex digits."""
+    """Return the hash of a line after the hash `previous`, as 64 hex digits."""
     body = b'%b{"event":%b,"sequence":%d,"ts_recorded":%d}' % (previous.encode(), event, sequence, ts_recorded)
     return hashlib.sha256(body).hexdigest()
 
 
 def encode_line(event: bytes, line_hash: str, sequence: int, ts_recorded: int) -> bytes:
-    """Return a whole line with its end."""
+    """Return a complete line, with its newline."""
     return b'{"event":%b,"hash":"%b","sequence":%d,"ts_recorded":%d}\n' % (
         event,
         line_hash.encode(),
@@ -73,9 +73,9 @@ def encode_line(event: bytes, line_hash: str, sequence: int, ts_recorded: int) -
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """Return an event as plain values: `kind` first, then its fields in order, denials as lists and inputs as JSON.
+    """Return an event as a dict of plain values: `kind`, then the fields in order; denials are lists, inputs are JSON.
 
-    A number of a denial that is not finite is spelled as in the journal; other floats stay floats.
+    Non-finite numbers of denials are spelled as in the journal; other floats stay floats.
     """
     names, values_of = _WRITERS[type(event)]
     values = dict(zip(names, values_of(event), strict=True))
@@ -86,10 +86,10 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 
 
 def encode_event(event: Event) -> bytes:
-    """Return an event as canonical JSON; NaN and infinities become the strings NaN, Infinity and -Infinity."""
+    """Return an event as canonical JSON; NaN and infinities are the strings NaN, Infinity and -Infinity."""
     record = event_to_dict(event)
-    if record.get(_SELDOM) == 0.0:
-        del record[_SELDOM]
+    if record.get(_OPTIONAL) == 0.0:
+        del record[_OPTIONAL]
     try:
         return _encode(record).encode()
     except ValueError:
@@ -97,15 +97,15 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(record: dict[str, Any]) -> Event:
-    """Return the event of a record; SessionError names a kind or field that is not known."""
+    """Return the event of parsed JSON; SessionError for an unknown kind or field, or a wrong value."""
     kind = record.get("kind")
     if not isinstance(kind, str) or kind not in _READERS:
         raise SessionError(f"event kind {kind!r} is not known. {did_you_mean(str(kind), _READERS)}")
     event_class, readers = _READERS[kind]
     values = {name: value for name, value in record.items() if name != "kind"}
-    odd = sorted((values.keys() ^ readers.keys()) - ({_SELDOM} & (readers.keys() - values.keys())))
+    odd = sorted((values.keys() ^ readers.keys()) - ({_OPTIONAL} & (readers.keys() - values.keys())))
     if odd:
-        raise SessionError(f"a {kind} event has fields {', '.join(odd)} too many or too few.")
+        raise SessionError(f"a {kind} event has unknown or missing fields: {', '.join(odd)}.")
     try:
         return event_class(**{name: readers[name](value) for name, value in values.items()})
     except (KeyError, OverflowError, TypeError, ValueError) as error:
@@ -113,7 +113,7 @@ def decode_event(record: dict[str, Any]) -> Event:
 
 
 def split_line(text: bytes) -> RawLine | None:
-    """Return the parts of a line given without its end, or None when it is not one."""
+    """Return the parts of a line (without its newline), or None when it is not a line of a journal."""
     match = _LINE.match(text)
     if match is None or int(match[4]) not in _INT64:
         return None
@@ -121,7 +121,7 @@ def split_line(text: bytes) -> RawLine | None:
 
 
 def read_line(text: bytes, where: str) -> Line:
-    """Return a line given without its end; SessionError when it is not one. Its hash is not checked."""
+    """Return the decoded line (without its newline); SessionError when it is not one. The hash is not checked."""
     raw = split_line(text)
     try:
         record = json.loads(raw.event) if raw else None
@@ -136,7 +136,7 @@ def read_line(text: bytes, where: str) -> Line:
 
 
 def complete_lines(content: bytes) -> Iterator[bytes]:
-    """Give each line that has its end, without it; a torn last line is left out."""
+    """Yield each line that ends in a newline, without the newline; an incomplete last line is skipped."""
     yield from content.split(b"\n")[:-1]
 
 
@@ -158,7 +158,7 @@ def _read_float(value: Any) -> float:
 
 def _read_int(value: Any) -> int:
     if type(value) is not int or value not in _INT64:
-        raise ValueError(f"{value!r:.40} is no whole number of 64 bits")
+        raise ValueError(f"{value!r:.40} is not a 64-bit integer")
     return value
 
 
@@ -170,7 +170,7 @@ def _read_bool(value: Any) -> bool:
 
 def _read_text(value: Any) -> str:
     if type(value) is not str:
-        raise ValueError(f"{value!r:.40} is no text")
+        raise ValueError(f"{value!r:.40} is not text")
     if not value.isascii():
         value.encode()
     return value

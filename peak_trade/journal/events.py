@@ -1,7 +1,7 @@
-"""The closed set of events. Times are ns UTC; money is in quote currency; quantities are base units.
+"""The closed set of events. Times are ns UTC, money is in quote currency, quantities are in base units.
 
-Every event has `ts_event`, when it happened. Its `sequence` is its place in the journal, and `ts_recorded` (when it was
-written) belongs to the journal's line, never to the event: so equal runs have equal events.
+Every event has `ts_event`, the time at which it happened. Its position (`sequence`) and the time of
+writing (`ts_recorded`) belong to the line of the journal, so equal runs have equal events.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from peak_trade.journal.inputs import DecisionInputs
 
 
 class OrderEventKind(StrEnum):
-    """What happened to an order."""
+    """Kind of an order event."""
 
     REQUESTED = "REQUESTED"
     DENIED = "DENIED"
@@ -49,12 +49,12 @@ FIX = {
     OrderEventKind.REJECTED: ("Rejected", "Rejected"),
     OrderEventKind.EXPIRED: ("Expired", "Expired"),
 }
-"""FIX 5.0 OrdStatus (tag 39) and ExecType (tag 150) of each order event."""
+"""FIX 5.0 OrdStatus (tag 39) and ExecType (tag 150) of each kind of order event."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignalEvent:
-    """A strategy's target exposure changed at a close."""
+    """A change of a strategy's target exposure at a close."""
 
     kind: ClassVar[str] = "signal"
     ts_event: int
@@ -65,12 +65,13 @@ class SignalEvent:
 
 @dataclass(frozen=True, slots=True)
 class OrderEvent:
-    """One step in the life of an order.
+    """One step in the lifecycle of an order.
 
-    `decision_price` is the close it was decided on, `arrival_price` the open it met (NaN-free: the decision price until
-    it is known), `last_price` and `last_quantity` what this event traded (0.0 when nothing), `cumulative` and `leaves`
-    what has traded and what is still open. `fee` is in quote currency. `fee_in_base` is what an exchange took of the
-    position instead, in base units; `fee` is then its worth at `last_price`. A line has it only where it is not 0.0.
+    `decision_price` is the close on which the order was decided. `arrival_price` is the open at which it reached the
+    market, and equals the decision price until that open is known. `last_price` and `last_quantity` are the trade of
+    this event, 0.0 without one. `cumulative` is the quantity traded so far, `leaves` the quantity still open. `fee` is
+    in quote currency. `fee_in_base` is a fee that the exchange charged in base units; `fee` is then its value at
+    `last_price`. The field is written only where it is not 0.0.
     """
 
     kind: ClassVar[str] = "order"
@@ -108,7 +109,7 @@ class OrderEvent:
 
 @dataclass(frozen=True, slots=True)
 class DecisionEvent:
-    """The gates' answer to one order: everything needed to compute it again stands in `inputs`."""
+    """The decision of the gates about one order; `inputs` holds everything that is needed to recompute it."""
 
     kind: ClassVar[str] = "decision"
     ts_event: int
@@ -116,12 +117,12 @@ class DecisionEvent:
     is_approved: bool
     denials: tuple[Denial, ...]
     inputs: DecisionInputs | str
-    """Order, account view, market view and limits; in a journal their canonical JSON. Empty on pass-through limits."""
+    """Order, account view, market view and limits, as canonical JSON in a journal. Empty on pass-through limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class CashFlowEvent:
-    """Cash that moved without a fill: funding, borrow cost or a write-off; negative is paid."""
+    """A cash flow without a fill: funding, borrow cost or a write-off. Negative amounts are paid."""
 
     kind: ClassVar[str] = "cash_flow"
     ts_event: int
@@ -133,10 +134,11 @@ class CashFlowEvent:
 
 @dataclass(frozen=True, slots=True)
 class AllocationEvent:
-    """What one strategy got of a netted fill or flow: signed base units at a price, and its part of the costs.
+    """Allocation of a netted fill or flow to one strategy: signed base units at a price, and its part of the costs.
 
-    The shares of an order sum to its fills. `order_id` is empty where strategies crossed inside the account without an
-    order, or where a flow was shared; `quantity` is then their change, or 0.0 for a flow. A negative cost is received.
+    The allocations of an order sum to its fills. `order_id` is empty where strategies traded with each other inside the
+    account without an order (`quantity` is the change of the strategy's position) and where a flow is allocated
+    (`quantity` is 0.0). A negative cost is received.
     """
 
     kind: ClassVar[str] = "share"
@@ -151,7 +153,7 @@ class AllocationEvent:
 
 @dataclass(frozen=True, slots=True)
 class TradingStateEvent:
-    """The account's trading state changed."""
+    """A change of the account's trading state."""
 
     kind: ClassVar[str] = "trading_state"
     ts_event: int
@@ -164,7 +166,7 @@ class TradingStateEvent:
 
 @dataclass(frozen=True, slots=True)
 class BankruptcyEvent:
-    """Equity reached zero or below: everything was closed at the marks and the run ended."""
+    """Equity at or below zero: all positions are closed at the marks and the run ends."""
 
     kind: ClassVar[str] = "bankruptcy"
     ts_event: int
@@ -173,7 +175,7 @@ class BankruptcyEvent:
 
 
 class SessionPhase(StrEnum):
-    """Where a session stands: each started one is stopped once, after any number of resumptions."""
+    """Phase of a session: it starts once, may resume any number of times, and stops once."""
 
     STARTED = "started"
     RESUMED = "resumed"
@@ -181,7 +183,7 @@ class SessionPhase(StrEnum):
 
 
 class FeedFault(StrEnum):
-    """What a feed did that a bar contract does not allow."""
+    """Kind of fault in a feed."""
 
     GAP = "gap"
     DUPLICATE = "duplicate"
@@ -195,7 +197,7 @@ class FeedFault(StrEnum):
 
 
 class CommandKind(StrEnum):
-    """What a named person did to a session."""
+    """Kind of operator command."""
 
     KILL = "kill"
     RECOVER = "recover"
@@ -203,7 +205,7 @@ class CommandKind(StrEnum):
 
 
 class AlertLevel(StrEnum):
-    """How soon somebody should look."""
+    """Urgency of an alert."""
 
     WARNING = "warning"
     CRITICAL = "critical"
@@ -211,7 +213,7 @@ class AlertLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BarEvent:
-    """A closed bar that the session saw: prices in quote currency, volume in base units, `ts_event` its close."""
+    """A closed bar that the session received; `ts_event` is its close time."""
 
     kind: ClassVar[str] = "bar"
     ts_event: int
@@ -225,7 +227,7 @@ class BarEvent:
 
 @dataclass(frozen=True, slots=True)
 class SessionEvent:
-    """The session started, resumed after a stop without a seal, or stopped; `equity` is the mark at that moment."""
+    """Start, resumption (after an interruption without a seal) or stop of the session, with the equity at that time."""
 
     kind: ClassVar[str] = "session"
     ts_event: int
@@ -237,9 +239,10 @@ class SessionEvent:
 
 @dataclass(frozen=True, slots=True)
 class FeedFaultEvent:
-    """The feed broke the bar contract; the bar at fault was not used. `n_bars` counts the bars concerned.
+    """A fault of the feed. The bar at fault was not used; `n_bars` is the number of bars affected.
 
-    A stale one has `ts_event` by the exchange's clock: its age is that less the close of the newest bar.
+    The `ts_event` of a stale feed is a time of the exchange's clock; the age of the feed is `ts_event` − close time of
+    the newest bar.
     """
 
     kind: ClassVar[str] = "feed_fault"
@@ -256,10 +259,11 @@ Levels = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEvent:
-    """What the gates see beside the next bar; recorded only where a limit needs it.
+    """Market data that gates use in addition to the bars; recorded only where a limit needs it.
 
-    `ts_event` is the decision's instant by the exchange's clock, `feed_age` that less the bar's close, seconds.
-    `book_time` is when the book was asked for (0: there is none, and `detail` says why where one was wanted).
+    `ts_event` is the time of the decision by the exchange's clock; `feed_age` is `ts_event` − close time of the bar, in
+    seconds. `book_time` is the time at which the order book was requested, 0 without a book; `detail` then holds the
+    reason, if a book was needed.
     """
 
     kind: ClassVar[str] = "snapshot"
@@ -274,10 +278,10 @@ class SnapshotEvent:
 
 @dataclass(frozen=True, slots=True)
 class CommandEvent:
-    """What a named person did to the session: an input like a bar, taken at `ts_event` of the session's clock.
+    """A command of a named operator: an input of the session, applied at `ts_event` of the session's clock.
 
-    `given_at` is when the person did it by the machine's clock, `strategy` the one that is enabled, else empty. An
-    `act_id` is taken once.
+    `given_at` is the time at which the operator gave it, by the machine's clock. `strategy` is the strategy to enable,
+    empty for other commands. A command with the same `act_id` is applied once.
     """
 
     kind: ClassVar[str] = "act"
@@ -292,7 +296,7 @@ class CommandEvent:
 
 @dataclass(frozen=True, slots=True)
 class ClockOffsetEvent:
-    """The source's clock less ours in ms (positive: the source is ahead), and the round trip that measured it."""
+    """Offset of a source's clock, source − local in ms, and the round-trip time of the measurement."""
 
     kind: ClassVar[str] = "clock_offset"
     ts_event: int
@@ -303,7 +307,7 @@ class ClockOffsetEvent:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationEvent:
-    """One comparison of what the journal expects with what the exchange reports, in base or quote units."""
+    """Comparison of an expected value of the journal with the one that the exchange reports, in base or quote units."""
 
     kind: ClassVar[str] = "reconciliation"
     ts_event: int
@@ -316,7 +320,7 @@ class ReconciliationEvent:
 
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
-    """Something that a person should look at; `observed` and `limit` are what made it so."""
+    """A condition that needs the attention of an operator, with the observed value and the limit."""
 
     kind: ClassVar[str] = "alert"
     ts_event: int
@@ -329,7 +333,7 @@ class AlertEvent:
 
 @dataclass(frozen=True, slots=True)
 class LatencyEvent:
-    """How long one step took by the session's own clock, in ms: telemetry, never part of a digest."""
+    """Duration of one step by the session's clock, in ms. Telemetry: never part of a digest."""
 
     kind: ClassVar[str] = "latency"
     ts_event: int

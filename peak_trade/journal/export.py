@@ -1,4 +1,4 @@
-"""The audit trail as one table: a row an event, the columns of every kind side by side."""
+"""The audit trail as one table, with one row per event and the fields of every kind as columns."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ FORMATS = (".csv", ".json", ".parquet")
 
 
 def columns() -> tuple[str, ...]:
-    """Return the columns of the trail: place and time first, then every field of every event, each once."""
+    """Return the columns of the trail: number and time, then every field of every event once."""
     names = dict.fromkeys(part.name for event_class in EVENT_CLASSES for part in fields(event_class))
     return (*HEAD, *(name for name in names if name not in HEAD))
 
 
 def trail_frame(session_id: str, lines: Iterable[Line]) -> pd.DataFrame:
-    """Return one row an event, shape (n_events, n_columns): empty where a kind has no such field.
+    """Return one row per event, shape (n_events, n_columns), empty where a kind does not have the field.
 
-    `time` is `ts_event` as text in UTC; `ord_status` and `exec_type` are FIX names; denials and levels are JSON
-    text.
+    `time` is `ts_event` as text in UTC, `ord_status` and `exec_type` are FIX names, denials and levels are JSON text.
     """
     import pandas as pd
 
@@ -41,7 +40,11 @@ def trail_frame(session_id: str, lines: Iterable[Line]) -> pd.DataFrame:
 def write_trail(frames: Sequence[pd.DataFrame], path: Path) -> int:
     """Write trails to a .csv, .json or .parquet file and return the number of rows.
 
-    ConfigError on another ending, or when the file can't be written.
+    Raises
+    ------
+    ConfigError
+        When the suffix is another, or the file can not be written.
+
     """
     import pandas as pd
 
@@ -69,12 +72,12 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _row(session_id: str, line: Line) -> dict[str, object]:
-    record = event_to_dict(line.event)
-    record |= {"session_id": session_id, "sequence": line.sequence, "ts_recorded": line.ts_recorded}
-    record["time"] = iso(line.event.ts_event)
+    row = event_to_dict(line.event)
+    row |= {"session_id": session_id, "sequence": line.sequence, "ts_recorded": line.ts_recorded}
+    row["time"] = iso(line.event.ts_event)
     if isinstance(line.event, OrderEvent):
-        record |= {"ord_status": line.event.ord_status, "exec_type": line.event.exec_type}
+        row |= {"ord_status": line.event.ord_status, "exec_type": line.event.exec_type}
     for name in ("denials", "bids", "asks"):
-        if name in record:
-            record[name] = json.dumps(record[name])
-    return record
+        if name in row:
+            row[name] = json.dumps(row[name])
+    return row

@@ -1,4 +1,4 @@
-"""The files of one session's folder: their names, and how they are read."""
+"""File names of a session's folder, and readers of its manifest, events and checkpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOCK = ".lock"
 class Checkpoint:
     """A signed statement that the line `sequence` has this hash.
 
-    `manifest` is the manifest's digest, `is_final` the seal: nothing follows.
+    `manifest` is the digest of the manifest. A final checkpoint is the seal of the session: no line follows.
     """
 
     sequence: int
@@ -41,7 +41,7 @@ class Checkpoint:
         return canonical_json({name: getattr(self, name) for name in _SIGNED}).encode()
 
     def encode_line(self) -> bytes:
-        """Return the line of checkpoints.jsonl, with its end."""
+        """Return the line of checkpoints.jsonl, with its newline."""
         record = {name: getattr(self, name) for name in (*_SIGNED, "signature")}
         return canonical_json(record).encode() + b"\n"
 
@@ -52,7 +52,7 @@ _TYPES = {"sequence": int, "hash": str, "manifest": str, "ts_recorded": int, "is
 
 
 def read_checkpoints(folder: Path) -> list[Checkpoint | None]:
-    """Return the checkpoints of a session; None stands for a whole line that is not one."""
+    """Return the checkpoints of a session, with None for a complete line that is not a checkpoint."""
     path = folder / CHECKPOINTS
     if not path.exists():
         return []
@@ -70,7 +70,7 @@ def _checkpoint(text: bytes) -> Checkpoint | None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a session; SessionError when there is none, or it is not one."""
+    """Return the manifest of a session; SessionError when it is missing or malformed."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(_bytes_of(path), parse_constant=_refuse_constant)
@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SessionError(f"{path}: this is not JSON ({error!r:.80}). Run `peak-trade audit verify` on it.") from None
     if not isinstance(manifest, dict) or not all(isinstance(manifest.get(name, {}), dict) for name in _TABLES):
-        raise SessionError(f"{path}: this is not a session's manifest. Run `peak-trade audit verify` on it.")
+        raise SessionError(f"{path}: this is not the manifest of a session. Run `peak-trade audit verify` on it.")
     return manifest
 
 
@@ -93,24 +93,24 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise SessionError(f"{path.parent}: there is no {path.name} here; this is not a session's folder.") from None
+        raise SessionError(f"{path.parent}: there is no {path.name}; this is not the folder of a session.") from None
     except OSError as error:
         raise SessionError(f"{path}: could not be read ({error.strerror}).") from None
 
 
 def manifest_digest(folder: Path) -> str:
-    """Return the SHA-256 of the manifest's bytes; the first line of the journal follows it."""
+    """Return the SHA-256 of the manifest's bytes, the start of the hash chain."""
     return digest_bytes(_bytes_of(folder / MANIFEST))
 
 
 def events_path(folder: Path) -> Path:
-    """Return the file that holds the events: plain, or compressed by the retention rule."""
+    """Return the file of the events: plain, or compressed by the retention rule."""
     packed = folder / f"{EVENTS}.gz"
     return packed if packed.exists() else folder / EVENTS
 
 
-def unpacked(folder: Path) -> bytes | None:
-    """Return the bytes of the journal, unpacked; empty when there is none yet, None when they can't be unpacked."""
+def decompressed(folder: Path) -> bytes | None:
+    """Return the decompressed bytes of the journal, empty without a file; None when decompression fails."""
     path = events_path(folder)
     content = _bytes_of(path) if path.exists() else b""
     if path.suffix != ".gz":
@@ -122,16 +122,16 @@ def unpacked(folder: Path) -> bytes | None:
 
 
 def read_content(folder: Path) -> bytes:
-    """Return the bytes of the journal, unpacked; SessionError when they can't be."""
-    content = unpacked(folder)
+    """Return the decompressed bytes of the journal; SessionError when decompression fails."""
+    content = decompressed(folder)
     if content is None:
         path = events_path(folder)
-        raise SessionError(f"{path}: this can't be unpacked any more. Run `peak-trade audit verify` on the session.")
+        raise SessionError(f"{path}: could not be decompressed. Run `peak-trade audit verify` on the session.")
     return content
 
 
 def read_lines(folder: Path) -> Iterator[Line]:
-    """Give every whole line of a session in order. The chain is not checked: see `verify`."""
+    """Yield every complete line of a session in order. The hash chain is not checked; see `verify`."""
     path = events_path(folder)
     for n, text in enumerate(complete_lines(read_content(folder)), start=1):
         yield read_line(text, f"{path}:{n}")
@@ -143,6 +143,6 @@ def read_events(folder: Path) -> list[Event]:
 
 
 def is_sealed(folder: Path) -> bool:
-    """Return whether the session ended with a seal: its last checkpoint says that nothing follows."""
+    """Return whether the session is sealed: its last checkpoint is final."""
     checkpoints = read_checkpoints(folder)
     return bool(checkpoints) and checkpoints[-1] is not None and checkpoints[-1].is_final

@@ -1,8 +1,8 @@
-"""Logs of somebody else's making as events of ours: what they say, and nothing that they do not.
+"""Importers of external order logs.
 
-An order is REQUESTED and SUBMITTED when the log submits it. A fill implies that it was ACCEPTED, then and not before.
-What the log does not say is marked: events that only follow from others have the reason `implied`, and decision and
-arrival prices, which no such log knows, are 0.0.
+An order is REQUESTED and SUBMITTED at the time at which the log submits it. A fill implies ACCEPTED at the time of the
+fill. Missing information is marked: implied events have the reason `implied`, and decision and arrival prices, which
+external logs do not have, are 0.0.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ UNKNOWN_PRICE = 0.0
 
 _JESSE_COLUMNS = ("timestamp", "event", "raw", "symbol", "order_type", "side", "qty", "price", "amount")
 _JESSE_ENDS = {"EXECUTED": Kind.FILLED, "CANCELED": Kind.CANCELED}
-_JESSE_BESIDE = frozenset(
+_JESSE_IGNORED = frozenset(
     {"OTHER", "DAILY_BALANCE", "REALIZED_PNL", "POSITION_OPENED", "POSITION_INCREASED", "POSITION_REDUCED",
      "POSITION_CLOSED"}
 )  # fmt: skip
-"""Rows that tell of no order: what they say of the account follows from the fills, or is not ours to record."""
+"""Kinds of rows that are not about an order. Account rows follow from the fills."""
 
 ORDER_COLUMNS = ("order_id", "time", "end_time", "symbol", "side", "type", "quantity", "status", "executed", "price")
-"""Columns that a table of orders must have; a map names them otherwise. `price` is what it traded at, on average."""
+"""Mandatory columns of a table of orders, or the columns mapped to them. `price` is the average fill price."""
 
 OPTIONAL_COLUMNS = ("limit_price", "stop_price", "fee")
 _STATUSES = {
@@ -50,19 +50,19 @@ _STATUSES = {
 
 @dataclass(slots=True)
 class ExternalLog:
-    """What became of a log's rows: each is in the events, beside them, or refused.
+    """Events of an external log. Each row is used, ignored or refused.
 
-    `beside` counts rows that tell of no order, by their kind; `refused` are (row counted from 1, reason).
+    `ignored` counts the rows that are not about an order, by kind; `refused` holds (row counted from 1, reason).
     """
 
     events: list[OrderEvent] = field(default_factory=list)
     n_used: int = 0
-    beside: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
     refused: list[tuple[int, str]] = field(default_factory=list)
     states: OrderStates = field(default_factory=OrderStates)
 
     def add(self, row: int, events: list[OrderEvent]) -> bool:
-        """Take the events of one row, all or, with the reason, none; return whether they were taken."""
+        """Add the events of one row and return True, or refuse the whole row and return False."""
         before = dict(self.states.by_id)
         try:
             for event in events:
@@ -76,24 +76,24 @@ class ExternalLog:
         return True
 
     def refuse(self, row: int, reason: str) -> None:
-        """Leave a row out, with the reason."""
+        """Skip a row and keep the reason."""
         self.refused.append((row, reason))
 
 
 def read_jesse(frame: pd.DataFrame, strategy: str) -> ExternalLog:
-    """Return the orders of a paper session's log lines, as jesse writes them.
+    """Return the orders of the log lines of a jesse paper session.
 
-    A line that ends an order names no id: it ends the oldest open order of its symbol, type, side, quantity and price.
-    A fee belongs to the fill before it. ConfigError when a column is missing.
+    A line that ends an order has no order id: it ends the oldest open order of the same symbol, type, side, quantity
+    and price. A fee belongs to the fill before it. ConfigError when a column is missing.
     """
     _check_columns(frame, _JESSE_COLUMNS, {})
     log = ExternalLog()
-    waiting: dict[tuple[Any, ...], list[OrderEvent]] = {}
+    open_orders: dict[tuple[Any, ...], list[OrderEvent]] = {}
     last_fill = -1
     for row, record in enumerate(frame.to_dict(orient="records"), start=1):
         kind = str(record["event"])
-        if kind in _JESSE_BESIDE:
-            log.beside[kind] += 1
+        if kind in _JESSE_IGNORED:
+            log.ignored[kind] += 1
         elif kind == "FEE":
             try:
                 fee = _number(str(record["amount"]))
@@ -107,22 +107,22 @@ def read_jesse(frame: pd.DataFrame, strategy: str) -> ExternalLog:
             log.n_used, last_fill = log.n_used + 1, -1
         elif kind == "SUBMITTED" or kind in _JESSE_ENDS:
             try:
-                asked = _jesse_order(record, f"row-{row}", strategy)
+                request = _jesse_order(record, f"row-{row}", strategy)
             except (ValueError, OverflowError) as error:
                 log.refuse(row, f"{error}.")
                 continue
-            like = (asked.symbol, asked.order_type, asked.side, asked.quantity, float(record["price"]))
+            key = (request.symbol, request.order_type, request.side, request.quantity, float(record["price"]))
             if kind == "SUBMITTED":
-                if log.add(row, _beginning(asked)):
-                    waiting.setdefault(like, []).append(asked)
-            elif not waiting.get(like):
-                log.refuse(row, f"no open order is like it: {record['raw']}")
+                if log.add(row, _opening_events(request)):
+                    open_orders.setdefault(key, []).append(request)
+            elif not open_orders.get(key):
+                log.refuse(row, f"no open order matches: {record['raw']}")
             else:
-                begun = waiting[like][0]
+                opened = open_orders[key][0]
                 price = float(record["price"])
-                traded = begun.quantity if kind == "EXECUTED" else 0.0
-                if log.add(row, _end(begun, _JESSE_ENDS[kind], asked.ts_event, traded, price, 0.0)):
-                    waiting[like].pop(0)
+                traded = opened.quantity if kind == "EXECUTED" else 0.0
+                if log.add(row, _closing_events(opened, _JESSE_ENDS[kind], request.ts_event, traded, price, 0.0)):
+                    open_orders[key].pop(0)
                     last_fill = len(log.events) - 1 if traded else last_fill
         else:
             log.refuse(row, f"event {kind} is not known: {record['raw']}")
@@ -130,10 +130,10 @@ def read_jesse(frame: pd.DataFrame, strategy: str) -> ExternalLog:
 
 
 def read_orders(frame: pd.DataFrame, strategy: str, names: Mapping[str, str]) -> ExternalLog:
-    """Return the orders of an exchange's export, a row an order, as text.
+    """Return the orders of an exchange's export: a table of text with one row per order.
 
-    `names` maps our columns to the file's where they differ; times are UTC, numbers plain. ConfigError when a column is
-    missing or not known.
+    `names` maps `ORDER_COLUMNS` and `OPTIONAL_COLUMNS` to column names of the file where they differ. Times are UTC.
+    ConfigError when a column is missing or unknown.
     """
     _check_columns(frame, ORDER_COLUMNS, names)
     log = ExternalLog()
@@ -141,7 +141,7 @@ def read_orders(frame: pd.DataFrame, strategy: str, names: Mapping[str, str]) ->
     for row, record in enumerate(frame.to_dict(orient="records"), start=1):
         cells = {name: str(record[names.get(name, name)]).strip() for name in columns}
         try:
-            log.add(row, _whole_order(cells, strategy))
+            log.add(row, _order_events(cells, strategy))
         except (ValueError, OverflowError) as error:
             log.refuse(row, f"{error}.")
     log.events.sort(key=lambda event: event.ts_event)
@@ -151,7 +151,7 @@ def read_orders(frame: pd.DataFrame, strategy: str, names: Mapping[str, str]) ->
 def _check_columns(frame: pd.DataFrame, wanted: tuple[str, ...], names: Mapping[str, str]) -> None:
     for name in names:
         if name not in (*ORDER_COLUMNS, *OPTIONAL_COLUMNS):
-            raise ConfigError(f"column {name} is not one. {did_you_mean(name, (*ORDER_COLUMNS, *OPTIONAL_COLUMNS))}")
+            raise ConfigError(f"column {name} is unknown. {did_you_mean(name, (*ORDER_COLUMNS, *OPTIONAL_COLUMNS))}")
     for name in (*wanted, *names):
         if names.get(name, name) not in frame.columns:
             raise ConfigError(f"column {names.get(name, name)} is missing. {did_you_mean(name, map(str, frame))}")
@@ -173,11 +173,11 @@ def _jesse_order(record: Mapping[Any, Any], order_id: str, strategy: str) -> Ord
     )
 
 
-def _whole_order(cells: Mapping[str, str], strategy: str) -> list[OrderEvent]:
+def _order_events(cells: Mapping[str, str], strategy: str) -> list[OrderEvent]:
     status = cells["status"].upper().replace(" ", "_")
     if status not in _STATUSES:
         raise ValueError(f"status {cells['status']!r} is not known")
-    asked = _request(
+    request = _request(
         _time(cells["time"]),
         cells["order_id"],
         strategy,
@@ -188,19 +188,19 @@ def _whole_order(cells: Mapping[str, str], strategy: str) -> list[OrderEvent]:
         _number(cells["limit_price"]) if cells.get("limit_price") else None,
         _number(cells["stop_price"]) if cells.get("stop_price") else None,
     )
-    if not asked.order_id or not asked.symbol:
-        raise ValueError("it has no order id or no symbol")
+    if not request.order_id or not request.symbol:
+        raise ValueError("the order id or the symbol is empty")
     end, traded = _STATUSES[status], _number(cells["executed"] or "0")
     if end is None and traded == 0.0:
-        return _beginning(asked)
+        return _opening_events(request)
     ended = _time(cells["end_time"])
-    if ended < asked.ts_event:
-        raise ValueError(f"it ended at {cells['end_time']}, before it began")
+    if ended < request.ts_event:
+        raise ValueError(f"the end time {cells['end_time']} is before the start")
     fee = _number(cells["fee"]) if cells.get("fee") else 0.0
-    if end is Kind.FILLED and not math.isclose(traded, asked.quantity, rel_tol=1e-9):
-        raise ValueError(f"it was filled, but traded {traded} of {asked.quantity}")
+    if end is Kind.FILLED and not math.isclose(traded, request.quantity, rel_tol=1e-9):
+        raise ValueError(f"the order is filled, but traded {traded} of {request.quantity}")
     price = _number(cells["price"]) if traded else 0.0
-    return _beginning(asked) + _end(asked, end, ended, traded, price, fee)
+    return _opening_events(request) + _closing_events(request, end, ended, traded, price, fee)
 
 
 def _request(
@@ -215,24 +215,26 @@ def _request(
     stop_price: float | None,
 ) -> OrderEvent:
     if not (math.isfinite(quantity) and quantity > 0.0):
-        raise ValueError(f"its quantity was {quantity}")
+        raise ValueError(f"quantity was {quantity}, not above zero")
     return OrderEvent(
         now, order_id, strategy, symbol, Kind.REQUESTED, side, order_type, TimeInForce.GTC, quantity, 0.0, quantity,
         UNKNOWN_PRICE, UNKNOWN_PRICE, limit_price=limit_price, stop_price=stop_price, reason="implied",
     )  # fmt: skip
 
 
-def _beginning(asked: OrderEvent) -> list[OrderEvent]:
-    return [asked, replace(asked, event=Kind.SUBMITTED, reason="imported")]
+def _opening_events(request: OrderEvent) -> list[OrderEvent]:
+    return [request, replace(request, event=Kind.SUBMITTED, reason="imported")]
 
 
-def _end(asked: OrderEvent, end: Kind | None, now: int, traded: float, price: float, fee: float) -> list[OrderEvent]:
-    """Return the events from acceptance on; an order that traded and ended otherwise was partially filled before."""
-    at = replace(asked, ts_event=now, reason="imported")
+def _closing_events(
+    request: OrderEvent, end: Kind | None, now: int, traded: float, price: float, fee: float
+) -> list[OrderEvent]:
+    """Return the events from acceptance on; an order that traded but was not filled has a partial fill."""
+    at = replace(request, ts_event=now, reason="imported")
     events = []
     if traded or end is None:
         events.append(replace(at, event=Kind.ACCEPTED, reason="implied"))
-    done = replace(at, cumulative=traded, leaves=asked.quantity - traded)
+    done = replace(at, cumulative=traded, leaves=request.quantity - traded)
     trade = replace(done, last_quantity=traded, last_price=price, fee=fee)
     if end is Kind.FILLED:
         return [*events, replace(trade, event=end, leaves=0.0)]
@@ -245,9 +247,9 @@ def _number(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"{text!r:.40} is no plain number") from None
+        raise ValueError(f"{text!r:.40} is not a number") from None
     if not (math.isfinite(number) and number >= 0.0):
-        raise ValueError(f"{text!r:.40} is no quantity or price")
+        raise ValueError(f"{text!r:.40} is negative or not finite")
     return number
 
 
@@ -255,10 +257,10 @@ def _time(moment: Any) -> int:
     import pandas as pd
 
     try:
-        found = pd.Timestamp(moment)
+        time = pd.Timestamp(moment)
     except (ValueError, TypeError):
-        raise ValueError(f"{moment!r:.40} is no time") from None
-    if pd.isna(found):
-        raise ValueError(f"{moment!r:.40} is no time")
-    utc = found.tz_localize("UTC") if found.tzinfo is None else found
+        raise ValueError(f"{moment!r:.40} is not a time") from None
+    if pd.isna(time):
+        raise ValueError(f"{moment!r:.40} is not a time")
+    utc = time.tz_localize("UTC") if time.tzinfo is None else time
     return int(utc.as_unit("ns").value)

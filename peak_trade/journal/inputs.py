@@ -1,4 +1,4 @@
-"""What the gates saw at one decision, and the JSON from which exactly that can be read back."""
+"""Inputs of one decision of the gates, and their lossless JSON form."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from peak_trade.core.values import (
 
 
 class DecisionInputs(NamedTuple):
-    """Order, account, market and limits of one decision; `limits` is a frozen Settings object."""
+    """Order, account, market and limits of one decision; `limits` is a Settings object."""
 
     order: Order
     account: AccountView
@@ -40,9 +40,9 @@ class DecisionInputs(NamedTuple):
     limits: Settings
 
     def to_json(self) -> str:
-        """Return canonical JSON from which `read_inputs` makes equal views.
+        """Return canonical JSON from which `read_inputs` restores equal views.
 
-        Of the return history only the symbols that are held, pending or ordered are kept: nothing else can matter.
+        The return history is reduced to the symbols that are held, pending or ordered; gates use no others.
         """
         content = {name: _encode(getattr(self, name)) for name in ("order", "account", "market")}
         content["market"]["returns"] = _encode_history(self.market.returns, self._symbols())
@@ -57,12 +57,12 @@ class DecisionInputs(NamedTuple):
 
 
 def read_inputs(text: str) -> tuple[Order, AccountView, MarketView, dict[str, Any]]:
-    """Return order, account, market and the limits' values from the JSON of a decision.
+    """Return the order, account, market and limit values of a decision's JSON.
 
     Raises
     ------
     SessionError
-        If the text is not what `DecisionInputs.to_json` writes.
+        If the text was not written by `DecisionInputs.to_json`.
 
     """
     try:
@@ -104,7 +104,7 @@ def read_inputs(text: str) -> tuple[Order, AccountView, MarketView, dict[str, An
             content["limits"],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SessionError(f"a decision's inputs could not be read ({error!r}); the record is damaged.") from None
+        raise SessionError(f"the inputs of a decision could not be read ({error!r}); the journal is damaged.") from None
 
 
 def _encode(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The workspace's Ed25519 key: it signs the checkpoints of every journal that is written there."""
+"""The Ed25519 key of a workspace, which signs the checkpoints of its journals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PUBLIC_NAME = "journal.pub"
 
 
 class Signer(Protocol):
-    """Signs bytes; `public` is its public key, 64 hex digits."""
+    """A signer of bytes."""
 
     @property
     def public(self) -> str:
@@ -28,13 +28,13 @@ class Signer(Protocol):
 
 
 class WorkspaceKey:
-    """The private key in a `keys` folder, made on first use with mode 0600.
+    """The private key in a `keys` folder, generated on first use with mode 0600.
 
     Raises
     ------
     SessionError
-        When the file holds no such key, or the public key beside it is another's: what would be signed then would not
-        verify here.
+        When the file holds no Ed25519 key, or the public key in the folder belongs to another private key: signatures
+        would not verify in this workspace.
 
     """
 
@@ -47,8 +47,8 @@ class WorkspaceKey:
         if not path.exists():
             if known is not None:
                 raise SessionError(
-                    f"{path} is gone, its public key is still here. Put it back, or move {PUBLIC_NAME} away too: a new "
-                    f"pair is made at the next run, and what the old one signed verifies with --key {known}."
+                    f"{path} is missing, but its public key exists. Put it back, or move {PUBLIC_NAME} away too: the "
+                    f"next run generates a new pair, and old signatures verify with --key {known}."
                 )
             _make_key(keys)
         try:
@@ -58,7 +58,7 @@ class WorkspaceKey:
         if not isinstance(key, Ed25519PrivateKey):
             raise SessionError(
                 f"{path}: this is not a readable Ed25519 key. Put the right one back, or move it and {PUBLIC_NAME} "
-                "away: a new pair is made at the next run, and what the old one signed verifies with --key only."
+                "away: the next run generates a new pair, and old signatures verify only with --key."
             )
         self._key = key
         self.public = key.public_key().public_bytes_raw().hex()
@@ -66,8 +66,8 @@ class WorkspaceKey:
             write_text(keys / PUBLIC_NAME, self.public + "\n")
         elif known != self.public:
             raise SessionError(
-                f"{keys / PUBLIC_NAME} is not the public key of {PRIVATE_NAME}. Put the pair back together, or move "
-                f"both away: a new pair is made at the next run; what the old one signed verifies with --key {known}."
+                f"{keys / PUBLIC_NAME} is not the public key of {PRIVATE_NAME}. Put the right pair back, or move both "
+                f"away: the next run generates a new pair, and old signatures verify with --key {known}."
             )
 
     def sign(self, content: bytes) -> str:
@@ -76,7 +76,7 @@ class WorkspaceKey:
 
 
 def read_public_key(keys: Path) -> str | None:
-    """Return the public key in a `keys` folder, 64 hex digits, or None; SessionError when the file holds none."""
+    """Return the public key in a `keys` folder, 64 hex digits, or None without a file; SessionError for other text."""
     path = keys / PUBLIC_NAME
     if not path.exists():
         return None
@@ -85,7 +85,9 @@ def read_public_key(keys: Path) -> str | None:
     except (OSError, ValueError):
         text = ""
     if not is_public_key(text):
-        raise SessionError(f"{path}: this is not 64 hex digits. Move it away; it is made from {PRIVATE_NAME}.")
+        raise SessionError(
+            f"{path}: this is not 64 hex digits. Move it away; the next run derives it from {PRIVATE_NAME}."
+        )
     return text.lower()
 
 
@@ -95,7 +97,7 @@ def is_public_key(text: str) -> bool:
 
 
 def verify_signature(public: str, signature: str, content: bytes) -> bool:
-    """Return whether the signature of these bytes was made with the private half of `public`."""
+    """Return whether a signature of these bytes is valid under the public key `public`."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

@@ -1,4 +1,4 @@
-"""The ledger that a journal's events alone lead to."""
+"""The ledger of a journal, computed from its events alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from peak_trade.journal.events import BankruptcyEvent, BarEvent, CashFlowEvent, 
 
 
 def ledger_from_events(events: Iterable[Event], initial_cash: float, lots: Mapping[str, float] | None = None) -> Ledger:
-    """Return cash and positions after all events, from the initial cash in quote currency.
+    """Return cash and positions after all events, starting from the initial cash in quote currency.
 
-    `lots` are the lot sizes by symbol, base units, on which positions stay; a symbol without one has none.
+    `lots` are lot sizes by symbol, base units; positions of such a symbol stay on its lots.
 
     Raises
     ------
     LedgerError
-        When a fill can't be booked, or a bankruptcy closes a symbol without a bar.
+        When a fill can not be booked, or a bankruptcy closes a position of a symbol without a bar.
 
     """
     ledger = Ledger(initial_cash)
@@ -34,7 +34,7 @@ def ledger_from_events(events: Iterable[Event], initial_cash: float, lots: Mappi
             for symbol, held in ledger.positions.items():
                 if held.quantity:
                     if symbol not in marks:
-                        raise LedgerError(f"{symbol}: there is no bar to close it at.")
+                        raise LedgerError(f"{symbol}: there is no bar to close the position at.")
                     ledger.apply(_closing(event.ts_event, symbol, held.quantity, marks[symbol]))
             ledger.add_cash(-ledger.cash)
     return ledger

@@ -1,4 +1,4 @@
-"""Who writes to a session: its writer holds the lock of the folder until it is closed or dies."""
+"""The lock of a session's folder, held by its writer until the writer is closed or its process ends."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _LOCK_SECONDS = 0.2
-"""How long a writer waits for the lock: `is_open` holds it for a moment."""
+"""Timeout of a writer that waits for the lock; `is_open` holds it for a moment."""
 
 
 def acquire_lock(folder: Path) -> BaseFileLock:
-    """Return the lock of a session, held; SessionError when somebody else holds it."""
+    """Return the acquired lock of a session; SessionError when another writer holds it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK, timeout=_LOCK_SECONDS)
@@ -30,7 +30,7 @@ def acquire_lock(folder: Path) -> BaseFileLock:
 
 
 def is_open(folder: Path) -> bool:
-    """Return whether some process, this one included, is writing to the session; any number may ask at once."""
+    """Return whether any process, this one included, is writing to the session. Safe to call concurrently."""
     try:
         descriptor = os.open(folder / LOCK, os.O_RDONLY)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The life of an order as a table: what may follow what, and what must add up."""
+"""Lifecycle of an order: the allowed sequence of its events and the checks on its quantities."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ ALLOWED_NEXT: dict[OrderEventKind | None, frozenset[OrderEventKind]] = {
     Kind.ACCEPTED: frozenset({Kind.PARTIALLY_FILLED, Kind.FILLED, Kind.CANCELED, Kind.EXPIRED}),
     Kind.PARTIALLY_FILLED: frozenset({Kind.PARTIALLY_FILLED, Kind.FILLED, Kind.CANCELED, Kind.EXPIRED}),
 }
-"""The events that may follow each event of an order; None is an order not heard of yet. A terminal one ends it."""
+"""Events that may follow each event of an order; None is a new order. Nothing follows a terminal event."""
 
 _RTOL = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """Where one order stands: its last event, and in base units its quantity and what has traded."""
+    """State of one order: its last event."""
 
     last: OrderEvent
 
     @property
     def is_open(self) -> bool:
-        """Whether a terminal event is still to come."""
+        """Whether the order has no terminal event yet."""
         return self.last.event not in TERMINAL
 
 
 @dataclass(slots=True)
 class OrderStates:
-    """Every order of a journal and where it stands. Refuses what an order can't do."""
+    """State of every order of a journal."""
 
     by_id: dict[str, OrderState] = field(default_factory=dict)
 
     def apply(self, event: OrderEvent) -> None:
-        """Take one order event in.
+        """Update the state of an order with its next event.
 
         Raises
         ------
         SessionError
-            Naming the order: the event may not follow the last one, the order changed its side, symbol or quantity,
-            or its quantities do not add up. The state is then as it was.
+            When the event may not follow the last one, the order changed its side, symbol or quantity, or its
+            quantities do not add up. The state is unchanged.
 
         """
         state = self.by_id.get(event.order_id)
@@ -61,7 +61,7 @@ class OrderStates:
         self.by_id[event.order_id] = OrderState(event)
 
     def open_orders(self) -> list[OrderEvent]:
-        """Return the last event of every order without a terminal one, in order of request."""
+        """Return the last event of every order without a terminal event, in order of the requests."""
         return [state.last for state in self.by_id.values() if state.is_open]
 
 
@@ -77,7 +77,7 @@ def _fault(event: OrderEvent, previous: OrderEvent | None) -> str:
         return f"has a fill price of {event.last_price}"
     before = previous.cumulative if previous else 0.0
     if not math.isclose(event.cumulative, before + event.last_quantity, rel_tol=_RTOL, abs_tol=0.0):
-        return f"has traded {event.cumulative} in all after {before} and {event.last_quantity}"
+        return f"has cumulative {event.cumulative}, not {before} + {event.last_quantity}"
     if event.event in TERMINAL:
         if event.leaves != 0.0:
             return f"leaves {event.leaves} open"
@@ -86,5 +86,6 @@ def _fault(event: OrderEvent, previous: OrderEvent | None) -> str:
     if event.cumulative > event.quantity * (1.0 + _RTOL):
         return f"has traded {event.cumulative} of {event.quantity}"
     if previous and (event.symbol, event.side, event.quantity) != (previous.symbol, previous.side, previous.quantity):
-        return f"is {event.side} {event.quantity} {event.symbol}, before it was {previous.side} {previous.quantity}"
+        last = f"{previous.side} {previous.quantity} {previous.symbol}"
+        return f"is {event.side} {event.quantity} {event.symbol}, the previous event was {last}"
     return ""

@@ -1,4 +1,4 @@
-"""The copies of a journal: sinks that take its lines once they are on disk, and are dropped when they fail."""
+"""Dispatch of journal lines to sinks. A sink receives lines once they are on disk, and is dropped when it fails."""
 
 from __future__ import annotations
 
@@ -12,55 +12,55 @@ from peak_trade.journal.codec import Line
 
 
 class Sink(Protocol):
-    """Takes copies of lines once they are on disk; a sink that fails is dropped, the journal goes on."""
+    """A receiver of lines that are on disk. A sink that raises is dropped; the journal continues."""
 
     def start(self, lines: Sequence[Line]) -> None:
-        """Take note of what the journal held before, in order: the sink may have missed the end of it."""
+        """Start with the lines that are already in the journal; the sink may have missed the last of them."""
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Take the next lines, in order."""
+        """Write the next lines, in order."""
 
     def close(self) -> None:
-        """Finish what is being written."""
+        """Finish pending writes."""
 
 
 class SinkDispatcher:
-    """Hands lines to sinks, away from whoever writes the journal. Nothing that a sink does is raised."""
+    """Queue of lines for several sinks. Errors of a sink are never raised."""
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
         self.dropped: list[str] = []
         self._sinks = list(sinks)
-        self._waiting: deque[Line] = deque()
+        self._queue: deque[Line] = deque()
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._sinks)
 
     def start(self, lines: Sequence[Line]) -> None:
-        """Tell every sink what the journal holds."""
-        self._ask(lambda sink: sink.start(lines))
+        """Start every sink with the lines that are already in the journal."""
+        self._call(lambda sink: sink.start(lines))
 
     def enqueue(self, lines: Sequence[Line]) -> None:
-        """Keep lines for the next handing out."""
-        self._waiting.extend(lines)
+        """Queue lines for the next flush."""
+        self._queue.extend(lines)
 
     def flush(self) -> None:
-        """Give every sink the lines that wait."""
+        """Write the queued lines to every sink."""
         with self._lock:
-            lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            lines = [self._queue.popleft() for _ in range(len(self._queue))]
             if lines:
-                self._ask(lambda sink: sink.write(lines))
+                self._call(lambda sink: sink.write(lines))
 
     def close(self) -> None:
-        """Hand out the last lines and close every sink."""
+        """Flush the queue and close every sink."""
         self.flush()
-        self._ask(lambda sink: sink.close())
+        self._call(lambda sink: sink.close())
         self._sinks.clear()
 
-    def _ask(self, act: Callable[[Sink], None]) -> None:
+    def _call(self, method: Callable[[Sink], None]) -> None:
         for sink in list(self._sinks):
             try:
-                act(sink)
+                method(sink)
             except Exception as error:
                 self._sinks.remove(sink)
                 self.dropped.append(f"{type(sink).__name__}: {error}")

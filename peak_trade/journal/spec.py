@@ -1,4 +1,4 @@
-"""docs/execution/TELEMETRY_SPEC.md, made from the event classes: it can not say anything else than they do."""
+"""Generator of docs/execution/TELEMETRY_SPEC.md from the event classes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ RTS_24 = {
     "limit_price": "Limit price",
     "stop_price": "Stop price",
 }
-"""Field of RTS 24, Annex, Table 2, that an order event's field comes nearest to; the others have none."""
+"""Closest field of RTS 24, Annex, Table 2, for each field of an order event that has one."""
 
 RTS_24_EVENTS = {
     OrderEventKind.ACCEPTED: "NEWO",
@@ -58,26 +58,28 @@ RTS_24_EVENTS = {
     OrderEventKind.REJECTED: "REMO",
     OrderEventKind.EXPIRED: "EXPI",
 }
-"""Code in field 21 of RTS 24; what a venue has not received has none."""
+"""Code in field 21 of RTS 24; events before the venue received the order have none."""
 
-_RTS_24_NOTE = """The column RTS 24 names the nearest field of Commission Delegated Regulation (EU) 2017/580,
-Annex, Table 2, with its number where that is certain; an empty cell has none. It is a map for readers, not compliance:
-RTS 24 binds operators of trading venues, wants fields that are not recorded here (parties, capacities, priority) and
-its own formats (an ISIN, not a symbol).
+_RTS_24_NOTE = """The column RTS 24 names the closest field of Commission Delegated Regulation (EU) 2017/580, Annex,
+Table 2, with its number where it is certain; an empty cell means that there is none. The column is a guide for readers,
+not a claim of compliance: RTS 24 applies to operators of trading venues, requires fields that are not recorded here
+(parties, capacities, priority), and has its own formats (an ISIN instead of a symbol).
 """
 
 _INTRO = """# Telemetry specification
 
 Generated from the event classes by `peak-trade audit spec`; a test compares the two. Do not edit.
 
-A session's folder holds `manifest.json`, `events.jsonl` and `checkpoints.jsonl`. A line of `events.jsonl` is
-`{"event":{…},"hash":"…","sequence":n,"ts_recorded":ns}` in canonical JSON: keys sorted, no blanks, ASCII; NaN and
+The folder of a session holds `manifest.json`, `events.jsonl` and `checkpoints.jsonl`. A line of `events.jsonl` is
+`{"event":{…},"hash":"…","sequence":n,"ts_recorded":ns}` in canonical JSON: keys sorted, no blanks, ASCII. NaN and
 infinities are the strings `NaN`, `Infinity` and `-Infinity`. `hash` is the SHA-256 of the previous line's hash followed
-by the line without its hash member; before the first line stands the SHA-256 of `manifest.json`. `ts_event` is when it
-happened and `ts_recorded` when it was written, both ns since 1970, UTC; in a recording `ts_event` is bar time.
+by the line without its hash member; the SHA-256 of `manifest.json` takes the place of the previous hash in the first
+line. `ts_event` is the time of the event and `ts_recorded` the time of writing, both ns since 1970, UTC; in a session
+over recorded bars `ts_event` is bar time. Prices, money and fees are in quote currency, quantities and volumes in base
+units.
 
-An order's SUBMITTED event, and everything before it, is on disk before the order leaves; other events within the
-commit interval of `config/execution_telemetry.toml` (at most one second).
+The SUBMITTED event of an order, and every event before it, is on disk before the order is sent. Other events are on
+disk within the commit interval of `config/execution_telemetry.toml` (at most one second).
 """
 
 
@@ -114,19 +116,20 @@ def _type(hint: object) -> str:
     return re.sub(r"[\w.]+\.", "", text).replace("|", "or")
 
 
-_LIFE_HEAD = "| event | may be followed by | FIX OrdStatus (39) | FIX ExecType (150) | RTS 24 field 21 |"
+_LIFECYCLE_HEAD = "| event | may be followed by | FIX OrdStatus (39) | FIX ExecType (150) | RTS 24 field 21 |"
 
 
 def _orders() -> str:
-    lines = ["## The life of an order", "", _LIFE_HEAD]
+    lines = ["## Lifecycle of an order", "", _LIFECYCLE_HEAD]
     lines.append("|---|---|---|---|---|")
     for kind, (status, exec_type) in FIX.items():
         following = ", ".join(sorted(ALLOWED_NEXT.get(kind, ()))) or "nothing: terminal"
         lines.append(f"| {kind} | {following} | {status} | {exec_type} | {RTS_24_EVENTS.get(kind, '')} |")
     terminal = ", ".join(sorted(TERMINAL))
     rule = (
-        "While an order is open, `cumulative` + `leaves` = `quantity`; after its one terminal event "
-        f"({terminal}) `leaves` is 0. Decision, arrival and fill price are mandatory. The writer refuses anything else."
+        "While an order is open, `cumulative` + `leaves` = `quantity`. An order has exactly one terminal event "
+        f"({terminal}), after which `leaves` is 0. Decision, arrival and fill prices are mandatory. The writer refuses "
+        "any other event."
     )
     return "\n".join([*lines, "", rule, ""])
 

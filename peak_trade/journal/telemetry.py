@@ -1,4 +1,4 @@
-"""What is recorded beside what a replay needs, where copies of it go, and how long it is kept."""
+"""Telemetry settings, the optional sinks of a journal, and the retention of sealed sessions."""
 
 from __future__ import annotations
 
@@ -55,63 +55,64 @@ _NS_PER_DAY = 86_400 * NS_PER_SECOND
 
 
 class SinkSettings(Settings):
-    """One optional copy of the journal."""
+    """An optional sink of the journal."""
 
     enabled: bool = False
-    """Whether it is written."""
+    """Enable the sink."""
 
     level: Level = "replay"
-    """orders: orders, decisions, cash, states, acts, alerts; replay: and bars, signals, faults; full: and latencies."""
+    """Events written. orders: orders, decisions, cash flows, trading states, operator commands and alerts. replay: in
+    addition bars, signals and feed faults. full: in addition latencies."""
 
 
 class Sinks(Settings):
-    """The optional copies. They are convenience: what counts, is signed and is verified is the JSON lines."""
+    """Optional copies of the journal for convenience. The signed and verified original is the JSON lines."""
 
     sqlite: SinkSettings = SinkSettings()
-    """events.db in the session's folder."""
+    """SQLite database events.db in the session's folder."""
 
     parquet: SinkSettings = SinkSettings()
-    """events.parquet in the session's folder, written when the session is closed."""
+    """Parquet file events.parquet in the session's folder, written when the session is closed."""
 
     stdout: SinkSettings = SinkSettings()
-    """The JSON lines on standard output."""
+    """JSON lines on standard output."""
 
     webhook: WebhookSettings = WebhookSettings()
     """Alerts and changes of the trading state, posted as JSON."""
 
     def check(self) -> None:
-        """Raise a ConfigError when a copy can't be made as things are: a webhook without its URL."""
+        """Raise a ConfigError when an enabled sink can not be made: a webhook without a URL."""
         webhook_url(self.webhook, os.environ)
 
 
 class Retention(Settings):
-    """What `audit tidy` does to sealed sessions; open and interrupted ones are never touched."""
+    """Rules of `audit tidy` for sealed sessions. Open and interrupted sessions are never changed."""
 
     compress_after_days: Annotated[float, Field(ge=0.0)] | None = 30.0
-    """Age at which the events are packed with gzip; they verify and replay as before. None: never."""
+    """Age at which the events are compressed with gzip; they verify and replay as before. None: never."""
 
     delete_after_days: Annotated[float, Field(ge=0.0)] | None = None
-    """Age at which the whole session is deleted. None: never."""
+    """Age at which the session is deleted. None: never."""
 
 
 class TelemetrySettings(Settings):
-    """How sessions are recorded."""
+    """Recording of sessions."""
 
     level: Literal["replay", "full"] = "full"
-    """What the JSON lines hold: replay is everything but latencies."""
+    """Events in the JSON lines; replay omits latencies."""
 
     commit_seconds: Annotated[Positive, Field(le=1.0)] = 0.5
-    """Longest time until an event that is no order is on disk."""
+    """Longest time until an event other than an order is on disk, seconds."""
 
     checkpoint_every: Annotated[int, Field(ge=1)] = 10_000
-    """Events after which the chain is signed even before the commit interval is over."""
+    """Number of events after which the chain is signed, also within the commit interval."""
 
     sinks: Sinks = Sinks()
     retention: Retention = Retention()
 
 
 def level_filter(level: Level) -> Callable[[Event], bool]:
-    """Return whether a level keeps an event."""
+    """Return a function that says whether an event belongs to a level."""
     if level == "orders":
         return lambda event: isinstance(event, _ORDERS)
     if level == "replay":
@@ -120,7 +121,7 @@ def level_filter(level: Level) -> Callable[[Event], bool]:
 
 
 def make_sinks(settings: Sinks, folder: Path, stream: TextIO | None = None) -> list[Sink]:
-    """Return the sinks that are switched on for a session's folder."""
+    """Return the enabled sinks of a session's folder."""
     sinks: list[Sink] = []
     if settings.sqlite.enabled:
         sinks.append(SqliteSink(folder / "events.db", settings.sqlite.level))
@@ -134,29 +135,28 @@ def make_sinks(settings: Sinks, folder: Path, stream: TextIO | None = None) -> l
     return sinks
 
 
-_PATIENCE = 0.25
-"""Seconds that a database which somebody else has locked is waited for; it is then dropped."""
+_LOCK_SECONDS = 0.25
+"""Timeout of a locked database; the sink is then dropped."""
 
 
 class SqliteSink:
-    """A table `events` with one row an event; `event` is its JSON."""
+    """Writer of an SQLite table `events` with one row per event; the column `event` is its JSON."""
 
     def __init__(self, path: Path, level: Level) -> None:
         self._path, self._is_recorded = path, level_filter(level)
         self._database: sqlite3.Connection | None = None
 
     def start(self, lines: Sequence[Line]) -> None:
-        """Open the database and write what is missing."""
-        self._database = sqlite3.connect(self._path, timeout=_PATIENCE, check_same_thread=False)
+        """Open the database and write the missing lines."""
+        self._database = sqlite3.connect(self._path, timeout=_LOCK_SECONDS, check_same_thread=False)
         self._database.execute(
             "create table if not exists events (sequence integer primary key, ts_recorded integer, ts_event integer, "
             "kind text, symbol text, order_id text, event text)"
         )
-
         self.write(lines)
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Write a row a line."""
+        """Write one row per line."""
         assert self._database is not None
         rows = [_row(line) for line in lines if self._is_recorded(line.event)]
         with self._database:
@@ -169,14 +169,14 @@ class SqliteSink:
 
 
 class ParquetSink:
-    """Collects lines and writes them in one file at the end."""
+    """Writer of one Parquet file, at the end of the session."""
 
     def __init__(self, path: Path, level: Level) -> None:
         self._path, self._is_recorded = path, level_filter(level)
         self._lines: list[Line] = []
 
     def start(self, lines: Sequence[Line]) -> None:
-        """Collect what was there."""
+        """Collect the lines that are already in the journal."""
         self.write(lines)
 
     def write(self, lines: Sequence[Line]) -> None:
@@ -184,18 +184,18 @@ class ParquetSink:
         self._lines += [line for line in lines if self._is_recorded(line.event)]
 
     def close(self) -> None:
-        """Write the file; a session that was killed gets it when it is resumed and closed."""
+        """Write the file; an interrupted session has one after it was resumed and closed."""
         trail_frame(self._path.parent.name, self._lines).to_parquet(self._path, index=False)
 
 
 class StreamSink:
-    """Writes the JSON lines to a stream."""
+    """Writer of the JSON lines to a stream."""
 
     def __init__(self, stream: TextIO, level: Level) -> None:
         self._stream, self._is_recorded = stream, level_filter(level)
 
     def start(self, lines: Sequence[Line]) -> None:
-        """Leave out what was written before."""
+        """Skip the lines that are already in the journal."""
 
     def write(self, lines: Sequence[Line]) -> None:
         """Write lines."""
@@ -211,7 +211,7 @@ class StreamSink:
 
 @dataclass(frozen=True, slots=True)
 class TidiedSession:
-    """What was done to one session: compressed or deleted, and the bytes that this freed."""
+    """A compressed or deleted session, and the bytes that this freed."""
 
     session_id: str
     action: Literal["compressed", "deleted"]
@@ -219,7 +219,7 @@ class TidiedSession:
 
 
 def tidy(sessions: Path, settings: Retention, now: int) -> list[TidiedSession]:
-    """Compress and delete sealed sessions that are old enough at `now` (ns UTC); others are never touched."""
+    """Compress or delete the sealed sessions that are old enough at `now` (ns UTC) and return them."""
     done = []
     for folder in sorted(path for path in sessions.glob("*") if path.is_dir()):
         if not is_sealed(folder) or is_open(folder):

@@ -1,7 +1,7 @@
-"""Whether a session's journal is what was written: a named verdict, and the first line that is not.
+"""Verification of a session's journal: a verdict, and the first line that was tampered with.
 
-The chain shows any change by somebody who did not compute it anew; the signed checkpoints show one by somebody who did
-but has no key; the seal shows a cut at the end. Nothing here shows what the owner of the key rewrites.
+The hash chain detects changes that do not recompute the chain. The signed checkpoints detect a recomputed chain, the
+seal detects a truncated end. A journal that the owner of the key rewrites is not detected.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from peak_trade.journal.codec import RawLine, split_line
-from peak_trade.journal.files import EVENTS, Checkpoint, events_path, manifest_digest, read_checkpoints, unpacked
+from peak_trade.journal.files import EVENTS, Checkpoint, decompressed, events_path, manifest_digest, read_checkpoints
 from peak_trade.journal.keys import verify_signature
 
 
 class VerdictKind(StrEnum):
-    """What became of a journal."""
+    """Result of the verification of a journal."""
 
     INTACT = "intact"
     UNSEALED = "unsealed"
@@ -32,7 +32,7 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a journal, the line where it shows (0: not at a line) and a sentence with the evidence."""
+    """The result, the number of the line that shows it (0: no single line) and a sentence with the evidence."""
 
     finding: VerdictKind
     line: int
@@ -41,7 +41,7 @@ class Verdict:
 
     @property
     def is_intact(self) -> bool:
-        """Whether every line there is was written so: sealed, or still open or killed before its seal."""
+        """Whether no line was changed: the journal is sealed, still open, or interrupted before its seal."""
         return self.finding in (VerdictKind.INTACT, VerdictKind.UNSEALED)
 
 
@@ -53,20 +53,20 @@ def verify(folder: Path, public: str | None) -> Verdict:
     folder : Path
         The session's folder.
     public : str or None
-        The workspace's public key, 64 hex digits. Without one the signatures are held against the key that the
-        checkpoints themselves name, and a journal that was rewritten whole can't be told from the true one: the
-        message says so.
+        Public key of the workspace, 64 hex digits. Without it the signatures are checked against the key that the
+        checkpoints name, and a journal that was rewritten and signed with another key is not detected; the message
+        says so.
 
     Raises
     ------
     SessionError
-        When there is no manifest.
+        When the manifest is missing.
 
     """
     genesis = manifest_digest(folder)
-    content = unpacked(folder)
+    content = decompressed(folder)
     if content is None:
-        return Verdict(VerdictKind.EDITED, 0, 0, f"{events_path(folder).name}: this can't be unpacked any more.")
+        return Verdict(VerdictKind.EDITED, 0, 0, f"{events_path(folder).name}: could not be decompressed.")
     texts = content.split(b"\n")
     torn = texts.pop()
     lines = [split_line(text) for text in texts]
@@ -82,7 +82,7 @@ def verify(folder: Path, public: str | None) -> Verdict:
 
 
 def _chain(lines: Sequence[RawLine | None], genesis: str) -> Verdict | None:
-    """Find the first line that does not follow from the one before, and name how it came about."""
+    """Return the verdict on the first line whose hash does not follow from the previous line, or None."""
     previous = genesis
     for place, line in enumerate(lines, start=1):
         if line is None or line.sequence != place or line.hash_after(previous) != line.hash:
@@ -97,22 +97,24 @@ def _name(lines: Sequence[RawLine | None], place: int, previous: str) -> Verdict
 
     line = lines[place - 1]
     following = lines[place] if place < len(lines) else None
-    held = [part.sequence for part in lines if part is not None]
+    numbers = [part.sequence for part in lines if part is not None]
     if line is None:
         return (
-            verdict(VerdictKind.INSERTED, "this line is not of the journal's making, and the rest follows without it.")
+            verdict(
+                VerdictKind.INSERTED, "this is not a line of a journal, and the rest of the chain is valid without it."
+            )
             if following is not None and following.hash_after(previous, place) == following.hash
-            else verdict(VerdictKind.EDITED, "this is no line of a journal any more.")
+            else verdict(VerdictKind.EDITED, "this is not a line of a journal.")
         )
-    if held != list(range(1, len(lines) + 1)) and sorted(held) == list(range(1, len(lines) + 1)):
-        return verdict(VerdictKind.REORDERED, f"event {line.sequence} stands where {place} belongs.")
+    if numbers != list(range(1, len(lines) + 1)) and sorted(numbers) == list(range(1, len(lines) + 1)):
+        return verdict(VerdictKind.REORDERED, f"event {line.sequence} is in the place of event {place}.")
     is_copy = sum(part is not None and part.hash == line.hash for part in lines) > 1
     if _is_moved(lines, place, previous) and not is_copy and _has_place_later(lines, place, line):
-        return verdict(VerdictKind.REORDERED, f"the line that belongs here stands elsewhere; here is {line.sequence}.")
+        return verdict(VerdictKind.REORDERED, f"the line of this place is elsewhere; this is event {line.sequence}.")
     if following is not None and any(following.hash_after(previous, n) == following.hash for n in (place, place + 1)):
-        return verdict(VerdictKind.INSERTED, "this line was added: the next one follows from the one before.")
-    if held.count(line.sequence) > 1 and line.sequence != place:
-        return verdict(VerdictKind.INSERTED, f"event {line.sequence} is there {held.count(line.sequence)} times.")
+        return verdict(VerdictKind.INSERTED, "this line was added: the next line follows from the previous one.")
+    if numbers.count(line.sequence) > 1 and line.sequence != place:
+        return verdict(VerdictKind.INSERTED, f"event {line.sequence} occurs {numbers.count(line.sequence)} times.")
     if line.sequence > place:
         return verdict(VerdictKind.DELETED, f"events {place} to {line.sequence - 1} are missing.")
     if following is not None and following.hash_after(line.hash) == following.hash:
@@ -123,11 +125,11 @@ def _name(lines: Sequence[RawLine | None], place: int, previous: str) -> Verdict
         return verdict(VerdictKind.DELETED, "one or more events before this one are missing; the rest were renumbered.")
     if following is None or line.hash_after(previous) != line.hash:
         return verdict(VerdictKind.EDITED, f"event {line.sequence} is not what its hash was made of.")
-    return verdict(VerdictKind.EDITED, f"event {line.sequence} does not follow from the one before.")
+    return verdict(VerdictKind.EDITED, f"event {line.sequence} does not follow from the previous line.")
 
 
 _RENUMBERED = 1_000
-"""How many deleted lines are looked for when the rest was renumbered."""
+"""Largest number of consecutive deleted lines that is searched for when the rest was renumbered."""
 
 
 def _is_moved(lines: Sequence[RawLine | None], place: int, previous: str) -> bool:
@@ -141,20 +143,20 @@ def _has_place_later(lines: Sequence[RawLine | None], place: int, line: RawLine)
 
 def _signatures(checkpoints: Sequence[Checkpoint | None], public: str | None, n_events: int) -> Verdict | None:
     if not checkpoints:
-        message = "no signed checkpoint vouches for these events: they were written anew, or the checkpoints removed."
+        message = "there is no signed checkpoint: the events were rewritten, or the checkpoints were removed."
         return Verdict(VerdictKind.REWRITTEN, 0, n_events, message)
     for n, mark in enumerate(checkpoints, start=1):
         where = f"checkpoints.jsonl:{n}"
         if mark is None:
-            return Verdict(VerdictKind.FORGED, 0, n_events, f"{where}: this is no checkpoint any more.")
+            return Verdict(VerdictKind.FORGED, 0, n_events, f"{where}: this is not a checkpoint.")
         if public is not None and mark.public_key != public:
             message = (
                 f"{where}: signed with the key {mark.public_key[:16]}…, "
-                f"the workspace's is {public[:16]}…: the journal was written anew elsewhere."
+                f"the key of the workspace is {public[:16]}…: the journal was rewritten elsewhere."
             )
             return Verdict(VerdictKind.REWRITTEN, 0, n_events, message)
         if not verify_signature(mark.public_key, mark.signature, mark.signed_content()):
-            return Verdict(VerdictKind.FORGED, 0, n_events, f"{where}: the signature does not fit what it says.")
+            return Verdict(VerdictKind.FORGED, 0, n_events, f"{where}: the signature is not valid for this checkpoint.")
     return None
 
 
@@ -173,8 +175,8 @@ def _heads(lines: Sequence[RawLine | None], checkpoints: Sequence[Checkpoint | N
             line = lines[mark.sequence - 1]
             if line is None or line.hash != mark.hash:
                 message = (
-                    f"{EVENTS}:{mark.sequence}: the chain holds, but its hash is not the one that was signed: "
-                    "the journal was written anew."
+                    f"{EVENTS}:{mark.sequence}: the chain is valid, but its hash is not the signed one: "
+                    "the journal was rewritten."
                 )
                 return Verdict(VerdictKind.REWRITTEN, mark.sequence, len(lines), message)
     furthest = max(marks, key=lambda mark: mark.sequence)
@@ -183,17 +185,17 @@ def _heads(lines: Sequence[RawLine | None], checkpoints: Sequence[Checkpoint | N
         return Verdict(VerdictKind.TRUNCATED, len(lines), len(lines), message)
     final = next((mark for mark in marks if mark.is_final), None)
     if final is not None and (len(lines) > final.sequence or n_torn or marks[-1] is not final):
-        message = f"{EVENTS}: something stands after the seal of event {final.sequence}."
+        message = f"{EVENTS}: there is content after the seal of event {final.sequence}."
         return Verdict(VerdictKind.INSERTED, final.sequence + 1, len(lines), message)
     return None
 
 
 def _end(checkpoints: Sequence[Checkpoint | None], n_events: int, n_torn: int, public: str | None) -> Verdict:
     last = checkpoints[-1]
-    unsure = "" if public else " No public key was given: who signed is not known."
+    unsure = "" if public else " No public key was given: the signer is not verified."
     if last is not None and last.is_final:
         return Verdict(VerdictKind.INTACT, 0, n_events, f"{n_events} events, chained, signed and sealed.{unsure}")
     signed = last.sequence if last is not None else 0
-    torn = f" A torn line of {n_torn} bytes, acknowledged to nobody, follows." if n_torn else ""
-    message = f"{n_events} events, chained; signed up to {signed}; not sealed: it runs or was killed.{torn}{unsure}"
+    torn = f" An incomplete line of {n_torn} bytes, never acknowledged, follows." if n_torn else ""
+    message = f"{n_events} events, chained; signed up to {signed}; not sealed: running or interrupted.{torn}{unsure}"
     return Verdict(VerdictKind.UNSEALED, 0, n_events, message)

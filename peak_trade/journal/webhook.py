@@ -1,4 +1,4 @@
-"""Alerts to a webhook: posted on a thread of its own, so that a slow receiver holds up neither orders nor the disk."""
+"""A sink that posts alerts to a webhook from its own thread; a slow receiver delays neither orders nor the disk."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from peak_trade.journal.codec import Line, encode_event
 from peak_trade.journal.events import AlertEvent, AlertLevel, TradingStateEvent
 
 _TIMEOUT = 3.0
-"""Seconds that one step of a request may take."""
+"""Timeout of one step of a request, seconds."""
 
-_PAUSES = (0.0, 0.5, 1.0)
-"""Seconds before each try."""
+_RETRY_DELAYS = (0.0, 0.5, 1.0)
+"""Delay before each attempt, seconds."""
 
-_CLOSING = 8.0
-"""Seconds that the end of a session waits for alerts on their way."""
+_CLOSE_SECONDS = 8.0
+"""Time that the end of a session waits for pending alerts, seconds."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class WebhookSettings(Settings):
-    """Where alerts and changes of the trading state are posted as JSON."""
+    """Webhook for alerts and changes of the trading state, posted as JSON."""
 
     enabled: bool = False
-    """Whether they are."""
+    """Enable the webhook."""
 
     level: Literal["warning", "critical"] = "warning"
-    """Lowest level of an alert that is posted; changes of the trading state always are."""
+    """Lowest level of the posted alerts; changes of the trading state are always posted."""
 
     url_variable: Annotated[str, Field(min_length=1)] = "PEAK_TRADE_WEBHOOK_URL"
-    """Environment variable that holds the URL, so that no secret stands in a file. https, or http to loopback."""
+    """Environment variable with the URL (https, or http to loopback); a URL may be a secret, so it is not in a file."""
 
 
 def webhook_url(settings: WebhookSettings, environment: Mapping[str, str]) -> SplitResult | None:
-    """Return the URL of a webhook that is switched on; ConfigError, which does not tell it, when it can't be used."""
+    """Return the URL of an enabled webhook; ConfigError, which does not print the URL, when it can not be used."""
     if not settings.enabled:
         return None
     name = settings.url_variable
@@ -61,45 +61,45 @@ def webhook_url(settings: WebhookSettings, environment: Mapping[str, str]) -> Sp
     is_safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in _LOOPBACK)
     if not (url.hostname and is_safe and is_plain and text.isascii() and text.isprintable() and " " not in text):
         raise ConfigError(
-            f"{name} is not a URL that can be used: write https://…, or http:// to this machine, without a user."
+            f"{name} is not a usable URL: write https://…, or http:// to this machine, without a user name."
         )
     return url
 
 
 class WebhookSink:
-    """Posts alerts one after the other, each tried three times. The first that fails ends it: it is then dropped.
+    """A sink that posts alerts in order, with up to three attempts each. It is dropped after the first failed alert.
 
-    The body is `{"event":{…},"sequence":n,"session_id":"…","ts_recorded":ns}`. An answer that is lost makes a try more:
-    a receiver tells repetitions by session and sequence.
+    The body is `{"event":{…},"sequence":n,"session_id":"…","ts_recorded":ns}`. A lost response repeats the request: a
+    receiver detects duplicates by session and sequence.
     """
 
     def __init__(self, url: SplitResult, session_id: str, level: Literal["warning", "critical"]) -> None:
         self._url, self._session_id, self._level = url, session_id, level
-        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._fault = ""
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._post_all, name="webhook", daemon=True)
 
     def start(self, lines: Sequence[Line]) -> None:
-        """Start posting; what was recorded before is left out."""
+        """Start the thread; lines that are already in the journal are skipped."""
         self._thread.start()
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Queue the alerts among the lines; SessionError once one could not be delivered."""
+        """Queue the alerts among the lines; SessionError after a failed delivery."""
         if self._fault:
             raise SessionError(self._fault)
         for line in lines:
             if self._is_wanted(line):
-                self._waiting.put(self._body(line))
+                self._queue.put(self._body(line))
 
     def close(self) -> None:
-        """Wait a while for what is on its way; SessionError when it was not delivered."""
+        """Wait for pending alerts; SessionError when one was not delivered in time."""
         self._is_closing.set()
-        self._waiting.put(None)
+        self._queue.put(None)
         if self._thread.is_alive():
-            self._thread.join(_CLOSING)
+            self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
-            raise SessionError(f"alerts were still on their way {_CLOSING:g} s after the end")
+            raise SessionError(f"alerts were still on their way {_CLOSE_SECONDS:g} s after the end")
         if self._fault:
             raise SessionError(self._fault)
 
@@ -118,19 +118,19 @@ class WebhookSink:
         return json.dumps(record).encode()
 
     def _post_all(self) -> None:
-        while (body := self._waiting.get()) is not None:
+        while (body := self._queue.get()) is not None:
             self._fault = self._post(body)
             if self._fault:
                 return
 
     def _post(self, body: bytes) -> str:
         fault = ""
-        for pause in _PAUSES:
-            self._is_closing.wait(pause)
+        for delay in _RETRY_DELAYS:
+            self._is_closing.wait(delay)
             try:
                 status = self._status_of(body)
             except Exception as error:
-                fault = f"an alert could not be delivered in {len(_PAUSES)} tries ({type(error).__name__})"
+                fault = f"an alert could not be delivered in {len(_RETRY_DELAYS)} tries ({type(error).__name__})"
                 continue
             if 200 <= status < 300:
                 return ""

@@ -1,8 +1,8 @@
-"""The one writer of a session's journal.
+"""The writer of a session's journal.
 
-Durability: an order's SUBMITTED event, and all before it, are on disk when `append` returns, so before the order
-leaves; every other event within the commit interval. A writer that could not write, or was broken off while it wrote,
-stops: nothing more is accepted, so nothing unrecorded can leave.
+Durability: the SUBMITTED event of an order, and every event before it, is on disk when `append` returns, before the
+order is sent. Other events are on disk within the commit interval. After a failed or interrupted write the writer
+accepts no more events, so an order that is not on disk is never sent.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _COMMIT_AT_ONCE = frozenset({OrderEventKind.SUBMITTED})
 
 
 def create_session(folder: Path, manifest: Mapping[str, Any], signer: Signer, clock: Callable[[], int]) -> None:
-    """Make a session's folder, with its manifest and the first checkpoint on disk: it appears whole or not at all.
+    """Make the folder of a session, with its manifest and first checkpoint, atomically and durably.
 
-    SessionError when it exists or can't be made. `clock` returns now, ns UTC.
+    `clock` returns the current time, ns UTC. SessionError when the folder exists or can not be made.
     """
     draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     content = canonical_json(manifest).encode() + b"\n"
@@ -60,7 +60,7 @@ def create_session(folder: Path, manifest: Mapping[str, Any], signer: Signer, cl
         shutil.rmtree(draft, ignore_errors=True)
         if folder.exists():
             raise SessionError(f"{folder}: this session exists. Resume it, or start one with another id.") from None
-        raise SessionError(f"{folder}: the session's folder could not be made ({error.strerror}).") from None
+        raise SessionError(f"{folder}: the folder of the session could not be made ({error.strerror}).") from None
 
 
 def _first_checkpoint(genesis: str, signer: Signer, now: int) -> Checkpoint:
@@ -72,26 +72,30 @@ def _signed(checkpoint: Checkpoint, signer: Signer) -> Checkpoint:
 
 
 class JournalWriter:
-    """Appends events to one session; holds its lock until it is closed.
+    """Writer of the events of one session. It holds the session's lock until it is closed.
 
     Parameters
     ----------
     folder : Path
-        A session's folder, made by `create_session`. What a killed writer left is taken up: a torn last line, which
-        nobody was told of, is cut off. Verify a journal before it is taken up.
+        Folder of a session, made by `create_session`. An interrupted session is resumed: an incomplete last line,
+        which was never acknowledged, is removed. Verify a journal before it is resumed.
     signer : Signer
         Signs the checkpoints.
     clock : callable
-        Returns now, ns UTC, for `ts_recorded`.
+        Returns the current time, ns UTC, for `ts_recorded`.
     sinks : sequence of Sink
-        Take copies.
+        Receivers of copies of the lines.
     is_recorded : callable
-        Whether an event is written at all: the telemetry level.
+        Predicate of the events that are written; see `telemetry.level_filter`.
+    commit_seconds : float
+        Commit interval, seconds.
+    checkpoint_every : int
+        Number of events after which the chain is signed, also within the commit interval.
 
     Raises
     ------
     SessionError
-        When another process holds the session, or it is sealed.
+        When another process writes to the session, or it is sealed.
 
     """
 
@@ -109,7 +113,7 @@ class JournalWriter:
         self.folder = folder
         self.orders = OrderStates()
         self.n_unsigned = 0
-        """Events that no checkpoint vouched for when the session was taken up."""
+        """Number of events after the last checkpoint when the session was resumed."""
 
         self._signer, self._clock, self._is_recorded = signer, clock, is_recorded
         self._sinks = SinkDispatcher(sinks)
@@ -124,17 +128,17 @@ class JournalWriter:
         self._size = self._file = -1
         self._lock = acquire_lock(folder)
         try:
-            self._take_up()
+            self._resume()
         except BaseException:
             self._lock.release()
             raise
         self._is_closed = threading.Event()
-        self._thread = threading.Thread(target=self._commit_now_and_then, name="journal", daemon=True)
+        self._thread = threading.Thread(target=self._commit_periodically, name="journal", daemon=True)
         self._thread.start()
 
     @property
     def sequence(self) -> int:
-        """Number of the last event that was appended; 0 before the first."""
+        """Number of the last appended event; 0 before the first."""
         return self._sequence
 
     @property
@@ -144,16 +148,16 @@ class JournalWriter:
 
     @property
     def dropped_sinks(self) -> list[str]:
-        """The sinks that failed, each with its error."""
+        """The failed sinks, each with its error."""
         return self._sinks.dropped
 
     def append(self, event: Event) -> int:
-        """Append an event and return its sequence number (0 when the level leaves it out).
+        """Append an event and return its sequence number (0 when the telemetry level omits it).
 
         Raises
         ------
         SessionError
-            When the order can't do this (nothing is then written), or the disk did not take it or an earlier event.
+            When the event may not follow the order's last event (nothing is written), or a write to disk failed.
 
         """
         if not self._is_recorded(event):
@@ -161,7 +165,7 @@ class JournalWriter:
         is_order = isinstance(event, OrderEvent)
         encoded = encode_event(event)
         with self._state_lock:
-            self._refuse_after_fault()
+            self._check_fault()
             if isinstance(event, OrderEvent):
                 self.orders.apply(event)
             try:
@@ -172,16 +176,16 @@ class JournalWriter:
                     self._pending_lines.append(Line(event, sequence, now, line_hash))
                 self._sequence, self._hash = sequence, line_hash
             except BaseException as error:
-                self._break_off(error)
+                self._interrupt(error)
                 raise
         if is_order and event.event in _COMMIT_AT_ONCE:  # type: ignore[union-attr]
             self.commit()
         return sequence
 
     def commit(self) -> None:
-        """Bring everything appended so far to the disk; SessionError when it does not take it."""
+        """Write all appended events to disk; SessionError when the write fails."""
         with self._disk_lock:
-            self._refuse_after_fault()
+            self._check_fault()
             try:
                 with self._state_lock:
                     chunk, self._pending = b"".join(self._pending), []
@@ -192,32 +196,32 @@ class JournalWriter:
                 self._write(chunk)
                 self._committed, self._committed_hash = head
             except BaseException as error:
-                self._break_off(error)
+                self._interrupt(error)
                 raise
             self._sinks.enqueue(lines)
             if self._committed - self._checkpointed >= self._checkpoint_every:
                 self._checkpoint(is_final=False)
 
     def flush_sinks(self) -> None:
-        """Give the sinks what is on disk, as the writer does by itself now and then; one that fails is dropped."""
+        """Write the lines that are on disk to the sinks, as the writer does after every commit interval."""
         self._sinks.flush()
 
     def checkpoint(self) -> None:
-        """Commit, then sign the head of the chain."""
+        """Commit, and sign the head of the chain."""
         self.commit()
         with self._disk_lock:
             if self._committed > self._checkpointed:
                 self._checkpoint(is_final=False)
 
     def seal(self) -> None:
-        """Commit, sign the head as the last one, and close: nothing can be appended to this session any more."""
+        """Commit, sign the final checkpoint, and close; nothing can be appended to the session afterwards."""
         self.commit()
         with self._disk_lock:
             self._checkpoint(is_final=True)
         self.close()
 
     def close(self) -> None:
-        """Commit what is pending and let go of the session, without a seal: it can be resumed."""
+        """Commit and release the session without a seal; it can be resumed."""
         if self._is_closed.is_set():
             return
         self._is_closed.set()
@@ -240,14 +244,14 @@ class JournalWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _take_up(self) -> None:
+    def _resume(self) -> None:
         if is_sealed(self.folder):
             raise SessionError(f"{self.folder.name}: this session is sealed; nothing can be added. Start a new one.")
         content = read_content(self.folder)
         self._size = content.rfind(b"\n") + 1
         self._hash = self._manifest = manifest_digest(self.folder)
-        held = list(read_lines(self.folder))
-        for line in held:
+        lines = list(read_lines(self.folder))
+        for line in lines:
             if isinstance(line.event, OrderEvent):
                 self.orders.apply(line.event)
             self._sequence, self._hash = line.sequence, line.hash
@@ -257,10 +261,10 @@ class JournalWriter:
         self._file = os.open(self.folder / EVENTS, os.O_CREAT | os.O_WRONLY, 0o644)
         os.ftruncate(self._file, self._size)
         os.lseek(self._file, self._size, os.SEEK_SET)
-        _cut_torn_line(self.folder / CHECKPOINTS)
+        _remove_incomplete_line(self.folder / CHECKPOINTS)
         self._checkpoint(is_final=False)
         sync_folder(self.folder)
-        self._sinks.start(held)
+        self._sinks.start(lines)
 
     def _write(self, chunk: bytes) -> None:
         try:
@@ -269,7 +273,7 @@ class JournalWriter:
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
-            self._stop_at(self.folder / EVENTS, f"event {self._committed + 1}", error)
+            self._fail(self.folder / EVENTS, f"event {self._committed + 1}", error)
         self._size += len(chunk)
 
     def _checkpoint(self, *, is_final: bool) -> None:
@@ -286,26 +290,27 @@ class JournalWriter:
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.truncate(path, size)
-            self._stop_at(path, "a checkpoint", error)
+            self._fail(path, "a checkpoint", error)
         self._checkpointed = self._committed
 
-    def _stop_at(self, path: Path, what: str, error: BaseException) -> NoReturn:
-        """Accept nothing more; raise a SessionError when the disk failed, else what broke the writing off."""
+    def _fail(self, path: Path, what: str, error: BaseException) -> NoReturn:
+        """Accept no more events; raise a SessionError for an error of the disk, else the original exception."""
         if not isinstance(error, OSError):
-            self._fault = f"{path}: writing {what} was broken off ({type(error).__name__}). Resume the session."
+            self._fault = f"{path}: writing {what} was interrupted ({type(error).__name__}). Resume the session."
             raise error
         self._fault = (
-            f"{path}: the disk did not take {what} ({error.strerror}). The session stops here; make room and resume it."
+            f"{path}: {what} could not be written to disk ({error.strerror}). The session stops; free disk space and "
+            "resume it."
         )
         raise SessionError(self._fault) from None
 
-    def _break_off(self, error: BaseException) -> None:
-        """Accept nothing more: an event was written or numbered by half."""
+    def _interrupt(self, error: BaseException) -> None:
+        """Accept no more events: an append or a commit was interrupted half-way."""
         self._fault = self._fault or (
-            f"{self.folder.name}: an event was broken off half-way ({type(error).__name__}). Resume the session."
+            f"{self.folder.name}: writing an event was interrupted ({type(error).__name__}). Resume the session."
         )
 
-    def _commit_now_and_then(self) -> None:
+    def _commit_periodically(self) -> None:
         while not self._is_closed.wait(self._commit_seconds):
             try:
                 self.checkpoint()
@@ -313,12 +318,12 @@ class JournalWriter:
                 return  # every later append raises it again
             self.flush_sinks()
 
-    def _refuse_after_fault(self) -> None:
+    def _check_fault(self) -> None:
         if self._fault:
             raise SessionError(self._fault)
 
 
-def _cut_torn_line(path: Path) -> None:
+def _remove_incomplete_line(path: Path) -> None:
     if path.exists():
         content = path.read_bytes()
         if not content.endswith(b"\n"):

@@ -76,7 +76,7 @@ def import_log(
             "columns": dict(columns or {}),
             "n_rows": len(frame),
             "n_used": log.n_used,
-            "beside": dict(log.beside),
+            "beside": dict(log.ignored),
             "refused": [list(each) for each in log.refused],
         },
     }

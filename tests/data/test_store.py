@@ -87,7 +87,7 @@ def test_start_is_inclusive_and_end_exclusive_on_close_time(home):
         ({"timeframe": "4h"}, r"BTC/USDT is not held at 4h, only at 1h"),
         ({"exchange": "binanse"}, r"nothing is held from exchange binanse\. Did you mean binance\?"),
         ({}, r"held from binance and kraken\. Say which with --exchange"),
-        ({"exchange": "kraken", "start": "2030-01-01"}, r"no bar lies in the span asked for"),
+        ({"exchange": "kraken", "start": "2030-01-01"}, r"no bar lies in the requested span"),
     ],
     ids=["symbol", "spelling", "timeframe", "exchange", "two-exchanges", "span"],
 )

@@ -20,7 +20,6 @@ EXCEPTIONS = {
     ("engine", "row"),
     ("engine", "share"),
     ("engine", "share out"),
-    ("journal", "beside"),
     ("journal", "record"),
     ("regimes", "row"),
     ("reports", "beside"),

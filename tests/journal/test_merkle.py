@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peak_trade.journal.merkle import (
+from peak_trade.journal.proofs import (
     consistency_proof,
     inclusion_proof,
     leaf_hash,

@@ -151,8 +151,8 @@ def test_an_order_does_what_the_legal_pairs_say_and_nothing_else(before, kind):
         ({"decision_price": float("nan")}, "both are mandatory"),
         ({"arrival_price": float("inf")}, "both are mandatory"),
         ({"last_price": 0.0}, "fill price"),
-        ({"side": Side.SELL}, "before it was buy"),
-        ({"symbol": "ETH/USDT"}, "before it was"),
+        ({"side": Side.SELL}, "the previous event was buy"),
+        ({"symbol": "ETH/USDT"}, "the previous event was"),
     ],
 )
 def test_a_fill_without_its_prices_or_of_another_order_is_refused(change, says):

@@ -66,7 +66,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver(monkeypatch):
-    monkeypatch.setattr(webhook, "_PAUSES", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(webhook, "_RETRY_DELAYS", (0.0, 0.01, 0.01))
     found = Receiver()
     monkeypatch.setenv(VARIABLE, found.url)
     yield found
@@ -153,7 +153,7 @@ def test_a_slow_receiver_holds_neither_commits_nor_copies_up(tmp_path, receiver)
 
 
 def test_the_end_of_a_session_waits_only_so_long(tmp_path, receiver, monkeypatch):
-    monkeypatch.setattr(webhook, "_CLOSING", 0.05)
+    monkeypatch.setattr(webhook, "_CLOSE_SECONDS", 0.05)
     receiver.is_free.clear()
     writer = start(tmp_path)
     record(writer)

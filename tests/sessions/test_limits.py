@@ -53,7 +53,7 @@ def test_a_full_disk_stops_a_session_before_an_order_leaves_and_it_can_be_resume
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "whole" / EVENTS).stat().st_size // 2, limits[1]))
-        with pytest.raises(SessionError, match="the disk did not take"):
+        with pytest.raises(SessionError, match="could not be written to disk"):
             session.run(RecordedFeed(bars))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
