@@ -34,7 +34,7 @@ def whole(shadow: Recording, live: Recording) -> DiffResult:
     assert len(result.waterfall)
     assert len(result.equity)
     assert len(result.shortfall)
-    assert result.parity.n_bars
+    assert result.pnl_attribution.n_bars
     return result
 
 

@@ -74,6 +74,6 @@ def _print_tables(result: DiffResult) -> None:
             is_total = step in ("shadow", "live")
             table.add_row(step, f"{amount:,.2f}" if is_total else f"{amount:+,.2f}")
         console.print(table)
-    score = result.parity
+    score = result.pnl_attribution
     told = score.note if score.zone == "none" else f"Spearman {score.spearman:.4f}, KS {score.ks:.4f}. {score.note}"
     console.print(f"Parity: {score.zone}. {told}", highlight=False)

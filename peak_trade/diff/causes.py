@@ -1,19 +1,20 @@
-"""The closed list of causes, and how each difference is led back to the one root that it follows from."""
+"""Causes of differences, and the search for the root from which each difference follows."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from peak_trade.diff.matching import OrderPair
-from peak_trade.diff.order_histories import SideLog, Sleeve
+from peak_trade.diff.order_histories import RunLog, Sleeve
+from peak_trade.journal.events import OrderEventKind
 
 
 class Cause(StrEnum):
-    """Why two sides differ. Every root difference has exactly one."""
+    """Why two runs differ. Every root difference has exactly one cause."""
 
     SIGNAL = "signal"
     TIMING = "timing"
@@ -52,11 +53,11 @@ CAUSE_OF_SETTING = {
     "is_shortable": Cause.DENIAL,
     "risk": Cause.DENIAL,
 }
-"""Cause of a setting that differs, by the beginning or the end of its name; `configuration` for every other one."""
+"""Cause of a setting that differs, by the beginning or the end of its name; `configuration` for all other settings."""
 
 
 def cause_of_setting(name: str) -> Cause:
-    """Return the cause that a differing setting is.
+    """Return the cause of the differences that follow from a setting.
 
     Examples
     --------
@@ -74,241 +75,344 @@ def cause_of_setting(name: str) -> Cause:
     return Cause.CONFIGURATION
 
 
+class Kind(StrEnum):
+    """Value that differs; further kinds come from `event_time_kind` and `cash_flow_kind`."""
+
+    SETTING = "setting"
+    CODE = "code"
+    CLOCK = "clock"
+    START = "start"
+    MISSING_BAR = "missing bar"
+    BAR = "bar"
+    SIGNAL = "signal"
+    SIGNAL_TIME = "signal time"
+    ORDER = "order"
+    SIDE = "side"
+    DECISION_TIME = "decision time"
+    DECISION_PRICE = "decision price"
+    ORDER_TYPE = "order type"
+    LIMIT_PRICE = "limit price"
+    STOP_PRICE = "stop price"
+    QUANTITY = "quantity"
+    OUTCOME = "outcome"
+    FILL_SIDE = "fill side"
+    FILL_TIME = "fill time"
+    FILL_PRICE = "fill price"
+    FILLED = "filled"
+    N_FILLS = "number of fills"
+    FEE_RATE = "fee rate"
+    END = "end"
+    STEPS = "steps"
+    TRADING_STATE = "trading state"
+    DUPLICATE_EVENT = "event twice"
+    WITHIN_TOLERANCE = "within tolerance"
+
+
+def event_time_kind(event: OrderEventKind) -> str:
+    """Return the kind of a difference in the time of an order event."""
+    return f"time of {event}"
+
+
+def cash_flow_kind(reason: str) -> str:
+    """Return the kind of a difference in a cash flow."""
+    return f"{reason} cash flow"
+
+
+TIME_KINDS = frozenset({Kind.START, Kind.SIGNAL_TIME, Kind.DECISION_TIME, Kind.FILL_TIME}) | {
+    event_time_kind(event) for event in OrderEventKind
+}
+"""Kinds of which both values are times, ns UTC."""
+
+
+class Step(IntEnum):
+    """Order of the findings within a bar."""
+
+    WHOLE_RUN = 0
+    BAR = 1
+    FILL = 2
+    WITHIN_TOLERANCE = 3
+    CASH_FLOW = 4
+    PROTECTIVE_ORDER = 5
+    SIGNAL = 6
+    ORDER = 7
+    OUTCOME = 8
+    EVENT_TIME = 9
+    TRADING_STATE = 10
+    DUPLICATE_EVENT = 11
+
+
+class SleeveState(StrEnum):
+    """State of a sleeve that a finding changes and on which later findings depend."""
+
+    SIGNAL = "signal"
+    POSITION = "position"
+    ENTRY = "entry"
+    """Time and price of the entry, from which protective orders are computed."""
+
+
 @dataclass(frozen=True, slots=True)
-class Link:
-    """Where a difference may come from: a kind of place to look, and what to look for there."""
+class FindingLink:
+    """Link to the root of another finding."""
 
-    place: str
-    key: Any = None
+    finding: Finding
 
 
-@dataclass(slots=True, eq=False)
-class Found:
-    """A difference before its root is known.
+@dataclass(frozen=True, slots=True)
+class SettingLink:
+    """Link to a differing setting whose name begins with `prefix`."""
 
-    `links` say which inputs of it differ, and are tried in turn; then `hints`, which may lead nowhere. `owners` are
-    causes that, where configuration, code or clocks differ by one of them, account for it. Without any of them it is
-    a root.
+    prefix: str
 
-    `row` and `rank` order it in time (ns, and the step within a bar); `touches` names what it changes for later ones:
-    signal, sleeve, entry. `is_lawful`: it follows from an input that differs, so without any root it lies within the
-    tolerance. `pnl` is what it changed by itself, live less shadow, quote currency.
+
+@dataclass(frozen=True, slots=True)
+class SleeveLink:
+    """Link to the last root that changed a state of a sleeve."""
+
+    sleeve: Sleeve
+    state: SleeveState
+
+
+@dataclass(frozen=True, slots=True)
+class BarLink:
+    """Link to a differing bar of a symbol with a close in [first, last]."""
+
+    symbol: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyLink:
+    """Link to the root with the largest PnL so far: equity differs mainly because of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastChangeLink:
+    """Link to the last root that changed cash or a position at a close in [first, last]."""
+
+    first: int
+    last: int
+
+
+Link = FindingLink | SettingLink | SleeveLink | BarLink | MoneyLink | LastChangeLink
+"""Input of a finding that differs as well, and at which its root may be found."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Finding:
+    """A difference between two runs, before its root is known.
+
+    The root is the first one at `links`, then at `fallback_links`, then the first difference of settings, code or
+    clocks whose cause is in `run_causes`. A finding without any of them is a root itself. If a finding has `links` that
+    lead nowhere, it is unexplained, unless it `is_implied` by the inputs that differ: then it is within the tolerance.
+
+    `close_time` (ns UTC) and `step` give its place in time, `last_close_time` the last of consecutive missing bars.
+    `changes` are the states of `sleeve` that it changes. `event_indices` are the events of both recordings on which it
+    rests. `pnl` is its own effect on the PnL, live − shadow, quote currency.
     """
 
-    row: int
-    rank: float
+    close_time: int
+    step: Step
     cause: Cause
     kind: str
-    subject: str
-    shadow: Any
-    live: Any
+    subject: str = ""
+    shadow: Any = None
+    live: Any = None
     sleeve: Sleeve | None = None
     pair: OrderPair | None = None
-    links: tuple[Link, ...] = ()
-    owners: frozenset[Cause] = frozenset()
-    touches: tuple[str, ...] = ()
-    is_lawful: bool = False
-    until: int = 0
-    """Last close (ns) of bars missing in a row."""
-
-    places: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-    hints: tuple[Link, ...] = ()
+    links: Sequence[Link] = ()
+    fallback_links: Sequence[Link] = ()
+    run_causes: frozenset[Cause] = frozenset()
+    changes: frozenset[SleeveState] = frozenset()
+    is_implied: bool = False
+    last_close_time: int = 0
+    event_indices: tuple[Sequence[int], Sequence[int]] = ((), ())
     pnl: float = 0.0
-    root: Found | None = None
+    root: Finding | None = None
 
-    def sort_key(self) -> tuple[int, float, str, str]:
-        """Return what orders it in time, the same whichever side is which."""
-        ids = ""
-        if self.pair is not None:
-            ids = " ".join(sorted(life.order_id for life in (self.pair.shadow, self.pair.live) if life is not None))
-        return self.row, self.rank, self.subject if not ids else "", ids
+    def sort_key(self) -> tuple[int, int, str, str]:
+        """Return the key of the order in time; it does not depend on which run is the shadow."""
+        ids = " ".join(sorted(history.order_id for history in self.pair.known)) if self.pair is not None else ""
+        return self.close_time, self.step, self.subject if not ids else "", ids
 
 
 @dataclass(slots=True)
-class Tracing:
-    """What is known of the roots so far, while differences are followed in time."""
+class _KnownRoots:
+    """Roots of the findings so far, by what they changed."""
 
-    facts: Sequence[Found]
-    signals: dict[Sleeve, Found] = field(default_factory=dict)
-    sleeves: dict[Sleeve, Found] = field(default_factory=dict)
-    entries: dict[Sleeve, Found] = field(default_factory=dict)
-    bars: dict[str, list[Found]] = field(default_factory=dict)
-    money: dict[Found, float] = field(default_factory=dict)
-    weightiest: Found | None = None
-    moves: list[tuple[int, Found]] = field(default_factory=list)
-    """Closes at which a root, or what follows from it, changed money or a position."""
+    run_findings: Sequence[Finding]
+    by_state: dict[tuple[Sleeve, SleeveState], Finding] = field(default_factory=dict)
+    bars: dict[str, list[Finding]] = field(default_factory=dict)
+    pnl: dict[Finding, float] = field(default_factory=dict)
+    largest: Finding | None = None
+    changes: list[tuple[int, Finding]] = field(default_factory=list)
+    """Close and root of each change of cash or of a position."""
 
-    def follow(self, link: Link) -> Found | None:
-        """Return the root at a link, or None."""
-        if link.place == "found":
-            found: Found = link.key
-            return found.root
-        if link.place == "setting":
-            return next((fact for fact in self.facts if fact.subject.startswith(link.key)), None)
-        if link.place == "signal":
-            return self.signals.get(link.key)
-        if link.place == "sleeve":
-            return self.sleeves.get(link.key)
-        if link.place == "entry":
-            return self.entries.get(link.key)
-        if link.place == "since":
-            return self._since(*link.key)
-        if link.place == "bar":
-            return self._bar(*link.key)
-        return self.weightiest
+    def root_of(self, finding: Finding) -> Finding | None:
+        for link in (*finding.links, *finding.fallback_links):
+            root = self._root_at(link)
+            if root is not None:
+                return root
+        return next((each for each in self.run_findings if each.cause in finding.run_causes), None)
 
-    def register(self, found: Found) -> None:
-        """Remember a difference whose root is known."""
-        root = found.root
+    def _root_at(self, link: Link) -> Finding | None:
+        match link:
+            case FindingLink(finding):
+                return finding.root
+            case SettingLink(prefix):
+                return next((each for each in self.run_findings if each.subject.startswith(prefix)), None)
+            case SleeveLink(sleeve, state):
+                return self.by_state.get((sleeve, state))
+            case BarLink(symbol, first, last):
+                known = self.bars.get(symbol, [])
+                n_until = bisect_right(known, last, key=lambda each: each.close_time)
+                return known[n_until - 1] if n_until and known[n_until - 1].last_close_time >= first else None
+            case MoneyLink():
+                return self.largest
+            case LastChangeLink(first, last):
+                n_until = bisect_right(self.changes, last, key=lambda change: change[0])
+                return self.changes[n_until - 1][1] if n_until and self.changes[n_until - 1][0] >= first else None
+
+    def add(self, finding: Finding) -> None:
+        """Add a finding whose root is known."""
+        root = finding.root
         assert root is not None
-        if found.sleeve is not None:
-            for name, memory in (("signal", self.signals), ("sleeve", self.sleeves), ("entry", self.entries)):
-                if name in found.touches:
-                    memory[found.sleeve] = root
-        if found.kind in BAR_KINDS:
-            self.bars.setdefault(found.subject, []).append(found)
-        if found.pnl or "sleeve" in found.touches:
-            self.moves.append((found.row, root))
-        if found.pnl:
-            self.money[root] = self.money.get(root, 0.0) + found.pnl
-            if self.weightiest is None or abs(self.money[root]) >= abs(self.money[self.weightiest]):
-                self.weightiest = root
-
-    def _since(self, first: int, last: int) -> Found | None:
-        place = bisect_right(self.moves, last, key=lambda move: move[0])
-        return self.moves[place - 1][1] if place and self.moves[place - 1][0] >= first else None
-
-    def _bar(self, symbol: str, low: int, high: int) -> Found | None:
-        known = self.bars.get(symbol, [])
-        place = bisect_right(known, high, key=lambda found: found.row)
-        return known[place - 1] if place and known[place - 1].until >= low else None
+        if finding.sleeve is not None:
+            for state in finding.changes:
+                self.by_state[finding.sleeve, state] = root
+        if finding.kind in (Kind.MISSING_BAR, Kind.BAR):
+            self.bars.setdefault(finding.subject, []).append(finding)
+        if finding.pnl or SleeveState.POSITION in finding.changes:
+            self.changes.append((finding.close_time, root))
+        if finding.pnl:
+            self.pnl[root] = self.pnl.get(root, 0.0) + finding.pnl
+            if self.largest is None or abs(self.pnl[root]) >= abs(self.pnl[self.largest]):
+                self.largest = root
 
 
-BAR_KINDS = ("missing bar", "bar")
-
-
-def trace(
-    facts: Sequence[Found], found: Iterable[Found], tolerated: Iterable[Found], dormant: Found | None
-) -> tuple[list[Found], float]:
-    """Give every difference its root, in time order.
+def assign_roots(
+    run_findings: Sequence[Finding], findings: Iterable[Finding], tolerated: Iterable[Finding], start: Finding | None
+) -> tuple[list[Finding], float]:
+    """Give every finding its root and the cause of the root, in order of time.
 
     Parameters
     ----------
-    facts : sequence of Found
-        Differences of configuration, code and clock: roots that were there from the start.
-    found : iterable of Found
-    tolerated : iterable of Found
-        What lies within the tolerances: no difference, but it may be what later ones follow from.
-    dormant : Found or None
-        The root of what has no other, where the two sides began at different bars.
+    run_findings : sequence of Finding
+        Differences of settings, code and clocks: roots that exist from the start.
+    findings : iterable of Finding
+    tolerated : iterable of Finding
+        Effects within the tolerances. They are not differences, but later findings may follow from them.
+    start : Finding or None
+        Difference of the first bars: the root of findings that have no other root.
 
     Returns
     -------
-    list of Found, float
-        Oldest first, `root` set (itself for a root); and the PnL of what lies within the tolerances and of what follows
-        from it alone, which are not in the list.
+    list of Finding, float
+        The differences, oldest first, and the PnL of what is within the tolerances or follows from it alone.
 
     """
-    tracing = Tracing(facts)
-    kept = list(facts)
-    tolerance = Found(0, -3.0, Cause.UNEXPLAINED, "within tolerance", "", None, None)
-    for fact in facts:
-        fact.root = fact
+    known = _KnownRoots(run_findings)
+    kept = list(run_findings)
+    tolerance = Finding(close_time=0, step=Step.WHOLE_RUN, cause=Cause.UNEXPLAINED, kind=Kind.WITHIN_TOLERANCE)
+    for finding in run_findings:
+        finding.root = finding
     silent = list(tolerated)
-    for each in silent:
-        each.root = tolerance
-    total = 0.0
-    for each in sorted([*found, *silent], key=Found.sort_key):
-        root = each.root or _root_of(each, tracing, facts, dormant)
-        if root is None and each.links and each.is_lawful:
-            root = tolerance
-        if root is dormant and dormant is not None and dormant.root is None:
-            dormant.root = dormant
-            kept.append(dormant)
-        if root is None and each.links:
-            each.cause = Cause.UNEXPLAINED
-        each.root = root or each
-        each.cause = each.root.cause
-        tracing.register(each)
+    for finding in silent:
+        finding.root = tolerance
+    tolerated_pnl = 0.0
+    for finding in sorted([*findings, *silent], key=Finding.sort_key):
+        root = finding.root or known.root_of(finding)
+        if root is None and start is not None and (finding.links or finding.kind == Kind.SIGNAL):
+            root = start
+            if start.root is None:
+                start.root = start
+                kept.append(start)
+        if root is None and finding.links:
+            if finding.is_implied:
+                root = tolerance
+            else:
+                finding.cause = Cause.UNEXPLAINED
+        finding.root = root or finding
+        finding.cause = finding.root.cause
+        known.add(finding)
         if root is tolerance:
-            total += each.pnl
+            tolerated_pnl += finding.pnl
         else:
-            kept.append(each)
-    return kept, total
-
-
-def _root_of(each: Found, tracing: Tracing, facts: Sequence[Found], dormant: Found | None) -> Found | None:
-    places = (*each.links, *each.hints)
-    root = next((root for link in places if (root := tracing.follow(link)) is not None), None)
-    if root is None:
-        root = next((fact for fact in facts if fact.cause in each.owners), None)
-    if root is None and (each.links or each.kind == "signal"):
-        root = dormant
-    return root
+            kept.append(finding)
+    return kept, tolerated_pnl
 
 
 @dataclass(slots=True, eq=False)
 class Context:
-    """What a judgement may look at beside the two orders: both sides, the tolerances, and what differs around them.
+    """Data besides the two orders that their comparison needs.
 
-    `closes` are the last closes that both sides saw, as each saw them; `lots` the lot sizes in base units;
-    `bar_spans` the closes (first, last) of bars that differ and `signal_rows` those of signals that differ, in order.
+    `last_closes` are the last closes that both runs have, with the value in each run; `lot_sizes` are in base units.
+    `bar_spans` are the first and last closes of differing bars, `signal_times` the closes of differing signals, in
+    order. `sizing` is the kind of the sizing rule.
     """
 
-    shadow: SideLog
-    live: SideLog
+    shadow: RunLog
+    live: RunLog
     tolerance_bps: float
     tolerance_ns: int
-    closes: dict[str, tuple[float, float]]
-    lots: dict[str, float]
-    bar_spans: dict[str, list[tuple[int, int]]]
-    signal_rows: dict[Sleeve, list[int]]
+    last_closes: dict[str, tuple[float, float]]
+    lot_sizes: dict[str, float]
     sizing: str = "fraction_of_equity"
-    tolerated: list[Found] = field(default_factory=list)
-    """What lies within the tolerances: no difference, but its PnL counts, and others may follow from it."""
+    bar_spans: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    signal_times: dict[Sleeve, list[int]] = field(default_factory=dict)
+    tolerated: list[Finding] = field(default_factory=list)
+    """Effects within the tolerances."""
 
     drifts: dict[Sleeve, tuple[float, int]] = field(default_factory=dict)
-    """How far the last two sizes of a sleeve stood from the law, as a fraction, and the close up to which."""
+    """Relative deviation of a sleeve's last quantities from their sizing rule, and the close of the request."""
 
-    marked: dict[str, float] = field(default_factory=dict)
-    """PnL of matched orders from another last close, by symbol."""
+    mark_pnl: dict[str, float] = field(default_factory=dict)
+    """PnL of matched orders that is due to different last closes, by symbol."""
 
-    _rates: dict[str, dict[tuple[float, float], Found]] = field(default_factory=dict)
+    _first_fees: dict[tuple[str, tuple[float, float]], Finding] = field(default_factory=dict)
 
-    def bars(self, symbol: str, first: int, last: int) -> list[Link]:
-        """Return a link to the bars of [first, last] where one differs, else nothing."""
+    def bar_links(self, symbol: str, first: int, last: int) -> list[Link]:
+        """Return a link to the bars with a close in [first, last] if one of them differs."""
         spans = self.bar_spans.get(symbol, [])
-        place = bisect_left(spans, (last + 1, 0))
-        return [Link("bar", (symbol, first, last))] if place and spans[place - 1][1] >= first else []
+        n_until = bisect_left(spans, (last + 1, 0))
+        return [BarLink(symbol, first, last)] if n_until and spans[n_until - 1][1] >= first else []
 
-    def signals(self, sleeve: Sleeve, first: int, last: int) -> list[Link]:
-        """Return a link to a sleeve's signals where one of [first, last] differs, else nothing."""
-        rows = self.signal_rows.get(sleeve, [])
-        place = bisect_left(rows, first)
-        return [Link("signal", sleeve)] if place < len(rows) and rows[place] <= last else []
+    def signal_links(self, sleeve: Sleeve, first: int, last: int) -> list[Link]:
+        """Return a link to the signal of a sleeve if one with a close in [first, last] differs."""
+        times = self.signal_times.get(sleeve, [])
+        n_before = bisect_left(times, first)
+        is_known = n_before < len(times) and times[n_before] <= last
+        return [SleeveLink(sleeve, SleeveState.SIGNAL)] if is_known else []
 
-    def fee_head(self, kind: str, rates: tuple[float, float] | None) -> Found | None:
-        """Return the first fill of this pair of fee rates (bps) since rates were last equal, which None says."""
-        if rates is None:
-            self._rates.pop(kind, None)
-            return None
-        return self._rates.get(kind, {}).get(rates)
-
-    def tolerate(self, row: int, pnl: float) -> None:
-        """Count a PnL (live less shadow, quote currency) of the bar that closed at `row` as within the tolerances."""
+    def tolerate(self, close_time: int, pnl: float) -> None:
+        """Add a PnL (live − shadow, quote currency) to what is within the tolerances."""
         if pnl:
-            silent = Found(row, 0.1, Cause.UNEXPLAINED, "within tolerance", "", None, None)
-            silent.pnl = pnl
-            self.tolerated.append(silent)
+            self.tolerated.append(
+                Finding(
+                    close_time=close_time,
+                    step=Step.WITHIN_TOLERANCE,
+                    cause=Cause.UNEXPLAINED,
+                    kind=Kind.WITHIN_TOLERANCE,
+                    pnl=pnl,
+                )
+            )
 
-    def begin_fees(self, kind: str, rates: tuple[float, float], head: Found) -> None:
-        """Remember the first fill of a pair of fee rates."""
-        self._rates.setdefault(kind, {})[rates] = head
+    def first_fee_difference(self, order_type: str, rates: tuple[float, float]) -> Finding | None:
+        """Return the first finding with these two fee rates (bps) since the rates of the order type were last equal."""
+        return self._first_fees.get((order_type, rates))
+
+    def begin_fee_difference(self, order_type: str, rates: tuple[float, float], finding: Finding) -> None:
+        """Store the first finding with two fee rates."""
+        self._first_fees[order_type, rates] = finding
+
+    def end_fee_differences(self, order_type: str) -> None:
+        """Forget the differing fee rates of an order type, because the rates are equal again."""
+        self._first_fees = {key: finding for key, finding in self._first_fees.items() if key[0] != order_type}
 
     def are_configured(self, rates: tuple[float, float]) -> bool:
-        """Return whether both sides charged a fee (bps) that their settings state."""
-        for side, rate in zip((self.shadow, self.live), rates, strict=True):
-            stated = [side.recording.settings.get(f"trading.costs.{name}") for name in ("fee_bps", "maker_fee_bps")]
+        """Return whether each run charged a fee rate (bps) that its settings state."""
+        for run, rate in zip((self.shadow, self.live), rates, strict=True):
+            stated = [run.recording.settings.get(f"trading.costs.{name}") for name in ("fee_bps", "maker_fee_bps")]
             if not any(fee is not None and abs(rate - fee) <= 0.01 for fee in stated):
                 return False
         return True

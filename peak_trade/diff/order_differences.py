@@ -1,357 +1,440 @@
-"""What differs between two matched orders; and of each difference, which of its inputs differ and may explain it."""
+"""Differences between two matched orders, each with links to the differing inputs that may explain it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from peak_trade.diff.causes import Cause, Context, Found, Link
+from peak_trade.diff.causes import (
+    Cause,
+    Context,
+    Finding,
+    FindingLink,
+    Kind,
+    LastChangeLink,
+    Link,
+    MoneyLink,
+    SettingLink,
+    SleeveLink,
+    SleeveState,
+    Step,
+    event_time_kind,
+)
 from peak_trade.diff.matching import OrderPair
-from peak_trade.diff.order_histories import Life
-from peak_trade.diff.pnl import fee_rate, split_contribution
-from peak_trade.diff.sizing_rules import LAW_RTOL, follows_sizing, is_close, margin, per_equity, spends_its_cash
+from peak_trade.diff.order_histories import OrderHistory
+from peak_trade.diff.pnl import contribution, fee_rate, split_contribution
+from peak_trade.diff.sizing_rules import (
+    SIZING_RTOL,
+    denial_margin,
+    filled_what_cash_allowed,
+    follows_sizing_rule,
+    fraction_of_equity,
+    is_close,
+)
 from peak_trade.journal.events import OrderEventKind
 
-Kind = OrderEventKind
 _FEE_BPS = 1e-3
-"""Fee rates closer than this (bps) are one rate."""
+"""Fee rates that differ by less (bps) are equal."""
+_MAIN_PART = 0.5
+"""Fraction of a difference from which on another difference explains it."""
+_SCALED_SIZING = ("volatility_target", "fractional_kelly")
+_FILLS = frozenset({OrderEventKind.PARTIALLY_FILLED, OrderEventKind.FILLED})
 _CODE = frozenset({Cause.CONFIGURATION, Cause.CODE_VERSION})
-_TRADES = frozenset({Kind.PARTIALLY_FILLED, Kind.FILLED})
-_REFUSALS = {Kind.DENIED: Cause.DENIAL, Kind.REJECTED: Cause.REJECTION}
-_MOST = 0.5
-"""Share of a difference from which on something accounts for it."""
-_SCALED = ("volatility_target", "fractional_kelly")
+_TRADED = frozenset({SleeveState.POSITION, SleeveState.ENTRY})
+_ENTRY = frozenset({SleeveState.ENTRY})
 
 
-def judge_alone(context: Context, pair: OrderPair) -> Found:
-    """Return the difference that an order of one side only is."""
-    life, other = (pair.shadow, context.live) if pair.shadow is not None else (pair.live, context.shadow)
-    assert life is not None
-    links = context.bars(life.symbol, life.row, life.row)
-    if life.reason != "target":
-        links += [Link("entry", life.sleeve), Link("signal", life.sleeve)]
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Cause of a difference that is a root, the states that it changes, and run-wide causes that may explain it."""
+
+    cause: Cause
+    changes: frozenset[SleeveState] = frozenset()
+    run_causes: frozenset[Cause] = frozenset()
+
+
+_RULES: dict[str, _Rule] = {
+    Kind.ORDER: _Rule(Cause.UNEXPLAINED, _TRADED, _CODE | {Cause.ORDER_TYPE, Cause.SIZE}),
+    Kind.SIDE: _Rule(Cause.SIGNAL, _TRADED, _CODE),
+    Kind.DECISION_TIME: _Rule(Cause.TIMING, _ENTRY),
+    Kind.DECISION_PRICE: _Rule(Cause.PRICE),
+    Kind.ORDER_TYPE: _Rule(Cause.ORDER_TYPE, _ENTRY, _CODE | {Cause.ORDER_TYPE}),
+    Kind.LIMIT_PRICE: _Rule(Cause.ORDER_TYPE, _ENTRY, _CODE | {Cause.ORDER_TYPE}),
+    Kind.STOP_PRICE: _Rule(Cause.ORDER_TYPE, _ENTRY, _CODE | {Cause.ORDER_TYPE}),
+    Kind.QUANTITY: _Rule(Cause.SIZE, _TRADED, _CODE | {Cause.SIZE}),
+    Kind.FILL_SIDE: _Rule(Cause.SIGNAL, _TRADED),
+    Kind.FILL_TIME: _Rule(Cause.TIMING, _ENTRY),
+    Kind.FILL_PRICE: _Rule(Cause.PRICE, _ENTRY, frozenset({Cause.PRICE})),
+    Kind.FILLED: _Rule(Cause.PARTIAL_FILL, _TRADED, frozenset({Cause.PARTIAL_FILL})),
+    Kind.N_FILLS: _Rule(Cause.PARTIAL_FILL, run_causes=frozenset({Cause.PARTIAL_FILL})),
+    Kind.FEE_RATE: _Rule(Cause.FEE),
+    Kind.END: _Rule(Cause.UNEXPLAINED),
+    Kind.STEPS: _Rule(Cause.UNEXPLAINED),
+    **{event_time_kind(event): _Rule(Cause.TIMING) for event in OrderEventKind},
+}
+_CONFIGURED_FEE = _Rule(Cause.FEE, run_causes=frozenset({Cause.FEE}))
+_REFUSALS = {
+    OrderEventKind.DENIED: _Rule(Cause.DENIAL, _TRADED, frozenset({Cause.DENIAL})),
+    OrderEventKind.REJECTED: _Rule(Cause.REJECTION, _TRADED),
+}
+
+
+def find_order_differences(pairs: Sequence[OrderPair], context: Context) -> list[Finding]:
+    """Return the differences of all pairs, with their links and their effects on the PnL."""
+    findings: list[Finding] = []
+    for pair in pairs:
+        if pair.shadow is not None and pair.live is not None:
+            findings += _PairComparison(context, pair, pair.shadow, pair.live).findings()
+        else:
+            findings.append(_unmatched_order(context, pair))
+    return findings
+
+
+def _unmatched_order(context: Context, pair: OrderPair) -> Finding:
+    (order,) = pair.known
+    is_shadow = pair.shadow is not None
+    other = context.live if is_shadow else context.shadow
+    links = context.bar_links(order.symbol, order.close_time, order.close_time)
+    if order.is_protective:
+        links += [SleeveLink(order.sleeve, SleeveState.ENTRY), SleeveLink(order.sleeve, SleeveState.SIGNAL)]
     else:
-        if other.target_at(life.sleeve, life.row) != life.target:
-            links.append(Link("signal", life.sleeve))
-        if not is_close(other.held_at(life.sleeve, life.row), life.held):
-            links.append(Link("sleeve", life.sleeve))
-        if life.quantity <= 2.0 * context.lots.get(life.symbol, 0.0):
-            links.append(Link("money"))
-    text = f"{life.side} {life.quantity:g} {life.order_type}, {life.reason}"
-    shown = (text, None) if pair.shadow is not None else (None, text)
-    owners = _CODE | {Cause.ORDER_TYPE, Cause.SIZE}
-    return _made(pair, life.row, 2.0, Cause.UNEXPLAINED, "order", shown, links, owners, ("sleeve", "entry"))
+        if other.target_at(order.sleeve, order.close_time) != order.target:
+            links.append(SleeveLink(order.sleeve, SleeveState.SIGNAL))
+        if not is_close(other.position_at(order.sleeve, order.close_time), order.position):
+            links.append(SleeveLink(order.sleeve, SleeveState.POSITION))
+        if order.quantity <= 2.0 * context.lot_sizes.get(order.symbol, 0.0):
+            links.append(MoneyLink())
+    text = f"{order.side} {order.quantity:g} {order.order_type}, {order.reason}"
+    values = (text, None) if is_shadow else (None, text)
+    finding = _finding(pair, Kind.ORDER, values, order.close_time, Step.ORDER, links)
+    pnl = contribution(order, context.last_closes[order.symbol][0 if is_shadow else 1])
+    finding.pnl = -pnl if is_shadow else pnl
+    return finding
 
 
-def judge_pair(context: Context, pair: OrderPair) -> list[Found]:
-    """Return the differences of a matched pair, each with where it may come from and what it did to the PnL."""
-    assert pair.shadow is not None
-    assert pair.live is not None
-    return _Pair(context, pair, pair.shadow, pair.live).found()
-
-
-def _made(
-    pair: OrderPair, row: int, rank: float, cause: Cause, kind: str, values: tuple[Any, Any], links: list[Link],
-    owners: frozenset[Cause], touches: tuple[str, ...], is_lawful: bool = False,
-) -> Found:  # fmt: skip
-    life = pair.shadow or pair.live
-    assert life is not None
-    places = tuple(tuple(side.places) if side is not None else () for side in (pair.shadow, pair.live))
-    return Found(
-        row, rank, cause, kind, life.symbol, *values, life.sleeve, pair, tuple(links), owners, touches, is_lawful,
-        places=(places[0], places[1]),
-    )  # fmt: skip
+def _finding(
+    pair: OrderPair, kind: str, values: tuple[Any, Any], close_time: int, step: Step, links: Sequence[Link],
+    rule: _Rule | None = None,
+) -> Finding:  # fmt: skip
+    rule = rule or _RULES[kind]
+    shadow_events, live_events = (tuple(order.event_indices) if order else () for order in pair.histories)
+    return Finding(
+        close_time=close_time,
+        step=step,
+        cause=rule.cause,
+        kind=kind,
+        subject=pair.known[0].symbol,
+        shadow=values[0],
+        live=values[1],
+        sleeve=pair.known[0].sleeve,
+        pair=pair,
+        links=links,
+        run_causes=rule.run_causes,
+        changes=rule.changes,
+        event_indices=(shadow_events, live_events),
+    )
 
 
 @dataclass(slots=True)
-class _Pair:
+class _PairComparison:
     context: Context
-    match: OrderPair
-    one: Life
-    other: Life
-    by_kind: dict[str, Found] = field(default_factory=dict)
+    pair: OrderPair
+    shadow: OrderHistory
+    live: OrderHistory
+    by_kind: dict[str, Finding] = field(default_factory=dict)
 
-    def found(self) -> list[Found]:
-        self._request()
-        if not self._refusal():
-            self._fills()
-            self._ending()
-        self._stamps()
-        self._contributions()
+    def findings(self) -> list[Finding]:
+        self._compare_requests()
+        if not self._compare_refusals():
+            self._compare_fills()
+            self._compare_ends()
+        self._compare_event_times()
+        self._split_pnl()
         return list(self.by_kind.values())
 
     @property
-    def _rows(self) -> tuple[int, int]:
-        return min(self.one.row, self.other.row), max(self.one.row, self.other.row)
+    def _orders(self) -> tuple[OrderHistory, OrderHistory]:
+        return self.shadow, self.live
+
+    @property
+    def _request_span(self) -> tuple[int, int]:
+        times = self._both(lambda order: order.close_time)
+        return min(times), max(times)
+
+    @property
+    def _last_event_time(self) -> int:
+        times = [time for order in self._orders for _, time in order.event_times]
+        return max(times + [fill.close_time for order in self._orders for fill in order.fills])
+
+    @property
+    def _lot_size(self) -> float:
+        return self.context.lot_sizes.get(self.shadow.symbol, 0.0)
+
+    def _both(self, value_of: Callable[[OrderHistory], Any]) -> tuple[Any, Any]:
+        return value_of(self.shadow), value_of(self.live)
 
     def _add(
-        self, row: int, rank: float, cause: Cause, kind: str, values: tuple[Any, Any], links: list[Link],
-        owners: frozenset[Cause] = frozenset(), touches: tuple[str, ...] = (), is_lawful: bool = False,
-    ) -> Found:  # fmt: skip
-        found = _made(self.match, row, rank, cause, kind, values, links, owners, touches, is_lawful)
-        self.by_kind[kind] = found
-        return found
+        self, kind: str, values: tuple[Any, Any], close_time: int, step: Step, links: Sequence[Link] = (),
+        rule: _Rule | None = None,
+    ) -> Finding:  # fmt: skip
+        finding = self.by_kind[kind] = _finding(self.pair, kind, values, close_time, step, links, rule)
+        return finding
 
-    def _from(self, *kinds: str) -> list[Link]:
-        return [Link("found", self.by_kind[kind]) for kind in kinds if kind in self.by_kind]
+    def _links_to(self, *kinds: Kind) -> list[Link]:
+        return [FindingLink(self.by_kind[kind]) for kind in kinds if kind in self.by_kind]
 
-    def _both(self, value: Callable[[Life], Any]) -> tuple[Any, Any]:
-        return value(self.one), value(self.other)
+    def _state_links(self, state: SleeveState, is_needed: bool = True) -> list[Link]:
+        return [SleeveLink(self.shadow.sleeve, state)] if is_needed else []
 
-    def _request(self) -> None:
-        first, last = self._rows
-        sleeve, symbol = self.one.sleeve, self.one.symbol
-        is_protective = self.one.reason != "target"
-        rank = 0.5 if is_protective else 2.0
-        entry = [Link("entry", sleeve)] if is_protective else []
-        bars = self.context.bars(symbol, first, last)
-        signal = [Link("signal", sleeve)] if self.one.target != self.other.target else []
-        held = [] if is_close(self.one.held, self.other.held) else [Link("sleeve", sleeve)]
-        changes = ("sleeve", "entry")
-        if self.one.side is not self.other.side:
-            sides = self._both(lambda life: str(life.side))
-            follows = signal + held if follows_sizing(self.one, self.other, self._lot) else signal
-            self._add(first, rank, Cause.SIGNAL, "side", sides, follows, _CODE, changes)
-        stamps = self._both(lambda life: life.decided_at)
-        if abs(stamps[0] - stamps[1]) > self.context.tolerance_ns:
-            late = bars + (entry or self.context.signals(sleeve, first, last)) if first != last else entry
-            self._add(first, rank, Cause.TIMING, "decision time", stamps, late, touches=("entry",))
-        types = self._both(lambda life: f"{life.order_type} {life.time_in_force}")
+    def _position_links(self) -> list[Link]:
+        return self._state_links(SleeveState.POSITION, not is_close(self.shadow.position, self.live.position))
+
+    def _bar_links(self, first: int, last: int) -> list[Link]:
+        return self.context.bar_links(self.shadow.symbol, first, last)
+
+    def _signal_links(self, first: int, last: int) -> list[Link]:
+        return self.context.signal_links(self.shadow.sleeve, first, last)
+
+    def _compare_requests(self) -> None:
+        first, last = self._request_span
+        is_protective = self.shadow.is_protective
+        step = Step.PROTECTIVE_ORDER if is_protective else Step.ORDER
+        target = self._state_links(SleeveState.SIGNAL, self.shadow.target != self.live.target)
+        entry = self._state_links(SleeveState.ENTRY, is_protective)
+        bars = self._bar_links(first, last)
+        if self.shadow.side is not self.live.side:
+            links = target + (self._position_links() if self._is_sizing_rule_kept else [])
+            self._add(Kind.SIDE, self._both(lambda order: str(order.side)), first, step, links)
+        times = self._both(lambda order: order.decided_at)
+        if abs(times[0] - times[1]) > self.context.tolerance_ns:
+            links = bars + (entry or self._signal_links(first, last)) if first != last else entry
+            self._add(Kind.DECISION_TIME, times, first, step, links)
+        types = self._both(lambda order: f"{order.order_type} {order.time_in_force}")
         if types[0] != types[1]:
-            self._add(first, rank, Cause.ORDER_TYPE, "order type", types, [], _CODE | {Cause.ORDER_TYPE}, ("entry",))
-        prices = self._both(lambda life: life.decision_price)
+            self._add(Kind.ORDER_TYPE, types, first, step)
+        prices = self._both(lambda order: order.decision_price)
         if not is_close(*prices):
-            links = self._from("decision time") + bars + entry
-            self._add(first, rank, Cause.PRICE, "decision price", prices, links)
-        for name in ("limit_price", "stop_price"):
-            levels = self._both(lambda life, name=name: getattr(life, name))  # type: ignore[misc]
+            self._add(Kind.DECISION_PRICE, prices, first, step, self._links_to(Kind.DECISION_TIME) + bars + entry)
+        for kind, levels in (
+            (Kind.LIMIT_PRICE, self._both(lambda order: order.limit_price)),
+            (Kind.STOP_PRICE, self._both(lambda order: order.stop_price)),
+        ):
             if None not in levels and not is_close(*levels):
-                links = self._from("decision price", "order type") + entry
-                owners = _CODE | {Cause.ORDER_TYPE}
-                self._add(first, rank, Cause.ORDER_TYPE, name.replace("_", " "), levels, links, owners, ("entry",))
-        hints = self._drift(last)
-        quantities = self._both(lambda life: life.quantity)
+                self._add(kind, levels, first, step, self._links_to(Kind.DECISION_PRICE, Kind.ORDER_TYPE) + entry)
+        drift_links = self._drift_links(last)
+        quantities = self._both(lambda order: order.quantity)
         if not is_close(*quantities):
-            is_lawful = follows_sizing(self.one, self.other, self._lot)
-            if is_lawful:
-                seen = [] if is_close(self.one.close, self.other.close) else bars
-                cash = Link("setting", "trading.initial_cash")
-                links = signal + seen + held + [Link("money"), cash, Link("setting", "trading.sizing")]
-            elif self.context.sizing in _SCALED:
-                links = signal + self.context.bars(symbol, 0, last)
-            else:
-                links = signal + self._from("side")
-            owners = _CODE | {Cause.SIZE}
-            found = self._add(first, rank, Cause.SIZE, "quantity", quantities, links, owners, changes, is_lawful)
-            found.hints = hints
+            finding = self._add(Kind.QUANTITY, quantities, first, step, self._quantity_links(target, bars))
+            finding.is_implied, finding.fallback_links = self._is_sizing_rule_kept, drift_links
 
-    def _drift(self, row: int) -> tuple[Link, ...]:
-        """Return where a size that breaks the law may come from: what moved money or position since the last size.
+    @property
+    def _is_sizing_rule_kept(self) -> bool:
+        return follows_sizing_rule(self.shadow, self.live, self._lot_size)
 
-        A log that is wrong somewhere no longer adds up to the equity that later orders were sized by.
+    def _quantity_links(self, target: list[Link], bars: list[Link]) -> list[Link]:
+        if self._is_sizing_rule_kept:
+            seen = [] if is_close(self.shadow.last_close, self.live.last_close) else bars
+            settings = (SettingLink("trading.initial_cash"), SettingLink("trading.sizing"))
+            return [*target, *seen, *self._position_links(), MoneyLink(), *settings]
+        if self.context.sizing in _SCALED_SIZING:
+            return target + self._bar_links(0, self._request_span[1])
+        return target + self._links_to(Kind.SIDE)
+
+    def _drift_links(self, close_time: int) -> list[Link]:
+        """Return links to what changed cash or the position since the last request.
+
+        A log with a wrong fill no longer adds up to the equity from which later quantities were computed: these
+        quantities deviate from the sizing rule by a constant fraction.
         """
-        one, other, sleeve = self.one, self.other, self.one.sleeve
-        if self.one.reason != "target" or not (one.target and other.target and one.equity and other.equity):
-            return (Link("since", (self.context.drifts.get(sleeve, (0.0, 0))[1], row)),)
-        shares = [per_equity(life, life.held + life.quantity * life.side.sign) for life in (one, other)]
-        drift = shares[0] / shares[1] - 1.0 if all(shares) else 0.0
-        before, since = self.context.drifts.get(sleeve, (0.0, 0))
-        is_steady = abs(drift - before) <= 0.2 * abs(before)
-        self.context.drifts[sleeve] = (drift, row)
-        return (Link("sleeve", sleeve), Link("money")) if is_steady and before else (Link("since", (since, row)),)
+        sleeve = self.shadow.sleeve
+        previous, since = self.context.drifts.get(sleeve, (0.0, 0))
+        if self.shadow.is_protective or not all(order.target and order.equity for order in self._orders):
+            return [LastChangeLink(since, close_time)]
+        fractions = self._both(lambda order: fraction_of_equity(order, order.position + order.signed_quantity))
+        drift = fractions[0] / fractions[1] - 1.0 if all(fractions) else 0.0
+        self.context.drifts[sleeve] = (drift, close_time)
+        if previous and abs(drift - previous) <= 0.2 * abs(previous):
+            return [*self._state_links(SleeveState.POSITION), MoneyLink()]
+        return [LastChangeLink(since, close_time)]
 
-    def _refusal(self) -> bool:
-        ends = self._both(lambda life: life.outcome)
-        refused = [end in _REFUSALS for end in ends]
+    def _compare_refusals(self) -> bool:
+        """Return whether an order was refused in both runs, or in one of them, which is a difference."""
+        refused = self._both(lambda order: order.outcome in _REFUSALS)
         if refused[0] == refused[1]:
             return all(refused)
-        life, side = (self.one, self.context.shadow) if refused[0] else (self.other, self.context.live)
-        assert life.outcome is not None
+        order, run = (self.shadow, self.context.shadow) if refused[0] else (self.live, self.context.live)
+        assert order.outcome is not None
         links: list[Link] = []
-        if life.outcome is Kind.DENIED and self._input_change() >= margin(side, life):
-            links = [Link("sleeve", life.sleeve)] if not is_close(self.one.held, self.other.held) else []
-            links += [*self._from("quantity", "side"), Link("money")]
-        owners = frozenset({Cause.DENIAL}) if life.outcome is Kind.DENIED else frozenset()
-        shown = self._both(lambda each: f"{_name(each.outcome)} {each.end_reason}".strip())
-        first, _ = self._rows
-        self._add(first, 2.5, _REFUSALS[life.outcome], "outcome", shown, links, owners, ("sleeve", "entry"))
+        if order.outcome is OrderEventKind.DENIED and self._input_change() >= denial_margin(run, order):
+            links = [*self._position_links(), *self._links_to(Kind.QUANTITY, Kind.SIDE), MoneyLink()]
+        rule = _REFUSALS[order.outcome]
+        self._add(Kind.OUTCOME, self._both(_end_text), self._request_span[0], Step.OUTCOME, links, rule)
         return True
 
     def _input_change(self) -> float:
-        equity = max(abs(self.one.equity), abs(self.other.equity), 1e-9)
-        changes = (
-            abs(self.one.quantity - self.other.quantity) / max(self.one.quantity, self.other.quantity),
-            abs(self.one.equity - self.other.equity) / equity,
-            abs(self.one.held - self.other.held) * self.one.decision_price / equity,
+        """Return the largest relative change of quantity, equity and position."""
+        equity = max(abs(self.shadow.equity), abs(self.live.equity), 1e-9)
+        return max(
+            abs(self.shadow.quantity - self.live.quantity) / max(self.shadow.quantity, self.live.quantity),
+            abs(self.shadow.equity - self.live.equity) / equity,
+            abs(self.shadow.position - self.live.position) * self.shadow.decision_price / equity,
         )
-        return max(changes)
 
-    def _fills(self) -> None:
-        one, other = self.one, self.other
-        fills = [*one.fills, *other.fills]
-        if not fills:
+    def _compare_fills(self) -> None:
+        closes = [fill.close_time for order in self._orders for fill in order.fills]
+        if not closes:
             return
-        first, last = min(fill.row for fill in fills), max(fill.row for fill in fills)
-        life_first = self._rows[0]
-        is_trimmed = spends_its_cash(one, self._lot) and spends_its_cash(other, self._lot)
-        if one.has_mixed_sides != other.has_mixed_sides:
-            sides = self._both(lambda life: "against the order" if life.has_mixed_sides else "as the order")
-            self._add(first, 0.0, Cause.SIGNAL, "fill side", sides, [], touches=("sleeve", "entry"))
-        bars = self.context.bars(one.symbol, first, last)
-        if one.fills and other.fills:
-            stamps = self._both(lambda life: life.fills[0].ts_event)
-            if abs(stamps[0] - stamps[1]) > self.context.tolerance_ns:
-                links = self._from("decision time", "order type", "limit price", "stop price", "side") + bars
-                self._add(first, 0.0, Cause.TIMING, "fill time", stamps, links, touches=("entry",))
-        if not is_trimmed:
-            self._filled(first, life_first, last)
-        counts = self._both(lambda life: len(life.fills))
-        if counts[0] != counts[1] and "filled" not in self.by_kind and all(counts):
-            links = self._from("order type", *(["quantity", "fill time"] if first != last else [])) + bars
-            self._add(first, 0.0, Cause.PARTIAL_FILL, "number of fills", counts, links, frozenset({Cause.PARTIAL_FILL}))
-        if one.fills and other.fills:
-            self._prices(first, bars)
-            self._fees(first)
-        if is_trimmed:
-            self._filled(first, life_first, last)
+        first, last = min(closes), max(closes)
+        is_limited_by_cash = all(filled_what_cash_allowed(order, self._lot_size) for order in self._orders)
+        if self.shadow.has_mixed_sides != self.live.has_mixed_sides:
+            sides = self._both(lambda order: "against the order" if order.has_mixed_sides else "as the order")
+            self._add(Kind.FILL_SIDE, sides, first, Step.FILL)
+        bars = self._bar_links(first, last)
+        are_both_filled = bool(self.shadow.fills and self.live.fills)
+        if are_both_filled:
+            self._compare_fill_times(first, bars)
+        if not is_limited_by_cash:
+            self._compare_filled(first, last)
+        if are_both_filled:
+            self._compare_fill_counts(first, last, bars)
+            self._compare_fill_prices(first, bars)
+            self._compare_fees(first)
+        if is_limited_by_cash:
+            self._compare_filled(first, last)
 
-    @property
-    def _fill_row(self) -> int:
-        return min((fill.row for life in (self.one, self.other) for fill in life.fills), default=self._rows[0])
+    def _compare_fill_times(self, first: int, bars: list[Link]) -> None:
+        times = self._both(lambda order: order.fills[0].ts_event)
+        if abs(times[0] - times[1]) > self.context.tolerance_ns:
+            kinds = (Kind.DECISION_TIME, Kind.ORDER_TYPE, Kind.LIMIT_PRICE, Kind.STOP_PRICE, Kind.SIDE)
+            self._add(Kind.FILL_TIME, times, first, Step.FILL, self._links_to(*kinds) + bars)
 
-    @property
-    def _lot(self) -> float:
-        return self.context.lots.get(self.one.symbol, 0.0)
+    def _compare_fill_counts(self, first: int, last: int, bars: list[Link]) -> None:
+        counts = self._both(lambda order: len(order.fills))
+        if counts[0] != counts[1] and Kind.FILLED not in self.by_kind:
+            links = self._links_to(Kind.ORDER_TYPE, *([Kind.QUANTITY, Kind.FILL_TIME] if first != last else []))
+            self._add(Kind.N_FILLS, counts, first, Step.FILL, links + bars)
 
-    def _prices(self, row: int, bars: list[Link]) -> None:
-        prices = self._both(lambda life: life.price)
+    def _compare_fill_prices(self, first: int, bars: list[Link]) -> None:
+        prices = self._both(lambda order: order.price)
         if abs(prices[1] - prices[0]) / (0.5 * sum(prices)) * 1e4 <= self.context.tolerance_bps:
             return
-        links = self._from("side", "fill side", "order type", "limit price", "stop price")
-        links += self._from("fill time", "decision time") if self._has_moved else []
+        links = self._links_to(Kind.SIDE, Kind.FILL_SIDE, Kind.ORDER_TYPE, Kind.LIMIT_PRICE, Kind.STOP_PRICE)
+        links += self._links_to(Kind.FILL_TIME, Kind.DECISION_TIME) if self._has_market_moved else []
         links += bars
-        if any(fill.row != row for life in (self.one, self.other) for fill in life.fills):
-            links += self._from("filled", "number of fills", "quantity")
-        self._add(row, 0.0, Cause.PRICE, "fill price", prices, links, frozenset({Cause.PRICE}), ("entry",))
+        if any(fill.close_time != first for order in self._orders for fill in order.fills):
+            links += self._links_to(Kind.FILLED, Kind.N_FILLS, Kind.QUANTITY)
+        self._add(Kind.FILL_PRICE, prices, first, Step.FILL, links)
 
     @property
-    def _has_moved(self) -> bool:
-        """Whether the price that the order met accounts for most of the difference of its fills' prices."""
-        arrivals, prices = self._both(lambda life: life.arrival_price), self._both(lambda life: life.price)
-        return bool(abs(arrivals[1] - arrivals[0]) >= _MOST * abs(prices[1] - prices[0]))
+    def _has_market_moved(self) -> bool:
+        """Whether the arrival prices explain the main part of the difference of the fill prices."""
+        arrivals, prices = self._both(lambda order: order.arrival_price), self._both(lambda order: order.price)
+        return bool(abs(arrivals[1] - arrivals[0]) >= _MAIN_PART * abs(prices[1] - prices[0]))
 
-    def _fees(self, row: int) -> None:
-        rates = self._both(lambda life: fee_rate(life) * 1e4)
-        kind = str(self.one.order_type)
+    def _compare_fees(self, first: int) -> None:
+        rates = self._both(lambda order: fee_rate(order) * 1e4)
+        order_type = str(self.shadow.order_type)
         if abs(rates[0] - rates[1]) <= _FEE_BPS:
-            self.context.fee_head(kind, None)
+            self.context.end_fee_differences(order_type)
             return
         rounded = (round(rates[0], 4), round(rates[1], 4))
-        head = self.context.fee_head(kind, rounded)
-        links = self._from("order type", "limit price", "stop price")
-        links += [] if head is None else [Link("found", head)]
-        owners = frozenset({Cause.FEE}) if self.context.are_configured(rates) else frozenset()
-        found = self._add(row, 0.0, Cause.FEE, "fee rate", rates, links, owners)
-        if head is None:
-            self.context.begin_fees(kind, rounded, found)
+        earlier = self.context.first_fee_difference(order_type, rounded)
+        links = self._links_to(Kind.ORDER_TYPE, Kind.LIMIT_PRICE, Kind.STOP_PRICE)
+        links += [] if earlier is None else [FindingLink(earlier)]
+        rule = _CONFIGURED_FEE if self.context.are_configured(rates) else None
+        finding = self._add(Kind.FEE_RATE, rates, first, Step.FILL, links, rule)
+        if earlier is None:
+            self.context.begin_fee_difference(order_type, rounded, finding)
 
-    def _filled(self, row: int, first: int, last: int) -> None:
-        one, other = self.one, self.other
-        filled = self._both(lambda life: life.filled)
+    def _compare_filled(self, first: int, last: int) -> None:
+        filled = self._both(lambda order: order.filled)
         if is_close(*filled):
             return
-        is_lawful = False
-        if not is_close(one.quantity, other.quantity) and self._fills_like_its_quantity():
-            links, is_lawful = self._from("quantity"), True
-        elif spends_its_cash(one, self._lot) and spends_its_cash(other, self._lot):
-            links, is_lawful = [*self._from("fee rate", "fill price", "quantity", "fill time"), Link("money")], True
+        is_implied = True
+        if not is_close(*self._both(lambda order: order.quantity)) and self._fills_follow_quantity():
+            links = self._links_to(Kind.QUANTITY)
+        elif all(filled_what_cash_allowed(order, self._lot_size) for order in self._orders):
+            links = [*self._links_to(Kind.FEE_RATE, Kind.FILL_PRICE, Kind.QUANTITY, Kind.FILL_TIME), MoneyLink()]
         else:
-            links = self._from("side", "order type", "limit price", "stop price", "decision time")
-            links += self.context.bars(one.symbol, first, last)
-            ended = [life for life in (one, other) if life.end_reason == "target changed"]
-            if ended:
-                links += self.context.signals(one.sleeve, first, max(self._end_row(life) for life in (one, other)))
-            if any(life.end_reason.endswith(" filled") for life in (one, other)):
-                links.append(Link("entry", one.sleeve))
-        owners = frozenset({Cause.PARTIAL_FILL})
-        touches = ("sleeve", "entry")
-        self._add(row, 0.0, Cause.PARTIAL_FILL, "filled", filled, links, owners, touches, is_lawful)
+            is_implied = False
+            kinds = (Kind.SIDE, Kind.ORDER_TYPE, Kind.LIMIT_PRICE, Kind.STOP_PRICE, Kind.DECISION_TIME)
+            requested_at = self._request_span[0]
+            links = self._links_to(*kinds) + self._bar_links(requested_at, last)
+            if any(order.was_replaced for order in self._orders):
+                links += self._signal_links(requested_at, self._last_event_time)
+            links += self._state_links(SleeveState.ENTRY, any(order.ended_by_other_fill for order in self._orders))
+        self._add(Kind.FILLED, filled, first, Step.FILL, links).is_implied = is_implied
 
-    def _end_row(self, life: Life) -> int:
-        return max([stamp for _, stamp in life.stamps] + [fill.row for fill in life.fills])
-
-    def _fills_like_its_quantity(self) -> bool:
-        """Whether both filled the same share, or fills are equal up to the end of the smaller order."""
-        one, other = self.one, self.other
-        shares = (one.filled / one.quantity, other.filled / other.quantity)
-        slack = LAW_RTOL + self._lot / min(one.quantity, other.quantity)
-        if abs(shares[0] - shares[1]) <= slack:
+    def _fills_follow_quantity(self) -> bool:
+        """Whether both filled the same fraction, or the fills are equal up to the end of the smaller order."""
+        fractions = self._both(lambda order: order.filled / order.quantity)
+        smaller, larger = sorted(self._orders, key=lambda order: order.quantity)
+        if abs(fractions[0] - fractions[1]) <= SIZING_RTOL + self._lot_size / smaller.quantity:
             return True
-        smaller, larger = (one, other) if one.quantity < other.quantity else (other, one)
-        if smaller.outcome is not Kind.FILLED or len(smaller.fills) > len(larger.fills):
+        if smaller.outcome is not OrderEventKind.FILLED or len(smaller.fills) > len(larger.fills):
             return False
-        pairs = list(zip(smaller.fills, larger.fills, strict=False))
-        return all(is_close(mine.quantity, theirs.quantity) for mine, theirs in pairs[:-1])
+        pairs = zip(smaller.fills[:-1], larger.fills, strict=False)
+        return all(is_close(mine.quantity, theirs.quantity) for mine, theirs in pairs)
 
-    def _ending(self) -> None:
-        ends = self._both(lambda life: life.outcome)
-        if ends[0] is ends[1]:
+    def _compare_ends(self) -> None:
+        if self.shadow.outcome is self.live.outcome:
             return
-        links = self._from("filled", "number of fills", "quantity", "fill time", "order type", "limit price")
-        last = max(self._end_row(life) for life in (self.one, self.other))
-        if any(life.end_reason == "target changed" for life in (self.one, self.other)):
-            links += self.context.signals(self.one.sleeve, self._rows[0], last)
-        links += self.context.bars(self.one.symbol, self._rows[0], last)
-        shown = self._both(lambda life: f"{_name(life.outcome)} {life.end_reason}".strip())
-        self._add(last, 2.5, Cause.UNEXPLAINED, "end", shown, links, frozenset())
+        first, last = self._request_span[0], self._last_event_time
+        kinds = (Kind.FILLED, Kind.N_FILLS, Kind.QUANTITY, Kind.FILL_TIME, Kind.ORDER_TYPE, Kind.LIMIT_PRICE)
+        links = self._links_to(*kinds)
+        if any(order.was_replaced for order in self._orders):
+            links += self._signal_links(first, last)
+        links += self._bar_links(first, last)
+        self._add(Kind.END, self._both(_end_text), last, Step.OUTCOME, links)
 
-    def _stamps(self) -> None:
-        one, other = dict(self.one.stamps[::-1]), dict(self.other.stamps[::-1])
-        is_known = {"outcome", "end", "filled", "number of fills"} & self.by_kind.keys()
-        lone = sorted(str(kind) for kind in one.keys() ^ other.keys() if kind not in _TRADES)
-        first, last = self._rows
-        if lone and not is_known:
-            held = self._both(lambda life: " ".join(str(kind) for kind, _ in life.stamps))
-            self._add(last, 2.5, Cause.UNEXPLAINED, "steps", held, [])
-        if {"decision time", "fill time"} & self.by_kind.keys():
+    def _compare_event_times(self) -> None:
+        shadow, live = self._both(lambda order: dict(order.event_times[::-1]))
+        last = self._request_span[1]
+        has_known_reason = {Kind.OUTCOME, Kind.END, Kind.FILLED, Kind.N_FILLS} & self.by_kind.keys()
+        if (shadow.keys() ^ live.keys()) - _FILLS and not has_known_reason:
+            steps = self._both(lambda order: " ".join(str(event) for event, _ in order.event_times))
+            self._add(Kind.STEPS, steps, last, Step.OUTCOME)
+        if {Kind.DECISION_TIME, Kind.FILL_TIME} & self.by_kind.keys():
             return
-        for kind, stamps in self._stamp_pairs(one, other):
-            if abs(stamps[0] - stamps[1]) > self.context.tolerance_ns:
-                links: list[Link] = []
-                if kind not in (Kind.SUBMITTED, Kind.ACCEPTED):
-                    links = self._from("filled", "number of fills", "quantity", "limit price", "stop price", "end")
-                    links += self.context.signals(self.one.sleeve, first, max(stamps))
-                    links += self.context.bars(self.one.symbol, first, max(stamps))
-                    if self.one.end_reason.endswith(" filled"):
-                        links.append(Link("entry", self.one.sleeve))
-                self._add(last, 2.6, Cause.TIMING, f"time of {kind}", stamps, links)
-                return
+        pairs = [(event, (shadow[event], live[event])) for event in shadow if event in live and event not in _FILLS]
+        if len(self.shadow.fills) == len(self.live.fills):
+            fills = zip(self.shadow.fills, self.live.fills, strict=True)
+            pairs += [(OrderEventKind.FILLED, (one.ts_event, other.ts_event)) for one, other in fills]
+        late = [(event, times) for event, times in pairs if abs(times[0] - times[1]) > self.context.tolerance_ns]
+        if late:
+            event, times = late[0]
+            self._add(event_time_kind(event), times, last, Step.EVENT_TIME, self._event_time_links(event, max(times)))
 
-    def _stamp_pairs(self, one: dict[Kind, int], other: dict[Kind, int]) -> list[tuple[Kind, tuple[int, int]]]:
-        pairs = [(kind, (one[kind], other[kind])) for kind in one if kind in other and kind not in _TRADES]
-        if len(self.one.fills) == len(self.other.fills):
-            fills = zip(self.one.fills, self.other.fills, strict=True)
-            pairs += [(Kind.FILLED, (mine.ts_event, theirs.ts_event)) for mine, theirs in fills]
-        return pairs
+    def _event_time_links(self, event: OrderEventKind, last: int) -> list[Link]:
+        if event in (OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED):
+            return []
+        first = self._request_span[0]
+        kinds = (Kind.FILLED, Kind.N_FILLS, Kind.QUANTITY, Kind.LIMIT_PRICE, Kind.STOP_PRICE, Kind.END)
+        links = [*self._links_to(*kinds), *self._signal_links(first, last), *self._bar_links(first, last)]
+        return links + self._state_links(SleeveState.ENTRY, self.shadow.ended_by_other_fill)
 
-    def _contributions(self) -> None:
-        parts = split_contribution(self.one, self.other, *self.context.closes[self.one.symbol])
-        marked = self.context.marked
-        marked[self.one.symbol] = marked.get(self.one.symbol, 0.0) + parts.mark
+    def _split_pnl(self) -> None:
+        """Assign each part of the change of the contribution to the finding that explains it."""
+        symbol = self.shadow.symbol
+        change = split_contribution(self.shadow, self.live, *self.context.last_closes[symbol])
+        self.context.mark_pnl[symbol] = self.context.mark_pnl.get(symbol, 0.0) + change.mark
+        closes = [fill.close_time for order in self._orders for fill in order.fills]
+        close_time = min(closes, default=self._request_span[0])
+        price_kinds = [Kind.FILL_PRICE, *([Kind.FILL_TIME, Kind.DECISION_TIME] if self._has_market_moved else [])]
         for kinds, amount in (
-            (("side", "fill side", "quantity"), parts.side),
-            (("quantity",), parts.quantity),
-            (("outcome", "filled", "number of fills"), parts.filled),
-            (("fill price", "fill time", "decision time") if self._has_moved else ("fill price",), parts.price),
-            (("fee rate",), parts.fee),
+            ([Kind.SIDE, Kind.FILL_SIDE, Kind.QUANTITY], change.side),
+            ([Kind.QUANTITY], change.quantity),
+            ([Kind.OUTCOME, Kind.FILLED, Kind.N_FILLS], change.filled),
+            (price_kinds, change.price),
+            ([Kind.FEE_RATE], change.fee),
         ):
-            home = next((self.by_kind[kind] for kind in kinds if kind in self.by_kind), None)
-            if home is None:
-                self.context.tolerate(self._fill_row, amount)
+            finding = next((self.by_kind[kind] for kind in kinds if kind in self.by_kind), None)
+            if finding is None:
+                self.context.tolerate(close_time, amount)
             else:
-                home.pnl += amount
+                finding.pnl += amount
 
 
-def _name(outcome: Kind | None) -> str:
-    return "open" if outcome is None else str(outcome)
+def _end_text(order: OrderHistory) -> str:
+    return f"{'open' if order.outcome is None else order.outcome} {order.end_reason}".strip()

@@ -1,9 +1,10 @@
-"""A recording read for comparison: the life of each order, the state of the account before it, bars and equity."""
+"""Order histories, bars, positions and equity of one recording, in the form that a diff compares."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from peak_trade.core.values import OrderType, Side, TimeInForce
 from peak_trade.diff.recording import Recording
@@ -23,33 +24,43 @@ from peak_trade.journal.events import (
 )
 
 Sleeve = tuple[str, str]
-"""Strategy and symbol; the strategy is empty when both sides run one strategy only."""
-BarValues = tuple[float, float, float, float, float]
+"""Strategy and symbol; the strategy is empty when both runs have one strategy only."""
+
+
+class BarValues(NamedTuple):
+    """Prices in quote currency and volume in base units of one bar."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
 
 
 @dataclass(frozen=True, slots=True)
-class FillStep:
-    """One execution of an order: signed quantity in base units, fee in quote currency, `row` its bar's close.
+class OrderFill:
+    """A fill of an order: signed quantity in base units, fee in quote currency.
 
-    `fee_in_base` is what the fee took of the position, base units.
+    `close_time` is the close of the bar in which it happened. `fee_in_base` is the part of the fee that was taken from
+    the position, in base units.
     """
 
     ts_event: int
-    row: int
+    close_time: int
     quantity: float
     price: float
     fee: float
     fee_in_base: float = 0.0
 
 
-@dataclass(slots=True)
-class Life:
-    """One order from its request to its end, and how its account stood when it was requested.
+@dataclass(slots=True, kw_only=True)
+class OrderHistory:
+    """Events of one order, and the account at the time of its request.
 
-    `held` (signed base units), `equity` and `cash` (quote currency) and `target` are as of the request, and corrected
-    where a whole exit shows that an earlier fill of the log is wrong; `row` is the close of the bar then known;
-    `cash_before` is the cash before the last fill. `places` are the events' places in the recording, `stamps` their
-    kinds and times.
+    `close_time` is the close of the last bar known at the request, `last_close` its closing price. `position` (signed
+    base units), `equity` and `cash` (quote currency) and `target` are as of the request; they are corrected where an
+    exit of the whole position shows that an earlier fill in the log is wrong. `event_times` are the kinds and times of
+    the events, `event_indices` their indices in the recording.
     """
 
     order_id: str
@@ -57,36 +68,36 @@ class Life:
     symbol: str
     sleeve: Sleeve
     side: Side
-    order_type: OrderType
-    time_in_force: TimeInForce
+    order_type: OrderType = OrderType.MARKET
+    time_in_force: TimeInForce = TimeInForce.GTC
     quantity: float
     decided_at: int
     decision_price: float
     arrival_price: float
-    limit_price: float | None
-    stop_price: float | None
-    reason: str
-    row: int
-    held: float
+    limit_price: float | None = None
+    stop_price: float | None = None
+    reason: str = "target"
+    close_time: int
+    position: float
     equity: float
     cash: float
     target: float
-    close: float
+    last_close: float
     outcome: OrderEventKind | None = None
     end_reason: str = ""
-    cash_before: float = 0.0
-    fills: list[FillStep] = field(default_factory=list)
-    stamps: list[tuple[OrderEventKind, int]] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    cash_before_last_fill: float = 0.0
+    fills: list[OrderFill] = field(default_factory=list)
+    event_times: list[tuple[OrderEventKind, int]] = field(default_factory=list)
+    event_indices: list[int] = field(default_factory=list)
 
     @property
-    def signed(self) -> float:
-        """Filled quantity with its sign, base units."""
-        return sum(fill.quantity for fill in self.fills)
+    def signed_quantity(self) -> float:
+        """Ordered quantity, negative for a sale, base units."""
+        return self.quantity * self.side.sign
 
     @property
     def filled(self) -> float:
-        """Filled quantity without a sign, base units."""
+        """Filled quantity without sign, base units."""
         return sum(abs(fill.quantity) for fill in self.fills)
 
     @property
@@ -96,265 +107,333 @@ class Life:
 
     @property
     def price(self) -> float:
-        """Average price of what was filled; 0.0 when nothing was."""
+        """Average fill price; 0.0 without a fill."""
         filled = self.filled
         return sum(abs(fill.quantity) * fill.price for fill in self.fills) / filled if filled else 0.0
 
     @property
     def has_mixed_sides(self) -> bool:
-        """Whether a fill went the other way than the order."""
+        """Whether a fill has the opposite direction of the order."""
         return any(fill.quantity * self.side.sign < 0.0 for fill in self.fills)
+
+    @property
+    def is_protective(self) -> bool:
+        """Whether the order protects a position (stop loss, take profit, trailing stop) or liquidates it."""
+        return self.reason != "target"
+
+    @property
+    def was_replaced(self) -> bool:
+        """Whether the order was withdrawn because the target changed."""
+        return self.end_reason == "target changed"
+
+    @property
+    def ended_by_other_fill(self) -> bool:
+        """Whether the order was withdrawn because another order of the position was filled."""
+        return self.end_reason.endswith(" filled")
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A target that changed, at `ts_event`, on the bar that closed at `row`."""
+    """A change of the target at `ts_event`, on the bar that closed at `close_time`."""
 
     ts_event: int
-    row: int
+    close_time: int
     exposure: float
-    place: int
+    event_index: int
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
-    """Cash that moved without a fill (quote currency), the position (base units) and the mark that it was due on."""
+class CashFlow:
+    """Cash that moved without a fill, with the position and the price from which it was computed.
+
+    `amount` is in quote currency, `position` in base units.
+    """
 
     ts_event: int
-    row: int
+    close_time: int
     sleeve: Sleeve
     reason: str
     amount: float
-    held: float
+    position: float
     mark: float
-    place: int
+    event_index: int
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
-    """An event that its log holds twice; a fill among them moved `quantity` (signed) at `price` for `fee` again."""
+class DuplicateEvent:
+    """An event that a log contains twice; a duplicate fill trades `quantity` (signed) at `price` for `fee` again."""
 
     event: Event
-    place: int
-    row: int
+    event_index: int
+    close_time: int
     symbol: str
     quantity: float
     price: float
     fee: float
 
+    def pnl(self, last_close: float) -> float:
+        """Return the PnL of the duplicate fill, quote currency; 0.0 for other events."""
+        return self.quantity * (last_close - self.price) - self.fee
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A change of the trading state, on the bar that closed at `close_time`."""
+
+    event: TradingStateEvent
+    event_index: int
+    close_time: int
+
 
 @dataclass(slots=True)
-class SideLog:
-    """Everything that a recording says, in the form in which two are compared. Times are ns UTC, on one clock."""
+class RunLog:
+    """Content of a recording in the form that a diff compares. Times are ns UTC on the shadow's clock."""
 
     recording: Recording
-    lives: dict[str, Life] = field(default_factory=dict)
+    histories: dict[str, OrderHistory] = field(default_factory=dict)
     signals: dict[Sleeve, list[Signal]] = field(default_factory=dict)
-    flows: list[Flow] = field(default_factory=list)
-    repeats: list[Repeat] = field(default_factory=list)
-    states: list[tuple[TradingStateEvent, int, int]] = field(default_factory=list)
+    cash_flows: list[CashFlow] = field(default_factory=list)
+    duplicates: list[DuplicateEvent] = field(default_factory=list)
+    state_changes: list[StateChange] = field(default_factory=list)
     decisions: dict[str, DecisionEvent] = field(default_factory=dict)
     bars: dict[str, dict[int, BarValues]] = field(default_factory=dict)
-    closes: list[int] = field(default_factory=list)
-    """Close of each bar that could be traded, ns UTC."""
+    close_times: list[int] = field(default_factory=list)
+    """Closes of the bars on which the run could trade, ns UTC."""
 
     equity: list[float] = field(default_factory=list)
-    """Equity at each of `closes`, quote currency."""
+    """Equity at each of `close_times`, quote currency."""
 
     positions: dict[Sleeve, list[tuple[int, float]]] = field(default_factory=dict)
-    """By sleeve, the close of the bar of each fill and the position after it."""
+    """For each fill of a sleeve: close of its bar, and the position after it."""
 
     initial_cash: float = 0.0
     starts_at: int = 0
-    """Close of the first bar that could be traded."""
+    """Close of the first bar on which the run could trade."""
 
-    def target_at(self, sleeve: Sleeve, row: int) -> float:
-        """Return the target after the decisions on the bar that closed at `row`."""
+    def target_at(self, sleeve: Sleeve, close_time: int) -> float:
+        """Return the target after the decisions on the bar that closed at `close_time`."""
         known = self.signals.get(sleeve, [])
-        place = bisect_right(known, row, key=lambda signal: signal.row)
-        return known[place - 1].exposure if place else 0.0
+        n_known = bisect_right(known, close_time, key=lambda signal: signal.close_time)
+        return known[n_known - 1].exposure if n_known else 0.0
 
-    def held_at(self, sleeve: Sleeve, row: int) -> float:
-        """Return the position after the fills in the bar that closed at `row`, base units."""
+    def position_at(self, sleeve: Sleeve, close_time: int) -> float:
+        """Return the position after the fills in the bar that closed at `close_time`, base units."""
         path = self.positions.get(sleeve, [])
-        place = bisect_right(path, row, key=lambda step: step[0])
-        return path[place - 1][1] if place else 0.0
+        n_known = bisect_right(path, close_time, key=lambda step: step[0])
+        return path[n_known - 1][1] if n_known else 0.0
 
-    def equity_at(self, row: int) -> float:
-        """Return equity at the last close up to `row`, quote currency."""
-        place = bisect_right(self.closes, row)
-        return self.equity[place - 1] if place else self.initial_cash
+    def equity_at(self, close_time: int) -> float:
+        """Return the equity at the last close up to `close_time`, quote currency."""
+        n_known = bisect_right(self.close_times, close_time)
+        return self.equity[n_known - 1] if n_known else self.initial_cash
 
 
-def read_side(recording: Recording, has_one_strategy: bool, bar_shift: int = 0, event_shift: int = 0) -> SideLog:
-    """Read a recording; the shifts (ns) are taken off the times of its bars and of everything else."""
+def read_run_log(recording: Recording, has_one_strategy: bool, bar_shift: int = 0, event_shift: int = 0) -> RunLog:
+    """Return the log of a recording; the shifts (ns) are subtracted from the times of bars and of other events."""
     return _Reader(recording, has_one_strategy, bar_shift, event_shift).read()
 
 
 class _Reader:
     def __init__(self, recording: Recording, has_one_strategy: bool, bar_shift: int, event_shift: int) -> None:
-        self.log = SideLog(recording)
+        self.log = RunLog(recording)
         self.log.initial_cash = float(recording.settings.get("trading.initial_cash", 0.0))
         self._has_one_strategy = has_one_strategy
         self._bar_shift, self._event_shift = bar_shift, event_shift
         self._cash = self.log.initial_cash
-        self._held: dict[Sleeve, float] = {}
-        self._believed: dict[Sleeve, float] = {}
-        self._correction = 0.0
+        self._positions: dict[Sleeve, float] = {}
+        self._corrected_positions: dict[Sleeve, float] = {}
+        self._cash_correction = 0.0
         self._marks: dict[str, float] = {}
-        self._row = 0
-        self._is_traded = not any(
+        self._close_time = 0
+        self._is_trading = not any(
             isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED for event in recording.events
         )
         self._seen: set[Event] = set()
         self._order_events: dict[str, list[OrderEvent]] = {}
 
-    def read(self) -> SideLog:
-        for place, event in enumerate(self.log.recording.events):
+    def read(self) -> RunLog:
+        for index, event in enumerate(self.log.recording.events):
             if isinstance(event, BarEvent):
-                self._bar(event)
+                self._read_bar(event)
             elif isinstance(event, OrderEvent):
-                self._order(event, place)
+                self._read_order(event, index)
             elif isinstance(event, SignalEvent):
-                self._signal(event, place)
+                self._read_signal(event, index)
             elif isinstance(event, CashFlowEvent):
-                self._flow(event, place)
+                self._read_cash_flow(event, index)
             elif isinstance(event, DecisionEvent):
                 self.log.decisions[event.order_id] = event
             elif isinstance(event, TradingStateEvent):
-                self.log.states.append((event, place, self._row))
+                self.log.state_changes.append(StateChange(event, index, self._close_time))
             elif isinstance(event, BankruptcyEvent):
-                self._bankruptcy(event, place)
+                self._read_bankruptcy(event, index)
             elif isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
-                self._is_traded = True
-        self._close_row()
+                self._is_trading = True
+        self._end_bar()
         return self.log
 
-    def _bar(self, event: BarEvent) -> None:
+    def _read_bar(self, event: BarEvent) -> None:
         close_time = event.ts_event - self._bar_shift
-        if close_time != self._row:
-            self._close_row()
-            self._row = close_time
-            if self._is_traded and not self.log.starts_at:
+        if close_time != self._close_time:
+            self._end_bar()
+            self._close_time = close_time
+            if self._is_trading and not self.log.starts_at:
                 self.log.starts_at = close_time
-        values = (event.open, event.high, event.low, event.close, event.volume)
+        values = BarValues(event.open, event.high, event.low, event.close, event.volume)
         self.log.bars.setdefault(event.symbol, {})[close_time] = values
         self._marks[event.symbol] = event.close
 
-    def _close_row(self) -> None:
+    def _end_bar(self) -> None:
         if self.log.starts_at:
-            self.log.closes.append(self._row)
-            self.log.equity.append(self._equity())
+            self.log.close_times.append(self._close_time)
+            self.log.equity.append(self._cash + self._value_of(self._positions))
 
-    def _equity(self) -> float:
-        held = sum(q * self._marks.get(symbol, 0.0) for (_, symbol), q in self._held.items() if q)
-        return self._cash + held
-
-    def _believed_equity(self) -> float:
-        held = sum(q * self._marks.get(symbol, 0.0) for (_, symbol), q in self._believed.items() if q)
-        return self._cash + self._correction + held
+    def _value_of(self, positions: dict[Sleeve, float]) -> float:
+        return sum(quantity * self._marks.get(symbol, 0.0) for (_, symbol), quantity in positions.items() if quantity)
 
     def _sleeve(self, strategy: str, symbol: str) -> Sleeve:
         return ("" if self._has_one_strategy else strategy, symbol)
 
-    def _order(self, event: OrderEvent, place: int) -> None:
+    def _read_order(self, event: OrderEvent, index: int) -> None:
         known = self._order_events.setdefault(event.order_id, [])
-        moved = event.last_quantity * event.side.sign - event.fee_in_base
+        traded = event.last_quantity * event.side.sign - event.fee_in_base
         if event in known:
-            repeat = Repeat(event, place, self._row, event.symbol, moved, event.last_price, event.fee)
-            self.log.repeats.append(repeat)
+            duplicate = DuplicateEvent(
+                event, index, self._close_time, event.symbol, traded, event.last_price, event.fee
+            )
+            self.log.duplicates.append(duplicate)
         else:
             known.append(event)
-            self._step(self._life(event), event, place)
-        if moved:
-            self._trade(self._sleeve(event.strategy, event.symbol), moved, event.last_price, event.fee)
-            self._correct(self.log.lives[event.order_id], event)
+            self._extend(self._history(event), event, index)
+        if traded:
+            self._trade(self._sleeve(event.strategy, event.symbol), traded, event.last_price, event.fee)
+            self._correct(self.log.histories[event.order_id], event)
 
-    def _life(self, event: OrderEvent) -> Life:
-        life = self.log.lives.get(event.order_id)
-        if life is None:
+    def _history(self, event: OrderEvent) -> OrderHistory:
+        history = self.log.histories.get(event.order_id)
+        if history is None:
             sleeve = self._sleeve(event.strategy, event.symbol)
-            targets = self.log.signals.get(sleeve)
-            life = self.log.lives[event.order_id] = Life(
-                event.order_id, event.strategy, event.symbol, sleeve, event.side, event.order_type, event.time_in_force,
-                event.quantity, event.ts_event - self._event_shift, event.decision_price, event.arrival_price,
-                event.limit_price, event.stop_price, event.reason, self._row, self._believed.get(sleeve, 0.0),
-                self._believed_equity(), self._cash + self._correction, targets[-1].exposure if targets else 0.0,
-                self._marks.get(event.symbol, event.decision_price),
-            )  # fmt: skip
-        return life
+            signals = self.log.signals.get(sleeve)
+            cash = self._cash + self._cash_correction
+            history = self.log.histories[event.order_id] = OrderHistory(
+                order_id=event.order_id,
+                strategy=event.strategy,
+                symbol=event.symbol,
+                sleeve=sleeve,
+                side=event.side,
+                order_type=event.order_type,
+                time_in_force=event.time_in_force,
+                quantity=event.quantity,
+                decided_at=event.ts_event - self._event_shift,
+                decision_price=event.decision_price,
+                arrival_price=event.arrival_price,
+                limit_price=event.limit_price,
+                stop_price=event.stop_price,
+                reason=event.reason,
+                close_time=self._close_time,
+                position=self._corrected_positions.get(sleeve, 0.0),
+                equity=cash + self._value_of(self._corrected_positions),
+                cash=cash,
+                target=signals[-1].exposure if signals else 0.0,
+                last_close=self._marks.get(event.symbol, event.decision_price),
+            )
+        return history
 
-    def _step(self, life: Life, event: OrderEvent, place: int) -> None:
-        stamp = event.ts_event - self._event_shift
-        life.places.append(place)
-        life.stamps.append((event.event, stamp))
+    def _extend(self, history: OrderHistory, event: OrderEvent, index: int) -> None:
+        time = event.ts_event - self._event_shift
+        history.event_indices.append(index)
+        history.event_times.append((event.event, time))
         if event.last_quantity > 0.0:
             signed = event.last_quantity * event.side.sign
-            life.cash_before = self._cash + self._correction
-            life.arrival_price = event.arrival_price
-            life.fills.append(FillStep(stamp, self._row, signed, event.last_price, event.fee, event.fee_in_base))
+            history.cash_before_last_fill = self._cash + self._cash_correction
+            history.arrival_price = event.arrival_price
+            fill = OrderFill(time, self._close_time, signed, event.last_price, event.fee, event.fee_in_base)
+            history.fills.append(fill)
         if event.event in TERMINAL:
-            life.outcome, life.end_reason = event.event, event.reason
+            history.outcome, history.end_reason = event.event, event.reason
 
     def _trade(self, sleeve: Sleeve, signed: float, price: float, fee: float) -> None:
         self._cash -= signed * price + fee
-        held = self._held.get(sleeve, 0.0) + signed
-        if abs(held) < 1e-12 * abs(signed):
-            held = 0.0
-        self._held[sleeve] = held
-        believed = self._believed.get(sleeve, 0.0) + signed
-        self._believed[sleeve] = 0.0 if abs(believed) < 1e-12 * abs(signed) else believed
-        self.log.positions.setdefault(sleeve, []).append((self._row, self._believed[sleeve]))
+        for positions in (self._positions, self._corrected_positions):
+            position = positions.get(sleeve, 0.0) + signed
+            positions[sleeve] = 0.0 if abs(position) < 1e-12 * abs(signed) else position
+        self.log.positions.setdefault(sleeve, []).append((self._close_time, self._corrected_positions[sleeve]))
 
-    def _correct(self, life: Life, event: OrderEvent) -> None:
-        """After a whole exit the position is zero: where a log says otherwise, one of its earlier fills is wrong."""
-        believed = self._believed[life.sleeve]
-        is_exit = life.target == 0.0 or life.reason != "target"
-        if believed and is_exit and event.event is OrderEventKind.FILLED:
-            self._correction += believed * event.last_price
-            self._believed[life.sleeve] = 0.0
-            self.log.positions[life.sleeve].append((self._row, 0.0))
+    def _correct(self, history: OrderHistory, event: OrderEvent) -> None:
+        """Set the position to zero after a complete exit; a remainder stems from a wrong fill earlier in the log."""
+        remainder = self._corrected_positions[history.sleeve]
+        is_exit = history.target == 0.0 or history.is_protective
+        if remainder and is_exit and event.event is OrderEventKind.FILLED:
+            self._cash_correction += remainder * event.last_price
+            self._corrected_positions[history.sleeve] = 0.0
+            self.log.positions[history.sleeve].append((self._close_time, 0.0))
 
-    def _signal(self, event: SignalEvent, place: int) -> None:
-        if self._is_repeat(event, place, event.symbol):
+    def _read_signal(self, event: SignalEvent, index: int) -> None:
+        if self._is_duplicate(event, index, event.symbol):
             return
         sleeve = self._sleeve(event.strategy, event.symbol)
-        signal = Signal(event.ts_event - self._event_shift, self._row, event.exposure, place)
+        signal = Signal(event.ts_event - self._event_shift, self._close_time, event.exposure, index)
         self.log.signals.setdefault(sleeve, []).append(signal)
 
-    def _flow(self, event: CashFlowEvent, place: int) -> None:
+    def _read_cash_flow(self, event: CashFlowEvent, index: int) -> None:
         self._cash += event.amount
-        if self._is_repeat(event, place, event.symbol, -event.amount):
+        if self._is_duplicate(event, index, event.symbol, -event.amount):
             return
         sleeve = self._sleeve(event.strategy, event.symbol)
-        self.log.flows.append(
-            Flow(
-                event.ts_event - self._event_shift, self._row, sleeve, event.reason, event.amount,
-                self._held.get(sleeve, 0.0), self._marks.get(event.symbol, 0.0), place,
-            )
-        )  # fmt: skip
+        flow = CashFlow(
+            ts_event=event.ts_event - self._event_shift,
+            close_time=self._close_time,
+            sleeve=sleeve,
+            reason=event.reason,
+            amount=event.amount,
+            position=self._positions.get(sleeve, 0.0),
+            mark=self._marks.get(event.symbol, 0.0),
+            event_index=index,
+        )
+        self.log.cash_flows.append(flow)
 
-    def _is_repeat(self, event: Event, place: int, symbol: str, fee: float = 0.0) -> bool:
+    def _is_duplicate(self, event: Event, index: int, symbol: str, fee: float = 0.0) -> bool:
         if event in self._seen:
-            self.log.repeats.append(Repeat(event, place, self._row, symbol, 0.0, 0.0, fee))
+            self.log.duplicates.append(DuplicateEvent(event, index, self._close_time, symbol, 0.0, 0.0, fee))
             return True
         self._seen.add(event)
         return False
 
-    def _bankruptcy(self, event: BankruptcyEvent, place: int) -> None:
-        stamp = event.ts_event - self._event_shift
-        for sleeve, held in list(self._held.items()):
-            if held:
-                mark = self._marks[sleeve[1]]
-                side = Side.SELL if held > 0.0 else Side.BUY
-                name = f"liquidation-{sleeve[1]}"
-                life = Life(
-                    name, sleeve[0], sleeve[1], sleeve, side, OrderType.MARKET, TimeInForce.GTC, abs(held),
-                    stamp, mark, mark, None, None, "bankrupt", self._row, held, self._equity(), self._cash, 0.0, mark,
-                    OrderEventKind.FILLED, "bankrupt", self._cash, [FillStep(stamp, self._row, -held, mark, 0.0)],
-                    [(OrderEventKind.FILLED, stamp)], [place],
-                )  # fmt: skip
-                self.log.lives[life.order_id] = life
-                self._trade(sleeve, -held, mark, 0.0)
-        self.log.flows.append(Flow(stamp, self._row, ("", ""), "bankruptcy", event.written_off, 0.0, 0.0, place))
+    def _read_bankruptcy(self, event: BankruptcyEvent, index: int) -> None:
+        time = event.ts_event - self._event_shift
+        for sleeve, position in list(self._positions.items()):
+            if position:
+                self._liquidate(sleeve, position, time, index)
+        flow = CashFlow(time, self._close_time, ("", ""), "bankruptcy", event.written_off, 0.0, 0.0, index)
+        self.log.cash_flows.append(flow)
         self._cash += event.written_off
+
+    def _liquidate(self, sleeve: Sleeve, position: float, time: int, index: int) -> None:
+        strategy, symbol = sleeve
+        mark = self._marks[symbol]
+        history = OrderHistory(
+            order_id=f"liquidation-{symbol}",
+            strategy=strategy,
+            symbol=symbol,
+            sleeve=sleeve,
+            side=Side.SELL if position > 0.0 else Side.BUY,
+            quantity=abs(position),
+            decided_at=time,
+            decision_price=mark,
+            arrival_price=mark,
+            reason="bankrupt",
+            close_time=self._close_time,
+            position=position,
+            equity=self._cash + self._value_of(self._positions),
+            cash=self._cash,
+            target=0.0,
+            last_close=mark,
+            outcome=OrderEventKind.FILLED,
+            end_reason="bankrupt",
+            cash_before_last_fill=self._cash,
+            fills=[OrderFill(time, self._close_time, -position, mark, 0.0)],
+            event_times=[(OrderEventKind.FILLED, time)],
+            event_indices=[index],
+        )
+        self.log.histories[history.order_id] = history
+        self._trade(sleeve, -position, mark, 0.0)

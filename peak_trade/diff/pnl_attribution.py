@@ -1,8 +1,9 @@
-"""How alike two PnL series are, by the regulator's P&L attribution test.
+"""P&L attribution test of the Basel market-risk standard, applied to the equity curves of two runs.
 
-Basel Committee, MAR32.4-32.19 (2019, revised 2020): the Spearman correlation of the two series and the Kolmogorov-
-Smirnov distance of their distributions. Green: correlation at least 0.80 and distance at most 0.09; red: below 0.70 or
-above 0.12; amber in between. The rule asks for 250 days; here the unit is a bar, and `MIN_BARS` the least.
+The test (Basel Committee, MAR32.4-32.19, 2019, revised 2020) uses the Spearman correlation of two PnL series and the
+Kolmogorov-Smirnov distance of their distributions. Green: correlation at least 0.80 and distance at most 0.09; red:
+correlation below 0.70 or distance above 0.12; amber otherwise. The standard requires 250 days. Here the unit is a bar,
+and `MIN_BARS` bars are required.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ Zone = Literal["green", "amber", "red", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
-    """The parity score: `zone` is none where there is nothing to score, and `note` says why.
+class PnlAttribution:
+    """Result of the test: the zone is "none" without a score, and `note` gives the reason.
 
-    `n_bars` counts the bars over which at least one side's equity changed; `spearman` is in [-1, 1], `ks` in [0, 1].
+    `n_bars` counts the bars on which the equity of at least one run changed; `spearman` is in [-1, 1], `ks` in [0, 1].
     """
 
     zone: Zone
@@ -35,33 +36,35 @@ class Parity:
     note: str
 
 
-def parity(shadow: pd.Series[float], live: pd.Series[float], n_trades: tuple[int, int]) -> Parity:
-    """Return the parity score of two equity curves.
+def pnl_attribution(shadow: pd.Series[float], live: pd.Series[float], n_fills: tuple[int, int]) -> PnlAttribution:
+    """Return the result of the P&L attribution test of two equity curves.
 
     Parameters
     ----------
     shadow, live : Series of shape (n_bars,), in quote currency
-        Equity at the closes that both sides saw.
-    n_trades : tuple of int
-        Fills on either side.
+        Equity at the closes that both runs have.
+    n_fills : tuple of int
+        Number of fills in the shadow and in the live run.
 
     """
-    if not any(n_trades):
-        return _none(0, "No fill on either side: both did nothing, and there is no PnL to compare.")
-    if not all(n_trades):
-        silent = "shadow" if n_trades[0] == 0 else "live side"
-        return _none(0, f"No fill on the {silent}: its PnL is zero throughout, and no correlation exists.")
+    if not any(n_fills):
+        return _none(0, "Neither run has a fill, so there is no PnL to compare.")
+    if not all(n_fills):
+        idle = "shadow" if n_fills[0] == 0 else "live"
+        return _none(0, f"The {idle} run has no fill: its PnL is always zero, and the correlation is undefined.")
     changes = np.column_stack([np.diff(shadow.to_numpy()), np.diff(live.to_numpy())])
     moved = changes[(changes != 0.0).any(axis=1)]
     if len(moved) < MIN_BARS:
-        return _none(len(moved), f"{len(moved)} bars with a PnL; a score needs at least {MIN_BARS}.")
+        return _none(len(moved), f"The PnL is nonzero on {len(moved)} bars; a score needs at least {MIN_BARS}.")
     if (np.ptp(moved, axis=0) == 0.0).any():
-        return _none(len(moved), "One side's PnL is the same over every bar: no correlation exists.")
+        return _none(len(moved), "The PnL of one run is equal on all bars, and the correlation is undefined.")
     from scipy import stats
 
     spearman = float(stats.spearmanr(moved[:, 0], moved[:, 1]).statistic)
     ks = float(stats.ks_2samp(moved[:, 0], moved[:, 1]).statistic)
-    return Parity(_zone(spearman, ks), len(moved), spearman, ks, f"Over {len(moved):,} bars with a PnL on either side.")
+    return PnlAttribution(
+        _zone(spearman, ks), len(moved), spearman, ks, f"Computed on {len(moved):,} bars with a nonzero PnL."
+    )
 
 
 def _zone(spearman: float, ks: float) -> Zone:
@@ -70,5 +73,5 @@ def _zone(spearman: float, ks: float) -> Zone:
     return "green" if spearman >= GREEN_SPEARMAN and ks <= GREEN_KS else "amber"
 
 
-def _none(n_bars: int, note: str) -> Parity:
-    return Parity("none", n_bars, math.nan, math.nan, note)
+def _none(n_bars: int, note: str) -> PnlAttribution:
+    return PnlAttribution("none", n_bars, math.nan, math.nan, note)

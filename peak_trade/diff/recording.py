@@ -1,10 +1,11 @@
-"""One side of a diff: what a session or a backtest was, and what happened in it."""
+"""Recording of a session or a backtest: the input of a diff."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import count
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,10 @@ from peak_trade.risk.limits import RiskLimits
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """A session or a backtest, as a diff sees it.
+    """Settings, code digest and events of a session or a backtest.
 
-    `settings` are flat (dotted name to value), `code` the digest of the code that ran, empty when it is not known.
-    `events` hold, beside everything that happened, every bar that was seen as a BarEvent, before what was decided and
-    filled on it.
+    `settings` map dotted names to values. `code` is the digest of the code that ran, empty if unknown. `events` include
+    every bar of the run as a BarEvent, which precedes the decisions and fills on that bar.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Recording:
 
 
 def recording_of(result: BacktestResult, name: str = "backtest", risk: RiskLimits | None = None) -> Recording:
-    """Return a finished backtest as one side of a diff; `risk` are the limits of its gates, where it had any."""
+    """Return the recording of a backtest; `risk` are the limits of its gates, if it had any."""
     settings = flat_settings(
         strategy=", ".join(result.strategies),
         parameters=result.parameters if len(result.strategies) > 1 else next(iter(result.parameters.values()), {}),
@@ -56,80 +56,80 @@ def flat_settings(
     instruments: Mapping[str, Mapping[str, Any]],
     risk: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return what can make two runs differ as one flat mapping, equal for a session and a backtest that are alike."""
+    """Return the settings of a run as one flat mapping of dotted names to values.
+
+    A session and a backtest with the same settings have equal mappings.
+    """
     grids = {symbol: {k: v for k, v in grid.items() if k != "symbol"} for symbol, grid in instruments.items()}
     nested = {"parameters": parameters, "trading": trading, "instrument": grids, "risk": risk or {}}
     return {"strategy": strategy} | dict(_flat(nested))
 
 
-def events_with_bars(market: Market, events: Sequence[Event], fill_rows: Sequence[int]) -> list[Event]:
-    """Return a loop's events with the bars that it saw among them, each before what happened on it.
+def events_with_bars(market: Market, events: Sequence[Event], fill_bars: Sequence[int]) -> list[Event]:
+    """Return the events of an event loop with its bars inserted, each before the events of that bar.
 
-    `fill_rows` are the market's rows in which the fills happened, in order.
+    `fill_bars` are the indices of the bars in which the fills happened, in order.
     """
-    bars = _bar_events(market)
-    times = market.times
-    rows = iter(fill_rows)
+    bar_events = _bar_events(market)
+    fill_bar = iter(fill_bars)
     merged: list[Event] = []
-    row = -1
+    n_merged = 0
     for event in events:
         if isinstance(event, OrderEvent) and event.last_quantity > 0.0:
-            reached = next(rows)
+            bar = next(fill_bar)
         else:
-            reached = int(np.searchsorted(times, event.ts_event))
-        while row < min(reached, len(bars) - 1):
-            row += 1
-            merged += bars[row]
+            bar = int(np.searchsorted(market.times, event.ts_event))
+        merged += chain.from_iterable(bar_events[n_merged : bar + 1])
+        n_merged = max(n_merged, bar + 1)
         merged.append(event)
-    for later in bars[row + 1 :]:
-        merged += later
+    merged += chain.from_iterable(bar_events[n_merged:])
     return merged
 
 
 def check_comparable(shadow: Recording, live: Recording) -> None:
-    """Raise a SessionError unless both sides saw bars of the same symbols and timeframe over a common span."""
+    """Raise a SessionError unless both runs have bars of the same symbols and timeframe over a common span."""
     if shadow.timeframe != live.timeframe:
         raise SessionError(
-            f"{shadow.name} has bars of {shadow.timeframe}, {live.name} of {live.timeframe}: "
-            "only runs of one timeframe can be compared."
+            f"{shadow.name} has {shadow.timeframe} bars, {live.name} has {live.timeframe} bars; "
+            "choose two runs of one timeframe."
         )
-    spans = [_span(side) for side in (shadow, live)]
+    spans = [_span(run) for run in (shadow, live)]
     symbols = [set(span) for span in spans]
     if symbols[0] != symbols[1]:
         named = [", ".join(sorted(part)) or "nothing" for part in symbols]
         raise SessionError(
-            f"{shadow.name} trades {named[0]}, {live.name} {named[1]}: only runs of the same symbols can be compared."
+            f"{shadow.name} trades {named[0]}, {live.name} trades {named[1]}; choose two runs of the same symbols."
         )
     for symbol, (first, last) in spans[0].items():
         other_first, other_last = spans[1][symbol]
         slack = shadow.timeframe.ns
         if first > other_last + slack or other_first > last + slack:
             raise SessionError(
-                f"{shadow.name} and {live.name} do not overlap: no bar of {symbol} was seen by both. "
-                "Choose two runs over the same time."
+                f"{shadow.name} and {live.name} do not overlap: they have no bar of {symbol} in common; "
+                "choose two runs over the same period."
             )
 
 
-def _span(side: Recording) -> dict[str, tuple[int, int]]:
+def _span(run: Recording) -> dict[str, tuple[int, int]]:
     spans: dict[str, tuple[int, int]] = {}
-    for event in side.events:
+    for event in run.events:
         if isinstance(event, BarEvent):
             first, last = spans.get(event.symbol, (event.ts_event, event.ts_event))
             spans[event.symbol] = (min(first, event.ts_event), max(last, event.ts_event))
     if not spans:
-        raise SessionError(f"{side.name} saw no bar: there is nothing to compare.")
+        raise SessionError(f"{run.name} has no bars; choose a run with bars.")
     return spans
 
 
 def _bar_events(market: Market) -> list[list[Event]]:
-    rows: list[list[Event]] = [[] for _ in range(len(market))]
+    bar_events: list[list[Event]] = [[] for _ in range(len(market))]
     times = market.times.tolist()
     for symbol, column in zip(market.symbols, market.columns, strict=True):
         values = [getattr(column, name).tolist() for name in COLUMNS]
-        for row, time, *bar in zip(count(), times, *values, strict=False):
-            if bar[3] == bar[3]:
-                rows[row].append(BarEvent(time, symbol, *bar))
-    return rows
+        for events, time, *prices in zip(bar_events, times, *values, strict=True):
+            if not math.isnan(prices[3]):
+                events.append(BarEvent(time, symbol, *prices))
+    return bar_events
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -1,78 +1,78 @@
-"""The laws that sizes, fills and denials are made by: a difference that keeps them follows from another one."""
+"""Rules from which quantities, fills and denials follow; a difference that obeys its rule follows from another one."""
 
 from __future__ import annotations
 
 import math
 
 from peak_trade.core.values import Side
-from peak_trade.diff.order_histories import Life, SideLog
+from peak_trade.diff.order_histories import OrderHistory, RunLog
 from peak_trade.journal.events import OrderEventKind
 
-Kind = OrderEventKind
 _RTOL = 1e-9
-LAW_RTOL = 1e-6
-"""How closely a size must follow from the equity that a log adds up to."""
-_NEARLY = 0.95
-"""Share of a buy that is filled when its costs alone were not in the cash."""
+SIZING_RTOL = 1e-6
+"""Relative tolerance of a quantity that is computed from the equity of a log."""
+_NEARLY_FILLED = 0.95
+"""Filled fraction of a buy from which on only its costs can have exceeded the cash."""
 _UNKNOWN_MARGIN = 0.05
-"""A denial whose numbers are not recorded may follow from inputs that differ by this share or more."""
+"""Relative change of the inputs that may explain a denial without recorded numbers."""
 
 
-def follows_sizing(one: Life, other: Life, lot: float) -> bool:
-    """Return whether two sizes are the same share of equity, the same notional, the same position or the whole of it.
+def follows_sizing_rule(one: OrderHistory, other: OrderHistory, lot_size: float) -> bool:
+    """Return whether two quantities obey one sizing rule, so that they differ only because their inputs do.
 
-    Up to a lot and 1e-6: then they differ because equity, price or position do, and not by themselves.
+    The rules are: an equal fraction of equity, an equal notional, an equal resulting position, an exit of the whole
+    position. Rounding to a lot and a relative difference of 1e-6 are allowed.
     """
-    if all(is_close(life.quantity * life.side.sign, -life.held) for life in (one, other)):
+    pair = (one, other)
+    if all(is_close(history.signed_quantity, -history.position) for history in pair):
         return True
-    if one.reason != "target" or not (one.target and other.target):
+    if one.is_protective or not (one.target and other.target):
         return False
-    for keep in (1.0, 0.0):
-        wanted = [keep * life.held + life.quantity * life.side.sign for life in (one, other)]
+    for keeps_position in (1.0, 0.0):
+        wanted = [keeps_position * history.position + history.signed_quantity for history in pair]
         if not all(wanted):
             continue
-        slack = LAW_RTOL + sum(lot / abs(want) for want in wanted)
-        for measure in (per_equity, per_target):
-            shares = [measure(life, want) for life, want in zip((one, other), wanted, strict=True)]
-            if abs(shares[0] / shares[1] - 1.0) <= slack:
+        tolerance = SIZING_RTOL + sum(lot_size / abs(quantity) for quantity in wanted)
+        for size_of in (fraction_of_equity, _notional):
+            sizes = [size_of(history, quantity) for history, quantity in zip(pair, wanted, strict=True)]
+            if abs(sizes[0] / sizes[1] - 1.0) <= tolerance:
                 return True
     return False
 
 
-def spends_its_cash(life: Life, lot: float) -> bool:
-    """Return whether an order filled whole or nearly so, or was a buy that ended with its cash spent."""
-    if life.outcome is Kind.FILLED:
-        return is_close(life.filled, life.quantity)
-    if life.end_reason != "cash" or life.side is not Side.BUY or not life.fills:
+def filled_what_cash_allowed(history: OrderHistory, lot_size: float) -> bool:
+    """Return whether an order was filled completely, or was a buy that spent the available cash."""
+    if history.outcome is OrderEventKind.FILLED:
+        return is_close(history.filled, history.quantity)
+    if history.end_reason != "cash" or history.side is not Side.BUY or not history.fills:
         return False
-    if life.filled >= _NEARLY * life.quantity:
+    if history.filled >= _NEARLY_FILLED * history.quantity:
         return True
-    last = life.fills[-1]
-    unit = last.price * (1.0 + last.fee / (abs(last.quantity) * last.price))
-    left = life.cash_before - abs(last.quantity) * unit
-    return abs(left) <= lot * unit + LAW_RTOL * abs(life.cash_before)
+    last = history.fills[-1]
+    unit_cost = last.price * (1.0 + last.fee / (abs(last.quantity) * last.price))
+    unspent = history.cash_before_last_fill - abs(last.quantity) * unit_cost
+    return abs(unspent) <= lot_size * unit_cost + SIZING_RTOL * abs(history.cash_before_last_fill)
 
 
-def per_equity(life: Life, wanted: float) -> float:
-    """Return the share of equity that a wanted position is, for a target of one."""
-    return wanted * life.close / (life.target * life.equity) if life.equity else math.nan
+def fraction_of_equity(history: OrderHistory, position: float) -> float:
+    """Return a position as a fraction of equity, divided by the target; NaN without equity."""
+    return position * history.last_close / (history.target * history.equity) if history.equity else math.nan
 
 
-def per_target(life: Life, wanted: float) -> float:
-    """Return the notional of a wanted position, for a target of one, quote currency."""
-    return wanted * life.close / life.target
+def _notional(history: OrderHistory, position: float) -> float:
+    return position * history.last_close / history.target
 
 
-def margin(side: SideLog, life: Life) -> float:
-    """Return how far the inputs would have to move, as a share, for a denied order to pass."""
-    decision = side.decisions.get(life.order_id)
+def denial_margin(run: RunLog, history: OrderHistory) -> float:
+    """Return the relative change of the inputs that a denied order needs to pass its gates."""
+    decision = run.decisions.get(history.order_id)
     if decision is None or not decision.denials:
         return _UNKNOWN_MARGIN
-    gaps = [
+    margins = [
         abs(denial.observed - denial.limit) / abs(denial.limit) if denial.limit else math.inf
         for denial in decision.denials
     ]
-    return max(gaps)
+    return max(margins)
 
 
 def is_close(one: float, other: float) -> bool:

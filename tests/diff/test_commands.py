@@ -30,13 +30,13 @@ def test_a_session_agrees_with_the_backtest_over_its_bars_and_with_itself(stored
     assert main(["backtest", "--strategy", "ma_crossover", *BTC, "-p", "fast=5", "-p", "slow=15", "--json"]) == 0
     run_id = json.loads(capsys.readouterr().out)["run_id"]
     assert main(["diff", name, name]) == 0
-    assert "They agree." in capsys.readouterr().out
+    assert "The runs agree." in capsys.readouterr().out
     assert main(["diff", run_id[:10], name, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["agree"]
     assert found["differences"] == []
     assert found["orders"]["matched"] > 5
-    assert found["parity"]["zone"] == "green"
+    assert found["pnl_attribution"]["zone"] == "green"
     assert found["shadow"]["name"] == run_id
 
 

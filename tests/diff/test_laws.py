@@ -1,4 +1,4 @@
-"""Nothing differs from itself, and what differs one way differs the other way round."""
+"""The diff of a run with itself is empty, and swapping the runs mirrors a diff."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peak_trade.core.values import OrderType, Side, TimeInForce
-from peak_trade.diff.order_histories import FillStep, Life
+from peak_trade.core.values import Side
+from peak_trade.diff.order_histories import OrderFill, OrderHistory
 from peak_trade.diff.pnl import contribution, shortfall, split_contribution
 from peak_trade.diff.recording import recording_of
 from peak_trade.diff.result import DiffResult, diff
@@ -24,27 +24,41 @@ quantities = st.floats(1e-4, 100.0)
 
 
 @st.composite
-def lives(draw, side: Side = Side.BUY, n_fills: tuple[int, int] = (0, 4)) -> Life:
+def histories(draw, side: Side = Side.BUY, n_fills: tuple[int, int] = (0, 4)) -> OrderHistory:
     parts = draw(
         st.lists(st.tuples(quantities, prices, st.floats(0.0, 50.0)), min_size=n_fills[0], max_size=n_fills[1])
     )
-    fills = [FillStep(0, 0, side.sign * quantity, price, fee) for quantity, price, fee in parts]
+    fills = [OrderFill(0, 0, side.sign * quantity, price, fee) for quantity, price, fee in parts]
     quantity = sum(abs(fill.quantity) for fill in fills) + draw(quantities)
     decision, arrival = draw(prices), draw(prices)
-    return Life(
-        "o-1", "s", "X/USD", ("", "X/USD"), side, OrderType.MARKET, TimeInForce.GTC, quantity, 0, decision, arrival,
-        None, None, "target", 0, 0.0, 1.0, 1.0, 1.0, decision, fills=fills,
-    )  # fmt: skip
+    return OrderHistory(
+        order_id="o-1",
+        strategy="s",
+        symbol="X/USD",
+        sleeve=("", "X/USD"),
+        side=side,
+        quantity=quantity,
+        decided_at=0,
+        decision_price=decision,
+        arrival_price=arrival,
+        close_time=0,
+        position=0.0,
+        equity=1.0,
+        cash=1.0,
+        target=1.0,
+        last_close=decision,
+        fills=fills,
+    )
 
 
-def scale(*lives: Life) -> float:
-    return 1e-9 + sum(life.quantity * 1e5 + life.fee for life in lives)
+def scale(*histories: OrderHistory) -> float:
+    return 1e-9 + sum(history.quantity * 1e5 + history.fee for history in histories)
 
 
 @settings(max_examples=50, deadline=None)
-@given(lives(), st.sampled_from(list(Side)), st.data(), prices, prices)
+@given(histories(), st.sampled_from(list(Side)), st.data(), prices, prices)
 def test_the_parts_of_a_change_sum_to_it_and_mirror(one, side, data, last, other_last):
-    other = data.draw(lives(side))
+    other = data.draw(histories(side))
     there, back = (
         split_contribution(one, other, last, other_last),
         split_contribution(other, one, other_last, last),
@@ -57,11 +71,13 @@ def test_the_parts_of_a_change_sum_to_it_and_mirror(one, side, data, last, other
 
 @settings(max_examples=50, deadline=None)
 @given(st.sampled_from(list(Side)), st.data(), prices)
-def test_shortfall_is_the_paper_pnl_less_the_actual_one(side, data, last):
-    life = data.draw(lives(side))
-    paper = side.sign * life.quantity * (last - life.decision_price)
-    actual = contribution(life, last)
-    assert math.isclose(shortfall(life, last).total, paper - actual, rel_tol=1e-9, abs_tol=RTOL_SAME * scale(life))
+def test_shortfall_is_the_paper_pnl_minus_the_actual_pnl(side, data, last):
+    history = data.draw(histories(side))
+    paper = side.sign * history.quantity * (last - history.decision_price)
+    actual = contribution(history, last)
+    assert math.isclose(
+        shortfall(history, last).total, paper - actual, rel_tol=1e-9, abs_tol=RTOL_SAME * scale(history)
+    )
 
 
 @pytest.mark.parametrize("settings", [{}, {"execution": {"order_type": "limit", "stop_loss": 0.02}}], ids=str)
@@ -70,9 +86,9 @@ def test_a_run_agrees_with_itself(settings):
     result = diff(clean, clean)
     assert result.is_equal
     assert result.waterfall["step"].tolist() == ["shadow", "live"]
-    assert result.tolerated == 0.0
+    assert result.tolerated_pnl == 0.0
     assert all(pair.confidence == 1.0 for pair in result.matches)
-    assert result.parity.zone == "green"
+    assert result.pnl_attribution.zone == "green"
 
 
 def test_the_equity_of_a_recording_is_that_of_the_backtest():
@@ -108,7 +124,7 @@ def test_a_diff_mirrors_when_the_sides_are_swapped(fault):
     if fault != "skew-the-clock":
         assert seen(there, False) == seen(back, True)
     assert len(there.differences) == len(back.differences)
-    assert math.isclose(there.tolerated, -back.tolerated, abs_tol=1e-6)
+    assert math.isclose(there.tolerated_pnl, -back.tolerated_pnl, abs_tol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -76,14 +76,14 @@ def test_figures_and_tables_hold_what_the_diff_found(result):
     assert len(joined.x) == 3 * sum(bool(pair.shadow and pair.live and pair.shadow.fills) for pair in result.matches)
     assert len(view.equity_and_gap(result.equity).data) == 3
     assert view.shortfall_parts(result.shortfall).data[0].name == "shadow"
-    assert view.causes(result)["PnL"].sum() + result.tolerated == pytest.approx(result.live_pnl - result.shadow_pnl)
-    assert view.outcome(result)[0].startswith("They differ")
+    assert view.causes(result)["PnL"].sum() + result.tolerated_pnl == pytest.approx(result.live_pnl - result.shadow_pnl)
+    assert view.outcome(result)[0].startswith("The runs differ")
 
 
 def test_a_run_without_trades_has_a_page_too():
     idle = run(bars_of(0), {"initial_cash": 0.1})
     result = diff(idle, idle)
-    assert not any(life.fills for life in result.shadow.lives.values())
+    assert not any(history.fills for history in result.shadow.histories.values())
     for figure in (view.fills_on_price(result), view.execution_quality(result)):
         assert figure.data
     assert view.pairs_note(result) == "Nothing was filled on either side."

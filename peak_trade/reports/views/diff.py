@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from peak_trade.diff.matching import OrderPair
-    from peak_trade.diff.order_histories import Life
+    from peak_trade.diff.order_histories import OrderHistory
     from peak_trade.diff.result import DiffResult
 
 MAX_PAIRS = 250
@@ -98,7 +98,7 @@ def fills_on_price(result: DiffResult) -> Figure:
     """Draw the fills of both sides on the close, and a line from each shadow fill to its live partner."""
     import plotly.graph_objects as go
 
-    symbol = sorted(result.closes)[0]
+    symbol = sorted(result.last_closes)[0]
     seen = sorted((time, values[3]) for time, values in result.shadow.bars[symbol].items())
     close = pd.Series([v for _, v in seen], index=pd.DatetimeIndex([t for t, _ in seen], tz="UTC"), dtype="float64")
     close = close[close.index >= pd.Timestamp(result.shadow.starts_at, tz="UTC")]
@@ -115,11 +115,11 @@ def fills_on_price(result: DiffResult) -> Figure:
         hoverinfo="skip",
     )  # fmt: skip
     for place, (name, color, marker) in enumerate((("shadow", BLUE, "circle-open"), ("live", ORANGE, "x-thin-open"))):
-        lives = [life for pair in pairs if (life := (pair.shadow, pair.live)[place]) is not None and life.fills]
+        orders = [order for pair in pairs if (order := pair.histories[place]) is not None and order.fills]
         figure.add_scatter(
-            x=_fill_times(lives),
-            y=[life.price for life in lives],
-            text=[label(f"{life.order_id} {life.side} {life.filled:g}") for life in lives],
+            x=_fill_times(orders),
+            y=[order.price for order in orders],
+            text=[label(f"{order.order_id} {order.side} {order.filled:g}") for order in orders],
             hovertemplate="%{text} at %{y:,.2f}<extra>" + name + "</extra>",
             mode="markers",
             name=name,
@@ -131,7 +131,7 @@ def fills_on_price(result: DiffResult) -> Figure:
 
 def drawn_pairs(result: DiffResult, symbol: str) -> list[OrderPair]:
     """Return the orders of a symbol whose fills are drawn: at most `MAX_PAIRS`, those furthest apart, in order."""
-    filled = [pair for pair in result.matches if any(_is_filled(life, symbol) for life in (pair.shadow, pair.live))]
+    filled = [pair for pair in result.matches if any(_is_filled(order, symbol) for order in pair.known)]
     if len(filled) <= MAX_PAIRS:
         return filled
     furthest = sorted(range(len(filled)), key=lambda place: (-_apart(filled[place]), place))[:MAX_PAIRS]
@@ -176,11 +176,9 @@ def execution_samples(result: DiffResult) -> dict[str, dict[str, FloatArray]]:
     """Return by side the slippage (bps of the arrival price, worse is positive) and latency (ms) of filled orders."""
     samples = {}
     for place, run in enumerate(("shadow", "live")):
-        lives = [
-            life for pair in result.matches if (life := (pair.shadow, pair.live)[place]) is not None and life.fills
-        ]
-        slips = [life.side.sign * (life.price / life.arrival_price - 1.0) * 1e4 for life in lives]
-        late = [(life.fills[0].ts_event - life.decided_at) / 1e6 for life in lives]
+        orders = [order for pair in result.matches if (order := pair.histories[place]) is not None and order.fills]
+        slips = [order.side.sign * (order.price / order.arrival_price - 1.0) * 1e4 for order in orders]
+        late = [(order.fills[0].ts_event - order.decided_at) / 1e6 for order in orders]
         samples[run] = {
             "slippage_bps": np.array(slips, dtype=np.float64),
             "latency_ms": np.array(late, dtype=np.float64),
@@ -224,13 +222,11 @@ def outcome(result: DiffResult) -> list[str]:
 def sides(result: DiffResult) -> pd.DataFrame:
     """Return one row a side: mode, bars, orders, fills, PnL over the common span, fees and shortfall."""
     rows = []
-    for run, side, pnl in (("shadow", result.shadow, result.shadow_pnl), ("live", result.live, result.live_pnl)):
-        part = result.shortfall[result.shortfall["run"] == run]
-        n_fills = sum(len(life.fills) for life in side.lives.values())
-        rows.append(
-            (run, side.recording.mode, len(side.closes), len(side.lives), n_fills, pnl, float(part["fees"].sum()),
-             float(part["shortfall"].sum()))
-        )  # fmt: skip
+    for run, log, pnl in (("shadow", result.shadow, result.shadow_pnl), ("live", result.live, result.live_pnl)):
+        costs = result.shortfall.loc[result.shortfall["run"] == run, ["fees", "shortfall"]].sum()
+        n_fills = sum(len(order.fills) for order in log.histories.values())
+        row = (run, log.recording.mode, len(log.close_times), len(log.histories), n_fills, pnl)
+        rows.append((*row, float(costs["fees"]), float(costs["shortfall"])))
     return pd.DataFrame(rows, columns=["side", "mode", "bars", "orders", "fills", "PnL", "fees", "shortfall"])
 
 
@@ -251,7 +247,7 @@ def causes(result: DiffResult) -> pd.DataFrame:
 
 def parity(result: DiffResult) -> dict[str, str]:
     """Return the parity score as fields."""
-    score = result.parity
+    score = result.pnl_attribution
     if score.zone == "none":
         return {"parity": "not scored", "why": score.note}
     return {
@@ -294,13 +290,13 @@ def _edges(values: FloatArray) -> FloatArray:
     return edges
 
 
-def _fill_times(lives: list[Life]) -> list[str]:
-    stamps = [life.fills[0].ts_event if life.fills else life.decided_at for life in lives]
-    return list(pd.DatetimeIndex(stamps, tz="UTC").strftime("%Y-%m-%d %H:%M:%S.%f"))
+def _fill_times(orders: list[OrderHistory]) -> list[str]:
+    times = [order.fills[0].ts_event if order.fills else order.decided_at for order in orders]
+    return list(pd.DatetimeIndex(times, tz="UTC").strftime("%Y-%m-%d %H:%M:%S.%f"))
 
 
-def _is_filled(life: Life | None, symbol: str) -> bool:
-    return life is not None and life.symbol == symbol and bool(life.fills)
+def _is_filled(order: OrderHistory, symbol: str) -> bool:
+    return order.symbol == symbol and bool(order.fills)
 
 
 def _apart(pair: OrderPair) -> float:

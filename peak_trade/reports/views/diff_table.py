@@ -123,9 +123,9 @@ def _equal_orders(result: DiffResult, most: int) -> list[dict[str, Any]]:
         if pair.shadow is None or pair.live is None or pair.shadow.order_id in differing:
             continue
         text = f"{pair.shadow.order_id} {pair.shadow.symbol}: {pair.shadow.side} {pair.shadow.quantity:g} on both sides"
-        places = [pair.shadow.places[:MAX_EVENTS], pair.live.places[:MAX_EVENTS]]
+        places = [pair.shadow.event_indices[:MAX_EVENTS], pair.live.event_indices[:MAX_EVENTS]]
         rows.append(
-            {"n": 0, "root": 0, "cause": "", "text": text, "at": _at(pair.shadow.row), "pnl": 0, "follow": 0,
+            {"n": 0, "root": 0, "cause": "", "text": text, "at": _at(pair.shadow.close_time), "pnl": 0, "follow": 0,
              "places": places}
         )  # fmt: skip
     return rows

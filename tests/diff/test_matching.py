@@ -1,18 +1,15 @@
-"""Matching without ids, spans, denials with numbers, the parity score, and a sandbox session beside its shadow."""
+"""Matching without ids, the common span, runs that have none, and a sandbox session with its shadow."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, SessionError
 from peak_trade.diff.causes import Cause
-from peak_trade.diff.pnl_attribution import MIN_BARS, parity
 from peak_trade.diff.recording import Recording, flat_settings
 from peak_trade.diff.result import diff
 from peak_trade.engine.settings import BacktestSettings
@@ -32,11 +29,11 @@ def renamed(recording: Recording, prefix: str) -> Recording:
     return replace(recording, events=events)
 
 
-def test_orders_without_a_common_id_are_matched_by_sight():
+def test_orders_without_a_common_id_are_matched_heuristically():
     clean = run(bars_of(0))
     result = diff(clean, renamed(clean, "venue-"))
     assert result.is_equal
-    assert {pair.by for pair in result.matches} == {"side, symbol and time"}
+    assert {pair.rule for pair in result.matches} == {"side, symbol and time"}
     assert {pair.confidence for pair in result.matches} == {0.99}
 
 
@@ -50,7 +47,7 @@ def test_a_later_order_without_an_id_is_matched_with_less_confidence():
     ]
     result = diff(clean, replace(clean, events=late))
     (pair,) = [pair for pair in result.matches if pair.confidence < 1.0]
-    assert pair.by == "side, symbol and window"
+    assert pair.rule == "side, symbol and window"
     assert 0.85 < pair.confidence < 0.95
     assert [each.cause for each in result.roots] == [Cause.TIMING]
 
@@ -61,7 +58,7 @@ def test_an_order_of_one_side_alone_that_nothing_explains_fails_the_diff():
     result = diff(clean, replace(clean, events=kept))
     assert [(each.cause, each.kind, each.live) for each in result.roots] == [(Cause.UNEXPLAINED, "order", None)]
     assert not result.is_explained
-    assert "the diff fails" in result.verdict
+    assert "The diff fails" in result.verdict
 
 
 def test_only_the_common_span_is_compared():
@@ -77,42 +74,12 @@ def test_only_the_common_span_is_compared():
 
 def test_other_timeframes_and_sides_without_bars_are_refused():
     clean = run(bars_of(0))
-    with pytest.raises(SessionError, match="only runs of one timeframe"):
+    with pytest.raises(SessionError, match="choose two runs of one timeframe"):
         diff(clean, replace(clean, timeframe=type(clean.timeframe)(60)))
-    with pytest.raises(SessionError, match="saw no bar"):
+    with pytest.raises(SessionError, match="has no bars"):
         diff(clean, replace(clean, events=[event for event in clean.events if not isinstance(event, BarEvent)]))
     with pytest.raises(ConfigError, match="tolerance_bps was nan"):
         diff(clean, clean, tolerance_bps=math.nan)
-
-
-def curve(changes) -> pd.Series:
-    index = pd.date_range("2024-01-01", periods=len(changes) + 1, freq="h", tz="UTC")
-    return pd.Series(10_000.0 + np.concatenate([[0.0], np.cumsum(changes)]), index=index)
-
-
-def test_parity_is_green_for_twins_and_red_for_strangers():
-    rng = np.random.default_rng(0)
-    changes = rng.normal(size=500)
-    assert parity(curve(changes), curve(changes), (5, 5)).zone == "green"
-    assert parity(curve(changes), curve(rng.normal(size=500)), (5, 5)).zone == "red"
-    assert parity(curve(changes), curve(2.0 * changes), (5, 5)).zone == "red"
-
-
-@pytest.mark.parametrize(
-    ("n_bars", "n_trades", "says"),
-    [
-        (100, (0, 0), "did nothing"),
-        (100, (0, 4), "No fill on the shadow"),
-        (100, (4, 0), "No fill on the live side"),
-        (MIN_BARS - 1, (4, 4), "needs at least 30"),
-    ],
-)
-def test_parity_says_why_there_is_no_score(n_bars, n_trades, says):
-    changes = np.random.default_rng(1).normal(size=n_bars)
-    score = parity(curve(changes), curve(changes), n_trades)
-    assert score.zone == "none"
-    assert math.isnan(score.spearman)
-    assert says in score.note
 
 
 def test_a_sandbox_session_differs_from_its_shadow_by_the_venue_alone(tmp_path, key, btc_1m):
