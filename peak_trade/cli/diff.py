@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peak_trade.cli.verbs import verb_app
+from peak_trade.diff.tolerances import TOLERANCE_BPS, TOLERANCE_MS
 
 if TYPE_CHECKING:
     from peak_trade.diff.result import DiffResult
@@ -20,8 +21,10 @@ app = verb_app()
 def diff(
     shadow: Annotated[str, typer.Argument(metavar="SHADOW", help="A session, or the run id of a backtest.")],
     live: Annotated[str, typer.Argument(metavar="LIVE", help="The run to compare with: a session or a run id.")],
-    tolerance_bps: Annotated[float, typer.Option(min=0.0, help="Fill prices this close are equal, bps.")] = 5.0,
-    tolerance_ms: Annotated[float, typer.Option(min=0.0, help="Stamps this close are equal, ms.")] = 1_000.0,
+    tolerance_bps: Annotated[
+        float, typer.Option(min=0.0, help="Fill prices this close are equal, bps.")
+    ] = TOLERANCE_BPS,
+    tolerance_ms: Annotated[float, typer.Option(min=0.0, help="Times this close are equal, ms.")] = TOLERANCE_MS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Compare two sessions or backtests.
@@ -34,7 +37,7 @@ def diff(
     Example:
         peak-trade diff 20251221_220016_shadow 20251221_220003_paper --tolerance-bps 5
 
-    Exits 0 when they agree, 1 when they differ, 2 when they can't be compared.
+    Exits 0 when they agree, 1 when they differ, 2 when they cannot be compared.
     """
     import json
 
@@ -57,11 +60,11 @@ def _print_tables(result: DiffResult) -> None:
     from peak_trade.diff.export import sentence
 
     console = Console()
-    names = [side.recording.name for side in (result.shadow, result.live)]
+    names = result.shadow.recording.name, result.live.recording.name
     console.print(f"shadow {names[0]}\nlive   {names[1]}\n{result.verdict}", highlight=False)
     if not result.is_equal:
         roots = sorted(result.roots, key=lambda each: -abs(each.total_pnl))
-        table = Table("", "cause", "difference", "what follows", "PnL", title="Roots, weightiest first")
+        table = Table("", "cause", "difference", "consequences", "PnL", title="Roots, largest PnL first")
         for each in roots[:SHOWN_ROOTS]:
             table.add_row(
                 str(each.number), str(each.cause), sentence(each), f"{each.n_follow:,}", f"{each.total_pnl:+,.2f}"
@@ -75,5 +78,5 @@ def _print_tables(result: DiffResult) -> None:
             table.add_row(step, f"{amount:,.2f}" if is_total else f"{amount:+,.2f}")
         console.print(table)
     score = result.pnl_attribution
-    told = score.note if score.zone == "none" else f"Spearman {score.spearman:.4f}, KS {score.ks:.4f}. {score.note}"
-    console.print(f"Parity: {score.zone}. {told}", highlight=False)
+    text = score.note if score.zone == "none" else f"Spearman {score.spearman:.4f}, KS {score.ks:.4f}. {score.note}"
+    console.print(f"P&L attribution: {score.zone}. {text}", highlight=False)

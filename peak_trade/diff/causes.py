@@ -344,7 +344,7 @@ def assign_roots(
 
 @dataclass(slots=True, eq=False)
 class Context:
-    """Data besides the two orders that their comparison needs.
+    """Data of both runs for the comparison of two orders.
 
     `last_closes` are the last closes that both runs have, with the value in each run; `lot_sizes` are in base units.
     `bar_spans` are the first and last closes of differing bars, `signal_times` the closes of differing signals, in

@@ -86,5 +86,5 @@ def test_a_run_without_trades_has_a_page_too():
     assert not any(history.fills for history in result.shadow.histories.values())
     for figure in (view.fills_on_price(result), view.execution_quality(result)):
         assert figure.data
-    assert view.pairs_note(result) == "Nothing was filled on either side."
-    assert view.parity(result)["parity"] == "not scored"
+    assert view.pairs_note(result) == "Neither run has a fill."
+    assert view.pnl_attribution(result)["P&L attribution"] == "no score"

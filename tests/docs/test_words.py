@@ -12,9 +12,6 @@ GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 EXCEPTIONS = {
     ("cli", "beside"),
-    ("diff", "beside"),
-    ("diff", "parity"),
-    ("diff", "row"),
     ("engine", "beside"),
     ("engine", "granted"),
     ("engine", "row"),
@@ -25,7 +22,6 @@ EXCEPTIONS = {
     ("reports", "beside"),
     ("reports", "cheating"),
     ("reports", "granted"),
-    ("reports", "parity"),
     ("risk", "record"),
     ("sessions", "beside"),
     ("sessions", "candle"),

@@ -1,4 +1,4 @@
-"""Figures, tables and sentences of a diff of two runs. Nothing is computed here: `diff` does."""
+"""Figures, tables and sentences of a diff of two runs; the values come from `peak_trade.diff`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ if TYPE_CHECKING:
     from peak_trade.diff.result import DiffResult
 
 MAX_PAIRS = 250
-"""Matched orders whose fills are drawn; of more, those whose prices stand furthest apart."""
+"""Largest number of drawn orders; of more orders, those with the largest price differences are drawn."""
 N_BINS = 30
 GREEN = "#2e7d4f"
 SIDES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:,.2f}", "fees": "{:,.2f}", "shortfall": "{:,.2f}"})
 CAUSES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:+,.2f}"})
-WATERFALL_CAPTION = "The steps sum exactly to the live PnL; what follows from a root counts for the root's cause."
-PARITY_CAPTION = (
-    "Basel's P&L attribution test over bars: green from Spearman 0.80 and KS 0.09 on, red below 0.70 or above 0.12."
+WATERFALL_CAPTION = "The steps sum exactly to the live PnL. Consequences count for the cause of their root."
+PNL_ATTRIBUTION_CAPTION = (
+    "Basel P&L attribution test on bars. Green: Spearman correlation of at least 0.80 and KS distance of at most 0.09; "
+    "red: correlation below 0.70 or distance above 0.12; otherwise amber."
 )
-SHORTFALL_CAPTION = (
-    "Perold (1988): delay + trading + opportunity + fees = paper PnL less actual PnL. Positive is a cost."
-)
+SHORTFALL_CAPTION = "Perold (1988): delay + trading + opportunity + fees = paper PnL − actual PnL. Positive is a cost."
 
 
 def equity_and_gap(equity: pd.DataFrame) -> Figure:
@@ -41,7 +40,7 @@ def equity_and_gap(equity: pd.DataFrame) -> Figure:
     Parameters
     ----------
     equity : DataFrame of shape (n_bars, 3), in quote currency
-        Columns shadow, live and gap (live less shadow), index close times in UTC: `DiffResult.equity`.
+        Columns shadow, live and gap (live − shadow), index close times in UTC: `DiffResult.equity`.
 
     """
     from plotly.subplots import make_subplots
@@ -52,7 +51,7 @@ def equity_and_gap(equity: pd.DataFrame) -> Figure:
         figure.add_scatter(**line(equity[name], rows), name=name, line={"color": color, "width": width}, row=1, col=1)
     figure.add_scatter(
         **line(equity["gap"], rows),
-        name="live less shadow",
+        name="live − shadow",
         line={"color": GREY, "width": 1},
         fill="tozeroy",
         fillcolor="rgba(138,143,152,0.25)",
@@ -65,7 +64,7 @@ def equity_and_gap(equity: pd.DataFrame) -> Figure:
 
 
 def waterfall(steps: pd.DataFrame) -> Figure:
-    """Draw the way from the shadow's PnL to the live one, a step a cause: columns step and amount, quote currency."""
+    """Draw the steps from the shadow's PnL to the live PnL, one per cause: columns step and amount, quote currency."""
     import plotly.graph_objects as go
 
     measures = ["absolute", *["relative"] * (len(steps) - 2), "total"]
@@ -95,7 +94,7 @@ def waterfall(steps: pd.DataFrame) -> Figure:
 
 
 def fills_on_price(result: DiffResult) -> Figure:
-    """Draw the fills of both sides on the close, and a line from each shadow fill to its live partner."""
+    """Draw the fills of both runs on the close, and a line between the fills of one order."""
     import plotly.graph_objects as go
 
     symbol = sorted(result.last_closes)[0]
@@ -130,7 +129,7 @@ def fills_on_price(result: DiffResult) -> Figure:
 
 
 def drawn_pairs(result: DiffResult, symbol: str) -> list[OrderPair]:
-    """Return the orders of a symbol whose fills are drawn: at most `MAX_PAIRS`, those furthest apart, in order."""
+    """Return the filled orders of a symbol that are drawn: at most `MAX_PAIRS`, in order."""
     filled = [pair for pair in result.matches if any(_is_filled(order, symbol) for order in pair.known)]
     if len(filled) <= MAX_PAIRS:
         return filled
@@ -139,20 +138,18 @@ def drawn_pairs(result: DiffResult, symbol: str) -> list[OrderPair]:
 
 
 def pairs_note(result: DiffResult) -> str:
-    """Return in words which fills `fills_on_price` draws."""
-    n_filled = sum(
-        bool((pair.shadow and pair.shadow.fills) or (pair.live and pair.live.fills)) for pair in result.matches
-    )
+    """Return the caption of `fills_on_price`."""
+    n_filled = sum(any(order.fills for order in pair.known) for pair in result.matches)
     if n_filled == 0:
-        return "Nothing was filled on either side."
-    shown = (
-        f"All {n_filled:,} filled orders" if n_filled <= MAX_PAIRS else f"The {MAX_PAIRS} filled orders furthest apart"
-    )
-    return f"{shown}; a red line joins the two fills of one order. Zoom in to see how far they stand apart."
+        return "Neither run has a fill."
+    shown = f"All {n_filled:,} filled orders"
+    if n_filled > MAX_PAIRS:
+        shown = f"The {MAX_PAIRS} filled orders with the largest price differences"
+    return f"{shown}; a red line joins the fills of one order. Zoom in to see the difference."
 
 
 def execution_quality(result: DiffResult) -> Figure:
-    """Draw how far fills were from the price that they met, and how late they were, for both sides."""
+    """Draw histograms of slippage and latency of both runs."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=1, cols=2, subplot_titles=("slippage, bps", "latency, ms"))
@@ -173,7 +170,7 @@ def execution_quality(result: DiffResult) -> Figure:
 
 
 def execution_samples(result: DiffResult) -> dict[str, dict[str, FloatArray]]:
-    """Return by side the slippage (bps of the arrival price, worse is positive) and latency (ms) of filled orders."""
+    """Return by run the slippage (bps of the arrival price, worse is positive) and latency (ms) of filled orders."""
     samples = {}
     for place, run in enumerate(("shadow", "live")):
         orders = [order for pair in result.matches if (order := pair.histories[place]) is not None and order.fills]
@@ -187,7 +184,7 @@ def execution_samples(result: DiffResult) -> dict[str, dict[str, FloatArray]]:
 
 
 def shortfall_parts(shortfall: pd.DataFrame) -> Figure:
-    """Draw the four parts of the implementation shortfall of both sides, summed over all orders, quote currency."""
+    """Draw the four parts of the implementation shortfall of both runs, summed over all orders, quote currency."""
     import plotly.graph_objects as go
 
     parts = ["delay", "trading", "opportunity", "fees"]
@@ -200,27 +197,27 @@ def shortfall_parts(shortfall: pd.DataFrame) -> Figure:
 
 
 def outcome(result: DiffResult) -> list[str]:
-    """Return in sentences whether the two agree, what weighs most and what is unexplained."""
+    """Return sentences that state whether the runs agree, and name the root with the largest PnL."""
     sentences = [result.verdict]
     roots = [each for each in result.roots if each.total_pnl]
     gap = result.live_pnl - result.shadow_pnl
     if not result.is_equal:
         sentences.append(
-            f"The shadow earned {result.shadow_pnl:,.2f}, the live side {result.live_pnl:,.2f}: {gap:+,.2f}."
+            f"The PnL is {result.shadow_pnl:,.2f} in the shadow and {result.live_pnl:,.2f} live: {gap:+,.2f}."
         )
     if roots:
-        weightiest = max(roots, key=lambda each: abs(each.total_pnl))
+        largest = max(roots, key=lambda each: abs(each.total_pnl))
         sentences.append(
-            f"The weightiest root is no. {weightiest.number}, {weightiest.cause}: {weightiest.total_pnl:+,.2f} with "
-            f"{weightiest.n_follow:,} differences that follow from it."
+            f"The root with the largest PnL is no. {largest.number}, {largest.cause}: {largest.total_pnl:+,.2f} "
+            f"including {largest.n_follow:,} consequences."
         )
     if result.n_outside:
-        sentences.append(f"{result.n_outside:,} orders lie outside the span that both saw and are not compared.")
+        sentences.append(f"{result.n_outside:,} orders are outside the common span and are not compared.")
     return sentences
 
 
 def sides(result: DiffResult) -> pd.DataFrame:
-    """Return one row a side: mode, bars, orders, fills, PnL over the common span, fees and shortfall."""
+    """Return one row per run: mode, bars, orders, fills, PnL in the common span, fees and shortfall."""
     rows = []
     for run, log, pnl in (("shadow", result.shadow, result.shadow_pnl), ("live", result.live, result.live_pnl)):
         costs = result.shortfall.loc[result.shortfall["run"] == run, ["fees", "shortfall"]].sum()
@@ -231,7 +228,7 @@ def sides(result: DiffResult) -> pd.DataFrame:
 
 
 def causes(result: DiffResult) -> pd.DataFrame:
-    """Return one row a cause: its roots, what follows from them and their PnL, live less shadow, quote currency."""
+    """Return one row per cause: roots, consequences and PnL, live − shadow, quote currency."""
     rows: dict[str, list[float]] = {}
     for each in result.roots:
         row = rows.setdefault(str(each.cause), [0, 0, 0.0])
@@ -245,37 +242,36 @@ def causes(result: DiffResult) -> pd.DataFrame:
     return frame.astype({"PnL": "float64"}).sort_values("PnL", key=abs, ascending=False, ignore_index=True)
 
 
-def parity(result: DiffResult) -> dict[str, str]:
-    """Return the parity score as fields."""
+def pnl_attribution(result: DiffResult) -> dict[str, str]:
+    """Return the result of the P&L attribution test as fields."""
     score = result.pnl_attribution
     if score.zone == "none":
-        return {"parity": "not scored", "why": score.note}
+        return {"P&L attribution": "no score", "note": score.note}
     return {
-        "parity": score.zone,
+        "P&L attribution": score.zone,
         "Spearman correlation": f"{score.spearman:.4f}",
         "Kolmogorov-Smirnov distance": f"{score.ks:.4f}",
-        "over": score.note,
+        "note": score.note,
     }
 
 
 def compared(result: DiffResult) -> dict[str, str]:
-    """Return what was compared, how orders were matched, and the tolerances."""
-    matched = [pair for pair in result.matches if pair.shadow is not None and pair.live is not None]
-    by_sight = [pair for pair in matched if pair.confidence < 1.0]
-    least = min((pair.confidence for pair in by_sight), default=1.0)
+    """Return the runs, the common span, the numbers of matched orders and the tolerances as fields."""
+    n_matched = sum(pair.is_matched for pair in result.matches)
+    heuristic = [pair.confidence for pair in result.matches if pair.is_heuristic]
     equity = result.equity
     span = f"{iso(equity.index[0].value)} to {iso(equity.index[-1].value)}" if len(equity) else "none"
     return {
         "shadow": result.shadow.recording.name,
         "live": result.live.recording.name,
-        "closes that both saw": f"{len(equity):,}, {span}",
-        "orders matched by id": f"{len(matched) - len(by_sight):,}",
-        "orders matched by sight": f"{len(by_sight):,}" + (f", confidence from {least:.2f}" if by_sight else ""),
-        "orders of the shadow alone": f"{sum(pair.live is None for pair in result.matches):,}",
-        "orders of the live side alone": f"{sum(pair.shadow is None for pair in result.matches):,}",
+        "common closes": f"{len(equity):,}, {span}",
+        "orders matched by id": f"{n_matched - len(heuristic):,}",
+        "heuristic matches": f"{len(heuristic):,}" + (f", confidence from {min(heuristic):.2f}" if heuristic else ""),
+        "orders in the shadow only": f"{sum(pair.live is None for pair in result.matches):,}",
+        "orders in the live run only": f"{sum(pair.shadow is None for pair in result.matches):,}",
         "tolerance of fill prices": f"{result.tolerance_bps:g} bps",
-        "tolerance of stamps": f"{result.tolerance_ms:g} ms",
-        "unexplained": f"{result.unexplained_pnl:,.2f}, limit {result.unexplained_limit:,.2f}",
+        "tolerance of times": f"{result.tolerance_ms:g} ms",
+        "unexplained PnL": f"{result.unexplained_pnl:,.2f}, limit {result.unexplained_limit:,.2f}",
     }
 
 
