@@ -37,6 +37,8 @@ def test_a_session_agrees_with_the_backtest_over_its_bars_and_with_itself(stored
     assert found["differences"] == []
     assert found["orders"]["matched"] > 5
     assert found["pnl_attribution"]["zone"] == "green"
+    assert found["parity"] == found["pnl_attribution"]
+    assert found["orders"]["by_sight"] == found["orders"]["heuristic_matches"]
     assert found["shadow"]["name"] == run_id
 
 
