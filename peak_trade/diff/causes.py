@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from peak_trade.diff.links import Link, SleeveState, ToBar, ToFinding, ToLargestPnl, ToLastChange, ToSetting, ToState
 from peak_trade.diff.matching import OrderPair
 from peak_trade.diff.order_histories import RunLog, Sleeve
 from peak_trade.journal.events import OrderEventKind
@@ -141,63 +142,6 @@ class Step(IntEnum):
     DUPLICATE_EVENT = 11
 
 
-class SleeveState(StrEnum):
-    """State of a sleeve that a finding changes and on which later findings depend."""
-
-    SIGNAL = "signal"
-    POSITION = "position"
-    ENTRY = "entry"
-    """Time and price of the entry, from which protective orders are computed."""
-
-
-@dataclass(frozen=True, slots=True)
-class FindingLink:
-    """Link to the root of another finding."""
-
-    finding: Finding
-
-
-@dataclass(frozen=True, slots=True)
-class SettingLink:
-    """Link to a differing setting whose name begins with `prefix`."""
-
-    prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class SleeveLink:
-    """Link to the last root that changed a state of a sleeve."""
-
-    sleeve: Sleeve
-    state: SleeveState
-
-
-@dataclass(frozen=True, slots=True)
-class BarLink:
-    """Link to a differing bar of a symbol with a close in [first, last]."""
-
-    symbol: str
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class MoneyLink:
-    """Link to the root with the largest PnL so far: equity differs mainly because of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class LastChangeLink:
-    """Link to the last root that changed cash or a position at a close in [first, last]."""
-
-    first: int
-    last: int
-
-
-Link = FindingLink | SettingLink | SleeveLink | BarLink | MoneyLink | LastChangeLink
-"""Input of a finding that differs as well, and at which its root may be found."""
-
-
 @dataclass(slots=True, eq=False, kw_only=True)
 class Finding:
     """A difference between two runs, before its root is known.
@@ -257,19 +201,19 @@ class _KnownRoots:
 
     def _root_at(self, link: Link) -> Finding | None:
         match link:
-            case FindingLink(finding):
+            case ToFinding(finding):
                 return finding.root
-            case SettingLink(prefix):
+            case ToSetting(prefix):
                 return next((each for each in self.run_findings if each.subject.startswith(prefix)), None)
-            case SleeveLink(sleeve, state):
+            case ToState(sleeve, state):
                 return self.by_state.get((sleeve, state))
-            case BarLink(symbol, first, last):
+            case ToBar(symbol, first, last):
                 known = self.bars.get(symbol, [])
                 n_until = bisect_right(known, last, key=lambda each: each.close_time)
                 return known[n_until - 1] if n_until and known[n_until - 1].last_close_time >= first else None
-            case MoneyLink():
+            case ToLargestPnl():
                 return self.largest
-            case LastChangeLink(first, last):
+            case ToLastChange(first, last):
                 n_until = bisect_right(self.changes, last, key=lambda change: change[0])
                 return self.changes[n_until - 1][1] if n_until and self.changes[n_until - 1][0] >= first else None
 
@@ -375,14 +319,14 @@ class Context:
         """Return a link to the bars with a close in [first, last] if one of them differs."""
         spans = self.bar_spans.get(symbol, [])
         n_until = bisect_left(spans, (last + 1, 0))
-        return [BarLink(symbol, first, last)] if n_until and spans[n_until - 1][1] >= first else []
+        return [ToBar(symbol, first, last)] if n_until and spans[n_until - 1][1] >= first else []
 
     def signal_links(self, sleeve: Sleeve, first: int, last: int) -> list[Link]:
         """Return a link to the signal of a sleeve if one with a close in [first, last] differs."""
         times = self.signal_times.get(sleeve, [])
         n_before = bisect_left(times, first)
         is_known = n_before < len(times) and times[n_before] <= last
-        return [SleeveLink(sleeve, SleeveState.SIGNAL)] if is_known else []
+        return [ToState(sleeve, SleeveState.SIGNAL)] if is_known else []
 
     def tolerate(self, close_time: int, pnl: float) -> None:
         """Add a PnL (live − shadow, quote currency) to what is within the tolerances."""

@@ -6,32 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from peak_trade.diff.causes import (
-    Cause,
-    Context,
-    Finding,
-    FindingLink,
-    Kind,
-    LastChangeLink,
-    Link,
-    MoneyLink,
-    SettingLink,
-    SleeveLink,
-    SleeveState,
-    Step,
-    event_time_kind,
-)
+from peak_trade.diff import sizing_rules
+from peak_trade.diff.causes import Cause, Context, Finding, Kind, Step, event_time_kind
+from peak_trade.diff.links import Link, SleeveState, ToFinding, ToLargestPnl, ToLastChange, ToSetting, ToState
 from peak_trade.diff.matching import OrderPair
 from peak_trade.diff.order_histories import OrderHistory
 from peak_trade.diff.pnl import contribution, fee_rate, split_contribution
-from peak_trade.diff.sizing_rules import (
-    SIZING_RTOL,
-    denial_margin,
-    filled_what_cash_allowed,
-    follows_sizing_rule,
-    fraction_of_equity,
-    is_close,
-)
+from peak_trade.diff.sizing_rules import is_close
 from peak_trade.journal.events import OrderEventKind
 
 _FEE_BPS = 1e-3
@@ -80,7 +61,7 @@ _REFUSALS = {
 }
 
 
-def find_order_differences(pairs: Sequence[OrderPair], context: Context) -> list[Finding]:
+def of_orders(pairs: Sequence[OrderPair], context: Context) -> list[Finding]:
     """Return the differences of all pairs, with their links and their effects on the PnL."""
     findings: list[Finding] = []
     for pair in pairs:
@@ -97,14 +78,14 @@ def _unmatched_order(context: Context, pair: OrderPair) -> Finding:
     other = context.live if is_shadow else context.shadow
     links = context.bar_links(order.symbol, order.close_time, order.close_time)
     if order.is_protective:
-        links += [SleeveLink(order.sleeve, SleeveState.ENTRY), SleeveLink(order.sleeve, SleeveState.SIGNAL)]
+        links += [ToState(order.sleeve, SleeveState.ENTRY), ToState(order.sleeve, SleeveState.SIGNAL)]
     else:
         if other.target_at(order.sleeve, order.close_time) != order.target:
-            links.append(SleeveLink(order.sleeve, SleeveState.SIGNAL))
+            links.append(ToState(order.sleeve, SleeveState.SIGNAL))
         if not is_close(other.position_at(order.sleeve, order.close_time), order.position):
-            links.append(SleeveLink(order.sleeve, SleeveState.POSITION))
+            links.append(ToState(order.sleeve, SleeveState.POSITION))
         if order.quantity <= 2.0 * context.lot_sizes.get(order.symbol, 0.0):
-            links.append(MoneyLink())
+            links.append(ToLargestPnl())
     text = f"{order.side} {order.quantity:g} {order.order_type}, {order.reason}"
     values = (text, None) if is_shadow else (None, text)
     finding = _finding(pair, Kind.ORDER, values, order.close_time, Step.ORDER, links)
@@ -182,10 +163,10 @@ class _PairComparison:
         return finding
 
     def _links_to(self, *kinds: Kind) -> list[Link]:
-        return [FindingLink(self.by_kind[kind]) for kind in kinds if kind in self.by_kind]
+        return [ToFinding(self.by_kind[kind]) for kind in kinds if kind in self.by_kind]
 
     def _state_links(self, state: SleeveState, is_needed: bool = True) -> list[Link]:
-        return [SleeveLink(self.shadow.sleeve, state)] if is_needed else []
+        return [ToState(self.shadow.sleeve, state)] if is_needed else []
 
     def _position_links(self) -> list[Link]:
         return self._state_links(SleeveState.POSITION, not is_close(self.shadow.position, self.live.position))
@@ -230,13 +211,13 @@ class _PairComparison:
 
     @property
     def _is_sizing_rule_kept(self) -> bool:
-        return follows_sizing_rule(self.shadow, self.live, self._lot_size)
+        return sizing_rules.is_kept(self.shadow, self.live, self._lot_size)
 
     def _quantity_links(self, target: list[Link], bars: list[Link]) -> list[Link]:
         if self._is_sizing_rule_kept:
             seen = [] if is_close(self.shadow.last_close, self.live.last_close) else bars
-            settings = (SettingLink("trading.initial_cash"), SettingLink("trading.sizing"))
-            return [*target, *seen, *self._position_links(), MoneyLink(), *settings]
+            settings = (ToSetting("trading.initial_cash"), ToSetting("trading.sizing"))
+            return [*target, *seen, *self._position_links(), ToLargestPnl(), *settings]
         if self.context.sizing in _SCALED_SIZING:
             return target + self._bar_links(0, self._request_span[1])
         return target + self._links_to(Kind.SIDE)
@@ -250,13 +231,15 @@ class _PairComparison:
         sleeve = self.shadow.sleeve
         previous, since = self.context.drifts.get(sleeve, (0.0, 0))
         if self.shadow.is_protective or not all(order.target and order.equity for order in self._orders):
-            return [LastChangeLink(since, close_time)]
-        fractions = self._both(lambda order: fraction_of_equity(order, order.position + order.signed_quantity))
+            return [ToLastChange(since, close_time)]
+        fractions = self._both(
+            lambda order: sizing_rules.fraction_of_equity(order, order.position + order.signed_quantity)
+        )
         drift = fractions[0] / fractions[1] - 1.0 if all(fractions) else 0.0
         self.context.drifts[sleeve] = (drift, close_time)
         if previous and abs(drift - previous) <= 0.2 * abs(previous):
-            return [*self._state_links(SleeveState.POSITION), MoneyLink()]
-        return [LastChangeLink(since, close_time)]
+            return [*self._state_links(SleeveState.POSITION), ToLargestPnl()]
+        return [ToLastChange(since, close_time)]
 
     def _compare_refusals(self) -> bool:
         """Return whether an order was refused in both runs, or in one of them, which is a difference."""
@@ -266,8 +249,8 @@ class _PairComparison:
         order, run = (self.shadow, self.context.shadow) if refused[0] else (self.live, self.context.live)
         assert order.outcome is not None
         links: list[Link] = []
-        if order.outcome is OrderEventKind.DENIED and self._input_change() >= denial_margin(run, order):
-            links = [*self._position_links(), *self._links_to(Kind.QUANTITY, Kind.SIDE), MoneyLink()]
+        if order.outcome is OrderEventKind.DENIED and self._input_change() >= sizing_rules.denial_margin(run, order):
+            links = [*self._position_links(), *self._links_to(Kind.QUANTITY, Kind.SIDE), ToLargestPnl()]
         rule = _REFUSALS[order.outcome]
         self._add(Kind.OUTCOME, self._both(_end_text), self._request_span[0], Step.OUTCOME, links, rule)
         return True
@@ -286,7 +269,7 @@ class _PairComparison:
         if not closes:
             return
         first, last = min(closes), max(closes)
-        is_limited_by_cash = all(filled_what_cash_allowed(order, self._lot_size) for order in self._orders)
+        is_limited_by_cash = all(sizing_rules.filled_what_cash_allowed(order, self._lot_size) for order in self._orders)
         if self.shadow.has_mixed_sides != self.live.has_mixed_sides:
             sides = self._both(lambda order: "against the order" if order.has_mixed_sides else "as the order")
             self._add(Kind.FILL_SIDE, sides, first, Step.FILL)
@@ -341,7 +324,7 @@ class _PairComparison:
         rounded = (round(rates[0], 4), round(rates[1], 4))
         earlier = self.context.first_fee_difference(order_type, rounded)
         links = self._links_to(Kind.ORDER_TYPE, Kind.LIMIT_PRICE, Kind.STOP_PRICE)
-        links += [] if earlier is None else [FindingLink(earlier)]
+        links += [] if earlier is None else [ToFinding(earlier)]
         rule = _CONFIGURED_FEE if self.context.are_configured(rates) else None
         finding = self._add(Kind.FEE_RATE, rates, first, Step.FILL, links, rule)
         if earlier is None:
@@ -354,8 +337,8 @@ class _PairComparison:
         is_implied = True
         if not is_close(*self._both(lambda order: order.quantity)) and self._fills_follow_quantity():
             links = self._links_to(Kind.QUANTITY)
-        elif all(filled_what_cash_allowed(order, self._lot_size) for order in self._orders):
-            links = [*self._links_to(Kind.FEE_RATE, Kind.FILL_PRICE, Kind.QUANTITY, Kind.FILL_TIME), MoneyLink()]
+        elif all(sizing_rules.filled_what_cash_allowed(order, self._lot_size) for order in self._orders):
+            links = [*self._links_to(Kind.FEE_RATE, Kind.FILL_PRICE, Kind.QUANTITY, Kind.FILL_TIME), ToLargestPnl()]
         else:
             is_implied = False
             kinds = (Kind.SIDE, Kind.ORDER_TYPE, Kind.LIMIT_PRICE, Kind.STOP_PRICE, Kind.DECISION_TIME)
@@ -370,7 +353,7 @@ class _PairComparison:
         """Whether both filled the same fraction, or the fills are equal up to the end of the smaller order."""
         fractions = self._both(lambda order: order.filled / order.quantity)
         smaller, larger = sorted(self._orders, key=lambda order: order.quantity)
-        if abs(fractions[0] - fractions[1]) <= SIZING_RTOL + self._lot_size / smaller.quantity:
+        if abs(fractions[0] - fractions[1]) <= sizing_rules.RTOL + self._lot_size / smaller.quantity:
             return True
         if smaller.outcome is not OrderEventKind.FILLED or len(smaller.fills) > len(larger.fills):
             return False

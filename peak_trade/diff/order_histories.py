@@ -8,20 +8,8 @@ from typing import NamedTuple
 
 from peak_trade.core.values import OrderType, Side, TimeInForce
 from peak_trade.diff.recording import Recording
-from peak_trade.journal.events import (
-    TERMINAL,
-    BankruptcyEvent,
-    BarEvent,
-    CashFlowEvent,
-    DecisionEvent,
-    Event,
-    OrderEvent,
-    OrderEventKind,
-    SessionEvent,
-    SessionPhase,
-    SignalEvent,
-    TradingStateEvent,
-)
+from peak_trade.journal import events
+from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 
 Sleeve = tuple[str, str]
 """Strategy and symbol; the strategy is empty when both runs have one strategy only."""
@@ -180,7 +168,7 @@ class DuplicateEvent:
 class StateChange:
     """A change of the trading state, on the bar that closed at `close_time`."""
 
-    event: TradingStateEvent
+    event: events.TradingStateEvent
     event_index: int
     close_time: int
 
@@ -195,7 +183,7 @@ class RunLog:
     cash_flows: list[CashFlow] = field(default_factory=list)
     duplicates: list[DuplicateEvent] = field(default_factory=list)
     state_changes: list[StateChange] = field(default_factory=list)
-    decisions: dict[str, DecisionEvent] = field(default_factory=dict)
+    decisions: dict[str, events.DecisionEvent] = field(default_factory=dict)
     bars: dict[str, dict[int, BarValues]] = field(default_factory=dict)
     close_times: list[int] = field(default_factory=list)
     """Closes of the bars on which the run could trade, ns UTC."""
@@ -246,33 +234,34 @@ class _Reader:
         self._marks: dict[str, float] = {}
         self._close_time = 0
         self._is_trading = not any(
-            isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED for event in recording.events
+            isinstance(event, events.SessionEvent) and event.phase is events.SessionPhase.STARTED
+            for event in recording.events
         )
         self._seen: set[Event] = set()
         self._order_events: dict[str, list[OrderEvent]] = {}
 
     def read(self) -> RunLog:
         for index, event in enumerate(self.log.recording.events):
-            if isinstance(event, BarEvent):
+            if isinstance(event, events.BarEvent):
                 self._read_bar(event)
             elif isinstance(event, OrderEvent):
                 self._read_order(event, index)
-            elif isinstance(event, SignalEvent):
+            elif isinstance(event, events.SignalEvent):
                 self._read_signal(event, index)
-            elif isinstance(event, CashFlowEvent):
+            elif isinstance(event, events.CashFlowEvent):
                 self._read_cash_flow(event, index)
-            elif isinstance(event, DecisionEvent):
+            elif isinstance(event, events.DecisionEvent):
                 self.log.decisions[event.order_id] = event
-            elif isinstance(event, TradingStateEvent):
+            elif isinstance(event, events.TradingStateEvent):
                 self.log.state_changes.append(StateChange(event, index, self._close_time))
-            elif isinstance(event, BankruptcyEvent):
+            elif isinstance(event, events.BankruptcyEvent):
                 self._read_bankruptcy(event, index)
-            elif isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
+            elif isinstance(event, events.SessionEvent) and event.phase is events.SessionPhase.STARTED:
                 self._is_trading = True
         self._end_bar()
         return self.log
 
-    def _read_bar(self, event: BarEvent) -> None:
+    def _read_bar(self, event: events.BarEvent) -> None:
         close_time = event.ts_event - self._bar_shift
         if close_time != self._close_time:
             self._end_bar()
@@ -349,7 +338,7 @@ class _Reader:
             history.arrival_price = event.arrival_price
             fill = OrderFill(time, self._close_time, signed, event.last_price, event.fee, event.fee_in_base)
             history.fills.append(fill)
-        if event.event in TERMINAL:
+        if event.event in events.TERMINAL:
             history.outcome, history.end_reason = event.event, event.reason
 
     def _trade(self, sleeve: Sleeve, signed: float, price: float, fee: float) -> None:
@@ -368,14 +357,14 @@ class _Reader:
             self._corrected_positions[history.sleeve] = 0.0
             self.log.positions[history.sleeve].append((self._close_time, 0.0))
 
-    def _read_signal(self, event: SignalEvent, index: int) -> None:
+    def _read_signal(self, event: events.SignalEvent, index: int) -> None:
         if self._is_duplicate(event, index, event.symbol):
             return
         sleeve = self._sleeve(event.strategy, event.symbol)
         signal = Signal(event.ts_event - self._event_shift, self._close_time, event.exposure, index)
         self.log.signals.setdefault(sleeve, []).append(signal)
 
-    def _read_cash_flow(self, event: CashFlowEvent, index: int) -> None:
+    def _read_cash_flow(self, event: events.CashFlowEvent, index: int) -> None:
         self._cash += event.amount
         if self._is_duplicate(event, index, event.symbol, -event.amount):
             return
@@ -399,7 +388,7 @@ class _Reader:
         self._seen.add(event)
         return False
 
-    def _read_bankruptcy(self, event: BankruptcyEvent, index: int) -> None:
+    def _read_bankruptcy(self, event: events.BankruptcyEvent, index: int) -> None:
         time = event.ts_event - self._event_shift
         for sleeve, position in list(self._positions.items()):
             if position:

@@ -13,23 +13,13 @@ from typing import Any
 import pandas as pd
 
 from peak_trade.core.errors import ConfigError
+from peak_trade.diff import order_differences, run_differences
 from peak_trade.diff.causes import Cause, Context, Finding, Kind, assign_roots
 from peak_trade.diff.matching import OrderPair, compare_bars, find_clock_skew, has_one_strategy, match_orders
-from peak_trade.diff.order_differences import find_order_differences
 from peak_trade.diff.order_histories import OrderHistory, RunLog, read_run_log
 from peak_trade.diff.pnl import contribution, shortfall_frame
 from peak_trade.diff.pnl_attribution import PnlAttribution, pnl_attribution
 from peak_trade.diff.recording import Recording, check_comparable
-from peak_trade.diff.run_differences import (
-    bar_findings,
-    find_cash_flow_differences,
-    find_clock_differences,
-    find_duplicate_events,
-    find_setting_differences,
-    find_signal_differences,
-    find_start_difference,
-    find_state_differences,
-)
 from peak_trade.diff.tolerances import TOLERANCE_BPS, TOLERANCE_MS, UNEXPLAINED_LIMIT_BPS
 
 _ROUNDING = 1e-10
@@ -235,20 +225,20 @@ def diff(
     )
     for each in bar_differences:
         context.bar_spans.setdefault(each.symbol, []).append((each.first, each.last))
-    signals = [each for each in find_signal_differences(one, other, context) if is_in_span(each.close_time)]
+    signals = [each for each in run_differences.of_signals(one, other, context) if is_in_span(each.close_time)]
     for signal in sorted(signals, key=Finding.sort_key):
         assert signal.sleeve is not None
         context.signal_times.setdefault(signal.sleeve, []).append(signal.close_time)
     matched = match_orders(one, other, shadow.timeframe.ns)
     inside = [pair for pair in matched if any(is_in_span(order.close_time) for order in pair.known)]
-    bars = bar_findings(bar_differences)
-    findings = [*bars, *signals, *find_order_differences(inside, context)]
-    findings += find_cash_flow_differences(one, other, context, is_in_span)
-    findings += [each for each in find_state_differences(one, other) if is_in_span(each.close_time)]
-    findings += find_duplicate_events(one, other, context)
+    bars = run_differences.of_bars(bar_differences)
+    findings = [*bars, *signals, *order_differences.of_orders(inside, context)]
+    findings += run_differences.of_cash_flows(one, other, context, is_in_span)
+    findings += [each for each in run_differences.of_trading_states(one, other) if is_in_span(each.close_time)]
+    findings += run_differences.of_duplicate_events(one, other, context)
     _assign_mark_pnl(context, bars)
-    run_findings = find_setting_differences(shadow, live) + find_clock_differences(skew)
-    start = find_start_difference(one, other)
+    run_findings = run_differences.of_settings(shadow, live) + run_differences.of_clocks(skew)
+    start = run_differences.of_starts(one, other)
     opening_pnl = [_opening_pnl(run, side, first, context) for side, run in enumerate((one, other))]
     if start is not None and opening_pnl[0] != opening_pnl[1]:
         start.pnl = opening_pnl[1] - opening_pnl[0]

@@ -6,19 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from peak_trade.diff.causes import (
-    Cause,
-    Context,
-    Finding,
-    Kind,
-    Link,
-    MoneyLink,
-    SleeveLink,
-    SleeveState,
-    Step,
-    cash_flow_kind,
-    cause_of_setting,
-)
+from peak_trade.diff.causes import Cause, Context, Finding, Kind, Step, cash_flow_kind, cause_of_setting
+from peak_trade.diff.links import Link, SleeveState, ToLargestPnl, ToState
 from peak_trade.diff.matching import BarDifference, ClockSkew, match_cash_flows, match_signals
 from peak_trade.diff.order_histories import CashFlow, RunLog, Signal, Sleeve
 from peak_trade.diff.recording import Recording
@@ -32,7 +21,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def find_setting_differences(shadow: Recording, live: Recording) -> list[Finding]:
+def of_settings(shadow: Recording, live: Recording) -> list[Finding]:
     """Return a root for each setting that differs, and one for different code; nothing where a run states none.
 
     The code digest depends on the parameters of the strategy, so it is compared only if these are equal.
@@ -54,13 +43,13 @@ def find_setting_differences(shadow: Recording, live: Recording) -> list[Finding
     return findings
 
 
-def find_clock_differences(skew: ClockSkew) -> list[Finding]:
+def of_clocks(skew: ClockSkew) -> list[Finding]:
     """Return a root if all times of a run have one offset; its values are in ms."""
     offset = skew.events or skew.bars
     return [_run_finding(Cause.CLOCK_SKEW, Kind.CLOCK, "clock", 0.0, offset / 1e6)] if offset else []
 
 
-def find_start_difference(shadow: RunLog, live: RunLog) -> Finding | None:
+def of_starts(shadow: RunLog, live: RunLog) -> Finding | None:
     """Return the root of what follows if the first bars, or the first bars with trading, are different."""
     starts = [(run.starts_at, *(min(bars) for bars in run.bars.values())) for run in (shadow, live)]
     if starts[0] == starts[1]:
@@ -71,12 +60,12 @@ def find_start_difference(shadow: RunLog, live: RunLog) -> Finding | None:
     return _run_finding(Cause.CONFIGURATION, Kind.START, "first bar", *first)
 
 
-def bar_findings(differences: list[BarDifference]) -> list[Finding]:
+def of_bars(differences: list[BarDifference]) -> list[Finding]:
     """Return a root for each difference of the bars."""
     return [_bar_finding(each) for each in differences]
 
 
-def find_signal_differences(shadow: RunLog, live: RunLog, context: Context) -> list[Finding]:
+def of_signals(shadow: RunLog, live: RunLog, context: Context) -> list[Finding]:
     """Return the signals that exist in one run only, or differ in time or target."""
     findings = []
     for sleeve in sorted(shadow.signals.keys() | live.signals.keys()):
@@ -88,9 +77,7 @@ def find_signal_differences(shadow: RunLog, live: RunLog, context: Context) -> l
     return findings
 
 
-def find_cash_flow_differences(
-    shadow: RunLog, live: RunLog, context: Context, is_in_span: Callable[[int], bool]
-) -> list[Finding]:
+def of_cash_flows(shadow: RunLog, live: RunLog, context: Context, is_in_span: Callable[[int], bool]) -> list[Finding]:
     """Return the cash flows that differ; differences due to rounding are added to the tolerance."""
     findings = []
     for one, other in match_cash_flows(shadow, live, shadow.recording.timeframe.ns):
@@ -103,7 +90,7 @@ def find_cash_flow_differences(
     return findings
 
 
-def find_state_differences(shadow: RunLog, live: RunLog) -> list[Finding]:
+def of_trading_states(shadow: RunLog, live: RunLog) -> list[Finding]:
     """Return the changes of the trading state that exist in one run only."""
     findings = []
     changes = [{(each.close_time, each.event.state): each for each in run.state_changes} for run in (shadow, live)]
@@ -122,7 +109,7 @@ def find_state_differences(shadow: RunLog, live: RunLog) -> list[Finding]:
                 subject="account",
                 shadow=values[0],
                 live=values[1],
-                links=[] if is_equity_equal else [MoneyLink()],
+                links=[] if is_equity_equal else [ToLargestPnl()],
                 run_causes=frozenset({Cause.DENIAL}),
                 event_indices=_on_side(side, (change.event_index,), ()),
             )
@@ -130,7 +117,7 @@ def find_state_differences(shadow: RunLog, live: RunLog) -> list[Finding]:
     return findings
 
 
-def find_duplicate_events(shadow: RunLog, live: RunLog, context: Context) -> list[Finding]:
+def of_duplicate_events(shadow: RunLog, live: RunLog, context: Context) -> list[Finding]:
     """Return the events that one log contains more often than the other: that log is wrong."""
     findings = []
     duplicates = (shadow.duplicates, live.duplicates)
@@ -215,9 +202,9 @@ def _cash_flow_finding(
         return None
     links: list[Link] = []
     is_implied = False
-    position = SleeveLink(flow.sleeve, SleeveState.POSITION)
+    position = ToState(flow.sleeve, SleeveState.POSITION)
     if flow.reason == "bankruptcy":
-        links = [MoneyLink()]
+        links = [ToLargestPnl()]
     elif one is None or other is None:
         run = context.shadow if one is None else context.live
         links = context.bar_links(flow.sleeve[1], flow.close_time, flow.close_time)

@@ -8,8 +8,8 @@ from peak_trade.core.values import Side
 from peak_trade.diff.order_histories import OrderHistory, RunLog
 from peak_trade.journal.events import OrderEventKind
 
-_RTOL = 1e-9
-SIZING_RTOL = 1e-6
+_ROUNDING = 1e-9
+RTOL = 1e-6
 """Relative tolerance of a quantity that is computed from the equity of a log."""
 _NEARLY_FILLED = 0.95
 """Filled fraction of a buy from which on only its costs can have exceeded the cash."""
@@ -17,7 +17,7 @@ _UNKNOWN_MARGIN = 0.05
 """Relative change of the inputs that may explain a denial without recorded numbers."""
 
 
-def follows_sizing_rule(one: OrderHistory, other: OrderHistory, lot_size: float) -> bool:
+def is_kept(one: OrderHistory, other: OrderHistory, lot_size: float) -> bool:
     """Return whether two quantities obey one sizing rule, so that they differ only because their inputs do.
 
     The rules are: an equal fraction of equity, an equal notional, an equal resulting position, an exit of the whole
@@ -32,7 +32,7 @@ def follows_sizing_rule(one: OrderHistory, other: OrderHistory, lot_size: float)
         wanted = [keeps_position * history.position + history.signed_quantity for history in pair]
         if not all(wanted):
             continue
-        tolerance = SIZING_RTOL + sum(lot_size / abs(quantity) for quantity in wanted)
+        tolerance = RTOL + sum(lot_size / abs(quantity) for quantity in wanted)
         for size_of in (fraction_of_equity, _notional):
             sizes = [size_of(history, quantity) for history, quantity in zip(pair, wanted, strict=True)]
             if abs(sizes[0] / sizes[1] - 1.0) <= tolerance:
@@ -51,7 +51,7 @@ def filled_what_cash_allowed(history: OrderHistory, lot_size: float) -> bool:
     last = history.fills[-1]
     unit_cost = last.price * (1.0 + last.fee / (abs(last.quantity) * last.price))
     unspent = history.cash_before_last_fill - abs(last.quantity) * unit_cost
-    return abs(unspent) <= lot_size * unit_cost + SIZING_RTOL * abs(history.cash_before_last_fill)
+    return abs(unspent) <= lot_size * unit_cost + RTOL * abs(history.cash_before_last_fill)
 
 
 def fraction_of_equity(history: OrderHistory, position: float) -> float:
@@ -77,4 +77,4 @@ def denial_margin(run: RunLog, history: OrderHistory) -> float:
 
 def is_close(one: float, other: float) -> bool:
     """Return whether two numbers are equal up to rounding."""
-    return math.isclose(one, other, rel_tol=_RTOL, abs_tol=1e-12)
+    return math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=1e-12)
