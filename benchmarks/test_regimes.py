@@ -9,10 +9,10 @@ import pytest
 
 from peak_trade.core.bars import index_ns
 from peak_trade.data.sample import sample_bars
-from peak_trade.regimes.detector import Scale
 from peak_trade.regimes.features import measure_features
 from peak_trade.regimes.gaussian import GaussianHmm, expect, filter_probabilities
 from peak_trade.regimes.hmm import HmmDetector, maximise, random_start
+from peak_trade.regimes.walk_forward import Scale
 from tests.tolerances import RTOL_REFERENCE
 
 N_BARS, N_REFITS = 17_520, 24

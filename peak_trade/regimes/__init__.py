@@ -1,1 +1,1 @@
-"""Hidden market states, detected causally."""
+"""Detect hidden market states from past bars only."""

@@ -1,4 +1,4 @@
-"""What a detector sees of the market: five causal features, each with the instant at which it was known."""
+"""The features of a regime model: five causal measures of the bars."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _FLOOR = 1e-12
 
 
 class FeatureSettings(Settings):
-    """Which features a detector uses, and over how many bars each looks back."""
+    """The features that a detector uses, and their windows in bars. The defaults suit hourly bars."""
 
     used: Annotated[tuple[FeatureName, ...], Field(min_length=1, strict=False)] = ("log_return", "volatility", "trend")
-    """Names in order; `log_return` is needed, because regimes are ordered by their mean return."""
+    """Names in order; `log_return` is required, because regimes are ordered by their mean return."""
 
     volatility_window: BarCount = 72
-    """Bars of the realised volatility; three days of hours."""
+    """Bars of the realised volatility; three days of hourly bars."""
 
     range_window: BarCount = 168
-    """Bars over which the high-low range is averaged."""
+    """Bars of the mean high-low range."""
 
     volume_window: BarCount = 168
     """Bars of the volume z-score."""
 
     trend_window: BarCount = 336
-    """Bars of the trend; two weeks of hours."""
+    """Bars of the trend; two weeks of hourly bars."""
 
     @property
     def warm_up(self) -> int:
-        """First bars in which at least one used feature has no value."""
+        """Number of first bars in which at least one used feature has no value."""
         windows = {
             "log_return": 1,
             "volatility": self.volatility_window,
@@ -81,12 +81,13 @@ def measure_features(bars: pd.DataFrame, settings: FeatureSettings) -> Features:
     Features
         log_return: ln(C_t / C_t-1). volatility: ln of the root mean square log return of the window. range: ln of the
         mean of ln(H / L) over the window. volume: z-score of ln(1 + V) in its window. trend: ln(C_t / C_t-w) over the
-        root of the summed squared returns, a t-statistic of the drift. Logarithms are floored at 1e-12.
+        root of the sum of squared log returns of the window, a t-statistic of the drift. Arguments of logarithms are
+        at least 1e-12.
 
     Raises
     ------
     DataError
-        Naming the bar and the feature, when a value after the warm-up is not finite.
+        When a value after the warm-up is not finite; names the bar and the feature.
 
     Notes
     -----
@@ -111,13 +112,13 @@ def measure_features(bars: pd.DataFrame, settings: FeatureSettings) -> Features:
 
 
 def check_features(values: FloatArray, times: IntArray, names: tuple[str, ...], warm_up: int) -> None:
-    """Raise a DataError that names the first value after the warm-up which is not finite."""
+    """Raise a DataError for the first value after the warm-up that is not finite, with its bar and feature."""
     faults = np.argwhere(~np.isfinite(values[warm_up:]))
     if faults.size:
         row, column = int(faults[0][0]) + warm_up, int(faults[0][1])
         raise DataError(
             f"feature {names[column]} was {values[row, column]} at {iso(int(times[row]))} (bar {row}), after the "
-            f"warm-up of {warm_up} bars; mend that bar or leave the feature out."
+            f"warm-up of {warm_up} bars. Fix that bar, or leave the feature out."
         )
 
 

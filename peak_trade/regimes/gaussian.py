@@ -1,7 +1,7 @@
-"""Compiled recursions over Gaussian states: the forward filter in log space and the E step of Baum and Welch.
+"""Compiled recursions over Gaussian states: the forward filter in log space, and the E step of Baum and Welch.
 
-Densities are computed element by element and rows in order, so that a row never depends on the rows after it, not even
-in its last bit.
+Densities are computed element by element and bars in order, so that the result of a bar does not depend on later bars,
+not even in its last bit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class GaussianHmm:
     """Parameters of a hidden Markov model with Gaussian states.
 
     `start` (n_states,), `transition` (n_states, n_states) with rows that sum to 1, `means` (n_states, n_features),
-    `covariances` (n_states, n_features, n_features); all float64, in the scale of the values it was fitted to.
+    `covariances` (n_states, n_features, n_features); all float64, in the scale of the values that it was fitted to.
     """
 
     start: FloatArray
@@ -49,7 +49,12 @@ class GaussianHmm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expectation:
-    """What one E step returns: log-likelihood, posterior (n, n_states), and the sums that the M step needs."""
+    """The result of one E step.
+
+    `posterior` (n, n_states) are the probabilities of the states given all values; `pairs` (n_states, n_states) the
+    expected numbers of transitions; `weights` (n_states,), `sums` (n_states, n_features) and `squares` (n_states,
+    n_features, n_features; lower triangles) the expected count, sum and sum of products of the values of each state.
+    """
 
     log_likelihood: float
     posterior: FloatArray
@@ -60,7 +65,7 @@ class Expectation:
 
 
 def filter_probabilities(values: FloatArray, model: GaussianHmm) -> FloatArray:
-    """Return P(state_t | values up to t) for every row.
+    """Return P(state_t | values up to t) for every bar t.
 
     Parameters
     ----------
@@ -74,7 +79,7 @@ def filter_probabilities(values: FloatArray, model: GaussianHmm) -> FloatArray:
     Notes
     -----
     Causal. The forward recursion in log space: ln a_t(j) = ln b_j(x_t) + ln sum_i exp(ln a_t-1(i) + ln A_ij),
-    normalised at every row.
+    normalised at every bar.
 
     References
     ----------
@@ -91,9 +96,26 @@ def filter_probabilities(values: FloatArray, model: GaussianHmm) -> FloatArray:
 
 
 def expect(values: FloatArray, model: GaussianHmm) -> Expectation:
-    """Run one E step: scaled forward and backward recursions, and the expected sums of the complete sample.
+    """Run one E step: scaled forward and backward recursions, and the expected sums over the whole sample.
 
-    Not causal: the posterior of a row uses all rows. References: Rabiner (1989), eqs. 19-27, 37 and section V.A.
+    Parameters
+    ----------
+    values : float64 array of shape (n, n_features), in the scale of the model
+    model : GaussianHmm
+
+    Returns
+    -------
+    Expectation
+        A log-likelihood of -inf when some value has density zero in every state.
+
+    Notes
+    -----
+    Not causal: the posterior of a bar depends on all bars.
+
+    References
+    ----------
+    Rabiner (1989), eqs. 19-27, 37 and section V.A.
+
     """
     n_states, n_features = model.means.shape
     posterior = np.empty((len(values), n_states))

@@ -1,4 +1,4 @@
-"""Gaussian hidden Markov model: ten short starts, the best two to convergence, and no trust without proof."""
+"""Gaussian hidden Markov model, fitted by EM: ten short starts, of which the best two run to convergence."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import numpy as np
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount, Fraction, Positive
-from peak_trade.regimes.detector import FitFailure, FittedStates, ModelDetector, Scale
 from peak_trade.regimes.gaussian import Expectation, GaussianHmm, expect, filter_probabilities
+from peak_trade.regimes.walk_forward import FitFailure, FittedStates, ModelDetector, Scale
 
 _FALL_RTOL = 1e-9
-"""A log-likelihood that falls by more than this, relative, is a fault and not rounding."""
+"""Relative fall of the log-likelihood above which it is an error, not rounding."""
 
 
 class HmmDetector(ModelDetector):
-    """Three Gaussian states with full covariances, refitted on the past and filtered in between."""
+    """Gaussian states with full covariances, refitted on the past and filtered between refits."""
 
     n_starts: BarCount = 10
-    """Random starts of each fit; from the second fit on, one of them is the previous fit."""
+    """Random starts of each fit; from the second fit on, the previous fit replaces one of them."""
 
     short_iterations: BarCount = 10
-    """EM steps of each start before the best two go on."""
+    """EM steps of each start; the best two then continue."""
 
     max_iterations: BarCount = 500
-    """EM steps after which a fit that still moves has failed."""
+    """EM steps after which a start that has not converged is dropped."""
 
     tolerance: Positive = 1e-6
-    """Gain in log-likelihood per bar and step below which a fit has converged."""
+    """Gain of one EM step in log-likelihood per bar below which a fit has converged."""
 
     covariance_floor: Positive = 1e-3
-    """Smallest eigenvalue of a state's covariance, in units of the scaled features."""
+    """Smallest eigenvalue of a state's covariance, in squared units of the scaled features."""
 
     min_share: Fraction = 0.01
-    """Share of the bars below which a state counts as empty."""
+    """Share of the bars below which a state is empty."""
 
     def fit(self, scaled: FloatArray, scale: Scale, seed: tuple[int, int], previous: object | None) -> FittedStates:
-        """Fit the model; FitFailure names falling likelihood, no convergence, or an empty or degenerate state."""
+        """Fit by EM; FitFailure on a falling likelihood, no convergence, or an empty or degenerate state."""
         warm = previous if isinstance(previous, GaussianHmm) else None
         return fit_hmm(scaled, self, scale, seed, warm)
 
@@ -54,7 +54,7 @@ class HmmDetector(ModelDetector):
         return expect(scaled, model).posterior
 
     def rescale(self, model: object, old: Scale, new: Scale) -> GaussianHmm:
-        """Return the model in the scale of the next fit's past."""
+        """Return the model in the scale of the next fit."""
         assert isinstance(model, GaussianHmm)
         ratio = old.deviation / new.deviation
         means = model.means * ratio + (old.mean - new.mean) / new.deviation
@@ -63,7 +63,10 @@ class HmmDetector(ModelDetector):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Climb:
-    """Where EM got to: the last model, its expectation, every step's log-likelihood, and the steps since the start."""
+    """A run of EM: the last model, its expectation, the log-likelihood of every step, and the number of steps.
+
+    `n_steps` counts from the random start, also when the run continues an earlier one.
+    """
 
     model: GaussianHmm
     expectation: Expectation
@@ -82,25 +85,25 @@ def fit_hmm(
     scaled : float64 array of shape (n, n_features), mean 0 and deviation 1
     settings : HmmDetector
     scale : Scale
-        What `scaled` was made with; the states are returned in the features' own units.
-    seed : (seed, refit time in ns UTC)
+        The scale of `scaled`; the states are returned in the features' own units.
+    seed : (seed, time of the refit in ns UTC)
     warm : GaussianHmm, optional
-        Replaces the last random start.
+        Start that replaces the last random one.
 
     Returns
     -------
     FittedStates
-        `objective` is the log-likelihood; `spread` the range of the short starts', `gap` that of the two long runs'.
+        `objective` is the log-likelihood, `spread` its range over the short starts, `gap` over the two long runs.
 
     Raises
     ------
     FitFailure
-        The likelihood fell, neither long run converged, or a state is empty or as thin as the covariance floor.
+        When the likelihood fell, no run converged, or a state is empty or its covariance lies on the floor.
 
     References
     ----------
     Baum, Petrie, Soules, Weiss (1970); Rabiner (1989), eqs. 40 and 52-54. The covariance floor clips eigenvalues, which
-    is the exact maximiser under that constraint, so the likelihood still can not fall.
+    is the exact maximiser under that constraint, so that the likelihood still cannot fall.
 
     """
     generator = np.random.default_rng(list(seed))
@@ -153,7 +156,9 @@ def climb(
     expectation: Expectation | None = None,
     n_before: int = 0,
 ) -> Climb:
-    """Run EM for at most `n_steps` steps; it has converged only when a step gained less than the tolerance.
+    """Run EM for at most `n_steps` steps, until a step gains less than the tolerance.
+
+    `expectation` and `n_before` continue an earlier run of that many steps from its last model.
 
     Raises
     ------
@@ -177,7 +182,7 @@ def climb(
 
 
 def maximise(expectation: Expectation, settings: HmmDetector) -> GaussianHmm:
-    """Return the parameters that maximise the expected log-likelihood: the M step, with the covariance floor."""
+    """Run one M step: return the parameters that maximise the expected log-likelihood under the covariance floor."""
     weights = expectation.weights
     if not weights.min() > 1e-6:
         raise FitFailure(f"state {int(weights.argmin())} is empty")
@@ -202,7 +207,7 @@ def floor_covariances(covariances: FloatArray, floor: float) -> FloatArray:
 
 
 def random_start(scaled: FloatArray, settings: HmmDetector, generator: np.random.Generator) -> GaussianHmm:
-    """Draw a start: means by k-means++ and two Lloyd steps, covariances of the clusters, a sticky transition matrix.
+    """Draw a start: means by k-means++ and two Lloyd steps, covariances of the clusters, persistent states.
 
     References
     ----------

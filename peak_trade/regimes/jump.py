@@ -1,4 +1,4 @@
-"""Statistical jump model: clusters of scaled features with a price on every change of state."""
+"""Statistical jump model: clusters of scaled features, with a penalty on each change of state."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from numba import njit
 
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.settings import BarCount, NonNegative
-from peak_trade.regimes.detector import FitFailure, FittedStates, ModelDetector, Scale
+from peak_trade.regimes.walk_forward import FitFailure, FittedStates, ModelDetector, Scale
 
 
 class JumpDetector(ModelDetector):
-    """Fitted by `jumpmodels` (coordinate descent), inferred online: the state of the cheapest path that ends now."""
+    """Centers fitted by the library jumpmodels (coordinate descent); states inferred online, see `online_states`."""
 
     jump_penalty: NonNegative = 50.0
-    """Loss of one change of state, in half squared deviations of the scaled features."""
+    """Loss of one change of state, in half squared standard deviations of the scaled features."""
 
     n_starts: BarCount = 2
-    """Starts of each fit: k-means++, and from the second fit on the previous fit in place of one of them."""
+    """Starts of each fit, by k-means++; from the second fit on, the previous fit replaces one of them."""
 
     max_iterations: BarCount = 100
     """Descent steps of each start."""
 
     def fit(self, scaled: FloatArray, scale: Scale, seed: tuple[int, int], previous: object | None) -> FittedStates:
-        """Fit the centers; FitFailure when a state gets no bars.
+        """Fit the centers; FitFailure when a state has fewer than two bars.
 
         References
         ----------
@@ -61,28 +61,38 @@ class JumpDetector(ModelDetector):
         )
 
     def infer(self, model: object, scaled: FloatArray) -> FloatArray:
-        """Return 1 for the state of the cheapest path that ends at each row, 0 for the others."""
+        """Return 1 for the state in which the cheapest path up to each bar ends, 0 for the others; (n, n_states)."""
         assert isinstance(model, np.ndarray)
         return np.eye(self.n_states)[online_states(scaled, model, self.jump_penalty)]
 
     def rescale(self, model: object, old: Scale, new: Scale) -> FloatArray:
-        """Return the centers in the scale of the next fit's past."""
+        """Return the centers in the scale of the next fit."""
         assert isinstance(model, np.ndarray)
         return (model * old.deviation + old.mean - new.mean) / new.deviation
 
     def hindsight(self, model: object, scaled: FloatArray) -> FloatArray:
-        """Return 1 for each row's state on the cheapest path over all rows, 0 for the others."""
+        """Return 1 for the state of each bar on the cheapest path over all bars, 0 for the others; (n, n_states)."""
         assert isinstance(model, np.ndarray)
         return np.eye(self.n_states)[best_path(scaled, model, self.jump_penalty)]
 
 
 def online_states(scaled: FloatArray, centers: FloatArray, jump_penalty: float) -> IntArray:
-    """Return the state in which the cheapest path up to each row ends, shape (n,).
+    """Return the state in which the cheapest path up to each bar ends.
+
+    Parameters
+    ----------
+    scaled : float64 array of shape (n, n_features)
+    centers : float64 array of shape (n_states, n_features)
+    jump_penalty : float
+
+    Returns
+    -------
+    int64 array of shape (n,)
 
     Notes
     -----
     Causal. V_t(k) = |x_t - m_k|^2 / 2 + min_j (V_t-1(j) + penalty * [j != k]); the state is argmin_k V_t(k). Equal to
-    `JumpModel.predict_online`. Values are lowered by their minimum at each row, which changes no choice.
+    `JumpModel.predict_online` of jumpmodels. The minimum of V_t is subtracted at each bar, which changes no choice.
 
     """
     states: IntArray = _walk(np.ascontiguousarray(scaled), np.ascontiguousarray(centers), jump_penalty)[0]
@@ -90,7 +100,7 @@ def online_states(scaled: FloatArray, centers: FloatArray, jump_penalty: float) 
 
 
 def best_path(scaled: FloatArray, centers: FloatArray, jump_penalty: float) -> IntArray:
-    """Return the cheapest path over all rows, shape (n,): hindsight, by the same recursion traced back."""
+    """Return the states of the cheapest path over all bars, shape (n,); not causal. Arguments as `online_states`."""
     states, origins = _walk(np.ascontiguousarray(scaled), np.ascontiguousarray(centers), jump_penalty)
     path = np.empty(len(states), dtype=np.int64)
     path[-1] = states[-1]

@@ -1,4 +1,4 @@
-"""Regimes as values: labels, filtered and smoothed results, refits, fallbacks, and the matching of states."""
+"""Regime labels, filtered and smoothed results, refits and fallbacks, and the matching of states between fits."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Regime(IntEnum):
 
 
 CONTRADICTION = 1.0
-"""Standard errors by which mean returns must contradict a match of states before it is given up."""
+"""Standard errors by which mean returns must contradict a match of states before their order replaces it."""
 REGIMES = (Regime.BEAR, Regime.SIDEWAYS, Regime.BULL)
 
 
 @dataclass(frozen=True, slots=True)
 class Refit:
-    """One fit of the walk-forward: when, on how many past bars, and how well it went.
+    """One fit of a walk forward.
 
-    `refit_at` is the close, ns UTC, of the last bar used. `objective` is the log-likelihood (HMM) or the loss (jump
-    model); `spread` is the largest minus the smallest objective of the short starts, `gap` that of the fits which were
-    run to convergence; both None where the model does not tell. `is_reordered` tells that the states matched to the
-    previous fit are not in the order of their mean returns.
+    `refit_at` is the close, ns UTC, of the last bar fitted, `n_bars` the number of bars fitted. `objective` is the
+    log-likelihood (HMM) or the loss (jump model). `spread` is the largest − smallest objective of the short starts,
+    `gap` that of the fits run to convergence; both are None for a model without them. `is_reordered` is True when the
+    states, matched to those of the previous fit, are not in the order of their mean returns.
     """
 
     refit_at: int
@@ -51,7 +51,7 @@ class Refit:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """A span in which the rules stood in for a model that failed: why, and from which close to which, ns UTC."""
+    """A span that the rules labelled because a fit failed: the reason, the first and the last close, ns UTC."""
 
     reason: str
     start: int
@@ -60,10 +60,11 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilteredRegimes:
-    """Causal regimes: row t uses bars up to t only. This is what a backtest takes.
+    """Causal regimes, which a backtest may use: the label of bar t depends on bars up to t only.
 
-    `labels` (n_bars,) int8 of `Regime`; `probabilities` (n_bars, 3) for bear, sideways, bull, NaN in the first
-    `warm_up` rows; `times` (n_bars,) close times, ns UTC. Rules and jump model give probabilities of 0 and 1.
+    `times` (n_bars,) are close times, ns UTC; `labels` (n_bars,) int8 values of `Regime`; `probabilities` (n_bars, 3)
+    those of bear, sideways and bull, NaN in the first `warm_up` bars. The rules and the jump model have probabilities
+    of 0 and 1.
     """
 
     times: IntArray
@@ -81,7 +82,10 @@ class FilteredRegimes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SmoothedRegimes:
-    """Hindsight: every row uses the whole sample. For reports only; a backtest refuses it. Fields as filtered ones."""
+    """Hindsight regimes: every label depends on the whole sample. For reports only; a backtest refuses them.
+
+    The fields are those of `FilteredRegimes`.
+    """
 
     times: IntArray
     labels: NDArray[np.int8]
@@ -91,12 +95,12 @@ class SmoothedRegimes:
 
 
 def require_filtered(regimes: object) -> FilteredRegimes:
-    """Return filtered regimes as they are; refuse everything else, and say what to use."""
+    """Return filtered regimes unchanged; ConfigError for smoothed ones or another type, with what to use instead."""
     if isinstance(regimes, FilteredRegimes):
         return regimes
     if isinstance(regimes, SmoothedRegimes):
         raise ConfigError(
-            "the regimes are smoothed: every label knows the whole sample, so a backtest on them is hindsight. "
+            "the regimes are smoothed: every label depends on the whole sample, so a backtest on them looks ahead. "
             "Use filter_regimes(bars, detector) instead of smooth_regimes."
         )
     raise ConfigError(
@@ -105,13 +109,16 @@ def require_filtered(regimes: object) -> FilteredRegimes:
 
 
 def regimes_of(n_states: int) -> tuple[Regime, ...]:
-    """Return the regimes that a model of 2 or 3 states tells apart, lowest mean return first."""
+    """Return the regimes of a model with 2 or 3 states, lowest mean return first."""
     return REGIMES if n_states == 3 else (Regime.BEAR, Regime.BULL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StateParameters:
-    """Mean and variance of each feature in each state, unscaled, shape (n_states, n_features); bars in each state."""
+    """Parameters of a model's states, in the features' own units.
+
+    `means` and `variances` (n_states, n_features); `weights` (n_states,), the expected number of bars in each state.
+    """
 
     means: FloatArray
     variances: FloatArray
@@ -124,7 +131,9 @@ class StateParameters:
 
 
 def state_distance(left: StateParameters, right: StateParameters) -> FloatArray:
-    """Return the Bhattacharyya distance of every pair of states, shape (n_states, n_states), diagonal Gaussians.
+    """Return the Bhattacharyya distance of every pair of states, taken as Gaussians with diagonal covariances.
+
+    Shape (n_states, n_states): left states along the first axis, right states along the second.
 
     References
     ----------
@@ -139,41 +148,52 @@ def state_distance(left: StateParameters, right: StateParameters) -> FloatArray:
 
 
 def match_states(new: StateParameters, previous: StateParameters | None, return_column: int) -> tuple[int, ...]:
-    """Return the new fit's states in the order bear, (sideways,) bull.
+    """Return the states of a new fit in the order bear, (sideways,) bull.
 
-    The first fit is ordered by mean return. A later one is assigned to the previous fit's states by the smallest summed
-    `state_distance`, so that bull stays bull; where the mean returns of two states contradict that by more than
-    `CONTRADICTION` standard errors of their difference, the order of mean returns is taken instead.
+    Parameters
+    ----------
+    new : StateParameters
+    previous : StateParameters, or None
+        States of the previous fit, in that order.
+    return_column : int
+        Column of the log return among the features.
+
+    Notes
+    -----
+    The first fit is ordered by mean return. The states of a later one are assigned to those of the previous fit with
+    the smallest sum of `state_distance`, so that bull stays bull. When the mean returns of two states contradict the
+    assignment by more than `CONTRADICTION` standard errors of their difference, the order of mean returns replaces it.
+
     """
     by_return = tuple(int(state) for state in np.argsort(new.means[:, return_column], kind="stable"))
     if previous is None:
         return by_return
     distance = state_distance(previous, new)
-    rows = range(len(distance))
-    matched = min(permutations(rows), key=lambda order: sum(distance[row, order[row]] for row in rows))
+    states = range(len(distance))
+    matched = min(permutations(states), key=lambda order: sum(distance[old, order[old]] for old in states))
     named = new.take(matched)
     returns, errors = named.means[:, return_column], named.variances[:, return_column] / named.weights
     contradicted = any(
         returns[low] - returns[high] > CONTRADICTION * np.sqrt(errors[low] + errors[high])
-        for low, high in combinations(rows, 2)
+        for low, high in combinations(states, 2)
     )
     return by_return if contradicted else matched
 
 
-def hold_labels(labels: NDArray[np.int8], min_duration: int) -> NDArray[np.int8]:
-    """Return labels in which a regime, once entered, stays for at least `min_duration` bars.
+def with_min_duration(labels: NDArray[np.int8], min_duration: int) -> NDArray[np.int8]:
+    """Return labels in which a regime, once entered, lasts for at least `min_duration` bars; int8, shape (n_bars,).
 
     Notes
     -----
-    Causal: a change that comes too early is put off until the duration is over, and dropped when it is gone by then.
+    Causal. A change that comes too early takes effect when the minimum is over, unless it has been reversed by then.
 
     """
-    held: NDArray[np.int8] = _hold_labels(np.ascontiguousarray(labels, dtype=np.int8), min_duration)
+    held: NDArray[np.int8] = _with_min_duration(np.ascontiguousarray(labels, dtype=np.int8), min_duration)
     return held
 
 
 @njit("int8[::1](int8[::1], int64)", cache=True)
-def _hold_labels(labels, min_duration):  # type: ignore[no-untyped-def]
+def _with_min_duration(labels, min_duration):  # type: ignore[no-untyped-def]
     held = labels.copy()
     age = 0
     for row in range(1, labels.size):
@@ -186,7 +206,7 @@ def _hold_labels(labels, min_duration):  # type: ignore[no-untyped-def]
 
 
 def durations(labels: NDArray[np.int8]) -> IntArray:
-    """Return the length in bars of every stay in a known regime, in order, the unfinished last one included."""
+    """Return the duration in bars of every known regime, in order of time, the unfinished last one included."""
     known = labels[labels >= 0]
     if known.size == 0:
         return np.empty(0, dtype=np.int64)
@@ -195,12 +215,15 @@ def durations(labels: NDArray[np.int8]) -> IntArray:
 
 
 def count_transitions(labels: NDArray[np.int8]) -> int:
-    """Return how often a known regime gives way to another."""
+    """Return the number of changes from one known regime to another."""
     return max(len(durations(labels)) - 1, 0)
 
 
 def regimes_frame(regimes: FilteredRegimes | SmoothedRegimes) -> pd.DataFrame:
-    """Return label and probabilities as a frame indexed by close time, UTC."""
+    """Return a DataFrame of shape (n_bars, 4), indexed by close time in UTC: regime, bear, sideways, bull.
+
+    `regime` is the label as text, the others are probabilities.
+    """
     frame = pd.DataFrame(
         regimes.probabilities,
         columns=[regime.name.lower() for regime in REGIMES],

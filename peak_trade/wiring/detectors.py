@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DETECTORS: dict[str, str] = {
     "hmm": "peak_trade.regimes.hmm:HmmDetector",
     "jump": "peak_trade.regimes.jump:JumpDetector",
-    "rules": "peak_trade.regimes.detector:RulesDetector",
+    "rules": "peak_trade.regimes.rules:RulesDetector",
 }
 """Detector name to `module:Class`."""
 _HOUR = 3_600

@@ -18,7 +18,6 @@ EXCEPTIONS = {
     ("engine", "share"),
     ("engine", "share out"),
     ("journal", "record"),
-    ("regimes", "row"),
     ("reports", "beside"),
     ("reports", "cheating"),
     ("reports", "granted"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from peak_trade.regimes.detector import Detector, RulesDetector
+from peak_trade.regimes.detector import Detector
 from peak_trade.regimes.features import FeatureSettings
 from peak_trade.regimes.hmm import HmmDetector
 from peak_trade.regimes.jump import JumpDetector
-from peak_trade.regimes.rules import RuleSettings
+from peak_trade.regimes.rules import RulesDetector, RuleSettings
 
 SMALL_FEATURES = FeatureSettings(volatility_window=24, range_window=24, volume_window=24, trend_window=48)
 SMALL_RULES = RuleSettings(rsi_window=24, atr_window=12, atr_baseline=48)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from peak_trade.regimes.detector import FitFailure, Scale
 from peak_trade.regimes.gaussian import expect
 from peak_trade.regimes.hmm import HmmDetector, climb, fit_hmm, random_start
 from peak_trade.regimes.jump import JumpDetector, best_path, online_states
+from peak_trade.regimes.walk_forward import FitFailure, Scale
 from tests.regimes.markets import switching_bars
 
 SEED = (0, 1_700_000_000_000_000_000)

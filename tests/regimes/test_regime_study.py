@@ -13,10 +13,9 @@ import pytest
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe, parse_utc
-from peak_trade.regimes.detector import RulesDetector
 from peak_trade.regimes.features import FeatureSettings
 from peak_trade.regimes.hmm import HmmDetector
-from peak_trade.regimes.rules import RuleSettings
+from peak_trade.regimes.rules import RulesDetector, RuleSettings
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.regime.controls import (

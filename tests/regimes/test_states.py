@@ -16,10 +16,10 @@ from peak_trade.regimes.states import (
     StateParameters,
     count_transitions,
     durations,
-    hold_labels,
     match_states,
     require_filtered,
     state_distance,
+    with_min_duration,
 )
 
 PREVIOUS = StateParameters(
@@ -33,15 +33,15 @@ labels_of = st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=80).map(la
 @settings(max_examples=40, deadline=None)
 @given(labels_of, st.integers(1, 9), st.integers(1, 80))
 def test_a_held_regime_lasts_its_minimum_and_knows_no_future(labels, min_duration, cut):
-    held = hold_labels(labels, min_duration)
+    held = with_min_duration(labels, min_duration)
     assert (durations(held)[:-1] >= min_duration).all()
-    np.testing.assert_array_equal(held[:cut], hold_labels(labels[:cut], min_duration))
-    np.testing.assert_array_equal(hold_labels(labels, 1), labels)
+    np.testing.assert_array_equal(held[:cut], with_min_duration(labels[:cut], min_duration))
+    np.testing.assert_array_equal(with_min_duration(labels, 1), labels)
 
 
 def test_the_bars_before_the_first_fit_are_not_held():
     labels = np.array([-1, -1, -1, 2, 0, 0, 0, 0], dtype=np.int8)
-    assert hold_labels(labels, 3).tolist() == [-1, -1, -1, 2, 2, 2, 0, 0]
+    assert with_min_duration(labels, 3).tolist() == [-1, -1, -1, 2, 2, 2, 0, 0]
 
 
 def test_durations_and_transitions_count_stays():
