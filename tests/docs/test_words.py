@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 EXCEPTIONS = {
-    ("cli", "beside"),
     ("engine", "beside"),
     ("engine", "granted"),
     ("engine", "row"),
