@@ -18,7 +18,6 @@ EXCEPTIONS = {
     ("engine", "share out"),
     ("journal", "record"),
     ("reports", "beside"),
-    ("reports", "cheating"),
     ("reports", "granted"),
     ("risk", "record"),
     ("sessions", "beside"),
@@ -26,7 +25,6 @@ EXCEPTIONS = {
     ("sessions", "record"),
     ("sessions", "row"),
     ("studies", "beside"),
-    ("studies", "cheating"),
     ("studies", "granted"),
     ("studies", "row"),
 }

@@ -35,7 +35,7 @@ REGIME_CAPTION = (
     "A return belongs to the regime known when its bar began, so the cost of leaving a position falls on the regime "
     "for which it was left. sharpe_stderr is one standard error; expected_duration is in bars."
 )
-CHEATING_CAPTION = "Sharpe ratios before costs, on the same bars; only the filtered labels could have been traded."
+LOOKAHEAD_CAPTION = "Sharpe ratios before costs, on the same bars; only the filtered labels could have been traded."
 DELAY_FORMATS: Mapping[str, str] = measure_formats("delays") | {"sharpe_stderr": "{:.2f}"}
 
 
@@ -123,15 +123,15 @@ def write_transition_plot(study: RegimeStudy) -> Path:
     return path
 
 
-def cheating_bars(cheating: pd.DataFrame) -> Figure:
-    """Draw the Sharpe ratio of each reading of the labels; see `RegimeStudy.cheating`."""
-    return _sharpe_bars(cheating["reading"].tolist(), cheating["sharpe"].tolist(), cheating["stderr"].tolist())
+def sharpe_by_timing(table: pd.DataFrame) -> Figure:
+    """Draw the Sharpe ratio of each timing of the labels; see `RegimeStudy.lookahead_cost`."""
+    return _sharpe_bars(table["timing"].tolist(), table["sharpe"].tolist(), table["stderr"].tolist())
 
 
 def noise_bars(controls: Sequence[NoiseControl]) -> Figure:
-    """Draw the mean Sharpe ratio of each reading on each kind of noise."""
+    """Draw the mean Sharpe ratio of each timing on each kind of noise."""
     table = pd.concat([control.to_frame() for control in controls])
-    names = [f"{reading}<br>{kind}" for kind, reading in zip(table["noise"], table["reading"], strict=True)]
+    names = [f"{timing}<br>{kind}" for kind, timing in zip(table["noise"], table["timing"], strict=True)]
     return _sharpe_bars(names, table["mean_sharpe"].tolist(), table["stderr"].tolist())
 
 
