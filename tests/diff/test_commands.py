@@ -71,7 +71,7 @@ def test_what_can_not_be_compared_gives_exit_code_2_and_says_why(stored, capsys)
     assert main(["diff", one, eth]) == 2
     assert "trades BTC/USDT" in capsys.readouterr().err
     assert main(["diff", one, "nobody"]) == 2
-    assert "nobody is no session" in capsys.readouterr().err
+    assert "nobody is neither a session" in capsys.readouterr().err
     assert main(["diff", one, early, "--tolerance-bps", "-1"]) == 2
     capsys.readouterr()
     path = find_session(eth) / EVENTS
