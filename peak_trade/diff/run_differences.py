@@ -22,9 +22,10 @@ T = TypeVar("T")
 
 
 def of_settings(shadow: Recording, live: Recording) -> list[Finding]:
-    """Return a root for each setting that differs, and one for different code; nothing where a run states none.
+    """Return a root for each setting that differs, and one for different code.
 
-    The code digest depends on the parameters of the strategy, so it is compared only if these are equal.
+    Settings and digests that only one run states are not compared. The code digest depends on the parameters of the
+    strategy, so it is compared only if these are equal.
     """
     findings = []
     one, other = shadow.settings, live.settings
