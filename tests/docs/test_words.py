@@ -17,8 +17,6 @@ EXCEPTIONS = {
     ("engine", "share"),
     ("engine", "share out"),
     ("journal", "record"),
-    ("reports", "beside"),
-    ("reports", "granted"),
     ("risk", "record"),
     ("sessions", "beside"),
     ("sessions", "candle"),
