@@ -27,8 +27,9 @@ from peak_trade.journal.telemetry import Sinks, make_sinks
 from peak_trade.journal.verify import verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.bar_buffer import BarBuffer
+from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import RecordedFeed
-from peak_trade.sessions.run import SessionConfig, evaluator, risk_engine_of
+from peak_trade.sessions.parts import evaluator, risk_engine_of
 from peak_trade.sessions.runner import Session, StopSwitch
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.wiring.gates import read_risk_file

@@ -84,11 +84,13 @@ def fetch(
     fetched before the error are kept.
     """
     from peak_trade.data.fetching import connect, fetch_bars
+    from peak_trade.wiring.exchanges import bar_source
 
+    source = bar_source(exchange)
     step, first, after = Timeframe.parse(timeframe), parse_utc(start, "start"), end and parse_utc(end, "end")
     name = f"{exchange} {symbol} {timeframe}"
     with connect(exchange, base_url) as client, output.progress(name) as on_page:
-        done = fetch_bars(client, symbol, step, first, after or None, on_page)
+        done = fetch_bars(client, source, symbol, step, first, after or None, on_page)
     series = {"exchange": exchange, "symbol": symbol, "timeframe": timeframe}
     output.show(done, as_json, lambda done: _fetch_page(name, done), lambda done: series | _fetch_content(done))
 

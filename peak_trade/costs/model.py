@@ -56,10 +56,3 @@ class Costs(Settings):
         """Return what borrowing for a short (negative) notional costs over `n_due` thirds of a day, as 0 or less."""
         yearly = self.borrow_rate * n_due / (365 * _FUNDINGS_PER_DAY)
         return min(notional, 0.0) * yearly
-
-
-FEE_PRESETS: dict[str, dict[str, float]] = {
-    "binance": {"fee_bps": 10.0, "maker_fee_bps": 10.0},
-    "kraken": {"fee_bps": 40.0, "maker_fee_bps": 25.0},
-}
-"""Spot fees of the lowest volume tier as the exchanges publish them (seen 2025): taker and maker, bps."""

@@ -1,4 +1,4 @@
-"""Public bars from an exchange, through ccxt: only what the store does not hold yet, only finished bars."""
+"""Fetch public bars from an exchange through ccxt: closed bars that the store does not hold yet."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _RETRY_DELAY_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """How an exchange hands out bars: how many per request, and whether it knows the latest page only."""
+    """The pages in which an exchange returns bars."""
 
     page: int
+    """Bars per request."""
+
     latest_only: bool
-
-
-SOURCES = {"binance": Source(page=1_000, latest_only=False), "kraken": Source(page=720, latest_only=True)}
+    """Whether only the latest page is available."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """What a fetch did. `n_missing` bars of the span asked for are held by neither the exchange nor the store.
+    """Figures of a fetch. `n_missing` bars of the requested span are neither at the exchange nor in the store.
 
-    `first_given` is the close time, ns UTC, of the first bar that the exchange gave; None when it gave none.
+    `first_given` is the close time, ns UTC, of the first bar that the exchange returned; None when it returned none.
     """
 
     n_requests: int
@@ -55,13 +55,11 @@ def connect(exchange: str, base_url: str | None = None) -> Iterator[Any]:
     Parameters
     ----------
     exchange : str
-        binance or kraken.
+        Name of the exchange in ccxt.
     base_url : str, optional
-        Scheme and host that stand in for those of the exchange, for example http://127.0.0.1:8000.
+        Scheme and host that replace those of the exchange, for example http://127.0.0.1:8000.
 
     """
-    if exchange not in SOURCES:
-        raise ConfigError(f"exchange was {exchange!r}: bars can't be fetched there. {did_you_mean(exchange, SOURCES)}")
     import ccxt
 
     client = getattr(ccxt, exchange)(
@@ -87,6 +85,7 @@ def connect(exchange: str, base_url: str | None = None) -> Iterator[Any]:
 
 def fetch_bars(
     client: Any,
+    source: Source,
     symbol: str,
     timeframe: Timeframe,
     start: datetime,
@@ -95,37 +94,37 @@ def fetch_bars(
 ) -> FetchResult:
     """Fetch the bars with start <= close_time < end that the store does not hold, and save them.
 
-    Calling it again goes on where it was stopped: what the store holds is not asked for again. A bar is taken
-    only when it had closed by the exchange's own clock.
+    A second call continues where the first one stopped: bars in the store are not requested again. A bar is saved only
+    if it had closed by the exchange's own clock.
 
     Parameters
     ----------
     client
         From `connect`.
+    source : Source
     symbol : str
         For example BTC/USDT.
     timeframe : Timeframe
-        Up to a day; weeks begin on other days on other exchanges, so make them with `resample`.
+        Up to a day. Exchanges start weeks on different days, so make weekly bars with `resample`.
     start, end : datetime
-        Aware; `end` is now when it is left out.
+        Aware; `end` is now by default.
     on_page : callable
-        Called after each request with the bars settled so far and the bars in all.
+        Called after each request with the number of bars done and the number of bars in total.
 
     Raises
     ------
     ConfigError
-        When the exchange does not know the symbol or the timeframe, or start does not lie before end.
+        If the exchange does not know the symbol or the timeframe, or start is not before end.
     DataError
-        When the exchange can not be reached or answers with an error; what was fetched until then is in the store.
+        If the exchange can not be reached or answers with an error; the bars fetched before are in the store.
 
     """
     import ccxt
 
-    source = SOURCES[client.id]
     where = f"{client.id} {symbol} {timeframe}"
     if str(timeframe) not in client.timeframes or timeframe.seconds > 86_400:
         names = [name for name in client.timeframes if name[-1] in "mhd" and Timeframe.parse(name).seconds <= 86_400]
-        raise ConfigError(f"{where}: bars of {timeframe} can't be fetched. Known: {', '.join(names)}.")
+        raise ConfigError(f"{where}: bars of {timeframe} can not be fetched. Known: {', '.join(names)}.")
     pending: list[Bars] = []
     n_requests, n_added, first_given = 0, 0, None
     try:

@@ -1,1 +1,1 @@
-"""Executed notebooks, their figures and tables, and the site that shows them."""
+"""Executed notebooks, figures, tables and the site that is built from them."""

@@ -1,80 +1,64 @@
-"""What names a session: everything that its manifest records and a replay reads back."""
+"""The configuration of a session: all that its manifest records and that a replay reads."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from peak_trade.core.errors import ConfigError
-from peak_trade.core.settings import NonNegative, Positive, Settings
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import did_you_mean
+from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import Timeframe
-from peak_trade.core.values import Instrument, OrderType
-from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.journal.events import Event
 from peak_trade.risk.limits import RiskLimits
+from peak_trade.wiring.feeds import FEEDS
+from peak_trade.wiring.run_file import InstrumentSettings
+from peak_trade.wiring.venues import VENUES
 
-Mode = Literal["paper", "shadow", "testnet"]
 MAX_BARS = 3_000_000
-"""Bars that a session has room for: five years of minutes."""
-
-SENT_TYPES = (OrderType.MARKET, OrderType.LIMIT)
-"""The types of orders that a sandbox gets."""
-
-
-class InstrumentSettings(Settings):
-    """The exchange's grid for the symbol; 0 means none."""
-
-    tick_size: NonNegative = 0.0
-    """Step of prices, quote currency."""
-
-    lot_size: NonNegative = 0.0
-    """Step of quantities, base units."""
-
-    min_notional: NonNegative = 0.0
-    """Smallest order, quote currency."""
-
-    is_shortable: bool = True
-    """Whether more may be sold than is held."""
-
-    def instrument(self, symbol: str) -> Instrument:
-        """Return the instrument under this symbol."""
-        return Instrument(symbol, self.tick_size, self.lot_size, self.min_notional, self.is_shortable)
+"""Maximum number of bars in a session: five years of minutes."""
 
 
 class SessionConfig(Settings):
     """A session's configuration."""
 
-    mode: Mode
+    mode: str
+    """A mode in VENUES: paper, shadow or testnet."""
+
     strategy: str
     """A strategy's name, or package.module:Class."""
 
     parameters: dict[str, Any] = Field(default_factory=dict)
-    """The strategy's own."""
+    """Parameters of the strategy."""
 
     symbol: str
     timeframe: str
     exchange: str
-    feed: Literal["recorded", "live", "follow"] = "live"
+    feed: str = "live"
+    """A feed in FEEDS: recorded, live or follow."""
 
     start: str | None = None
-    """First close time of a recording that is traded, UTC; the bars before are history."""
+    """First close time of a recording that is traded, UTC; earlier bars are history."""
 
     end: str | None = None
     """End of a recording's close times, UTC, exclusive."""
 
     duration: Annotated[int, Field(ge=1)] | None = None
-    """Length in seconds of bar time, a bar at least; none: to the end of the recording, or until stopped."""
+    """Length in seconds of bar time, at least one bar; none: to the end of the recording, or until stopped."""
 
     pace: Annotated[Positive, Field(ge=0.001)] | None = None
-    """How many times faster than it happened a recording is fed; none: at full speed."""
+    """Speed of a recording as a multiple of real time; none: full speed."""
 
     n_history: Annotated[int, Field(ge=0)] = 500
-    """Bars before the start that a live session asks the exchange for."""
+    """Number of bars before the start of a live session."""
 
     evaluation: Literal["whole", "bar"] = "bar"
-    """Evaluate the strategy once over a recording, or at every bar over all bars so far."""
+    """Evaluate the strategy once over the whole recording, or at every bar over all bars so far."""
 
     follow: str | None = None
     """The session that a shadow follows."""
@@ -84,12 +68,12 @@ class SessionConfig(Settings):
     """Cash, costs, execution and sizing, as in a backtest."""
 
     risk: RiskLimits | None = None
-    """Limits that every order is held against; none: every order that the instrument allows passes."""
+    """Limits that every order is checked against; none: the instrument's rules only."""
 
     @classmethod
-    def from_manifest(cls, record: Mapping[str, Any], where: str) -> Self:
-        """Build from what a manifest records, also under the names of earlier versions; `where` opens an error."""
-        return cls.parse(_with_current_names(record), where)
+    def from_manifest(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Build from the values of a manifest, also under the names of earlier versions; `where` opens an error."""
+        return cls.parse(_with_current_names(values), where)
 
     @model_validator(mode="before")
     @classmethod
@@ -103,33 +87,52 @@ class SessionConfig(Settings):
         )
         return _with_current_names(values)
 
+    @field_validator("mode")
+    @classmethod
+    def _is_a_mode(cls, name: str) -> str:
+        if name not in VENUES:
+            raise ValueError(f"it is not a mode. {did_you_mean(name, VENUES)}")
+        return name
+
+    @field_validator("feed")
+    @classmethod
+    def _is_a_feed(cls, name: str) -> str:
+        if name not in FEEDS:
+            raise ValueError(f"it is not a feed. {did_you_mean(name, FEEDS)}")
+        return name
+
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:
         if len({self.mode == "shadow", self.feed == "follow", self.follow is not None}) > 1:
             raise ValueError("a shadow session, and no other, follows a session: name it with --follow.")
-        if self.pace is not None and self.feed != "recorded":
-            raise ValueError(f"pace was {self.pace:g}: only a recorded feed has one.")
-        for name, text, noun in (("start", self.start, "a start"), ("end", self.end, "an end")):
-            if text is not None and self.feed != "recorded":
-                raise ValueError(f"{name} was {text!r}: only a recording has {noun}. Leave --{name} out.")
+        feed = FEEDS[self.feed]
+        if not feed.is_recorded:
+            self._check_without_recording()
         if self.duration is not None:
             n_bars = self.duration // Timeframe.parse(self.timeframe).seconds
             if n_bars < 1:
                 raise ValueError(f"duration was {self.duration} s: a bar of {self.timeframe} is longer.")
             if n_bars > MAX_BARS:
                 raise ValueError(
-                    f"duration was {self.duration:,} s: {n_bars:,} bars of {self.timeframe}, more than the "
-                    f"{MAX_BARS:,} that a session has room for."
+                    f"duration was {self.duration:,} s: {n_bars:,} bars of {self.timeframe}; a session has at most "
+                    f"{MAX_BARS:,}."
                 )
-        if self.evaluation == "whole" and self.feed != "recorded":
-            raise ValueError("only a recording can be evaluated as a whole.")
         age = None if self.risk is None else self.risk.state.max_feed_age
-        if self.feed == "live" and age is not None and age <= Timeframe.parse(self.timeframe).seconds:
+        if feed.is_live and age is not None and age <= Timeframe.parse(self.timeframe).seconds:
             raise ValueError(
                 f"risk.state.max_feed_age was {age:g}: a feed of {self.timeframe} bars is always that old before the "
                 "next one. Use more than the length of a bar."
             )
         return self
+
+    def _check_without_recording(self) -> None:
+        if self.pace is not None:
+            raise ValueError(f"pace was {self.pace:g}: only a recorded feed has one.")
+        for name, text, noun in (("start", self.start, "a start"), ("end", self.end, "an end")):
+            if text is not None:
+                raise ValueError(f"{name} was {text!r}: only a recording has {noun}. Leave --{name} out.")
+        if self.evaluation == "whole":
+            raise ValueError("only a recording can be evaluated as a whole.")
 
 
 def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,25 +142,21 @@ def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return current
 
 
-def check_policy(policy: ExecutionPolicy) -> None:
-    """Refuse, by setting, an execution policy whose orders a sandbox does not get.
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """The surroundings from which the feed and the venue of a session are opened."""
 
-    Raises
-    ------
-    ConfigError
-        On protective levels, without which a position would stand unprotected, and on entries that are neither market
-        nor limit orders.
+    session_id: str
+    config: SessionConfig
+    clock: Callable[[], int]
+    """Returns now by the machine's clock, ns UTC."""
 
-    """
-    for name in ("stop_loss", "stop_loss_atr", "take_profit", "take_profit_atr", "trailing_stop"):
-        value = getattr(policy, name)
-        if value is not None:
-            raise ConfigError(
-                f"trading.execution.{name} was {value:g}: protective orders do not reach a sandbox, and the position "
-                "would stand there without. Leave it out, or use paper."
-            )
-    if policy.order_type not in SENT_TYPES:
-        raise ConfigError(
-            f'trading.execution.order_type was "{policy.order_type}": a sandbox gets market and limit orders only. '
-            "Use one of these, or paper."
-        )
+    wait: Callable[[float], bool]
+    """Waits some seconds; returns True if the session is to stop."""
+
+    recording: Bars | None = None
+    client: Any = None
+    """Client of the session's exchange; None for a recording and in a replay."""
+
+    recorded: Sequence[Event] = ()
+    """Events of a session that resumes or is replayed."""

@@ -1,4 +1,4 @@
-"""What a session is asked for, from a command line and a run file, as its configuration."""
+"""Build a session's configuration from the options of a command line and a run file."""
 
 from __future__ import annotations
 
@@ -6,29 +6,45 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe
-from peak_trade.data.fetching import SOURCES
 from peak_trade.data.store import find_series
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.telemetry import TelemetrySettings
-from peak_trade.sessions.config import InstrumentSettings, SessionConfig
-from peak_trade.sessions.sandbox.client import SANDBOXES
+from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.store import config_of, find_session
+from peak_trade.wiring.exchanges import bar_source, sandbox_class
+from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.run_file import RunFile, read_run_file
 from peak_trade.wiring.strategies import make_strategy
+from peak_trade.wiring.venues import VENUES
 
 TELEMETRY_FILE = Path("config/execution_telemetry.toml")
 
 
 def make_config(
-    asked: dict[str, Any], parameters: Mapping[str, Any], cash: float | None, run_file: Path | None
+    options: Mapping[str, Any], parameters: Mapping[str, Any], cash: float | None, run_file: Path | None
 ) -> SessionConfig:
-    """Return the configuration that a command line asks for; what a shadow leaves out, its session gives.
+    """Return the configuration for the options of a command line.
 
-    `parameters` are the strategy's, as values or text; `run_file` is a TOML file as a backtest takes it.
+    Parameters
+    ----------
+    options : mapping of str
+        Fields of SessionConfig; None means not given. A shadow takes what is not given from the session it follows.
+    parameters : mapping of str
+        Parameters of the strategy, as values or text.
+    cash : float or None
+        Cash at the start, quote currency.
+    run_file : Path or None
+        A TOML file as of a backtest.
+
+    Raises
+    ------
+    ConfigError
+        If an option is missing, or has a value that is not allowed.
+
     """
-    given = {name: value for name, value in asked.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     overrides = {} if cash is None else {"initial_cash": cash}
     settings = RunFile(BacktestSettings.parse(overrides, "session"))
     if run_file is not None:
@@ -36,39 +52,46 @@ def make_config(
     if "follow" in given:
         folder = find_session(given["follow"])
         followed = config_of(folder)
-        shared = {name: getattr(followed, name) for name in ("symbol", "timeframe", "exchange")}
-        for name, value in shared.items():
-            if given.setdefault(name, value) != value:
-                raise ConfigError(
-                    f"{name} was {given[name]}: the session that is followed trades {value}. Leave --{name} out."
-                )
-        given |= {"follow": folder.name, "feed": "follow", "instrument": followed.instrument}
+        given = _following(given | {"follow": folder.name}, followed)
         if "strategy" not in given:
             given["strategy"], parameters = followed.strategy, followed.parameters | dict(parameters)
         if run_file is None:
             settings = RunFile(followed.trading.model_copy(update=overrides), followed.risk)
     given.setdefault("strategy", "ma_crossover")
-    for name in ("symbol", "timeframe"):
-        if name not in given:
-            raise ConfigError(f"{name} is missing: name it with --{name}.")
-    Timeframe.parse(given["timeframe"])
-    if given.get("feed") == "recorded":
-        held = find_series(given["symbol"], Timeframe.parse(given["timeframe"]), given.get("exchange"))
-        given |= {"exchange": held.exchange, "evaluation": "whole"}
-    given.setdefault("exchange", "binance")
-    venues = SANDBOXES if given.get("mode") == "testnet" else SOURCES
-    if given.get("feed") == "live" and given["exchange"] not in venues:
-        raise ConfigError(f"exchange was {given['exchange']!r}. {did_you_mean(given['exchange'], venues)}")
-    rules = settings.instruments.get(given["symbol"])
-    if rules is not None:
-        given["instrument"] = {name: getattr(rules, name) for name in InstrumentSettings.model_fields}
-    part = make_strategy(given["strategy"], parameters)
-    given["parameters"] = part.model_dump(mode="json")
+    given = _with_exchange(given)
+    given["instrument"] = settings.rules.get(given["symbol"], given.get("instrument", {}))
+    given["parameters"] = make_strategy(given["strategy"], parameters).model_dump(mode="json")
     return SessionConfig.parse(given | {"trading": settings.settings, "risk": settings.risk}, "session")
 
 
+def _following(given: dict[str, Any], followed: SessionConfig) -> dict[str, Any]:
+    for name in ("symbol", "timeframe", "exchange"):
+        value = getattr(followed, name)
+        if given.setdefault(name, value) != value:
+            raise ConfigError(
+                f"{name} was {given[name]}: the session that is followed trades {value}. Leave --{name} out."
+            )
+    return given | {"feed": "follow", "instrument": followed.instrument}
+
+
+def _with_exchange(given: dict[str, Any]) -> dict[str, Any]:
+    for name in ("symbol", "timeframe"):
+        if name not in given:
+            raise ConfigError(f"{name} is missing: name it with --{name}.")
+    timeframe = Timeframe.parse(given["timeframe"])
+    feed, venue = FEEDS.get(given.get("feed", "live")), VENUES.get(given.get("mode", ""))
+    if feed is not None and feed.is_recorded:
+        held = find_series(given["symbol"], timeframe, given.get("exchange"))
+        return given | {"exchange": held.exchange, "evaluation": "whole"}
+    given.setdefault("exchange", "binance")
+    if feed is not None and feed.is_live:
+        find = sandbox_class if venue is not None and venue.is_sandbox else bar_source
+        find(given["exchange"])
+    return given
+
+
 def read_telemetry(path: Path | None) -> TelemetrySettings:
-    """Return the telemetry settings of a file; unless one is named, of config/execution_telemetry.toml if there."""
+    """Return the telemetry settings of a file; by default of config/execution_telemetry.toml if it exists."""
     if path is None and not TELEMETRY_FILE.exists():
         return TelemetrySettings()
     return TelemetrySettings.from_toml(path or TELEMETRY_FILE)

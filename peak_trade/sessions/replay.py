@@ -1,4 +1,4 @@
-"""Replay a session: its recorded bars through its recorded configuration, held against what it did."""
+"""Replay a session: apply its recorded events under its recorded configuration and compare the outcome."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TypeGuard
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import SessionError
 from peak_trade.core.ledger import Ledger
-from peak_trade.core.time import Timeframe, iso
-from peak_trade.engine.market import Market
+from peak_trade.core.time import iso
 from peak_trade.journal.codec import encode_event, event_to_dict
 from peak_trade.journal.events import (
     BarEvent,
@@ -28,23 +26,22 @@ from peak_trade.journal.files import is_sealed, read_events, read_manifest
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.risk.state import Control
 from peak_trade.sessions.bar_buffer import BarBuffer
-from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.config import SessionConfig, SessionContext
 from peak_trade.sessions.control.state import start_of
 from peak_trade.sessions.driver import Driver, ending_of
-from peak_trade.sessions.history import history_of
-from peak_trade.sessions.run import evaluator, risk_engine_of
+from peak_trade.sessions.manifest import code_digest, history_of
+from peak_trade.sessions.parts import buffer_of, evaluator, order_prefix, risk_engine_of, venue_maker
 from peak_trade.sessions.runner import LOOP_EVENTS
-from peak_trade.sessions.sandbox.venue import SandboxVenue, id_prefix
 from peak_trade.sessions.store import check_journal, config_of, find_session
-from peak_trade.wiring.digests import strategy_digest
 from peak_trade.wiring.strategies import make_strategy
+from peak_trade.wiring.venues import VENUES
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a replay showed. `first_difference` is empty when everything came out as it was recorded.
+    """The outcome of a replay. `first_difference` is empty if all events and the ledger are equal to the recorded ones.
 
-    `note` says what may explain a difference: another version of the code.
+    `note` names a possible reason for a difference: another version of the code.
     """
 
     session_id: str
@@ -58,12 +55,12 @@ class Replay:
 
     @property
     def is_identical(self) -> bool:
-        """Whether every signal, order, decision, fill and the ledger came out as recorded."""
+        """Whether every signal, order, decision and fill, and the ledger, are equal to the recorded ones."""
         return not self.first_difference
 
 
 def replay(name: str) -> Replay:
-    """Run a session again from its journal and return what came out.
+    """Replay a session from its journal.
 
     Parameters
     ----------
@@ -73,20 +70,20 @@ def replay(name: str) -> Replay:
     Raises
     ------
     SessionError
-        When there is no such session, its journal does not verify, or orders of it may be open at an exchange.
+        If there is no such session, its journal does not verify, or its orders may be open at an exchange.
 
     """
     folder = find_session(name)
     verdict = check_journal(folder)
     if not verdict.is_intact:
         raise SessionError(
-            f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); what is not authentic is not "
-            "replayed."
+            f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it can not be replayed. Run "
+            "`peak-trade audit verify` on it."
         )
     config = config_of(folder)
     recorded = read_events(folder)
     expected = [event for event in recorded if isinstance(event, LOOP_EVENTS)]
-    if config.mode == "testnet" and not is_sealed(folder):
+    if VENUES[config.mode].is_sandbox and not is_sealed(folder):
         raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
     past = history_of(folder, config)
     produced, ledger = rerun(config, recorded, folder.name, start_of(folder), past=past)
@@ -96,14 +93,14 @@ def replay(name: str) -> Replay:
         recorded,
     )
     return Replay(
-        folder.name,
-        sum(isinstance(event, BarEvent) for event in recorded),
-        sum(isinstance(event, SignalEvent) for event in expected),
-        sum(isinstance(event, OrderEvent) and event.event is OrderEventKind.REQUESTED for event in expected),
-        sum(isinstance(event, DecisionEvent) for event in expected),
-        sum(isinstance(event, OrderEvent) and event.last_quantity > 0.0 for event in expected),
-        difference,
-        _note(folder, config),
+        session_id=folder.name,
+        n_bars=sum(isinstance(event, BarEvent) for event in recorded),
+        n_signals=sum(isinstance(event, SignalEvent) for event in expected),
+        n_orders=sum(isinstance(event, OrderEvent) and event.event is OrderEventKind.REQUESTED for event in expected),
+        n_decisions=sum(isinstance(event, DecisionEvent) for event in expected),
+        n_fills=sum(isinstance(event, OrderEvent) and event.last_quantity > 0.0 for event in expected),
+        first_difference=difference,
+        note=_note(folder, config),
     )
 
 
@@ -118,22 +115,18 @@ def rerun(
     bars = [event for event in recorded if isinstance(event, BarEvent)]
     strategy = make_strategy(config.strategy, config.parameters)
     recording = _filled_buffer(config, bars).bars() if bars else None
-    buffer = _new_buffer(config, len(bars))
+    buffer = buffer_of(config, len(bars))
+    context = SessionContext(session_id, config, lambda: 0, lambda seconds: False, recording, recorded=recorded)
     produced: list[Event] = []
-    prefix = id_prefix(session_id) if config.mode == "testnet" else "o-"
-
-    def make_venue(market: Market) -> SandboxVenue:
-        return SandboxVenue(None, market, prefix, lambda seconds: None, recorded)
-
     driver = Driver(
         buffer,
         evaluator(config, strategy),
         config.trading,
         emit=produced.append,
         strategy=strategy.name,
-        make_venue=make_venue if config.mode == "testnet" else None,
+        make_venue=venue_maker(context),
         risk_engine=risk_engine_of(config, buffer, recording, start, past=past),
-        id_prefix=prefix,
+        id_prefix=order_prefix(context),
         recording=recording,
     )
     stop = next((event.reason for event in recorded if _is_stop(event)), None)
@@ -147,13 +140,8 @@ def rerun(
     return produced, driver.loop.ledger
 
 
-def _new_buffer(config: SessionConfig, n_bars: int) -> BarBuffer:
-    instrument = config.instrument.instrument(config.symbol)
-    return BarBuffer(instrument, Timeframe.parse(config.timeframe), max(n_bars, 1), config.exchange)
-
-
 def _filled_buffer(config: SessionConfig, bars: Sequence[BarEvent]) -> BarBuffer:
-    buffer = _new_buffer(config, len(bars))
+    buffer = buffer_of(config, len(bars))
     for bar in bars:
         buffer.add(bar)
     return buffer
@@ -211,5 +199,4 @@ def _ledger_difference(came_out: Ledger, rebuilt: Ledger, recorded: Sequence[Eve
 def _note(folder: Path, config: SessionConfig) -> str:
     strategy = make_strategy(config.strategy, config.parameters)
     then = read_manifest(folder).get("digests", {}).get("code")
-    now = digest_of([package_digest(), [strategy_digest(strategy)]])
-    return "" if then == now else "The code is not the version that ran the session."
+    return "" if then == code_digest(strategy) else "The code is not the version that ran the session."

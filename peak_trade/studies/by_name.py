@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe
-from peak_trade.costs.model import FEE_PRESETS
 from peak_trade.data.store import load_bars
 from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.second_opinion import Opinion
@@ -26,6 +25,7 @@ from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_r
 from peak_trade.studies.sweep import SweepResult
 from peak_trade.studies.sweep import sweep as run_sweep
 from peak_trade.wiring.detectors import detector_values, make_detector
+from peak_trade.wiring.exchanges import fee_preset
 from peak_trade.wiring.gates import source_of
 from peak_trade.wiring.run_file import RunFile, read_run_file
 from peak_trade.wiring.strategies import make_strategy, parameter_grid, strategy_class
@@ -67,14 +67,12 @@ def overriding_settings(
     Raises
     ------
     ConfigError
-        On a fee schedule that is not in FEE_PRESETS, or one that is given together with a fee.
+        On an exchange whose fees are not in EXCHANGES, or one that is given together with a fee.
 
     """
     if fees is not None and fee_bps is not None:
         raise ConfigError(f"--fees {fees} and --fee-bps {fee_bps:g} are both given. Choose one.")
-    if fees is not None and fees not in FEE_PRESETS:
-        raise ConfigError(f"fees was {fees!r}. {did_you_mean(fees, FEE_PRESETS)}")
-    costs = dict(FEE_PRESETS[fees]) if fees is not None else {}
+    costs = {} if fees is None else dict(fee_preset(fees))
     costs |= {} if fee_bps is None else {"fee_bps": fee_bps}
     costs |= {} if slippage_bps is None else {"slippage_bps": slippage_bps}
     return ({} if cash is None else {"initial_cash": cash}) | ({"costs": costs} if costs else {})
@@ -173,7 +171,7 @@ def regime(
     bars = load_bars(symbol, span.timeframe, span.exchange, None, span.end)
     study = study_regimes(part, bars, found, start=span.start, mode=mode)
     opinion = regime_second_opinion(study) if has_opinion else None
-    p_value, _ = study.shift_test()
+    p_value, _ = study.permutation()
     verdict = study.verdict(p_value, noise_controls(study, n_noise) if n_noise else ())
     if is_recorded:
         record(study.result, "regime")

@@ -14,20 +14,24 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.wiring.gates import risk_limits
 
 
-class InstrumentRules(Settings):
+class InstrumentSettings(Settings):
     """Rules of an exchange for one symbol; 0 means no rule."""
 
     tick_size: NonNegative = 0.0
-    """Grid of prices, quote currency."""
+    """Step of prices, quote currency."""
 
     lot_size: NonNegative = 0.0
-    """Grid of quantities, base units."""
+    """Step of quantities, base units."""
 
     min_notional: NonNegative = 0.0
     """Smallest order, quote currency."""
 
     is_shortable: bool = True
     """Whether a position may be below zero."""
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Return the instrument under this symbol."""
+        return Instrument(symbol, self.tick_size, self.lot_size, self.min_notional, self.is_shortable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,12 @@ class RunFile:
 
     settings: BacktestSettings
     risk: RiskLimits | None = None
-    instruments: dict[str, Instrument] = field(default_factory=dict)
+    rules: dict[str, InstrumentSettings] = field(default_factory=dict)
+
+    @property
+    def instruments(self) -> dict[str, Instrument]:
+        """The instruments by symbol."""
+        return {symbol: rules.instrument(symbol) for symbol, rules in self.rules.items()}
 
 
 def read_run_file(path: Path, overrides: dict[str, Any] | None = None) -> RunFile:
@@ -69,11 +78,11 @@ def read_run_file(path: Path, overrides: dict[str, Any] | None = None) -> RunFil
     return RunFile(
         BacktestSettings.parse(content, str(path)),
         None if risk is None else risk_limits(risk, str(path)),
-        {symbol: _instrument(symbol, rules, path) for symbol, rules in instruments.items()},
+        {symbol: _rules(symbol, table, path) for symbol, table in instruments.items()},
     )
 
 
-def _instrument(symbol: str, rules: Any, path: Path) -> Instrument:
-    if not isinstance(rules, dict):
-        raise ConfigError(f'{path}: instruments.{symbol} was {rules!r}; make it a table, [instruments."{symbol}"].')
-    return Instrument(symbol, **InstrumentRules.parse(rules, f"{path}: instruments.{symbol}").model_dump())
+def _rules(symbol: str, table: Any, path: Path) -> InstrumentSettings:
+    if not isinstance(table, dict):
+        raise ConfigError(f'{path}: instruments.{symbol} was {table!r}; make it a table, [instruments."{symbol}"].')
+    return InstrumentSettings.parse(table, f"{path}: instruments.{symbol}")

@@ -16,6 +16,7 @@ from peak_trade.core.time import Timeframe, from_ns, iso, parse_utc
 from peak_trade.data import fetching
 from peak_trade.data.fetching import connect, fetch_bars
 from peak_trade.data.store import load_bars
+from peak_trade.wiring.exchanges import bar_source
 
 HOUR = Timeframe.parse("1h")
 HOUR_MS = 3_600_000
@@ -126,7 +127,7 @@ def quick(exchange, url):
 
 def fetch(exchange, url, symbol, start=START, end=None, **more):
     with quick(exchange, url) as client:
-        return fetch_bars(client, symbol, HOUR, start, end, **more)
+        return fetch_bars(client, bar_source(exchange), symbol, HOUR, start, end, **more)
 
 
 def asked(seen):
@@ -196,7 +197,7 @@ def test_kraken_gives_its_latest_720_bars_and_says_what_it_does_not_have(home):
     [
         ("binanse", "BTC/USDT", "1h", "2024-01-01", r"Did you mean binance\?"),
         ("binance", "BTC/USD", "1h", "2024-01-01", r"no symbol BTC/USD\. Did you mean BTC/USDT\?"),
-        ("binance", "BTC/USDT", "7h", "2024-01-01", r"bars of 7h can't be fetched\. Known: .*1h"),
+        ("binance", "BTC/USDT", "7h", "2024-01-01", r"bars of 7h can not be fetched\. Known: .*1h"),
         ("binance", "BTC/USDT", "1h", "2025-01-01", r"the exchange's clock stands at 2024-01-01 05:00:01Z"),
     ],
     ids=["exchange", "symbol", "timeframe", "future"],
@@ -205,9 +206,9 @@ def test_what_can_not_be_fetched_is_refused(home, exchange, symbol, timeframe, s
     with (
         serving(binance(n_bars=5, page=10)) as (url, _),
         pytest.raises(ConfigError, match=sentence),
-        quick(exchange, url) as client,
+        quick("binance", url) as client,
     ):
-        fetch_bars(client, symbol, Timeframe.parse(timeframe), parse_utc(start))
+        fetch_bars(client, bar_source(exchange), symbol, Timeframe.parse(timeframe), parse_utc(start))
     assert not home.exists()
 
 
@@ -281,7 +282,9 @@ def test_recorded_bars_of_kraken_lose_only_the_unfinished_one(home, real_data):
         "/0/public/Time": lambda _: {"error": [], "result": {"unixtime": rows[-1][0] + 30}},
     }
     with serving(routes) as (url, _), quick("kraken", url) as client:
-        done = fetch_bars(client, "BTC/USD", Timeframe.parse("1m"), from_ns((rows[0][0] + 60) * 1_000_000_000))
+        done = fetch_bars(
+            client, bar_source("kraken"), "BTC/USD", Timeframe.parse("1m"), from_ns((rows[0][0] + 60) * 1_000_000_000)
+        )
     bars = load_bars("BTC/USD", "1m", "kraken")
     assert (done.n_added, done.n_missing) == (len(rows) - 1, 0)
     assert bars.frame["close"].tolist() == [float(row[4]) for row in rows[:-1]]

@@ -129,7 +129,7 @@ def test_a_replay_names_the_first_difference(stored, capsys):
 
 
 def test_a_shadow_has_room_for_all_that_its_session_recorded(stored, monkeypatch):
-    monkeypatch.setattr("peak_trade.sessions.run._n_expected", lambda config, timeframe: 10)
+    monkeypatch.setattr("peak_trade.sessions.run._n_expected", lambda config: 10)
     save_bars(wavy(700))
     assert main(RUN) == 0
     (name,) = session_ids()
@@ -155,8 +155,7 @@ def test_the_former_name_of_follow_is_read_with_one_line_that_names_the_new_one(
     (name,) = session_ids()
     capsys.readouterr()
     assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--beside", name]) == 0
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "--beside" in line]
-    assert line.endswith("--beside is deprecated and will be removed in the next version. Use --follow.")
+    assert capsys.readouterr().err == "--beside is now --follow; the next version refuses the former name.\n"
     asked = {"mode": "shadow", "strategy": "cash", "symbol": "BTC/USDT", "timeframe": "1h", "exchange": "sample"}
     with pytest.warns(DeprecationWarning, match="beside is now follow"):
         former = SessionConfig.parse(asked | {"feed": "beside", "beside": name}, "session")
@@ -253,7 +252,7 @@ def test_tidying_compresses_a_session_that_still_verifies_and_replays(stored, ca
     assert main(RUN) == 0
     (name,) = session_ids()
     assert main(["audit", "tidy"]) == 0
-    assert "No session is old enough" in capsys.readouterr().out
+    assert "Nothing was old enough" in capsys.readouterr().out
     (tmp_path / "telemetry.toml").write_text("[retention]\ncompress_after_days = 0.0\n")
     assert main(["audit", "tidy", "--config", "telemetry.toml"]) == 0
     assert f"{name}: compressed" in capsys.readouterr().out

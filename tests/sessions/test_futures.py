@@ -19,7 +19,7 @@ from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.sandbox.client import connect_sandbox
-from peak_trade.sessions.sandbox.dialects import KrakenFutures
+from peak_trade.sessions.sandbox.kraken_futures import KrakenFutures
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of

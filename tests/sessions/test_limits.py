@@ -16,9 +16,9 @@ from peak_trade.journal.files import EVENTS, read_events
 from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import LOOP_EVENTS
-from peak_trade.sessions.sandbox.client import SANDBOXES
-from peak_trade.sessions.view import rows
+from peak_trade.sessions.view import table
 from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.wiring.exchanges import EXCHANGES, sandbox_class
 from tests.sessions.running import open_session, part_of, run_session
 
 STRATEGY = MaCrossover(fast=3, slow=9)
@@ -40,7 +40,8 @@ def test_no_other_exchange_host_stands_in_the_code():
         for text in SOURCES.values()
         for host in re.findall(r"[\w.-]+\.(?:binance|kraken)\.\w+|[\w.-]*(?:binance|kraken)\.(?:com|vision|us)", text)
     }
-    assert hosts == {sandbox.host for sandbox in SANDBOXES.values()}
+    assert hosts == {"testnet.binance.vision", "demo-futures.kraken.com"}
+    assert hosts == {sandbox_class(name).access.host for name, row in EXCHANGES.items() if row.sandbox}
 
 
 def test_a_full_disk_stops_a_session_before_an_order_leaves_and_it_can_be_resumed(tmp_path, key, btc_1m):
@@ -92,7 +93,8 @@ def test_the_live_view_shows_where_a_session_stands(tmp_path, key, btc_1m):
     bars = part_of(btc_1m, 0, 60)
     seen = []
     session = run_session(tmp_path / "s", key, STRATEGY, bars, on_status=seen.append)
-    shown = dict(rows(seen[-1], seen[-1].last_bar + 90 * 10**9))
+    view = table(seen[-1], seen[-1].last_bar + 90 * 10**9)
+    shown = dict(zip(view.columns[0].cells, view.columns[1].cells, strict=True))
     assert {"state", "position", "PnL", "last bar", "denials", "equity"} <= shown.keys()
     assert shown["last bar"].endswith("(90 s ago)")
     assert len(seen) == 61

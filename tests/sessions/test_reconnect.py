@@ -17,9 +17,10 @@ from peak_trade.journal.events import (
 from peak_trade.journal.files import read_events
 from peak_trade.risk.state import Control
 from peak_trade.sessions import replay as replaying
-from peak_trade.sessions.config import SessionConfig, check_policy
+from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.runner import LOOP_EVENTS
+from peak_trade.sessions.sandbox.client import check_policy
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 from tests.sessions.trading import (
@@ -88,7 +89,7 @@ def end_it(exchange, order):
 
 def assert_replays(monkeypatch, events, session):
     """What the loop did comes out of the recorded bars again, and its ledger."""
-    monkeypatch.setattr(replaying, "id_prefix", lambda session_id: PREFIX)
+    monkeypatch.setattr(replaying, "order_prefix", lambda context: PREFIX)
     instrument = session.buffer.market.columns[0].instrument
     steps = {name: getattr(instrument, name) for name in ("tick_size", "lot_size", "min_notional", "is_shortable")}
     config = SessionConfig(
@@ -158,7 +159,7 @@ def test_trades_that_are_never_told_leave_a_session_to_resume(tmp_path, key, mar
     exchange.trades_lag_ms = 10**9
     with emulated(exchange) as emulator:
         session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock)
-        with pytest.raises(SessionError, match="has traded, and tells trades of 0"):
+        with pytest.raises(SessionError, match="and reports trades of 0"):
             session.run(feed, events)
         session.journal.close()
         hang_up(session)
@@ -223,7 +224,7 @@ def test_an_order_of_ours_that_nobody_here_knows_is_canceled_and_told(tmp_path, 
     with emulated(exchange) as emulator:
         session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock, settings=FAR)
         price = float(exchange.price()) * 0.9 // 1
-        session.loop.venue._dialect.client.create_order(
+        session.loop.venue._sandbox.client.create_order(
             market.symbol, "limit", "buy", 0.01, price, {"clientOrderId": "pt1234abcd-999"}
         )
         while_away(lambda exchange, order: None)(emulator, clock)
@@ -306,11 +307,11 @@ def test_a_fee_in_a_third_currency_stops_the_session_with_one_line(tmp_path, key
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ({"stop_loss": 0.05}, "trading.execution.stop_loss was 0.05: protective orders do not reach a sandbox"),
+        ({"stop_loss": 0.05}, "trading.execution.stop_loss was 0.05: protective orders are not sent to a sandbox"),
         ({"stop_loss_atr": 2.0}, "trading.execution.stop_loss_atr was 2"),
         ({"take_profit": 0.1}, "trading.execution.take_profit was 0.1"),
         ({"trailing_stop": 0.1}, "trading.execution.trailing_stop was 0.1"),
-        ({"order_type": "stop"}, 'trading.execution.order_type was "stop": a sandbox gets market and limit orders'),
+        ({"order_type": "stop"}, 'trading.execution.order_type was "stop": only market and limit orders are sent'),
         ({"order_type": "trailing_stop", "trail": 0.1}, 'trading.execution.order_type was "trailing_stop"'),
     ],
     ids=lambda part: next(iter(part)) if isinstance(part, dict) else "",

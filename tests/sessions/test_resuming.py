@@ -174,7 +174,7 @@ def test_events_that_the_key_does_not_vouch_for_are_counted_when_a_session_is_re
     assert n_unsigned >= 2
     capsys.readouterr()
     assert main(["session", "resume", name, "--quiet", "--no-record"]) == 0
-    assert f"{n_unsigned} events at the end of its journal were not signed" in capsys.readouterr().out
+    assert f"{n_unsigned} events at the end of the journal were not signed" in capsys.readouterr().out
     (resumed,) = [e for e in read_events(folder) if isinstance(e, SessionEvent) and e.phase is SessionPhase.RESUMED]
     assert f"{n_unsigned} events" in resumed.reason
 

@@ -26,9 +26,9 @@ BTC = "session run --quiet --no-record --symbol BTC/USDT --timeframe 1h"
     ("options", "says"),
     [
         ("--feed recorded --pace 0.0000000001x", "pace was 1e-10"),
-        ("--feed recorded --duration 99999999d", "more than the 3,000,000"),
-        ("--duration 99999999d", "more than the 3,000,000"),
-        ("--duration 999999999999999999999999999d", "more than the 3,000,000"),
+        ("--feed recorded --duration 99999999d", "a session has at most 3,000,000"),
+        ("--duration 99999999d", "a session has at most 3,000,000"),
+        ("--duration 999999999999999999999999999d", "a session has at most 3,000,000"),
         ("--feed recorded --duration 10m", "a bar of 1h is longer"),
         ("--duration 10m", "a bar of 1h is longer"),
         ("--start 2024-01-02", "only a recording has a start"),
@@ -50,7 +50,7 @@ def test_a_senseless_span_is_refused_in_one_line_and_leaves_nothing(stored, caps
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("--duration 99999999d", "more than the 3,000,000"),
+        ("--duration 99999999d", "a session has at most 3,000,000"),
         ("--duration 10m", "a bar of 1h is longer"),
         ("--start 2024-01-02", "only a recording has a start"),
         ("--end 2024-01-02", "only a recording has an end"),
@@ -130,7 +130,7 @@ def test_a_wait_of_any_length_ends_when_somebody_asks_to_stop(seconds):
 
 def test_a_wait_that_nobody_ends_lasts_as_long_as_it_should_and_looks_all_along(monkeypatch):
     slept, looks, switch = [], [], StopSwitch()
-    switch.look = lambda: looks.append(sum(slept))
+    switch.poll = lambda: looks.append(sum(slept))
     monkeypatch.setattr("peak_trade.sessions.control.stop_switch.time.monotonic", lambda: sum(slept))
     monkeypatch.setattr(switch._event, "wait", lambda seconds: slept.append(seconds))
     assert not switch.wait(10.25)

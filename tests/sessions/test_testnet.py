@@ -9,7 +9,8 @@ from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.journal.events import AlertEvent, BarEvent, ClockOffsetEvent, FeedFault, FeedFaultEvent, OrderEventKind
 from peak_trade.journal.files import read_events
 from peak_trade.journal.verify import VerdictKind, verify
-from peak_trade.sessions.sandbox.client import SANDBOXES, connect_sandbox
+from peak_trade.sessions.sandbox.client import connect_sandbox
+from peak_trade.wiring.exchanges import EXCHANGES, sandbox_class
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 from tests.sessions.trading import (
@@ -241,7 +242,7 @@ def test_a_secret_that_is_none_is_refused_by_its_variable_and_not_shown():
     assert "s-e-c-r-e-t" not in str(refused.value)
 
 
-@pytest.mark.parametrize("exchange", SANDBOXES)
+@pytest.mark.parametrize("exchange", [name for name, row in EXCHANGES.items() if row.sandbox])
 @pytest.mark.parametrize("host", ["api.binance.com", "api1.binance.com", "futures.kraken.com", "example.org"])
 def test_a_host_that_is_no_sandbox_is_refused_by_name(host, exchange):
     with pytest.raises(ConfigError, match=f"{host} is refused: orders go to the sandbox"):
@@ -257,12 +258,12 @@ def test_every_request_to_another_host_is_refused(url):
     client.session.close()
 
 
-@pytest.mark.parametrize("exchange", SANDBOXES)
+@pytest.mark.parametrize("exchange", [name for name, row in EXCHANGES.items() if row.sandbox])
 def test_a_client_knows_no_other_host_than_its_sandbox(exchange):
-    names = (SANDBOXES[exchange].key_variable, SANDBOXES[exchange].secret_variable)
-    client = connect_sandbox(exchange, dict.fromkeys(names, "eHh4"))
+    access = sandbox_class(exchange).access
+    client = connect_sandbox(exchange, dict.fromkeys((access.key_variable, access.secret_variable), "eHh4"))
     assert client.urls["api"]
-    assert all(SANDBOXES[exchange].host in url for url in client.urls["api"].values())
+    assert all(access.host in url for url in client.urls["api"].values())
     with pytest.raises(ConfigError, match="is refused"):
         client.fetch("https://api.binance.com/api/v3/order", "POST")
     client.session.close()

@@ -22,10 +22,10 @@ from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.live import LiveFeed
 from peak_trade.sessions.runner import Session
 from peak_trade.sessions.sandbox.client import connect_sandbox
-from peak_trade.sessions.sandbox.dialects import DIALECTS
 from peak_trade.sessions.sandbox.venue import SandboxVenue
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.wiring.exchanges import sandbox_class
 from tests.emulator.exchange import Exchange
 from tests.emulator.futures import FuturesExchange
 from tests.emulator.matching import Matching
@@ -104,7 +104,8 @@ def open_testnet(
     instrument = PERPETUAL if bars.exchange == "krakenfutures" else BTC
 
     def make_venue(market: Market) -> SandboxVenue:
-        return SandboxVenue(DIALECTS[bars.exchange](client, instrument), market, PREFIX, clock.wait, events)
+        sandbox = sandbox_class(bars.exchange)(client, instrument)
+        return SandboxVenue(sandbox, market, PREFIX, clock.wait, events)
 
     session = Session(
         BarBuffer(instrument, bars.timeframe, len(bars) + 1, bars.exchange),
@@ -124,7 +125,7 @@ def open_testnet(
 
 def hang_up(session: Session) -> None:
     """Close the client's connections."""
-    session.loop.venue._dialect.client.session.close()  # type: ignore[attr-defined]
+    session.loop.venue._sandbox.client.session.close()  # type: ignore[attr-defined]
 
 
 def end_of(bars: Bars) -> int:
@@ -194,7 +195,7 @@ class EmulatedSwitch(StopSwitch):
         self.exchange, self.until = exchange, until
 
     def wait(self, seconds):
-        self.look()
+        self.poll()
         self.exchange.advance_to(self.exchange.now_ms + max(1, int(seconds * 1_000)))
         if self.exchange.now_ms >= self.until:
             self.stop("end of the recording")

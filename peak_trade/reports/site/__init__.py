@@ -1,1 +1,1 @@
-"""The static site of reports."""
+"""Build the static report site."""

@@ -1,1 +1,1 @@
-"""Figures and tables of each notebook."""
+"""Tables and figures of each notebook."""

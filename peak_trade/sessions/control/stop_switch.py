@@ -1,4 +1,4 @@
-"""How a session is asked to stop."""
+"""The switch that asks a session to stop."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import threading
 import time
 from collections.abc import Callable
 
-LOOK_SECONDS = 0.5
-"""How often somebody who waits looks whether to stop."""
+POLL_SECONDS = 0.5
+"""Time between two polls while waiting."""
 
 
 class StopSwitch:
-    """Asks a session to stop after the bar it is at; waiting for the next bar ends at once.
+    """Asks a session to stop after the current bar. Waiting for the next bar then ends at once.
 
-    `look` is called again and again while somebody waits: it may call `stop`.
+    `poll` is called repeatedly while the session waits; it may call `stop`.
     """
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self.reason = ""
-        self.look: Callable[[], None] = lambda: None
+        self.poll: Callable[[], None] = lambda: None
 
     def stop(self, reason: str) -> None:
         """Ask for a clean stop."""
@@ -28,15 +28,15 @@ class StopSwitch:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether somebody asked."""
+        """Whether a stop was asked for."""
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait, at most until somebody asks to stop; return whether somebody did."""
+        """Wait until the time is over or a stop is asked for; return whether one was."""
         end = time.monotonic() + seconds
         while not self.is_stopping:
-            self.look()
+            self.poll()
             left = end - time.monotonic()
-            if self._event.wait(min(max(left, 0.0), LOOK_SECONDS)) or left <= LOOK_SECONDS:
+            if self._event.wait(min(max(left, 0.0), POLL_SECONDS)) or left <= POLL_SECONDS:
                 break
         return self.is_stopping

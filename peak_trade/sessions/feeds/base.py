@@ -1,35 +1,49 @@
-"""Where a session's bars come from: closed bars in order, with every fault of the source as an event beside them."""
+"""The feed port, the check of a feed's bars, and the feed of a recording."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 from peak_trade.core.bars import COLUMNS, Bars
-from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
 from peak_trade.journal.events import BarEvent, ClockOffsetEvent, FeedFault, FeedFaultEvent, SnapshotEvent
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.sessions.config import SessionContext
 
 FeedItem = BarEvent | FeedFaultEvent | ClockOffsetEvent | SnapshotEvent
 FROZEN_AFTER = 30
-"""Equal bars in a row after which a price counts as frozen."""
+"""Number of equal bars in a row after which a price counts as frozen."""
+
+Snapshot = Literal["nothing", "age", "book"]
+"""Part of a live market that is recorded with each bar for the gates: the exchange's clock, or also its order book."""
+
+
+def snapshot_for(limits: RiskLimits | None) -> Snapshot:
+    """Return the part of a live market that limits need in addition to the bars."""
+    if limits is None:
+        return "nothing"
+    if limits.liquidity is not None and limits.liquidity.book == "declared":
+        return "book"
+    return "nothing" if limits.max_data_age is None else "age"
 
 
 class Feed(Protocol):
-    """A source of bars of one symbol and one timeframe."""
+    """A source of closed bars of one symbol and one timeframe."""
 
     def history(self) -> list[BarEvent]:
-        """Return the closed bars before the session starts: known to the strategy, never traded on."""
+        """Return the closed bars before the session starts. The strategy knows them; they are not traded."""
 
     def items(self, after: int) -> Iterator[FeedItem]:
-        """Give the bars that close after `after` (ns UTC), oldest first, and the faults and measurements between.
+        """Yield the bars that close after `after` (ns UTC), oldest first, with faults and measurements in between.
 
-        A snapshot stands before the bar that it belongs to.
+        A snapshot precedes its bar.
         """
 
 
 class BarCheck:
-    """Holds each bar of a source against the bar contract and the bars before it."""
+    """Checks each bar of a source against the bar contract and the bars before it."""
 
     def __init__(self, symbol: str, timeframe: Timeframe) -> None:
         self._symbol, self._timeframe = symbol, timeframe
@@ -38,14 +52,14 @@ class BarCheck:
         self._n_equal = 0
 
     def known_until(self, time: int) -> None:
-        """Take bars up to `time` (ns UTC) as seen by a session before it was taken up."""
+        """Treat bars up to `time` (ns UTC) as checked: a resumed session has them."""
         self._last_time = max(self._last_time, time)
 
     def faults(self, bar: BarEvent) -> tuple[list[FeedFaultEvent], bool]:
-        """Return what is wrong with the next bar, and whether it can be used."""
-        why = _malformed(bar)
-        if why:
-            return [self._fault(bar, FeedFault.MALFORMED, 1, why)], False
+        """Return the faults of the next bar, and whether the bar can be used."""
+        problem = _problem(bar)
+        if problem:
+            return [self._fault(bar, FeedFault.MALFORMED, 1, problem)], False
         last, since = self._last, self._last_time
         if since and bar.ts_event == since:
             detail = "the same again" if bar == last else "other prices than before; the first ones stand"
@@ -69,11 +83,23 @@ class BarCheck:
         return FeedFaultEvent(bar.ts_event, self._symbol, fault, n_bars, detail)
 
 
-class RecordedFeed:
-    """Bars from the store, at full speed or paced: at `pace` 60 an hour of bars takes a minute.
+def open_recording(context: SessionContext) -> RecordedFeed:
+    """Open the feed of a session over the store's bars."""
+    assert context.recording is not None
+    start = context.config.start
+    return RecordedFeed(
+        context.recording,
+        starts_at=None if start is None else to_ns(parse_utc(start, "start")) - 1,
+        pace=context.config.pace,
+        wait=context.wait,
+    )
 
-    `wait` waits some seconds and returns whether the session is to stop: the bar that was waited for is not given then.
-    Bars that close at or before `starts_at` (ns UTC) are history; None trades from the first bar on.
+
+class RecordedFeed:
+    """Bars of the store, at full speed or paced: at a `pace` of 60, an hour of bars takes a minute.
+
+    `wait` waits some seconds and returns True if the session is to stop; the bar that it waited for is then left out.
+    Bars that close at or before `starts_at` (ns UTC) are history; None: all bars are traded.
     """
 
     def __init__(
@@ -93,7 +119,7 @@ class RecordedFeed:
         return self._events[: self._n_history]
 
     def items(self, after: int) -> Iterator[FeedItem]:
-        """Give the rest of the recording, until `wait` returns True."""
+        """Yield the other bars of the recording, until `wait` returns True."""
         check = BarCheck(self._bars.symbol, self._bars.timeframe)
         previous: int | None = None
         for place, bar in enumerate(self._events):
@@ -121,7 +147,7 @@ def bar_events(bars: Bars) -> list[BarEvent]:
     ]  # fmt: skip
 
 
-def _malformed(bar: BarEvent) -> str:
+def _problem(bar: BarEvent) -> str:
     prices = (bar.open, bar.high, bar.low, bar.close)
     if not all(math.isfinite(value) for value in (*prices, bar.volume)):
         return f"open {bar.open}, high {bar.high}, low {bar.low}, close {bar.close}, volume {bar.volume}"

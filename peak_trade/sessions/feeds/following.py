@@ -1,4 +1,4 @@
-"""The feed of a shadow: what another session records of its market, as it records it."""
+"""The feed of a shadow: the bars that another session records, as it records them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,33 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.files import EVENTS, events_path, is_sealed, read_content
 from peak_trade.journal.lock import is_open
-from peak_trade.sessions.feeds.base import FeedItem
+from peak_trade.sessions.config import SessionContext
+from peak_trade.sessions.feeds.base import FeedItem, snapshot_for
+from peak_trade.sessions.store import find_session
 
 POLL_SECONDS = 0.2
 
 
-class FollowerFeed:
-    """Follows the journal of a session until it ends, or `wait` says to stop.
+def open_follower(context: SessionContext) -> FollowerFeed:
+    """Open the feed of a session that follows another one."""
+    config = context.config
+    assert config.follow is not None
+    sees_snapshots = snapshot_for(config.risk) != "nothing"
+    return FollowerFeed(find_session(config.follow), context.wait, sees_snapshots=sees_snapshots)
 
-    With `sees_snapshots` it also gives what that session's gates were shown; a feed gone stale it always tells.
+
+class FollowerFeed:
+    """Follows the journal of a session until that session ends, or `wait` returns True.
+
+    With `sees_snapshots` it also yields the snapshots that the other session recorded for its gates. It always yields
+    that the other session's feed is stale.
     """
 
     def __init__(self, folder: Path, wait: Callable[[float], bool], *, sees_snapshots: bool = False) -> None:
         self._folder, self._wait, self._sees_snapshots = folder, wait, sees_snapshots
 
     def history(self) -> list[BarEvent]:
-        """Return the bars that were history to the session that is followed, once it has started."""
+        """Return the history of the session that is followed, once that session has started."""
         bars: list[BarEvent] = []
         for event in self._events():
             if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
@@ -44,7 +55,7 @@ class FollowerFeed:
         return bars
 
     def items(self, after: int) -> Iterator[FeedItem]:
-        """Give each bar once it is on disk, until the session ends."""
+        """Yield each bar once it is on disk, until the session ends."""
         is_started, last = False, -1
         for event in self._events():
             if isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
@@ -53,10 +64,10 @@ class FollowerFeed:
                 last = event.ts_event
                 if is_started and last > after:
                     yield event
-            elif is_started and last >= after and self._is_told(event):
+            elif is_started and last >= after and self._is_relevant(event):
                 yield event
 
-    def _is_told(self, event: Event) -> TypeGuard[FeedFaultEvent | SnapshotEvent]:
+    def _is_relevant(self, event: Event) -> TypeGuard[FeedFaultEvent | SnapshotEvent]:
         if isinstance(event, FeedFaultEvent):
             return event.fault is FeedFault.STALE
         return isinstance(event, SnapshotEvent) and self._sees_snapshots

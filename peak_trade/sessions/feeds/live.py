@@ -1,31 +1,45 @@
-"""The live feed: closed candles of an exchange, by the exchange's clock, with gaps found and filled after an outage."""
+"""The live feed: closed bars of an exchange by the exchange's clock; gaps are found, and filled after an outage."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.journal.events import BarEvent, ClockOffsetEvent, FeedFault, FeedFaultEvent, SnapshotEvent
-from peak_trade.sessions.feeds.base import BarCheck, FeedItem
+from peak_trade.sessions.config import SessionContext
+from peak_trade.sessions.feeds.base import BarCheck, FeedItem, Snapshot, snapshot_for
 from peak_trade.sessions.sandbox.client import ask, pause
 
 _NS_PER_MS = 1_000_000
 PAGE = 1_000
 MEASURE_EVERY = 60
-"""Bars between two measurements of the clock offset."""
+"""Number of bars between two measurements of the clock offset."""
 
 POLL_SECONDS = 1.0
 BOOK_LEVELS = 20
-"""Levels of each side of the order book that are asked for and recorded."""
+"""Recorded levels of each side of the order book."""
 
-Shows = Literal["nothing", "age", "book"]
+
+def open_live(context: SessionContext) -> LiveFeed:
+    """Open the feed of a session on an exchange's public data."""
+    config = context.config
+    return LiveFeed(
+        context.client,
+        config.symbol,
+        Timeframe.parse(config.timeframe),
+        context.clock,
+        context.wait,
+        config.n_history,
+        max_age=None if config.risk is None else config.risk.state.max_feed_age,
+        snapshot=snapshot_for(config.risk),
+    )
 
 
 class LiveFeed:
-    """Polls an exchange for candles once each should have closed.
+    """Polls an exchange for each bar once it should have closed.
 
     Parameters
     ----------
@@ -34,15 +48,15 @@ class LiveFeed:
     symbol : str
     timeframe : Timeframe
     clock : callable
-        Returns our now, ns UTC. It may be wrong: what has closed is decided by the exchange's clock.
+        Returns now by the machine's clock, ns UTC. The exchange's clock decides which bars have closed.
     wait : callable
-        Waits some seconds; returns True when the session is to stop.
+        Waits some seconds; returns True if the session is to stop.
     n_history : int
-        Closed bars before the start that are asked for.
+        Number of closed bars before the start.
     max_age : float or None
-        Age of the newest bar by the exchange's clock, seconds, beyond which the feed is stale: told once, when it is.
-    shows : {"nothing", "age", "book"}
-        What is told with each bar for the gates: nothing, the exchange's clock, or also the order book.
+        Age of the newest bar by the exchange's clock, seconds, above which the feed is stale. Reported once each time.
+    snapshot : {"nothing", "age", "book"}
+        What is yielded before each bar for the gates: nothing, the exchange's clock, or also its order book.
 
     """
 
@@ -56,19 +70,19 @@ class LiveFeed:
         n_history: int,
         *,
         max_age: float | None = None,
-        shows: Shows = "nothing",
+        snapshot: Snapshot = "nothing",
     ) -> None:
         self._client, self._symbol, self._timeframe = client, symbol, timeframe
         self._clock, self._wait, self._n_history = clock, wait, n_history
         self._check = BarCheck(symbol, timeframe)
-        self._max_age, self._shows = max_age, shows
+        self._max_age, self._snapshot = max_age, snapshot
         self._newest = 0
         self._is_stale = False
         self._offset = 0
         self._history: list[BarEvent] | None = None
 
     def history(self) -> list[BarEvent]:
-        """Return the last closed bars, oldest first, as of the first call; SessionError when there is no answer."""
+        """Return the last closed bars at the first call, oldest first; SessionError if the exchange does not answer."""
         if self._history is None:
             self._history = self._fetch_history() if self._n_history else []
         return self._history
@@ -81,7 +95,7 @@ class LiveFeed:
         return [bar for bar in bars if check.faults(bar)[1]][-self._n_history :]
 
     def items(self, after: int) -> Iterator[FeedItem]:
-        """Give closed bars as they come, until `wait` says to stop."""
+        """Yield bars as they close, until `wait` returns True."""
         import ccxt
 
         last = after if after > 0 else self._clock() - self._clock() % self._timeframe.ns - self._timeframe.ns
@@ -107,7 +121,7 @@ class LiveFeed:
                 n_failures = 0
                 if len(bars) > 1:
                     yield self._fault(FeedFault.BACK_FILLED, len(bars), "bars of the outage, asked for afterwards")
-            shown = self._market_now() if bars and self._shows != "nothing" else None
+            shown = self._market_now() if bars and self._snapshot != "nothing" else None
             for bar in bars:
                 faults, is_usable = self._check.faults(bar)
                 yield from faults
@@ -126,7 +140,7 @@ class LiveFeed:
         return self._clock() + self._offset
 
     def _pause(self, seconds: float) -> Generator[FeedItem, None, bool]:
-        """Wait, and tell when the feed becomes stale meanwhile; return whether to stop."""
+        """Wait and report if the feed becomes stale meanwhile; return whether to stop."""
         if self._newest and self._max_age is not None and not self._is_stale:
             left = self._max_age - (self._now() - self._newest) / NS_PER_SECOND + 0.001
             if left < seconds:
@@ -145,12 +159,12 @@ class LiveFeed:
             yield FeedFaultEvent(now, self._symbol, FeedFault.STALE, 0, f"no bar since {iso(self._newest)}")
 
     def _market_now(self) -> SnapshotEvent:
-        """Return the book, asked for once: without an answer there is none, and gates that need it deny."""
+        """Return the exchange's clock and book. One attempt: without an answer there is no book and its gates deny."""
         import ccxt
 
         asked = self._now()
         nothing = SnapshotEvent(asked, self._symbol, 0.0)
-        if self._shows != "book":
+        if self._snapshot != "book":
             return nothing
         try:
             answer = self._client.fetch_order_book(self._symbol, BOOK_LEVELS)

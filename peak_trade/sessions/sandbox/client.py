@@ -1,112 +1,84 @@
-"""Clients of exchange sandboxes: the only place from which an order can leave, and only to a sandbox."""
+"""Clients of exchanges. Orders can leave through `connect_sandbox` only, and only to the host of a sandbox."""
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
-from peak_trade.sessions.config import InstrumentSettings, SessionConfig, check_policy
+from peak_trade.data.fetching import connect
+from peak_trade.engine.settings import ExecutionPolicy
+from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.control.stop_switch import StopSwitch
+from peak_trade.sessions.sandbox.base import SENT_TYPES
+from peak_trade.wiring.exchanges import bar_source, sandbox_class
+from peak_trade.wiring.feeds import FEEDS
+from peak_trade.wiring.run_file import InstrumentSettings
+from peak_trade.wiring.venues import VENUES
 
 Answer = TypeVar("Answer")
+Connect = Callable[[str], AbstractContextManager[Any]]
+"""Yields a client of the public data of an exchange."""
+
 LOOPBACK = ("127.0.0.1", "localhost")
-RECEIVE_WINDOW_MS = 5_000
 ATTEMPTS = 6
-"""How often a question is asked before an exchange counts as gone."""
+"""Attempts after which an exchange counts as unreachable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
-    """An exchange's sandbox: the one host that orders may go to, and the names of the variables that hold its keys."""
-
-    host: str
-    apis: tuple[str, ...]
-    key_variable: str
-    secret_variable: str
-    options: Mapping[str, Any]
-    """What ccxt is told of it."""
-
-
-SANDBOXES = {
-    "binance": Sandbox(
-        "testnet.binance.vision",
-        ("public", "private", "v1"),
-        "BINANCE_TESTNET_KEY",
-        "BINANCE_TESTNET_SECRET",
-        {
-            "defaultType": "spot",
-            "fetchMarkets": {"types": ["spot"]},
-            "fetchCurrencies": False,
-            "fetchMargins": False,
-            "recvWindow": RECEIVE_WINDOW_MS,
-            "warnOnFetchOpenOrdersWithoutSymbol": False,
-        },
-    ),
-    "krakenfutures": Sandbox(
-        "demo-futures.kraken.com",
-        ("public", "private", "charts", "history", "feeds"),
-        "KRAKEN_FUTURES_DEMO_KEY",
-        "KRAKEN_FUTURES_DEMO_SECRET",
-        {},
-    ),
-}
-"""Every exchange that a session can send orders to."""
+def connect_public(exchange: str) -> AbstractContextManager[Any]:
+    """Yield the client of an exchange's public data; ConfigError when its bars can not be fetched."""
+    bar_source(exchange)
+    return connect(exchange)
 
 
 def connect_sandbox(exchange: str, environment: Mapping[str, str], base_url: str | None = None) -> Any:
-    """Return a rate-limited ccxt client of an exchange's sandbox; every other host is refused at each request.
+    """Return a rate-limited ccxt client of an exchange's sandbox; every request to another host is refused.
 
     Parameters
     ----------
     exchange : str
-        A name in SANDBOXES.
+        A name in EXCHANGES that has a sandbox.
     environment : mapping of str
-        Where the keys are read from, by the names of variables; they are neither printed nor logged.
+        Environment variables, from which the keys are read; keys are neither printed nor logged.
     base_url : str, optional
-        Scheme and host that stand in for the sandbox: an emulator on loopback.
+        Scheme and host that replace those of the sandbox: an emulator on loopback.
 
     Raises
     ------
     ConfigError
-        On an unknown exchange, a host that is no sandbox (by name), or keys that are not set or no keys (by variable).
+        If the exchange is unknown, the host is not its sandbox, or a key is missing or malformed (by its variable).
 
     """
-    if exchange not in SANDBOXES:
-        raise ConfigError(f"exchange was {exchange!r}: it has no sandbox here. {did_you_mean(exchange, SANDBOXES)}")
-    sandbox = SANDBOXES[exchange]
+    sandbox = sandbox_class(exchange)
+    access = sandbox.access
     if base_url is not None:
         check_host(base_url, exchange)
-    missing = [name for name in (sandbox.key_variable, sandbox.secret_variable) if not environment.get(name)]
+    missing = [name for name in (access.key_variable, access.secret_variable) if not environment.get(name)]
     if missing:
-        raise ConfigError(f"{exchange}: {' and '.join(missing)} not set. Put the sandbox's keys into the environment.")
-    if exchange == "krakenfutures":
-        _check_secret(environment[sandbox.secret_variable], sandbox.secret_variable)
+        raise ConfigError(f"{exchange}: {' and '.join(missing)} not set. Set the sandbox's keys in the environment.")
+    sandbox.check_secret(environment[access.secret_variable])
     import ccxt
 
     client = getattr(ccxt, exchange)(
         {
-            "apiKey": environment[sandbox.key_variable],
-            "secret": environment[sandbox.secret_variable],
+            "apiKey": environment[access.key_variable],
+            "secret": environment[access.secret_variable],
             "enableRateLimit": True,
             "timeout": 10_000,
             "requests_trust_env": base_url is None,
-            "options": dict(sandbox.options),
+            "options": dict(access.options),
         }
     )
-    if exchange == "krakenfutures":
-        _mend_kraken(client)
+    sandbox.prepare(client)
     client.set_sandbox_mode(True)
     client.urls["api"] = {
         name: url if base_url is None else base_url.rstrip("/") + urlsplit(url).path
         for name, url in client.urls["api"].items()
-        if name in sandbox.apis
+        if name in access.apis
     }
     _guard(client, exchange)
     return client
@@ -115,18 +87,18 @@ def connect_sandbox(exchange: str, environment: Mapping[str, str], base_url: str
 def check_host(url: str, exchange: str) -> None:
     """Refuse, by name, a host to which orders may not go."""
     host = urlsplit(url).hostname or url
-    allowed = SANDBOXES[exchange].host
+    allowed = sandbox_class(exchange).access.host
     if host != allowed and host not in LOOPBACK:
         raise ConfigError(f"{host} is refused: orders go to the sandbox of {exchange} only, {allowed}.")
 
 
 def ask(question: Callable[[], Answer], wait: Callable[[float], object], what: str, attempts: int = ATTEMPTS) -> Answer:
-    """Ask an exchange something that changes nothing, again after growing pauses while it does not answer.
+    """Ask an exchange something that changes nothing; repeat after growing pauses while it does not answer.
 
     Raises
     ------
     SessionError
-        When it has not answered after that many attempts, it refuses, or `wait` returns True: somebody stops.
+        If there is no answer after that many attempts, the exchange refuses, or `wait` returns True (a stop).
 
     """
     import ccxt
@@ -144,29 +116,8 @@ def ask(question: Callable[[], Answer], wait: Callable[[float], object], what: s
 
 
 def pause(attempt: int) -> float:
-    """Return the seconds to wait after the n-th failure in a row: 1, 2, 4 … 60."""
+    """Return the seconds to wait after n consecutive failures: 1, 2, 4 … 60."""
     return float(min(60, 2**attempt))
-
-
-def _check_secret(secret: str, variable: str) -> None:
-    try:
-        base64.b64decode(secret, validate=True)
-    except ValueError:
-        raise ConfigError(
-            f"krakenfutures: {variable} is not the base64 text that a private key is there. Copy all of it."
-        ) from None
-
-
-def _mend_kraken(client: Any) -> None:
-    """Let the client tell the exchange's time, and take its failures for what they are: nobody knows what was done."""
-    import ccxt
-
-    def fetch_time() -> int:
-        return int(client.parse8601(client.public_get_instruments_status()["serverTime"]))
-
-    client.fetch_time = fetch_time
-    for message in ("Server Error", "unknownError"):
-        client.exceptions["exact"][message] = ccxt.ExchangeNotAvailable
 
 
 def _guard(client: Any, exchange: str) -> None:
@@ -179,26 +130,49 @@ def _guard(client: Any, exchange: str) -> None:
     client.fetch = guarded
 
 
-Connect = Callable[[str], AbstractContextManager[Any]]
-"""Makes the client of an exchange's public data."""
-
-
 def check_approval(config: SessionConfig, sandbox: Callable[[], Any] | None) -> None:
-    """Refuse a testnet session without an approval or limits, or with orders that no sandbox gets; ConfigError."""
-    if config.mode == "testnet" and sandbox is None:
+    """Refuse a session at a sandbox without an approval, without limits, or with orders that are not sent there."""
+    if not VENUES[config.mode].is_sandbox:
+        return
+    if sandbox is None:
         raise ConfigError(
-            "mode was 'testnet': a session that sends orders to an exchange's sandbox starts with a recorded approval "
-            "only, and approvals do not exist yet. Use paper or shadow."
+            f"mode was {config.mode!r}: a session that sends orders to an exchange's sandbox needs a recorded "
+            "approval, and approvals do not exist yet. Use paper or shadow."
         )
-    if config.mode == "testnet" and config.risk is None:
-        raise ConfigError("risk is missing: a testnet session needs limits. Name a run file with a [risk] table.")
-    if config.mode == "testnet":
-        check_policy(config.trading.execution)
+    if config.risk is None:
+        raise ConfigError(
+            f"risk is missing: a {config.mode} session needs limits. Name a run file with a [risk] table."
+        )
+    check_policy(config.trading.execution)
+
+
+def check_policy(policy: ExecutionPolicy) -> None:
+    """Refuse, by setting, an execution policy whose orders are not sent to a sandbox.
+
+    Raises
+    ------
+    ConfigError
+        On protective levels, without which a position would be unprotected, and on entries that are neither market nor
+        limit orders.
+
+    """
+    for name in ("stop_loss", "stop_loss_atr", "take_profit", "take_profit_atr", "trailing_stop"):
+        value = getattr(policy, name)
+        if value is not None:
+            raise ConfigError(
+                f"trading.execution.{name} was {value:g}: protective orders are not sent to a sandbox, and the "
+                "position would be unprotected. Leave it out, or use paper."
+            )
+    if policy.order_type not in SENT_TYPES:
+        raise ConfigError(
+            f'trading.execution.order_type was "{policy.order_type}": only market and limit orders are sent to a '
+            "sandbox. Use one of these, or paper."
+        )
 
 
 @contextmanager
 def client_of(config: SessionConfig, connect: Connect, sandbox: Callable[[], Any] | None) -> Iterator[Any]:
-    """Yield the client of the exchange that a session speaks to, its sandbox's or that of its public data, or None."""
+    """Yield the client of a session's exchange, or None: its sandbox's, or for a live feed its public data's."""
     if sandbox is not None:
         client = sandbox()
         ask(client.load_markets, time.sleep, f"markets of {config.exchange}")
@@ -207,16 +181,16 @@ def client_of(config: SessionConfig, connect: Connect, sandbox: Callable[[], Any
         finally:
             client.session.close()
         return
-    if config.feed != "live":
+    if not FEEDS[config.feed].is_live:
         yield None
         return
     with connect(config.exchange) as client:
-        client.options["maxRetriesOnFailure"] = 0  # the feed itself asks again, and records that it had to
+        client.options["maxRetriesOnFailure"] = 0  # the feed repeats requests itself and records that it did
         yield client
 
 
-def on_the_exchange_grid(config: SessionConfig, client: Any, switch: StopSwitch) -> SessionConfig:
-    """Return the configuration with the exchange's own steps, unless it names some."""
+def with_exchange_steps(config: SessionConfig, client: Any, switch: StopSwitch) -> SessionConfig:
+    """Return the configuration with the exchange's own steps, unless it sets some."""
     markets = ask(client.load_markets, switch.wait, f"markets of {config.exchange}", attempts=3)
     if config.symbol not in markets:
         hint = did_you_mean(config.symbol, get_close_matches(config.symbol, markets, n=5, cutoff=0.3))

@@ -1,4 +1,8 @@
-"""What the journal of a testnet session that is taken up or replayed holds of its exchange."""
+"""The part of a journal that an exchange wrote: read when a session resumes and when it is replayed.
+
+A journal has no field that says who ended an order: the reason does. This module holds that spelling, and the one of
+the first comparison, for the venue that writes them and for the reader.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,34 @@ from collections.abc import Sequence
 
 from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind, ReconciliationEvent
 
-BY_EXCHANGE = "by the exchange"
-"""Opens the reason of every end that the exchange, not we, brought about."""
-
-BASELINE = "baseline"
-"""Detail of the first comparison, which takes what the account holds as given."""
-
+_BY_EXCHANGE = "by the exchange"
+_BASELINE = "baseline"
 TRADES = (OrderEventKind.PARTIALLY_FILLED, OrderEventKind.FILLED)
 
 
+def reason_of_exchange(detail: str) -> str:
+    """Return the recorded reason of an order that the exchange ended or rejected."""
+    return f"{_BY_EXCHANGE}: {detail}"[:200]
+
+
 def is_of_exchange(event: OrderEvent) -> bool:
-    """Return whether the exchange, not we, brought an event about: a trade, or an end of its own."""
-    return event.event in TRADES or event.reason.startswith(BY_EXCHANGE)
+    """Return whether the exchange caused an event, by a trade or by ending the order."""
+    return event.event in TRADES or event.reason.startswith(_BY_EXCHANGE)
 
 
-def told_by_exchange(recorded: Sequence[Event]) -> tuple[dict[int, list[OrderEvent]], deque[OrderEvent]]:
-    """Return what the exchange told with each bar, by its close (ns UTC), and what it told between bars, in order."""
+def baseline_event(now: int, subject: str, amount: float) -> ReconciliationEvent:
+    """Return the first comparison of a holding, which takes it as given."""
+    return ReconciliationEvent(now, subject, amount, amount, is_equal=True, detail=_BASELINE)
+
+
+def baseline_of(recorded: Sequence[Event]) -> tuple[dict[str, float], int]:
+    """Return the holdings at the first comparison, and its instant: ns UTC, 0 when there was none."""
+    found = [event for event in recorded if isinstance(event, ReconciliationEvent) and event.detail == _BASELINE]
+    return {event.subject: event.observed for event in found}, found[0].ts_event if found else 0
+
+
+def exchange_events(recorded: Sequence[Event]) -> tuple[dict[int, list[OrderEvent]], deque[OrderEvent]]:
+    """Return the events that the exchange caused: those reported with a bar, by its close in ns UTC, and the others."""
     with_bars: dict[int, list[OrderEvent]] = {}
     between: deque[OrderEvent] = deque()
     bar_time: int | None = None
@@ -38,16 +54,10 @@ def told_by_exchange(recorded: Sequence[Event]) -> tuple[dict[int, list[OrderEve
     return with_bars, between
 
 
-def by_order(recorded: Sequence[Event]) -> dict[str, list[OrderEvent]]:
+def events_by_order(recorded: Sequence[Event]) -> dict[str, list[OrderEvent]]:
     """Return the events of each order by its id."""
-    lives: dict[str, list[OrderEvent]] = defaultdict(list)
+    by_id: dict[str, list[OrderEvent]] = defaultdict(list)
     for event in recorded:
         if isinstance(event, OrderEvent):
-            lives[event.order_id].append(event)
-    return dict(lives)
-
-
-def baseline_of(recorded: Sequence[Event]) -> tuple[dict[str, float], int]:
-    """Return what the account held when the session was first compared with it, and when that was: ns UTC, 0 never."""
-    found = [event for event in recorded if isinstance(event, ReconciliationEvent) and event.detail == BASELINE]
-    return {event.subject: event.observed for event in found}, found[0].ts_event if found else 0
+            by_id[event.order_id].append(event)
+    return dict(by_id)

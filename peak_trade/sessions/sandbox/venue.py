@@ -1,4 +1,4 @@
-"""A sandbox as a venue: every order under an id of ours, so that it can be sent again and never counts twice."""
+"""A sandbox as a venue. Every order has an id of ours, so that it can be looked up and is never sent twice."""
 
 from __future__ import annotations
 
@@ -15,23 +15,32 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.venue import BuyingPower, Execution, Phase, Reconciliation, Resting, Venue
 from peak_trade.journal.events import TERMINAL, Event, OrderEvent, OrderEventKind, ReconciliationEvent
 from peak_trade.risk.review import ApprovedOrder
-from peak_trade.sessions.config import SENT_TYPES
-from peak_trade.sessions.sandbox.client import ATTEMPTS, RECEIVE_WINDOW_MS, ask, pause
-from peak_trade.sessions.sandbox.dialects import Dialect, OrderThere, TradeThere
-from peak_trade.sessions.sandbox.recorded import (
-    BASELINE,
-    BY_EXCHANGE,
-    TRADES,
-    baseline_of,
-    by_order,
-    is_of_exchange,
-    told_by_exchange,
+from peak_trade.sessions.config import SessionContext
+from peak_trade.sessions.sandbox.base import (
+    NS_PER_MS,
+    RECEIVE_WINDOW_MS,
+    SENT_TYPES,
+    ExchangeOrder,
+    ExchangeTrade,
+    Sandbox,
 )
+from peak_trade.sessions.sandbox.client import ATTEMPTS, ask, pause
+from peak_trade.sessions.sandbox.recorded import (
+    TRADES,
+    baseline_event,
+    baseline_of,
+    events_by_order,
+    exchange_events,
+    is_of_exchange,
+    reason_of_exchange,
+)
+from peak_trade.wiring.exchanges import sandbox_class
 
-_NS_PER_MS = 1_000_000
 _DUST = 1e-9
+"""A remainder below this fraction of the order counts as zero."""
+
 STALE_BARS = 3
-"""A decision older than this, made on bars that were asked for after an outage, is not sent."""
+"""Age in bars beyond which a decision, made on bars fetched after an outage, is not sent."""
 
 _OPEN_ORDERS = "open orders"
 _BALANCE_RTOL = 1e-6
@@ -39,24 +48,31 @@ _Answer = TypeVar("_Answer")
 
 
 def id_prefix(session_id: str) -> str:
-    """Return what opens the id of every order that a session sends: no two sessions share one."""
+    """Return the start of the id of every order that a session sends; no two sessions have the same."""
     return f"pt{digest_of(session_id)[:8]}-"
 
 
+def open_sandbox(context: SessionContext, market: Market) -> SandboxVenue:
+    """Open the venue of a testnet session; without a client, as in a replay, it asks the exchange nothing."""
+    client, config = context.client, context.config
+    sandbox = None if client is None else sandbox_class(config.exchange)(client, market.columns[0].instrument)
+    return SandboxVenue(sandbox, market, id_prefix(context.session_id), context.wait, context.recorded)
+
+
 class SandboxVenue(Venue):
-    """Sends approved orders to an exchange's sandbox and reports what becomes of them at the next bar.
+    """Sends approved orders to an exchange's sandbox and reports what happens to them with the next bar.
 
     Parameters
     ----------
-    dialect : Dialect or None
-        How the exchange is spoken to; None for a replay, which asks nothing of it.
+    sandbox : Sandbox or None
+        The sandbox; None for a replay, which asks the exchange nothing.
     market : Market
     id_prefix : str
-        Opens the id of every order of this session.
+        Start of the id of every order of this session.
     wait : callable
         Waits some seconds.
     recorded : sequence of Event
-        What the journal of a session that is taken up holds: its orders are not sent again.
+        Events in the journal of a session that resumes or is replayed; its orders are not sent again.
 
     """
 
@@ -64,38 +80,38 @@ class SandboxVenue(Venue):
 
     def __init__(
         self,
-        dialect: Dialect | None,
+        sandbox: Sandbox | None,
         market: Market,
         id_prefix: str,
         wait: Callable[[float], object],
         recorded: Sequence[Event] = (),
     ) -> None:
-        self._there, self._market, self._id_prefix, self._wait = dialect, market, id_prefix, wait
+        self._connected, self._market, self._id_prefix, self._wait = sandbox, market, id_prefix, wait
         self._orders: dict[str, Resting] = {}
         self._arrivals: dict[str, float] = {}
-        self._told: dict[str, Counter[tuple[int, float, float]]] = defaultdict(Counter)
-        self._ids: dict[str, str] = {}
-        self._with_bars, self._between = told_by_exchange(recorded)
-        self._told_now: list[OrderEvent] = []
-        self._lives = by_order(recorded)
+        self._reported: dict[str, Counter[tuple[int, float, float]]] = defaultdict(Counter)
+        self._exchange_ids: dict[str, str] = {}
+        self._with_bars, self._between = exchange_events(recorded)
+        self._due: list[OrderEvent] = []
+        self._recorded = events_by_order(recorded)
         self._is_live = not recorded
         self._baseline, self._since = baseline_of(recorded)
 
     @property
-    def _dialect(self) -> Dialect:
-        assert self._there is not None
-        return self._there
+    def _sandbox(self) -> Sandbox:
+        assert self._connected is not None
+        return self._connected
 
     def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
-        """Send an order, or find it where it was sent before; return why it was rejected, empty when it was taken."""
+        """Send an order, or find it if it was sent before; return why it was rejected, empty when it was accepted."""
         order = approved.order
         arrival = order.decision_price
         answer = self._recorded_answer(order.order_id)
         if order.order_type not in SENT_TYPES:
             rejected = f"{order.order_type} orders are not sent to a sandbox"
         elif answer is None:
-            arrival = self._middle()
-            is_there = order.order_id in self._lives and self._look_up(order) is not None
+            arrival = self._mid_price()
+            is_there = order.order_id in self._recorded and self._look_up(order) is not None
             rejected = "" if is_there else self._too_old(order) or self._place(order)
         else:
             rejected = answer.reason if answer.event is OrderEventKind.REJECTED else ""
@@ -105,13 +121,13 @@ class SandboxVenue(Venue):
         return rejected
 
     def cancel(self, order_id: str) -> Resting | None:
-        """Withdraw an order; None when it no longer rests, or traded meanwhile: the next match tells."""
+        """Cancel an order; None if it is not open, or if it has traded meanwhile: then `match` reports that first."""
         held = self._orders.get(order_id)
         if held is None:
             return None
-        life = self._lives.get(order_id, [])
-        if life and life[-1].event in TERMINAL:
-            return None if is_of_exchange(life[-1]) else self._orders.pop(order_id)
+        recorded = self._recorded.get(order_id, [])
+        if recorded and recorded[-1].event in TERMINAL:
+            return None if is_of_exchange(recorded[-1]) else self._orders.pop(order_id)
         if not self._withdraw(held.order):
             return None
         state = self._look_up(held.order)
@@ -124,11 +140,11 @@ class SandboxVenue(Venue):
         return list(self._orders.values())
 
     def next_touch(self, row: int, stop: int) -> int:
-        """Return the next row: an exchange may act at any time."""
+        """Return the next bar: an exchange may act at any time."""
         return min(row + 1, stop)
 
     def match(self, row: int, buying_power: BuyingPower) -> Iterator[Execution]:
-        """Yield what happened to our orders since it was last asked."""
+        """Yield what happened to our orders since the last call."""
         if self._is_live:
             for held in self.resting():
                 yield from self._poll(held)
@@ -136,22 +152,19 @@ class SandboxVenue(Venue):
             yield from self._replay(int(self._market.times[row]))
 
     def reconcile(self, ledger: Ledger, now: int) -> Reconciliation:
-        """Compare holdings and open orders with the exchange's; the first time, its holdings become the baseline.
+        """Compare holdings and open orders with the exchange's; the first comparison sets the baseline.
 
-        An order that has our prefix and is none of ours any more is canceled. One of ours that is not open there makes
-        the comparison unequal: what became of it comes with the next `match`.
+        An open order with our prefix that this session does not know is canceled. An order of ours that is not open at
+        the exchange makes the comparison unequal; the next `match` reports what happened to it.
         """
         since = self._since or now
-        observed = self._ask(lambda: self._dialect.holdings(since), "holdings")
-        moved = self._dialect.moved(ledger)
+        observed = self._ask(lambda: self._sandbox.holdings(since), "holdings")
+        moved = self._sandbox.moved(ledger)
         if not self._baseline:
             baseline = {name: observed[name] - moved[name] for name in observed}
-            self._dialect.check_start(baseline)
+            self._sandbox.check_start(baseline)
             self._baseline, self._since = baseline, now
-            return Reconciliation(
-                tuple(ReconciliationEvent(now, name, amount, amount, is_equal=True, detail=BASELINE)
-                      for name, amount in baseline.items())
-            )  # fmt: skip
+            return Reconciliation(tuple(baseline_event(now, name, amount) for name, amount in baseline.items()))
         holdings = []
         for name, amount in observed.items():
             expected = self._baseline[name] + moved[name]
@@ -161,7 +174,7 @@ class SandboxVenue(Venue):
 
     def _with_orders(self, holdings: tuple[ReconciliationEvent, ...], now: int) -> Reconciliation:
         ours = set(self._orders)
-        there = {name for name in self._ask(self._dialect.open_ids, _OPEN_ORDERS) if name.startswith(self._id_prefix)}
+        there = {name for name in self._ask(self._sandbox.open_ids, _OPEN_ORDERS) if name.startswith(self._id_prefix)}
         strays, missing = sorted(there - ours), sorted(ours - there)
         for order_id in strays:
             self._withdraw_id(order_id, 0)
@@ -172,28 +185,28 @@ class SandboxVenue(Venue):
         return Reconciliation(holdings, orders, has_canceled=bool(strays))
 
     def resume(self) -> None:
-        """Continue with the exchange: trades that the journal holds already are not reported again."""
+        """Continue with the exchange: trades that the journal has are not reported again."""
         for order_id in self._orders:
-            for event in self._lives.get(order_id, []):
+            for event in self._recorded.get(order_id, []):
                 if event.event in TRADES:
-                    self._told[order_id][event.ts_event, event.last_quantity, event.last_price] += 1
+                    self._reported[order_id][event.ts_event, event.last_quantity, event.last_price] += 1
         self._is_live = True
 
     def _recorded_answer(self, order_id: str) -> OrderEvent | None:
         answers = (OrderEventKind.ACCEPTED, OrderEventKind.REJECTED)
-        return next((event for event in self._lives.get(order_id, []) if event.event in answers), None)
+        return next((event for event in self._recorded.get(order_id, []) if event.event in answers), None)
 
     def apply_recorded(self, event: Event) -> bool:
-        """Take what the exchange reported between bars from the record; return True if the next `match` yields it."""
+        """Take a recorded report of the exchange between bars; return True if the next `match` yields it."""
         if not self._between or self._between[0] is not event:
             return False
-        self._told_now.append(self._between.popleft())
+        self._due.append(self._between.popleft())
         return True
 
     def _replay(self, bar_time: int) -> Iterator[Execution]:
-        told = [*self._with_bars.pop(bar_time, ()), *self._told_now]
-        self._told_now.clear()
-        for event in told:
+        due = [*self._with_bars.pop(bar_time, ()), *self._due]
+        self._due.clear()
+        for event in due:
             held = self._orders.get(event.order_id)
             if held is not None:
                 yield self._recorded_execution(held, event)
@@ -209,23 +222,23 @@ class SandboxVenue(Venue):
         )  # fmt: skip
 
     def _too_old(self, order: Order) -> str:
-        """Say why an order that was decided before an outage is not sent any more."""
-        n_bars = (int(self._dialect.client.milliseconds()) * _NS_PER_MS - order.decided_at) // self._market.timeframe.ns
+        """Return why an order that was decided before an outage is not sent, empty when it is."""
+        n_bars = (int(self._sandbox.client.milliseconds()) * NS_PER_MS - order.decided_at) // self._market.timeframe.ns
         return f"decided {n_bars} bars ago, too old to send" if n_bars > STALE_BARS else ""
 
     def _place(self, order: Order) -> str:
         import ccxt
 
         kind = "market" if order.order_type is OrderType.MARKET else "limit"
-        parameters = self._dialect.parameters(order)
+        parameters = self._sandbox.parameters(order)
         for attempt in range(ATTEMPTS):
             try:
-                sent = self._dialect.client.create_order(
+                sent = self._sandbox.client.create_order(
                     order.symbol, kind, order.side.value, order.quantity, order.limit_price, parameters
                 )
                 if sent["status"] == "rejected":
-                    return f"{BY_EXCHANGE}: {sent['info']}"[:200]
-                self._ids[order.order_id] = str(sent["id"])
+                    return reason_of_exchange(str(sent["info"]))
+                self._exchange_ids[order.order_id] = str(sent["id"])
                 return ""
             except ccxt.DuplicateOrderId:
                 return ""
@@ -233,33 +246,33 @@ class SandboxVenue(Venue):
                 self._wait(pause(attempt) + RECEIVE_WINDOW_MS / 1_000)
                 found = self._look_up(order)
                 if found is not None:
-                    return f"{BY_EXCHANGE}: rejected" if found.status == "rejected" else ""
+                    return reason_of_exchange("rejected") if found.status == "rejected" else ""
             except ccxt.BaseError as error:
                 found = self._look_up(order)
                 if found is not None and found.status != "rejected":
                     return ""
-                return f"{BY_EXCHANGE}: {error}"[:200]
+                return reason_of_exchange(str(error))
         raise SessionError(
-            f"{order.order_id}: no answer after {ATTEMPTS} attempts; whether it was taken is not known. Resume the "
-            "session when the exchange answers: it is looked up before anything else."
+            f"{order.order_id}: no answer after {ATTEMPTS} attempts; it is not known whether the order was accepted. "
+            "Resume the session when the exchange answers: it looks the order up first."
         )
 
-    def _middle(self) -> float:
-        """Return the middle of the book: the price that an order meets on arrival."""
-        client, symbol = self._dialect.client, self._market.symbols[0]
+    def _mid_price(self) -> float:
+        """Return the mid price of the book: the price that an order meets on arrival."""
+        client, symbol = self._sandbox.client, self._market.symbols[0]
         book = self._ask(lambda: client.fetch_order_book(symbol, 5), "order book")
         return (float(book["bids"][0][0]) + float(book["asks"][0][0])) / 2.0
 
     def _ask(self, question: Callable[[], _Answer], what: str) -> _Answer:
         return ask(question, self._wait, what)
 
-    def _look_up(self, order: Order) -> OrderThere | None:
+    def _look_up(self, order: Order) -> ExchangeOrder | None:
         return self._find(order.order_id, order.decided_at)
 
-    def _find(self, order_id: str, since: int) -> OrderThere | None:
-        found = self._ask(lambda: self._dialect.find(order_id, since), order_id)
+    def _find(self, order_id: str, since: int) -> ExchangeOrder | None:
+        found = self._ask(lambda: self._sandbox.find(order_id, since), order_id)
         if found is not None:
-            self._ids[order_id] = found.exchange_id
+            self._exchange_ids[order_id] = found.exchange_id
         return found
 
     def _withdraw(self, order: Order) -> bool:
@@ -268,12 +281,12 @@ class SandboxVenue(Venue):
     def _withdraw_id(self, order_id: str, since: int) -> bool:
         import ccxt
 
-        if order_id not in self._ids and self._find(order_id, since) is None:
+        if order_id not in self._exchange_ids and self._find(order_id, since) is None:
             return False
 
         def question() -> bool:
             try:
-                self._dialect.cancel(self._ids[order_id])
+                self._sandbox.cancel(self._exchange_ids[order_id])
             except ccxt.OrderNotFound:
                 return False
             return True
@@ -283,46 +296,49 @@ class SandboxVenue(Venue):
         found = self._find(order_id, since)
         return found is not None and found.status == "canceled"
 
-    def _trades(self, held: Resting) -> list[TradeThere]:
-        """Return the trades of an order that were not told yet, oldest first."""
+    def _new_trades(self, held: Resting) -> list[ExchangeTrade]:
+        """Return the trades of an order that were not reported yet, oldest first."""
         order = held.order
-        if order.order_id not in self._ids and self._look_up(order) is None:
+        if order.order_id not in self._exchange_ids and self._look_up(order) is None:
             return []
-        exchange_id = self._ids[order.order_id]
-        told, fresh = Counter(self._told[order.order_id]), []
-        for trade in self._ask(lambda: self._dialect.trades(exchange_id, order.decided_at), order.order_id):
-            if told[_identity(trade)]:
-                told[_identity(trade)] -= 1
+        exchange_id = self._exchange_ids[order.order_id]
+        reported, fresh = Counter(self._reported[order.order_id]), []
+        for trade in self._ask(lambda: self._sandbox.trades(exchange_id, order.decided_at), order.order_id):
+            if reported[_identity(trade)]:
+                reported[_identity(trade)] -= 1
             else:
                 fresh.append(trade)
         return fresh
 
-    def _state_with_trades(self, held: Resting) -> tuple[OrderThere, list[TradeThere]]:
-        """Return how an order stands and its trades not told yet: asked again until they are all that has traded.
+    def _state_with_trades(self, held: Resting) -> tuple[ExchangeOrder, list[ExchangeTrade]]:
+        """Return the state of an order and its new trades; repeat until the trades add up to the quantity filled.
 
-        SessionError when the exchange does not know the order, or does not tell the trades of one that has ended.
+        SessionError if the exchange does not know the order, or does not report the trades of one that has ended.
         """
         order = held.order
         for attempt in range(ATTEMPTS):
             state = self._look_up(order)
             if state is not None:
-                trades = self._trades(held)
-                told = held.cumulative + math.fsum(trade.quantity for trade in trades)
-                if state.status == "open" or told >= state.filled - _DUST * order.quantity:
+                trades = self._new_trades(held)
+                known = held.cumulative + math.fsum(trade.quantity for trade in trades)
+                if state.status == "open" or known >= state.filled - _DUST * order.quantity:
                     return state, trades
             self._wait(pause(attempt))
         if state is None:
-            raise SessionError(f"{order.order_id}: the exchange no longer knows this order.")
+            raise SessionError(
+                f"{order.order_id}: the exchange no longer knows this order. Compare the account with the journal, "
+                "then start a new session."
+            )
         raise SessionError(
-            f"{order.order_id}: the exchange says that {state.filled:g} has traded, and tells trades of {told:g}. "
-            "Resume the session when it tells them all."
+            f"{order.order_id}: the exchange has filled {state.filled:g} and reports trades of {known:g}. Resume the "
+            "session when it reports them all."
         )
 
     def _poll(self, held: Resting) -> Iterator[Execution]:
         order, arrival = held.order, self._arrivals[held.order.order_id]
         state, trades = self._state_with_trades(held)
         for trade in trades:
-            self._told[order.order_id][_identity(trade)] += 1
+            self._reported[order.order_id][_identity(trade)] += 1
             held.leaves -= trade.quantity
             if held.leaves <= _DUST * order.quantity:
                 held.leaves = 0.0
@@ -337,9 +353,9 @@ class SandboxVenue(Venue):
             del self._orders[order.order_id]
             yield Execution(
                 order, Phase.WITHIN, state.updated, 0.0, 0.0, 0.0, 0.0, arrival, held.cumulative,
-                f"{BY_EXCHANGE}: {state.status}",
+                reason_of_exchange(state.status),
             )  # fmt: skip
 
 
-def _identity(trade: TradeThere) -> tuple[int, float, float]:
+def _identity(trade: ExchangeTrade) -> tuple[int, float, float]:
     return trade.ts_event, trade.quantity, trade.price

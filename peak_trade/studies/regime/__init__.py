@@ -1,1 +1,1 @@
-"""Trade regimes, and test what they add to a strategy."""
+"""Study regimes and strategies that depend on them."""
