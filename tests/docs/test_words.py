@@ -22,7 +22,6 @@ EXCEPTIONS = {
     ("reports", "cheating"),
     ("reports", "granted"),
     ("risk", "record"),
-    ("sessions", "record"),
     ("sessions", "row"),
     ("studies", "beside"),
     ("studies", "cheating"),
