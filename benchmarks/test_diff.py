@@ -1,6 +1,6 @@
-"""The diff of two logs of 100,000 events each, and the size of its page.
+"""Time of a diff of two logs of 100,000 events each, and size of its page.
 
-Wanted: under 10 s; the table of differences under 1 MB, so that the whole page stays under 1.5 MB.
+Limits: 10 s, and 1 MB for the table of differences, so that the whole page stays below 1.5 MB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ N_EVENTS = 100_000
 
 
 def logs() -> tuple[Recording, Recording]:
-    """Two busy runs: other fees and slippage at the venue, so that every order differs."""
+    """Two runs with many orders, all of which differ in fee and price."""
     bars = sample_bars(SYMBOL, n_bars=N_BARS)
     strategy = MaCrossover(fast=2, slow=5)
     account = {"initial_cash": 1e7, "sizing": {"kind": "fixed_notional", "notional": 1_000.0}}
@@ -29,7 +29,7 @@ def logs() -> tuple[Recording, Recording]:
 
 
 def whole(shadow: Recording, live: Recording) -> DiffResult:
-    """Everything that a page shows."""
+    """All results that a page shows."""
     result = diff(shadow, live)
     assert len(result.waterfall)
     assert len(result.equity)

@@ -9,6 +9,8 @@ from functools import cache
 import typer
 from typer.core import TyperGroup
 
+from peak_trade.cli.deprecated import with_current_options
+from peak_trade.cli.output import error
 from peak_trade.cli.verbs import LazyVerb
 from peak_trade.core.errors import PeakTradeError
 
@@ -61,13 +63,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     0 means success, 1 that a check failed or a comparison found differences, 2 that the input was wrong. An error is
     one line on standard error.
     """
-    given = list(arguments) if arguments is not None else None
+    given = with_current_options(sys.argv[1:] if arguments is None else arguments)
     try:
         outcome = root().main(args=given, prog_name="peak-trade", standalone_mode=False)
-    except PeakTradeError as error:
-        return _refuse(str(error))
-    except typer.TyperException as error:
-        return _refuse(error.format_message().replace("Value error, ", ""))
+    except PeakTradeError as refusal:
+        return _refuse(str(refusal))
+    except typer.TyperException as refusal:
+        return _refuse(refusal.format_message().replace("Value error, ", ""))
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -76,5 +78,5 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str, exit_code: int = 2) -> int:
-    sys.stderr.write(f"peak-trade: {message}\n")
+    error(message)
     return exit_code

@@ -1,228 +1,210 @@
-"""`peak-trade audit …`: verify, prove, export and tidy journals."""
+"""`peak-trade audit`: verify, prove, export, import and tidy journals of sessions."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
-app = verb_app()
+if TYPE_CHECKING:
+    from peak_trade.journal.telemetry import TidiedSession
+    from peak_trade.sessions.import_log import Imported
 
-SessionName = Annotated[str, typer.Argument(help="A session id or its beginning, or a session's folder.")]
+app = verb_app()
 
 
 @app.command()
 def verify(
-    session: SessionName,
+    session: options.SessionName,
     key: Annotated[
-        str | None, typer.Option(help="Public key, 64 hex digits, of the workspace that wrote it; this one's if left.")
+        str | None,
+        typer.Option(help="Public key of the workspace that wrote the journal.", show_default="key of this workspace"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Say whether a session's journal is what was written: chain, signatures, seal.
+    """Verify the chain, the signatures and the seal of a journal.
 
-    The verdict is intact, unsealed (it runs or was killed), edited, inserted, deleted, reordered, truncated,
-    rewritten, or forged (a checkpoint).
+    The verdict is intact, unsealed (the session runs or was killed), edited, inserted, deleted, reordered, truncated,
+    rewritten or forged (a checkpoint).
 
     \b
     Example:
         peak-trade audit verify 20251221_220016
 
-    Exits 0 when intact or unsealed, 1 otherwise, 2 on bad input.
+    Exits 0 when the journal is intact or unsealed, 1 otherwise, 2 on bad input.
     """
-    from peak_trade.core.errors import ConfigError
-    from peak_trade.journal.keys import is_public_key
-    from peak_trade.journal.verify import verify as verify_journal
-    from peak_trade.sessions.store import check_journal, find_session
+    from peak_trade.sessions.audit import verify_session
 
-    if key is not None and not is_public_key(key):
-        raise ConfigError(f"key was {key!r}: write 64 hex digits, as in keys/journal.pub of the workspace.")
-    folder = find_session(session)
-    verdict = check_journal(folder) if key is None else verify_journal(folder, key.lower())
-    if as_json:
-        import json
-        from dataclasses import asdict
-
-        typer.echo(json.dumps(asdict(verdict) | {"session_id": folder.name, "is_intact": verdict.is_intact}))
-    else:
-        typer.echo(f"{folder.name}: {verdict.finding}. {verdict.message}")
+    name, verdict = verify_session(session, key)
+    output.show(
+        verdict,
+        as_json,
+        lambda verdict: [f"{name}: {verdict.finding}. {verdict.message}"],
+        lambda verdict: asdict(verdict) | {"session_id": name, "is_intact": verdict.is_intact},
+    )
     if not verdict.is_intact:
         raise typer.Exit(1)
 
 
 @app.command()
 def prove(
-    session: SessionName,
-    sequence: Annotated[int | None, typer.Argument(help="The event's number, as the trail has it.")] = None,
-    since: Annotated[
-        int | None, typer.Option(help="Prove instead that the first N events are still what they were.")
+    session: options.SessionName,
+    sequence: Annotated[
+        int | None, typer.Argument(metavar="NUMBER", help="Number of the event in the audit trail.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="A file for the proof; standard output if left out.")] = None,
+    since: Annotated[
+        int | None, typer.Option(metavar="N", help="Prove instead that the first N events did not change.")
+    ] = None,
+    output_file: Annotated[
+        Path | None, typer.Option("--output", help="File for the proof.", show_default="standard output")
+    ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Write a proof that one event is in the journal, or that the journal only grew; it holds without the session.
+    """Prove that an event is in a journal, or that its first events did not change.
 
-    The proof is JSON: a Merkle root over all lines (RFC 9162), and the path to it. Keep roots where the owner of the
-    journal can't write: a proof is worth what its root is worth.
+    The proof is JSON: a Merkle root over all lines (RFC 9162), and the path to it. It can be checked without the
+    session. Keep roots where the owner of the journal cannot write: a proof is worth as much as its root.
 
     \b
     Example:
         peak-trade audit prove 20251221_220016 12 --output proof.json
 
-    Exits 0, 2 on bad input or when the journal does not verify.
+    Exits 0 when the proof is written, 2 on bad input or when the journal does not verify.
     """
-    from peak_trade.core.errors import ConfigError, SessionError
-    from peak_trade.journal.proofs import prove_consistency, prove_inclusion
-    from peak_trade.sessions.store import check_journal, find_session
+    from peak_trade.sessions.audit import prove_session, write_proof
 
-    if (sequence is None) == (since is None):
-        raise ConfigError("name either the number of an event, or --since N.")
-    folder = find_session(session)
-    verdict = check_journal(folder)
-    if not verdict.is_intact:
-        raise SessionError(f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it proves nothing.")
-    proof = prove_inclusion(folder, sequence) if sequence is not None else prove_consistency(folder, since or 0)
+    proof = prove_session(session, sequence, since)
+    if output_file is not None:
+        write_proof(proof, output_file)
     text = proof.model_dump_json(indent=1)
-    if output is None:
-        typer.echo(text)
-        return
-    try:
-        output.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"output was {output}: it could not be written ({error.strerror}).") from None
-    typer.echo(f"{output}: {proof.claim()}.")
+    line = text if output_file is None else f"{output_file}: {proof.claim()}."
+    output.show(text, as_json, lambda text: [line], json.loads)
 
 
 @app.command()
 def check(
-    proof: Annotated[Path, typer.Argument(help="A file that `audit prove` wrote.")],
+    proof: Annotated[Path, typer.Argument(metavar="PROOF", help="File that `peak-trade audit prove` wrote.")],
     root: Annotated[
-        str | None, typer.Option(help="The root that was kept elsewhere, 64 hex digits; the proof's must be it.")
+        str | None, typer.Option(help="Root that was kept elsewhere, 64 hex digits. The proof must have the same.")
     ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Say whether a proof holds; the session is not needed.
+    """Check a proof, without the session.
 
     \b
     Example:
         peak-trade audit check proof.json
 
-    Exits 0 when it holds, 1 when it does not, 2 on bad input.
+    Exits 0 when the proof is valid, 1 when it is not, 2 on bad input.
     """
-    from peak_trade.core.errors import ConfigError
-    from peak_trade.journal.keys import is_public_key as is_hex
-    from peak_trade.journal.proofs import read_proof
+    from peak_trade.sessions.audit import check_proof
 
-    if root is not None and not is_hex(root):
-        raise ConfigError(f"root was {root!r}: write 64 hex digits, as in a proof.")
-    claim = read_proof(proof)
-    if root is not None and claim.root != root.lower():
-        typer.echo(f"{proof}: its root is {claim.root}, not {root.lower()}.")
+    found = check_proof(proof, root)
+    verdict = "valid" if found.is_valid else "not valid"
+    output.show(found, as_json, lambda found: [f"{proof}: {verdict}: {found.message}."], asdict)
+    if not found.is_valid:
         raise typer.Exit(1)
-    if not claim.is_valid():
-        typer.echo(f"{proof}: does not hold: not shown that {claim.claim()}.")
-        raise typer.Exit(1)
-    typer.echo(f"{proof}: holds: {claim.claim()}.")
 
 
 @app.command()
 def export(
-    output: Annotated[Path, typer.Option(help="A file that ends in .csv, .json or .parquet.")],
-    session: Annotated[str | None, typer.Option(help="A session id or its beginning; all sessions if left out.")] = (
-        None
-    ),
+    output_file: Annotated[Path, typer.Option("--output", help="File to write: .csv, .json or .parquet.")],
+    session: Annotated[
+        str | None, typer.Option(help="Session id or the beginning of one.", show_default="all sessions")
+    ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Write the audit trail as one table: a row an event, with FIX names for the states of orders.
+    """Export the audit trail as one table.
+
+    The table has one row per event, with FIX names for the states of orders.
 
     \b
     Example:
         peak-trade audit export --session 20251221_220016 --output trail.csv
 
-    Exits 0, 2 on bad input.
+    Exits 0 when the table is written, 2 on bad input.
     """
-    from peak_trade.journal.export import trail_frame, write_trail
-    from peak_trade.journal.files import read_lines
-    from peak_trade.sessions.store import find_session, session_ids
+    from peak_trade.sessions.audit import export_trail
 
-    folders = [find_session(name) for name in ([session] if session else session_ids())]
-    n_rows = write_trail([trail_frame(folder.name, read_lines(folder)) for folder in folders], output)
-    typer.echo(f"{output}: {n_rows:,} events of {len(folders):,} sessions.")
+    output.show(
+        export_trail(output_file, session),
+        as_json,
+        lambda done: [f"{output_file}: {done.n_events:,} events of {done.n_sessions:,} sessions."],
+        lambda done: asdict(done) | {"output": output_file},
+    )
 
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="The log: Parquet of jesse's log lines, or a CSV of orders.")],
-    form: Annotated[str, typer.Option("--format", help="jesse or orders-csv.")] = "orders-csv",
-    strategy: Annotated[str, typer.Option(help="Name under which the orders are recorded.")] = "unknown",
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet file of jesse log lines, or CSV of orders.")],
+    form: Annotated[Literal["jesse", "orders-csv"], typer.Option("--format", help="Format of FILE.")] = "orders-csv",
+    strategy: Annotated[str, typer.Option(help="Name of the strategy in the imported session.")] = "unknown",
     column: Annotated[
-        list[str] | None, typer.Option(help="OURS=THEIRS, where a CSV names a column otherwise; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="OURS=THEIRS", help="Name of a column that the CSV calls otherwise. Repeat for several."),
     ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Make a session of somebody else's log of orders, chained and signed as an import.
+    """Import an external order log as a session, chained and signed as an import.
 
-    A CSV has a row an order and the columns order_id, time, end_time, symbol, side, type, quantity, status, executed
-    and price (what it traded at, on average), and may have limit_price, stop_price and fee. Rows that can't be read
-    are listed and left out.
+    A CSV has one row per order and the columns order_id, time, end_time, symbol, side, type, quantity, status,
+    executed and price (the average price of its fills); limit_price, stop_price and fee are optional. Rows that
+    cannot be read are listed and left out.
 
     \b
     Example:
         peak-trade audit import orders.csv --column order_id=OrderNo --column symbol=Pair
 
-    Exits 0, 1 when a row was refused, 2 on bad input.
+    Exits 0 when every row is read, 1 when a row is left out, 2 on bad input.
     """
-    import time
-
-    from peak_trade.core.errors import ConfigError
     from peak_trade.sessions.import_log import import_log
 
-    if form not in ("jesse", "orders-csv"):
-        raise ConfigError(f"format was {form!r}: use jesse or orders-csv.")
-    pairs = [pair.partition("=") for pair in column or []]
-    if any(not (ours and theirs) for ours, _, theirs in pairs):
-        raise ConfigError("column was not OURS=THEIRS, as in order_id=OrderNo.")
-    names = {ours: theirs for ours, _, theirs in pairs}
-    done = import_log(file, form, time.time_ns(), strategy, names)  # type: ignore[arg-type]
-    log = done.log
-    beside = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.ignored.items())) or "none"
-    typer.echo(f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_rows:,} rows.")
-    typer.echo(f"Rows that tell of no order: {beside}. Open at the end: {len(log.states.open_orders()):,} orders.")
-    for row, reason in log.refused:
-        typer.echo(f"Row {row} was refused: {reason}")
-    if log.refused:
+    columns = options.pairs(column, "--column", "order_id=OrderNo")
+    done = import_log(file, form, time.time_ns(), strategy, columns)
+    output.show(done, as_json, _import_page, _import_content)
+    if done.log.refused:
         raise typer.Exit(1)
 
 
 @app.command()
 def tidy(
-    config: Annotated[
-        Path | None, typer.Option(help="Telemetry settings; config/execution_telemetry.toml if it is here.")
+    telemetry: Annotated[
+        Path | None,
+        typer.Option(
+            "--telemetry",
+            "--config",
+            help="Telemetry file in TOML, with a [retention] table.",
+            show_default="config/execution_telemetry.toml, if it exists",
+        ),
     ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Compress and delete sealed sessions as [retention] says; open and interrupted ones are never touched.
+    """Compress and delete old sealed sessions.
+
+    The [retention] table of the telemetry file says when. Open and interrupted sessions are not touched.
 
     \b
     Example:
         peak-trade audit tidy
 
-    Exits 0, 2 on bad input.
+    Exits 0, or 2 on bad input.
     """
-    import time
+    from peak_trade.sessions.audit import tidy_sessions
 
-    from peak_trade.journal.telemetry import tidy as tidy_sessions
-    from peak_trade.sessions.options import read_telemetry
-    from peak_trade.sessions.store import sessions_folder
-
-    done = tidy_sessions(sessions_folder(), read_telemetry(config).retention, time.time_ns())
-    for each in done:
-        typer.echo(f"{each.session_id}: {each.action}, {each.n_bytes:,} bytes freed.")
-    if not done:
-        typer.echo("Nothing was old enough.")
+    output.show(tidy_sessions(telemetry), as_json, _tidy_page, lambda done: [asdict(each) for each in done])
 
 
 @app.command()
 def spec() -> None:
-    """Print the telemetry specification, made from the event classes.
+    """Print the telemetry specification, generated from the event classes.
 
     \b
     Example:
@@ -233,3 +215,32 @@ def spec() -> None:
     from peak_trade.journal.spec import telemetry_spec
 
     typer.echo(telemetry_spec(), nl=False)
+
+
+def _import_page(done: Imported) -> output.Page:
+    log = done.log
+    others = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.ignored.items())) or "none"
+    yield f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_rows:,} rows."
+    yield f"Rows without an order: {others}. Open orders at the end: {len(log.states.open_orders()):,}."
+    for row, reason in log.refused:
+        yield f"Row {row} was left out: {reason}"
+
+
+def _import_content(done: Imported) -> dict[str, Any]:
+    log = done.log
+    return {
+        "session_id": done.folder.name,
+        "n_orders": len(log.states.by_id),
+        "n_open_orders": len(log.states.open_orders()),
+        "n_rows": done.n_rows,
+        "n_used": log.n_used,
+        "rows_without_order": log.ignored,
+        "refused": [{"row": row, "reason": reason} for row, reason in log.refused],
+    }
+
+
+def _tidy_page(done: Sequence[TidiedSession]) -> output.Page:
+    for each in done:
+        yield f"{each.session_id}: {each.action}, {each.n_bytes:,} bytes freed."
+    if not done:
+        yield "No session is old enough."

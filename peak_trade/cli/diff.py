@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from peak_trade.cli import deprecated, options, output
 from peak_trade.cli.verbs import verb_app
 from peak_trade.diff.tolerances import TOLERANCE_BPS, TOLERANCE_MS
 
@@ -19,19 +20,23 @@ app = verb_app()
 
 @app.command()
 def diff(
-    shadow: Annotated[str, typer.Argument(metavar="SHADOW", help="A session, or the run id of a backtest.")],
-    live: Annotated[str, typer.Argument(metavar="LIVE", help="The run to compare with: a session or a run id.")],
+    shadow: Annotated[
+        str, typer.Argument(metavar="SHADOW", help="Session id, the beginning of one, a folder, or the id of a run.")
+    ],
+    live: Annotated[str, typer.Argument(metavar="LIVE", help="The session or run to compare with.")],
     tolerance_bps: Annotated[
-        float, typer.Option(min=0.0, help="Fill prices this close are equal, bps.")
+        float, typer.Option(min=0.0, help="Largest difference of two fill prices that counts as equal, basis points.")
     ] = TOLERANCE_BPS,
-    tolerance_ms: Annotated[float, typer.Option(min=0.0, help="Times this close are equal, ms.")] = TOLERANCE_MS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    tolerance_ms: Annotated[
+        float, typer.Option(min=0.0, help="Largest difference of two times that counts as equal, milliseconds.")
+    ] = TOLERANCE_MS,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compare two sessions or backtests.
 
-    A usual pair is a shadow session and the live session that it followed. Orders are matched by id, else by side,
-    symbol and time. Every difference is traced to a root with one cause, and the PnL of each cause is shown from
-    shadow to live. A session is named by its id, the beginning of its id or its folder.
+    A usual pair is a shadow session and the live session that it followed. Orders are matched by id, otherwise by
+    side, symbol and time. Every difference is traced to a root with one cause, and the PnL of each cause is shown from
+    shadow to live.
 
     \b
     Example:
@@ -39,44 +44,44 @@ def diff(
 
     Exits 0 when they agree, 1 when they differ, 2 when they cannot be compared.
     """
-    import json
-
-    from peak_trade.diff import export as diff_json
+    from peak_trade.diff import export
     from peak_trade.studies.diff import diff_runs
 
     result = diff_runs(shadow, live, tolerance_bps, tolerance_ms)
     if as_json:
-        typer.echo(json.dumps(diff_json.as_json(result), indent=2))
-    else:
-        _print_tables(result)
+        deprecated.note_former_keys(export.DEPRECATED_KEYS)
+    output.show(result, as_json, _page, export.as_json)
     if not result.is_equal:
         raise typer.Exit(1)
 
 
-def _print_tables(result: DiffResult) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _page(result: DiffResult) -> output.Page:
     from peak_trade.diff.export import sentence
 
-    console = Console()
-    names = result.shadow.recording.name, result.live.recording.name
-    console.print(f"shadow {names[0]}\nlive   {names[1]}\n{result.verdict}", highlight=False)
+    yield f"shadow {result.shadow.recording.name}"
+    yield f"live   {result.live.recording.name}"
+    yield result.verdict
     if not result.is_equal:
         roots = sorted(result.roots, key=lambda each: -abs(each.total_pnl))
-        table = Table("", "cause", "difference", "consequences", "PnL", title="Roots, largest PnL first")
-        for each in roots[:SHOWN_ROOTS]:
-            table.add_row(
-                str(each.number), str(each.cause), sentence(each), f"{each.n_follow:,}", f"{each.total_pnl:+,.2f}"
-            )
-        console.print(table)
-        if len(roots) > SHOWN_ROOTS:
-            console.print(f"The first {SHOWN_ROOTS} of {len(roots):,}; --json lists all.")
-        table = Table("PnL", "quote currency", title="From shadow to live")
-        for step, amount in result.waterfall.itertuples(index=False):
-            is_total = step in ("shadow", "live")
-            table.add_row(step, f"{amount:,.2f}" if is_total else f"{amount:+,.2f}")
-        console.print(table)
+        yield output.Table(
+            ("root", "cause", "difference", "consequences", "PnL"),
+            [
+                (str(each.number), str(each.cause), sentence(each), each.n_follow, f"{each.total_pnl:+,.2f}")
+                for each in roots
+            ],
+            "Roots, largest PnL first",
+            right=("root", "consequences", "PnL"),
+            max_rows=SHOWN_ROOTS,
+        )
+        yield output.Table(
+            ("PnL", "quote currency"),
+            [
+                (step, f"{amount:,.2f}" if step in ("shadow", "live") else f"{amount:+,.2f}")
+                for step, amount in result.waterfall.itertuples(index=False)
+            ],
+            "From shadow to live",
+            right=("quote currency",),
+        )
     score = result.pnl_attribution
     text = score.note if score.zone == "none" else f"Spearman {score.spearman:.4f}, KS {score.ks:.4f}. {score.note}"
-    console.print(f"P&L attribution: {score.zone}. {text}", highlight=False)
+    yield f"P&L attribution: {score.zone}. {text}"

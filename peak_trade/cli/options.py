@@ -34,19 +34,27 @@ RunFile = Annotated[
 ]
 Record = Annotated[bool, typer.Option("--record/--no-record", help="Record the run in the registry.")]
 SecondOpinion = Annotated[bool, typer.Option("--second-opinion", help="Compare the run with vectorbt.")]
-Session = Annotated[
-    str, typer.Argument(metavar="SESSION", help="Session id, the beginning of one, or the folder of a session.")
+SessionName = Annotated[
+    str, typer.Argument(metavar="SESSION", help="Session id, the unique beginning of one, or the folder of a session.")
+]
+Telemetry = Annotated[
+    Path | None,
+    typer.Option(
+        "--telemetry",
+        help="Telemetry file in TOML: levels, sinks and retention of journals.",
+        show_default="config/execution_telemetry.toml, if it exists",
+    ),
 ]
 
 
-def pairs(given: Sequence[str] | None, option: str = "-p") -> dict[str, str]:
-    """Read `key=value` texts; ConfigError on one without a key or given twice."""
-    read: dict[str, str] = {}
+def pairs(given: Sequence[str] | None, option: str = "-p", example: str = "fast=10") -> dict[str, str]:
+    """Return the mapping of `key=value` texts; ConfigError on a text without a key, or a key given twice."""
+    found: dict[str, str] = {}
     for text in given or ():
         key, separator, value = text.partition("=")
         if not separator or not key:
-            raise ConfigError(f"{option} was {text!r}: write key=value, for example {option} fast=10.")
-        if key in read:
-            raise ConfigError(f"{option} {key} is given twice, as {read[key]} and as {value}. Give it once.")
-        read[key] = value
-    return read
+            raise ConfigError(f"{option} was {text!r}: write key=value, for example {option} {example}.")
+        if key in found:
+            raise ConfigError(f"{option} {key} is given twice, as {found[key]} and as {value}. Give it once.")
+        found[key] = value
+    return found

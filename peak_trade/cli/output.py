@@ -15,13 +15,10 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table as RichTable
-from rich.text import Text
-
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
+    from rich.table import Table as RichTable
 
 Result = TypeVar("Result")
 NO_VALUE = "–"
@@ -54,6 +51,8 @@ def show(result: Result, as_json: bool, page: Callable[[Result], Page], content:
 
 def show_page(page: Page) -> None:
     """Print lines and tables; an empty line separates a table from what is above and below it."""
+    from rich.console import Console
+
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(highlight=False, markup=False, emoji=False, width=PIPE_WIDTH)
@@ -71,12 +70,20 @@ def show_page(page: Page) -> None:
 
 def note(text: str) -> None:
     """Print a note on standard error."""
-    sys.stderr.write(f"peak-trade: note: {text}\n")
+    error(f"note: {text}")
+
+
+def error(text: str) -> None:
+    """Print an error on standard error, as one line."""
+    sys.stderr.write(f"peak-trade: {text}\n")
 
 
 @contextmanager
 def progress(task: str, unit: str = "bars") -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on standard error, if that is a terminal; yield a function of done and total."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
     console = Console(stderr=True)
     with Progress(
@@ -84,6 +91,25 @@ def progress(task: str, unit: str = "bars") -> Iterator[Callable[[int, int], Non
     ) as shown:
         bar = shown.add_task(task, total=None)
         yield lambda done, total: shown.update(bar, completed=done, total=total)
+
+
+@contextmanager
+def live(render: Callable[[], str | Table], is_shown: bool = True) -> Iterator[None]:
+    """Redraw a line or a table on standard error, if that is a terminal, while the block runs."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    if not is_shown or not console.is_terminal:
+        yield
+        return
+
+    def drawn() -> str | RichTable:
+        block = render()
+        return block if isinstance(block, str) else _rich_table(block)
+
+    with Live(console=console, get_renderable=drawn, refresh_per_second=4):
+        yield
 
 
 def frame_table(frame: pd.DataFrame, title: str = "", formats: Mapping[str, str] | None = None) -> Table:
@@ -142,13 +168,20 @@ def plain(value: object) -> Any:
 
 def _show_table(console: Console, table: Table) -> None:
     if table.title:
-        console.print(Text(table.title, style="bold"))
+        console.print(table.title, style="bold")
+    console.print(_rich_table(table))
+    n_left_out = len(table.rows) - len(table.rows[: table.max_rows])
+    if n_left_out:
+        console.print(f"… and {n_left_out:,} more (--json shows all).")
+
+
+def _rich_table(table: Table) -> RichTable:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
     shown = RichTable(box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
         shown.add_column(Text(column), justify="right" if column in table.right else "left", overflow="fold")
     for row in table.rows[: table.max_rows]:
         shown.add_row(*(Text(cell(value)) for value in row))
-    console.print(shown)
-    n_left_out = len(table.rows) - len(table.rows[: table.max_rows])
-    if n_left_out:
-        console.print(f"… and {n_left_out:,} more (--json shows all).")
+    return shown

@@ -116,7 +116,7 @@ def _page(outcome: RegimeOutcome, paths: dict[str, str]) -> output.Page:
     title = f"{study.strategy.inner.name} on {series}, {study.detector.name} regimes"
     yield _across(title, study.table(), REGIME_FORMATS)
     yield output.frame_table(study.transitions().reset_index(), "Transitions from one bar to the next")
-    yield output.frame_table(study.stays(), "Durations in bars")
+    yield output.frame_table(study.durations(), "Durations in bars")
     yield output.Table(("fact", "value"), list(study.facts().items()), right=("value",))
     if outcome.opinion is not None:
         yield output.frame_table(outcome.opinion.to_frame(), "Fits in hmmlearn")
@@ -147,8 +147,8 @@ def _content(outcome: RegimeOutcome, paths: dict[str, str]) -> dict[str, Any]:
         "facts": study.facts(),
         "regimes": output.records(study.table()),
         "transitions": output.records(study.transitions().reset_index()),
-        "durations": output.records(study.stays()),
-        "cheating": output.records(study.cheating()),
+        "durations": output.records(study.durations()),
+        "lookahead_cost": output.records(study.lookahead_cost()),
         "p_value": outcome.p_value,
         "fallbacks": [
             {"reason": span.reason, "start": span.start, "end": span.end} for span in study.filtered.fallbacks

@@ -1,209 +1,255 @@
-"""`peak-trade risk`: explain decisions, and hold or change the trading state."""
+"""`peak-trade risk`: explain decisions, and show or change the trading state."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.time import iso
 
 if TYPE_CHECKING:
-    from peak_trade.journal.events import CommandKind
-    from peak_trade.risk.state import Control, Observation
+    from peak_trade.risk.state import Control
+    from peak_trade.sessions.control.commands import OperatorCommand, SessionState, WorkspaceChange
+    from peak_trade.studies.risk.decisions import Explanation
 
 app = verb_app()
-By = Annotated[str, typer.Option("--by", help="Who does it; recorded.")]
-OfSession = Annotated[
-    str | None, typer.Option("--session", help="A session id or its beginning; the whole workspace unless given.")
+
+Actor = Annotated[str, typer.Option("--by", metavar="NAME", help="Name of the person, for the record.")]
+SessionOption = Annotated[
+    str | None,
+    typer.Option("--session", help="Session id or the beginning of one.", show_default="the whole workspace"),
 ]
-
-
-@app.callback()
-def _risk() -> None:
-    pass
 
 
 @app.command("explain")
 def explain(
-    decision_id: Annotated[
-        str, typer.Argument(metavar="DECISION_ID", help="An order id, or RUN/ORDER or SESSION/ORDER.")
-    ],
+    decision_id: Annotated[str, typer.Argument(metavar="DECISION", help="Order id, or RUN/ORDER or SESSION/ORDER.")],
+    as_json: options.AsJson = False,
 ) -> None:
-    """Compute a decision again from its record, and print each gate's observed value, limit and headroom.
+    """Recompute a recorded risk decision.
+
+    The table has the observed value, the limit and the headroom of every gate.
 
     \b
     Example:
         peak-trade risk explain 3f2a9c/o-12
 
-    Exits 0 when the result equals the record, 1 when it does not, 2 on bad input.
+    Exits 0 when the result equals the record, 1 when it differs, 2 on bad input.
     """
-    from rich.console import Console
-    from rich.table import Table
+    from peak_trade.studies.risk import decisions
 
-    from peak_trade.core.time import iso
-    from peak_trade.studies.risk.decisions import explain as explain_decision
-    from peak_trade.studies.risk.decisions import find_decision
-
-    told = explain_decision(find_decision(decision_id))
-    verdict = "approved" if told.is_approved else "denied"
-    table = Table(title=f"{told.order_id}, decided {iso(told.ts_event)}: {verdict}")
-    table.add_column("gate")
-    for name in ("observed", "limit", "headroom"):
-        table.add_column(name, justify="right")
-    table.add_column("answer")
-    for reading in told.readings:
-        numbers = ("" if math.isnan(value) else f"{value:.6g}" for value in reading[2:5])
-        table.add_row(str(reading.code), *numbers, "denied" if reading.is_denied else "")
-    Console().print(table)
-    for reading in told.readings:
-        if reading.reason:
-            typer.echo(f"{reading.code} could not be read: {reading.reason}")
-    if not told.is_reproduced:
-        typer.echo("The recomputed answer differs from the record.")
+    explanation = decisions.explain(decisions.find_decision(decision_id))
+    output.show(explanation, as_json, _explain_page, _explain_content)
+    if not explanation.is_reproduced:
         raise typer.Exit(1)
-    typer.echo("The recomputed answer equals the record.")
 
 
 @app.command("state")
-def state(session: OfSession = None) -> None:
-    """Print the trading state of the workspace or of a session, and how it came about.
+def state(session: SessionOption = None, as_json: options.AsJson = False) -> None:
+    """Show the trading state of the workspace or of a session.
+
+    The reason, the size limits of a recovery and the disabled strategies are shown, too.
 
     \b
-    Example:
+    Examples:
         peak-trade risk state
         peak-trade risk state --session 20251221_220016
 
     Exits 0 when trading is active, 1 when it is reducing or halted, 2 on bad input.
     """
-    from peak_trade.data.workspace import workspace
-    from peak_trade.risk.state import climb
-    from peak_trade.sessions.control.state import read_control
+    from peak_trade.sessions.control import commands
 
+    pending: Sequence[OperatorCommand] = ()
     if session is None:
-        _print(climb(read_control(workspace()), time.time_ns()))
-        return
-    from peak_trade.sessions.control.commands import state_of
-
-    found = state_of(session, time.time_ns())
-    for command in found.pending:
-        typer.echo(f"waiting to be taken: {command.kind} {command.strategy}".rstrip() + f", by {command.actor}")
-    _print(found.control)
-
-
-def _print(control: Control) -> None:
-    from peak_trade.core.time import iso
-    from peak_trade.core.values import TradingState
-
-    since = f" since {iso(control.changed_at)}" if control.changed_at else ""
-    why = f" ({control.reason})" if control.reason else ""
-    typer.echo(f"{control.state}{since}{why}, size limits at {control.ramp:.0%}")
-    for strategy in control.throttled:
-        typer.echo(f"disabled: {strategy}")
-    if control.state is not TradingState.ACTIVE:
+        control = commands.workspace_state(time.time_ns())
+    else:
+        found = commands.state_of(session, time.time_ns())
+        control, pending = found.control, found.pending
+    output.show(
+        control,
+        as_json,
+        lambda control: _state_page(control, pending),
+        lambda control: _state_content(control, pending),
+    )
+    if control.state != "active":
         raise typer.Exit(1)
 
 
 @app.command("kill")
 def kill(
-    by: By,
-    reason: Annotated[str, typer.Option(help="Why; recorded.")] = "kill switch",
-    session: OfSession = None,
+    by: Actor,
+    reason: Annotated[str, typer.Option(help="Reason, for the record.")] = "kill switch",
+    session: SessionOption = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Halt trading at once: every session, or the one that is named, cancels its open orders and ends.
+    """Halt trading at once.
 
-    While the workspace is halted no session starts. A session that was killed is over: its journal is sealed.
+    Every session, or the named one, cancels its open orders and ends; its journal is sealed. No session starts while
+    the workspace is halted.
 
     \b
-    Example:
+    Examples:
         peak-trade risk kill --by ada --reason "exchange outage"
         peak-trade risk kill --by ada --session 20251221_220016
 
     Exits 0 when trading is halted, 2 on bad input.
     """
-    from peak_trade.journal.events import CommandKind
-    from peak_trade.risk.state import KillSwitch
-
-    if session is None:
-        _act(KillSwitch(time.time_ns(), by, reason))
-    else:
-        _leave(session, CommandKind.KILL, by, reason=reason)
+    _command("kill", by, session, as_json, reason=reason)
 
 
 @app.command("recover")
 def recover(
-    by: By,
-    risk: Annotated[str | None, typer.Option(help="A risk file: its [risk.state] says how long to cool down.")] = None,
-    session: OfSession = None,
+    by: Actor,
+    risk: Annotated[Path | None, typer.Option(help="Risk file in TOML whose [state] table gives the cooldown.")] = None,
+    session: SessionOption = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Bring trading back after the cooldown, at half of the size limits first.
+    """Resume trading after the cooldown, first at half of the size limits.
 
-    A session has its own limits and counts its cooldown on its own clock: the close of the bar with which it takes
-    the act. A session that starts while the workspace is on its ramp starts on that ramp.
+    A session has the limits that it started with and counts its cooldown on its own clock, from the bar with which it
+    applies the command. A session that starts during the recovery of the workspace starts with the same size limits.
 
     \b
-    Example:
+    Examples:
         peak-trade risk recover --by ada --risk config/risk.toml
         peak-trade risk recover --by ada --session 20251221_220016
 
-    Exits 0 when trading is active again or the act waits for the session, 2 when the cooldown is not over or there is
-    nothing to recover from.
+    Exits 0 when trading is active again or the command waits for the session, 2 when the cooldown is not over or there
+    is nothing to recover from.
     """
-    from peak_trade.journal.events import CommandKind
-    from peak_trade.risk.state import Recovery
-
-    if session is None:
-        _act(Recovery(time.time_ns(), by), risk)
-        return
-    if risk is not None:
+    if risk is not None and session is not None:
         raise ConfigError("--risk was given with --session: a session has the limits that it started with.")
-    _leave(session, CommandKind.RECOVER, by)
+    _command("recover", by, session, as_json, risk_file=risk)
 
 
 @app.command("enable")
-def enable(strategy: Annotated[str, typer.Argument(metavar="STRATEGY")], by: By, session: OfSession = None) -> None:
-    """Enable a strategy that the repeated-execution throttle disabled.
+def enable(
+    strategy: Annotated[str, typer.Argument(metavar="STRATEGY", help="Name of the disabled strategy.")],
+    by: Actor,
+    session: SessionOption = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Enable a strategy that was disabled for repeated execution.
 
     \b
     Example:
         peak-trade risk enable ma_crossover --by ada --session 20251221_220016
 
-    Exits 0 when it is enabled or the act waits for the session, 2 when it was not disabled.
+    Exits 0 when the strategy is enabled or the command waits for the session, 2 when it was not disabled.
     """
-    from peak_trade.journal.events import CommandKind
-    from peak_trade.risk.state import StrategyEnabled
+    _command("enable", by, session, as_json, strategy=strategy)
 
+
+def _command(
+    name: str,
+    by: str,
+    session: str | None,
+    as_json: bool,
+    *,
+    reason: str = "",
+    strategy: str = "",
+    risk_file: Path | None = None,
+) -> None:
+    from peak_trade.journal.events import CommandKind
+    from peak_trade.sessions.control.commands import command_workspace, send_command
+
+    kind, now = CommandKind(name), time.time_ns()
     if session is None:
-        _act(StrategyEnabled(time.time_ns(), strategy, by))
-    else:
-        _leave(session, CommandKind.ENABLE, by, strategy=strategy)
+        change = command_workspace(kind, by, now, reason=reason, strategy=strategy, risk_file=risk_file)
+        output.show(change, as_json, _change_page, _change_content)
+        return
+    found = send_command(session, kind, by, now, reason=reason, strategy=strategy)
+    applied = "at once" if kind is CommandKind.KILL else "with its next bar"
+    output.show(
+        found,
+        as_json,
+        lambda found: [_sent_line(found, name, by, applied)],
+        lambda found: {
+            "session_id": found.folder.name,
+            "command": name,
+            "actor": by,
+            "applied": applied,
+            "is_running": found.is_running,
+        },
+    )
 
 
-def _leave(session: str, kind: CommandKind, by: str, *, reason: str = "", strategy: str = "") -> None:
-    from peak_trade.journal.events import CommandKind
-    from peak_trade.sessions.control.commands import send_command
+def _explain_page(explanation: Explanation) -> output.Page:
+    verdict = "approved" if explanation.is_approved else "denied"
+    yield output.Table(
+        ("gate", "observed", "limit", "headroom", "result"),
+        [
+            (reading.code, *map(_number, reading[2:5]), "denied" if reading.is_denied else "")
+            for reading in explanation.readings
+        ],
+        f"{explanation.order_id}, decided {iso(explanation.ts_event)}: {verdict}",
+        right=("observed", "limit", "headroom"),
+    )
+    for reading in explanation.readings:
+        if reading.reason:
+            yield f"{reading.code} could not be read: {reading.reason}"
+    yield f"The result {'equals' if explanation.is_reproduced else 'differs from'} the record."
 
-    found = send_command(session, kind, by, time.time_ns(), reason=reason, strategy=strategy)
-    when = "at once" if kind is CommandKind.KILL else "with its next bar"
-    where = "" if found.is_running else f" after `peak-trade session resume {found.folder.name}`: it is interrupted"
-    typer.echo(f"{kind} left for {found.folder.name}, by {by}; the session takes it {when}{where}.")
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
 
 
-def _act(observation: Observation, risk_file: str | None = None) -> None:
-    from peak_trade.data.workspace import workspace
-    from peak_trade.risk.limits import StateLimits
-    from peak_trade.risk.state import advance
-    from peak_trade.sessions.control.state import read_control, write_control
-    from peak_trade.wiring.gates import read_risk_file
+def _explain_content(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "order_id": explanation.order_id,
+        "decided_at": iso(explanation.ts_event),
+        "is_approved": explanation.is_approved,
+        "readings": [reading._asdict() for reading in explanation.readings],
+        "is_reproduced": explanation.is_reproduced,
+    }
 
-    rules = StateLimits() if risk_file is None else read_risk_file(Path(risk_file)).state
-    control, events = advance(read_control(workspace()), observation, rules)
-    write_control(workspace(), control)
-    for event in events:
-        typer.echo(f"{event.state}: {event.reason}, by {event.actor}")
-    if not events:
-        typer.echo(f"{control.state}: nothing changed")
+
+def _state_page(control: Control, pending: Sequence[OperatorCommand]) -> output.Page:
+    for command in pending:
+        yield f"pending: {command.kind} {command.strategy}".rstrip() + f", by {command.actor}"
+    since = f" since {iso(control.changed_at)}" if control.changed_at else ""
+    reason = f" ({control.reason})" if control.reason else ""
+    yield f"{control.state}{since}{reason}, size limits at {control.ramp:.0%}"
+    for strategy in control.throttled:
+        yield f"disabled: {strategy}"
+
+
+def _state_content(control: Control, pending: Sequence[OperatorCommand]) -> dict[str, Any]:
+    return {
+        "state": control.state,
+        "since": iso(control.changed_at) if control.changed_at else None,
+        "reason": control.reason,
+        "size_limits": control.ramp,
+        "disabled": control.throttled,
+        "pending": [
+            {"command": command.kind, "strategy": command.strategy, "actor": command.actor} for command in pending
+        ],
+    }
+
+
+def _change_page(change: WorkspaceChange) -> output.Page:
+    for event in change.events:
+        yield f"{event.state}: {event.reason}, by {event.actor}"
+    if not change.events:
+        yield f"{change.control.state}: nothing changed"
+
+
+def _change_content(change: WorkspaceChange) -> dict[str, Any]:
+    changes = [{"state": event.state, "reason": event.reason, "actor": event.actor} for event in change.events]
+    return {"state": change.control.state, "changes": changes}
+
+
+def _sent_line(found: SessionState, name: str, by: str, applied: str) -> str:
+    line = f"{name} by {by}: session {found.folder.name} applies it {applied}"
+    if found.is_running:
+        return f"{line}."
+    return f"{line} after `peak-trade session resume {found.folder.name}`: it is interrupted."

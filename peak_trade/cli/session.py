@@ -1,88 +1,93 @@
-"""`peak-trade session …`: run, resume, list and show sessions."""
+"""`peak-trade session`: run, resume, list and show sessions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.time import Timeframe, iso
 
 if TYPE_CHECKING:
     from peak_trade.sessions.control.stop_switch import StopSwitch
     from peak_trade.sessions.run import SessionResult
     from peak_trade.sessions.runner import Status
+    from peak_trade.sessions.store import SessionSummary
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no live view.")]
 
 app = verb_app()
-
-Quiet = Annotated[bool, typer.Option("--quiet", help="No live view.")]
-Record = Annotated[bool, typer.Option(help="Keep the run in the registry.")]
-Telemetry = Annotated[
-    Path | None, typer.Option(help="Levels and sinks of the recording; config/execution_telemetry.toml if it is here.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @app.command()
 def run(
-    mode: Annotated[Literal["paper", "shadow", "testnet"], typer.Option(help="How orders are filled.")] = "paper",
+    mode: Annotated[Literal["paper", "shadow", "testnet"], typer.Option(help="Way in which orders fill.")] = "paper",
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="A strategy's name, or package.module:Class; ma_crossover, or that of --follow, unless given."
+            help="Name of a strategy, or package.module:Class for your own.",
+            show_default="ma_crossover, or that of the session to follow",
         ),
     ] = None,
-    symbol: Annotated[str | None, typer.Option(help="Base and quote, for example BTC/USDT.")] = None,
-    timeframe: Annotated[str | None, typer.Option(help="Length of a bar: 1m, 5m, 1h …")] = None,
+    symbol: Annotated[
+        str | None, typer.Option(help="Symbol as base/quote, for example BTC/USDT. Required without --follow.")
+    ] = None,
+    timeframe: Annotated[
+        str | None, typer.Option(help="Bar length, for example 1m, 5m or 1h. Required without --follow.")
+    ] = None,
     exchange: Annotated[
-        str | None, typer.Option(help="Where the bars come from; binance for a live feed unless given.")
+        str | None, typer.Option(help="Exchange of the bars.", show_default="binance, or that of the stored bars")
     ] = None,
     feed: Annotated[
-        Literal["live", "recorded"], typer.Option(help="Closed candles as they come, or bars from the store.")
+        Literal["live", "recorded"], typer.Option(help="Source of the bars: the exchange (live) or the store.")
     ] = "live",
-    duration: Annotated[str | None, typer.Option(help="Length in bar time: 10m, 4h, 1d.")] = None,
-    pace: Annotated[str | None, typer.Option(help="A recording's speed, for example 60x; full speed unless given.")] = (
-        None
-    ),
-    start: Annotated[str | None, typer.Option(help="First close time of a recording that is traded, UTC.")] = None,
-    end: Annotated[str | None, typer.Option(help="End of a recording's close times, UTC, exclusive.")] = None,
-    follow: Annotated[str | None, typer.Option(help="The session that a shadow follows: an id or its beginning.")] = (
-        None
-    ),
-    beside: Annotated[str | None, typer.Option(hidden=True)] = None,
-    parameter: Annotated[list[str] | None, typer.Option("-p", help="A strategy parameter, key=value.")] = None,
-    cash: Annotated[float | None, typer.Option(help="Cash at the start, quote currency; 10,000 unless given.")] = (
-        None
-    ),
-    config: Annotated[
-        Path | None, typer.Option(help="A run file: costs, execution, sizing, instruments, risk.")
+    duration: Annotated[
+        str | None, typer.Option(help="Length in bar time, for example 10m, 4h or 1d.", show_default="no limit")
     ] = None,
-    telemetry: Telemetry = None,
-    record: Record = True,
+    pace: Annotated[
+        str | None, typer.Option(help="Speed of a recorded feed, for example 60x.", show_default="full speed")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="First close time to trade on in UTC, for a recorded feed.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last close time in UTC, exclusive, for a recorded feed.")] = None,
+    follow: Annotated[
+        str | None, typer.Option(help="Session that a shadow session follows: its id or the beginning of it.")
+    ] = None,
+    parameter: options.Parameters = None,
+    cash: Annotated[
+        float | None, typer.Option(help="Initial cash in quote currency.", show_default="10000, or the run file's")
+    ] = None,
+    config: options.RunFile = None,
+    telemetry: options.Telemetry = None,
+    record: options.Record = True,
     quiet: Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Run a session until its feed or duration ends, or Ctrl-C.
+    """Run a session until its feed or its duration ends.
 
-    Strategy, sizing, gates and ledger are those of a backtest. Ctrl-C cancels the open orders, marks the account and
-    seals the journal; a second Ctrl-C stops at once, and `session resume` takes the session up again.
+    Strategy, sizing, risk gates and ledger are those of a backtest. Ctrl-C cancels the open orders, values the account
+    and seals the journal. A second Ctrl-C stops at once; `peak-trade session resume` then resumes the session.
 
     \b
-    Example:
-        peak-trade session run --mode paper --strategy ma_crossover --symbol BTC/USDT --timeframe 1m --duration 10m
+    Examples:
+        peak-trade session run --mode paper --symbol BTC/USDT --timeframe 1m --duration 10m
+        peak-trade session run --mode shadow --follow 20251221_220003
 
-    Exits 0 when the session ended and is sealed, 2 on bad input.
+    Exits 0 when the session has ended and is sealed, 2 on bad input, 130 after a second Ctrl-C.
     """
-    from peak_trade.cli.options import pairs
-    from peak_trade.sessions.options import make_config, read_telemetry
+    from peak_trade.sessions import options as session_options
     from peak_trade.sessions.run import run_session
 
-    if beside is not None:
-        typer.echo("--beside is now --follow; the next version refuses the former name.", err=True)
     asked = {
         "mode": mode,
         "strategy": strategy,
@@ -94,43 +99,48 @@ def run(
         "pace": _pace(pace),
         "start": start,
         "end": end,
-        "follow": follow or beside,
+        "follow": follow,
     }
-    session_config = make_config(asked, pairs(parameter), cash, config)
+    session_config = session_options.make_config(asked, options.pairs(parameter), cash, config)
     if session_config.risk is None and session_config.mode != "testnet":
-        typer.echo("No risk limits are set: every order that the instrument allows passes. Set them with --config.")
-    with _view(quiet) as (switch, on_status):
-        outcome = run_session(session_config, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))
-    _report(outcome, record)
+        output.note("no risk limits are set: every order that the instrument allows passes. Set limits with --config.")
+    settings = session_options.read_telemetry(telemetry)
+    with _live_view(quiet) as (switch, on_status):
+        outcome = run_session(session_config, switch=switch, on_status=on_status, telemetry=settings)
+    _show_outcome(outcome, record, as_json)
 
 
 @app.command()
 def resume(
-    session: Annotated[str, typer.Argument(help="A session id or its beginning, or a session's folder.")],
-    telemetry: Telemetry = None,
-    record: Record = True,
+    session: options.SessionName,
+    telemetry: options.Telemetry = None,
+    record: options.Record = True,
     quiet: Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Take up a session that was killed or stopped at once, from its journal.
+    """Resume a session that was killed or stopped at once, from its journal.
 
-    The recorded bars run through the recorded configuration again; what comes out must be what the journal holds.
+    The recorded bars run through the recorded configuration again. The results must equal the journal; then the
+    session continues.
 
     \b
     Example:
         peak-trade session resume 20251221_220016
 
-    Exits 0 when the session ended and is sealed, 2 on bad input or a journal that does not verify.
+    Exits 0 when the session has ended and is sealed, 2 on bad input or when the journal does not verify, 130 after a
+    second Ctrl-C.
     """
     from peak_trade.sessions.options import read_telemetry
     from peak_trade.sessions.run import resume_session
 
-    with _view(quiet) as (switch, on_status):
-        outcome = resume_session(session, switch=switch, on_status=on_status, telemetry=read_telemetry(telemetry))
-    _report(outcome, record)
+    settings = read_telemetry(telemetry)
+    with _live_view(quiet) as (switch, on_status):
+        outcome = resume_session(session, switch=switch, on_status=on_status, telemetry=settings)
+    _show_outcome(outcome, record, as_json)
 
 
 @app.command("list")
-def list_(as_json: AsJson = False) -> None:
+def list_(as_json: options.AsJson = False) -> None:
     """List the sessions of the workspace, oldest first.
 
     \b
@@ -139,76 +149,37 @@ def list_(as_json: AsJson = False) -> None:
 
     Exits 0.
     """
-    from dataclasses import asdict
-
-    from peak_trade.core.time import iso
     from peak_trade.sessions.store import sessions_folder, summaries
 
-    found = summaries()
-    if as_json:
-        _print_json([asdict(each) for each in found])
-        return
-    if not found:
-        typer.echo(f"There are no sessions in {sessions_folder()}. Start one with `peak-trade session run`.")
-        return
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    table = Table(Column("session", overflow="fold"), "state", "bars", "last bar", "fills", "denials", "equity")
-    for each in found:
-        last = iso(each.last_bar) if each.last_bar else ""
-        equity = "" if each.equity is None else f"{each.equity:,.2f}"
-        table.add_row(each.session_id, each.state, f"{each.n_bars:,}", last, str(each.n_fills), str(each.n_denials),
-                      equity)  # fmt: skip
-    Console().print(table)
-    for each in found:
-        if each.state == "unreadable":
-            typer.echo(f"{each.session_id} is unreadable: see `peak-trade audit verify {each.session_id}`.")
+    folder = sessions_folder()
+    output.show(
+        summaries(), as_json, lambda found: _list_page(found, folder), lambda found: [asdict(each) for each in found]
+    )
 
 
 @app.command()
-def show(
-    session: Annotated[str, typer.Argument(help="A session id or its beginning, or a session's folder.")],
-    as_json: AsJson = False,
-) -> None:
-    """Show one session: its configuration, where it stands, its fills and its faults.
+def show(session: options.SessionName, as_json: options.AsJson = False) -> None:
+    """Show the configuration, the figures and the latest events of a session.
 
     \b
     Example:
         peak-trade session show 20251221_220016
 
-    Exits 0, 2 when there is no such session.
+    Exits 0, or 2 when there is no such session.
     """
-    from dataclasses import asdict
+    from peak_trade.sessions.store import describe
 
-    from peak_trade.core.time import iso
-    from peak_trade.journal.files import read_manifest
-    from peak_trade.sessions.store import find_session, recent, summary
-
-    folder = find_session(session)
-    figures, lines = asdict(summary(folder)), recent(folder)
-    if as_json:
-        _print_json({"summary": figures, "manifest": read_manifest(folder), "recent": lines})
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title=folder.name, show_header=False)
-    for name, value in figures.items():
-        is_time = name in ("started", "last_bar") and value
-        shown = iso(value) if is_time else f"{value:,.2f}" if isinstance(value, float) else str(value)
-        table.add_row(name.replace("_", " "), shown)
-    console.print(table)
-    for line in lines:
-        console.print(line, highlight=False)
+    output.show(
+        describe(session),
+        as_json,
+        lambda found: [_summary_table(found.summary), *found.recent],
+        lambda found: {"summary": asdict(found.summary), "manifest": found.manifest, "recent": found.recent},
+    )
 
 
 def _seconds(duration: str | None) -> int | None:
     if duration is None:
         return None
-    from peak_trade.core.time import Timeframe
-
     try:
         return Timeframe.parse(duration).seconds
     except ConfigError:
@@ -220,21 +191,15 @@ def _pace(pace: str | None) -> float | None:
         return None
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)x?", pace)
     if match is None or float(match[1]) == 0.0:
-        raise ConfigError(f"pace was {pace!r}: write how many times faster than it happened, like 60x.")
+        raise ConfigError(f"pace was {pace!r}: write a factor of the original speed, like 60x.")
     return float(match[1])
 
 
 @contextmanager
-def _view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], None]]]:
-    import signal
-    import threading
-    import time
-
-    from rich.console import Console
-    from rich.live import Live
-
+def _live_view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], None]]]:
+    """Yield a switch that Ctrl-C turns, and a function that shows the status of the session in the terminal."""
     from peak_trade.sessions.control.stop_switch import StopSwitch
-    from peak_trade.sessions.view import table
+    from peak_trade.sessions.view import rows
 
     switch = StopSwitch()
 
@@ -243,44 +208,89 @@ def _view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], None]]]:
             raise KeyboardInterrupt
         switch.stop("Ctrl-C")
 
-    console = Console()
     latest: list[Status] = []
+
+    def on_status(status: Status) -> None:
+        latest[:] = [status]
+
+    def view() -> output.Table | str:
+        if not latest:
+            return "Waiting for the first bar."
+        return output.Table(("", ""), rows(latest[0], time.time_ns()), latest[0].session_id)
+
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, on_signal) if is_main else None
     try:
-        if quiet or not console.is_terminal:
-            yield switch, lambda status: None
-            return
-
-        def shown() -> Any:
-            return table(latest[0], time.time_ns()) if latest else "waiting for the first bar"
-
-        def on_status(status: Status) -> None:
-            latest[:] = [status]
-
-        with Live(console=console, get_renderable=shown, refresh_per_second=4):
+        with output.live(view, is_shown=not quiet):
             yield switch, on_status
     finally:
         if is_main:
             signal.signal(signal.SIGINT, before)
 
 
-def _report(outcome: SessionResult, record: bool) -> None:
+def _show_outcome(outcome: SessionResult, record: bool, as_json: bool) -> None:
+    from peak_trade.studies.recording import record_session
+
+    run_id = record_session(outcome.folder) if record else None
+    output.show(
+        outcome,
+        as_json,
+        lambda outcome: _outcome_page(outcome, run_id),
+        lambda outcome: _outcome_content(outcome, run_id),
+    )
+
+
+def _outcome_page(outcome: SessionResult, run_id: str | None) -> output.Page:
     status = outcome.status
-    typer.echo(
+    yield (
         f"{outcome.folder.name}: {outcome.reason}; {status.n_bars:,} bars, {status.n_fills:,} fills, "
         f"{status.n_denials:,} denials, equity {status.equity:,.2f} ({status.pnl:+,.2f})."
     )
-    for note in outcome.notes:
-        typer.echo(note)
-    typer.echo(f"Sealed in {outcome.folder}. Check it with `peak-trade audit verify {outcome.folder.name}`.")
-    if record:
-        from peak_trade.studies.recording import record_session
-
-        typer.echo(f"run {record_session(outcome.folder)}")
+    yield from outcome.notes
+    yield f"Sealed in {outcome.folder}. Verify it with `peak-trade audit verify {outcome.folder.name}`."
+    if run_id is not None:
+        yield f"run {run_id}"
 
 
-def _print_json(content: Any) -> None:
-    import json
+def _outcome_content(outcome: SessionResult, run_id: str | None) -> dict[str, Any]:
+    return {
+        "session_id": outcome.folder.name,
+        "folder": outcome.folder,
+        "reason": outcome.reason,
+        "status": asdict(outcome.status),
+        "notes": outcome.notes,
+        "run_id": run_id,
+    }
 
-    typer.echo(json.dumps(content, indent=2))
+
+def _list_page(found: Sequence[SessionSummary], folder: Path) -> output.Page:
+    if not found:
+        yield f"There are no sessions in {folder}. Start one with `peak-trade session run`."
+        return
+    yield output.Table(
+        ("session", "state", "bars", "last bar", "fills", "denials", "equity"),
+        [
+            (
+                each.session_id,
+                each.state,
+                each.n_bars,
+                iso(each.last_bar) if each.last_bar else "",
+                each.n_fills,
+                each.n_denials,
+                output.cell(each.equity, "{:,.2f}"),
+            )
+            for each in found
+        ],
+        right=("bars", "fills", "denials", "equity"),
+    )
+    for each in found:
+        if each.state == "unreadable":
+            yield f"{each.session_id} is unreadable; see `peak-trade audit verify {each.session_id}`."
+
+
+def _summary_table(summary: SessionSummary) -> output.Table:
+    values = asdict(summary)
+    for name in ("started", "last_bar"):
+        values[name] = iso(values[name]) if values[name] else None
+    values["equity"] = output.cell(summary.equity, "{:,.2f}")
+    return output.Table(("field", "value"), [(name.replace("_", " "), value) for name, value in values.items()])

@@ -175,7 +175,7 @@ class Finding:
     root: Finding | None = None
 
     def sort_key(self) -> tuple[int, int, str, str]:
-        """Return the key of the order in time; it does not depend on which run is the shadow."""
+        """Return the sort key for the order in time; swapping the runs does not change it."""
         ids = " ".join(sorted(history.order_id for history in self.pair.known)) if self.pair is not None else ""
         return self.close_time, self.step, self.subject if not ids else "", ids
 
@@ -308,7 +308,7 @@ class Context:
     """Effects within the tolerances."""
 
     drifts: dict[Sleeve, tuple[float, int]] = field(default_factory=dict)
-    """Relative deviation of a sleeve's last quantities from their sizing rule, and the close of the request."""
+    """Relative difference of a sleeve's last two quantities as fractions of equity, and the close of the request."""
 
     mark_pnl: dict[str, float] = field(default_factory=dict)
     """PnL of matched orders that is due to different last closes, by symbol."""

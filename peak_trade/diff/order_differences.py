@@ -350,7 +350,7 @@ class _PairComparison:
         self._add(Kind.FILLED, filled, first, Step.FILL, links).is_implied = is_implied
 
     def _fills_follow_quantity(self) -> bool:
-        """Whether both filled the same fraction, or the fills are equal up to the end of the smaller order."""
+        """Return whether the filled fractions are equal, or the fills up to the end of the smaller order."""
         fractions = self._both(lambda order: order.filled / order.quantity)
         smaller, larger = sorted(self._orders, key=lambda order: order.quantity)
         if abs(fractions[0] - fractions[1]) <= sizing_rules.RTOL + self._lot_size / smaller.quantity:

@@ -195,25 +195,15 @@ def diff(
         If a tolerance or the limit is negative.
 
     """
-    named = {
-        "tolerance_bps": tolerance_bps, "tolerance_ms": tolerance_ms, "unexplained_limit_bps": unexplained_limit_bps
-    }  # fmt: skip
-    for name, value in named.items():
-        if not value >= 0.0:
-            raise ConfigError(f"{name} was {value}; set it to 0 or more.")
+    _check_not_negative("tolerance_bps", tolerance_bps)
+    _check_not_negative("tolerance_ms", tolerance_ms)
+    _check_not_negative("unexplained_limit_bps", unexplained_limit_bps)
     check_comparable(shadow, live)
     is_single = has_one_strategy(shadow) and has_one_strategy(live)
     one, other = read_run_log(shadow, is_single), read_run_log(live, is_single)
     skew = find_clock_skew(one, other)
     if skew.bars or skew.events:
         other = read_run_log(live, is_single, skew.bars, skew.events)
-    first = max(one.starts_at, other.starts_at)
-    last = min(max(one.close_times, default=0), max(other.close_times, default=0))
-
-    def is_in_span(close_time: int) -> bool:
-        return first <= close_time <= last
-
-    bar_differences = compare_bars(one, other)
     context = Context(
         shadow=one,
         live=other,
@@ -223,31 +213,19 @@ def diff(
         lot_sizes=_lot_sizes(shadow, live),
         sizing=str(shadow.settings.get("trading.sizing.kind", "fraction_of_equity")),
     )
-    for each in bar_differences:
-        context.bar_spans.setdefault(each.symbol, []).append((each.first, each.last))
-    signals = [each for each in run_differences.of_signals(one, other, context) if is_in_span(each.close_time)]
-    for signal in sorted(signals, key=Finding.sort_key):
-        assert signal.sleeve is not None
-        context.signal_times.setdefault(signal.sleeve, []).append(signal.close_time)
+    last_close_times = (max(run.close_times, default=0) for run in (one, other))
+    span = range(max(one.starts_at, other.starts_at), min(last_close_times) + 1)
     matched = match_orders(one, other, shadow.timeframe.ns)
-    inside = [pair for pair in matched if any(is_in_span(order.close_time) for order in pair.known)]
-    bars = run_differences.of_bars(bar_differences)
-    findings = [*bars, *signals, *order_differences.of_orders(inside, context)]
-    findings += run_differences.of_cash_flows(one, other, context, is_in_span)
-    findings += [each for each in run_differences.of_trading_states(one, other) if is_in_span(each.close_time)]
-    findings += run_differences.of_duplicate_events(one, other, context)
-    _assign_mark_pnl(context, bars)
+    inside = [pair for pair in matched if any(order.close_time in span for order in pair.known)]
+    findings = _findings(one, other, inside, context, span)
     run_findings = run_differences.of_settings(shadow, live) + run_differences.of_clocks(skew)
     start = run_differences.of_starts(one, other)
-    opening_pnl = [_opening_pnl(run, side, first, context) for side, run in enumerate((one, other))]
+    opening_pnl = [_opening_pnl(run, side, span.start, context) for side, run in enumerate((one, other))]
     if start is not None and opening_pnl[0] != opening_pnl[1]:
         start.pnl = opening_pnl[1] - opening_pnl[0]
         run_findings.append(start)
     kept, tolerated_pnl = assign_roots(run_findings, findings, context.tolerated, start)
-    pnl = []
-    for side, run in enumerate((one, other)):
-        cash_flows = sum(flow.amount for flow in run.cash_flows if is_in_span(flow.close_time))
-        pnl.append(opening_pnl[side] + _trading_pnl(run, side, inside, context, cash_flows))
+    pnl = [opening_pnl[side] + _trading_pnl(run, side, inside, context, span) for side, run in enumerate((one, other))]
     return DiffResult(
         shadow=one,
         live=other,
@@ -264,6 +242,28 @@ def diff(
     )
 
 
+def _check_not_negative(name: str, value: float) -> None:
+    if not value >= 0.0:
+        raise ConfigError(f"{name} was {value}; set it to 0 or more.")
+
+
+def _findings(shadow: RunLog, live: RunLog, pairs: Sequence[OrderPair], context: Context, span: range) -> list[Finding]:
+    bar_differences = compare_bars(shadow, live)
+    for each in bar_differences:
+        context.bar_spans.setdefault(each.symbol, []).append((each.first, each.last))
+    signals = [each for each in run_differences.of_signals(shadow, live, context) if each.close_time in span]
+    for signal in sorted(signals, key=Finding.sort_key):
+        assert signal.sleeve is not None
+        context.signal_times.setdefault(signal.sleeve, []).append(signal.close_time)
+    bars = run_differences.of_bars(bar_differences)
+    findings = [*bars, *signals, *order_differences.of_orders(pairs, context)]
+    findings += run_differences.of_cash_flows(shadow, live, context, span)
+    findings += [each for each in run_differences.of_trading_states(shadow, live) if each.close_time in span]
+    findings += run_differences.of_duplicate_events(shadow, live, context)
+    _assign_mark_pnl(context, bars)
+    return findings
+
+
 def _orders_of(pairs: Sequence[OrderPair], side: int) -> list[OrderHistory]:
     return [order for pair in pairs if (order := pair.histories[side]) is not None]
 
@@ -278,10 +278,10 @@ def _assign_mark_pnl(context: Context, bars: Sequence[Finding]) -> None:
             context.tolerate(0, amount)
 
 
-def _trading_pnl(run: RunLog, side: int, pairs: Sequence[OrderPair], context: Context, cash_flows: float) -> float:
+def _trading_pnl(run: RunLog, side: int, pairs: Sequence[OrderPair], context: Context, span: range) -> float:
     closes = context.last_closes
     total = sum(contribution(order, closes[order.symbol][side]) for order in _orders_of(pairs, side))
-    total += cash_flows
+    total += sum(flow.amount for flow in run.cash_flows if flow.close_time in span)
     for duplicate in run.duplicates:
         total += duplicate.pnl(closes.get(duplicate.symbol, (0.0, 0.0))[side])
     return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from peak_trade.diff.causes import Cause, Context, Finding, Kind, Step, cash_flow_kind, cause_of_setting
@@ -22,9 +22,10 @@ T = TypeVar("T")
 
 
 def of_settings(shadow: Recording, live: Recording) -> list[Finding]:
-    """Return a root for each setting that differs, and one for different code; nothing where a run states none.
+    """Return a root for each setting that differs, and one for different code.
 
-    The code digest depends on the parameters of the strategy, so it is compared only if these are equal.
+    Settings and digests that only one run states are not compared. The code digest depends on the parameters of the
+    strategy, so it is compared only if these are equal.
     """
     findings = []
     one, other = shadow.settings, live.settings
@@ -77,13 +78,13 @@ def of_signals(shadow: RunLog, live: RunLog, context: Context) -> list[Finding]:
     return findings
 
 
-def of_cash_flows(shadow: RunLog, live: RunLog, context: Context, is_in_span: Callable[[int], bool]) -> list[Finding]:
+def of_cash_flows(shadow: RunLog, live: RunLog, context: Context, span: range) -> list[Finding]:
     """Return the cash flows that differ; differences due to rounding are added to the tolerance."""
     findings = []
     for one, other in match_cash_flows(shadow, live, shadow.recording.timeframe.ns):
         flow = one or other
         assert flow is not None
-        if is_in_span(flow.close_time):
+        if flow.close_time in span:
             finding = _cash_flow_finding(one, other, flow, context)
             if finding is not None:
                 findings.append(finding)

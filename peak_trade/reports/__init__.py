@@ -1,1 +1,1 @@
-"""Executed notebooks, figures, tables and the site that is built from them."""
+"""Executed notebooks, their figures and tables, and the site that shows them."""

@@ -1,7 +1,8 @@
-"""Run a notebook once per (source, parameters and the files they name, data, code, lock file), and keep what it showed.
+"""Execution of notebooks with typed parameters, once per combination of inputs.
 
-The executed notebook under `reports/runs/` is the record: it carries the notebook's version and digest, every
-parameter, the digests that its cache key is made of, and, when a cell failed, that cell and its error.
+The inputs are the notebook's cells, its parameters and the files they name, bars, code and lock file. The executed
+notebook in `reports/runs/` holds the notebook's version and digest, the parameters, the digests of the inputs and, if a
+cell failed, that cell and its error.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from peak_trade.reports.parameters import Parameter, read_parameters, resolve
 RUNS = Path("reports/runs")
 LOCK_FILE = Path("requirements.lock")
 RUNNING = "PEAK_TRADE_NOTEBOOK"
-"""Environment variable by which a kernel knows the notebook that it runs."""
+"""Environment variable that names the running notebook to its kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notebook:
-    """A notebook that can be run: title and version stand in its front matter, parameters in the cell tagged so."""
+    """A notebook of a project, with title and version from its front matter and its typed parameters."""
 
     name: str
     path: Path
@@ -43,9 +44,10 @@ class Notebook:
 
 @dataclass(frozen=True, slots=True)
 class ReportRun:
-    """One executed notebook. `failed_cell` counts code cells from 1 and is None when all of them ran.
+    """An executed notebook.
 
-    `is_cached` is True when it had been executed before and no kernel was started.
+    `failed_cell` is the number of the code cell that failed, counted from 1, or None. `is_cached` is True if an earlier
+    execution was found and no kernel was started.
     """
 
     path: Path
@@ -65,12 +67,12 @@ class ReportRun:
 
     @property
     def slug(self) -> str:
-        """Name of its file and of its page."""
+        """Name of the file and of the page, without suffix."""
         return self.path.stem
 
     @property
     def is_failed(self) -> bool:
-        """Whether a cell raised."""
+        """True if a cell raised an exception."""
         return self.failed_cell is not None
 
 
@@ -80,7 +82,7 @@ def list_notebooks(root: Path = Path()) -> list[Notebook]:
 
 
 def find_notebook(name: str, root: Path = Path()) -> Notebook:
-    """Return the notebook of that name; ConfigError with the closest name when there is none."""
+    """Return the notebook with a name; ConfigError with the closest name if there is none."""
     path = root / "notebooks" / f"{name}.ipynb"
     if not path.is_file():
         known = [found.stem for found in (root / "notebooks").glob("*.ipynb")]
@@ -90,7 +92,7 @@ def find_notebook(name: str, root: Path = Path()) -> Notebook:
 
 
 def read_notebook(path: Path) -> Notebook:
-    """Read a notebook's front matter and parameters; ReportError when one of them is missing or malformed."""
+    """Read the front matter and the parameters of a notebook; ReportError if one of them is missing or malformed."""
     content = read_json(path)
     front = _front_matter(content, path)
     cells = [cell for cell in content["cells"] if "parameters" in cell.get("metadata", {}).get("tags", [])]
@@ -115,30 +117,30 @@ def run_report(
     force: bool = False,
     progress: bool = False,
 ) -> ReportRun:
-    """Run a notebook, unless it was run before with the same source, parameters, data, code and lock file.
+    """Run a notebook unless it was run before with the same cells, parameters, data, code and lock file.
 
     Parameters
     ----------
     name : str
-        A notebook of `root/notebooks`, without its ending.
+        Name of a notebook in `root/notebooks`, without suffix.
     parameters : mapping of name to value
-        Those that differ from the notebook's defaults, of exactly their types.
+        Values that differ from the notebook's defaults, each of the type of its parameter.
     root : Path
-        The project: holds `notebooks/`; `reports/runs/` is written there, and cells run there.
+        The project folder, with `notebooks/`. The executed notebook goes to `reports/runs/`; cells run in the folder.
     force : bool
-        Run even if it was run before.
+        Run the notebook even if it was run before.
     progress : bool
         Show a progress bar on stderr.
 
     Returns
     -------
     ReportRun
-        Of the executed notebook, a failed one too: look at `is_failed`.
+        The executed notebook. If a cell failed, `is_failed` is True.
 
     Raises
     ------
     ConfigError, DataError
-        Before a kernel starts: an unknown notebook, parameter, strategy or symbol, or a value of another type.
+        Before a kernel starts, if a notebook, parameter, strategy or symbol is unknown or a value has another type.
 
     """
     notebook = find_notebook(name, root)
@@ -147,37 +149,37 @@ def run_report(
     key = digest_of({"parameters": values} | digests)
     path = root / RUNS / f"{notebook.name}-{key[:12]}.ipynb"
     if path.is_file() and not force:
-        held = read_run(path, is_cached=True)
-        if held.key == key and not held.is_failed:
-            return held
+        earlier = read_run(path, is_cached=True)
+        if earlier.key == key and not earlier.is_failed:
+            return earlier
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
+    draft = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
     try:
-        content = _executed(notebook, values, root, beside, progress)
+        content = _executed(notebook, values, root, draft, progress)
         content["metadata"]["peak_trade"] |= {"key": key, "digests": digests}
         write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
     finally:
-        beside.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
     return read_run(path)
 
 
 def running_notebook() -> str:
-    """Return name, version and digest of the notebook that runs in this kernel; empty outside `run_report`."""
+    """Return name, version and digest of the notebook that this kernel runs; empty outside `run_report`."""
     return os.environ.get(RUNNING, "")
 
 
 def list_report_runs(root: Path = Path()) -> list[ReportRun]:
-    """Return every executed notebook under `root/reports/runs`, newest first."""
+    """Return the executed notebooks in `root/reports/runs`, newest first."""
     paths = [path for path in (root / RUNS).glob("*.ipynb") if not path.name.startswith(".")]
     return sorted(map(read_run, paths), key=lambda run: (run.executed_at, run.slug), reverse=True)
 
 
 def read_run(path: Path, is_cached: bool = False) -> ReportRun:
-    """Read what an executed notebook says about itself; ReportError when it was not executed by `run_report`."""
+    """Read the metadata of an executed notebook; ReportError if `run_report` did not execute it."""
     content = read_json(path)
     about = content.get("metadata", {}).get("peak_trade")
     if not about:
-        raise ReportError(f"{path}: this notebook was not run by `peak-trade report run`. Move it elsewhere.")
+        raise ReportError(f"{path}: `peak-trade report run` did not write this notebook. Move it to another folder.")
     return ReportRun(path=path, is_cached=is_cached, run_id=_run_id(content), **about)
 
 
@@ -192,7 +194,7 @@ def results(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a notebook file; ReportError when it is not one."""
+    """Read a notebook file; ReportError if it is not a notebook of format 4."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -203,7 +205,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def source_text(cell: Mapping[str, Any]) -> str:
-    """Return a cell's source as one text."""
+    """Return the source of a cell as one string."""
     source = cell["source"]
     return source if isinstance(source, str) else "".join(source)
 
@@ -234,7 +236,7 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
     except PapermillExecutionError as error:
         failed_cell, error_text = error.cell_index, f"{error.ename}: {error.evalue}"
     except DeadKernelError as error:
-        failed_cell, error_text = 0, f"the kernel died: {error}"
+        failed_cell, error_text = 0, f"the kernel stopped: {error}"
     finally:
         del os.environ[RUNNING]
     content = read_json(output)
@@ -259,7 +261,7 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
 
 
 def _failed_cell(content: Mapping[str, Any]) -> int:
-    # The last cell that took time: when a kernel dies, papermill calls every cell completed.
+    # The last cell with a duration: when a kernel stops, papermill marks every cell as completed.
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     timed = [cell["metadata"].get("papermill", {}).get("duration") is not None for cell in code]
     return max((place for place, took_time in enumerate(timed, start=1) if took_time), default=1)
@@ -292,10 +294,10 @@ def _data_digest(values: Mapping[str, Any]) -> str:
     from peak_trade.data.store import find_series, list_bars
 
     if not (values.get("symbol") and values.get("timeframe")):
-        return digest_of([held.digest for held in list_bars()])
+        return digest_of([bars.digest for bars in list_bars()])
     find_series(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange"))
     named = {part for value in _texts(values).values() for part in value.split(",")}
-    return digest_of([held.digest for held in list_bars() if held.symbol in named])
+    return digest_of([bars.digest for bars in list_bars() if bars.symbol in named])
 
 
 def _files_digest(values: Mapping[str, Any], root: Path) -> str:
@@ -304,8 +306,7 @@ def _files_digest(values: Mapping[str, Any], root: Path) -> str:
 
     named = {name: root / value for name, value in _texts(values).items()}
     named |= {f"{name}.journal": sessions_folder() / value / EVENTS for name, value in _texts(values).items()}
-    held = {name: digest_bytes(path.read_bytes()) for name, path in named.items() if os.path.isfile(path)}
-    return digest_of(held)
+    return digest_of({name: digest_bytes(path.read_bytes()) for name, path in named.items() if os.path.isfile(path)})
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
@@ -334,5 +335,7 @@ def _front_matter(content: Mapping[str, Any], path: Path) -> dict[str, str]:
     found = dict(re.findall(r"^(title|version):\s*[\"']?(.*?)[\"']?\s*$", source, flags=re.MULTILINE))
     for field in ("title", "version"):
         if not found.get(field):
-            raise ReportError(f'{path}: the first cell must be a raw cell of front matter with {field}: "…".')
+            raise ReportError(
+                f'{path}: front matter has no {field}. Write {field}: "…" into a raw cell, the first of the notebook.'
+            )
     return found

@@ -1,4 +1,4 @@
-"""The typed parameters of a notebook: read from its parameters cell, and held against what is asked for."""
+"""Typed parameters of a notebook: declared in its parameters cell, and checked against given values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool,
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a notebook: its type by name, whether it may be None, its default and its comment."""
+    """A parameter of a notebook. `type_name` is str, int, float, bool or dict; `is_optional` allows None, too."""
 
     name: str
     type_name: str
@@ -28,18 +28,18 @@ class Parameter:
 
     @property
     def annotation(self) -> str:
-        """The annotation as it stands in the cell: str, int, float, bool or dict, with `| None` when it may be."""
+        """The annotation in the cell, for example `str` or `str | None`."""
         return f"{self.type_name} | None" if self.is_optional else self.type_name
 
 
 def read_parameters(source: str, where: str) -> dict[str, Parameter]:
-    """Read the parameters of a cell: `name: type = default  # comment`, one a line.
+    """Read the parameters of a cell, one per line: `name: type = default  # comment`.
 
     Raises
     ------
     ReportError
-        If a line is something else, has no comment, a type that is not str, int, float, bool, dict (or one of these
-        `| None`), or a default of another type.
+        If a line has another form, no comment, a type other than str, int, float, bool and dict, each with or without
+        `| None`, or a default of another type.
 
     """
     comments = {
@@ -51,14 +51,16 @@ def read_parameters(source: str, where: str) -> dict[str, Parameter]:
     for node in ast.parse(source).body:
         place = f"{where}, parameters cell, line {node.lineno}"
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
-            raise ReportError(f"{place}: write `name: type = default  # comment` and nothing else.")
+            raise ReportError(
+                f"{place}: {ast.unparse(node)!r} is not a parameter. Write `name: type = default  # comment`."
+            )
         text = ast.unparse(node.annotation)
         type_name, _, rest = text.partition(" | ")
         if type_name not in _TYPES or rest not in ("", "None"):
             raise ReportError(f"{place}: the type was {text}; use {', '.join(_TYPES)}, or one of them with `| None`.")
         comment = comments.get(node.end_lineno or node.lineno, "")
         if not comment:
-            raise ReportError(f"{place}: {node.target.id} has no comment; say what it means.")
+            raise ReportError(f"{place}: {node.target.id} has no comment. Add one that says what it means.")
         default = ast.literal_eval(node.value)
         parameter = Parameter(node.target.id, type_name, rest == "None", default, comment)
         found[parameter.name] = Parameter(
@@ -68,20 +70,20 @@ def read_parameters(source: str, where: str) -> dict[str, Parameter]:
 
 
 def resolve(parameters: Mapping[str, Parameter], given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the value of every parameter: the one given, else its default.
+    """Return the value of each parameter: the given value or the default.
 
     Parameters
     ----------
     parameters : mapping of name to Parameter
     given : mapping of name to value
-        Each of exactly the parameter's type; an int is taken for a float, nothing else is converted.
+        Each of the type of its parameter. An int is accepted for a float; nothing else is converted.
     where : str
-        Opens the message of an error.
+        Start of an error message.
 
     Raises
     ------
     ConfigError
-        On a name that is no parameter (with the closest right one) or a value of another type.
+        If a name is not a parameter (the message has the closest name) or a value has another type.
 
     """
     for name in given:
@@ -94,33 +96,35 @@ def resolve(parameters: Mapping[str, Parameter], given: Mapping[str, Any], where
 
 
 def parse_assignments(parameters: Mapping[str, Parameter], assignments: list[str], where: str) -> dict[str, Any]:
-    """Read `name=value` texts as the command line gives them, each by its parameter's type.
+    """Read `name=value` assignments of the command line, each by the type of its parameter.
 
-    `true` and `false` are bools, `none` is None where None may be, a dict is JSON; `name.key=value` sets one key of a
-    dict parameter.
+    `true` and `false` are bools, `none` is None for an optional parameter, a dict is JSON. `name.key=value` sets one
+    key of a dict parameter.
 
     Raises
     ------
     ConfigError
-        On text without `=`, an unknown name, a name given twice, or a value that is not of the type.
+        If an assignment has no `=`, a name is unknown or given twice, or a value has another type.
 
     """
     given: dict[str, Any] = {}
     for assignment in assignments:
         left, equals, text = assignment.partition("=")
         if not equals:
-            raise ConfigError(f"{where}: parameter was {assignment!r}; write name=value, for example symbol=BTC/USDT.")
+            raise ConfigError(f"{where}: parameter was {assignment!r}. Write name=value, for example symbol=BTC/USDT.")
         name, dot, key = left.strip().partition(".")
         if name not in parameters:
             raise ConfigError(f"{where}: {name} is not a parameter. {did_you_mean(name, parameters)}")
         parameter = parameters[name]
         if dot and parameter.type_name == "dict":
-            held = given.setdefault(name, {})
-            if key in held:
+            values = given.setdefault(name, {})
+            if key in values:
                 raise ConfigError(f"{where}: {name}.{key} was given twice. Give it once.")
-            held[key] = _loose(text)
-        elif name in given or dot:
-            raise ConfigError(f"{where}: {left} was given twice, or is no dict. Give it once, as {name}=value.")
+            values[key] = _loose(text)
+        elif dot:
+            raise ConfigError(f"{where}: {name} is not a dict, so it has no key {key}. Write {name}=value.")
+        elif name in given:
+            raise ConfigError(f"{where}: {name} was given twice. Give it once.")
         else:
             given[name] = _parsed(parameter, text, where)
     return given
@@ -151,8 +155,8 @@ def _checked(parameter: Parameter, value: Any, where: str) -> Any:
         return None
     if parameter.type_name == "float" and type(value) is int:
         value = float(value)
-    is_number_off = isinstance(value, float) and not math.isfinite(value)
-    if type(value) is not _TYPES[parameter.type_name] or is_number_off:
+    is_not_finite = isinstance(value, float) and not math.isfinite(value)
+    if type(value) is not _TYPES[parameter.type_name] or is_not_finite:
         raise ConfigError(_wrong_type(parameter, value, where))
     return value
 
@@ -160,6 +164,6 @@ def _checked(parameter: Parameter, value: Any, where: str) -> Any:
 def _wrong_type(parameter: Parameter, value: Any, where: str) -> str:
     examples = {"str": "text", "int": "20", "float": "0.5", "bool": "true or false", "dict": '{"fast": 10}'}
     return (
-        f"{where}: {parameter.name} was {value!r}; it is {parameter.annotation} ({parameter.comment}): "
-        f"write {examples[parameter.type_name]}."
+        f"{where}: {parameter.name} was {value!r}; its type is {parameter.annotation} ({parameter.comment}). "
+        f"Write {examples[parameter.type_name]}."
     )

@@ -1,4 +1,4 @@
-"""Where a project keeps its site, what its `_quarto.yml` says, and how its caches are read."""
+"""Folders, Quarto configuration and cache files of a project."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIBRARY = Path("reports/lib")
 
 
 def read_quarto(root: Path) -> dict[str, Any]:
-    """Read `_quarto.yml`; ReportError when it is not YAML."""
+    """Read `_quarto.yml`; ReportError if it is not YAML."""
     import yaml  # type: ignore[import-untyped]
 
     path = root / "_quarto.yml"
@@ -25,7 +25,7 @@ def read_quarto(root: Path) -> dict[str, Any]:
 
 
 def read_cache(path: Path) -> dict[str, Any]:
-    """Read a JSON file that can be made anew; empty when it is not there or was cut short."""
+    """Read a JSON file that can be rebuilt; empty if it is missing or incomplete."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

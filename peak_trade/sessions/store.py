@@ -54,6 +54,15 @@ class SessionSummary:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SessionDescription:
+    """A session with its manifest and sentences on its latest events that are not bars."""
+
+    summary: SessionSummary
+    manifest: dict[str, Any]
+    recent: list[str]
+
+
 def sessions_folder() -> Path:
     """Return the folder that holds every session."""
     return workspace() / "sessions"
@@ -124,6 +133,12 @@ def summaries() -> list[SessionSummary]:
         except PeakTradeError as error:
             found.append(_unreadable(name, str(error)))
     return found
+
+
+def describe(name: str) -> SessionDescription:
+    """Return the description of a session that is named by its id, the beginning of it or its folder."""
+    folder = find_session(name)
+    return SessionDescription(summary(folder), read_manifest(folder), recent(folder))
 
 
 def _unreadable(name: str, why: str) -> SessionSummary:

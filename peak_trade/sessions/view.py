@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from peak_trade.core.time import NS_PER_SECOND, iso
 from peak_trade.sessions.runner import Status
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def rows(status: Status, now: int) -> list[tuple[str, str]]:
@@ -27,16 +22,6 @@ def rows(status: Status, now: int) -> list[tuple[str, str]]:
         ("denials", f"{status.n_denials:,}"),
         ("feed faults", f"{status.n_faults:,}"),
     ]
-
-
-def table(status: Status, now: int) -> Table:
-    """Return the live view as a table."""
-    from rich.table import Table
-
-    view = Table(title=f"{status.session_id}", show_header=False)
-    for name, text in rows(status, now):
-        view.add_row(name, text)
-    return view
 
 
 def _age(seconds: float) -> str:

@@ -171,7 +171,7 @@ def regime(
     bars = load_bars(symbol, span.timeframe, span.exchange, None, span.end)
     study = study_regimes(part, bars, found, start=span.start, mode=mode)
     opinion = regime_second_opinion(study) if has_opinion else None
-    p_value, _ = study.permutation()
+    p_value, _ = study.shift_test()
     verdict = study.verdict(p_value, noise_controls(study, n_noise) if n_noise else ())
     if is_recorded:
         record(study.result, "regime")

@@ -1,4 +1,4 @@
-"""Read what is named as a side of a diff: a session from its verified journal, or a recorded backtest run again."""
+"""Diff of two runs by name: a session from its verified journal, or a recorded backtest that is run again."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import load_bars
 from peak_trade.diff.recording import Recording, events_with_bars, flat_settings, recording_of
 from peak_trade.diff.result import DiffResult, diff
+from peak_trade.diff.tolerances import TOLERANCE_BPS, TOLERANCE_MS
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.venue import BuyingPower, Execution, SimulatedVenue
 from peak_trade.journal.events import Event, OrderEvent, SignalEvent
 from peak_trade.journal.files import MANIFEST, read_events, read_manifest
-from peak_trade.journal.verify import VerdictKind
 from peak_trade.sessions.store import check_journal, config_of, find_session, session_ids
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
@@ -34,25 +34,26 @@ from peak_trade.wiring.sleeves import sleeve_for
 from peak_trade.wiring.strategies import make_strategy
 
 
-def diff_runs(shadow: str, live: str, tolerance_bps: float = 5.0, tolerance_ms: float = 1_000.0) -> DiffResult:
+def diff_runs(
+    shadow: str, live: str, tolerance_bps: float = TOLERANCE_BPS, tolerance_ms: float = TOLERANCE_MS
+) -> DiffResult:
     """Return the diff of two runs by name; see `read_recording` and `diff`."""
     return diff(read_recording(shadow), read_recording(live), tolerance_bps=tolerance_bps, tolerance_ms=tolerance_ms)
 
 
 def read_recording(name: str) -> Recording:
-    """Return a session or a recorded backtest as one side of a diff.
+    """Return the recording of a session or of a recorded backtest.
 
     Parameters
     ----------
     name : str
-        A session's id, its beginning or its folder; the run id of a recorded backtest, which is run again; or
-        `example-shadow` and `example-live`, two generated runs.
+        Id of a session, the beginning of its id, or its folder; run id of a backtest, which is run again; or
+        `example-shadow` or `example-live`, two generated runs.
 
     Raises
     ------
     SessionError
-        When neither is known under that name, the journal is not what was written, or the backtest no longer comes
-        out under its run id.
+        If no run has this name, the journal does not verify, or the backtest has another run id than recorded.
 
     """
     if name in EXAMPLES:
@@ -63,27 +64,26 @@ def read_recording(name: str) -> Recording:
         record = show_run(name)
     except ConfigError as error:
         hint = did_you_mean(name, session_ids())
-        raise SessionError(f"{name} is no session ({hint}) and no recorded backtest ({error}).") from None
+        raise SessionError(f"{name} is neither a session ({hint}) nor a recorded backtest ({error}).") from None
     return rerun_backtest(record.columns[0], dict(record.iloc[:, 0].dropna().items()))
 
 
 def read_session(folder: Path) -> Recording:
-    """Return a session as one side of a diff; SessionError unless its journal verifies."""
+    """Return the recording of a session; SessionError if its journal does not verify."""
     verdict = check_journal(folder)
-    if verdict.finding not in (VerdictKind.INTACT, VerdictKind.UNSEALED):
+    if not verdict.is_intact:
         raise SessionError(
-            f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); what is not authentic is not "
-            "compared."
+            f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); choose a session whose journal "
+            "verifies."
         )
     config = config_of(folder)
     events = read_events(folder)
-    named = {event.strategy for event in events if isinstance(event, SignalEvent | OrderEvent)}
-    grid = config.instrument.model_dump(mode="json")
+    strategies = {event.strategy for event in events if isinstance(event, SignalEvent | OrderEvent)}
     settings = flat_settings(
-        strategy=", ".join(sorted(named)) or make_strategy(config.strategy, config.parameters).name,
+        strategy=", ".join(sorted(strategies)) or make_strategy(config.strategy, config.parameters).name,
         parameters=config.parameters,
         trading=config.trading.model_dump(mode="json"),
-        instruments={config.symbol: grid},
+        instruments={config.symbol: config.instrument.model_dump(mode="json")},
         risk=None if config.risk is None else config.risk.model_dump(mode="json"),
     )
     code = str(read_manifest(folder).get("digests", {}).get("code", ""))
@@ -91,39 +91,37 @@ def read_session(folder: Path) -> Recording:
 
 
 def rerun_backtest(run_id: str, record: Mapping[Any, Any]) -> Recording:
-    """Return a backtest as one side of a diff, run again from its record; SessionError when its run id changes.
+    """Run a recorded backtest again and return its recording; SessionError if it has another run id.
 
-    `record` maps (kind, name) to text, as `show_run` returns it.
+    `record` maps (kind, name) to text, as returned by `show_run`.
     """
     tags = {name: str(value) for (kind, name), value in record.items() if kind == "tag"}
     parameters = {name: value for (kind, name), value in record.items() if kind == "parameter"}
     if tags.get("run_type") != "backtest" or ", " in tags["strategy"]:
         raise SessionError(
-            f"{run_id} is a {tags.get('run_type')} run of {tags['strategy']}: only sessions and backtests of one "
-            "strategy can be compared."
+            f"{run_id} is a {tags.get('run_type')} run of {tags['strategy']}; choose a session or a backtest of one "
+            "strategy."
         )
-    own = {n: v for n, v in parameters.items() if not n.startswith("settings.") and n not in ("exchange", "notebook")}
-    trading = _nested(
-        {n.removeprefix("settings."): _value(v) for n, v in parameters.items() if n.startswith("settings.")}
-    )
+    exchange = parameters.pop("exchange", None)
+    parameters.pop("notebook", None)
+    is_setting = {name: name.startswith("settings.") for name in parameters}
+    own = {name: _value(value) for name, value in parameters.items() if not is_setting[name]}
+    trading = {name.removeprefix("settings."): _value(v) for name, v in parameters.items() if is_setting[name]}
     try:
-        strategy = make_strategy(tags["strategy"], {name: _value(value) for name, value in own.items()})
-        settings = BacktestSettings.parse(trading, f"run {run_id}")
-        end = parse_utc(tags["end"].replace("Z", "+00:00"), "end")
+        strategy = make_strategy(tags["strategy"], own)
+        settings = BacktestSettings.parse(_nested(trading), f"run {run_id}")
         timeframe = Timeframe.parse(tags["timeframe"])
-        bars = [
-            load_bars(symbol, timeframe, parameters.get("exchange"), tags["start"].replace("Z", "+00:00"),
-                      end + timeframe.duration)
-            for symbol in tags["symbol"].split(", ")
-        ]  # fmt: skip
+        start = tags["start"].replace("Z", "+00:00")
+        end = parse_utc(tags["end"].replace("Z", "+00:00"), "end") + timeframe.duration
+        bars = [load_bars(symbol, timeframe, exchange, start, end) for symbol in tags["symbol"].split(", ")]
         result = backtest(strategy, bars, settings)
     except PeakTradeError as error:
-        raise SessionError(f"run {run_id} can't be run again: {error}") from None
+        raise SessionError(f"run {run_id} cannot be run again: {error}") from None
     if result.run_id != run_id:
         changed = [name for name, digest in result.digests.items() if digest != tags.get(f"digest.{name}", digest)]
         raise SessionError(
-            f"run {run_id} comes out as {result.run_id} today: {', '.join(changed) or 'its settings'} differ from the "
-            "recorded ones. Run the backtest anew and compare that."
+            f"run {run_id} has the run id {result.run_id} now: {', '.join(changed) or 'its settings'} differ from the "
+            "recorded ones. Run the backtest again and compare the new run."
         )
     return recording_of(result, run_id)
 
@@ -139,46 +137,49 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, value in flat.items():
         *parents, last = name.split(".")
-        place = nested
+        group = nested
         for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
+            group = group.setdefault(parent, {})
+        group[last] = value
     return nested
 
 
 EXAMPLES = ("example-shadow", "example-live")
-"""Names under which the two are found."""
-MISSED_ROW = 700
+"""Names of the two generated runs."""
+MISSED_BAR = 700
+"""Index of the bar that the live run lacks."""
 VENUE_FEE_BPS = 26.0
-WORST_SLIPPAGE_BPS = 18.0
-LATENCIES_MS = (40.0, 400.0)
+MAX_EXTRA_SLIPPAGE_BPS = 18.0
+LATENCY_MS = (40.0, 400.0)
+"""Lowest and highest latency."""
 _SYMBOL = "BTC/USDT"
 _GRID = Instrument(_SYMBOL, tick_size=0.01, lot_size=1e-5, min_notional=5.0)
 _STRATEGY = MaCrossover(fast=12, slow=48)
 
 
 class WorseVenue(SimulatedVenue):
-    """A venue that slips by up to 18 bps more than it should, and answers 40 to 400 ms late."""
+    """A venue with up to 18 bps of additional slippage and a latency of 40 to 400 ms."""
 
     def __init__(self, market: Market, costs: Costs) -> None:
         super().__init__(market, costs)
         self._random = np.random.default_rng(8)
 
     def match(self, row: int, buying_power: BuyingPower) -> Iterator[Execution]:
-        """Yield the executions of the bar of `row`, late."""
+        """Yield the executions in a bar, with a latency."""
         for execution in super().match(row, buying_power):
-            late = int(self._random.uniform(*LATENCIES_MS) * 1e6)
-            yield replace(execution, ts_event=execution.ts_event + late)
+            latency = int(self._random.uniform(*LATENCY_MS) * 1e6)
+            yield replace(execution, ts_event=execution.ts_event + latency)
 
     def _slipped(self, order: Order, reference: float, tick: float) -> float:
-        extra = order.side.sign * self._random.uniform(0.0, WORST_SLIPPAGE_BPS) / 1e4
+        extra = order.side.sign * self._random.uniform(0.0, MAX_EXTRA_SLIPPAGE_BPS) / 1e4
         return super()._slipped(order, reference * (1.0 + extra), tick)
 
 
 def example(name: str) -> Recording:
     """Return one of the two generated runs: `example-shadow` or `example-live`.
 
-    The live one missed a bar, pays 26 bps where 10 are configured, slips by up to 18 bps more and is 40 to 400 ms late.
+    The live run lacks a bar, pays a fee of 26 bps instead of the configured 10, and has up to 18 bps of additional
+    slippage and a latency of 40 to 400 ms.
     """
     bars = sample_bars(_SYMBOL, n_bars=2_000)
     configured = BacktestSettings()
@@ -191,7 +192,7 @@ def example(name: str) -> Recording:
     )
     if name == EXAMPLES[0]:
         return Recording(name, "shadow", bars.timeframe, settings, "", _events(bars, configured))
-    kept = Bars(bars.frame.drop(bars.frame.index[MISSED_ROW]), bars.symbol, bars.timeframe, bars.exchange)
+    kept = Bars(bars.frame.drop(bars.frame.index[MISSED_BAR]), bars.symbol, bars.timeframe, bars.exchange)
     charged = BacktestSettings(costs=Costs(fee_bps=VENUE_FEE_BPS))
     return Recording(name, "paper", bars.timeframe, settings, "", _events(kept, charged, is_worse=True))
 

@@ -297,7 +297,7 @@ class Runs:
         bars = pt.load_bars("BTC/USDT", "4h", "sample")
         detector = pt.make_detector(name, bars.timeframe)
         study = pt.study_regimes(pt.make_strategy("ma_crossover", {"fast": 12, "slow": 48}), bars, detector)
-        p_value, _ = study.permutation()
+        p_value, _ = study.shift_test()
         tables = [study.table(), study.transitions()]
         figures = [
             study.filtered.probabilities.tobytes().hex(),

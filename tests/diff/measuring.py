@@ -15,11 +15,11 @@ CONTRADICT = [
     {"other-parameter", "other-code"},
     {"remove-a-bar", "remove-the-filling-bar"},
 ]
-"""Pairs of which one undoes or repeats the other."""
+"""Pairs in which one fault reverts or repeats the other."""
 
 
 def measure(faults: tuple[str, ...], seed: int) -> tuple[int, int, int]:
-    """Return how many roots were planted, how many of them were found and named, and how many others were found."""
+    """Return the number of planted roots, of planted roots that are found, and of false roots."""
     rng = random.Random(f"{faults} {seed}")
     bars = bars_of(seed % 5)
     live, planted = simulate(bars, [name for name in faults if name in SIMULATED_FAULTS], rng)
@@ -31,7 +31,7 @@ def measure(faults: tuple[str, ...], seed: int) -> tuple[int, int, int]:
 
 
 def table(n_seeds: int) -> dict[str, tuple[int, int, int, int]]:
-    """Return by group: pairs of runs, roots planted, roots found, and other roots found."""
+    """Return by group the number of diffs, planted roots, found roots and false roots."""
     names = [*LOG_FAULTS, *SIMULATED_FAULTS]
     sums: dict[str, list[int]] = {}
     lost: Counter[tuple[str, ...]] = Counter()

@@ -1,4 +1,4 @@
-"""Faults planted into a run: into its log alone, or before it so that everything after follows."""
+"""Faults that are planted into the log of a run, or into its inputs, with all consequences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Kind = OrderEventKind
 
 
 class OtherVersion(MaCrossover):
-    """The same rule with the same values, changed: it waits a bar before it enters."""
+    """The same parameters with different code: it enters one bar later."""
 
     name: ClassVar[str] = "ma_crossover"
 
@@ -43,7 +43,7 @@ class OtherVersion(MaCrossover):
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A fault that was planted: what its root must be called, and the order that it sits in, where it has one."""
+    """A planted fault: cause and kind of its root, and its order, if it has one."""
 
     cause: Cause
     kind: str
@@ -59,37 +59,32 @@ def bars_of(seed: int, n_bars: int = 700) -> Bars:
 def run(
     bars: Bars, settings: dict[str, Any] | None = None, strategy: Strategy = STRATEGY, name: str = "run", **options: Any
 ) -> Recording:
-    """A backtest as a recording."""
+    """Recording of a backtest."""
     parsed = BacktestSettings.parse(settings or {}, "test")
     return recording_of(backtest(strategy, bars, parsed, instruments=INSTRUMENTS, **options), name)
-
-
-def order_places(events: list[Event], wanted: Callable[[OrderEvent], bool]) -> list[int]:
-    """Places of the order events that are wanted."""
-    return [place for place, event in enumerate(events) if isinstance(event, OrderEvent) and wanted(event)]
 
 
 def _is_fill(event: OrderEvent) -> bool:
     return event.last_quantity > 0.0
 
 
-def drop_a_fill(events: list[Event], place: int, rng: random.Random) -> Planted:
-    event = events.pop(place)
+def drop_a_fill(events: list[Event], index: int, rng: random.Random) -> Planted:
+    event = events.pop(index)
     assert isinstance(event, OrderEvent)
     return Planted(Cause.PARTIAL_FILL, "filled", event.order_id)
 
 
-def shift_a_stamp(events: list[Event], place: int, rng: random.Random) -> Planted:
-    event = events[place]
+def shift_a_stamp(events: list[Event], index: int, rng: random.Random) -> Planted:
+    event = events[index]
     assert isinstance(event, OrderEvent)
     shift = rng.choice([-1, 1]) * rng.randrange(2_000, 60_000) * 1_000_000
-    events[place] = replace(event, ts_event=event.ts_event + shift)
+    events[index] = replace(event, ts_event=event.ts_event + shift)
     kinds = {Kind.REQUESTED: "decision time", Kind.PARTIALLY_FILLED: "fill time", Kind.FILLED: "fill time"}
     return Planted(Cause.TIMING, kinds.get(event.event, f"time of {event.event}"), event.order_id)
 
 
-def swap_a_side(events: list[Event], place: int, rng: random.Random) -> Planted:
-    chosen = events[place]
+def swap_a_side(events: list[Event], index: int, rng: random.Random) -> Planted:
+    chosen = events[index]
     assert isinstance(chosen, OrderEvent)
     for at, event in enumerate(events):
         if isinstance(event, OrderEvent) and event.order_id == chosen.order_id:
@@ -97,52 +92,52 @@ def swap_a_side(events: list[Event], place: int, rng: random.Random) -> Planted:
     return Planted(Cause.SIGNAL, "side", chosen.order_id)
 
 
-def swap_a_fills_side(events: list[Event], place: int, rng: random.Random) -> Planted:
-    event = events[place]
+def swap_a_fills_side(events: list[Event], index: int, rng: random.Random) -> Planted:
+    event = events[index]
     assert isinstance(event, OrderEvent)
-    events[place] = replace(event, side=Side.SELL if event.side is Side.BUY else Side.BUY)
+    events[index] = replace(event, side=Side.SELL if event.side is Side.BUY else Side.BUY)
     return Planted(Cause.SIGNAL, "fill side", event.order_id)
 
 
-def change_a_fee(events: list[Event], place: int, rng: random.Random) -> Planted:
-    event = events[place]
+def change_a_fee(events: list[Event], index: int, rng: random.Random) -> Planted:
+    event = events[index]
     assert isinstance(event, OrderEvent)
-    events[place] = replace(event, fee=event.fee * rng.uniform(1.2, 3.0))
+    events[index] = replace(event, fee=event.fee * rng.uniform(1.2, 3.0))
     return Planted(Cause.FEE, "fee rate", event.order_id)
 
 
-def change_a_price(events: list[Event], place: int, rng: random.Random) -> Planted:
-    event = events[place]
+def change_a_price(events: list[Event], index: int, rng: random.Random) -> Planted:
+    event = events[index]
     assert isinstance(event, OrderEvent)
     factor = 1.0 + rng.choice([-1, 1]) * rng.uniform(0.002, 0.02)
-    events[place] = replace(event, last_price=event.last_price * factor, fee=event.fee * factor)
+    events[index] = replace(event, last_price=event.last_price * factor, fee=event.fee * factor)
     return Planted(Cause.PRICE, "fill price", event.order_id)
 
 
-def duplicate_an_event(events: list[Event], place: int, rng: random.Random) -> Planted:
-    event = events[place]
+def duplicate_an_event(events: list[Event], index: int, rng: random.Random) -> Planted:
+    event = events[index]
     assert isinstance(event, OrderEvent)
-    events.insert(place + 1, event)
+    events.insert(index + 1, event)
     return Planted(Cause.UNEXPLAINED, "event twice")
 
 
-def split_a_fill(events: list[Event], place: int, rng: random.Random) -> Planted:
-    event = events[place]
+def split_a_fill(events: list[Event], index: int, rng: random.Random) -> Planted:
+    event = events[index]
     assert isinstance(event, OrderEvent)
-    share = rng.uniform(0.2, 0.8)
-    part = event.last_quantity * share
+    fraction = rng.uniform(0.2, 0.8)
+    part = event.last_quantity * fraction
     before = event.cumulative - event.last_quantity
     first = replace(
         event, event=Kind.PARTIALLY_FILLED, last_quantity=part, cumulative=before + part,
-        leaves=event.quantity - before - part, fee=event.fee * share,
+        leaves=event.quantity - before - part, fee=event.fee * fraction,
     )  # fmt: skip
-    rest = replace(event, last_quantity=event.last_quantity - part, fee=event.fee * (1.0 - share))
-    events[place : place + 1] = [first, rest]
+    rest = replace(event, last_quantity=event.last_quantity - part, fee=event.fee * (1.0 - fraction))
+    events[index : index + 1] = [first, rest]
     return Planted(Cause.PARTIAL_FILL, "number of fills", event.order_id)
 
 
-def reject_an_order(events: list[Event], place: int, rng: random.Random) -> Planted:
-    chosen = events[place]
+def reject_an_order(events: list[Event], index: int, rng: random.Random) -> Planted:
+    chosen = events[index]
     assert isinstance(chosen, OrderEvent)
     kept: list[Event] = []
     for event in events:
@@ -171,18 +166,16 @@ LOG_FAULTS: dict[str, tuple[Callable[..., Planted], Callable[[OrderEvent], bool]
 
 
 def plant(recording: Recording, faults: list[str], rng: random.Random) -> tuple[Recording, list[Planted]]:
-    """Plant faults into a log, each into an order of its own."""
+    """Plant faults into a log, each into a different order."""
     events = list(recording.events)
     planted: list[Planted] = []
     touched: set[str] = set()
     for name in faults:
         fault, wanted = LOG_FAULTS[name]
-        places = order_places(events, lambda event, wanted=wanted: wanted(event) and event.order_id not in touched)  # type: ignore[misc]
-        place = rng.choice(places)
-        chosen = events[place]
-        assert isinstance(chosen, OrderEvent)
-        touched.add(chosen.order_id)
-        planted.append(fault(events, place, rng))
+        orders = [(index, event) for index, event in enumerate(events) if isinstance(event, OrderEvent)]
+        index, event = rng.choice([each for each in orders if wanted(each[1]) and each[1].order_id not in touched])
+        touched.add(event.order_id)
+        planted.append(fault(events, index, rng))
     return replace(recording, events=events, name="planted"), planted
 
 
@@ -198,26 +191,25 @@ def denying(order_ids: set[str]) -> RiskEngine:
 
 @dataclass(slots=True)
 class Setup:
-    """What the live side runs on; a fault changes it before the run."""
+    """Inputs of the live run; a fault changes them before the run."""
 
     bars: Bars
     settings: dict[str, Any] = field(default_factory=dict)
     strategy: Strategy = STRATEGY
     denied: set[str] = field(default_factory=set)
     is_secret: bool = False
-    """The recorded fee is the shadow's."""
+    """Whether the recorded fee is the shadow's."""
 
     def recording(self) -> Recording:
-        """The run."""
-
+        """Run the live side."""
         with patch("peak_trade.studies.backtest.make_risk_engine", lambda *args, **options: denying(self.denied)):
             made = run(self.bars, self.settings, self.strategy, "live")
         stated = run(self.bars).settings["trading.costs.fee_bps"]
         return replace(made, settings={**made.settings, "trading.costs.fee_bps": stated}) if self.is_secret else made
 
 
-def _row_that_trades(bars: Bars, rng: random.Random) -> int:
-    """A bar that an order of the clean run was decided on: what is done to it has consequences."""
+def _trading_bar(bars: Bars, rng: random.Random) -> int:
+    """Index of a bar on which the clean run decides an order, so that a change of the bar has consequences."""
     events = run(bars).events
     times = [event.ts_event for event in events if isinstance(event, OrderEvent) and event.event is Kind.REQUESTED]
     return int(bars.times.searchsorted(rng.choice(times[2:-2])))
@@ -229,21 +221,21 @@ def _with_frame(setup: Setup, frame: pd.DataFrame) -> None:
 
 def remove_a_bar(setup: Setup, rng: random.Random) -> Planted:
     frame = setup.bars.frame
-    _with_frame(setup, frame.drop(frame.index[_row_that_trades(setup.bars, rng)]))
+    _with_frame(setup, frame.drop(frame.index[_trading_bar(setup.bars, rng)]))
     return Planted(Cause.MISSED_BAR, "missing bar")
 
 
 def remove_the_filling_bar(setup: Setup, rng: random.Random) -> Planted:
     frame = setup.bars.frame
-    _with_frame(setup, frame.drop(frame.index[_row_that_trades(setup.bars, rng) + 1]))
+    _with_frame(setup, frame.drop(frame.index[_trading_bar(setup.bars, rng) + 1]))
     return Planted(Cause.MISSED_BAR, "missing bar")
 
 
 def revise_a_bar(setup: Setup, rng: random.Random) -> Planted:
     frame = setup.bars.frame.copy()
     prices = list(frame.columns[:4])
-    row = _row_that_trades(setup.bars, rng)
-    frame.loc[frame.index[row], prices] *= 1.0 + rng.choice([-1, 1]) * rng.uniform(0.01, 0.05)
+    bar = _trading_bar(setup.bars, rng)
+    frame.loc[frame.index[bar], prices] *= 1.0 + rng.choice([-1, 1]) * rng.uniform(0.01, 0.05)
     _with_frame(setup, frame)
     return Planted(Cause.DATA_REVISION, "bar")
 
@@ -271,7 +263,7 @@ def other_fee(setup: Setup, rng: random.Random) -> Planted:
 
 
 def other_fee_of_the_venue(setup: Setup, rng: random.Random) -> Planted:
-    """The venue charges other fees than both configurations say."""
+    """The venue charges another fee than both configurations state."""
     _other_cost(setup, fee_bps=rng.uniform(12.0, 40.0))
     setup.is_secret = True
     return Planted(Cause.FEE, "fee rate")
@@ -319,7 +311,7 @@ SIMULATED_FAULTS: dict[str, Callable[[Setup, random.Random], Planted]] = {
 
 
 def simulate(bars: Bars, faults: list[str], rng: random.Random) -> tuple[Recording, list[Planted]]:
-    """Plant faults before a run, and run."""
+    """Plant faults into the inputs of a run, and run."""
     setup = Setup(bars)
     planted = [SIMULATED_FAULTS[name](setup, rng) for name in faults]
     return setup.recording(), planted

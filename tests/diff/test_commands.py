@@ -1,4 +1,4 @@
-"""What a person types: sessions and backtests by name, exit codes, JSON, and what can't be compared."""
+"""The command: sessions and backtests by name, exit codes, JSON, and runs that cannot be compared."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_session_agrees_with_the_backtest_over_its_bars_and_with_itself(stored
     assert found["shadow"]["name"] == run_id
 
 
-def test_another_fee_is_named_and_gives_exit_code_1(stored, capsys, tmp_path):
+def test_a_different_fee_is_the_root_and_the_exit_code_is_1(stored, capsys, tmp_path):
     (tmp_path / "fee.toml").write_text("[costs]\nfee_bps = 30.0\n", encoding="utf-8")
     one, other = session(capsys, *BTC), session(capsys, *BTC, "--config", "fee.toml")
     assert main(["diff", one, other]) == 1
@@ -54,7 +54,7 @@ def test_another_fee_is_named_and_gives_exit_code_1(stored, capsys, tmp_path):
     assert sum(amounts[:-1]) == pytest.approx(amounts[-1], abs=1e-6)
 
 
-def test_other_parameters_are_named_where_one_side_never_traded(stored, capsys):
+def test_different_parameters_are_a_root_if_one_run_never_trades(stored, capsys):
     one = session(capsys, *BTC, "--end", "2023-01-08")
     never = session(capsys, *BTC, "--end", "2023-01-01T10:00", fast="6")
     assert main(["diff", one, never, "--json"]) == 1
@@ -64,14 +64,14 @@ def test_other_parameters_are_named_where_one_side_never_traded(stored, capsys):
     assert not [root for root in roots if root[0] == "code version"]
 
 
-def test_what_can_not_be_compared_gives_exit_code_2_and_says_why(stored, capsys):
+def test_runs_that_cannot_be_compared_exit_with_code_2_and_a_reason(stored, capsys):
     one = session(capsys, *BTC)
     eth = session(capsys, "--symbol", "ETH/USDT")
     early = session(capsys, *BTC, "--end", "2023-01-05")
     assert main(["diff", one, eth]) == 2
     assert "trades BTC/USDT" in capsys.readouterr().err
     assert main(["diff", one, "nobody"]) == 2
-    assert "nobody is no session" in capsys.readouterr().err
+    assert "nobody is neither a session" in capsys.readouterr().err
     assert main(["diff", one, early, "--tolerance-bps", "-1"]) == 2
     capsys.readouterr()
     path = find_session(eth) / EVENTS
@@ -80,7 +80,7 @@ def test_what_can_not_be_compared_gives_exit_code_2_and_says_why(stored, capsys)
     assert "the journal is edited" in capsys.readouterr().err
 
 
-def test_a_backtest_that_no_longer_comes_out_is_refused(stored, capsys):
+def test_a_backtest_with_another_run_id_than_recorded_is_rejected(stored, capsys):
     assert main(["backtest", "--strategy", "ma_crossover", *BTC, "--json"]) == 0
     run_id = json.loads(capsys.readouterr().out)["run_id"]
     assert main(["diff", run_id, run_id]) == 0

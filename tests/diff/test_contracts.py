@@ -1,4 +1,4 @@
-"""What the package promises around a diff: it is pure, its defaults stand once, and renamed keys are documented."""
+"""Purity of the package, equal defaults in the notebook, and documentation of renamed JSON keys."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def scale(*histories: OrderHistory) -> float:
 
 @settings(max_examples=50, deadline=None)
 @given(histories(), st.sampled_from(list(Side)), st.data(), prices, prices)
-def test_the_parts_of_a_change_sum_to_it_and_mirror(one, side, data, last, other_last):
+def test_the_parts_of_a_change_sum_to_it_and_change_sign_when_swapped(one, side, data, last, other_last):
     other = data.draw(histories(side))
     there, back = (
         split_contribution(one, other, last, other_last),

@@ -37,7 +37,7 @@ def test_orders_without_a_common_id_are_matched_heuristically():
     assert {pair.confidence for pair in result.matches} == {0.99}
 
 
-def test_a_later_order_without_an_id_is_matched_with_less_confidence():
+def test_a_heuristic_match_of_a_later_order_has_less_confidence():
     clean = run(bars_of(0))
     late = [
         replace(event, order_id=f"v-{event.order_id}", ts_event=event.ts_event + 600 * 10**9)
@@ -52,7 +52,7 @@ def test_a_later_order_without_an_id_is_matched_with_less_confidence():
     assert [each.cause for each in result.roots] == [Cause.TIMING]
 
 
-def test_an_order_of_one_side_alone_that_nothing_explains_fails_the_diff():
+def test_an_unexplained_order_in_one_run_only_fails_the_diff():
     clean = run(bars_of(0))
     kept = [event for event in clean.events if not (isinstance(event, OrderEvent) and event.order_id == "o-5")]
     result = diff(clean, replace(clean, events=kept))
@@ -72,7 +72,7 @@ def test_only_the_common_span_is_compared():
         diff(run(early), run(later))
 
 
-def test_other_timeframes_and_sides_without_bars_are_refused():
+def test_runs_of_other_timeframes_or_without_bars_are_rejected():
     clean = run(bars_of(0))
     with pytest.raises(SessionError, match="choose two runs of one timeframe"):
         diff(clean, replace(clean, timeframe=type(clean.timeframe)(60)))

@@ -1,4 +1,4 @@
-"""The page of a diff: figures, tables, and the table of differences with the events that each row leads to."""
+"""Page of a diff: figures, tables, and the table of differences with the events of each row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def payload(markup: str):
     return json.loads(text)
 
 
-def test_the_example_holds_what_was_planted_in_it_and_nothing_else(result):
+def test_the_example_has_the_planted_faults_and_no_others(result):
     assert {each.cause for each in result.roots} == {Cause.FEE, Cause.MISSED_BAR, Cause.PRICE}
     (fee,) = [each for each in result.roots if each.cause is Cause.FEE]
     assert fee.live == pytest.approx(VENUE_FEE_BPS)
@@ -35,7 +35,7 @@ def test_the_example_holds_what_was_planted_in_it_and_nothing_else(result):
     assert max(view.execution_samples(result)["live"]["latency_ms"]) <= 400.0
 
 
-def test_every_row_leads_to_the_events_of_both_sides(result):
+def test_every_row_has_the_events_of_both_runs(result):
     content = payload(diff_table.table_markup(result))
     rows = [row for row in content["rows"] if row["n"]]
     assert [row["n"] for row in rows] == list(range(1, len(result.differences) + 1))
@@ -48,14 +48,14 @@ def test_every_row_leads_to_the_events_of_both_sides(result):
     assert all(row["root"] in {each["n"] for each in rows} for row in rows)
 
 
-def test_equal_orders_are_there_but_apart():
+def test_equal_orders_are_in_the_table_without_a_number():
     clean = run(bars_of(0))
     rows = payload(diff_table.table_markup(diff(clean, clean)))["rows"]
     assert len(rows) > 20
     assert {row["n"] for row in rows} == {0}
 
 
-def test_a_long_table_is_cut_to_the_weightiest_and_leads_to_a_file_of_all(result, tmp_path, monkeypatch):
+def test_a_long_table_has_the_largest_differences_and_a_file_of_all(result, tmp_path, monkeypatch):
     monkeypatch.setattr(diff_table, "MAX_ROWS", 20)
     diff_table.show_differences(result, folder=tmp_path)
     (path,) = tmp_path.glob("*.parquet")
@@ -68,11 +68,11 @@ def test_a_long_table_is_cut_to_the_weightiest_and_leads_to_a_file_of_all(result
     assert weightiest.number in {row["n"] for row in rows}
 
 
-def test_figures_and_tables_hold_what_the_diff_found(result):
+def test_figures_and_tables_have_the_values_of_the_diff(result):
     waterfall = view.waterfall(result.waterfall)
     assert sum(waterfall.data[0].y[:-1]) == pytest.approx(waterfall.data[0].y[-1])
     fills = view.fills_on_price(result)
-    joined = next(trace for trace in fills.data if trace.name == "the same order")
+    joined = next(trace for trace in fills.data if trace.name == "same order")
     assert len(joined.x) == 3 * sum(bool(pair.shadow and pair.live and pair.shadow.fills) for pair in result.matches)
     assert len(view.equity_and_gap(result.equity).data) == 3
     assert view.shortfall_parts(result.shortfall).data[0].name == "shadow"
@@ -80,7 +80,7 @@ def test_figures_and_tables_hold_what_the_diff_found(result):
     assert view.outcome(result)[0].startswith("The runs differ")
 
 
-def test_a_run_without_trades_has_a_page_too():
+def test_a_run_without_trades_has_a_page():
     idle = run(bars_of(0), {"initial_cash": 0.1})
     result = diff(idle, idle)
     assert not any(history.fills for history in result.shadow.histories.values())

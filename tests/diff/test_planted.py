@@ -1,4 +1,4 @@
-"""Every planted root fault is found and named, and nothing else is called a root."""
+"""Each planted fault is found with its cause, and nothing else is a root."""
 
 from __future__ import annotations
 

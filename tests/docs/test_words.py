@@ -11,20 +11,15 @@ ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 EXCEPTIONS = {
-    ("cli", "beside"),
     ("engine", "beside"),
     ("engine", "granted"),
     ("engine", "row"),
     ("engine", "share"),
     ("engine", "share out"),
     ("journal", "record"),
-    ("reports", "beside"),
-    ("reports", "cheating"),
-    ("reports", "granted"),
     ("risk", "record"),
     ("sessions", "row"),
     ("studies", "beside"),
-    ("studies", "cheating"),
     ("studies", "granted"),
     ("studies", "row"),
 }

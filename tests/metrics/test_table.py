@@ -15,7 +15,7 @@ from peak_trade.reports.site.runs_index import METRICS
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.causality import specimen_bars
-from peak_trade.studies.regime.results import regime_table
+from peak_trade.studies.regime.tables import regime_table
 from peak_trade.studies.sweep import sweep
 
 

@@ -12,7 +12,7 @@ from peak_trade.regimes.detector import filter_regimes, smooth_regimes
 from peak_trade.regimes.features import FeatureSettings
 from peak_trade.regimes.hmm import HmmDetector
 from peak_trade.regimes.states import Regime, count_transitions, durations
-from peak_trade.studies.regime.results import detection_lag
+from peak_trade.studies.regime.tables import detection_lag
 from tests.regimes.markets import DETECTORS, SMALL_FEATURES, WALK, frame_of, switching_bars
 
 

@@ -82,7 +82,7 @@ def test_a_delay_makes_the_regime_known_later(bars):
 
 def test_regimes_of_other_bars_are_refused(bars):
     filtered = filter_regimes(bars.frame.iloc[:600], DETECTORS["hmm"])
-    with pytest.raises(StrategyError, match="hold no bar of 2022-01-26"):
+    with pytest.raises(StrategyError, match="have no bar at 2022-01-26"):
         RegimeAware.of(BuyAndHold(), filtered).exposure(bars.frame)
 
 

@@ -19,7 +19,7 @@ from peak_trade.regimes.rules import RulesDetector, RuleSettings
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.regime.controls import (
-    READINGS,
+    TIMINGS,
     NoiseControl,
     annual_turnover,
     circular_shift_test,
@@ -28,8 +28,8 @@ from peak_trade.studies.regime.controls import (
     phase_randomised_bars,
     sharpe_difference,
 )
-from peak_trade.studies.regime.results import detection_lag, duration_table, regime_table, transition_matrix
 from peak_trade.studies.regime.study import RegimeStudy, study_regimes
+from peak_trade.studies.regime.tables import detection_lag, duration_table, regime_table, transition_matrix
 from peak_trade.wiring.detectors import make_detector
 from tests.regimes.markets import DETECTORS, switching_bars
 from tests.tolerances import RTOL_SAME
@@ -90,19 +90,19 @@ def test_transitions_durations_and_lags_are_counted():
     assert lags["regime"].tolist() == ["sideways", "bull", "bear"]
     assert lags["lag"].tolist()[::2] == [2.0, 1.0]
     assert math.isnan(lags["lag"][1])
-    assert lags["stay"].tolist() == [3, 2, 3]
+    assert lags["duration"].tolist() == [3, 2, 3]
     assert detection_lag(np.zeros(9, dtype=np.int8), np.zeros(9, dtype=np.int8)).empty
     assert detection_lag(np.full(9, -1, dtype=np.int8), np.zeros(9, dtype=np.int8)).empty
 
 
 def test_a_study_compares_both_runs_over_the_same_bars_and_gives_a_verdict(study):
-    assert (study.result.index == study.plain.index).all()
+    assert (study.result.index == study.baseline.index).all()
     assert study.result.index[0] == study.bars.frame.index[study.filtered.warm_up]
-    p_value, shifted = study.permutation(99)
+    p_value, shifted = study.shift_test(99)
     assert 0.01 <= p_value <= 1.0
     assert shifted.shape == (99,)
     assert study.delays()["delay"].tolist() == [0, 1, 5, 10]
-    assert study.cheating()["reading"].tolist()[:3] == list(READINGS)
+    assert study.lookahead_cost()["timing"].tolist()[:3] == list(TIMINGS)
     sentences = study.verdict(p_value)
     assert sentences[-1].startswith("Verdict: ")
     assert "evidence of an edge" not in " ".join(sentences), "no claim without a noise control"
@@ -126,12 +126,12 @@ def test_a_study_without_hindsight_says_why(study, monkeypatch):
 
     monkeypatch.setattr("peak_trade.studies.regime.study.smooth_regimes", fails)
     assert blind.smoothed is None
-    assert blind.cheating().empty
+    assert blind.lookahead_cost().empty
     assert any("no state but one" in sentence for sentence in blind.verdict(0.5))
     assert "no state but one" in blind.lag_facts()["hindsight"]
     assert "noticed" not in blind.lag_facts()
-    assert study.no_hindsight == ""
-    assert not any("Hindsight" in sentence for sentence in study.verdict(0.5))
+    assert study.smoothing_error == ""
+    assert not any("look-ahead is not known" in sentence for sentence in study.verdict(0.5))
 
 
 class Counting(Strategy):
@@ -171,16 +171,16 @@ def test_noise_has_no_causal_edge_and_hindsight_finds_one(kind):
     returns = np.random.default_rng(7).standard_t(4, 2_600) * 0.006 if kind == "phase-randomised" else None
     control = noise_control(kind, QUICK, range(12), 2_600, HOURS, returns)
     assert control.is_clean, control.to_frame()
-    hindsight = control.mean(READINGS[0])
+    hindsight = control.mean(TIMINGS[0])
     assert hindsight.value > 2.0 * hindsight.stderr, control.to_frame()
 
 
 def test_series_without_a_sharpe_ratio_prove_nothing():
-    silent = pd.DataFrame(np.nan, index=range(12), columns=list(READINGS))
+    silent = pd.DataFrame(np.nan, index=range(12), columns=list(TIMINGS))
     control = NoiseControl("edge-free", silent)
-    assert not control.is_enough
+    assert not control.has_enough_series
     assert not control.is_clean
-    assert control.to_frame()["n_series"].tolist() == [0] * len(READINGS)
+    assert control.to_frame()["n_series"].tolist() == [0] * len(TIMINGS)
 
 
 def test_phase_randomised_returns_keep_the_spectrum_and_lose_the_order():
@@ -255,7 +255,7 @@ def test_a_study_of_a_bankrupt_strategy_says_so():
     bars = Bars(pd.DataFrame(columns | {"volume": 1e6}, index=index), "A/USD", Timeframe.parse("1h"))
     rules = RuleSettings(rsi_window=10, atr_window=5, atr_baseline=20)
     study = study_regimes(AlwaysShort(), bars, RulesDetector(rules=rules))
-    assert study.plain.bankrupt_row is not None
-    assert np.isfinite(study.plain_table()["total_return"]).all()
-    assert study.advantage().value is None
+    assert study.baseline.bankrupt_row is not None
+    assert np.isfinite(study.baseline_table()["total_return"]).all()
+    assert study.sharpe_gain().value is None
     assert "bankrupt" in " ".join(study.verdict(0.5))

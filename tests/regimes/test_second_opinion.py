@@ -85,7 +85,7 @@ def test_hmmlearn_is_imported_for_the_second_opinion_only_and_decides_no_number(
         "from peak_trade.studies.causality import specimen_bars\n"
         "from tests.regimes.markets import DETECTORS\n"
         "study = pt.study_regimes(pt.make_strategy('buy_and_hold'), specimen_bars(700), DETECTORS['hmm'])\n"
-        "study.verdict(study.permutation(5)[0])\n"
+        "study.verdict(study.shift_test(5)[0])\n"
         "assert 'hmmlearn' not in sys.modules\n"
         "pt.regime_second_opinion(study)\n"
         "assert 'hmmlearn' in sys.modules\n"

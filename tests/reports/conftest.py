@@ -1,4 +1,4 @@
-"""A project folder of the test's own, with a trivial notebook, and executed notebooks that no kernel ran."""
+"""A project folder with a trivial notebook, and executed notebooks written without a kernel."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture
 def executed(project: Path) -> Callable[..., Path]:
-    """Write an executed notebook without a kernel: a figure and a table, or a cell that failed."""
+    """Write executed notebooks without a kernel: one figure and one table each, or a failed cell."""
 
     def write(slug: str, error: str = "", symbol: str = "BTC/USDT") -> Path:
         content = notebook("draw()", "never()", parameters='symbol: str = "BTC/USDT"  # what\n')

@@ -28,7 +28,7 @@ FILLS = pd.DataFrame(
 )
 
 
-def test_a_table_is_shown_for_pages_and_for_lab_and_recorded_with_its_types():
+def test_a_table_has_html_for_pages_and_lab_and_a_typed_result():
     frame = pd.DataFrame(
         {"when": HOURS[:2], "value": [1 / 3, np.nan], "n": [1, 2], "is_long": [True, False], "note": ["a < b", "`"]}
     )
@@ -50,7 +50,7 @@ def test_a_table_is_shown_for_pages_and_for_lab_and_recorded_with_its_types():
     json.dumps(shown, allow_nan=False)
 
 
-def test_a_long_table_says_how_much_of_it_is_shown():
+def test_a_long_table_states_the_number_of_rows_shown():
     frame = pd.DataFrame({"value": np.arange(1_000.0)})
     shown = bundle(frame, "long")
     assert shown["text/html"].count("<tr>") == SHOWN_ROWS + 1
@@ -59,19 +59,19 @@ def test_a_long_table_says_how_much_of_it_is_shown():
     assert (result["n_rows"], len(result["rows"]), result["sums"]) == (1_000, RESULT_ROWS, {"value": 499_500.0})
 
 
-def test_text_and_mappings_are_shown_and_recorded():
+def test_text_and_mappings_have_typed_results():
     assert bundle("Nothing traded.", "why")[RESULT_MIME]["lines"] == ["Nothing traded."]
     assert bundle(["One.", "Two."], "why")["text/html"].count("<li>") == 2
     assert bundle({"run_id": "ab", "n": 2}, "run")[RESULT_MIME]["rows"] == [["run_id", "ab"], ["n", "2"]]
 
 
 @pytest.mark.parametrize(("thing", "name"), [(3, "n"), ("text", "two words"), (None, "n")])
-def test_what_can_not_be_shown_is_refused(thing, name):
+def test_an_unsupported_type_or_name_is_refused(thing, name):
     with pytest.raises(ReportError):
         bundle(thing, name)
 
 
-def test_a_format_for_a_column_that_is_not_there_is_refused():
+def test_a_format_for_an_unknown_column_is_refused():
     with pytest.raises(ReportError, match="pnl"):
         bundle(pd.DataFrame({"value": [1.0]}), "n", formats={"pnl": "{:.2f}"})
 
@@ -93,7 +93,7 @@ def test_markup_stays_inside_its_raw_block(markup):
     ],
     ids=["equity", "benchmark", "trades", "months"],
 )
-def test_a_figure_is_light_needs_no_network_and_is_recorded(figure):
+def test_a_figure_is_small_needs_no_network_and_has_a_typed_result(figure):
     shown = bundle(figure, "figure")
     assert set(shown) == {"text/markdown", PLOTLY_MIME, "text/plain", RESULT_MIME}
     assert len(shown["text/markdown"]) < 60_000
@@ -117,8 +117,8 @@ def test_monthly_returns_multiply_to_the_total_return():
     np.testing.assert_allclose(grown, EQUITY.iloc[-1] / EQUITY.iloc[0], rtol=1e-12)
 
 
-def test_only_the_last_fills_are_drawn_and_the_note_says_so():
+def test_only_the_last_fills_are_drawn_and_the_caption_says_so():
     figure = view.trades_on_price(EQUITY, FILLS)
     assert sum(len(trace.x) for trace in figure.data[1:]) == view.MAX_FILLS
-    assert view.fills_note(FILLS).startswith(f"The last {view.MAX_FILLS} of 400 fills")
-    assert view.fills_note(FILLS.head(0)) == "Nothing was filled."
+    assert view.fills_note(FILLS).startswith(f"{view.MAX_FILLS} of 400 fills are shown, the last ones.")
+    assert view.fills_note(FILLS.head(0)) == "There are no fills."

@@ -1,4 +1,4 @@
-"""A notebook's parameters are typed and strict: nothing is guessed, and an error names the right one."""
+"""Parameters of a notebook are typed and strict: no value is guessed, and errors name the closest parameter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ values: dict = {}  # what differs
 PARAMETERS = read_parameters(CELL, "n.ipynb")
 
 
-def test_parameters_carry_type_default_and_comment():
+def test_a_parameter_has_type_default_and_comment():
     assert [(p.name, p.annotation, p.default) for p in PARAMETERS.values()] == [
         ("symbol", "str", "A#B"),
         ("fast", "int", 20),
@@ -40,12 +40,12 @@ def test_parameters_carry_type_default_and_comment():
     ],
     ids=["no-type", "no-comment", "unknown-type", "statement", "default-of-another-type"],
 )
-def test_a_parameters_cell_that_is_not_typed_and_commented_is_refused(cell):
+def test_a_parameters_cell_without_type_or_comment_is_refused(cell):
     with pytest.raises((ReportError, ConfigError), match=r"n\.ipynb, parameters cell, line 1"):
         read_parameters(cell, "n.ipynb")
 
 
-def test_given_values_replace_defaults_and_an_int_is_taken_for_a_float():
+def test_given_values_replace_defaults_and_an_int_is_accepted_for_a_float():
     values = resolve(PARAMETERS, {"share": 1, "start": "2024-01-01"}, "n")
     assert values == {
         "symbol": "A#B", "fast": 20, "share": 1.0, "is_long": True, "start": "2024-01-01", "values": {},
@@ -57,11 +57,11 @@ def test_given_values_replace_defaults_and_an_int_is_taken_for_a_float():
     ("given", "message"),
     [
         ({"fats": 10}, "fats is not a parameter. Did you mean fast?"),
-        ({"fast": "10"}, "fast was '10'; it is int"),
-        ({"fast": True}, "fast was True; it is int"),
-        ({"fast": 10.0}, "fast was 10.0; it is int"),
-        ({"share": float("nan")}, "share was nan; it is float"),
-        ({"symbol": None}, "symbol was None; it is str"),
+        ({"fast": "10"}, "fast was '10'; its type is int"),
+        ({"fast": True}, "fast was True; its type is int"),
+        ({"fast": 10.0}, "fast was 10.0; its type is int"),
+        ({"share": float("nan")}, "share was nan; its type is float"),
+        ({"symbol": None}, "symbol was None; its type is str"),
     ],
     ids=["unknown", "text", "bool", "float", "nan", "none"],
 )
@@ -71,7 +71,7 @@ def test_an_unknown_or_mistyped_value_is_refused(given, message):
     assert message in str(refusal.value)
 
 
-def test_assignments_are_read_by_their_type():
+def test_assignments_are_parsed_by_the_type_of_the_parameter():
     texts = ["symbol=1=2", "fast=10", "share=2", "is_long=false", "start=none", "values.fast=3", "values.kind=ema"]
     assert parse_assignments(PARAMETERS, texts, "n") == {
         "symbol": "1=2", "fast": 10, "share": 2.0, "is_long": False, "start": None,
@@ -93,6 +93,6 @@ def test_assignments_are_read_by_their_type():
     ],
     ids=["no-value", "not-whole", "twice", "unknown", "not-a-bool", "not-a-dict", "key-twice"],
 )
-def test_an_assignment_that_can_not_be_is_refused(texts):
+def test_a_malformed_assignment_is_refused(texts):
     with pytest.raises(ConfigError):
         parse_assignments(PARAMETERS, texts, "n")

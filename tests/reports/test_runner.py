@@ -1,4 +1,4 @@
-"""A notebook runs once a key, keeps what it showed, and is refused before a kernel starts when asked wrongly."""
+"""A notebook runs once per key and is kept; bad input is refused before a kernel starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peak_trade.reports.notebooks import list_report_runs, read_json, results, r
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_notebook_runs_once_a_key_and_failures_are_kept(project, capsys):
+def test_a_notebook_runs_once_per_key_and_failures_are_kept(project, capsys):
     assert main(["report", "run", "tiny", "-p", "n=4"]) == 0
     (run,) = list_report_runs(project)
     assert (run.title, run.version, run.parameters, run.failed_cell) == ("Tiny", "1.2", {"n": 4}, None)
@@ -44,18 +44,18 @@ def no_kernel(monkeypatch):
     ("name", "given", "message"),
     [
         ("tiny", {"m": 1}, "m is not a parameter"),
-        ("tiny", {"n": "1"}, "n was '1'; it is int"),
+        ("tiny", {"n": "1"}, "n was '1'; its type is int"),
         ("tinny", {}, "there is no notebook tinny. Did you mean tiny?"),
     ],
     ids=["unknown-parameter", "mistyped", "unknown-notebook"],
 )
-def test_a_wrong_question_is_refused_before_a_kernel_starts(project, no_kernel, name, given, message):
+def test_bad_parameters_are_refused_before_a_kernel_starts(project, no_kernel, name, given, message):
     with pytest.raises(ConfigError) as refusal:
         run_report(name, given)
     assert message in str(refusal.value)
 
 
-def test_a_symbol_or_strategy_that_is_not_there_is_refused_before_a_kernel_starts(project, no_kernel):
+def test_an_unknown_symbol_or_strategy_is_refused_before_a_kernel_starts(project, no_kernel):
     cell = 'symbol: str = "BTC/USDT"  # what\ntimeframe: str = "1h"  # bar\nstrategy: str = "ma_crossover"  # which\n'
     content = json.loads((project / "notebooks" / "tiny.ipynb").read_text(encoding="utf-8"))
     content["cells"][1]["source"] = cell
@@ -70,7 +70,7 @@ def test_a_symbol_or_strategy_that_is_not_there_is_refused_before_a_kernel_start
         run_report("tiny", {"strategy": "ma_crosover"})
 
 
-def test_the_key_follows_parameters_data_and_lock_file(project):
+def test_the_key_depends_on_parameters_data_and_lock_file(project):
     from peak_trade.data.sample import sample_bars
     from peak_trade.data.store import save_bars
 
@@ -83,7 +83,7 @@ def test_the_key_follows_parameters_data_and_lock_file(project):
     assert {name for name in first if first[name] != after[name]} == {"data", "lock"}
 
 
-def test_the_key_follows_the_bars_of_every_symbol_that_is_named_and_of_no_other(project):
+def test_the_key_depends_on_the_bars_of_each_named_symbol_and_of_no_other(project):
     from peak_trade.data.sample import sample_bars
     from peak_trade.data.store import save_bars
 
@@ -97,7 +97,7 @@ def test_the_key_follows_the_bars_of_every_symbol_that_is_named_and_of_no_other(
 
 
 @pytest.mark.parametrize("text", ["x" * 5_000, "a\0b"], ids=["longer than a path", "no path at all"])
-def test_a_text_that_is_no_path_is_a_text(project, text):
+def test_text_that_is_not_a_path_is_not_read_as_a_file(project, text):
     notebook = notebooks.find_notebook("tiny", project)
     assert notebooks._digests(notebook, {"note": text}, project) == notebooks._digests(notebook, {}, project)
 
@@ -105,7 +105,7 @@ def test_a_text_that_is_no_path_is_a_text(project, text):
 @pytest.mark.parametrize(
     "text", ["", "{}", '{"nbformat": 4, "cells": [], "metadata": {}}'], ids=["empty", "no-notebook", "no-title"]
 )
-def test_a_file_that_is_no_report_notebook_is_refused_in_one_line(project, capsys, text):
+def test_a_file_that_is_not_a_notebook_gives_an_error_of_one_line(project, capsys, text):
     (project / "notebooks" / "broken.ipynb").write_text(text, encoding="utf-8")
     assert main(["report", "run", "broken"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
@@ -125,7 +125,7 @@ def test_notebooks_and_their_parameters_are_listed(project, capsys):
     assert "n          int   2        how many" in capsys.readouterr().out
 
 
-def test_the_failed_cell_is_the_last_that_took_time():
+def test_the_failed_cell_is_the_last_with_a_duration():
     cells = [
         {"cell_type": "code", "metadata": {"papermill": {"status": "completed", "duration": seconds}}}
         for seconds in (0.1, 1.0, None)

@@ -1,4 +1,4 @@
-"""The site is built from executed notebooks alone, needs no network, and only what changed is rendered again."""
+"""The site is built from executed notebooks, needs no network, and renders only pages that changed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def two_runs(executed):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_nbconvert_makes_every_page_with_what_was_shown(project, two_runs, capsys):
+def test_nbconvert_renders_every_page_with_its_outputs(project, two_runs, capsys):
     assert main(["site", "build", "--renderer", "nbconvert"]) == 0
     built = pages(project)
     studies = {f"reports/pages/{path.stem}.html" for path in (project / "notebooks").glob("*.ipynb")}
@@ -100,7 +100,7 @@ def test_nbconvert_makes_every_page_with_what_was_shown(project, two_runs, capsy
     assert "reports/pages/tiny-bad.html" not in pages(project)
 
 
-def test_without_quarto_auto_says_why_it_took_nbconvert(project, monkeypatch):
+def test_auto_says_why_it_renders_with_nbconvert(project, monkeypatch):
     monkeypatch.setattr(site, "quarto_version", lambda: None)
     version, notice = site._find_quarto("auto")
     assert version is None
@@ -110,12 +110,12 @@ def test_without_quarto_auto_says_why_it_took_nbconvert(project, monkeypatch):
         site._find_quarto("quarto")
 
 
-def test_a_folder_that_is_no_project_is_refused(tmp_path):
+def test_a_folder_that_is_not_a_project_is_refused(tmp_path):
     with pytest.raises(ReportError, match=r"_quarto\.yml"):
         build_site(tmp_path)
 
 
-def test_the_index_escapes_and_carries_what_its_filters_ask_for():
+def test_the_page_of_runs_has_the_values_of_its_filters():
     row = IndexRow("2024-06-01T00:00:00Z", "backtest", "a<b", "BTC/USDT", "1h", "done", "0f", "", ("1.00%",) * 4)
     text = index_page([row])
     assert 'data-strategy="a&lt;b"' in text
@@ -143,7 +143,7 @@ def test_quarto_renders_the_same_site_without_error_or_warning(project, two_runs
 @needs_chromium
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("renderer", ["nbconvert", pytest.param("quarto", marks=[pytest.mark.quarto, needs_quarto])])
-def test_a_page_draws_its_figures_and_asks_no_other_host(project, two_runs, tmp_path, renderer):
+def test_a_page_draws_its_figures_without_other_hosts(project, two_runs, tmp_path, renderer):
     build_site(project, renderer)
     page = project / "reports" / "site" / "reports" / "pages" / "tiny-good.html"
     log = tmp_path / "net.json"
@@ -170,7 +170,7 @@ def test_reports_write_every_file_atomically():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_cache_that_was_cut_short_is_made_anew(project, two_runs, monkeypatch):
+def test_an_incomplete_cache_is_rebuilt(project, two_runs, monkeypatch):
     monkeypatch.setattr("peak_trade.reports.site.runs_index._registry_stamp", lambda: ["stamp"])
     whole = build_site(project, "nbconvert")
     for name in ("pages/.registry.json", f"site/{site.BUILT}"):

@@ -141,7 +141,7 @@ def test_fills_and_denied_orders_stand_on_the_price_and_each_code_has_a_lane_bel
             assert text.endswith(f"observed {observed:.6g}, limit {limit:.6g}")
     assert len({traces[code].marker.line.color for code in denied["code"]}) == 2
     assert len(fills_and_denials(close, result.fills, denied.iloc[:0]).data) == 3
-    assert fills_and_denials_note(result.fills, denied).startswith(f"All {len(denied)} denials; an order may")
+    assert fills_and_denials_note(result.fills, denied).startswith(f"{len(denied)} of {len(denied)} denials are shown")
 
 
 def test_what_could_not_be_read_is_drawn_as_unread_and_of_very_many_denials_the_last(refused):
@@ -151,5 +151,5 @@ def test_what_could_not_be_read_is_drawn_as_unread_and_of_very_many_denials_the_
     assert "observed unread" in fills_and_denials(close, result.fills, unread).data[-1].text[0]
     many = pd.concat([denied] * (MAX_DENIALS // len(denied) + 1), ignore_index=True)
     assert drawn_denials(result.fills, many).index.tolist() == many.index.tolist()[-MAX_DENIALS:]
-    assert fills_and_denials_note(result.fills, many).startswith(f"{MAX_DENIALS} of {len(many)} denials")
-    assert fills_and_denials_note(result.fills, many.iloc[:0]).startswith("No denials")
+    assert fills_and_denials_note(result.fills, many).startswith(f"{MAX_DENIALS} of {len(many)} denials are shown")
+    assert fills_and_denials_note(result.fills, many.iloc[:0]).startswith("There are no denials.")

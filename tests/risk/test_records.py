@@ -81,8 +81,8 @@ def test_the_headroom_figure_shows_denials_on_what_could_not_be_read(unread, res
     n_unread = int((readings["observed"].isna() & readings["is_denied"]).sum())
     drawn = {trace.name: trace for trace in headroom_over_time(readings).data}
     assert n_unread == len(decisions(unread)) > 0
-    assert list(drawn["denied unread"].text) == [DenialCode.VALUE_AT_RISK] * n_unread
-    assert "denied unread" not in {trace.name for trace in headroom_over_time(headroom(result.events)).data}
+    assert list(drawn["denied, unreadable input"].text) == [DenialCode.VALUE_AT_RISK] * n_unread
+    assert "denied, unreadable input" not in {trace.name for trace in headroom_over_time(headroom(result.events)).data}
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_rows_that_can_not_be_are_listed_and_left_out(here, capsys):
     Path("orders.csv").write_text(ORDERS + BAD)
     assert main(["audit", "import", "orders.csv", *TIME]) == 1
     said = capsys.readouterr().out
-    assert all(f"Row {row} was refused" in said for row in range(5, 10))
+    assert all(f"Row {row} was left out" in said for row in range(5, 10))
     assert [row for row, _ in read_manifest(sessions_folder() / session_ids()[0])["imported"]["refused"]] == [
         5, 6, 7, 8, 9,
     ]  # fmt: skip

@@ -295,9 +295,9 @@ def test_the_verbs_act_on_a_session_and_say_what_is_wrong(stored, capsys):
             assert main(["risk", "recover", "--session", name, "--by", " "]) == 2
             assert main(["risk", "recover", "--session", name, "--by", "ada", "--risk", "x.toml"]) == 2
             assert main(["risk", "kill", "--session", name, "--by", "ada", "--reason", "enough"]) == 0
-            assert "the session takes it at once" in capsys.readouterr().out
+            assert "applies it at once" in capsys.readouterr().out
             assert main(["risk", "state", "--session", name]) == 0
-            assert "waiting to be taken: kill, by ada" in capsys.readouterr().out
+            assert "pending: kill, by ada" in capsys.readouterr().out
 
     outcome = run(config_with(FALLING), on_status=on_status)
     name = outcome.folder.name

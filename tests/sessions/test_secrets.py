@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import sqlite3
 from contextlib import contextmanager
 
 import pandas as pd
-from rich.console import Console
 
 from peak_trade.cli import main
 from peak_trade.data.fetching import connect
@@ -16,7 +14,7 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.sandbox.client import connect_sandbox
-from peak_trade.sessions.view import table
+from peak_trade.sessions.view import rows
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
@@ -63,15 +61,13 @@ def test_keys_are_in_nothing_that_a_session_leaves_or_shows(home, tmp_path, btc_
     for verb in (["session", "show", name], ["session", "show", name, "--json"], ["session", "list"],
                  ["audit", "verify", name], ["replay", "--session", name]):  # fmt: skip
         assert main(verb) == 0
-    console = Console(file=io.StringIO(), width=200)
-    for status in seen:
-        console.print(table(status, status.last_bar))
+    view = str([rows(status, status.last_bar) for status in seen])
     printed = capsys.readouterr()
     database = sqlite3.connect(outcome.folder / "events.db")
     rows = database.execute("select event from events").fetchall()
     database.close()
     texts = {
-        "out": printed.out, "err": printed.err, "log": caplog.text, "view": console.file.getvalue(), "rows": str(rows),
+        "out": printed.out, "err": printed.err, "log": caplog.text, "view": view, "rows": str(rows),
         "copy": pd.read_parquet(outcome.folder / "events.parquet").to_csv(),
     } | {
         path.name: path.read_bytes().decode(errors="replace")

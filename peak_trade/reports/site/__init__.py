@@ -1,1 +1,1 @@
-"""Build the static report site."""
+"""The static site of reports."""

@@ -54,7 +54,7 @@ def render_pages(
     pages : sequence of Path
         Sources of pages, relative to root.
     site : dict
-        What `navigation` returns.
+        Title, links and footer; see `navigation`.
     progress : callable
         Called with each source before it is rendered.
 

@@ -1,4 +1,4 @@
-// The table of differences: rows and events come from the JSON beside this script.
+// Table of differences. Rows and events are in the JSON of the script element before this one.
 (function(){
 var box=document.currentScript.closest('.pt-diff'),data=JSON.parse(box.querySelector('script').textContent);
 var body=box.querySelector('tbody'),out=box.querySelector('output'),more=box.querySelector('button');
@@ -29,7 +29,7 @@ function events(row,r){
   var side=document.createElement('div'),b=document.createElement('strong');b.textContent=name;side.appendChild(b);
   var ol=document.createElement('ol');
   r.places[i].forEach(function(p){var li=document.createElement('li');li.textContent=data.events[i][p];ol.appendChild(li)});
-  if(!r.places[i].length){var none=document.createElement('div');none.textContent='no event of its own';side.appendChild(none)}
+  if(!r.places[i].length){var none=document.createElement('div');none.textContent='no events';side.appendChild(none)}
   side.appendChild(ol);sides.appendChild(side)});
  td.appendChild(sides);row.parentNode.insertBefore(tr,row.nextSibling);return tr;
 }
@@ -38,7 +38,7 @@ function draw(){
  rows.slice(0,shown).forEach(function(r){
   var tr=body.insertRow();if(r.n&&r.n===r.root)tr.className='pt-root';tr.tabIndex=0;
   cell(tr,r.n||'','int');cell(tr,r.cause||'none','text');
-  cell(tr,r.text+(r.follow?' ('+r.follow.toLocaleString('en')+' follow)':''),'text pt-what');
+  cell(tr,r.text+(r.follow?' ('+r.follow.toLocaleString('en')+' consequences)':''),'text pt-what');
   cell(tr,r.at,'text');cell(tr,r.n?(r.pnl>0?'+':'')+r.pnl.toLocaleString('en',{minimumFractionDigits:2,maximumFractionDigits:2}):'','float');
   cell(tr,r.n&&r.n!==r.root?r.root:'','int');
   function toggle(){var was=open;if(open){open.tr.remove();open=null}

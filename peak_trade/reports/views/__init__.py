@@ -1,1 +1,1 @@
-"""Tables and figures of each notebook."""
+"""Figures and tables of each notebook."""

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from peak_trade.engine.result import BacktestResult
 
 HEADLINE_CAPTION = (
-    "Annualised with a year of 365 days. ± is one standard error, n the observations; "
+    "A year has 365 days. ± is one standard error, n the number of observations. "
     "`docs/metrics.md` defines each measure."
 )
-TRADES_CAPTION = "A trade is a round trip, flat to flat; `pnl` is before fees and `return` after them."
+TRADES_CAPTION = "A trade is a round trip from flat to flat. `pnl` is before fees, `return` is after fees."
 TRADES_FORMATS: Mapping[str, str] = MappingProxyType(
     {
         "quantity": "{:.6g}",
@@ -33,38 +33,38 @@ TRADES_FORMATS: Mapping[str, str] = MappingProxyType(
         "return": "{:.2%}",
     }
 )
-
-
 MAX_FILLS = 300
-"""Number of fills that are drawn. Of more fills, the last ones are drawn, with the prices of their period."""
+"""Largest number of fills in a figure. Of more fills, it has the last ones and the prices of their period."""
 
 
 def outcome(result: BacktestResult) -> str:
-    """Return in a sentence or two what was run and what came of it, or why nothing traded."""
+    """Return sentences that name the run and its result, or the reason why it has no trade."""
     index = result.index
     what = (
         f"{' and '.join(result.strategies)} on {' and '.join(result.market.symbols)} ({result.exchange}), "
-        f"{len(index):,} bars of {result.market.timeframe} that closed from {iso(index[0].value)} to "
+        f"{len(index):,} bars of {result.market.timeframe}, closed from {iso(index[0].value)} to "
         f"{iso(index[-1].value)}."
     )
     if result.why:
         return f"{what} {result.why}"
-    run, held = (format_measure("total_return", each.stats()["total_return"]) for each in (result, result.benchmark))
+    gain, passive = (
+        format_measure("total_return", each.stats()["total_return"]) for each in (result, result.benchmark)
+    )
     quote = result.market.columns[0].instrument.quote
     return (
         f"{what} Equity went from {result.equity.iloc[0]:,.2f} to {result.equity.iloc[-1]:,.2f} {quote} in "
-        f"{len(result.trades):,} closed trades; total return {run}, buying and holding {held}."
+        f"{len(result.trades):,} closed trades. The total return is {gain}; buying and holding returned {passive}."
     )
 
 
 def headline(result: BacktestResult) -> pd.DataFrame:
-    """Return one row a measure: the run, buying and holding beside it, the observations, the unit and a remark."""
-    run, held = result.stats(), result.benchmark.stats()
+    """Return one row per measure: strategy, buying and holding, number of observations, unit and remark."""
+    run, benchmark = result.stats(), result.benchmark.stats()
     rows = [
         (
             name.replace("_", " "),
             format_measure(name, measure),
-            format_measure(name, held[name]),
+            format_measure(name, benchmark[name]),
             measure.n,
             MEASURES[name].unit,
             measure.note if measure.value is not None else "",
@@ -75,21 +75,21 @@ def headline(result: BacktestResult) -> pd.DataFrame:
 
 
 def headline_numbers(result: BacktestResult) -> pd.DataFrame:
-    """Return the numbers behind `headline`: value and standard error of the run, value of buying and holding."""
-    held = result.benchmark.stats().to_frame()["value"]
+    """Return the numbers of `headline`: value and standard error of the strategy, value of buying and holding."""
+    benchmark = result.benchmark.stats().to_frame()["value"]
     numbers = result.stats().to_frame().reset_index()
-    return numbers[["measure", "value", "stderr", "n"]].assign(buy_and_hold=held.to_numpy())
+    return numbers[["measure", "value", "stderr", "n"]].assign(buy_and_hold=benchmark.to_numpy())
 
 
 def trades(result: BacktestResult) -> pd.DataFrame:
-    """Return the closed trades, oldest first, without the columns that are the same in every row."""
+    """Return the closed trades, oldest first, without the columns strategy and symbol if they have one value."""
     table = result.trades
     alike = [column for column in ("strategy", "symbol") if len(table[column].unique()) <= 1]
     return table.drop(columns=alike)
 
 
 def run_facts(result: BacktestResult) -> dict[str, str]:
-    """Return what names the run: its run_id, its digests and its parameters."""
+    """Return the run id, the digests and the parameters of a run by name."""
     facts = {"run_id": result.run_id}
     facts |= {f"{name} digest": digest[:16] for name, digest in result.digests.items()}
     for strategy, values in result.parameters.items():
@@ -98,7 +98,7 @@ def run_facts(result: BacktestResult) -> dict[str, str]:
 
 
 def equity_and_drawdown(equity: pd.Series[float]) -> Figure:
-    """Draw equity at each close above the fraction lost from its running peak.
+    """Draw equity at each close and, below it, the drawdown.
 
     Parameters
     ----------
@@ -121,44 +121,44 @@ def equity_and_drawdown(equity: pd.Series[float]) -> Figure:
         row=2,
         col=1,
     )
-    figure.update_yaxes(title_text="equity", row=1, col=1)
+    figure.update_yaxes(title_text="equity, quote currency", row=1, col=1)
     figure.update_yaxes(title_text="drawdown", tickformat=".0%", row=2, col=1)
     return styled(figure, height=440)
 
 
 def benchmark_overlay(equity: pd.Series[float], benchmark: pd.Series[float], name: str = "buy and hold") -> Figure:
-    """Draw the growth of one unit of money in the run and in its benchmark, on a logarithmic scale.
+    """Draw the growth of one unit of quote currency in the run and in its benchmark, on a logarithmic scale.
 
     Parameters
     ----------
     equity, benchmark : Series of shape (n_bars,), in quote currency
-        Of the same bars; both are divided by their first value.
+        Over the same bars. Both are divided by their first value.
     name : str
-        What the benchmark is called.
+        Name of the benchmark in the legend.
 
     """
     import plotly.graph_objects as go
 
-    grown, held = equity / equity.iloc[0], benchmark / benchmark.iloc[0]
+    ours, theirs = equity / equity.iloc[0], benchmark / benchmark.iloc[0]
     figure = go.Figure()
-    figure.add_scatter(**line(held, thinned(held.to_numpy())), name=label(name), line={"color": GREY, "width": 1.4})
-    figure.add_scatter(**line(grown, thinned(grown.to_numpy())), name="strategy", line={"color": BLUE, "width": 1.8})
-    is_positive = bool((grown > 0).all() and (held > 0).all())
+    figure.add_scatter(**line(theirs, thinned(theirs.to_numpy())), name=label(name), line={"color": GREY, "width": 1.4})
+    figure.add_scatter(**line(ours, thinned(ours.to_numpy())), name="strategy", line={"color": BLUE, "width": 1.8})
+    is_positive = bool((ours > 0).all() and (theirs > 0).all())
     scale = {"type": "log", "dtick": "D2"} if is_positive else {"type": "linear"}
-    figure.update_yaxes(title_text="growth of 1", tickformat=".3~g", **scale)
+    figure.update_yaxes(title_text="equity / first equity", tickformat=".3~g", **scale)
     return styled(figure, height=340)
 
 
 def trades_on_price(close: pd.Series[float], fills: pd.DataFrame) -> Figure:
-    """Draw the fills on the price: triangles up are buys, triangles down are sells.
+    """Draw the close and the fills: triangles up are buys, triangles down are sells.
 
     Parameters
     ----------
     close : Series of shape (n_bars,), in quote currency
         Index close times in UTC.
     fills : DataFrame
-        With ts_event (UTC), side (`buy` or `sell`), quantity and price, in order of time. Of more than `MAX_FILLS`,
-        the last ones are drawn, with the prices from the first of them on; `fills_note` says so in words.
+        Columns ts_event (UTC), side (`buy` or `sell`), quantity and price, in order of time. Of more than `MAX_FILLS`
+        fills, the figure has the last ones and the closes since the first of them; see `fills_note`.
 
     """
     import plotly.graph_objects as go
@@ -177,27 +177,26 @@ def trades_on_price(close: pd.Series[float], fills: pd.DataFrame) -> Figure:
             name=side,
             marker={"symbol": symbol, "color": color, "size": 8, "line": {"width": 0.6, "color": "white"}},
         )
-    figure.update_yaxes(title_text="price")
+    figure.update_yaxes(title_text="price, quote currency")
     return styled(figure, height=380)
 
 
 def fills_note(fills: pd.DataFrame) -> str:
-    """Return in words what `trades_on_price` draws of the fills."""
+    """Return a sentence that says which fills `trades_on_price` draws."""
     if fills.empty:
-        return "Nothing was filled."
-    if len(fills) <= MAX_FILLS:
-        return f"All {len(fills):,} fills. {thinning_note()}"
-    return f"The last {MAX_FILLS:,} of {len(fills):,} fills and the prices since the first of them. {thinning_note()}"
+        return "There are no fills."
+    last = ", the last ones" if len(fills) > MAX_FILLS else ""
+    return f"{min(len(fills), MAX_FILLS):,} of {len(fills):,} fills are shown{last}. {thinning_note()}"
 
 
 def monthly_returns(equity: pd.Series[float]) -> Figure:
-    """Draw the return of each calendar month (UTC) as a heat map: years down, months across.
+    """Draw the return of each calendar month (UTC) as a heat map with one row per year.
 
     Parameters
     ----------
     equity : Series of shape (n_bars,), in quote currency
-        Index close times in UTC. A month's return runs from the last close of the month before; the first month's from
-        the first close.
+        Index close times in UTC. The return of a month starts at the last close of the month before, that of the first
+        month at the first close.
 
     """
     import plotly.graph_objects as go
@@ -232,7 +231,7 @@ def monthly_returns(equity: pd.Series[float]) -> Figure:
 
 
 def monthly_table(equity: pd.Series[float]) -> pd.DataFrame:
-    """Return the return of each calendar month (UTC) as a fraction: one row a year, columns 1 to 12, NaN outside."""
+    """Return the return of each calendar month (UTC), a fraction: one row per year, columns 1 to 12, NaN outside."""
     ends = equity.resample("ME").last().dropna()
     before = ends.shift(1)
     before.iloc[0] = equity.iloc[0]

@@ -58,7 +58,7 @@ def equity_and_gap(equity: pd.DataFrame) -> Figure:
         row=2,
         col=1,
     )
-    figure.update_yaxes(title_text="equity", row=1, col=1)
+    figure.update_yaxes(title_text="equity, quote currency", row=1, col=1)
     figure.update_yaxes(title_text="gap", row=2, col=1)
     return styled(figure, height=440)
 
@@ -88,7 +88,7 @@ def waterfall(steps: pd.DataFrame) -> Figure:
             connector={"line": {"color": GREY, "width": 1, "dash": "dot"}},
         )
     )
-    figure.update_yaxes(title_text="PnL")
+    figure.update_yaxes(title_text="PnL, quote currency")
     figure.update_layout(showlegend=False)
     return styled(figure, height=360).update_layout(hovermode="closest", margin={"t": 50, "b": 66})
 
@@ -110,7 +110,7 @@ def fills_on_price(result: DiffResult) -> Figure:
             joined[0].extend([*_fill_times([pair.shadow, pair.live]), None])
             joined[1].extend([pair.shadow.price, pair.live.price, None])
     figure.add_scatter(
-        x=joined[0], y=joined[1], mode="lines", name="the same order", line={"color": RED, "width": 1.5},
+        x=joined[0], y=joined[1], mode="lines", name="same order", line={"color": RED, "width": 1.5},
         hoverinfo="skip",
     )  # fmt: skip
     for place, (name, color, marker) in enumerate((("shadow", BLUE, "circle-open"), ("live", ORANGE, "x-thin-open"))):
@@ -124,7 +124,7 @@ def fills_on_price(result: DiffResult) -> Figure:
             name=name,
             marker={"symbol": marker, "color": color, "size": 9, "line": {"width": 2, "color": color}},
         )
-    figure.update_yaxes(title_text=f"{label(symbol)} price")
+    figure.update_yaxes(title_text=f"price of {label(symbol)}")
     return styled(figure, height=400).update_layout(hovermode="closest")
 
 
@@ -163,7 +163,7 @@ def execution_quality(result: DiffResult) -> Figure:
                 width=np.diff(edges), showlegend=column == 1, legendgroup=run, row=1, col=column,
             )  # fmt: skip
     figure.update_layout(barmode="overlay")
-    figure.update_yaxes(title_text="orders", row=1, col=1)
+    figure.update_yaxes(title_text="number of orders", row=1, col=1)
     return styled(figure, height=320).update_layout(
         hovermode="closest", legend={"y": 1.16}, margin={"t": 84}, bargap=0.0
     )
@@ -192,7 +192,7 @@ def shortfall_parts(shortfall: pd.DataFrame) -> Figure:
     for run, color in (("shadow", BLUE), ("live", ORANGE)):
         sums = shortfall[shortfall["run"] == run][parts].sum()
         figure.add_bar(x=parts, y=sums.to_numpy(dtype=np.float64), name=run, marker={"color": color})
-    figure.update_yaxes(title_text="cost")
+    figure.update_yaxes(title_text="cost, quote currency")
     return styled(figure, height=300)
 
 

@@ -122,7 +122,7 @@ def _equal_orders(result: DiffResult, most: int) -> list[dict[str, Any]]:
             break
         if pair.shadow is None or pair.live is None or pair.shadow.order_id in differing:
             continue
-        text = f"{pair.shadow.order_id} {pair.shadow.symbol}: {pair.shadow.side} {pair.shadow.quantity:g} on both sides"
+        text = f"{pair.shadow.order_id} {pair.shadow.symbol}: {pair.shadow.side} {pair.shadow.quantity:g} in both runs"
         places = [pair.shadow.event_indices[:MAX_EVENTS], pair.live.event_indices[:MAX_EVENTS]]
         rows.append(
             {"n": 0, "root": 0, "cause": "", "text": text, "at": _at(pair.shadow.close_time), "pnl": 0, "follow": 0,

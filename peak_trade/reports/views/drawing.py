@@ -1,7 +1,7 @@
 """Colours, layout and thinning shared by the figures of all views.
 
-Long series are thinned, not smoothed: of each of `STRETCHES` equal stretches, the first value, the smallest and the
-largest one are drawn, so every extreme keeps its time and value.
+Long series are thinned, not smoothed: a line has the first, the smallest and the largest value of each of `STRETCHES`
+equal stretches, so every extreme keeps its time and value.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 STRETCHES = 200
-"""Stretches that a long series is cut into for display."""
+"""Number of equal stretches of a long series."""
 BLUE, ORANGE, GREY, RED = "#1d5b9b", "#d9730d", "#8a8f98", "#b3261e"
 
 
 def label(text: object) -> str:
-    """Return a name as text for a figure. Plotly reads some HTML in texts, so its characters are escaped.
+    """Return a name as text for a figure. The characters of HTML are escaped, because plotly interprets some HTML.
 
     >>> label("<b>BTC</b>")
     '&lt;b&gt;BTC&lt;/b&gt;'
@@ -32,14 +32,14 @@ def label(text: object) -> str:
 
 
 def thinning_note() -> str:
-    """Return in words how long series are thinned for display."""
-    return f"Long series are drawn by the first, least and largest value of each of {STRETCHES} stretches."
+    """Return the sentence for captions that says how long series are thinned."""
+    return f"Of a long series, the figure shows the first, smallest and largest value of each of {STRETCHES} stretches."
 
 
 def thinned(values: NDArray[Any], stretches: int = STRETCHES) -> NDArray[np.intp]:
-    """Return the rows to draw, shape (at most 3 * stretches + 1,), increasing; all of them when there are few.
+    """Return the increasing positions of the values to draw, at most 3 * stretches + 1.
 
-    Of each stretch the first row and those of its smallest and largest value; and the last row of all.
+    They are the first, the smallest and the largest value of each stretch, and the last value; of a short series, all.
     """
     n_rows = len(values)
     if n_rows <= 3 * stretches:
@@ -54,18 +54,18 @@ def thinned(values: NDArray[Any], stretches: int = STRETCHES) -> NDArray[np.intp
 
 
 def line(series: pd.Series[float], rows: NDArray[np.intp]) -> dict[str, Any]:
-    """Return x, y and mode of a line through some rows of a series with a UTC index."""
+    """Return x, y and mode of a line through the given positions of a series with a UTC index."""
     part = series.iloc[rows]
     return {"x": times(pd.DatetimeIndex(part.index)), "y": part.to_numpy(dtype=np.float64), "mode": "lines"}
 
 
 def times(index: pd.DatetimeIndex) -> list[str]:
-    """Return UTC times as texts that plotly reads, to the minute."""
+    """Return UTC times as text for plotly, to the minute."""
     return list(index.strftime("%Y-%m-%d %H:%M"))
 
 
 def styled(figure: Figure, height: int) -> Figure:
-    """Return the figure in the house's plain style, `height` in pixels."""
+    """Return the figure with the layout of all figures; `height` is in pixels."""
     figure.update_layout(
         template="none",
         height=height,

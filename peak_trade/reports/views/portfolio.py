@@ -1,4 +1,4 @@
-"""The figures and tables of a portfolio report, from a portfolio's result. Nothing is measured here."""
+"""Figures, tables and sentences of the portfolio backtest. Nothing is computed here: the result does."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ CORRELATION_FORMATS: Mapping[str, str] = MappingProxyType(
     {"correlation": "{:.3f}", "low": "{:.3f}", "high": "{:.3f}", "in_drawdown": "{:.3f}"}
 )
 CORRELATION_CAPTION = (
-    "Of returns per bar, after costs, with Fisher's interval, which takes bars as independent; `in_drawdown` over the "
-    "bars at which the portfolio's drawdown is at least half its largest."
+    "Correlation of the returns per bar, after costs. Fisher's confidence interval assumes independent bars. "
+    "`in_drawdown` uses the bars at which the drawdown of the portfolio is at least half of its largest drawdown."
 )
 ATTRIBUTION_CAPTION = (
-    "After costs. `pnl` sums to the portfolio's, `annual_risk` to its annual volatility, `risk_share` to one."
+    "After costs. The sum of `pnl` is the PnL of the portfolio, the sum of `annual_risk` its annual volatility, "
+    "and the sum of `risk_share` is one."
 )
 
 
 def equity_by_strategy(pnl: pd.DataFrame, initial_cash: float) -> Figure:
-    """Draw the portfolio's PnL at each close, and what each column (a strategy, or a symbol) gave to it.
+    """Draw the PnL of the portfolio at each close, and the PnL of each column (a strategy or a symbol).
 
     Parameters
     ----------
     pnl : DataFrame of shape (n_bars, n_columns), quote currency
         Cumulated PnL after costs; index close times in UTC.
     initial_cash : float, quote currency
-        Stands in the title of the axis.
+        Cash at the start, for the title of the axis.
 
     """
     import plotly.graph_objects as go
@@ -60,7 +61,7 @@ def equity_by_strategy(pnl: pd.DataFrame, initial_cash: float) -> Figure:
     for place, name in enumerate(pnl.columns):
         series = pnl[name]
         figure.add_scatter(**line(series, thinned(series.to_numpy())), name=label(name), line=_pen(place))
-    figure.update_yaxes(title_text=f"PnL on {initial_cash:,.0f}")
+    figure.update_yaxes(title_text=f"PnL, from {initial_cash:,.0f} in cash")
     return styled(figure, height=400)
 
 
@@ -91,7 +92,7 @@ def correlation_matrix(matrix: pd.DataFrame) -> Figure:
 
 
 def risk_contributions(attribution: pd.DataFrame) -> Figure:
-    """Draw each sleeve's part of the portfolio's annual volatility beside its mean weight.
+    """Draw the share of the portfolio's volatility and the mean weight of each sleeve.
 
     Parameters
     ----------
@@ -103,20 +104,20 @@ def risk_contributions(attribution: pd.DataFrame) -> Figure:
 
     names = [label(" ".join(map(str, sleeve))) for sleeve in attribution.index.to_flat_index()]
     figure = go.Figure()
-    figure.add_bar(x=names, y=attribution["risk_share"].to_numpy(), name="share of risk", marker={"color": BLUE})
+    figure.add_bar(x=names, y=attribution["risk_share"].to_numpy(), name="share of volatility", marker={"color": BLUE})
     figure.add_bar(x=names, y=attribution["mean_weight"].to_numpy(), name="mean weight", marker={"color": GREY})
-    figure.update_yaxes(tickformat=".0%")
+    figure.update_yaxes(title_text="fraction", tickformat=".0%")
     figure.update_layout(barmode="group")
     return styled(figure, height=340)
 
 
 def drawdown_attribution(drawdowns: pd.DataFrame) -> Figure:
-    """Draw what each sleeve lost (below zero) or gained in each of the deepest drawdowns, stacked.
+    """Draw the loss (below zero) or gain of each sleeve in each of the deepest drawdowns, as stacked bars.
 
     Parameters
     ----------
     drawdowns : DataFrame
-        See `PortfolioResult.drawdowns`: peak, trough, drawdown and one column a sleeve.
+        See `PortfolioResult.drawdowns`: peak, trough, drawdown and one column per sleeve.
 
     """
     import plotly.graph_objects as go
@@ -131,12 +132,12 @@ def drawdown_attribution(drawdowns: pd.DataFrame) -> Figure:
             marker={"color": COLORS[place % len(COLORS)]},
         )
     figure.update_layout(barmode="relative")
-    figure.update_yaxes(title_text="of equity at the peak", tickformat=".0%")
+    figure.update_yaxes(title_text="fraction of peak equity", tickformat=".0%")
     return styled(figure, height=380)
 
 
 def weights_over_time(weights: pd.DataFrame) -> Figure:
-    """Draw the weight of each sleeve as a step line; rows at which nothing changes are left out.
+    """Draw the weight of each sleeve as a step line, through the bars at which a weight changes.
 
     Parameters
     ----------
@@ -152,12 +153,12 @@ def weights_over_time(weights: pd.DataFrame) -> Figure:
     labels = [label(" ".join(map(str, sleeve))) for sleeve in weights.columns.to_flat_index()]
     for place, name in enumerate(labels):
         figure.add_scatter(**line(weights.iloc[:, place], rows), name=name, line={**_pen(place), "shape": "hv"})
-    figure.update_yaxes(title_text="weight", tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(title_text="weight, fraction of equity", tickformat=".0%", rangemode="tozero")
     return styled(figure, height=340)
 
 
 def rolling_correlations(correlations: pd.DataFrame) -> Figure:
-    """Draw the rolling correlation of each pair; the warm-up has none.
+    """Draw the rolling correlation of each pair of strategies, without the warm-up.
 
     Parameters
     ----------
@@ -175,24 +176,24 @@ def rolling_correlations(correlations: pd.DataFrame) -> Figure:
 
 
 def attribution(result: PortfolioResult) -> pd.DataFrame:
-    """Return one row a sleeve: pnl, fees, risk, weight, fills; sleeves in netted mode have no fees of their own."""
+    """Return one row per sleeve: PnL, fees, risk, weight, fills. In netted mode, sleeves have no fees of their own."""
     return result.attribution().reset_index()
 
 
 def correlations(result: PortfolioResult, confidence: float = 0.95) -> pd.DataFrame:
-    """Return one row a pair of strategies: correlation, its interval, the bars, and the correlation in drawdown."""
+    """Return one row per pair of strategies: correlation, confidence interval, bars, correlation in drawdowns."""
     table = result.correlations(confidence)
     table["in_drawdown"] = result.drawdown_correlations(confidence=confidence)["correlation"]
     return table
 
 
 def outcome(result: PortfolioResult) -> list[str]:
-    """Return in sentences what was run, what came of it and what it takes for granted of a portfolio."""
+    """Return sentences that name the run, its result, and how it weights and rebalances."""
     run, chosen = result.run, result.settings
     stats = run.stats()
     allocation = chosen.allocation
     estimated = (
-        f"estimated again every {allocation.every} on the last {allocation.window:,} bars"
+        f"estimated every {allocation.every} from the last {allocation.window:,} bars"
         if allocation.is_estimated
         else "constant"
     )
@@ -201,7 +202,7 @@ def outcome(result: PortfolioResult) -> list[str]:
         for text, is_set in (
             (f"every {chosen.rebalancing.every}", chosen.rebalancing.every),
             (
-                f"when a position is {chosen.rebalancing.drift_band or 0.0:.0%} off its target",
+                f"when a position differs by {chosen.rebalancing.drift_band or 0.0:.0%} from its target",
                 chosen.rebalancing.drift_band,
             ),
         )
@@ -209,12 +210,11 @@ def outcome(result: PortfolioResult) -> list[str]:
     ]
     return [
         f"{len(chosen.strategies)} strategies on {', '.join(run.market.symbols)} ({run.exchange}), "
-        f"{len(run.market):,} bars of {run.market.timeframe}, {chosen.mode}, one pool of {chosen.initial_cash:,.0f}.",
+        f"{len(run.market):,} bars of {run.market.timeframe}, {chosen.mode} mode, {chosen.initial_cash:,.0f} in cash.",
         run.why
         or f"Total return {_percent(stats['total_return'])}, largest drawdown {_percent(stats['max_drawdown'])}, "
-        f"Sharpe {stats['sharpe']}, diversification ratio {result.diversification_ratio:.2f}.",
-        f"Weights are {allocation.method.replace('_', ' ')}, {estimated}; an unchanged target is traded again "
-        f"{' and '.join(rules) or 'never'}.",
+        f"Sharpe ratio {stats['sharpe']}, diversification ratio {result.diversification_ratio:.2f}.",
+        f"Weights: {allocation.method.replace('_', ' ')}, {estimated}. Rebalancing: {' and '.join(rules) or 'none'}.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Figures and the page of a regime study. Nothing is measured here: the study does."""
+"""Figures, captions and formats of the regime study. Nothing is computed here: the study does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peak_trade.studies.regime.study import RegimeStudy
 
 COLORS: Mapping[Regime, str] = {Regime.BULL: BLUE, Regime.SIDEWAYS: GREY, Regime.BEAR: ORANGE}
-"""Blue is bull and orange is bear, which the colour-blind tell apart."""
+"""Blue and orange can be distinguished with a colour vision deficiency."""
 REGIME_FORMATS: Mapping[str, str] = measure_formats("regimes") | {
     "bars": "{:,}",
     "share": "{:.1%}",
@@ -32,20 +32,20 @@ REGIME_FORMATS: Mapping[str, str] = measure_formats("regimes") | {
     "n": "{:,}",
 }
 REGIME_CAPTION = (
-    "A return belongs to the regime known when its bar began, so the cost of leaving a position falls on the regime "
-    "for which it was left. sharpe_stderr is one standard error; expected_duration is in bars."
+    "A return belongs to the regime that was known at the start of its bar, so the cost of closing a position counts "
+    "for the regime that closed it. `sharpe_stderr` is one standard error, `expected_duration` is in bars."
 )
-CHEATING_CAPTION = "Sharpe ratios before costs, on the same bars; only the filtered labels could have been traded."
+LOOKAHEAD_CAPTION = "Sharpe ratios before costs, over the same bars. Only the filtered labels could have been traded."
 DELAY_FORMATS: Mapping[str, str] = measure_formats("delays") | {"sharpe_stderr": "{:.2f}"}
 
 
 def price_by_regime(close: pd.Series[float], labels: NDArray[np.int8]) -> Figure:
-    """Draw the close in the colour of its filtered regime.
+    """Draw the close, coloured by its filtered regime.
 
     Parameters
     ----------
     close : Series of shape (n_bars,), quote currency, index close times in UTC
-    labels : int8 array of shape (n_bars,), the filtered regimes
+    labels : int8 array of shape (n_bars,), filtered regimes
 
     """
     import plotly.graph_objects as go
@@ -61,17 +61,17 @@ def price_by_regime(close: pd.Series[float], labels: NDArray[np.int8]) -> Figure
         points = line(part, np.arange(len(part)))
         points["y"] = [None if np.isnan(price) else float(price) for price in points["y"]]
         figure.add_scatter(**points, name=regime.name.lower(), line={"color": COLORS[regime], "width": 1.6})
-    figure.update_yaxes(title_text="close", type="log", tickformat=".3~s")
+    figure.update_yaxes(title_text="close, quote currency", type="log", tickformat=".3~s")
     return styled(figure, height=380)
 
 
 def probabilities(frame: pd.DataFrame) -> Figure:
-    """Draw the filtered probabilities, stacked to 1.
+    """Draw the filtered probabilities of the regimes as stacked areas.
 
     Parameters
     ----------
     frame : DataFrame of shape (n_bars, ...)
-        Columns bear, sideways, bull; index close times in UTC; see `regimes_frame`.
+        Columns bear, sideways and bull, index close times in UTC; see `regimes_frame`.
 
     """
     import plotly.graph_objects as go
@@ -88,7 +88,7 @@ def probabilities(frame: pd.DataFrame) -> Figure:
 
 
 def transition_plot(transitions: pd.DataFrame) -> Figure:
-    """Draw how often each regime (down) is followed by each (across), from one bar to the next."""
+    """Draw the transition matrix: from the regime of a row to the regime of a column, from one bar to the next."""
     import plotly.graph_objects as go
 
     cells = transitions.to_numpy()
@@ -110,8 +110,8 @@ def transition_plot(transitions: pd.DataFrame) -> Figure:
             hovertemplate="from %{y} to %{x}: %{text}<extra></extra>",
         )
     )
-    figure.update_xaxes(title_text="to", title_standoff=4)
-    figure.update_yaxes(title_text="from", autorange="reversed")
+    figure.update_xaxes(title_text="to regime", title_standoff=4)
+    figure.update_yaxes(title_text="from regime", autorange="reversed")
     return styled(figure, height=320).update_layout(margin={"b": 60})
 
 
@@ -123,15 +123,15 @@ def write_transition_plot(study: RegimeStudy) -> Path:
     return path
 
 
-def cheating_bars(cheating: pd.DataFrame) -> Figure:
-    """Draw the Sharpe ratio of each reading of the labels; see `RegimeStudy.cheating`."""
-    return _sharpe_bars(cheating["reading"].tolist(), cheating["sharpe"].tolist(), cheating["stderr"].tolist())
+def sharpe_by_timing(table: pd.DataFrame) -> Figure:
+    """Draw the Sharpe ratio of each timing of the labels; see `RegimeStudy.lookahead_cost`."""
+    return _sharpe_bars(table["timing"].tolist(), table["sharpe"].tolist(), table["stderr"].tolist())
 
 
 def noise_bars(controls: Sequence[NoiseControl]) -> Figure:
-    """Draw the mean Sharpe ratio of each reading on each kind of noise."""
+    """Draw the mean Sharpe ratio of each timing on each kind of noise."""
     table = pd.concat([control.to_frame() for control in controls])
-    names = [f"{reading}<br>{kind}" for kind, reading in zip(table["noise"], table["reading"], strict=True)]
+    names = [f"{timing}<br>{kind}" for kind, timing in zip(table["noise"], table["timing"], strict=True)]
     return _sharpe_bars(names, table["mean_sharpe"].tolist(), table["stderr"].tolist())
 
 
@@ -146,13 +146,13 @@ def _sharpe_bars(names: Sequence[str], sharpes: Sequence[float], errors: Sequenc
 
 
 def shift_histogram(shifted: FloatArray, observed: float) -> Figure:
-    """Draw the Sharpe ratios of circularly shifted regimes, and the one of the regimes as they were."""
+    """Draw the Sharpe ratios of circularly shifted regimes and that of the observed regimes."""
     import plotly.graph_objects as go
 
     counts, edges = np.histogram(shifted, bins=30)
     middles = (edges[1:] + edges[:-1]) / 2.0
     figure = go.Figure(go.Bar(x=middles.tolist(), y=counts.tolist(), marker={"color": GREY}, name="shifted"))
-    figure.add_vline(x=observed, line={"color": RED, "width": 2}, annotation_text="as they were")
+    figure.add_vline(x=observed, line={"color": RED, "width": 2}, annotation_text="observed")
     figure.update_xaxes(title_text="Sharpe ratio")
-    figure.update_yaxes(title_text="shifts")
+    figure.update_yaxes(title_text="number of shifts")
     return styled(figure, height=300)

@@ -1,4 +1,4 @@
-"""The figures of a risk report, from its tables. Nothing is measured here."""
+"""Figures, captions and formats of the risk study. Nothing is computed here: the studies do."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ TEST_FORMATS: Mapping[str, str] = MappingProxyType(
     {"kupiec_p": "{:.4f}", "independence_p": "{:.4f}", "coverage_p": "{:.4f}"}
 )
 TEST_CAPTION = (
-    "p-values of Kupiec's test of frequency and Christoffersen's of independence and of both; the zone is the Basel "
-    "traffic light of the last 250 days. Days on which a model has no estimate are left out and counted."
+    "p-values of Kupiec's test of frequency and of Christoffersen's tests of independence and of both. `zone` is the "
+    "Basel traffic light of the last 250 days. Days without an estimate are counted and left out of the tests."
 )
 STRESS_FORMATS: Mapping[str, str] = MappingProxyType({"loss": "{:.2%}"})
 CONFUSION_CAPTION = (
-    "False positives are the safe orders that were denied, misses the unsafe ones that passed, each as a share of its "
-    "kind. Generated bars hold no thin market: `docs/risk.md` has the matrix of recorded bars and books."
+    "False positives are safe orders that were denied, misses are unsafe orders that passed, each as a fraction of its "
+    "kind. Generated bars have no thin market; `docs/risk.md` has the matrix of recorded bars and order books."
 )
 REVERSE_STRESS_FORMATS: Mapping[str, str] = MappingProxyType(
     {"limit": "{:.4g}", "observed": "{:.4g}", "shock": "{:+.2%}"}
 )
 REVERSE_STRESS_CAPTION = (
-    "The smallest move of all prices alike that breaks each limit, the positions held through it, from a new peak at "
-    "the start of a day. Limits and what is observed are fractions of equity. `docs/risk.md` has the formulas."
+    "`shock` is the smallest equal move of all prices that breaks a limit, with unchanged positions, from a new equity "
+    "peak at the start of a day. Limits and observed values are fractions of equity. `docs/risk.md` has the formulas."
 )
 MARGINAL_FORMATS: Mapping[str, str] = MappingProxyType(
     {"weight": "{:.2%}", "marginal_var": "{:.4f}", "component_var": "{:.3%}", "share": "{:.1%}"}
 )
 MARGINAL_CAPTION = (
-    "Marginal: the rise of the one-day value at risk for a unit more of the weight. Components are weight times "
-    "marginal; they sum to the value at risk, and a negative one hedges."
+    "`marginal_var` is the derivative of the one-day value at risk by the weight, `component_var` is weight times "
+    "`marginal_var`. The components sum to the value at risk; a position with a negative component is a hedge."
 )
 COVERAGE_FORMATS: Mapping[str, str] = MappingProxyType({"rate": "{:.2%}", "kupiec_p": "{:.4f}"})
 COVERAGE_CAPTION = (
-    "A day belongs to the regime that was known when it began. A small p-value says that exceptions are more, or "
-    "fewer, in this regime than the confidence allows; with few days it says little."
+    "A day belongs to the regime that was known at its start. A small p-value means that the exceptions in this regime "
+    "are more or fewer than the confidence level implies. A test over few days has little power."
 )
 MAX_DENIALS = 600
-"""Denials that are drawn on the price, the last ones."""
+"""Largest number of denials in a figure; the last ones are drawn."""
 _LANE_COLORS = (RED, "#6a3d9a", "#1b7f5c", "#c2185b", "#8d6e00", "#00838f")
 CONFUSION_FORMATS: Mapping[str, str] = MappingProxyType({"false_positives": "{:.1%}", "misses": "{:.1%}"})
 
 
 def var_against_loss(walk: pd.DataFrame, model: str) -> Figure:
-    """Draw each day's loss beside the VaR stated the day before, and mark the exceptions.
+    """Draw the loss of each day and the value at risk estimated the day before, and mark the exceptions.
 
     Parameters
     ----------
     walk : DataFrame with columns value_at_risk, loss (fractions) and is_exception, by day (UTC)
     model : str
-        What stated the VaR, for the legend.
+        Name of the VaR model in the legend.
 
     """
     import plotly.graph_objects as go
@@ -76,12 +76,12 @@ def var_against_loss(walk: pd.DataFrame, model: str) -> Figure:
         mode="markers",
         marker={"color": ORANGE, "size": 7},
     )
-    figure.update_yaxes(title_text="loss, share of equity", tickformat=".1%")
+    figure.update_yaxes(title_text="loss, fraction of equity", tickformat=".1%")
     return styled(figure, height=380)
 
 
 def stress_bars(table: pd.DataFrame) -> Figure:
-    """Draw the loss of every scenario, the worst first."""
+    """Draw the loss of each scenario, the largest at the top."""
     import plotly.graph_objects as go
 
     ordered = table.sort_values(["loss", "scenario"])
@@ -94,21 +94,21 @@ def stress_bars(table: pd.DataFrame) -> Figure:
             marker={"color": BLUE},
         )
     )
-    figure.update_xaxes(title_text="loss, share of equity", tickformat=".0%")
+    figure.update_xaxes(title_text="loss, fraction of equity", tickformat=".0%")
     return styled(figure, height=380)
 
 
 def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
-    """Draw the room left under the limits that came closest, as a share of each limit; below zero is a denial.
+    """Draw the headroom of the tightest limits at each order, as a fraction of the limit; below zero is a denial.
 
-    A denial on an input that could not be read has no headroom: it is marked at the foot, at -100 %.
+    A denial because of an unreadable input has no headroom: it is drawn at -100 %.
 
     Parameters
     ----------
     readings : DataFrame
-        As `studies.risk.decisions.headroom` gives them.
+        The result of `studies.risk.decisions.headroom`.
     n_tightest : int
-        Limits with the least headroom, in the median, that are drawn.
+        Number of limits to draw: those with the smallest median headroom.
 
     """
     import plotly.graph_objects as go
@@ -131,39 +131,39 @@ def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
             x=[f"{time:%Y-%m-%d %H:%M}" for time in unread.index],
             y=[-1.0] * len(unread),
             text=unread["code"].tolist(),
-            name="denied unread",
+            name="denied, unreadable input",
             mode="markers",
             marker={"color": ORANGE, "size": 7, "symbol": "x"},
         )
     figure.add_hline(y=0.0, line={"color": ORANGE, "width": 1})
-    figure.update_yaxes(title_text="headroom, share of the limit", tickformat=".0%")
+    figure.update_yaxes(title_text="headroom, fraction of the limit", tickformat=".0%")
     return styled(figure, height=400)
 
 
 def denials(table: pd.DataFrame) -> Figure:
-    """Draw how often each denial code was given."""
+    """Draw the number of denials per code."""
     import plotly.graph_objects as go
 
     figure = go.Figure(
         go.Bar(x=table["code"].tolist(), y=table["n_denials"].tolist(), name="denials", marker={"color": BLUE})
     )
-    figure.update_yaxes(title_text="denials")
+    figure.update_yaxes(title_text="number of denials")
     return styled(figure, height=340)
 
 
 def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.DataFrame) -> Figure:
-    """Draw fills and denied orders on the price, and below it one lane of crosses for each code that denied.
+    """Draw fills and denied orders on the price and, below it, one lane of crosses per denial code.
 
-    A cross tells what was observed and the limit when it is pointed at. Without denials there are no lanes.
+    The hover text of a cross has the observed value and the limit. Without denials, there are no lanes.
 
     Parameters
     ----------
     close : Series of shape (n_bars,), in quote currency
         Index close times in UTC.
     fills : DataFrame
-        As `figures.trades_on_price` takes them.
+        Fills as for `trades_on_price`.
     denied : DataFrame
-        As `studies.risk.decisions.denied_orders` gives them; of more than `MAX_DENIALS`, the last ones are drawn.
+        The result of `studies.risk.decisions.denied_orders`; of more than `MAX_DENIALS`, the last ones are drawn.
 
     """
     figure = trades_on_price(close, fills)
@@ -211,17 +211,18 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
 
 
 def drawn_denials(fills: pd.DataFrame, denied: pd.DataFrame) -> pd.DataFrame:
-    """Return the denials that `fills_and_denials` draws: the last ones, none before the first fill that is drawn."""
+    """Return the denials that `fills_and_denials` draws: the last ones, not before the first fill in the figure."""
     if len(fills) > MAX_FILLS:
         denied = denied[denied["ts_event"] >= fills["ts_event"].iloc[-MAX_FILLS]]
     return denied.tail(MAX_DENIALS)
 
 
 def fills_and_denials_note(fills: pd.DataFrame, denied: pd.DataFrame) -> str:
-    """Return in words what `fills_and_denials` draws."""
+    """Return a sentence that says which fills and denials `fills_and_denials` draws."""
     n_drawn = len(drawn_denials(fills, denied))
-    told = f"All {len(denied):,} denials" if n_drawn == len(denied) else f"{n_drawn:,} of {len(denied):,} denials"
-    return f"{told if len(denied) else 'No denials'}; an order may have several. {fills_note(fills)}"
+    if denied.empty:
+        return f"There are no denials. {fills_note(fills)}"
+    return f"{n_drawn:,} of {len(denied):,} denials are shown; one order may have several. {fills_note(fills)}"
 
 
 def _crosses(times: pd.Series[Any], values: pd.Series[Any], color: str, size: int) -> dict[str, Any]:

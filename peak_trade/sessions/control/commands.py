@@ -17,13 +17,24 @@ from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
 from peak_trade.core.files import write_text
 from peak_trade.core.time import iso
 from peak_trade.core.values import TradingState
-from peak_trade.journal.events import BarEvent, CommandEvent, CommandKind
+from peak_trade.data.workspace import workspace
+from peak_trade.journal.events import BarEvent, CommandEvent, CommandKind, TradingStateEvent
 from peak_trade.journal.files import is_sealed, read_events
 from peak_trade.journal.lock import is_open
 from peak_trade.risk.limits import StateLimits
-from peak_trade.risk.state import Control, Recovery, StrategyEnabled, advance, control_from_events
-from peak_trade.sessions.control.state import start_of
+from peak_trade.risk.state import (
+    Control,
+    KillSwitch,
+    Observation,
+    Recovery,
+    StrategyEnabled,
+    advance,
+    climb,
+    control_from_events,
+)
+from peak_trade.sessions.control.state import read_control, start_of, write_control
 from peak_trade.sessions.store import config_of, find_session
+from peak_trade.wiring.gates import read_risk_file
 
 FOLDER = "acts"
 """Name of the folder on disk; sessions of earlier versions have it too."""
@@ -153,6 +164,62 @@ def send_command(
         raise ConfigError(f"{found.folder.name}: {error}{_hint(found, strategy)}") from None
     write_command(found.folder, new_command(kind, actor, clock_now, reason, strategy))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceChange:
+    """The trading state of the workspace after a command, and the changes of state that the command made."""
+
+    control: Control
+    events: tuple[TradingStateEvent, ...]
+
+
+def workspace_state(clock_now: int) -> Control:
+    """Return the trading state of the workspace at `clock_now`, ns UTC."""
+    return climb(read_control(workspace()), clock_now)
+
+
+def command_workspace(
+    kind: CommandKind,
+    actor: str,
+    clock_now: int,
+    *,
+    reason: str = "",
+    strategy: str = "",
+    risk_file: Path | None = None,
+) -> WorkspaceChange:
+    """Apply a command to the trading state of the workspace.
+
+    Parameters
+    ----------
+    kind : CommandKind
+    actor : str
+        Name of the person.
+    clock_now : int
+        Now by the machine's clock, ns UTC.
+    reason : str
+        Reason of a kill.
+    strategy : str
+        The strategy to enable.
+    risk_file : Path
+        Risk file whose `[state]` gives the cooldown; without it, the default cooldown.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing to recover from, the cooldown is not over, the strategy is not disabled, or no person is
+        named.
+
+    """
+    observation: Observation = KillSwitch(clock_now, actor, reason)
+    if kind is CommandKind.RECOVER:
+        observation = Recovery(clock_now, actor)
+    elif kind is CommandKind.ENABLE:
+        observation = StrategyEnabled(clock_now, strategy, actor)
+    rules = StateLimits() if risk_file is None else read_risk_file(risk_file).state
+    control, events = advance(read_control(workspace()), observation, rules)
+    write_control(workspace(), control)
+    return WorkspaceChange(control, tuple(events))
 
 
 def _hint(found: SessionState, strategy: str) -> str:

@@ -1,1 +1,1 @@
-"""Study regimes and strategies that depend on them."""
+"""Trade regimes, and test what they add to a strategy."""

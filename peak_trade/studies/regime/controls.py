@@ -1,7 +1,7 @@
-"""Controls that tell a regime study from a mirage: the price of cheating, noise without an edge, circular shifts.
+"""Controls of a regime study: the cost of look-ahead, series without an edge, circular shifts.
 
-They work on close-to-close returns without costs, because they ask whether the labels know anything; what remains
-after costs and fills is the backtest's to say.
+They use close-to-close returns without costs, because they test whether the labels have any information. The backtest
+shows what remains after fills and costs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes
 Labels = NDArray[np.int8]
 NoiseKind = Literal["phase-randomised", "edge-free"]
 WEIGHTS = np.array([0.0, 0.5, 1.0, 0.0])
-"""Weight of bear, sideways, bull, and of the unknown regime, which is label -1 and so the last one."""
+"""Weight of bear, sideways, bull, and of the unknown regime, whose label -1 is the last index."""
 MIN_SERIES = 8
-"""Fewest series from which a noise control is judged."""
-READINGS = ("smoothed, same bar", "smoothed, next bar", "filtered, next bar")
-"""Three ways to read labels, from the one that cheats most to the one that could have been traded."""
+"""Smallest number of series from which a noise control is judged."""
+TIMINGS = ("smoothed, same bar", "smoothed, next bar", "filtered, next bar")
+"""Three ways to use labels: with the most look-ahead, with less, and with none, as they could have been traded."""
 
 
-def readings(
+def sharpe_by_timing(
     close: FloatArray,
     filtered: FilteredRegimes,
     smoothed: SmoothedRegimes,
@@ -40,76 +40,78 @@ def readings(
     weights: FloatArray = WEIGHTS,
     first: int = 0,
 ) -> dict[str, Measure]:
-    """Return the Sharpe ratio of one rule under three readings of the labels, on the same bars.
+    """Return the Sharpe ratio of one rule for each timing of the labels, on the same bars, before costs.
 
     Parameters
     ----------
-    close : float64 array of shape (n_bars,), quote currency
-    filtered, smoothed : regimes of the same bars
+    close : float64 array of shape (n_bars,), in quote currency
+    filtered : FilteredRegimes
+    smoothed : SmoothedRegimes
+        Regimes of the same bars.
     bars_per_year : float
     inner : float64 array of shape (n_bars,), in [-1, 1]
-        Exposure that the regime's weight multiplies; always long unless given.
+        Exposure that is multiplied by the weight of the regime. Defaults to always long.
     weights : float64 array of shape (4,)
         Weight of bear, sideways, bull and unknown.
     first : int
-        Row to begin at; the first with both regimes when that is later.
+        Bar to begin at, or the first bar with both regimes when that is later.
 
     Returns
     -------
-    mapping of reading to Measure
-        The readings of READINGS, and `without regimes`: the inner exposure alone. Before costs.
+    mapping of timing to Measure
+        The names in TIMINGS, and `without regimes`: the inner exposure alone.
 
     """
     held = np.ones(len(close)) if inner is None else np.nan_to_num(inner, nan=0.0)
     first = max(first, filtered.warm_up, smoothed.warm_up)
     hindsight, causal = weights[smoothed.labels] * held, weights[filtered.labels] * held
     returns = close[1:] / close[:-1] - 1.0
-    rows = slice(first, None)
-    answers = {
-        READINGS[0]: hindsight[1:] * returns,
-        READINGS[1]: hindsight[:-1] * returns,
-        READINGS[2]: causal[:-1] * returns,
+    earned = {
+        TIMINGS[0]: hindsight[1:] * returns,
+        TIMINGS[1]: hindsight[:-1] * returns,
+        TIMINGS[2]: causal[:-1] * returns,
         "without regimes": held[:-1] * returns,
     }
-    return {name: sharpe(part[rows], bars_per_year) for name, part in answers.items()}
+    return {name: sharpe(part[first:], bars_per_year) for name, part in earned.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseControl:
-    """The same rule on series without an edge: one Sharpe ratio a series and reading, in a frame indexed by seed.
+    """The same rule on generated series without an edge.
 
-    A series on which the rule never varied has no Sharpe ratio (NaN) and counts neither for nor against it.
+    `sharpes` has shape (n_series, 3), one column per timing, indexed by seed. A series on which the rule never varied
+    has no Sharpe ratio (NaN) and is left out.
     """
 
     kind: NoiseKind
     sharpes: pd.DataFrame
 
-    def mean(self, reading: str) -> Measure:
-        """Return the mean Sharpe ratio of a reading over the series that have one, with its standard error."""
-        values = self.sharpes[reading].dropna().to_numpy()
+    def mean(self, timing: str) -> Measure:
+        """Return the mean Sharpe ratio of a timing over the series that have one, with its standard error."""
+        values = self.sharpes[timing].dropna().to_numpy()
         if values.size == 0:
             return too_few(0, 1, "series with a Sharpe ratio")
         spread = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
         return Measure(float(values.mean()), len(values), spread)
 
     @property
-    def is_enough(self) -> bool:
-        """Whether there are enough series with a causal Sharpe ratio to judge by."""
-        return self.mean(READINGS[2]).n >= MIN_SERIES
+    def has_enough_series(self) -> bool:
+        """Whether at least `MIN_SERIES` series have a causal Sharpe ratio."""
+        return self.mean(TIMINGS[2]).n >= MIN_SERIES
 
     @property
     def is_clean(self) -> bool:
-        """Whether the causal reading's mean lies within two standard errors of 0."""
-        measure = self.mean(READINGS[2])
+        """Whether the mean causal Sharpe ratio lies within two standard errors of 0."""
+        measure = self.mean(TIMINGS[2])
         if measure.value is None or measure.stderr is None:
             return False
         return abs(measure.value) <= 2.0 * measure.stderr
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a reading: mean Sharpe, its standard error, the number of series."""
-        means = [(reading, self.mean(reading)) for reading in READINGS]
-        rows = [(self.kind, reading, m.value, m.stderr, m.n) for reading, m in means]
-        return pd.DataFrame(rows, columns=["noise", "reading", "mean_sharpe", "stderr", "n_series"])
+        """Return one row per timing: noise, timing, mean_sharpe, its stderr, n_series."""
+        means = [(timing, self.mean(timing)) for timing in TIMINGS]
+        rows = [(self.kind, timing, m.value, m.stderr, m.n) for timing, m in means]
+        return pd.DataFrame(rows, columns=["noise", "timing", "mean_sharpe", "stderr", "n_series"])
 
 
 def noise_control(
@@ -121,39 +123,47 @@ def noise_control(
     returns: FloatArray | None = None,
     weights: FloatArray = WEIGHTS,
 ) -> NoiseControl:
-    """Detect regimes in series that hold no directional edge, and measure the rule under every reading.
+    """Detect regimes in generated series without a directional edge, and measure the rule for every timing.
 
     Parameters
     ----------
     kind : phase-randomised or edge-free
     detector : Detector
     seeds : iterable of int
-        One series each; set before looking.
+        One series each; fixed before the results are seen.
     n_bars : int
         Length of each series.
     bars_per_year : float
     returns : float64 array of shape (n,), simple returns
-        What the phases are randomised of; needed for that kind, unused by the other.
+        Returns whose phases are randomised; required for that kind, ignored by the other.
     weights : float64 array of shape (4,)
+        Weight of bear, sideways, bull and unknown.
+
+    Raises
+    ------
+    ConfigError
+        When phase-randomised has no returns.
 
     """
     drawn_from = None
     if kind == "phase-randomised":
         if returns is None:
-            raise ConfigError("noise_control: phase-randomised needs the returns whose phases are randomised.")
+            raise ConfigError(
+                "noise_control: phase-randomised needs the returns whose phases are randomised. Give returns."
+            )
         drawn_from = returns[-n_bars:]
     rows = {}
     for seed in seeds:
         bars = edge_free_bars(n_bars, seed) if drawn_from is None else phase_randomised_bars(drawn_from, seed)
-        answers = readings(
+        measures = sharpe_by_timing(
             bars["close"].to_numpy(), detector.filter(bars), detector.smooth(bars), bars_per_year, weights=weights
         )
-        rows[seed] = {reading: answers[reading].value for reading in READINGS}
+        rows[seed] = {timing: measures[timing].value for timing in TIMINGS}
     return NoiseControl(kind, pd.DataFrame.from_dict(rows, orient="index", dtype=np.float64))
 
 
 def phase_randomised_bars(returns: FloatArray, seed: int) -> pd.DataFrame:
-    """Return bars whose simple returns have the spectrum of `returns` and random phases.
+    """Return hourly bars whose simple returns have the spectrum of `returns` and random phases.
 
     Parameters
     ----------
@@ -163,13 +173,13 @@ def phase_randomised_bars(returns: FloatArray, seed: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame of shape (n, 5)
-        Autocorrelation and variance are kept; drift, volatility clusters and the order of moves are gone.
+        Autocorrelation and variance are kept; drift, volatility clusters and the order of moves are not.
 
     Notes
     -----
-    The drift is not kept, nor set to 0: the zero frequency is drawn anew with the variance of a mean of n independent
-    returns. A sample mean of exactly 0 would tie the ends of the path together, which a causal rule would pay for.
-    Simple returns, not log returns, have mean 0, because log returns of mean 0 have a positive expected gain.
+    The drift is neither kept nor 0: the zero frequency is a new draw with the variance of a mean of n independent
+    returns. A sample mean of exactly 0 would fix the end of the path, which costs a causal rule. Simple returns, not
+    log returns, have mean 0, because log returns of mean 0 have a positive expected gain.
 
     References
     ----------
@@ -189,7 +199,7 @@ def phase_randomised_bars(returns: FloatArray, seed: int) -> pd.DataFrame:
 
 
 def edge_free_bars(n_bars: int, seed: int) -> pd.DataFrame:
-    """Return hourly bars whose volatility switches between three states while every simple return has mean 0.
+    """Return hourly bars whose volatility switches between three states, and whose simple returns all have mean 0.
 
     Parameters
     ----------
@@ -199,7 +209,7 @@ def edge_free_bars(n_bars: int, seed: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame of shape (n_bars, 5)
-        There are regimes to find (0.3, 0.6 and 1.2 percent an hour, stays of 300 bars on average), none worth holding.
+        The regimes differ in volatility (0.3, 0.6 and 1.2 percent per hour; 300 bars long on average), not in return.
 
     """
     generator = np.random.default_rng([seed, 2])
@@ -213,22 +223,28 @@ def edge_free_bars(n_bars: int, seed: int) -> pd.DataFrame:
 def circular_shift_test(
     weights: FloatArray, returns: FloatArray, n_shifts: int, seed: int, bars_per_year: float
 ) -> tuple[float, FloatArray]:
-    """Test whether the weights' timing matters, by turning them around the circle against the returns.
+    """Test whether the timing of the weights matters, by shifting them circularly against the returns.
 
     Parameters
     ----------
     weights : float64 array of shape (n,)
-        Exposure held over each return.
+        Exposure over each return.
     returns : float64 array of shape (n,), simple returns
     n_shifts : int
-        Shifts drawn between 5 % and 95 % of n, so that the lengths of stays and the time in the market are kept.
+        Number of shifts, drawn between 5 % and 95 % of n. A shift keeps the durations and the time in the market.
     seed : int
     bars_per_year : float
 
     Returns
     -------
-    (p-value, Sharpe ratios of the shifted weights of shape (n_shifts,))
-        p = (1 + number of shifts with a Sharpe at least as high) / (1 + n_shifts).
+    (float, float64 array of shape (n_shifts,))
+        The p-value, (1 + number of shifts with a Sharpe ratio at least as high) / (1 + n_shifts), and the annualised
+        Sharpe ratios of the shifted weights.
+
+    Raises
+    ------
+    ConfigError
+        When there are fewer than 40 returns.
 
     References
     ----------
@@ -247,10 +263,11 @@ def circular_shift_test(
 
 
 def sharpe_difference(left: FloatArray, right: FloatArray, bars_per_year: float) -> Measure:
-    """Return the Sharpe ratio of the left returns less that of the right ones, on the same bars, shape (n,) each.
+    """Return the annualised Sharpe ratio of the left returns − that of the right returns, with its standard error.
 
-    The standard error is that of the mean of left / sd(left) - right / sd(right), which counts their correlation and
-    takes both deviations as known.
+    Both are simple returns over the same bars, shape (n,). The standard error is that of the mean of left / sd(left) −
+    right / sd(right): it includes their correlation and takes both standard deviations as known. No value when one of
+    the two does not vary.
     """
     if left.std() == 0.0 or right.std() == 0.0:
         return Measure(None, len(left), note="one of the two does not vary")
@@ -260,7 +277,7 @@ def sharpe_difference(left: FloatArray, right: FloatArray, bars_per_year: float)
 
 
 def annual_turnover(exposure: FloatArray, bars_per_year: float) -> float:
-    """Return the exposure bought and sold a year, a ratio: the summed absolute changes over the years."""
+    """Return the sum of absolute changes of exposure per year, a ratio; `exposure` has shape (n_bars,)."""
     if len(exposure) < 2:
         return 0.0
     return float(np.abs(np.diff(exposure)).sum() * bars_per_year / (len(exposure) - 1))

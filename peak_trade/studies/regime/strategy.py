@@ -1,4 +1,4 @@
-"""A strategy that listens to regimes: its exposure is scaled, filtered or switched by the state of the market."""
+"""A strategy whose exposure is scaled, filtered or switched by the regime of the market."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Mode = Literal["scale", "filter", "switch"]
 
 
 class RegimeAware(Strategy):
-    """Another strategy's exposure, changed by the filtered regime of the same close; flat while that is unknown."""
+    """The exposure of another strategy, changed by the filtered regime of the same close; flat while it is unknown."""
 
     inner: Strategy = BuyAndHold()
-    """What decides within a regime."""
+    """Strategy within a regime."""
 
     detector: Detector = HmmDetector()
-    """What tells the regime."""
+    """Regime detector."""
 
     mode: Mode = "scale"
-    """scale: times the regime's weight. filter: kept where the weight is above 0, else flat. switch: the regime's own
-    strategy, flat where there is none."""
+    """scale: multiply by the weight of the regime. filter: keep where the weight is above 0, otherwise flat. switch:
+    use the strategy of the regime, flat without one."""
 
     bull: Fraction = 1.0
     """Weight in a bull regime."""
@@ -46,19 +46,19 @@ class RegimeAware(Strategy):
     """Weight in a bear regime."""
 
     bull_strategy: Strategy | None = None
-    """Used in a bull regime by `switch`; `inner` when left out."""
+    """Strategy of `switch` in a bull regime; `inner` when left out."""
 
     sideways_strategy: Strategy | None = None
-    """Used in a sideways regime by `switch`; flat when left out."""
+    """Strategy of `switch` in a sideways regime; flat when left out."""
 
     bear_strategy: Strategy | None = None
-    """Used in a bear regime by `switch`; flat when left out."""
+    """Strategy of `switch` in a bear regime; flat when left out."""
 
     delay: Annotated[int, Field(ge=0)] = 0
-    """Bars by which the regime is known later, to see how much rests on being quick."""
+    """Bars by which the regime is known later; shows how much a result depends on quick detection."""
 
     regimes_digest: str = ""
-    """Digest of the regimes that were handed over; empty when the detector tells them from the bars."""
+    """Digest of the regimes passed to `of`; empty when the detector computes them from the bars."""
 
     _regimes: FilteredRegimes | None = PrivateAttr(default=None)
 
@@ -73,12 +73,20 @@ class RegimeAware(Strategy):
 
     @classmethod
     def of(cls, inner: Strategy, regimes: FilteredRegimes, **values: Any) -> Self:
-        """Build on regimes that were filtered before, so that several backtests share one detection.
+        """Build from regimes that are filtered already, so that several backtests share one detection.
+
+        Parameters
+        ----------
+        inner : Strategy
+        regimes : FilteredRegimes
+            Regimes of at least the bars that will be traded.
+        **values
+            Other fields.
 
         Raises
         ------
         ConfigError
-            On smoothed regimes: they know the future. It says what to use.
+            If the regimes are smoothed, because those look ahead; or on an unknown field.
 
         """
         filtered = require_filtered(regimes)
@@ -93,12 +101,12 @@ class RegimeAware(Strategy):
 
     @property
     def warm_up(self) -> int:
-        """Bars before the slowest strategy and the detector have an answer."""
+        """Largest warm-up of the strategies and the detector, in bars."""
         known = self.detector.warm_up if self._regimes is None else 0
         return max(known, *(part.warm_up for part in self._parts()))
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
-        """Return the inner exposure changed by the regime; StrategyError when handed regimes lack a bar."""
+        """Return the inner exposure changed by the regime; StrategyError when regimes passed to `of` lack a bar."""
         labels = self.labels(bars)
         if self.mode == "switch":
             held = np.zeros(len(bars))
@@ -112,7 +120,7 @@ class RegimeAware(Strategy):
         return weights * np.nan_to_num(self.inner.exposure(bars), nan=0.0)
 
     def labels(self, bars: pd.DataFrame) -> NDArray[np.int8]:
-        """Return the regime acted on at each close, shape (n_bars,): the filtered one of `delay` bars before."""
+        """Return the regime used at each close, int8, shape (n_bars,): the filtered one of `delay` bars before."""
         labels = self.detector.filter(bars).labels if self._regimes is None else _looked_up(self._regimes, bars)
         return delayed(labels, self.delay)
 
@@ -143,7 +151,7 @@ class RegimeAware(Strategy):
 
 
 def delayed(labels: NDArray[np.int8], delay: int) -> NDArray[np.int8]:
-    """Return labels that are known `delay` bars later, unknown before, shape (n_bars,)."""
+    """Return labels shifted by `delay` bars to later, and unknown before; int8, shape (n_bars,)."""
     if delay == 0:
         return labels
     late = np.full_like(labels, Regime.UNKNOWN)
@@ -158,6 +166,6 @@ def _looked_up(regimes: FilteredRegimes, bars: pd.DataFrame) -> NDArray[np.int8]
     absent = np.flatnonzero(held != times)
     if absent.size:
         raise StrategyError(
-            f"the regimes that were handed over hold no bar of {iso(int(times[absent[0]]))}; filter these bars again."
+            f"the regimes passed to RegimeAware.of have no bar at {iso(int(times[absent[0]]))}. Filter these bars."
         )
     return regimes.labels[rows]

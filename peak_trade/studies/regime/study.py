@@ -1,4 +1,4 @@
-"""The regime study: detect, trade beside the plain strategy, and hold the outcome against controls."""
+"""Regime study: a strategy with and without regimes over the same bars, and the controls that judge the difference."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ from peak_trade.regimes.states import (
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.regime.controls import (
-    READINGS,
+    TIMINGS,
     NoiseControl,
     annual_turnover,
     circular_shift_test,
     noise_control,
-    readings,
+    sharpe_by_timing,
     sharpe_difference,
 )
-from peak_trade.studies.regime.results import (
+from peak_trade.studies.regime.strategy import RegimeAware
+from peak_trade.studies.regime.tables import (
     detection_lag,
     duration_table,
     fallback_table,
     regime_table,
+    target_exposure,
     transition_matrix,
-    wanted_exposure,
 )
-from peak_trade.studies.regime.strategy import RegimeAware
 
 DELAYS = (0, 1, 5, 10)
-"""Bars of delay that the delay table tries."""
+"""Delays of the delay table, bars."""
 
 
 @dataclass(frozen=True, eq=False)
 class RegimeStudy:
     """A strategy with and without regimes over the same bars. Returns are fractions, times close times in UTC.
 
-    `result` is the regime-aware run, `plain` the inner strategy alone; both begin at row `first` of the bars, the first
-    one with a regime at or after the start that was asked for. `labels` are the regimes acted on, from that row on.
+    `result` is the run with regimes, `baseline` that of the inner strategy alone. Both begin at bar `first` of `bars`,
+    the first with a regime at or after the requested start. `labels` are the regimes used, from that bar on.
     """
 
     bars: Bars
@@ -69,10 +69,10 @@ class RegimeStudy:
     first: int
     labels: NDArray[np.int8]
     result: BacktestResult
-    plain: BacktestResult
+    baseline: BacktestResult
 
     @property
-    def per_year(self) -> float:
+    def bars_per_year(self) -> float:
         """Bars in a year of 365 days."""
         return self.bars.timeframe.bars_per_year
 
@@ -85,76 +85,83 @@ class RegimeStudy:
 
     @property
     def smoothed(self) -> SmoothedRegimes | None:
-        """The regimes with hindsight; None when one fit to the whole sample fails, and `no_hindsight` says why."""
+        """Regimes with hindsight; None when the one fit to the whole sample fails, for the reason `smoothing_error`."""
         return None if isinstance(self._hindsight, str) else self._hindsight
 
     @property
-    def no_hindsight(self) -> str:
-        """Why there are no regimes with hindsight; empty when there are."""
+    def smoothing_error(self) -> str:
+        """Reason why there are no regimes with hindsight; empty when there are."""
         return self._hindsight if isinstance(self._hindsight, str) else ""
 
     @property
     def close(self) -> pd.Series[float]:
-        """Closes from row `first` on, quote currency."""
+        """Closes from bar `first` on, in quote currency."""
         return self.bars.frame["close"].iloc[self.first :]
 
     def probabilities(self) -> pd.DataFrame:
-        """Return label and filtered probabilities, to nine decimals, from row `first` on; see `regimes_frame`."""
+        """Return labels and filtered probabilities to nine decimals, from bar `first` on; see `regimes_frame`."""
         return regimes_frame(self.filtered).iloc[self.first :].round(9)
 
     def refits(self) -> pd.DataFrame:
-        """Return one row a refit: its time (UTC), bars used, objective, spread, gap, steps, and whether reordered."""
+        """Return one row per refit, with the fields of `Refit`; `refit_at` in UTC."""
         frame = pd.DataFrame([asdict(refit) for refit in self.filtered.refits], columns=[f.name for f in fields(Refit)])
         frame["refit_at"] = pd.to_datetime(frame["refit_at"], utc=True)
         return frame.astype({"objective": "float64", "spread": "float64", "gap": "float64"})
 
     def table(self) -> pd.DataFrame:
-        """Return what the regime-aware run did in each regime; see `regime_table`."""
+        """Return the measures of the run with regimes, by regime; see `regime_table`."""
         return regime_table(self.result, self.labels)
 
-    def plain_table(self) -> pd.DataFrame:
-        """Return what the inner strategy alone did in each regime."""
-        return regime_table(self.plain, self.labels)
+    def baseline_table(self) -> pd.DataFrame:
+        """Return the measures of the inner strategy alone, by the same regimes; see `regime_table`."""
+        return regime_table(self.baseline, self.labels)
 
     def transitions(self) -> pd.DataFrame:
-        """Return how often each regime is followed by each, bar to bar; see `transition_matrix`."""
+        """Return the frequencies of transitions from one bar to the next; see `transition_matrix`."""
         return transition_matrix(self.labels)
 
-    def stays(self) -> pd.DataFrame:
-        """Return how long regimes lasted; see `duration_table`."""
+    def durations(self) -> pd.DataFrame:
+        """Return the durations of the regimes; see `duration_table`."""
         return duration_table(self.labels)
 
     def facts(self) -> dict[str, Any]:
-        """Return the study's plain counts by name."""
+        """Return the counts of the study by name: bars, transitions, durations, refits and fallbacks."""
         lengths = durations(self.labels)
         return {
             "detector": self.detector.name,
             "bars with a regime": int((self.labels >= 0).sum()),
             "warm-up bars": self.filtered.warm_up,
             "transitions": count_transitions(self.labels),
-            "transitions in two years": count_transitions(self.labels) * 2.0 * self.per_year / max(len(self.labels), 1),
+            "transitions in two years": count_transitions(self.labels)
+            * 2.0
+            * self.bars_per_year
+            / max(len(self.labels), 1),
             "median duration, bars": float(np.median(lengths)) if lengths.size else 0.0,
             "refits": len(self.filtered.refits),
             "fallbacks": len(self.filtered.fallbacks),
         }
 
-    def cheating(self) -> pd.DataFrame:
-        """Return the price of cheating: Sharpe of smoothed same-bar, next-bar and filtered labels, before costs.
+    def lookahead_cost(self) -> pd.DataFrame:
+        """Return the Sharpe ratio of each timing of the labels, before costs; see `sharpe_by_timing`.
 
-        One row a reading, and one for the inner exposure alone. Empty without hindsight.
+        One row per timing and one for the inner exposure alone: timing, sharpe, stderr, n, note. Empty without regimes
+        with hindsight.
         """
         if self.smoothed is None:
-            return pd.DataFrame(columns=["reading", "sharpe", "stderr", "n", "note"])
+            return pd.DataFrame(columns=["timing", "sharpe", "stderr", "n", "note"])
         inner = self.strategy.inner.exposure(self.bars.frame)
         weights = self.strategy.weights(np.array([0, 1, 2, -1], dtype=np.int8))
         close = self.bars.frame["close"].to_numpy()
-        answers = readings(close, self.filtered, self.smoothed, self.per_year, inner, weights, self.first)
-        rows = [(name, m.value, m.stderr, m.n, m.note if m.value is None else "") for name, m in answers.items()]
-        table = pd.DataFrame(rows, columns=["reading", "sharpe", "stderr", "n", "note"])
+        measures = sharpe_by_timing(close, self.filtered, self.smoothed, self.bars_per_year, inner, weights, self.first)
+        rows = [(name, m.value, m.stderr, m.n, m.note if m.value is None else "") for name, m in measures.items()]
+        table = pd.DataFrame(rows, columns=["timing", "sharpe", "stderr", "n", "note"])
         return table.astype({"sharpe": "float64", "stderr": "float64"})
 
     def delays(self) -> pd.DataFrame:
-        """Return the run again with regimes known 0, 1, 5 and 10 bars later: return, Sharpe, trades, turnover."""
+        """Backtest again with regimes known 0, 1, 5 and 10 bars later, after costs.
+
+        One row per delay: delay, total_return, sharpe, sharpe_stderr, trades, turnover (exposure traded per year).
+        """
         rows = []
         for delay in DELAYS:
             late = self.strategy.model_copy(update={"delay": self.strategy.delay + delay})
@@ -168,42 +175,43 @@ class RegimeStudy:
                     "sharpe": ratio.value,
                     "sharpe_stderr": ratio.stderr,
                     "trades": len(run.trades),
-                    "turnover": annual_turnover(wanted_exposure(run), self.per_year),
+                    "turnover": annual_turnover(target_exposure(run), self.bars_per_year),
                 }
             )
         return pd.DataFrame(rows).astype({"total_return": "float64", "sharpe": "float64", "sharpe_stderr": "float64"})
 
-    def permutation(self, n_shifts: int = 500, seed: int = 0) -> tuple[float, FloatArray]:
-        """Return the p-value of circular shifts of the regimes against the market, and the shifted Sharpe ratios.
+    def shift_test(self, n_shifts: int = 500, seed: int = 0) -> tuple[float, FloatArray]:
+        """Return the p-value of circular shifts of the regimes, and the shifted Sharpe ratios, shape (n_shifts,).
 
-        Only the regimes are turned: the weight of each regime, held over the inner strategy's returns before costs.
+        Only the weights of the regimes are shifted, against the returns of the inner strategy before costs; see
+        `circular_shift_test`.
         """
-        weights, earned = self._timed()
-        return circular_shift_test(weights, earned, n_shifts, seed, self.per_year)
+        weights, earned = self._weights_and_returns()
+        return circular_shift_test(weights, earned, n_shifts, seed, self.bars_per_year)
 
-    def timed_sharpe(self) -> float:
-        """Return the Sharpe ratio that `permutation` holds against the shifted ones; 0.0 where nothing varies."""
-        weights, earned = self._timed()
-        return sharpe(weights * earned, self.per_year).value or 0.0
+    def unshifted_sharpe(self) -> float:
+        """Return the Sharpe ratio that `shift_test` compares with the shifted ones; 0.0 when nothing varies."""
+        weights, earned = self._weights_and_returns()
+        return sharpe(weights * earned, self.bars_per_year).value or 0.0
 
     def fallbacks(self) -> pd.DataFrame:
-        """Return the spans in which the rules stood in for a failed fit; see `fallback_table`."""
+        """Return the spans that the rules labelled because a fit failed; see `fallback_table`."""
         return fallback_table(self.filtered)
 
     def lag(self, truth: NDArray[np.int8] | None = None) -> pd.DataFrame:
-        """Return how late each change was noticed, against the truth where it is known, else against hindsight."""
+        """Return the lag of each change behind the true regimes, by default the smoothed ones; see `detection_lag`."""
         if truth is None:
             truth = np.full_like(self.filtered.labels, -1) if self.smoothed is None else self.smoothed.labels
         return detection_lag(truth[self.first :], self.labels)
 
     def lag_facts(self, truth: NDArray[np.int8] | None = None) -> dict[str, Any]:
-        """Return the detection lag in bars and the turnover a year, by name; see `lag`. Without hindsight, why."""
+        """Return by name the detection lag in bars, or why there is none, and the turnover per year; see `lag`."""
         turnovers = {
-            "turnover a year": annual_turnover(wanted_exposure(self.result), self.per_year),
-            "turnover a year without regimes": annual_turnover(wanted_exposure(self.plain), self.per_year),
+            "turnover per year": annual_turnover(target_exposure(self.result), self.bars_per_year),
+            "turnover per year without regimes": annual_turnover(target_exposure(self.baseline), self.bars_per_year),
         }
-        if truth is None and self.no_hindsight:
-            return {"hindsight": f"none: {self.no_hindsight}"} | turnovers
+        if truth is None and self.smoothing_error:
+            return {"hindsight": f"none: {self.smoothing_error}"} | turnovers
         lags = self.lag(truth)
         known = lags["lag"].dropna()
         return {
@@ -214,31 +222,31 @@ class RegimeStudy:
             "mean lag of the noticed, bars": float(known.mean()) if len(known) else None,
         } | turnovers
 
-    def advantage(self) -> Measure:
-        """Return the Sharpe ratio with regimes less the one without, after costs, with its standard error.
+    def sharpe_gain(self) -> Measure:
+        """Return the Sharpe ratio with regimes − the one without, after costs, with its standard error.
 
         No value when one of the two runs went bankrupt before its last bar.
         """
-        ours, theirs = simple_returns(self.result.equity_values), simple_returns(self.plain.equity_values)
+        ours, theirs = simple_returns(self.result.equity_values), simple_returns(self.baseline.equity_values)
         if len(ours) != len(theirs) or not len(ours):
-            return Measure(None, 0, note="one of the two went bankrupt")
-        return sharpe_difference(ours, theirs, self.per_year)
+            return Measure(None, 0, note="one of the two runs went bankrupt")
+        return sharpe_difference(ours, theirs, self.bars_per_year)
 
     def verdict(self, p_value: float, noise: Sequence[NoiseControl] = ()) -> list[str]:
-        """Return in sentences what the study does and does not show.
+        """Return the conclusions of the study, one sentence each; the last one is the verdict.
 
         Parameters
         ----------
         p_value : float
-            Of `permutation`.
+            The p-value of `shift_test`.
         noise : sequence of NoiseControl
-            The controls that were run; a claim of an edge needs at least one of enough series, and all of them clean.
+            The verdict claims an edge only when at least one control has enough series and all controls are clean.
 
         """
         with_regimes, without = (
-            sharpe(simple_returns(run.equity_values), self.per_year) for run in (self.result, self.plain)
+            sharpe(simple_returns(run.equity_values), self.bars_per_year) for run in (self.result, self.baseline)
         )
-        gap = self.advantage()
+        gap = self.sharpe_gain()
         sentences = [
             f"After costs the Sharpe ratio is {_signed(with_regimes)} with regimes and {_signed(without)} without."
         ]
@@ -246,45 +254,45 @@ class RegimeStudy:
         sentences.append(
             f"The difference is {_signed(gap)}: {'more' if better else 'not more'} than two standard errors."
         )
-        cheating = self.cheating().set_index("reading")["sharpe"]
-        if len(cheating) and np.isfinite(cheating[list(READINGS)]).all():
-            same, following, causal = (cheating[reading] for reading in READINGS)
+        by_timing = self.lookahead_cost().set_index("timing")["sharpe"]
+        if len(by_timing) and np.isfinite(by_timing[list(TIMINGS)]).all():
+            same, following, causal = (by_timing[timing] for timing in TIMINGS)
             sentences.append(
-                f"Labels with hindsight would have shown {same:+.2f} on the same bar and {following:+.2f} on the next, "
-                f"the causal ones show {causal:+.2f} before costs: cheating is worth {same - causal:+.2f}."
+                f"Before costs, labels with hindsight have a Sharpe ratio of {same:+.2f} on the same bar and "
+                f"{following:+.2f} on the next, causal labels {causal:+.2f}: look-ahead adds {same - causal:+.2f}."
             )
-        if self.no_hindsight:
-            sentences.append(f"Hindsight, and with it the price of cheating, is not known: {self.no_hindsight}")
-        lucky = "which chance explains" if p_value > 0.05 else "which chance does not easily explain"
-        sentences.append(f"Regimes turned to other dates do as well in {p_value:.1%} of the trials, {lucky}.")
-        for few in (control for control in noise if not control.is_enough):
-            sentences.append(f"{len(few.sharpes)} {few.kind} series are too few to judge the method by.")
-        judged = [control for control in noise if control.is_enough]
+        if self.smoothing_error:
+            sentences.append(f"The cost of look-ahead is not known: {self.smoothing_error}")
+        chance = "which chance explains" if p_value > 0.05 else "which chance does not easily explain"
+        sentences.append(f"Circularly shifted regimes do at least as well in {p_value:.1%} of the shifts, {chance}.")
+        for few in (control for control in noise if not control.has_enough_series):
+            sentences.append(f"{len(few.sharpes)} {few.kind} series are too few to judge the method.")
+        judged = [control for control in noise if control.has_enough_series]
         for control in judged:
-            outcome = "as it must be" if control.is_clean else "so the method itself leaks or is biased"
+            meaning = "as expected" if control.is_clean else "so the method looks ahead or is biased"
             where = "within" if control.is_clean else "outside"
             sentences.append(
-                f"On {control.kind} series the causal mean is {_signed(control.mean(READINGS[2]))}, {where} two "
-                f"standard errors of 0, {outcome}."
+                f"On {control.kind} series the mean causal Sharpe ratio is {_signed(control.mean(TIMINGS[2]))}, "
+                f"{where} two standard errors of 0, {meaning}."
             )
         if not all(control.is_clean for control in judged):
-            sentences.append("Verdict: nothing can be concluded before the method passes its own noise control.")
+            sentences.append("Verdict: no conclusion, because the method fails its noise control.")
         elif better and p_value <= 0.05 and judged:
-            sentences.append("Verdict: evidence of an edge from the regimes on these bars; try it on others.")
+            sentences.append("Verdict: evidence of an edge from the regimes on these bars; test it on other bars.")
         elif better or p_value <= 0.05:
-            sentences.append("Verdict: a hint and no more: not every test that an edge must pass was run and passed.")
+            sentences.append("Verdict: a hint only, because not every test of an edge was run and passed.")
         else:
-            sentences.append("Verdict: no evidence that the regimes add anything to the strategy on these bars.")
+            sentences.append("Verdict: no evidence that the regimes improve the strategy on these bars.")
         return sentences
 
-    def _timed(self) -> tuple[FloatArray, FloatArray]:
+    def _weights_and_returns(self) -> tuple[FloatArray, FloatArray]:
         close = self.bars.frame["close"].to_numpy()
         inner = np.nan_to_num(self.strategy.inner.exposure(self.bars.frame), nan=0.0)
         earned = (inner[:-1] * (close[1:] / close[:-1] - 1.0))[self.first :]
         return self.strategy.weights(self.labels)[:-1], earned
 
     def _traded(self) -> Bars:
-        return _from_row(self.bars, self.first)
+        return _from_bar(self.bars, self.first)
 
 
 def study_regimes(
@@ -300,22 +308,22 @@ def study_regimes(
     Parameters
     ----------
     strategy : Strategy
-        What decides within a regime.
+        The strategy within a regime.
     bars : Bars
-        With those before the start, which the detector warms up on.
+        Including bars before the start, for the warm-up of the detector.
     detector : Detector
     settings : BacktestSettings
     start : datetime or ISO text
-        First close to trade on, UTC; the first with a regime when left out or when that is later.
-    wrapper : settings of RegimeAware
-        mode, bull, sideways, bear, delay and the strategies of `switch`.
+        First close to trade on, UTC; by default, and when it is later, the first close with a regime.
+    **wrapper
+        Settings of RegimeAware: mode, bull, sideways, bear, delay and the strategies of `switch`.
 
     Raises
     ------
     DataError
-        Too few bars, or a feature that is not finite.
+        When there are too few bars, or a feature is not finite.
     ConfigError
-        An unknown setting of the wrapper.
+        On an unknown setting of RegimeAware.
 
     """
     filtered = filter_regimes(bars.frame, detector)
@@ -326,7 +334,7 @@ def study_regimes(
         first = max(first, int(np.searchsorted(bars.times, to_ns(moment))))
     if first >= len(bars) - 1:
         raise DataError(f"{bars.symbol}: no two bars with a regime lie at or after {start}. Start earlier.")
-    traded = _from_row(bars, first)
+    traded = _from_bar(bars, first)
     return RegimeStudy(
         bars=bars,
         detector=detector,
@@ -335,7 +343,7 @@ def study_regimes(
         first=first,
         labels=aware.labels(traded.frame),
         result=backtest(aware, traded, settings),
-        plain=backtest(strategy, traded, settings),
+        baseline=backtest(strategy, traded, settings),
     )
 
 
@@ -346,40 +354,47 @@ def backtest_regimes(
     settings: BacktestSettings | None = None,
     **wrapper: Any,
 ) -> BacktestResult:
-    """Backtest a strategy with regimes that were filtered before.
+    """Backtest a strategy with regimes that are filtered already; `wrapper` are settings of RegimeAware.
 
     Raises
     ------
     ConfigError
-        On smoothed regimes: a label that knows the whole sample can't be traded. It says what to use.
+        If the regimes are smoothed, because their labels depend on the whole sample.
 
     """
     return backtest(RegimeAware.of(strategy, require_filtered(regimes), **wrapper), bars, settings)
 
 
 def noise_controls(study: RegimeStudy, n_series: int, n_bars: int = 8_760) -> tuple[NoiseControl, NoiseControl]:
-    """Run both noise controls with the study's detector, on series of seeds 0 … n_series - 1.
+    """Run both noise controls with the detector of a study: first edge-free, then phase-randomised series.
 
-    `n_bars` is the length of each series, shorter where the study's own bars are fewer.
+    Parameters
+    ----------
+    study : RegimeStudy
+    n_series : int
+        Series of each kind, with seeds 0 … n_series − 1.
+    n_bars : int
+        Length of each series; at most that of the study, at least the warm-up of the detector and 500 bars.
+
     """
     close = study.bars.frame["close"].to_numpy()
     returns = close[1:] / close[:-1] - 1.0
     length = max(min(n_bars, len(returns)), study.detector.warm_up + 500)
     seeds = range(n_series)
     return (
-        noise_control("edge-free", study.detector, seeds, length, study.per_year),
-        noise_control("phase-randomised", study.detector, seeds, length, study.per_year, returns),
+        noise_control("edge-free", study.detector, seeds, length, study.bars_per_year),
+        noise_control("phase-randomised", study.detector, seeds, length, study.bars_per_year, returns),
     )
 
 
 def noise_table(controls: Sequence[NoiseControl]) -> pd.DataFrame:
-    """Return one row a control and reading: mean Sharpe, its standard error, and whether it lies within two of 0."""
+    """Return one row per control and timing: noise, timing, mean_sharpe, stderr, n_series, within_two_errors of 0."""
     table = pd.concat([control.to_frame() for control in controls], ignore_index=True)
     return table.assign(within_two_errors=table["mean_sharpe"].abs() <= 2.0 * table["stderr"])
 
 
-def _from_row(bars: Bars, row: int) -> Bars:
-    return Bars(bars.frame.iloc[row:], bars.symbol, bars.timeframe, bars.exchange)
+def _from_bar(bars: Bars, first: int) -> Bars:
+    return Bars(bars.frame.iloc[first:], bars.symbol, bars.timeframe, bars.exchange)
 
 
 def _signed(measure: Measure) -> str:

@@ -1,4 +1,4 @@
-"""What a run did in each regime, how regimes follow each other, and how late they are noticed."""
+"""Tables of a run by regime, of transitions and durations, and of the detection lag."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def regime_table(result: BacktestResult, labels: Labels) -> pd.DataFrame:
     ----------
     result : BacktestResult
     labels : int8 array of shape (n_bars,)
-        The regime acted on at each close of the run, for example `RegimeAware.labels`.
+        The regime used at each close of the run, for example `RegimeAware.labels`.
 
     Returns
     -------
-    DataFrame of shape (4, 12), one row a regime and one for all known bars
-        regime; bars; share of the known bars; total_return, a fraction, of the regime's bars chained; annual_volatility
-        and sharpe, annualised, with sharpe_stderr, n and note ("too few" below 30 returns); max_drawdown, a fraction,
-        of the regime's bars chained; trades entered; expected_duration, bars, 1 / (1 - p of staying).
+    DataFrame of shape (4, 12): one row per regime, then one for all known bars
+        regime; bars; share, of the known bars; total_return and max_drawdown, fractions, of the regime's bars chained;
+        annual_volatility and sharpe, annualised, with sharpe_stderr, n and note ("too few" below 30 returns); trades
+        entered; expected_duration, bars, 1 / (1 − p) with p the frequency with which the regime follows itself.
 
     Notes
     -----
-    The return from close t to close t + 1 belongs to the regime known at close t, so nothing is assigned in hindsight.
+    The return from close t to close t + 1 belongs to the regime known at close t, so that no label uses hindsight.
     After a bankruptcy every return is 0.
 
     """
@@ -72,9 +72,10 @@ def regime_table(result: BacktestResult, labels: Labels) -> pd.DataFrame:
 
 
 def transition_matrix(labels: Labels) -> pd.DataFrame:
-    """Return how often each regime is followed by each from one bar to the next: rows sum to 1, or are NaN.
+    """Return the frequency with which each regime follows each other one from one bar to the next.
 
-    Shape (3, 3), bear, sideways, bull; only pairs of known bars count.
+    A DataFrame of shape (3, 3) in the order bear, sideways, bull: the regime of a bar is the index, that of the next
+    bar the column. Each line sums to 1, or is NaN for a regime that does not occur. Only pairs of known bars count.
     """
     counts = np.zeros((3, 3))
     pairs = (labels[:-1] >= 0) & (labels[1:] >= 0)
@@ -86,7 +87,7 @@ def transition_matrix(labels: Labels) -> pd.DataFrame:
 
 
 def duration_table(labels: Labels) -> pd.DataFrame:
-    """Return the stays in each regime and in all: how many, their median and mean length in bars."""
+    """Return one row per regime and one for all: regime, count, median_bars and mean_bars of its durations."""
     known = labels[labels >= 0]
     lengths = durations(labels)
     firsts = known[np.concatenate([[0], np.cumsum(lengths)[:-1]])] if lengths.size else known
@@ -96,7 +97,7 @@ def duration_table(labels: Labels) -> pd.DataFrame:
         rows.append(
             {
                 "regime": "all" if regime is None else regime.name.lower(),
-                "stays": int(part.size),
+                "count": int(part.size),
                 "median_bars": float(np.median(part)) if part.size else np.nan,
                 "mean_bars": float(part.mean()) if part.size else np.nan,
             }
@@ -105,35 +106,36 @@ def duration_table(labels: Labels) -> pd.DataFrame:
 
 
 def detection_lag(truth: Labels, labels: Labels) -> pd.DataFrame:
-    """Measure how many bars after each change of the truth the same regime was named.
+    """Measure the number of bars between each change of the true regime and the label that follows it.
 
     Parameters
     ----------
     truth : int8 array of shape (n_bars,)
-        The true regimes where they are known, else the smoothed ones.
+        The true regimes when they are known, otherwise the smoothed ones.
     labels : int8 array of shape (n_bars,)
         The filtered regimes.
 
     Returns
     -------
     DataFrame of shape (n_changes, 4)
-        row of the change, regime it went to, lag in bars (NaN when it was over before it was named), stay in bars.
+        bar, the index of the change; regime, the new one; lag in bars, NaN when the regime ended before a label
+        named it; duration of the regime in bars.
 
     """
     both = (truth >= 0) & (labels >= 0)
     first = int(np.argmax(both)) if both.any() else len(truth)
-    changes = [int(row) + 1 for row in np.flatnonzero(np.diff(truth)) if row >= first]
+    changes = [int(bar) + 1 for bar in np.flatnonzero(np.diff(truth)) if bar >= first]
     ends = [*changes, len(truth)][1:]
     rows = []
     for start, end in zip(changes, ends, strict=True):
         named = np.flatnonzero(labels[start:end] == truth[start])
         lag = float(named[0]) if named.size else np.nan
         rows.append((start, Regime(int(truth[start])).name.lower(), lag, end - start))
-    return pd.DataFrame(rows, columns=["row", "regime", "lag", "stay"]).astype({"lag": "float64"})
+    return pd.DataFrame(rows, columns=["bar", "regime", "lag", "duration"]).astype({"lag": "float64"})
 
 
 def fallback_table(regimes: FilteredRegimes) -> pd.DataFrame:
-    """Return the spans in which the rules stood in for a failed fit: reason, first and last close, UTC."""
+    """Return one row per span that the rules labelled because a fit failed: reason, start and end (closes, UTC)."""
     return pd.DataFrame(
         {
             "reason": pd.Series([span.reason for span in regimes.fallbacks], dtype="str"),
@@ -155,10 +157,10 @@ def _value(measure: Measure) -> float:
     return np.nan if measure.value is None else measure.value
 
 
-def wanted_exposure(run: BacktestResult) -> FloatArray:
-    """Return the target exposure at each close, from the signals of a run of one book, shape (n_bars,)."""
-    wanted = np.zeros(len(run.market))
+def target_exposure(run: BacktestResult) -> FloatArray:
+    """Return the target exposure after each close, shape (n_bars,), from the signals of a run with one sleeve."""
+    target = np.zeros(len(run.market))
     for event in run.events:
         if isinstance(event, SignalEvent):
-            wanted[np.searchsorted(run.market.times, event.ts_event) :] = event.exposure
-    return wanted
+            target[np.searchsorted(run.market.times, event.ts_event) :] = event.exposure
+    return target
