@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -21,12 +22,12 @@ VERBS = {
     "backtest": "Run a strategy over stored bars.",
     "sweep": "Backtest every combination of parameter values.",
     "portfolio": "Backtest several strategies and symbols from one cash pool.",
-    "regime": "Detect market regimes and backtest a strategy with and without them.",
-    "session": "Run, resume, list and show paper, shadow and testnet sessions.",
-    "replay": "Run a session again from its journal and compare the results.",
+    "regime": "Detect market regimes and backtest a strategy with them.",
+    "session": "Run, resume, list and show sessions.",
+    "replay": "Run a session again from its journal and compare results.",
     "diff": "Compare two sessions or backtests.",
     "risk": "Explain risk decisions and control the trading state.",
-    "audit": "Verify, prove, export, import and tidy session journals.",
+    "audit": "Verify, prove, export, import and tidy journals.",
     "runs": "List, show and compare recorded runs.",
     "report": "Run notebooks as reports and list them.",
     "site": "Build the site of reports.",
@@ -60,8 +61,8 @@ def root() -> TyperGroup:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code.
 
-    0 means success, 1 that a check failed or a comparison found differences, 2 that the input was wrong. An error is
-    one line on standard error.
+    Exit codes are 0 on success, 1 when a check failed or a comparison found differences, 2 on bad input and 130 after
+    Ctrl-C. An error is one line on standard error.
     """
     given = with_current_options(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -69,12 +70,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except PeakTradeError as refusal:
         return _refuse(str(refusal))
     except typer.TyperException as refusal:
-        return _refuse(refusal.format_message().replace("Value error, ", ""))
+        message = refusal.format_message()
+        if message.startswith("Usage: "):
+            sys.stderr.write(f"{message}\n")
+            return 2
+        return _refuse(_usage_message(message, getattr(refusal, "ctx", None)))
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _refuse("stopped", 130)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _usage_message(message: str, context: typer.Context | None) -> str:
+    """Return what is wrong with the arguments, as one line that says where their help is."""
+    line = " ".join(message.replace("Value error, ", "").split())
+    line = re.sub("^Invalid value for '([^']+)': ", r"\1: ", line)
+    line = line.replace("Got unexpected extra argument(s)", "Unexpected arguments")
+    end = "" if line.endswith((".", "?")) else "."
+    return f"{line}{end}" if context is None else f"{line}{end} See `{context.command_path} --help`."
 
 
 def _refuse(message: str, exit_code: int = 2) -> int:

@@ -68,10 +68,11 @@ def prove(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Prove that an event is in a journal, or that its first events did not change.
+    """Prove that an event is in a journal.
 
-    The proof is JSON: a Merkle root over all lines (RFC 9162), and the path to it. It can be checked without the
-    session. Keep roots where the owner of the journal cannot write: a proof is worth as much as its root.
+    With --since, prove that the first events of the journal did not change. The proof is JSON: a Merkle root over all
+    lines (RFC 9162), and the path to it. It is checked without the session. Keep roots where the owner of the journal
+    cannot write: a proof is only as trustworthy as its root.
 
     \b
     Example:
@@ -153,11 +154,11 @@ def import_(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Import an external order log as a session, chained and signed as an import.
+    """Import an external order log as a session.
 
-    A CSV has one row per order and the columns order_id, time, end_time, symbol, side, type, quantity, status,
-    executed and price (the average price of its fills); limit_price, stop_price and fee are optional. Rows that
-    cannot be read are listed and left out.
+    The session is chained and signed as an import. A CSV has one row per order and the columns order_id, time,
+    end_time, symbol, side, type, quantity, status, executed and price (the average price of its fills);
+    limit_price, stop_price and fee are optional. Rows that cannot be read are listed and left out.
 
     \b
     Example:
@@ -204,7 +205,9 @@ def tidy(
 
 @app.command()
 def spec() -> None:
-    """Print the telemetry specification, generated from the event classes.
+    """Print the telemetry specification.
+
+    It is generated from the event classes.
 
     \b
     Example:

@@ -103,7 +103,7 @@ def resample(
     exchange: options.StoredExchange = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make longer bars from shorter bars of the store, and store them.
+    """Make longer bars from shorter bars of the store.
 
     A longer bar is made once its last shorter bar is stored or the data is past its close time. Bars that were made
     although shorter bars are missing are listed, and so are the incomplete bars at both ends, which are left out.
@@ -193,10 +193,10 @@ def sample(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Store generated sample bars: two years of hourly BTC/USDT, ETH/USDT and SOL/USDT.
+    """Store generated sample bars.
 
-    The bars have known bull, sideways and bear regimes and the exchange name `sample`. Running it again changes
-    nothing.
+    They are two years of hourly BTC/USDT, ETH/USDT and SOL/USDT with known bull, sideways and bear regimes, under the
+    exchange name `sample`. Running it again changes nothing.
 
     \b
     Example:

@@ -51,11 +51,12 @@ def regime(
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Detect market regimes and backtest a strategy with and without them.
+    """Detect market regimes and backtest a strategy with them.
 
-    Detectors are refitted on past bars only, and only filtered probabilities are used between two fits. Exposures are
-    multiplied by 1.0 in bull, 0.5 in sideways and 0.0 in bear regimes. The transition plot is written to the
-    workspace. The full study is the notebook regime_study: --report runs it, `peak-trade site build` makes its page.
+    The results are compared with those of the strategy without regimes. Detectors are refitted on past bars only,
+    and only filtered probabilities are used between two fits. Exposures are multiplied by 1.0 in bull, 0.5 in
+    sideways and 0.0 in bear regimes. The transition plot is written to the workspace. The full study is the
+    notebook regime_study: --report runs it, `peak-trade site build` makes its page.
 
     \b
     Example:

@@ -21,7 +21,7 @@ def replay(
     session: Annotated[str, typer.Option(help="Session id, the beginning of one, or the folder of a session.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Run a session again from its journal and compare the results.
+    """Run a session again from its journal and compare results.
 
     The recorded bars run through the recorded configuration. Every signal, order, decision and fill must be identical
     to the recorded one, and the ledger computed from the events alone must equal that of the replay.

@@ -108,14 +108,15 @@ def kill(
 @app.command("recover")
 def recover(
     by: Actor,
-    risk: Annotated[Path | None, typer.Option(help="Risk file in TOML whose [state] table gives the cooldown.")] = None,
+    risk: Annotated[Path | None, typer.Option(help="Risk file; its [risk.state] table has the cooldown.")] = None,
     session: SessionOption = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Resume trading after the cooldown, first at half of the size limits.
+    """Resume trading after the cooldown.
 
-    A session has the limits that it started with and counts its cooldown on its own clock, from the bar with which it
-    applies the command. A session that starts during the recovery of the workspace starts with the same size limits.
+    The size limits start at half and return in stages. A session has the limits that it started with and counts its
+    cooldown on its own clock, from the bar with which it applies the command. A session that starts during the
+    recovery of the workspace starts with the same size limits.
 
     \b
     Examples:

@@ -55,7 +55,7 @@ def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the unique beginning of one.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Show everything that is recorded of one run: tags, digests, parameters and metrics.
+    """Show the tags, digests, parameters and metrics of a run.
 
     \b
     Example:

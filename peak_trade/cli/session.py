@@ -118,7 +118,7 @@ def resume(
     quiet: Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Resume a session that was killed or stopped at once, from its journal.
+    """Resume a session that was killed or stopped at once.
 
     The recorded bars run through the recorded configuration again. The results must equal the journal; then the
     session continues.
@@ -159,7 +159,9 @@ def list_(as_json: options.AsJson = False) -> None:
 
 @app.command()
 def show(session: options.SessionName, as_json: options.AsJson = False) -> None:
-    """Show the configuration, the figures and the latest events of a session.
+    """Show the figures and the latest events of a session.
+
+    With --json, its manifest is printed, too.
 
     \b
     Example:

@@ -26,9 +26,10 @@ def build(
     ] = "auto",
     as_json: options.AsJson = False,
 ) -> None:
-    """Render executed notebooks, the index of runs and the documents to reports/site.
+    """Build the pages of the site in reports/site.
 
-    Only pages that changed are rendered again. They need no server and no network, and each names its renderer.
+    They are the executed notebooks, the index of runs and the documents. Only pages that changed are rendered
+    again. They need no server and no network, and each names its renderer.
 
     \b
     Example:

@@ -155,7 +155,8 @@ def test_a_strategy_that_raises_is_named_with_its_line(
 def test_a_choice_that_does_not_exist_is_answered_with_those_that_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["site", "build", "--renderer", "latex"]) == 2
     choices = "'latex' is not one of 'auto', 'quarto', 'nbconvert'."
-    assert capsys.readouterr().err == f"peak-trade: Invalid value for '--renderer': {choices}\n"
+    where = "See `peak-trade site build --help`."
+    assert capsys.readouterr().err == f"peak-trade: --renderer: {choices} {where}\n"
 
 
 BROKEN = """from peak_trade import Strategy

@@ -1,21 +1,35 @@
-"""The command tree: lazily loaded, completed by the shell, and described in one form."""
+"""The command tree: loaded lazily, completed by the shell, and described in one form."""
 
 from __future__ import annotations
 
+import ast
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from peak_trade.cli import main
 from peak_trade.cli.app import VERBS, root
 from peak_trade.cli.reference import contexts
+from peak_trade.data.sample import SEED
 
 ROOT = Path(__file__).parents[2]
 TREE = {context.command_path: context for context in contexts(root(), "peak-trade", None)}
-HEAVY = {"numpy", "pandas", "numba", "scipy", "pydantic", "mlflow", "plotly", "pyarrow", "ccxt", "vectorbt"}
+GROUPS = {path: context for path, context in TREE.items() if hasattr(context.command, "commands")}
+LEAVES = {path: context for path, context in TREE.items() if path not in GROUPS}
+IMPERATIVES = {
+    "Backtest", "Build", "Check", "Compare", "Compress", "Create", "Detect", "Enable", "Explain", "Export", "Fetch",
+    "Halt", "Import", "List", "Make", "Print", "Prove", "Recompute", "Render", "Research,", "Resume", "Run", "Run,",
+    "Show", "Store", "Verify", "Verify,", "Import,", "List,",
+}  # fmt: skip
+HEAVY = {"numpy", "pandas", "numba", "scipy", "pydantic", "rich", "mlflow", "plotly", "pyarrow", "ccxt", "vectorbt"}
+LONGEST_SUMMARY = 60
+"""Characters of a summary that fit beside the name of a verb in 80 columns."""
 
 
 def python(program: str, **environment: str) -> str:
@@ -30,6 +44,10 @@ def python(program: str, **environment: str) -> str:
     return done.stdout
 
 
+def summary_of(context: typer.Context) -> str:
+    return (context.command.help or "").partition("\n")[0]
+
+
 def test_the_help_of_the_command_imports_no_verb() -> None:
     program = "import sys; from peak_trade.cli import main; main(['--help']); print(*sys.modules)"
     modules = python(program).splitlines()[-1].split()
@@ -42,12 +60,6 @@ def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
     assert modules & HEAVY == set()
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_the_summary_of_a_verb_is_that_of_its_own_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([name, "--help"]) == 0
-    assert VERBS[name] in capsys.readouterr().out.splitlines()[2]
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -58,11 +70,104 @@ def test_the_summary_of_a_verb_is_that_of_its_own_help(name: str, capsys: pytest
     ],
 )
 def test_the_shell_completes_verbs_options_and_choices(words: str, expected: list[str]) -> None:
-    position = str(len(words.split(" ")) - 1)
     answer = python(
         "from peak_trade.cli import main; main([])",
         _PEAK_TRADE_COMPLETE="complete_bash",
         COMP_WORDS=words,
-        COMP_CWORD=position,
+        COMP_CWORD=str(len(words.split(" ")) - 1),
     )
     assert answer.split() == expected
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_summary_of_a_verb_is_that_of_its_own_help(name: str) -> None:
+    assert VERBS[name] == summary_of(TREE[f"peak-trade {name}"])
+
+
+@pytest.mark.parametrize("path", TREE)
+def test_a_summary_is_one_short_imperative_sentence(path: str) -> None:
+    summary = summary_of(TREE[path])
+    assert summary.split()[0] in IMPERATIVES
+    if path != "peak-trade":
+        assert len(summary) <= LONGEST_SUMMARY
+        assert summary.endswith(".")
+        assert summary.count(". ") == 0
+
+
+@pytest.mark.parametrize("path", GROUPS)
+def test_the_help_of_a_group_shows_every_summary_whole(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = GROUPS[path]
+    narrow = typer.Context(context.command, info_name=context.info_name, parent=context.parent, terminal_width=80)
+    assert "..." not in narrow.get_help().replace("ARGS]...", "")
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_a_verb_has_an_example_that_parses_and_states_its_exit_codes(path: str) -> None:
+    help_text = LEAVES[path].command.help or ""
+    examples = re.findall(rf"^    ({path}.*)$", help_text, flags=re.MULTILINE)
+    assert examples
+    for example in examples:
+        words = shlex.split(example, comments=True)
+        arguments = words[len(path.split()) :]
+        if ">" in arguments:
+            arguments = arguments[: arguments.index(">")]
+        with LEAVES[path].command.make_context(path, arguments):
+            pass
+    assert re.search(r"^Exits 0", help_text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_every_option_and_argument_has_help(path: str) -> None:
+    for parameter in LEAVES[path].command.params:
+        text = getattr(parameter, "help", None) or ""
+        assert re.match(r"[A-Z\[a-z].*[.]$", text, flags=re.DOTALL), (path, parameter.name, text)
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_json_is_one_option_with_one_meaning(path: str) -> None:
+    found = [parameter for parameter in LEAVES[path].command.params if "--json" in parameter.opts]
+    if path == "peak-trade audit spec":
+        assert found == []
+    else:
+        assert [getattr(parameter, "help", "") for parameter in found] == ["Print the result as JSON."]
+
+
+def test_the_default_seed_of_the_samples_is_the_documented_one() -> None:
+    (seed,) = [each for each in LEAVES["peak-trade data sample"].command.params if each.name == "seed"]
+    assert getattr(seed, "show_default", None) == str(SEED)
+
+
+def test_a_function_of_a_verb_imports_at_most_two_modules_and_the_module_nothing_heavy() -> None:
+    for name in VERBS:
+        tree = ast.parse((ROOT / "peak_trade" / "cli" / f"{name}.py").read_text(encoding="utf-8"))
+        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+            imports = [node for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)]
+            assert len(imports) <= 2, f"{name}.{function.name}"
+
+
+@pytest.mark.parametrize("group", [path.removeprefix("peak-trade").split() for path in GROUPS], ids=" ".join)
+def test_a_group_without_a_verb_shows_its_help_and_exits_2(
+    group: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(group) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("Usage: peak-trade")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bakctest"], "No such command 'bakctest'. Did you mean 'backtest'? See `peak-trade --help`."),
+        (["data", "lst"], "No such command 'lst'. Did you mean 'list'? See `peak-trade data --help`."),
+        (["sweep", "--top", "0"], "--top: Input should be greater than or equal to 1. See `peak-trade sweep --help`."),
+        (["init"], "Missing argument 'DIR'. See `peak-trade init --help`."),
+        (["init", "a", "b"], "Unexpected arguments (b). See `peak-trade init --help`."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_arguments_get_one_line_that_names_their_help(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"peak-trade: {message}\n"

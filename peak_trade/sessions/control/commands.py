@@ -202,7 +202,7 @@ def command_workspace(
     strategy : str
         The strategy to enable.
     risk_file : Path
-        Risk file whose `[state]` gives the cooldown; without it, the default cooldown.
+        Risk file whose `[risk.state]` gives the cooldown; without it, the default cooldown.
 
     Raises
     ------

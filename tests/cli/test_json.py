@@ -1,0 +1,127 @@
+"""Every verb with --json prints one JSON value that a strict reader parses, and nothing else on standard output."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.data.fetching import FetchResult
+from peak_trade.data.sample import sample_bars
+from peak_trade.data.store import save_bars
+from peak_trade.reports.notebooks import ReportRun
+from peak_trade.reports.site.build import Site
+from peak_trade.risk.state import Control
+from peak_trade.sessions import run
+from peak_trade.sessions.control.state import write_control
+from tests.cli.test_verbs import LEAVES
+
+ROOT = Path(__file__).parents[2]
+PORTFOLIO = """
+[[strategies]]
+name = "ma_crossover"
+symbol = "BTC/USDT"
+[strategies.parameters]
+fast = 5
+slow = 20
+"""
+ORDERS = """order_id,time,end_time,symbol,side,type,quantity,status,executed,price
+1,2024-01-01 00:00:00,2024-01-01 00:00:01,BTC/USDT,BUY,MARKET,0.5,FILLED,0.5,42000
+"""
+BTC = "--symbol BTC/USDT"
+NOT_FINITE = "NaN and Infinity are not JSON"
+
+
+def refuse(name: str) -> None:
+    raise AssertionError(f"{name}: {NOT_FINITE}")
+
+
+@pytest.fixture
+def desk(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with bars, run files and stand-ins for the network, the kernel and the renderer."""
+    monkeypatch.chdir(tmp_path)
+    bars = sample_bars("BTC/USDT", n_bars=600)
+    save_bars(bars)
+    bars.frame.tail(50).to_csv("bars.csv")
+    Path("orders.csv").write_text(ORDERS)
+    Path("portfolio.toml").write_text(PORTFOLIO)
+    Path("run.toml").write_text(f'[risk]\nfile = "{ROOT / "config" / "risk.toml"}"\n')
+    shutil.copytree(ROOT / "notebooks", "notebooks")
+    monkeypatch.setattr("peak_trade.data.fetching.connect", lambda exchange, base_url: nullcontext())
+    monkeypatch.setattr("peak_trade.data.fetching.fetch_bars", lambda *_: FetchResult(1, 2, 3, None))
+    report = ReportRun(Path("r.ipynb"), "regime_study", "", "", "", "", {}, {}, "", 0.0)
+    monkeypatch.setattr("peak_trade.reports.notebooks.run_report", lambda *_, **__: report)
+    site = Site(Path("index.html"), "nbconvert", 1, ())
+    monkeypatch.setattr("peak_trade.reports.site.build.build_site", lambda **_: site)
+    return registry
+
+
+def test_every_verb_prints_json_that_a_strict_reader_parses(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    covered = set()
+
+    def asked(words: str, exit_code: int = 0) -> Any:
+        capsys.readouterr()
+        assert main([*words.split(), "--json"]) == exit_code, (words, capsys.readouterr().err)
+        verb = [path for path in LEAVES if f"peak-trade {words} ".startswith(f"{path} ")]
+        covered.update(verb)
+        return json.loads(capsys.readouterr().out, parse_constant=refuse)
+
+    assert asked("init research")["n_files"] > 10
+    assert asked(f"data import bars.csv {BTC} --timeframe 1h --exchange other --stamp close")["n_added"] == 50
+    assert asked(f"data fetch {BTC} --timeframe 1h --exchange binance --start 2024-01-01")["n_added"] == 2
+    assert asked(f"data resample {BTC} --exchange sample --to 4h")["n_added"] == 150
+    assert len(asked("data list")) == 3
+    assert all(report["keeps_contract"] for report in asked("data check"))
+    shutil.rmtree(desk / "bars")
+    assert [each["n_held"] for each in asked("data sample")] == [17_520] * 3
+    assert asked("check strategy ma_crossover --bars 600")["is_causal"]
+
+    study = f"--strategy ma_crossover {BTC} --end 2023-03-01"
+    one = asked(f"backtest {study} -p fast=5 -p slow=20 --config run.toml")["run_id"]
+    other = asked(f"backtest {study} -p fast=6 -p slow=20")["run_id"]
+    assert {each["run_id"] for each in asked("runs list")} == {one, other}
+    assert asked(f"runs show {one}").keys() == {one}
+    assert asked(f"runs compare {one} {other}").keys() == {one, other}
+    assert asked(f"sweep {study} -p fast=5,6 -p slow=20 --no-record")["n_sets"] == 2
+    assert asked("portfolio --config portfolio.toml --no-record")["symbols"] == ["BTC/USDT"]
+    assert asked(f"regime {study} --detector rules --no-record")["regimes"][-1]["regime"] == "all"
+
+    ended = []
+    monkeypatch.setattr(run, "run_session", lambda *words, _run=run.run_session, **options: (
+        ended.append(_run(*words, **options)) or ended[0]))  # fmt: skip
+    monkeypatch.setattr(run, "resume_session", lambda name, **_: ended[0])
+    session = asked(f"session run --feed recorded {study} --timeframe 1h --config run.toml --no-record")["session_id"]
+    assert asked(f"session resume {session} --no-record")["session_id"] == session
+    assert asked("session list")[0]["session_id"] == session
+    assert asked(f"session show {session}")["summary"]["state"] == "sealed"
+    assert asked(f"replay --session {session}")["is_identical"]
+    assert asked(f"diff {session} {session}")["agree"]
+    assert asked(f"audit verify {session}")["is_intact"]
+    assert asked(f"audit prove {session} 1 --output proof.json")["proof"] == "inclusion"
+    assert asked("audit check proof.json")["is_valid"]
+    assert asked("audit export --output trail.csv")["n_sessions"] == 1
+    assert asked("audit import orders.csv")["n_orders"] == 1
+    assert asked("audit tidy") == []
+
+    assert asked(f"risk explain {session}/o-1")["is_reproduced"]
+    assert asked("risk state")["state"] == "active"
+    assert asked("risk kill --by ada")["state"] == "halted"
+    monkeypatch.setattr("time.time_ns", lambda now=time.time_ns: now() + 86_400 * 10**9)
+    assert asked("risk recover --by ada")["state"] == "active"
+    write_control(desk, Control(throttled=("cash",)))
+    assert asked("risk enable cash --by ada")["state"] == "active"
+
+    assert asked("report run regime_study")["is_failed"] is False
+    assert asked("report list") == []
+    notebooks = {each["name"]: each for each in asked("report list --notebooks")}
+    assert "symbol" in {each["name"] for each in notebooks["strategy_backtest"]["parameters"]}
+    assert asked("site build")["n_pages"] == 1
+    assert covered == set(LEAVES) - {"peak-trade audit spec"}
