@@ -65,7 +65,7 @@ def _page(report: CausalityReport) -> output.Page:
     )
     for leak in report.leaks:
         yield f"  {leak} ({leak.n_cuts} of {report.n_cuts} cuts)"
-    for refusal in report.refusals:
+    for refusal in report.failed_rewrites:
         yield f"  not tested with {refusal.kind}: the strategy raised at {refusal.n_cuts} cuts ({refusal.error})"
     columns = ("bars later", "compared", "different", "largest", "settled")
     yield output.Table(

@@ -108,7 +108,7 @@ def check_windows(fast: int, slow: int) -> None:
 
 
 @contextmanager
-def naming_its_line(name: str) -> Iterator[None]:
+def strategy_errors(name: str) -> Iterator[None]:
     """Convert exceptions of a strategy's code to a StrategyError that names the line."""
     try:
         yield

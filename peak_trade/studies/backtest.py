@@ -33,24 +33,23 @@ def backtest(
     risk: RiskLimits | None = None,
     history: Sequence[Bars] | None = None,
 ) -> BacktestResult:
-    """Run every strategy on every symbol from one cash pool, each pair with an equal share of equity.
+    """Run every strategy on every symbol from one cash account, with an equal share of equity for each pair.
 
     Parameters
     ----------
-    strategy : Strategy or sequence of them
-    bars : Bars, a sequence of Bars (one a symbol), or a frame of bars
-        A frame is taken as symbol X/USD with its commonest step as the timeframe.
-    settings : BacktestSettings
-        Cash, costs, execution and sizing; the defaults unless given.
-    instruments : mapping of symbol to Instrument
-        Lots, ticks, minimum notional; none unless given.
-    progress : callable
-        Called with the row reached.
-    risk : RiskLimits
-        Limits that every order is held against; each decision is recorded with all that it was made on.
-    history : sequence of Bars
-        Bars of the same symbols that risk estimates look back on before the run's; loaded as `[risk.var] source` says
-        unless given.
+    strategy : Strategy or sequence of Strategy
+    bars : Bars, sequence of Bars (one per symbol), or DataFrame of shape (n_bars, 5)
+        A DataFrame is taken as symbol X/USD with its most frequent step as the timeframe.
+    settings : BacktestSettings, optional
+        Cash, costs, execution and sizing.
+    instruments : mapping of symbol to Instrument, optional
+        Lots, ticks and minimum notionals. Defaults to none.
+    progress : callable, optional
+        Called with the number of bars done.
+    risk : RiskLimits, optional
+        Limits that every order is checked against. Each decision is then an event with its inputs.
+    history : sequence of Bars, optional
+        Earlier bars of the same symbols for risk estimates. Defaults to those that `[risk.var] source` names.
 
     Returns
     -------
@@ -58,7 +57,12 @@ def backtest(
 
     Raises
     ------
-    StrategyError, DataError, ConfigError
+    StrategyError
+        When an exposure breaks the contract of a strategy.
+    DataError
+        When the bars are malformed, or a risk estimate has too little history.
+    ConfigError
+        When settings, symbols or limits do not fit together.
 
     Examples
     --------
@@ -135,7 +139,7 @@ def _as_strategies(given: Strategy | Sequence[Strategy]) -> list[Strategy]:
     for part in parts:
         if isinstance(part, FilteredRegimes | SmoothedRegimes):
             require_filtered(part)
-            raise ConfigError("regimes are no strategy: hand RegimeAware.of(strategy, regimes) to the backtest.")
+            raise ConfigError("regimes are not a strategy. Backtest RegimeAware.of(strategy, regimes).")
         if not isinstance(part, Strategy):
             raise ConfigError(f"strategy was a {type(part).__name__}: give a Strategy, or make_strategy(name).")
     return parts

@@ -15,7 +15,7 @@ from peak_trade.engine.second_opinion import Opinion
 from peak_trade.engine.second_opinion import second_opinion as opinion_of
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.studies.backtest import backtest as run_backtest
-from peak_trade.studies.causality import CausalityReport, check_causality, specimen_bars
+from peak_trade.studies.causality import CausalityReport, check_causality, synthetic_bars
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
@@ -191,7 +191,7 @@ def causality(
     part = make_strategy(strategy, parameters)
     chosen = span or Span()
     if symbol is None:
-        bars = specimen_bars(n_bars, seed)
+        bars = synthetic_bars(n_bars, seed)
     else:
         bars = load_bars(symbol, chosen.timeframe, chosen.exchange, chosen.start, chosen.end)
     return check_causality(part, bars, seed=seed)

@@ -1,10 +1,10 @@
-"""The law of causality as an experiment: rewrite the bars after t, and see whether anything up to t moves."""
+"""Check that a strategy or function does not look ahead: change the bars after t, compare the results up to t."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,26 +15,26 @@ from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.errors import ConfigError, StrategyError
 from peak_trade.core.time import Timeframe, iso
-from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
+from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
 
-Outcome = dict[str, FloatArray]
+Results = dict[str, FloatArray]
 DRIFT_TOLERANCE = 1e-9
-"""Answers further apart than this count as different in the drift table."""
+"""Absolute difference above which two results count as different in the drift table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One way of rewriting the future that changed the past.
+    """A kind of rewriting for which a result at or before the cut changed.
 
-    `cut` is the close time of the last bar left alone, `bar` the first bar at or before it whose answer moved, both ns
-    UTC; `row` is that bar's position, `before` and `after` its answers. `n_cuts` counts the cuts at which this showed.
+    `cut_time` is the close of the last unchanged bar, `bar_time` that of the first bar whose result changed, both ns
+    UTC. `bar` is the index of that bar, `before` and `after` are its results. `n_cuts` counts the cuts with a change.
     """
 
     kind: str
     column: str
-    cut: int
+    cut_time: int
+    bar_time: int
     bar: int
-    row: int
     before: float
     after: float
     n_cuts: int
@@ -42,14 +42,14 @@ class Leak:
     def __str__(self) -> str:
         what = f"{self.column} " if self.column else ""
         return (
-            f"{self.kind}: with the bars after {iso(self.cut)} rewritten, {what}at {iso(self.bar)} (bar {self.row}) "
-            f"went from {self.before:g} to {self.after:g}"
+            f"{self.kind}: with the bars after {iso(self.cut_time)} rewritten, {what}at {iso(self.bar_time)} "
+            f"(bar {self.bar}) changed from {self.before:g} to {self.after:g}"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A rewriting that the subject raised on: it says nothing about causality, and is not held against it."""
+class FailedRewrite:
+    """A kind of rewriting on which the subject raised an error; it is no evidence for or against causality."""
 
     kind: str
     n_cuts: int
@@ -58,10 +58,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far the answers move when history starts `n_dropped` bars later; rows within the later warm-up are left out.
+    """Difference of the results when history starts `n_dropped` bars later, without the warm-up of the later start.
 
-    `settled_after` is the number of bars, counted from the end of the later warm-up, after which the two never differ
-    again; `largest` the largest absolute difference.
+    `n_compared` and `n_different` count bars, `largest` is the largest absolute difference. `settled_after` is the
+    number of bars from the end of the later warm-up after which the two never differ again.
     """
 
     n_dropped: int
@@ -73,19 +73,19 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class CausalityReport:
-    """What the rewritten futures showed."""
+    """Result of `check_causality`."""
 
     name: str
     n_bars: int
     n_cuts: int
     n_rewrites: int
     leaks: tuple[Leak, ...]
-    refusals: tuple[Refusal, ...]
+    failed_rewrites: tuple[FailedRewrite, ...]
     drift: tuple[Drift, ...]
 
     @property
     def is_causal(self) -> bool:
-        """Nothing up to any cut moved, whatever came after it."""
+        """Whether no result up to any cut changed."""
         return not self.leaks
 
 
@@ -97,33 +97,35 @@ def check_causality(
     n_cuts: int = 12,
     seed: int = 0,
 ) -> CausalityReport:
-    """Rewrite the bars after several cuts in every way of REWRITES; report what moved at or before the cut.
+    """Rewrite the bars after several cuts in every way of REWRITES, and report the results up to a cut that changed.
 
     Parameters
     ----------
     subject : Strategy, or function of a bar frame
-        A function returns one value a bar: an array, a Series, a frame, or a tuple of arrays.
-    bars : Bars or frame of shape (n_bars, 5), n_bars at least warm_up + 20
-        What it is tried on; a few thousand bars in which it enters and exits.
+        A function returns one value per bar: an array, a Series, a DataFrame, or a tuple of arrays.
+    bars : Bars or DataFrame of shape (n_bars, 5), n_bars at least warm_up + 20
+        A few thousand bars on which the subject enters and exits are enough.
     warm_up : int, bars
-        Rows that the drift table leaves out; a strategy states its own.
+        Warm-up of a function, which the drift table leaves out; that of a strategy is its own.
     n_cuts : int
-        Cuts spread over the bars. Cuts beside changes of the answer and one before the last bar come on top.
+        Cuts spread over the bars. Up to six cuts next to changes of the result and one before the last bar are added.
     seed : int
-        Places the cuts and draws the noise.
+        Seed of the cuts and of the noise.
 
     Returns
     -------
     CausalityReport
-        Answers are compared bit by bit, NaN equal to NaN. The same bars are also evaluated twice: a subject that does
-        not repeat itself is reported as the leak `repeated`. A subject that raises on rewritten bars (NaN prices, a
-        shorter frame) is not flagged for it: that rewriting is listed under `refusals`.
+        Results are compared bit by bit, with NaN equal to NaN. The unchanged bars are evaluated twice: a subject with
+        two different results is reported as the leak `repeated`. A kind of rewriting on which the subject raises an
+        error (NaN prices, fewer bars) is listed under `failed_rewrites` and is not a leak.
 
     Raises
     ------
     StrategyError
-        If the untouched answer breaks the contract without looking ahead (one that looks past the last bar ends in
-        NaN: that is a leak), or every rewriting of some cut was refused, so that there is no evidence.
+        If the result on the unchanged bars breaks the contract of a strategy and there is no leak, or if every
+        rewriting of some cut failed, so that there is nothing to compare.
+    ConfigError
+        If there are too few bars.
 
     """
     if not isinstance(bars, Bars):
@@ -134,43 +136,43 @@ def check_causality(
         raise ConfigError(f"{name}: {len(bars)} bars are too few for a warm-up of {head}. Give at least {head + 20}.")
     frame, times = bars.frame, bars.times
     breach = _breach(subject, frame, times, head, name)
-    truth = _answers(subject, frame, name)
+    truth = _results(subject, frame, name)
     leaks: dict[str, Leak] = {}
-    refusals: dict[str, Refusal] = {}
+    failed: dict[str, FailedRewrite] = {}
 
-    def compare(kind: str, cut: int, answers: Outcome) -> None:
-        found = _first_difference(truth, answers, cut + 1)
+    def compare(kind: str, cut: int, results: Results) -> None:
+        found = _first_difference(truth, results, cut + 1)
         if found is None:
             return
-        column, row = found
-        before, after = float(truth[column][row]), float(answers.get(column, np.full(row + 1, np.nan))[row])
-        leak = Leak(kind, column, int(times[cut]), int(times[row]), row, before, after, 1)
+        column, bar = found
+        before, after = float(truth[column][bar]), float(results.get(column, np.full(bar + 1, np.nan))[bar])
+        leak = Leak(kind, column, int(times[cut]), int(times[bar]), bar, before, after, 1)
         known = leaks.setdefault(kind, leak)
         if known is not leak:
-            earliest = min(known, leak, key=lambda each: (each.bar, each.cut))
-            leaks[kind] = _counted(earliest, known.n_cuts + 1)
+            earliest = min(known, leak, key=lambda each: (each.bar_time, each.cut_time))
+            leaks[kind] = replace(earliest, n_cuts=known.n_cuts + 1)
 
-    compare("repeated", len(bars) - 1, _answers(subject, frame, name))
+    compare("repeated", len(bars) - 1, _results(subject, frame, name))
     cuts = _cuts(truth, head, len(bars), n_cuts, seed)
     for cut in cuts:
-        n_refused = 0
+        n_failed = 0
         for kind, rewrite in REWRITES.items():
             try:
-                answers = _answers(subject, rewrite(frame, cut, np.random.default_rng([seed, cut])), name)
+                results = _results(subject, rewrite(frame, cut, np.random.default_rng([seed, cut])), name)
             except _WrongShapeError:
                 raise
             except Exception as error:
-                n_refused += 1
-                earlier = refusals.get(kind)
-                refusals[kind] = Refusal(
+                n_failed += 1
+                earlier = failed.get(kind)
+                failed[kind] = FailedRewrite(
                     kind, 1 + (earlier.n_cuts if earlier else 0), f"{type(error).__name__}: {error}"
                 )
                 continue
-            compare(kind, cut, answers)
-        if n_refused == len(REWRITES):
+            compare(kind, cut, results)
+        if n_failed == len(REWRITES):
             raise StrategyError(
                 f"{name}: every rewriting of the bars after {iso(int(times[cut]))} raised "
-                f"({next(iter(refusals.values())).error}); there is nothing to compare."
+                f"({next(iter(failed.values())).error}); there is nothing to compare."
             )
     if breach is not None and not leaks:
         raise breach
@@ -180,13 +182,13 @@ def check_causality(
         n_cuts=len(cuts),
         n_rewrites=len(cuts) * len(REWRITES),
         leaks=tuple(leaks.values()),
-        refusals=tuple(refusals.values()),
+        failed_rewrites=tuple(failed.values()),
         drift=_drift(subject, frame, truth, head, name),
     )
 
 
-def specimen_bars(n_bars: int = 3_000, seed: int = 0) -> Bars:
-    """Return seeded hourly bars to try strategies on: a walk whose volatility and drift change every few days."""
+def synthetic_bars(n_bars: int = 3_000, seed: int = 0) -> Bars:
+    """Return seeded hourly bars: a random walk whose volatility and drift change every 60 bars."""
     rng = np.random.default_rng(seed)
     n_spells = n_bars // 60 + 1
     volatility = np.repeat(rng.choice([0.003, 0.006, 0.015], n_spells), 60)[:n_bars]
@@ -247,7 +249,7 @@ REWRITES: dict[str, Rewrite] = {
     "scaled down": _scaled_down,
     "mirrored": _mirrored,
 }
-"""What the bars after a cut become: none, NaN, prices with noise, three times or a third of them, falls for rises."""
+"""Kinds of rewriting the bars after a cut: removed, NaN, prices with noise, prices times and over three, mirrored."""
 
 
 class _WrongShapeError(StrategyError):
@@ -267,7 +269,7 @@ def _breach(
     name: str,
 ) -> StrategyError | None:
     if isinstance(subject, Strategy):
-        with naming_its_line(name):
+        with strategy_errors(name):
             exposure = subject.exposure(frame.copy())
         try:
             check_exposure(exposure, times, head, name)
@@ -276,7 +278,7 @@ def _breach(
     return None
 
 
-def _answers(subject: Strategy | Callable[[pd.DataFrame], Any], frame: pd.DataFrame, name: str) -> Outcome:
+def _results(subject: Strategy | Callable[[pd.DataFrame], Any], frame: pd.DataFrame, name: str) -> Results:
     evaluate = subject.exposure if isinstance(subject, Strategy) else subject
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -291,33 +293,29 @@ def _answers(subject: Strategy | Callable[[pd.DataFrame], Any], frame: pd.DataFr
         columns = {str(key): part for key, part in enumerate(np.asarray(outcome).T)}
     else:
         columns = {"": outcome}
-    answers = {key: np.asarray(part) for key, part in columns.items()}
-    for part in answers.values():
+    results = {key: np.asarray(part) for key, part in columns.items()}
+    for part in results.values():
         if part.shape != (len(frame),) or part.dtype.kind not in "fiub":
             raise _WrongShapeError(
-                f"{name}: the answer over {len(frame)} bars has shape {part.shape} and dtype {part.dtype}; "
-                "return one number a bar."
+                f"{name}: the result over {len(frame)} bars has shape {part.shape} and dtype {part.dtype}; "
+                "return one number per bar."
             )
-    return {key: np.ascontiguousarray(part, dtype=np.float64) for key, part in answers.items()}
+    return {key: np.ascontiguousarray(part, dtype=np.float64) for key, part in results.items()}
 
 
-def _first_difference(truth: Outcome, answers: Outcome, n_rows: int) -> tuple[str, int] | None:
+def _first_difference(truth: Results, results: Results, n_bars: int) -> tuple[str, int] | None:
     first: tuple[str, int] | None = None
     for column, whole in truth.items():
-        before = whole[:n_rows]
-        after = answers.get(column, np.full(n_rows, np.nan))[:n_rows]
+        before = whole[:n_bars]
+        after = results.get(column, np.full(n_bars, np.nan))[:n_bars]
         is_same = (before.view(np.int64) == after.view(np.int64)) | (np.isnan(before) & np.isnan(after))
-        rows = np.flatnonzero(~is_same)
-        if rows.size and (first is None or rows[0] < first[1]):
-            first = (column, int(rows[0]))
+        changed = np.flatnonzero(~is_same)
+        if changed.size and (first is None or changed[0] < first[1]):
+            first = (column, int(changed[0]))
     return first
 
 
-def _counted(leak: Leak, n_cuts: int) -> Leak:
-    return Leak(leak.kind, leak.column, leak.cut, leak.bar, leak.row, leak.before, leak.after, n_cuts)
-
-
-def _cuts(truth: Outcome, head: int, n_bars: int, n_cuts: int, seed: int) -> list[int]:
+def _cuts(truth: Results, head: int, n_bars: int, n_cuts: int, seed: int) -> list[int]:
     rng = np.random.default_rng(seed)
     edges = np.linspace(head, n_bars - 1, n_cuts + 1)
     cuts = {int(rng.integers(int(low), max(int(high), int(low) + 1))) for low, high in pairwise(edges)}
@@ -329,7 +327,7 @@ def _cuts(truth: Outcome, head: int, n_bars: int, n_cuts: int, seed: int) -> lis
 
 
 def _drift(
-    subject: Strategy | Callable[[pd.DataFrame], Any], frame: pd.DataFrame, truth: Outcome, head: int, name: str
+    subject: Strategy | Callable[[pd.DataFrame], Any], frame: pd.DataFrame, truth: Results, head: int, name: str
 ) -> tuple[Drift, ...]:
     n_bars = len(frame)
     rows = []
@@ -337,7 +335,7 @@ def _drift(
         start = n_dropped + head
         if start >= n_bars:
             continue
-        later = _answers(subject, frame.iloc[n_dropped:], name)
+        later = _results(subject, frame.iloc[n_dropped:], name)
         gaps = np.zeros(n_bars - start)
         for column, whole in truth.items():
             before, after = whole[start:], later[column][head:]

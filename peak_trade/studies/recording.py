@@ -1,4 +1,4 @@
-"""Put a finished run into the registry, and its decisions into the workspace."""
+"""Record finished runs in the registry, and their decisions in the workspace."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from peak_trade.tracking.record import RunRecord, record_run
 
 
 def record(result: BacktestResult, run_type: str = "backtest", notebook: str = "") -> str:
-    """Record a run in MLflow, keep its decisions, and return its run id; recording it again changes nothing.
+    """Record a run in MLflow and its decisions in the workspace, and return its run id.
 
-    `notebook` names the notebook that ran it, its version and digest; see `reports.notebooks.running_notebook`.
+    Recording a run again changes nothing. `notebook` is the notebook that ran it, with its version and digest; see
+    `reports.notebooks.running_notebook`.
     """
     flat = result.parameters if len(result.strategies) > 1 else result.parameters.get(result.strategies[0], {})
     settings = result.settings.model_dump(mode="json")
     parameters = {**flat, "settings": settings} | ({"notebook": notebook} if notebook else {})
-    metrics = _beside_benchmark(result) | {"n_ambiguous_bars": float(result.n_ambiguous)}
+    metrics = _with_benchmark(result) | {"n_ambiguous_bars": float(result.n_ambiguous)}
     record_run(_run_record(result, run_type, parameters, metrics))
     keep_decisions(result)
     return result.run_id
 
 
 def record_portfolio(result: PortfolioResult) -> str:
-    """Record a portfolio run in MLflow, keep its decisions, and return its run id; as `record`."""
+    """Record a portfolio run in MLflow and its decisions in the workspace, and return its run id; see `record`."""
     settings = result.settings.model_dump(mode="json", exclude={"strategies"})
-    metrics = _beside_benchmark(result.run) | {"diversification_ratio": result.diversification_ratio}
+    metrics = _with_benchmark(result.run) | {"diversification_ratio": result.diversification_ratio}
     record_run(_run_record(result.run, "portfolio", {**result.run.parameters, "settings": settings}, metrics))
     keep_decisions(result.run)
     return result.run.run_id
@@ -47,7 +48,7 @@ def record_portfolio(result: PortfolioResult) -> str:
 def record_sweep(result: SweepResult) -> str:
     """Record a sweep in MLflow as one run with its table as `sweep.parquet`, and return its run id.
 
-    The metrics are its winner's, as the event loop gives them.
+    The metrics are those of its winner in the event loop.
     """
     winner = result.winner
     parameters = {
@@ -87,15 +88,15 @@ def _run_record(
     )
 
 
-def _beside_benchmark(run: BacktestResult) -> dict[str, Any]:
+def _with_benchmark(run: BacktestResult) -> dict[str, Any]:
     return {**run.stats(), "benchmark_total_return": run.benchmark.stats()["total_return"]}
 
 
 def record_session(folder: Path) -> str:
     """Record a session in MLflow and return its run id; recording it again changes nothing.
 
-    Its data digest is that of the recording, or of the bars that a live session saw. The session's own id goes into
-    the run id: two live sessions are two runs even over the same bars.
+    The data digest is that of the recording, or of the bars in the journal of a live session. The run id depends on the
+    session id: two live sessions are two runs, even over the same bars.
     """
     config, found = config_of(folder), summary(folder)
     bars = [event for event in read_events(folder) if isinstance(event, BarEvent)]

@@ -1,4 +1,4 @@
-"""Screen a grid of parameters on the array kernel, and hold its winner against the event loop."""
+"""Screen a grid of parameters on the array kernel, and compare its winner with the event loop."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.metrics import measures_in
 from peak_trade.portfolio.sizing import FractionOfEquity
-from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
+from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
 from peak_trade.studies.backtest import backtest
 from peak_trade.tracking.trials import count_trials, record_trials
 from peak_trade.wiring.digests import config_digest, data_digest
 
 Grid = Mapping[str, Sequence[Any]]
-"""Parameter name to the values tried, in order; a parameter that is not named keeps its default."""
+"""Parameter name to its values, in order; other parameters keep their defaults."""
 RTOL_EQUITY = 1e-9
-"""How far kernel and event loop may differ in equity, relative."""
+"""Largest relative difference in equity between the kernel and the event loop."""
 _SHARED_BYTES = 256 * 2**20
 
 
@@ -39,31 +39,31 @@ _SHARED_BYTES = 256 * 2**20
 class SweepResult:
     """A finished sweep.
 
-    `table` has one row a parameter set in the grid's order: its parameters, then total_return (fraction), sharpe
-    (annualised, 0.0 where returns do not vary), max_drawdown (fraction, never negative) and n_fills. `n_skipped` sets
-    contradict themselves (fast >= slow) and were not run. `n_trials` counts the distinct trials on these bars so far,
-    this sweep's included: what the best Sharpe ratio has to be judged by.
+    `table` has one row per parameter set, in the order of the grid: its parameters, then total_return (fraction),
+    sharpe (annualised, 0.0 when the returns do not vary), max_drawdown (fraction, never negative) and n_fills.
+    `n_skipped` counts the sets that are not valid, such as fast >= slow. `n_trials` counts the distinct trials on these
+    bars so far, those of this sweep included; the significance of the best Sharpe ratio depends on it.
     """
 
     table: pd.DataFrame
     n_skipped: int
     n_trials: int
     winner: BacktestResult
-    """The row with the highest Sharpe ratio, the first of equals, run anew in the event loop."""
-    winner_row: int
+    """Run in the event loop of the set with the highest Sharpe ratio, the first of equal ones."""
+    winner_index: int
     difference: str
-    """How the event loop's run differs from the kernel's; empty when they agree."""
+    """First difference between the event loop and the kernel; empty when they agree."""
     digests: dict[str, str]
-    """Config (of all sets), data, code, seed and environment."""
+    """Digests of config (of all sets), data, code, seed and environment."""
 
     @property
     def agrees(self) -> bool:
-        """Whether the event loop gives the winner's fills and, to 1e-9 relative, its equity."""
+        """Whether event loop and kernel agree on the winner's fills and, within RTOL_EQUITY, on its equity."""
         return not self.difference
 
     @property
     def parameter_names(self) -> list[str]:
-        """The parameters of the grid, in its order."""
+        """Names of the grid's parameters, in order."""
         return [str(name) for name in self.table.columns if name not in measures_in("sweep")]
 
     @property
@@ -71,20 +71,20 @@ class SweepResult:
         """First 16 hex digits of the digest of the five digests."""
         return digest_of(self.digests)[:16]
 
-    def best(self, n_rows: int = 10) -> pd.DataFrame:
-        """Return the rows with the highest Sharpe ratios, the first of equals first."""
-        return self.table.sort_values("sharpe", ascending=False, kind="stable").head(n_rows)
+    def best(self, n_sets: int = 10) -> pd.DataFrame:
+        """Return the sets with the highest Sharpe ratios, highest first, equal ones in the order of the grid."""
+        return self.table.sort_values("sharpe", ascending=False, kind="stable").head(n_sets)
 
 
-class SharedIndicators:
-    """Remembers indicators of arrays, the least recently used ones dropped beyond `max_bytes`."""
+class IndicatorCache:
+    """Cache of computed indicators that drops the least recently used ones beyond `max_bytes`."""
 
     def __init__(self, max_bytes: int = _SHARED_BYTES) -> None:
         self._known: OrderedDict[tuple[Any, ...], tuple[FloatArray, FloatArray]] = OrderedDict()
         self._left = max_bytes
 
     def __call__(self, indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
-        """Return indicator(values, *numbers); an array counts as known while its memory is the same."""
+        """Return indicator(values, *numbers), read-only; arrays are compared by their memory, not by content."""
         key = (indicator, values.ctypes.data, values.strides, values.size, *numbers)
         found = self._known.get(key)
         if found is not None:
@@ -111,8 +111,8 @@ def sweep(
     grid : mapping of parameter to values
     bars : Bars
     settings : BacktestSettings
-        What the kernel knows: market orders, a fraction of equity, fee and slippage. It ignores `max_participation`,
-        the event loop does not: where it binds, the two differ and the result says so.
+        Settings that the kernel supports: market orders, a fraction of equity, fee and slippage. The kernel ignores
+        `max_participation`, the event loop does not; when the limit applies, `difference` states where they differ.
 
     Returns
     -------
@@ -121,15 +121,15 @@ def sweep(
     Raises
     ------
     ConfigError
-        On a parameter the strategy does not have (with the closest right name), a value that can't be, a grid without
-        one runnable set, or settings that the kernel does not know.
+        On an unknown parameter (with the closest known name), an invalid value, a grid without a valid set, or settings
+        that the kernel does not support.
     StrategyError
-        As in a backtest.
+        When a strategy breaks its contract.
 
     Notes
     -----
-    Sets are run one at a time and share their indicators, so memory does not grow with the grid. Every set is a trial
-    in the workspace's trial ledger.
+    Sets run one at a time and share their indicators, so that memory does not grow with the grid. Every set is recorded
+    as a trial in the workspace's trial ledger.
 
     Examples
     --------
@@ -153,19 +153,19 @@ def sweep(
         n_skipped=n_skipped,
         n_trials=count_trials(trials[0][1]),
         winner=winner,
-        winner_row=best,
+        winner_index=best,
         difference=_difference(strategies[best], bars, settings, winner),
         digests=winner.digests | {"config": digest_of(["sweep", *(config for config, _ in trials)])},
     )
 
 
 def parameter_sets(strategy_class: type[Strategy], grid: Grid) -> tuple[list[Strategy], int]:
-    """Return the strategies of a grid, the last parameter varying fastest, and how many sets contradict themselves.
+    """Return the strategies of a grid, with the last parameter varying fastest, and the number of skipped sets.
 
     Raises
     ------
     ConfigError
-        As `sweep` does.
+        See `sweep`.
 
     """
     name = f"sweep of {strategy_class.__name__}"
@@ -176,7 +176,7 @@ def parameter_sets(strategy_class: type[Strategy], grid: Grid) -> tuple[list[Str
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise ConfigError(f"{name}: {parameter} was {values!r}; give a list of the values to try.")
     strategies: list[Strategy] = []
-    n_skipped, contradiction = 0, ""
+    n_skipped, reason = 0, ""
     for values in product(*grid.values()):
         parameters = dict(zip(grid, values, strict=True))
         try:
@@ -185,18 +185,18 @@ def parameter_sets(strategy_class: type[Strategy], grid: Grid) -> tuple[list[Str
             if any(detail["loc"] for detail in error.errors(include_url=False)):
                 strategy_class.parse(parameters, name)
             n_skipped += 1
-            contradiction = contradiction or str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            reason = reason or str(error.errors()[0]["msg"]).removeprefix("Value error, ")
     if not strategies:
-        raise ConfigError(f"{name}: none of the {n_skipped:,} sets can be run. The first: {contradiction}")
+        raise ConfigError(f"{name}: none of the {n_skipped:,} sets can be run. The first: {reason}")
     return strategies, n_skipped
 
 
 def screen_each(
     strategies: Sequence[Strategy], parameters: Sequence[str], bars: Bars, settings: BacktestSettings
 ) -> pd.DataFrame:
-    """Return the named parameters and the measures of each strategy on the array kernel, one row each.
+    """Return one row per strategy: the named parameters, then the measures of the array kernel.
 
-    Shape (n_strategies, n_parameters + 4); columns as in `SweepResult.table`.
+    A DataFrame of shape (n_strategies, n_parameters + 4), with the columns of `SweepResult.table`.
     """
     opened, close = _prices(bars)
     exposures = _exposures(strategies, bars, settings)
@@ -214,11 +214,11 @@ def _prices(bars: Bars) -> tuple[FloatArray, FloatArray]:
 
 
 def _exposures(strategies: Sequence[Strategy], bars: Bars, settings: BacktestSettings) -> Iterator[FloatArray]:
-    shared, times = SharedIndicators(), bars.times
+    shared, times = IndicatorCache(), bars.times
     fraction = getattr(settings.sizing, "fraction", 1.0)
     for strategy in strategies:
         label = f"{strategy!r} on {bars.symbol}"
-        with naming_its_line(label):
+        with strategy_errors(label):
             target = strategy.exposure_by(bars.frame, shared)
         checked = check_exposure(target, times, strategy.warm_up, label)
         yield checked if fraction == 1.0 else checked * fraction
@@ -236,7 +236,7 @@ def _check_settings(settings: BacktestSettings) -> None:
     ]
     for what, is_set in beyond:
         if is_set:
-            raise ConfigError(f"sweep: the array kernel does not know {what}. Leave it out, or backtest each set.")
+            raise ConfigError(f"sweep: the array kernel does not support {what}. Leave it out, or backtest each set.")
 
 
 def _trials(strategies: Sequence[Strategy], bars: Bars, settings: BacktestSettings) -> Iterator[tuple[str, str]]:
@@ -254,9 +254,9 @@ def _difference(strategy: Strategy, bars: Bars, settings: BacktestSettings, winn
         return f"the event loop has {len(winner.fill_list):,} fills, the kernel {n_fills:,}"
     apart = np.flatnonzero(~(np.abs(equity - winner.equity_values) <= RTOL_EQUITY * np.abs(winner.equity_values)))
     if apart.size:
-        row = int(apart[0])
+        bar = int(apart[0])
         return (
-            f"equity at {winner.index[row]:%Y-%m-%d %H:%M} is {winner.equity_values[row]!r} in the event loop and "
-            f"{equity[row]!r} in the kernel"
+            f"equity at {winner.index[bar]:%Y-%m-%d %H:%M} is {winner.equity_values[bar]!r} in the event loop and "
+            f"{equity[bar]!r} in the kernel"
         )
     return ""

@@ -11,7 +11,7 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.indicators.ranges import atr
 from peak_trade.portfolio.sizing import FixedNotional
-from peak_trade.strategies.base import Strategy, check_exposure, naming_its_line
+from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
 
 
 def sleeve_for(
@@ -25,7 +25,7 @@ def sleeve_for(
 ) -> Sleeve:
     """Evaluate a strategy over bars and return its sleeve; flat until a required range is known."""
     label = f"{name} on {bars.symbol}"
-    with naming_its_line(label):
+    with strategy_errors(label):
         target = strategy.exposure(bars.frame)
     exposure = check_exposure(target, bars.times, strategy.warm_up, label)
     rows = np.searchsorted(market.times, bars.times)

@@ -5,7 +5,7 @@ import pandas as pd
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.history import DailyHistory
-from peak_trade.studies.causality import specimen_bars
+from peak_trade.studies.causality import synthetic_bars
 from tests.risk.test_histories import without
 
 
@@ -17,7 +17,7 @@ def rewritten_after(bars: Bars, now: int) -> Bars:
 
 
 def test_returns_volumes_and_volatilities_are_those_of_days_that_are_over():
-    whole = specimen_bars(24 * 90)
+    whole = synthetic_bars(24 * 90)
     bars = without(without(whole, 24 * 40 + 5, 24 * 40 + 20), 24 * 60, 24 * 62)
     for row in range(24 * 30, len(bars), 37):
         now = int(bars.times[row])

@@ -18,14 +18,14 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, StrategyError
 from peak_trade.strategies.base import Strategy
-from peak_trade.studies.causality import REWRITES, check_causality, specimen_bars
+from peak_trade.studies.causality import REWRITES, check_causality, synthetic_bars
 from peak_trade.wiring.strategies import STRATEGIES
 from tests.causality import planted
 
 
 @pytest.fixture(scope="module")
 def bars() -> Bars:
-    return specimen_bars(1_500)
+    return synthetic_bars(1_500)
 
 
 def public_strategies() -> Iterator[type[Strategy]]:
@@ -85,7 +85,7 @@ CASES = [case for part in public_strategies() for case in variants(part)]
 def test_no_strategy_of_the_package_sees_the_future(strategy: Strategy, bars: Bars) -> None:
     report = check_causality(strategy, bars, n_cuts=6)
     assert report.is_causal, str(report.leaks[0])
-    assert not report.refusals
+    assert not report.failed_rewrites
     assert report.n_rewrites == report.n_cuts * len(REWRITES)
 
 
@@ -107,7 +107,7 @@ def test_every_planted_leak_is_found(part: type[Strategy], seed: int, bars: Bars
     report = check_causality(part(), bars, seed=seed)
     assert not report.is_causal
     for leak in report.leaks:
-        assert leak.bar <= leak.cut
+        assert leak.bar_time <= leak.cut_time
         assert leak.before != leak.after
         assert 1 <= leak.n_cuts <= report.n_cuts
 
@@ -131,7 +131,7 @@ class RefusesNan(Strategy):
 def test_a_strategy_that_raises_on_rewritten_bars_is_not_flagged_for_it(bars: Bars) -> None:
     report = check_causality(RefusesNan(), bars)
     assert report.is_causal
-    assert [(each.kind, each.error) for each in report.refusals] == [("nan", "ValueError: no NaN, please")]
+    assert [(each.kind, each.error) for each in report.failed_rewrites] == [("nan", "ValueError: no NaN, please")]
 
 
 def test_a_leak_is_found_although_some_rewritings_are_refused(bars: Bars) -> None:
@@ -161,7 +161,7 @@ def test_a_strategy_that_does_not_repeat_itself_is_found(bars: Bars) -> None:
 def test_the_named_bar_is_the_first_whose_answer_moved(bars: Bars) -> None:
     report = check_causality(planted.NegativeShift(), bars)
     leak = next(leak for leak in report.leaks if leak.kind in ("scaled up", "scaled down"))
-    assert leak.bar == leak.cut == bars.times[leak.row]
+    assert leak.bar_time == leak.cut_time == bars.times[leak.bar]
     assert str(leak).startswith("scaled")
 
 
@@ -237,5 +237,5 @@ def test_too_few_bars_are_refused(bars: Bars) -> None:
 
 
 def test_an_answer_of_another_length_is_refused(bars: Bars) -> None:
-    with pytest.raises(StrategyError, match="one number a bar"):
+    with pytest.raises(StrategyError, match="one number per bar"):
         check_causality(lambda frame: np.zeros(len(frame) - 1), bars)

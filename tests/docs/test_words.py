@@ -19,8 +19,6 @@ EXCEPTIONS = {
     ("journal", "record"),
     ("risk", "record"),
     ("sessions", "row"),
-    ("studies", "beside"),
-    ("studies", "granted"),
     ("studies", "row"),
 }
 """Packages that still use a word otherwise, as (package, word); an exception that no longer occurs fails."""

@@ -14,14 +14,14 @@ from peak_trade.metrics.table import Place
 from peak_trade.reports.site.runs_index import METRICS
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.causality import specimen_bars
+from peak_trade.studies.causality import synthetic_bars
 from peak_trade.studies.regime.tables import regime_table
 from peak_trade.studies.sweep import sweep
 
 
 @pytest.fixture(scope="module")
 def bars() -> Bars:
-    return specimen_bars(400)
+    return synthetic_bars(400)
 
 
 def test_the_kernel_computes_just_the_measures_that_a_sweep_shows(bars):

@@ -276,6 +276,13 @@ def test_a_bankruptcy_ends_the_run_and_still_adds_up(mode):
     assert_sums(result)
 
 
+def test_a_portfolio_that_rebalances_does_not_say_that_it_never_does(three_symbols):
+    entries = [crossover("A/USD"), crossover("B/USD")]
+    result = run_portfolio(settings_of(entries, rebalancing={"every": "week"}), three_symbols)
+    assert "does not rebalance" not in " ".join(result.assumptions)
+    assert len(result.assumptions) == len(result.run.assumptions) + 4
+
+
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
@@ -284,8 +291,8 @@ def test_a_bankruptcy_ends_the_run_and_still_adds_up(mode):
         ({"strategies": [crossover("A/USD") | {"symbl": 1}]}, ConfigError, r"Did you mean symbol\?"),
         ({"strategies": [crossover("A/USD") | {"name": "ma_crosover"}]}, ConfigError, "Did you mean ma_crossover"),
         ({"strategies": [crossover("A/USD") | {"parameters": {"fst": 3}}]}, ConfigError, "Did you mean fast"),
-        ({"strategies": [crossover("A/USD"), crossover("A/USD")]}, ConfigError, "give one of the two a label"),
-        ({"strategies": [crossover("D/USD")]}, DataError, "D/USD: no bars were given"),
+        ({"strategies": [crossover("A/USD"), crossover("A/USD")]}, ConfigError, "Give one of the two a label"),
+        ({"strategies": [crossover("D/USD")]}, DataError, "D/USD: there are no bars"),
         ({"allocation": {"methd": "equal"}}, ConfigError, r"allocation.methd is not a setting. Did you mean method\?"),
         ({"allocation": {"method": "fixed"}}, ConfigError, "weight is missing"),
         ({"mode": "netted", "execution": {"stop_loss": 0.1}}, ConfigError, "netted sleeves trade with market orders"),

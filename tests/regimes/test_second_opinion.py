@@ -82,9 +82,9 @@ def test_a_detector_that_hmmlearn_does_not_have_is_refused(bars, name):
 def test_hmmlearn_is_imported_for_the_second_opinion_only_and_decides_no_number():
     code = (
         "import sys, numpy as np, peak_trade as pt\n"
-        "from peak_trade.studies.causality import specimen_bars\n"
+        "from peak_trade.studies.causality import synthetic_bars\n"
         "from tests.regimes.markets import DETECTORS\n"
-        "study = pt.study_regimes(pt.make_strategy('buy_and_hold'), specimen_bars(700), DETECTORS['hmm'])\n"
+        "study = pt.study_regimes(pt.make_strategy('buy_and_hold'), synthetic_bars(700), DETECTORS['hmm'])\n"
         "study.verdict(study.shift_test(5)[0])\n"
         "assert 'hmmlearn' not in sys.modules\n"
         "pt.regime_second_opinion(study)\n"

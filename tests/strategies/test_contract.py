@@ -18,9 +18,9 @@ from peak_trade.strategies.momentum import Momentum
 from peak_trade.strategies.random_entry import RandomEntry
 from peak_trade.strategies.rsi_reversion import RsiReversion
 from peak_trade.strategies.trend_following import TrendFollowing
-from peak_trade.studies.causality import specimen_bars
+from peak_trade.studies.causality import synthetic_bars
 
-TIMES = specimen_bars(20).times
+TIMES = synthetic_bars(20).times
 
 
 def exposure(**rows: float) -> np.ndarray:

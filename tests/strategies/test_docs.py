@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import peak_trade
-from peak_trade.studies.causality import check_causality, specimen_bars
+from peak_trade.studies.causality import check_causality, synthetic_bars
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy, strategy_class
 
 PAGE = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ def test_every_documented_strategy_exists() -> None:
 
 
 def test_the_code_on_the_page_runs() -> None:
-    bars = specimen_bars(600)
+    bars = synthetic_bars(600)
     scope: dict[str, Any] = {"bars": bars, "pt": peak_trade, "__name__": "__main__"}
     for block in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
         exec(block, scope)

@@ -27,7 +27,7 @@ from peak_trade.strategies.momentum import Momentum
 from peak_trade.strategies.random_entry import RandomEntry
 from peak_trade.strategies.rsi_reversion import RsiReversion
 from peak_trade.strategies.trend_following import TrendFollowing
-from peak_trade.studies.causality import specimen_bars
+from peak_trade.studies.causality import synthetic_bars
 from tests.indicators import plain
 from tests.tolerances import RTOL_SAME
 
@@ -38,7 +38,7 @@ Conditions = tuple[Any, Any, Any, Any]
 
 @pytest.fixture(scope="module")
 def generated() -> pd.DataFrame:
-    return specimen_bars(6_000, seed=5).frame
+    return synthetic_bars(6_000, seed=5).frame
 
 
 @pytest.fixture(scope="module")
@@ -280,14 +280,14 @@ def test_a_composite_names_its_members_in_its_digest() -> None:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_prices_that_never_move_are_never_traded(name: str) -> None:
-    flat = specimen_bars(500).frame
+    flat = synthetic_bars(500).frame
     flat = flat.assign(**dict.fromkeys(("open", "high", "low", "close"), 0.1))
     held = CLAIMS[name][0].model_copy(update={"direction": "both"}).exposure(flat)
     assert (np.nan_to_num(held) == 0.0).all()
 
 
 def test_too_few_bars_give_an_exposure_of_their_length() -> None:
-    bars = Bars(specimen_bars(30).frame.iloc[:3], "X/USD", specimen_bars(30).timeframe)
+    bars = Bars(synthetic_bars(30).frame.iloc[:3], "X/USD", synthetic_bars(30).timeframe)
     for strategy, _ in CLAIMS.values():
         held = strategy.exposure(bars.frame)
         assert held.shape == (3,)

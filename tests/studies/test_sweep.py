@@ -21,7 +21,7 @@ from peak_trade.strategies.bollinger_bands import BollingerBands
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.recording import record_sweep
-from peak_trade.studies.sweep import SharedIndicators, parameter_sets, sweep
+from peak_trade.studies.sweep import IndicatorCache, parameter_sets, sweep
 from peak_trade.tracking.queries import list_runs
 from peak_trade.tracking.trials import count_trials
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
@@ -55,7 +55,7 @@ def test_every_row_is_what_a_backtest_of_its_parameters_gives(part, grid, fracti
 @pytest.mark.usefixtures("home")
 def test_winner_is_the_best_row_run_in_the_event_loop(bars) -> None:
     result = sweep(MaCrossover, GRID, bars, UNCAPPED)
-    best = result.table.loc[result.winner_row]
+    best = result.table.loc[result.winner_index]
     assert best["sharpe"] == result.table["sharpe"].max()
     assert result.winner.parameters["ma_crossover"]["fast"] == best["fast"]
     assert result.winner.parameters["ma_crossover"]["slow"] == best["slow"]
@@ -105,7 +105,7 @@ def test_grid_that_means_something_else_than_it_says_is_refused(grid, words) -> 
     ],
 )
 def test_settings_beyond_the_kernel_are_refused(settings, bars) -> None:
-    with pytest.raises(ConfigError, match="array kernel does not know"):
+    with pytest.raises(ConfigError, match="array kernel does not support"):
         sweep(MaCrossover, GRID, bars, settings)
 
 
@@ -121,7 +121,7 @@ def test_every_set_is_one_trial_for_ever(home: Path, bars) -> None:
 def test_shared_indicators_change_no_exposure(name: str, bars) -> None:
     filters = {"rsi_reversion": {"trend_window": 50}, "mean_reversion": {"max_volatility": 0.6}}
     strategy = make_strategy(name, filters.get(name))
-    shared = SharedIndicators()
+    shared = IndicatorCache()
     for _ in range(2):
         np.testing.assert_array_equal(strategy.exposure_by(bars.frame, shared), strategy.exposure(bars.frame))
 
@@ -129,7 +129,7 @@ def test_shared_indicators_change_no_exposure(name: str, bars) -> None:
 def test_indicators_are_shared_within_a_bound_and_never_mixed_up() -> None:
     rng = np.random.default_rng(3)
     one, other = rng.normal(100.0, 1.0, 1_000), rng.normal(100.0, 1.0, 1_000)
-    shared = SharedIndicators(max_bytes=2 * one.nbytes)
+    shared = IndicatorCache(max_bytes=2 * one.nbytes)
     assert shared(sma, one, 5) is shared(sma, one, 5)
     for window in (5, 6, 7, 5):
         for values in (one, other, one[::2]):

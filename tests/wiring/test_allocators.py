@@ -12,7 +12,7 @@ import pytest
 import peak_trade as pt
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe
-from peak_trade.studies.causality import specimen_bars
+from peak_trade.studies.causality import synthetic_bars
 from peak_trade.wiring.allocators import ALLOCATORS, find_allocator
 from peak_trade.wiring.detectors import DETECTORS, make_detector
 from peak_trade.wiring.digests import strategy_digest
@@ -42,14 +42,14 @@ def test_one_row_adds_an_allocator(monkeypatch):
 
 def test_one_row_adds_a_strategy(monkeypatch):
     monkeypatch.setitem(STRATEGIES, "half_long", "tests.wiring.toys:HalfLong")
-    result = pt.backtest(make_strategy("half_long"), specimen_bars(100))
+    result = pt.backtest(make_strategy("half_long"), synthetic_bars(100))
     assert result.strategies == ("half_long",)
 
 
 def test_one_row_adds_a_detector(monkeypatch):
     monkeypatch.setitem(DETECTORS, "always_bull", "tests.wiring.toys:AlwaysBull")
     detector = make_detector("always_bull", HOUR, {"min_duration": 1})
-    study = pt.study_regimes(make_strategy("buy_and_hold"), specimen_bars(100), detector)
+    study = pt.study_regimes(make_strategy("buy_and_hold"), synthetic_bars(100), detector)
     assert study.facts()["bars with a regime"] == 100
 
 

@@ -1,1 +1,1 @@
-"""Backtest several strategies and symbols from one cash pool."""
+"""Backtest several strategies and symbols from one cash account."""

@@ -1,4 +1,4 @@
-"""What a portfolio run leaves behind, and the PnL of each of its sleeves."""
+"""Result of a portfolio run, and the PnL of each sleeve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peak_trade.portfolio import analytics
 from peak_trade.studies.portfolio.settings import PortfolioSettings, ordered
 
 WRITTEN_OFF = ("account", "written off")
-"""Column of the PnL that a bankruptcy leaves to nobody: what the account owed beyond zero."""
+"""Column of the PnL that belongs to no sleeve: the debt of the account that a bankruptcy wrote off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,50 +25,50 @@ class PortfolioResult:
     run: BacktestResult
     settings: PortfolioSettings
     weights: pd.DataFrame
-    """Share of equity that a target of 1 stands for, shape (n_bars, n_sleeves), columns (strategy, symbol)."""
+    """Fraction of equity of a target of 1, shape (n_bars, n_sleeves), columns (strategy, symbol)."""
     unit_returns: pd.DataFrame
-    """Return of each sleeve at weight 1 before costs, shape (n_bars, n_sleeves); NaN where its symbol has no bar."""
+    """Simple return of each sleeve at weight 1 before costs, shape (n_bars, n_sleeves); NaN without a bar."""
 
     @property
     def equity(self) -> pd.Series[float]:
-        """Cash plus positions at each close, shape (n_bars,)."""
+        """Cash + Σ position × price at each close, shape (n_bars,)."""
         return self.run.equity
 
     @cached_property
     def pnl(self) -> pd.DataFrame:
         """Cumulated PnL after costs of each sleeve, shape (n_bars, n_sleeves), columns (strategy, symbol).
 
-        A row sums to equity less the initial cash. After a bankruptcy one more column holds what was written off.
+        At each bar the columns sum to equity − initial cash. After a bankruptcy the column `WRITTEN_OFF` is added.
         """
         return sleeve_pnl(self.run, [(entry.shown_as, entry.symbol) for entry in ordered(self.settings.strategies)])
 
     @property
     def pnl_by_strategy(self) -> pd.DataFrame:
-        """Cumulated PnL after costs, one column a strategy."""
+        """Cumulated PnL after costs, one column per strategy."""
         return analytics.by_level(self.pnl, "strategy")
 
     @property
     def pnl_by_symbol(self) -> pd.DataFrame:
-        """Cumulated PnL after costs, one column a symbol."""
+        """Cumulated PnL after costs, one column per symbol."""
         return analytics.by_level(self.pnl, "symbol")
 
     @cached_property
     def contributions(self) -> pd.DataFrame:
-        """What each sleeve added to the portfolio's return at each bar; a row sums to that return."""
+        """Contribution of each sleeve to the portfolio's return at each bar; the columns sum to that return."""
         return analytics.contributions(self.pnl, self.settings.initial_cash)
 
     @property
     def strategy_returns(self) -> pd.DataFrame:
-        """What each strategy added to the portfolio's return at each bar, one column a strategy."""
+        """Contribution of each strategy to the portfolio's return at each bar, one column per strategy."""
         return analytics.by_level(self.contributions, "strategy")
 
     @property
     def drawdown(self) -> pd.Series[float]:
-        """Fraction of the peak that is lost at each close; never negative."""
+        """Fraction of the running peak that is lost at each close; never negative."""
         return drawdown(self.equity)
 
     def correlations(self, confidence: float = 0.95) -> pd.DataFrame:
-        """Return the correlation of every pair of strategies' returns with its interval."""
+        """Return the correlation of the returns of every pair of strategies, with its confidence interval."""
         return analytics.correlation_pairs(self.strategy_returns, confidence)
 
     def correlation_matrix(self) -> pd.DataFrame:
@@ -76,46 +76,47 @@ class PortfolioResult:
         return analytics.correlation_matrix(self.correlations(), list(self.strategy_returns.columns))
 
     def rolling_correlations(self, window: int = 720) -> pd.DataFrame:
-        """Return the correlation of every pair of strategies' returns over the last `window` bars."""
+        """Return the correlation of the returns of every pair of strategies over the last `window` bars."""
         return analytics.rolling_correlation(self.strategy_returns, window)
 
     def drawdown_correlations(self, min_drawdown: float | None = None, confidence: float = 0.95) -> pd.DataFrame:
-        """Return the correlations over the bars in drawdown: at least half the largest one unless a depth is given."""
+        """Return the correlations over bars with at least a drawdown, by default half the largest one."""
         under_water = self.drawdown
         depth = float(under_water.max()) / 2.0 if min_drawdown is None else min_drawdown
         return analytics.drawdown_correlation(self.strategy_returns, under_water, depth, confidence)
 
     def drawdowns(self, n_deepest: int = 5) -> pd.DataFrame:
-        """Return what each sleeve lost in the deepest drawdowns."""
+        """Return the loss of each sleeve in the deepest drawdowns; see `drawdown_contributions`."""
         return analytics.drawdown_contributions(self.pnl, self.settings.initial_cash, n_deepest)
 
     @property
     def assumptions(self) -> list[str]:
-        """Return what the run takes for granted, one sentence each."""
+        """Return the assumptions of the run, one sentence each."""
         general = [text.replace(", and a constant target does not rebalance", "") for text in self.run.assumptions]
         together = (
-            "Strategies on one symbol trade as one order, and what they want of each other crosses at its price."
+            "Strategies on one symbol trade as one order; opposite changes offset each other at its price."
             if self.settings.mode == "netted"
-            else "Every strategy sends its own orders; those of two on one symbol are not netted."
+            else "Every strategy sends its own orders; those of two strategies on one symbol are not netted."
         )
         return [
             *general,
             together,
-            "Simultaneous orders go reducing first, then by symbol, then by strategy, until the cash is spent.",
-            "A weight is estimated on closes up to the one it is used at; before the first estimate weights are equal.",
-            "A position in a symbol whose bars have ended keeps its last close and can not be sold.",
+            "Simultaneous orders are sent reducing first, then by symbol, then by strategy, until the cash is spent.",
+            "Weights are estimated on closes up to the one of their use, and are equal before the first estimate.",
+            "A position in a symbol whose bars have ended keeps its last close and cannot be sold.",
         ]
 
     @property
     def diversification_ratio(self) -> float:
-        """Sum of the strategies' volatilities over the portfolio's; 1 is none."""
+        """Sum of the volatilities of the strategies / volatility of the portfolio; 1 is no diversification."""
         return analytics.diversification_ratio(self.strategy_returns)
 
     def attribution(self) -> pd.DataFrame:
-        """Return one row a sleeve: pnl, fees, annual_risk, risk_share, mean_weight, n_fills.
+        """Return one row per sleeve: pnl, fees, annual_risk, risk_share, mean_weight, n_fills.
 
-        `annual_risk` sums to the portfolio's annual volatility and `risk_share` to 1; `fees` and `n_fills` count the
-        sleeve's own orders and are NaN in netted mode, where orders belong to the symbol.
+        `pnl` and `fees` are in quote currency. `annual_risk` sums to the annual volatility of the portfolio and
+        `risk_share` to 1. `fees` and `n_fills` are those of the sleeve's own orders; they are NaN in netted mode, where
+        an order belongs to all sleeves of its symbol.
         """
         per_year = self.run.market.timeframe.bars_per_year
         risk = analytics.risk_contributions(self.contributions)
@@ -138,8 +139,8 @@ class PortfolioResult:
 def sleeve_pnl(run: BacktestResult, sleeves: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Return the cumulated PnL after costs of each (strategy, symbol), shape (n_bars, n_sleeves), quote currency.
 
-    A sleeve's PnL is its cash so far plus its position at the last known close: exact, whatever was netted. After a
-    bankruptcy the column `WRITTEN_OFF` holds what the account was forgiven.
+    The PnL of a sleeve is its cash flow so far + its position × the last known close; it is exact in netted mode too.
+    After a bankruptcy the column `WRITTEN_OFF` is the debt that was written off.
     """
     n_bars = len(run.market)
     place = {sleeve: number for number, sleeve in enumerate(sleeves)}

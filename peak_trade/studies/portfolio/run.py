@@ -1,4 +1,4 @@
-"""Run a portfolio: several strategies over several symbols from one cash pool, with exact attribution."""
+"""Run a portfolio: several strategies over several symbols from one cash account, with exact attribution."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def run_portfolio(
     Parameters
     ----------
     settings : PortfolioSettings
-    bars : sequence of Bars
-        One a symbol, of one timeframe; read from the store unless given.
-    instruments : mapping of symbol to Instrument
-        Lots, ticks, minimum notional; none unless given.
-    progress : callable
-        Called with the row reached.
+    bars : sequence of Bars, optional
+        One per symbol, all of one timeframe. Defaults to the bars in the store.
+    instruments : mapping of symbol to Instrument, optional
+        Lots, ticks and minimum notionals. Defaults to none.
+    progress : callable, optional
+        Called with the number of bars done.
 
     Returns
     -------
@@ -55,14 +55,14 @@ def run_portfolio(
     Raises
     ------
     ConfigError
-        On an unknown strategy, parameter or key, weights that do not sum, quote currencies or timeframes that differ.
+        On an unknown strategy or parameter, weights that do not sum to 1, or different quote currencies or timeframes.
     DataError
         When a symbol's bars are missing, or do not overlap with those of the others.
 
     Notes
     -----
-    A symbol is traded only while it has bars: before its first its strategies are flat, after its last a position keeps
-    its last mark and can not be closed. Timeframes are never mixed: resample the finer bars first.
+    A symbol is traded only while it has bars: its strategies are flat before its first bar, and after its last bar a
+    position keeps its last close and cannot be closed. To combine timeframes, resample the finer bars first.
 
     """
     require_sources(settings.risk, "a portfolio")
@@ -74,7 +74,7 @@ def run_portfolio(
     market = Market.of(given, dict(instruments or {}))
     sleeves = _sleeves(settings, entries, strategies, {part.symbol: part for part in given}, market)
     returns = _unit_returns(sleeves, market)
-    weights = _weigh(settings, entries, sleeves, returns, market)
+    weights = _set_weights(settings, entries, sleeves, returns, market)
     exchanges = {part.symbol: part.exchange for part in given}
     past: Sequence[Bars] = declared_history(settings.risk, exchanges, int(market.times[0]), int(market.times[-1]))
     if not past and bars is None and settings.risk is not None and settings.start is not None:
@@ -119,7 +119,7 @@ def _chosen(bars: Sequence[Bars], symbols: Sequence[str]) -> list[Bars]:
     held = {part.symbol for part in bars}
     missing = [symbol for symbol in symbols if symbol not in held]
     if missing:
-        raise DataError(f"{missing[0]}: no bars were given for it, only for {', '.join(sorted(held))}.")
+        raise DataError(f"{missing[0]}: there are no bars for it, only for {', '.join(sorted(held))}. Give its bars.")
     return [part for part in bars if part.symbol in symbols]
 
 
@@ -156,14 +156,14 @@ def _unit_returns(sleeves: Sequence[Sleeve], market: Market) -> FloatArray:
     return np.column_stack([sleeve_returns(sleeve.exposure, columns[sleeve.symbol].close) for sleeve in sleeves])
 
 
-def _weigh(
+def _set_weights(
     settings: PortfolioSettings,
     entries: Sequence[StrategyEntry],
     sleeves: Sequence[Sleeve],
     returns: FloatArray,
     market: Market,
 ) -> FloatArray:
-    """Set every sleeve's weight and its rebalancing rows; return the weights, shape (n_bars, n_sleeves)."""
+    """Set the weight and the rebalancing bars of every sleeve; return the weights, shape (n_bars, n_sleeves)."""
     allocation, rebalancing = settings.allocation, settings.rebalancing
     fixed = check_fixed_weights({sleeve_name(entry): entry.weight for entry in entries}, allocation)
     instants = first_closes(market.times, allocation.every)

@@ -1,4 +1,4 @@
-"""What names a portfolio run beside its bars."""
+"""Configuration of a portfolio run."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ class StrategyEntry(Settings):
     """One strategy on one symbol."""
 
     name: str
-    """A strategy's name, or package.module:Class of one's own."""
+    """Name of a strategy, or package.module:Class."""
 
     symbol: str
-    """For example BTC/USDT."""
+    """Base and quote currency, for example BTC/USDT."""
 
     weight: Fraction | None = None
-    """Share of the invested equity; for allocation.method = "fixed" only, where all weights sum to 1."""
+    """Fraction of the invested equity; only with allocation.method = "fixed", where the weights sum to 1."""
 
     label: str | None = None
-    """What results call it; the strategy's name unless given."""
+    """Name in the results. Defaults to the name of the strategy."""
 
     parameters: Mapping[str, Any] = {}
-    """The strategy's parameters."""
+    """Parameters of the strategy."""
 
     @property
     def shown_as(self) -> str:
-        """The label, or the name without its module."""
+        """Label, or the name without its module."""
         return self.label or self.name.rpartition(":")[2]
 
 
 class PortfolioSettings(Settings):
-    """Everything that names a portfolio run beside its bars."""
+    """Configuration of a portfolio run. Money is in quote currency."""
 
     strategies: Annotated[tuple[StrategyEntry, ...], Field(strict=False, min_length=1)]
-    """One table a strategy and symbol."""
+    """One entry per strategy and symbol."""
 
     exchange: str | None = None
-    """Where the bars are held from; needed when a symbol is held from more than one."""
+    """Exchange of the bars; required when the store has a symbol from more than one exchange."""
 
     timeframe: str = "1h"
     """Length of a bar; one for all symbols."""
@@ -61,7 +61,7 @@ class PortfolioSettings(Settings):
     """Close time at which the run ends, UTC, exclusive."""
 
     mode: Literal["sleeves", "netted"] = "sleeves"
-    """sleeves: every strategy sends its own orders. netted: one order a symbol for all strategies on it."""
+    """sleeves: every strategy sends its own orders. netted: one order per symbol for all strategies on it."""
 
     initial_cash: Notional = 10_000.0
     """Cash at the start, in quote currency."""
@@ -71,10 +71,10 @@ class PortfolioSettings(Settings):
     costs: Costs = Costs()
     execution: ExecutionPolicy = ExecutionPolicy()
     risk: RiskLimits | None = None
-    """Limits that every order is held against; none: every order that the instrument allows passes."""
+    """Limits that every order is checked against; without them every order passes that the instrument allows."""
 
     seed: int = 0
-    """Seed of everything random in the run."""
+    """Seed of the run's random numbers."""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -89,7 +89,7 @@ class PortfolioSettings(Settings):
         names = [sleeve_name(entry) for entry in self.strategies]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"{twice[0]} is there twice: give one of the two a label of its own.")
+            raise ValueError(f"{twice[0]} occurs twice. Give one of the two a label.")
         Timeframe.parse(self.timeframe)
         find_allocator(self.allocation.method)
         check_fixed_weights({sleeve_name(entry): entry.weight for entry in self.strategies}, self.allocation)
@@ -97,17 +97,17 @@ class PortfolioSettings(Settings):
 
     @property
     def run_settings(self) -> BacktestSettings:
-        """What the event loop is told."""
+        """Settings of the event loop."""
         return BacktestSettings(
             initial_cash=self.initial_cash, costs=self.costs, execution=self.execution, seed=self.seed
         )
 
 
 def ordered(entries: Sequence[StrategyEntry]) -> list[StrategyEntry]:
-    """Return the entries by strategy and symbol, so that a run does not depend on how a file lists them."""
+    """Return the entries sorted by strategy and symbol, so that a run does not depend on their order in a file."""
     return sorted(entries, key=lambda entry: (entry.shown_as, entry.symbol))
 
 
 def sleeve_name(entry: StrategyEntry) -> str:
-    """Return what a message calls a sleeve: its strategy and its symbol."""
+    """Return the name of a sleeve in messages: its strategy and its symbol."""
     return f"{entry.shown_as} {entry.symbol}"
