@@ -120,7 +120,7 @@ class Bars:
     def between(self, start: datetime | None = None, end: datetime | None = None) -> Bars:
         """Return the bars with start <= close_time < end; DataError when there is none."""
         if start is not None and end is not None and start >= end:
-            raise ConfigError(f"start was {start:%Y-%m-%d %H:%M}, end {end:%Y-%m-%d %H:%M}: start must lie before end.")
+            raise ConfigError(f"start was {start:%Y-%m-%d %H:%M}, end {end:%Y-%m-%d %H:%M}: start must be before end.")
         index = self.frame.index
         keep = np.ones(len(index), dtype=bool)
         if start is not None:

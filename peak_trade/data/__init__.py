@@ -1,1 +1,1 @@
-"""Market data: the Parquet store, import, fetch, quality report, resampling, generated samples."""
+"""Market data: the Parquet store, imports, downloads, quality reports, resampling and sample bars."""

@@ -1,4 +1,4 @@
-"""Fetch public bars from an exchange through ccxt: closed bars that the store does not hold yet."""
+"""Fetch public bars from an exchange through ccxt: closed bars that the store does not have yet."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class FetchResult:
 
 @contextmanager
 def connect(exchange: str, base_url: str | None = None) -> Iterator[Any]:
-    """Yield a rate-limited ccxt client for the public spot data of an exchange; no keys, no orders.
+    """Yield a rate-limited ccxt client for the public spot data of an exchange, without keys and orders.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def connect(exchange: str, base_url: str | None = None) -> Iterator[Any]:
     if base_url is not None:
         if urlsplit(base_url).scheme not in {"http", "https"}:
             raise ConfigError(f"base URL was {base_url!r}: write scheme and host, like http://127.0.0.1:8000.")
-        client.urls["api"] = {name: _moved(url, base_url) for name, url in client.urls["api"].items()}
+        client.urls["api"] = {name: _with_base(url, base_url) for name, url in client.urls["api"].items()}
     try:
         yield client
     finally:
@@ -92,7 +92,7 @@ def fetch_bars(
     end: datetime | None = None,
     on_page: Callable[[int, int], None] = lambda done, total: None,
 ) -> FetchResult:
-    """Fetch the bars with start <= close_time < end that the store does not hold, and save them.
+    """Fetch the bars with start <= close_time < end that the store does not have, and save them.
 
     A second call continues where the first one stopped: bars in the store are not requested again. A bar is saved only
     if it had closed by the exchange's own clock.
@@ -133,30 +133,30 @@ def fetch_bars(
             raise ConfigError(f"{client.id} has no symbol {symbol}. {did_you_mean(symbol, client.markets)}")
         now = int(client.fetch_time()) * _NS_PER_MS
         wanted = _wanted(client.id, symbol, timeframe, start, end, now)
-        settled = 0
-        while settled < len(wanted):
-            since = int(wanted[settled]) - timeframe.ns
+        n_done = 0
+        while n_done < len(wanted):
+            since = int(wanted[n_done]) - timeframe.ns
             limit = None if source.latest_only else source.page
             rows = client.fetch_ohlcv(symbol, str(timeframe), since=since // _NS_PER_MS, limit=limit)
             n_requests += 1
             if not rows:
                 break
             closes = np.array([row[0] for row in rows], dtype=np.int64) * _NS_PER_MS + timeframe.ns
-            fresh = np.isin(closes, wanted[settled:])
-            if fresh.any():
-                bars = _bars(rows, closes, fresh, symbol, timeframe, client.id)
+            is_new = np.isin(closes, wanted[n_done:])
+            if is_new.any():
+                bars = _bars(rows, closes, is_new, symbol, timeframe, client.id)
                 first_given = int(bars.times[0]) if first_given is None else min(first_given, int(bars.times[0]))
                 n_added += len(bars)
                 pending.append(bars)
-            settled = max(int(np.searchsorted(wanted, closes.max(), side="right")), settled + 1)
-            on_page(settled, len(wanted))
+            n_done = max(int(np.searchsorted(wanted, closes.max(), side="right")), n_done + 1)
+            on_page(n_done, len(wanted))
             if len(pending) >= _PAGES_PER_SAVE:
                 _save(pending)
     except ccxt.BaseError as error:
-        kept = f"The {n_added:,} bars fetched so far are kept" if n_added else "Nothing was fetched"
+        kept = f"The {n_added:,} bars fetched so far are stored" if n_added else "Nothing was fetched"
         raise DataError(
-            f"{where}: {client.id} did not answer as it should ({type(error).__name__}: {_short(error)}). "
-            f"{kept}; run the same command again to go on."
+            f"{where}: the request to {client.id} failed ({type(error).__name__}: {_one_line(error)}). "
+            f"{kept}; run the same command again to continue."
         ) from None
     finally:
         _save(pending)
@@ -167,31 +167,31 @@ def _wanted(
     exchange: str, symbol: str, timeframe: Timeframe, start: datetime, end: datetime | None, now: int
 ) -> IntArray:
     if end is not None and start >= end:
-        raise ConfigError(f"start was {start:%Y-%m-%d %H:%M}, end {end:%Y-%m-%d %H:%M}: start must lie before end.")
+        raise ConfigError(f"start was {start:%Y-%m-%d %H:%M}, end {end:%Y-%m-%d %H:%M}: start must be before end.")
     first = -(-to_ns(start) // timeframe.ns) * timeframe.ns
     after = now + 1 if end is None else min(to_ns(end), now + 1)
     if first >= after:
         raise ConfigError(
-            f"{exchange} {symbol} {timeframe}: no bar has closed from {iso(to_ns(start))} on; "
-            f"the exchange's clock stands at {iso(now)}. Choose an earlier start."
+            f"{exchange} {symbol} {timeframe}: no bar has closed since {iso(to_ns(start))}; "
+            f"the exchange's clock shows {iso(now)}. Choose an earlier start."
         )
     grid = np.arange(first, after, timeframe.ns, dtype=np.int64)
-    held = [
+    stored = [
         item for item in list_bars() if (item.exchange, item.symbol, item.timeframe) == (exchange, symbol, timeframe)
     ]
-    return np.setdiff1d(grid, read_file(held[0].path).times, assume_unique=True) if held else grid
+    return np.setdiff1d(grid, read_file(stored[0].path).times, assume_unique=True) if stored else grid
 
 
 def _bars(
     rows: list[list[Any]],
     closes: IntArray,
-    fresh: np.ndarray[Any, np.dtype[np.bool_]],
+    is_new: np.ndarray[Any, np.dtype[np.bool_]],
     symbol: str,
     timeframe: Timeframe,
     exchange: str,
 ) -> Bars:
-    values = np.array([row[1:6] for row in rows], dtype=np.float64)[fresh]
-    index = pd.DatetimeIndex(closes[fresh], name="close_time").tz_localize("UTC")
+    values = np.array([row[1:6] for row in rows], dtype=np.float64)[is_new]
+    index = pd.DatetimeIndex(closes[is_new], name="close_time").tz_localize("UTC")
     return Bars(pd.DataFrame(values, columns=list(COLUMNS), index=index), symbol, timeframe, exchange)
 
 
@@ -203,12 +203,12 @@ def _save(pending: list[Bars]) -> None:
     pending.clear()
 
 
-def _moved(url: Any, base_url: str) -> Any:
+def _with_base(url: Any, base_url: str) -> Any:
     if not isinstance(url, str):
         return url
     return base_url.rstrip("/") + urlsplit(url).path
 
 
-def _short(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 160 else text[:159] + "…"

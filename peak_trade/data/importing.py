@@ -1,7 +1,8 @@
-"""Import of bar files: read what the file says, state how it was read, refuse the first bar that is wrong."""
+"""Import of bar files: recognition of columns and times, validation, and merge into the store."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,6 @@ from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.quality import FaultKind, Gap, QualityReport, check_quality, find_faults, find_gaps
-from peak_trade.data.stamps import read_stamps
 from peak_trade.data.store import SaveResult, save_bars
 
 Stamp = Literal["open", "close"]
@@ -39,20 +39,28 @@ _REMEDY = {
     FaultKind.DUPLICATE: "Drop one of the two",
     FaultKind.BACKWARDS: "Sort the rows by time",
     FaultKind.OFF_GRID: "Check --timeframe and --stamp, or drop the row",
-    FaultKind.NOT_A_NUMBER: "Drop or mend the row",
-    FaultKind.PRICE: "Drop or mend the row",
-    FaultKind.VOLUME: "Drop or mend the row",
-    FaultKind.OHLC: "Drop or mend the row",
+    FaultKind.NOT_A_NUMBER: "Drop or fix the row",
+    FaultKind.PRICE: "Drop or fix the row",
+    FaultKind.VOLUME: "Drop or fix the row",
+    FaultKind.OHLC: "Drop or fix the row",
 }
 _MIN_BARS_TO_JUDGE_STEP = 10
+_UNITS = (
+    (1e11, "seconds", 1_000_000_000),
+    (1e14, "milliseconds", 1_000_000),
+    (1e17, "microseconds", 1_000),
+    (np.inf, "nanoseconds", 1),
+)
+"""Upper bound of each unit for instants between 1973 and 5138, its name, and its length in ns."""
+_EARLIEST, _LATEST = (np.datetime64(day, "ns").astype(np.int64) for day in ("1980-01-01", "2200-01-01"))
 
 
 @dataclass(frozen=True, slots=True)
 class RawBars:
-    """The rows of a file as they came: stamps in ns UTC, values (n_rows, 5), and how both were read.
+    """The rows of a file before validation: stamps in ns UTC, values of shape (n_rows, 5), and how both were read.
 
-    `columns` maps our names to the file's. `stamp` is what the stamps mean, when their column's name says it.
-    `first_line` is the number of the first row in the file: a line of a CSV file, a row (from 0) of Parquet.
+    `columns` maps standard names to the names in the file. `stamp` is the meaning of the stamps, if the name of their
+    column states it. `first_line` is the number of the first row in the file: a line of CSV, a row (from 0) of Parquet.
     """
 
     path: Path
@@ -65,17 +73,17 @@ class RawBars:
     first_line: int
 
     def place(self, row: int) -> str:
-        """Name a row (from 0) as its file counts it."""
-        return f"line {row + self.first_line}" if self.first_line else f"row {row}"
+        """Return the place of a row (from 0) in its file, as text."""
+        return _place(row, self.first_line)
 
     def close_times(self, timeframe: Timeframe, stamp: Stamp) -> IntArray:
-        """Return close times, ns UTC: the stamp itself, or open + timeframe."""
+        """Return close times, ns UTC: the stamps, or the stamps plus the timeframe."""
         return self.stamps if stamp == "close" else self.stamps + timeframe.ns
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What an import read and what it changed in the store."""
+    """Result of an import: how the file was read, and what changed in the store."""
 
     n_rows: int
     columns: dict[str, str]
@@ -88,7 +96,7 @@ class ImportResult:
 def import_file(
     path: Path, symbol: str, timeframe: Timeframe, exchange: str, stamp: Stamp | None = None
 ) -> ImportResult:
-    """Import a CSV or Parquet file into the store; all of it or nothing.
+    """Import a CSV or Parquet file into the store; after an error nothing is stored.
 
     Parameters
     ----------
@@ -98,14 +106,14 @@ def import_file(
     timeframe : Timeframe
         Length of a bar.
     stamp : {"open", "close"}, optional
-        What the file's times mean; needed unless their column says it (open_time, close_time).
+        Meaning of the times in the file; required unless the name of their column states it (open_time, close_time).
 
     Raises
     ------
     DataError
-        On the first fault: file, line, what it was, what to do.
+        On the first fault, with the file, the line, the value and a remedy.
     ConfigError
-        When the stamp is not known, or contradicts the name of the column.
+        When the meaning of the stamps is unknown, or contradicts the name of the column.
 
     """
     raw = read_raw(path, symbol, stamp)
@@ -115,11 +123,9 @@ def import_file(
     if faults:
         fault = faults[0]
         more = f" ({len(faults) - 1} more: see `peak-trade data check {path}`)" if faults[1:] else ""
-        was = _was(raw, fault.row, fault.kind, fault.was)
-        raise DataError(
-            f"{path}, {raw.place(fault.row)} ({iso(int(raw.stamps[fault.row]))}): {was}. {_REMEDY[fault.kind]}{more}."
-        )
-    _refuse_coarser_step(path, times, timeframe)
+        time, observed = iso(int(raw.stamps[fault.row])), _observed(raw, fault.row, fault.kind, fault.was)
+        raise DataError(f"{path}, {raw.place(fault.row)} ({time}): {observed}. {_REMEDY[fault.kind]}{more}.")
+    _check_step(path, times, timeframe)
     index = pd.DatetimeIndex(times, name="close_time").tz_localize("UTC")
     bars = Bars(pd.DataFrame(raw.values, columns=list(COLUMNS), index=index), symbol, timeframe, exchange)
     saved = save_bars(bars)
@@ -129,44 +135,47 @@ def import_file(
 def check_file(
     path: Path, timeframe: Timeframe | None = None, stamp: Stamp | None = None, symbol: str = ""
 ) -> QualityReport:
-    """Report what is wrong with a file before it is imported; the timeframe is its commonest step unless named.
+    """Return a quality report on a file; the default timeframe is the most common step.
 
-    Stamps whose meaning is not known are taken as opens, which shifts the reported times and nothing else.
+    Stamps of unknown meaning are taken as open times, which only shifts the reported times.
     """
     raw = read_raw(path, symbol, stamp)
-    step = timeframe or _commonest_step(raw)
+    step = timeframe or _most_common_step(raw)
     times = raw.close_times(step, stamp or raw.stamp or "open")
     return check_quality(times, raw.values, step, str(path))
 
 
 def stamp_meaning(raw: RawBars, stamp: Stamp | None) -> Stamp:
-    """Return what the stamps of a file mean; ConfigError when nobody says, or two say different things."""
+    """Return the meaning of a file's stamps; ConfigError when it is not stated, or stated in contradictory ways."""
     if stamp is None and raw.stamp is None:
         raise ConfigError(
-            f"{raw.path}: column {raw.columns['time']} does not say whether it holds opens or closes. "
-            "Say --stamp open (most exchanges) or --stamp close."
+            f"{raw.path}: column {raw.columns['time']} may hold open times or close times. "
+            "Pass --stamp open (most exchanges) or --stamp close."
         )
     if stamp and raw.stamp and stamp != raw.stamp:
         raise ConfigError(
             f"{raw.path}: column {raw.columns['time']} holds {raw.stamp} times, --stamp was {stamp}. "
-            f"Say --stamp {raw.stamp}."
+            f"Pass --stamp {raw.stamp}."
         )
     return stamp or raw.stamp or "open"
 
 
 def read_raw(path: Path, symbol: str = "", stamp: Stamp | None = None) -> RawBars:
-    """Read a CSV or Parquet file of bars without judging its values; DataError when it is no such file."""
+    """Read a CSV or Parquet file of bars without validating its values; DataError when it is another file."""
     text, first_line = _read_frame(path)
-    columns, means = _recognise(path, [str(name) for name in text.columns], symbol, stamp)
+    columns, meaning = _recognize_columns(path, [str(name) for name in text.columns], symbol, stamp)
     picked = text[list(columns.values())].set_axis(list(columns), axis=1)
     if len(picked) == 0:
         raise DataError(f"{path}: the file has a header and no rows. Give at least one bar.")
-    unplaced = RawBars(path, np.empty(0, np.int64), np.empty((0, 5)), picked, columns, "", means, first_line)
-    stamps, unit = read_stamps(picked["time"], f"{path}", unplaced.place)
+    stamps, unit = read_stamps(picked["time"], f"{path}", lambda row: _place(row, first_line))
     values = np.column_stack(
         [pd.to_numeric(picked[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan) for name in COLUMNS]
     )
-    return RawBars(path, stamps, values, picked, columns, unit, means, first_line)
+    return RawBars(path, stamps, values, picked, columns, unit, meaning, first_line)
+
+
+def _place(row: int, first_line: int) -> str:
+    return f"line {row + first_line}" if first_line else f"row {row}"
 
 
 def _read_frame(path: Path) -> tuple[pd.DataFrame, int]:
@@ -184,7 +193,7 @@ def _read_frame(path: Path) -> tuple[pd.DataFrame, int]:
     if magic == b"PAR1":
         return _read_parquet(path), 0
     if path.suffix.lower() in {".parquet", ".pq"}:
-        raise DataError(f"{path}: this is not a Parquet file, whatever its name says. Give CSV or Parquet.")
+        raise DataError(f"{path}: this is not a Parquet file despite its name. Give CSV or Parquet.")
     if magic[:2] in {b"PK", b"\x1f\x8b"}:
         raise DataError(f"{path}: the file is compressed. Unpack it first.")
     return _read_csv(path)
@@ -232,7 +241,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, int]:
     except UnicodeDecodeError:
         raise DataError(f"{path}: this is neither UTF-8 text nor Parquet. Export it as CSV or Parquet.") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise DataError(f"{path}: could not be read as CSV ({str(error).strip()}). Mend that line.") from None
+        raise DataError(f"{path}: could not be read as CSV ({str(error).strip()}). Fix that line.") from None
     blank = frame.isna().all(axis=1).to_numpy()
     n_rows = len(frame) - int(np.cumprod(blank[::-1]).sum())
     return frame.iloc[:n_rows], first + (1 if names else 2)
@@ -243,13 +252,15 @@ def _names_without_header(path: Path, cells: list[str]) -> list[str] | None:
         return None
     if len(cells) not in _HEADERLESS:
         raise DataError(
-            f"{path}: the first line has {len(cells)} numbers and no names. "
+            f"{path}: the first line has {len(cells)} numbers and no column names. "
             "Add a header line: timestamp,open,high,low,close,volume."
         )
     return _HEADERLESS[len(cells)].split()
 
 
-def _recognise(path: Path, names: list[str], symbol: str, stamp: Stamp | None) -> tuple[dict[str, str], Stamp | None]:
+def _recognize_columns(
+    path: Path, names: list[str], symbol: str, stamp: Stamp | None
+) -> tuple[dict[str, str], Stamp | None]:
     plain: dict[str, list[str]] = {}
     for name in names:
         plain.setdefault("".join(c for c in name.lower() if c.isalnum()), []).append(name)
@@ -269,8 +280,8 @@ def _recognise(path: Path, names: list[str], symbol: str, stamp: Stamp | None) -
             raise DataError(f"{path}: columns {' and '.join(plain[key])} could both be {ours}. Drop one.")
         columns[ours] = plain[key][0]
         if ours == "time":
-            means: Stamp | None = "open" if key in OPEN_TIME_NAMES else "close" if key in CLOSE_TIME_NAMES else None
-    return columns, means
+            meaning: Stamp | None = "open" if key in OPEN_TIME_NAMES else "close" if key in CLOSE_TIME_NAMES else None
+    return columns, meaning
 
 
 def _time_names(stamp: Stamp | None) -> tuple[str, ...]:
@@ -279,12 +290,12 @@ def _time_names(stamp: Stamp | None) -> tuple[str, ...]:
     return (*OPEN_TIME_NAMES, *TIME_NAMES, *CLOSE_TIME_NAMES)
 
 
-def _was(raw: RawBars, row: int, kind: FaultKind, was: str) -> str:
+def _observed(raw: RawBars, row: int, kind: FaultKind, was: str) -> str:
     if kind is FaultKind.DUPLICATE:
         earlier = int(np.flatnonzero(raw.stamps == raw.stamps[row])[0])
         return f"the time appears in {raw.place(earlier)} already"
     if kind is FaultKind.BACKWARDS:
-        return f"the time lies before that of {raw.place(row - 1)}, {iso(int(raw.stamps[row - 1]))}"
+        return f"the time is before that of {raw.place(row - 1)}, {iso(int(raw.stamps[row - 1]))}"
     if kind is not FaultKind.NOT_A_NUMBER:
         return was
     column = int(np.flatnonzero(~np.isfinite(raw.values[row]))[0])
@@ -293,21 +304,118 @@ def _was(raw: RawBars, row: int, kind: FaultKind, was: str) -> str:
     return f"{COLUMNS[column]} was {shown}, not a number"
 
 
-def _commonest_step(raw: RawBars) -> Timeframe:
+def _most_common_step(raw: RawBars) -> Timeframe:
     steps = np.diff(np.unique(raw.stamps))
     if len(steps) == 0:
-        raise ConfigError(f"{raw.path}: one bar has no step to tell its timeframe by. Say --timeframe.")
+        raise ConfigError(f"{raw.path}: the timeframe can not be inferred from one bar. Pass --timeframe.")
     lengths, counts = np.unique(steps, return_counts=True)
     seconds = int(lengths[counts.argmax()]) // 1_000_000_000
     if seconds == 0:
-        raise DataError(f"{raw.path}: most stamps lie less than a second apart; these are not bars.")
+        raise DataError(f"{raw.path}: most stamps are less than a second apart; these are not bars.")
     return Timeframe(seconds)
 
 
-def _refuse_coarser_step(path: Path, times: IntArray, timeframe: Timeframe) -> None:
+def _check_step(path: Path, times: IntArray, timeframe: Timeframe) -> None:
     if len(times) < _MIN_BARS_TO_JUDGE_STEP:
         return
     common = int(np.gcd.reduce(np.diff(times)))
     if common > timeframe.ns:
         coarse = Timeframe(common // 1_000_000_000)
-        raise DataError(f"{path}: every step is a multiple of {coarse}, --timeframe was {timeframe}. Check it.")
+        raise DataError(f"{path}: every step is a multiple of {coarse}, but --timeframe was {timeframe}. Check it.")
+
+
+def read_stamps(column: pd.Series[Any], where: str, place: Callable[[int], str]) -> tuple[IntArray, str]:
+    """Return the times of a column as int64 ns UTC, and how they were read.
+
+    Parameters
+    ----------
+    column : Series of shape (n_rows,)
+        Numbers since 1970 in seconds, milliseconds, microseconds or nanoseconds (recognized by their size), ISO 8601
+        text, or datetimes. Times without a time zone are taken as UTC.
+    where : str
+        The file.
+    place : callable
+        Returns the place of a row in the file.
+
+    Raises
+    ------
+    DataError
+        On the first row that is not a time, has another unit than the first row, or is outside 1980 to 2200.
+
+    """
+    empty = column.isna().to_numpy()
+    if empty.any():
+        raise DataError(f"{where}, {place(_first(empty))}: the time was empty. Drop or fix the row.")
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        zone = str(column.dtype.tz)
+        said = "datetimes in UTC" if zone == "UTC" else f"datetimes in {zone}, converted to UTC"
+        instants = column.dt.tz_convert("UTC")
+    elif pd.api.types.is_datetime64_dtype(column):
+        instants, said = column.dt.tz_localize("UTC"), "datetimes without a time zone, taken as UTC"
+    else:
+        numbers = pd.to_numeric(column, errors="coerce")
+        if bool(numbers.notna().all()):
+            return _from_numbers(numbers, where, place)
+        if bool(numbers.notna().iloc[0]):
+            row = _first(numbers.isna().to_numpy())
+            raise DataError(f"{where}, {place(row)}: the time was {column.iloc[row]!r}, not a number as above. Fix it.")
+        return _from_text(column, where, place)
+    return _to_ns(instants, where, place), said
+
+
+def _from_numbers(numbers: pd.Series[Any], where: str, place: Callable[[int], str]) -> tuple[IntArray, str]:
+    size = np.abs(numbers.to_numpy(dtype=np.float64))
+    units = np.searchsorted([bound for bound, _, _ in _UNITS], size, side="right").clip(max=len(_UNITS) - 1)
+    other = units != units[0]
+    _, name, ns = _UNITS[int(units[0])]
+    if other.any():
+        row = _first(other)
+        raise DataError(
+            f"{where}, {place(row)}: the time {numbers.iloc[row]} is in {_UNITS[int(units[row])][1]}, "
+            f"those above in {name}. Convert them to one unit."
+        )
+    whole = np.floor(numbers.to_numpy()) if numbers.dtype.kind == "f" else numbers.to_numpy()
+    part = np.rint((numbers.to_numpy() - whole) * ns).astype(np.int64)
+    outside = (whole < _EARLIEST // ns) | (whole > _LATEST // ns)
+    if outside.any():
+        row = _first(outside)
+        raise DataError(
+            f"{where}, {place(row)}: the time {numbers.iloc[row]}, read as {name} since 1970, is outside "
+            "1980 to 2200. Write ISO dates, or seconds, ms, us or ns since 1970."
+        )
+    return whole.astype(np.int64) * ns + part, f"{name} since 1970, UTC"
+
+
+def _from_text(column: pd.Series[Any], where: str, place: Callable[[int], str]) -> tuple[IntArray, str]:
+    text = column.astype(str).str.strip()
+    instants = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+    wrong = instants.isna().to_numpy()
+    if wrong.any():
+        row = _first(wrong)
+        raise DataError(
+            f"{where}, {place(row)}: the time was {text.iloc[row]!r}. "
+            "Write ISO dates like 2024-03-10 01:00, or numbers since 1970."
+        )
+    has_zone = text.str.contains(r"(?:Z|UTC|[+-]\d{2}:?\d{2})$", regex=True).to_numpy()
+    if has_zone.all():
+        return _to_ns(instants, where, place), "ISO text with its own offset"
+    if has_zone.any():
+        row = _first(has_zone != has_zone[0])
+        raise DataError(
+            f"{where}, {place(row)}: some times have an offset and some do not ({text.iloc[row]!r}). Use one form."
+        )
+    return _to_ns(instants, where, place), "ISO text without an offset, taken as UTC"
+
+
+def _to_ns(instants: pd.Series[Any], where: str, place: Callable[[int], str]) -> IntArray:
+    years = instants.dt.year.to_numpy()
+    outside = (years < 1980) | (years >= 2200)
+    if outside.any():
+        row = _first(outside)
+        raise DataError(f"{where}, {place(row)}: the time was {instants.iloc[row]}, outside 1980 to 2200. Fix it.")
+    times: IntArray = pd.DatetimeIndex(instants).as_unit("ns").asi8
+    return times
+
+
+def _first(holds: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
+    return int(np.flatnonzero(holds)[0])

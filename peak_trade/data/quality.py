@@ -1,4 +1,4 @@
-"""What is wrong with bars, bar by bar: faults break the contract, gaps and runs are told."""
+"""Quality reports on bars: faults, which break the bar contract, and gaps and runs, which do not."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.store import load_bars, select_series
 
 STALE_BARS = 3
-"""Flat bars at one price, in a row, that make a stale run."""
+"""Smallest number of consecutive flat bars at one price that is a stale run."""
 _DAY_NS = 86_400 * 1_000_000_000
 
 
 class FaultKind(StrEnum):
-    """How a bar breaks the contract."""
+    """Kind of fault of a bar."""
 
     DUPLICATE = "duplicate"
     BACKWARDS = "backwards"
@@ -32,7 +32,7 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One bar that breaks the contract: its row (from 0), its time (close, ns UTC) and what it was."""
+    """A bar that breaks the contract: its row (from 0), its close time (ns UTC) and a description."""
 
     row: int
     time: int
@@ -42,7 +42,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bars that are missing in a row: close times of the first and the last one, ns UTC, and how many."""
+    """Consecutive missing bars: close times of the first and the last one, ns UTC, and their number."""
 
     start: int
     end: int
@@ -51,7 +51,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Bars in a row that are `stale` (flat at one price) or `zero-volume`: first close time, ns UTC, and how many."""
+    """Consecutive bars that are `stale` (flat at one price) or `zero-volume`: first close time, ns UTC, and number."""
 
     kind: str
     start: int
@@ -60,7 +60,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
-    """All that was found in the bars of one symbol and timeframe, each list in the order of rows or of time."""
+    """Faults (ordered by row), gaps and runs (ordered by time) of the bars of one symbol and timeframe."""
 
     where: str
     timeframe: Timeframe
@@ -73,12 +73,12 @@ class QualityReport:
 
     @property
     def keeps_contract(self) -> bool:
-        """True without a single fault; gaps and runs keep the contract."""
+        """Whether there is no fault; gaps and runs are allowed."""
         return not self.faults
 
     @property
     def n_missing(self) -> int:
-        """Bars missing in all gaps together."""
+        """Number of missing bars in all gaps."""
         return sum(gap.n_missing for gap in self.gaps)
 
     def as_json(self) -> dict[str, Any]:
@@ -102,22 +102,22 @@ class QualityReport:
 
 
 def check_quality(times: IntArray, values: FloatArray, timeframe: Timeframe, where: str) -> QualityReport:
-    """Report everything that is wrong with rows as they came, sorted or not.
+    """Return the quality report of rows in any order.
 
     Parameters
     ----------
     times : int64 array of shape (n_bars,)
         Close times, ns UTC, in the order of the rows.
     values : float64 array of shape (n_bars, 5)
-        open, high, low, close, volume; NaN where a value was none.
+        open, high, low, close, volume; NaN where a value was not a number.
     timeframe : Timeframe
-        Length of a bar; its grid counts from 1970-01-01 UTC (above a day: from the first bar).
+        Length of a bar; its time grid starts at 1970-01-01 UTC (above a day: at the first bar).
     where : str
         A file, or exchange, symbol and timeframe.
 
     Notes
     -----
-    Gaps are told between the first and the last bar. A stale run is at least `STALE_BARS` flat bars at one price,
+    Gaps are reported between the first and the last bar. A stale run has at least `STALE_BARS` flat bars at one price,
     a zero-volume run at least one bar.
 
     """
@@ -134,7 +134,7 @@ def check_quality(times: IntArray, values: FloatArray, timeframe: Timeframe, whe
 
 
 def check_bars(bars: Bars) -> QualityReport:
-    """Report what is wrong with bars that the store holds."""
+    """Return the quality report of bars."""
     return check_quality(bars.times, bars.frame.to_numpy(), bars.timeframe, f"{bars.exchange} {bars.symbol}")
 
 
@@ -147,7 +147,7 @@ def check_stored(
 
 
 def find_faults(times: IntArray, values: FloatArray, timeframe: Timeframe) -> list[Fault]:
-    """Return every fault, by row; a row may have more than one. Shapes as for `check_quality`."""
+    """Return every fault, ordered by row; a row may have several. See `check_quality` for the arguments."""
     open_, high, low, close, volume = values.T
     _, first_rows, which = np.unique(times, return_index=True, return_inverse=True)
     first_row = first_rows[which]
@@ -170,7 +170,7 @@ def find_faults(times: IntArray, values: FloatArray, timeframe: Timeframe) -> li
             case FaultKind.DUPLICATE:
                 return f"the time appears in row {first_row[row]} already"
             case FaultKind.BACKWARDS:
-                return f"the time lies before {iso(int(latest_above[row]))} of a row above"
+                return f"the time is before {iso(int(latest_above[row]))} of a row above"
             case FaultKind.OFF_GRID:
                 return f"the time is not on the grid of {timeframe}"
             case _:
@@ -185,7 +185,7 @@ def find_faults(times: IntArray, values: FloatArray, timeframe: Timeframe) -> li
 
 
 def find_gaps(times: IntArray, timeframe: Timeframe) -> list[Gap]:
-    """Return the gaps between the first and the last close time; stamps off the grid are left out."""
+    """Return the gaps between the first and the last close time; times off the grid are ignored."""
     on_grid = np.unique(times[(times - _grid_phase(times, timeframe)) % timeframe.ns == 0])
     missing = np.diff(on_grid) // timeframe.ns - 1
     return [
@@ -215,7 +215,7 @@ def _grid_phase(times: IntArray, timeframe: Timeframe) -> int:
 
 def _wrong_value(kind: FaultKind, row: FloatArray) -> str:
     if kind is FaultKind.OHLC:
-        return "open {:.12g}, high {:.12g}, low {:.12g}, close {:.12g} do not fit together".format(*row[:4])
+        return "open {:.12g}, high {:.12g}, low {:.12g}, close {:.12g} contradict each other".format(*row[:4])
     if kind is FaultKind.VOLUME:
         return f"volume was {row[4]:.12g}, below zero"
     is_wrong = ~np.isfinite(row) if kind is FaultKind.NOT_A_NUMBER else row[:4] <= 0.0

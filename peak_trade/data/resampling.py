@@ -1,4 +1,4 @@
-"""Coarse bars from fine ones: 4h from 1h, 1d from 5m, never the other way."""
+"""Resampling of fine bars to coarse bars, such as 1h to 4h or 5m to 1d."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIRST_MONDAY_NS = 4 * 86_400 * 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class PartialBar:
-    """A coarse bar with fewer fine bars than it spans: its close time, ns UTC, and how many there were."""
+    """A coarse bar or bucket with missing fine bars: its close time, ns UTC, and the number of fine bars."""
 
     close_time: int
     n_fine: int
@@ -27,10 +27,10 @@ class PartialBar:
 
 @dataclass(frozen=True, slots=True)
 class ResampleResult:
-    """Coarse bars, and what was incomplete.
+    """Coarse bars and the incomplete buckets.
 
-    `partial` names coarse bars that exist although fine bars are missing inside (an outage). `unstarted` and
-    `unfinished` name the buckets that the data enters or leaves halfway; they give no bar.
+    `partial` are coarse bars with missing fine bars (an outage). `unstarted` and `unfinished` are the buckets in which
+    the data starts or ends; they have no coarse bar.
     """
 
     bars: Bars
@@ -41,38 +41,38 @@ class ResampleResult:
 
 
 def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
-    """Make coarse bars from fine ones.
+    """Resample fine bars to a coarser timeframe.
 
     Parameters
     ----------
     bars : Bars
     timeframe : Timeframe
-        A whole multiple of the bars' own. Buckets count from 1970-01-01 UTC, whole weeks from Monday.
+        A whole multiple of the timeframe of the bars. Buckets start at 1970-01-01 UTC, whole weeks on Monday.
 
     Returns
     -------
     ResampleResult
-        Open of the first fine bar, highest high, lowest low, close of the last one, sum of volumes. A bucket without
-        any fine bar is a gap.
+        Open of the first fine bar, highest high, lowest low, close of the last fine bar, sum of volumes. A bucket
+        without fine bars is a gap.
 
     Raises
     ------
     ConfigError
         When the timeframe is not coarser, or not a whole multiple.
     DataError
-        When the data does not reach the end of a single bucket.
+        When the data covers no complete bucket.
 
     Notes
     -----
-    Causal: a coarse bar exists once its last fine bar is there, or the data has passed its close time. Later
-    bars never change it: resampling the first part of the data gives the first part of the result.
+    Causal: a coarse bar exists once its last fine bar exists, or the data reaches its close time. Later bars never
+    change it: resampling the first part of the data gives the first part of the result.
 
     """
     n_fine_per_bar, rest = divmod(timeframe.seconds, bars.timeframe.seconds)
     if rest or n_fine_per_bar < 2:
         raise ConfigError(
             f"{bars.symbol}: bars of {timeframe} can not be made from {bars.timeframe}. "
-            f"Name a whole multiple of {bars.timeframe}, such as {Timeframe(4 * bars.timeframe.seconds)}."
+            f"Use a whole multiple of {bars.timeframe}, such as {Timeframe(4 * bars.timeframe.seconds)}."
         )
     closes = _bucket_closes(bars.times, timeframe)
     starts = np.flatnonzero(np.concatenate(([True], closes[1:] != closes[:-1])))
@@ -84,7 +84,7 @@ def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
     exists = is_started & is_finished
     if not exists.any():
         raise DataError(
-            f"{bars.exchange} {bars.symbol} {bars.timeframe}: the {len(bars)} bars fill no whole bar of {timeframe}. "
+            f"{bars.exchange} {bars.symbol} {bars.timeframe}: the {len(bars)} bars do not fill a bar of {timeframe}. "
             "Load a longer span."
         )
     fine = {name: bars.frame[name].to_numpy() for name in bars.frame.columns}
@@ -116,7 +116,7 @@ def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
 def resample_stored(
     symbol: str, timeframe: Timeframe, to: Timeframe, exchange: str | None = None
 ) -> tuple[ResampleResult, SaveResult]:
-    """Make coarse bars from the fine bars of a symbol in the store, and save them; see `resample`."""
+    """Resample the stored bars of a symbol and save the result; see `resample`."""
     made = resample(load_bars(symbol, timeframe, exchange), to)
     return made, save_bars(made.bars)
 

@@ -1,9 +1,9 @@
-"""Sample bars from a seed: three correlated symbols in regimes of known truth, on the exchange `sample`.
+"""Sample bars from a seed: three correlated symbols with known regimes, on the exchange `sample`.
 
-One hidden Markov chain (bull, sideways, bear) is common to all symbols and switches the drift and the volatility of a
-common factor; each symbol adds its own noise. High and low are drawn from the exact law of a Brownian bridge
-between open and close, so that the bars are consistent. Every step is elementwise or a plain recursion over numpy's
-PCG64, so that two processes make the same bits.
+One hidden Markov chain (bull, sideways, bear) for all symbols switches the drift and the volatility of a common factor;
+each symbol adds its own noise. High and low are drawn from the exact distribution of the extremes of a Brownian bridge
+between open and close, so the bars are consistent. Every step is elementwise, or a plain recursion over numpy's PCG64,
+so the bars are bit-identical in every process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REGIMES = ("bull", "sideways", "bear")
 
 @dataclass(frozen=True, slots=True)
 class SampleRegimes:
-    """How the hidden chain moves the common factor; every tuple is in the order of `REGIMES`."""
+    """Parameters of the hidden chain and the common factor; every tuple is in the order of `REGIMES`."""
 
     annual_drift: tuple[float, float, float]
     """Mean log return per year."""
@@ -39,21 +39,21 @@ class SampleRegimes:
     """Volatility per year, as a fraction."""
 
     mean_days: tuple[float, float, float]
-    """Expected length of a stay."""
+    """Expected duration of a regime, days."""
 
     next: tuple[tuple[float, float, float], ...] = ((0.0, 0.7, 0.3), (0.6, 0.0, 0.4), (0.45, 0.55, 0.0))
-    """Where a regime goes when it ends: a row sums to one."""
+    """Transition probabilities at the end of a regime; each row sums to one."""
 
 
 REALISTIC = SampleRegimes((2.0, 0.0, -4.0), (0.50, 0.22, 1.00), (24.0, 18.0, 9.0))
-"""Drifts of the size that markets have: hourly bars tell them apart barely, or not at all."""
+"""Drifts of realistic size, which hourly bars barely distinguish, if at all."""
 WELL_SEPARATED = SampleRegimes((52.0, 0.0, -52.0), (0.47, 0.28, 0.94), (10.0, 10.0, 10.0))
-"""States that nobody could miss, to hold a detector against."""
+"""Clearly separated states, for tests of a detector."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleSymbol:
-    """How one symbol follows the common factor. Prices and notional per hour are in quote currency."""
+    """Parameters of one symbol. Prices and notional per hour are in quote currency."""
 
     first_price: float
     beta: float
@@ -72,18 +72,18 @@ SYMBOLS = {
 def sample_regimes(seed: int = SEED, n_bars: int = N_BARS, regimes: SampleRegimes = REALISTIC) -> pd.Series[str]:
     """Return the true regime of each sample bar: `bull`, `sideways` or `bear`, indexed by close_time (UTC).
 
-    The regime holds during the bar: the return from the bar's open to its close was drawn from it.
+    The regime applies during the bar: the return from the bar's open to its close is drawn from it.
     """
     names = np.array(REGIMES, dtype=object)
     return pd.Series(names[_regime_path(seed, n_bars, regimes)], index=_close_times(n_bars), name="regime")
 
 
 def sample_bars(symbol: str, seed: int = SEED, n_bars: int = N_BARS, regimes: SampleRegimes = REALISTIC) -> Bars:
-    """Return the hourly sample bars of one symbol; equal seeds give equal bits in any process."""
+    """Return the hourly sample bars of one symbol; equal seeds give bit-identical bars in every process."""
     if symbol not in SYMBOLS:
-        raise ConfigError(f"symbol was {symbol!r}: there are no such sample bars. {did_you_mean(symbol, SYMBOLS)}")
+        raise ConfigError(f"symbol was {symbol!r}: it has no sample bars. {did_you_mean(symbol, SYMBOLS)}")
     if n_bars < 1 or seed < 0:
-        raise ConfigError(f"seed was {seed}, n_bars {n_bars}: give a seed from 0 and at least one bar.")
+        raise ConfigError(f"seed was {seed}, n_bars {n_bars}: give a seed of at least 0 and at least one bar.")
     made = SYMBOLS[symbol]
     regime = _regime_path(seed, n_bars, regimes)
     scale = made.beta / np.sqrt(HOURS_PER_YEAR)
@@ -114,7 +114,7 @@ def sample_bars(symbol: str, seed: int = SEED, n_bars: int = N_BARS, regimes: Sa
 
 
 def save_samples(seed: int = SEED) -> list[SaveResult]:
-    """Write the sample bars of every symbol into the store; a second call changes nothing."""
+    """Save the sample bars of every symbol in the store; a second call changes nothing."""
     return [save_bars(sample_bars(symbol, seed)) for symbol in SYMBOLS]
 
 

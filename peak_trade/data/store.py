@@ -32,7 +32,7 @@ _EXCHANGE = re.compile(r"[a-z0-9_]+")
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
-    """What the store holds of one symbol on one exchange: `first` and `last` are close times, ns UTC."""
+    """Description of one stored series of bars; `first` and `last` are close times, ns UTC."""
 
     exchange: str
     symbol: str
@@ -46,7 +46,7 @@ class StoredSeries:
 
 @dataclass(frozen=True, slots=True)
 class SaveResult:
-    """What saving did: the bars that were new, those that were known already, and what is held now."""
+    """Result of a save: the number of new bars, the number of bars already stored, and the stored series."""
 
     n_added: int
     n_known: int
@@ -59,58 +59,57 @@ def bars_folder() -> Path:
 
 
 def save_bars(bars: Bars) -> SaveResult:
-    """Merge bars into the store and return what was new.
+    """Merge bars into the store.
 
-    Saving the same bars twice changes nothing. Where they overlap what is held, they must be equal to it.
+    Saving the same bars twice changes nothing. Bars that overlap stored bars must be equal to them.
 
     Raises
     ------
     DataError
-        When an overlapping bar differs (the first one is named), or another process is writing; nothing is
-        written then.
+        When an overlapping bar differs (the first one is named), or another process is writing. Nothing is written.
     ConfigError
-        When the symbol or the exchange is not a name that the store can hold.
+        When the symbol or the exchange is malformed.
 
     """
     path = _path(bars.exchange, bars.symbol, bars.timeframe)
     with _writing():
-        held = read_file(path) if path.exists() else None
-        merged = bars if held is None else merge(held, bars)
-        n_added = len(merged) - (0 if held is None else len(held))
+        stored = read_file(path) if path.exists() else None
+        merged = bars if stored is None else merge(stored, bars)
+        n_added = len(merged) - (0 if stored is None else len(stored))
         if n_added:
             try:
                 _write(merged, path)
             except OSError as error:
-                raise DataError(f"{path}: could not be written ({error}). What was held before is untouched.") from None
-        return SaveResult(n_added, len(bars) - n_added, _held(path))
+                raise DataError(f"{path}: could not be written ({error}). The stored bars are unchanged.") from None
+        return SaveResult(n_added, len(bars) - n_added, _series(path))
 
 
-def merge(held: Bars, new: Bars) -> Bars:
-    """Return the bars of both in order; a bar that both hold must be equal in both.
+def merge(stored: Bars, new: Bars) -> Bars:
+    """Return the union of two series in order; bars in both series must be equal.
 
     Raises
     ------
     DataError
-        Naming the first bar that differs, its column and both values.
+        When a bar differs; the message names the first one, its column and both values.
 
     """
-    shared, rows_held, rows_new = np.intersect1d(held.times, new.times, assume_unique=True, return_indices=True)
-    values_held, values_new = held.frame.to_numpy()[rows_held], new.frame.to_numpy()[rows_new]
-    differ = values_held != values_new
+    shared, rows_stored, rows_new = np.intersect1d(stored.times, new.times, assume_unique=True, return_indices=True)
+    values_stored, values_new = stored.frame.to_numpy()[rows_stored], new.frame.to_numpy()[rows_new]
+    differ = values_stored != values_new
     if differ.any():
         row, column = (int(part) for part in np.argwhere(differ)[0])
-        path = _path(held.exchange, held.symbol, held.timeframe)
+        path = _path(stored.exchange, stored.symbol, stored.timeframe)
         raise DataError(
-            f"{new.exchange} {new.symbol} {new.timeframe}: the bar of {iso(int(shared[row]))} is held with "
-            f"{COLUMNS[column]} {values_held[row, column]:.12g}, the new one has {values_new[row, column]:.12g} "
+            f"{new.exchange} {new.symbol} {new.timeframe}: the bar of {iso(int(shared[row]))} is stored with "
+            f"{COLUMNS[column]} {values_stored[row, column]:.12g}, the new one has {values_new[row, column]:.12g} "
             f"({int(differ.any(axis=1).sum())} of {len(shared)} shared bars differ). Nothing was written; "
             f"keep one of the two: use another exchange name, or delete {path} first."
         )
     fresh = np.setdiff1d(np.arange(len(new)), rows_new, assume_unique=True)
     if len(fresh) == 0:
-        return held
-    frame = pd.concat([held.frame, new.frame.iloc[fresh]]).sort_index()
-    return Bars(frame, held.symbol, held.timeframe, held.exchange)
+        return stored
+    frame = pd.concat([stored.frame, new.frame.iloc[fresh]]).sort_index()
+    return Bars(frame, stored.symbol, stored.timeframe, stored.exchange)
 
 
 def load_bars(
@@ -129,17 +128,17 @@ def load_bars(
     timeframe : str or Timeframe
         For example 1h.
     exchange : str, optional
-        Needed only when the symbol is held from more than one.
+        Required only when the symbol is stored from several exchanges.
     start, end : datetime or ISO text, optional
-        UTC; an instant without an offset is taken as UTC. `start` is inclusive, `end` exclusive.
+        Instants without an offset are taken as UTC. `start` is inclusive, `end` exclusive.
 
     Raises
     ------
     DataError
-        When nothing is held under these names (the nearest held one is named), nothing lies in the span, or the
-        file no longer has the content that was written.
+        When there is no such series (the closest stored name is suggested), no bar is in the span, or the content of
+        the file does not match its digest.
     ConfigError
-        When start does not lie before end, or the timeframe is not one.
+        When start is not before end, or the timeframe is malformed.
 
     """
     step = timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe)
@@ -149,54 +148,54 @@ def load_bars(
 
 
 def find_series(symbol: str, timeframe: Timeframe, exchange: str | None = None) -> StoredSeries:
-    """Return the one series held under these names; DataError with the nearest held name when there is none."""
-    held = select_series(symbol, timeframe, exchange)
-    if len(held) > 1:
+    """Return the stored series of these names; DataError, with the closest stored name, when there is none."""
+    stored = select_series(symbol, timeframe, exchange)
+    if len(stored) > 1:
         raise DataError(
-            f"{symbol} {timeframe} is held from {' and '.join(item.exchange for item in held)}. "
-            "Say which with --exchange."
+            f"{symbol} {timeframe} is stored from {' and '.join(item.exchange for item in stored)}. "
+            "Choose one with --exchange."
         )
-    return held[0]
+    return stored[0]
 
 
 def select_series(
     symbol: str | None = None, timeframe: Timeframe | None = None, exchange: str | None = None
 ) -> list[StoredSeries]:
-    """Return every series held under these names, None meaning any; DataError when there is none."""
-    held = list_bars()
-    if not held:
+    """Return every stored series that matches, None matching any name; DataError when there is none."""
+    stored = list_bars()
+    if not stored:
         raise DataError(
-            f"the store at {bars_folder()} holds no bars. Import some with `peak-trade data import FILE`, "
+            f"the store at {bars_folder()} is empty. Import bars with `peak-trade data import FILE`, "
             "or make sample bars with `peak-trade data sample` (or `make demo`)."
         )
     if exchange is not None:
-        exchanges = {item.exchange for item in held}
+        exchanges = {item.exchange for item in stored}
         if exchange not in exchanges:
-            raise DataError(f"nothing is held from exchange {exchange}. {did_you_mean(exchange, exchanges)}")
-        held = [item for item in held if item.exchange == exchange]
+            raise DataError(f"there are no bars from exchange {exchange}. {did_you_mean(exchange, exchanges)}")
+        stored = [item for item in stored if item.exchange == exchange]
     if symbol is not None:
-        symbols = {item.symbol for item in held}
+        symbols = {item.symbol for item in stored}
         if symbol not in symbols:
             origin = f" from {exchange}" if exchange else ""
-            raise DataError(f"{symbol} is not held{origin}. {_nearest_symbol(symbol, symbols)}")
-        held = [item for item in held if item.symbol == symbol]
-    timeframes = sorted({item.timeframe for item in held})
+            raise DataError(f"there are no bars of {symbol}{origin}. {_nearest_symbol(symbol, symbols)}")
+        stored = [item for item in stored if item.symbol == symbol]
+    timeframes = sorted({item.timeframe for item in stored})
     if timeframe is not None and timeframe not in timeframes:
         raise DataError(
-            f"{symbol or 'nothing'} is not held at {timeframe}, only at {', '.join(map(str, timeframes))}. "
-            "Import it, or make it from a finer one with `peak-trade data resample`."
+            f"there are no bars of {symbol or 'any symbol'} at {timeframe}, only at {', '.join(map(str, timeframes))}. "
+            "Import them, or make them from finer bars with `peak-trade data resample`."
         )
-    return [item for item in held if timeframe in (None, item.timeframe)]
+    return [item for item in stored if timeframe in (None, item.timeframe)]
 
 
 def list_bars() -> list[StoredSeries]:
-    """Return everything that the store holds, by exchange, symbol and timeframe."""
+    """Return every stored series, ordered by exchange, symbol and timeframe."""
     paths = [path for path in bars_folder().glob("*/*/*.parquet") if not path.name.startswith(".")]
-    return sorted(map(_held, paths), key=lambda item: (item.exchange, item.symbol, item.timeframe))
+    return sorted(map(_series, paths), key=lambda item: (item.exchange, item.symbol, item.timeframe))
 
 
 def read_file(path: Path) -> Bars:
-    """Read one file of the store and hold it against the digest that it was written with."""
+    """Return the bars of one file of the store, after a check of their digest."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -209,7 +208,7 @@ def read_file(path: Path) -> Bars:
     frame = pd.DataFrame({name: table[name].to_numpy() for name in COLUMNS}, index=index)
     bars = Bars(frame, about["symbol"], Timeframe.parse(about["timeframe"]), about["exchange"])
     if bars.digest() != about["digest"]:
-        raise _unreadable(path, "its bars are not those that were written")
+        raise _unreadable(path, "its bars do not match their digest")
     return bars
 
 
@@ -274,7 +273,7 @@ def _unreadable(path: Path, why: str) -> DataError:
     return DataError(f"{path}: this file of the store is damaged ({why}). Delete it and import its bars again.")
 
 
-def _held(path: Path) -> StoredSeries:
+def _series(path: Path) -> StoredSeries:
     about = _about(path)
     return StoredSeries(
         exchange=about["exchange"],
@@ -296,12 +295,12 @@ def _path(exchange: str, symbol: str, timeframe: Timeframe) -> Path:
     return bars_folder() / exchange / symbol.replace("/", "-").replace(":", "_") / f"{timeframe}.parquet"
 
 
-def _nearest_symbol(symbol: str, held: set[str]) -> str:
+def _nearest_symbol(symbol: str, stored: set[str]) -> str:
     spelled = symbol.upper().replace("-", "/").replace("_", "/")
-    if spelled in held:
+    if spelled in stored:
         return f"Did you mean {spelled}?"
-    joined = {name for name in held if name.replace("/", "") == spelled}
-    return f"Did you mean {joined.pop()}?" if joined else did_you_mean(spelled, held)
+    joined = {name for name in stored if name.replace("/", "") == spelled}
+    return f"Did you mean {joined.pop()}?" if joined else did_you_mean(spelled, stored)
 
 
 def _moment(moment: datetime | str | None, what: str) -> datetime | None:

@@ -17,7 +17,8 @@ from peak_trade.data.workspace import workspace
 from peak_trade.journal.events import BarEvent
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.telemetry import TelemetrySettings, level_filter, make_sinks
+from peak_trade.journal.sinks import level_filter
+from peak_trade.journal.telemetry import TelemetrySettings, make_sinks
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.state import Control, control_to_dict
 from peak_trade.sessions.config import MAX_BARS, SessionConfig, SessionContext

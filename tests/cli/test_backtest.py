@@ -116,7 +116,7 @@ def test_a_wrong_run_file_is_named(
         (["--strategy", "ma_crossover", *SHORT, "-p", "fast=90"], "fast must be the smaller"),
         (["--strategy", "ma_crossover", "--symbol", "BTC/USTD"], "Did you mean BTC/USDT?"),
         (["--strategy", "ma_crossover", *SHORT, "--timeframe", "1x"], "timeframe was '1x'"),
-        (["--strategy", "ma_crossover", *SHORT, "--start", "2024-01-01"], "start must lie before end"),
+        (["--strategy", "ma_crossover", *SHORT, "--start", "2024-01-01"], "start must be before end"),
         (["--strategy", "ma_crossover", *SHORT, "--start", "yesterday"], "yesterday"),
         (["--strategy", "ma_crossover", *SHORT, "--cash", "-5"], "initial_cash was -5"),
         (["--strategy", "ma_crossover", *SHORT, "--fee-bps", "20000"], "fee_bps was 20000"),

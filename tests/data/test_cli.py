@@ -33,7 +33,7 @@ def test_the_store_is_checked_as_a_whole_or_by_name(held, capsys):
     assert main(["data", "check", "--symbol", "BTC/USDT", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["n_bars"] == 50
     assert main(["data", "check", "--symbol", "BTC/EUR"]) == 2
-    assert capsys.readouterr().err == "peak-trade: BTC/EUR is not held. Did you mean BTC/USDT?\n"
+    assert capsys.readouterr().err == "peak-trade: there are no bars of BTC/EUR. Did you mean BTC/USDT?\n"
 
 
 def test_resampling_stores_the_coarse_bars_and_names_the_rest(held, capsys):

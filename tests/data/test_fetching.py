@@ -176,7 +176,7 @@ def test_what_was_fetched_before_a_failure_is_kept(home):
     routes["/api/v3/klines"] = lambda query: klines(query) if int(query["startTime"]) < LISTED + 15 * HOUR_MS else None
     with (
         serving(routes) as (url, _),
-        pytest.raises(DataError, match=r"binance did not answer.*The 20 bars fetched so far are kept; run the same"),
+        pytest.raises(DataError, match=r"the request to binance failed.*The 20 bars fetched so far are stored; run"),
     ):
         fetch("binance", url, "BTC/USDT")
     assert len(load_bars("BTC/USDT", "1h")) == 20
@@ -198,7 +198,7 @@ def test_kraken_gives_its_latest_720_bars_and_says_what_it_does_not_have(home):
         ("binanse", "BTC/USDT", "1h", "2024-01-01", r"Did you mean binance\?"),
         ("binance", "BTC/USD", "1h", "2024-01-01", r"no symbol BTC/USD\. Did you mean BTC/USDT\?"),
         ("binance", "BTC/USDT", "7h", "2024-01-01", r"bars of 7h can not be fetched\. Known: .*1h"),
-        ("binance", "BTC/USDT", "1h", "2025-01-01", r"the exchange's clock stands at 2024-01-01 05:00:01Z"),
+        ("binance", "BTC/USDT", "1h", "2025-01-01", r"the exchange's clock shows 2024-01-01 05:00:01Z"),
     ],
     ids=["exchange", "symbol", "timeframe", "future"],
 )

@@ -141,7 +141,7 @@ BAD_FILES = {
         lines(GOOD[0], GOOD[1], GOOD[1]),
         r"line 4 \(2024-01-01 01:00:00Z\): the time appears in line 3 already",
     ),
-    "backwards": (lines(GOOD[2], GOOD[1], GOOD[3]), r"line 3.*lies before that of line 2.*Sort the rows"),
+    "backwards": (lines(GOOD[2], GOOD[1], GOOD[3]), r"line 3.*is before that of line 2.*Sort the rows"),
     "off-grid": (lines(GOOD[0], "1704070801,10,11,9,10.5,1"), r"line 3.*not on the grid of 1h.*--timeframe"),
     "nan": (lines(GOOD[0], "1704070800,10,NaN,9,10.5,1"), r"line 3.*high was empty, not a number"),
     "text-price": (lines(GOOD[0], "1704070800,10,eleven,9,10.5,1"), r"line 3.*high was 'eleven', not a number"),
@@ -154,7 +154,7 @@ BAD_FILES = {
         r"line 3.*Sort the rows.*\(1 more: see `peak-trade",
     ),
     "negative-volume": (lines(GOOD[0], "1704070800,10,11,9,10.5,-1"), r"line 3.*volume was -1, below zero"),
-    "high-below-low": (lines("1704070800,10,8,9,10.5,1"), r"line 2.*open 10, high 8, low 9, close 10.5 do not fit"),
+    "high-below-low": (lines("1704070800,10,8,9,10.5,1"), r"line 2.*open 10, high 8, low 9, close 10.5 contradict"),
     "empty-time": (lines(GOOD[0], ",10,11,9,10.5,1"), r"line 3: the time was empty"),
     "time-is-text": (lines(GOOD[0], "noon,10,11,9,10.5,1"), r"line 3: the time was 'noon', not a number as above"),
     "no-such-day": (lines("2024-02-30,10,11,9,10.5,1"), r"line 2: the time was '2024-02-30'.*Write ISO dates"),
@@ -164,7 +164,7 @@ BAD_FILES = {
     ),
     "mixed-zones": (
         lines("2024-01-01 00:00,1,1,1,1,1", "2024-01-01 01:00Z,1,1,1,1,1"),
-        r"line 3: some times carry an offset",
+        r"line 3: some times have an offset",
     ),
     "compact-date": (lines("20240101,10,11,9,10.5,1"), r"line 2: the time 20240101, read as seconds.*outside 1980"),
     "coarser-step": (
@@ -196,7 +196,7 @@ def test_a_bad_file_is_refused_in_one_line_that_names_file_and_place(home, tmp_p
     [
         (lambda path: None, "there is no such file"),
         (lambda path: path.mkdir(), "this is a folder"),
-        (lambda path: path.write_text(HEADER), "not a Parquet file, whatever its name says"),
+        (lambda path: path.write_text(HEADER), "not a Parquet file despite its name"),
     ],
     ids=["missing", "folder", "misnamed"],
 )
@@ -210,7 +210,7 @@ def test_what_is_no_file_of_bars_is_refused(home, tmp_path, make, sentence):
 @pytest.mark.parametrize(
     ("column", "stamp", "sentence"),
     [
-        ("timestamp", None, "does not say whether it holds opens or closes.*Say --stamp open"),
+        ("timestamp", None, "may hold open times or close times.*Pass --stamp open"),
         ("open_time", "close", "column open_time holds open times, --stamp was close"),
     ],
     ids=["unsaid", "contradiction"],

@@ -93,5 +93,5 @@ def test_only_whole_coarser_timeframes_can_be_made(name):
 
 
 def test_data_that_fills_no_bucket_is_an_error():
-    with pytest.raises(DataError, match="fill no whole bar of 4h"):
+    with pytest.raises(DataError, match="do not fill a bar of 4h"):
         resample(hours([2, 3]), FOUR)

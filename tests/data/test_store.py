@@ -68,7 +68,7 @@ def test_a_conflicting_overlap_is_refused_with_the_first_bar_that_differs(home):
     frame = bars_at(range(5, 15)).frame.copy()
     frame.loc[START + pd.Timedelta(hours=7), "volume"] = 3.5
     frame.loc[START + pd.Timedelta(hours=9), "volume"] = 3.5
-    with pytest.raises(DataError, match=r"2024-01-01 07:00:00Z is held with volume 1, the new one has 3\.5 \(2 of 5"):
+    with pytest.raises(DataError, match=r"2024-01-01 07:00:00Z is stored with volume 1, the new one has 3\.5 \(2 of 5"):
         save_bars(Bars(frame, "BTC/USDT", HOUR, "binance"))
     assert load_bars("BTC/USDT", "1h").digest() == before
 
@@ -82,11 +82,11 @@ def test_start_is_inclusive_and_end_exclusive_on_close_time(home):
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [
-        ({"symbol": "BTC/USD"}, r"BTC/USD is not held\. Did you mean BTC/USDT\?"),
+        ({"symbol": "BTC/USD"}, r"there are no bars of BTC/USD\. Did you mean BTC/USDT\?"),
         ({"symbol": "btcusdt"}, r"Did you mean BTC/USDT\?"),
-        ({"timeframe": "4h"}, r"BTC/USDT is not held at 4h, only at 1h"),
-        ({"exchange": "binanse"}, r"nothing is held from exchange binanse\. Did you mean binance\?"),
-        ({}, r"held from binance and kraken\. Say which with --exchange"),
+        ({"timeframe": "4h"}, r"there are no bars of BTC/USDT at 4h, only at 1h"),
+        ({"exchange": "binanse"}, r"there are no bars from exchange binanse\. Did you mean binance\?"),
+        ({}, r"stored from binance and kraken\. Choose one with --exchange"),
         ({"exchange": "kraken", "start": "2030-01-01"}, r"no bar lies in the requested span"),
     ],
     ids=["symbol", "spelling", "timeframe", "exchange", "two-exchanges", "span"],
@@ -100,7 +100,7 @@ def test_what_is_not_held_is_answered_with_what_is(home, ask, sentence):
 
 def test_start_after_end_is_refused(home):
     save_bars(bars_at(range(3)))
-    with pytest.raises(ConfigError, match="start must lie before end"):
+    with pytest.raises(ConfigError, match="start must be before end"):
         load_bars("BTC/USDT", "1h", start="2024-01-02", end="2024-01-01")
 
 

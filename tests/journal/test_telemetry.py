@@ -26,8 +26,9 @@ from peak_trade.journal.export import trail_frame, write_trail
 from peak_trade.journal.files import EVENTS, read_events, read_lines
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.lock import is_open
+from peak_trade.journal.sinks import level_filter
 from peak_trade.journal.spec import FIX_TAGS, RTS_24, RTS_24_EVENTS, telemetry_spec
-from peak_trade.journal.telemetry import Retention, Sinks, TelemetrySettings, level_filter, make_sinks, tidy
+from peak_trade.journal.telemetry import Retention, Sinks, TelemetrySettings, make_sinks, tidy
 from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 

@@ -40,7 +40,7 @@ def test_the_tables_name_every_strategy(store, capsys):
     [
         (("window = 720", "windw = 720"), "allocation.windw is not a setting. Did you mean window?"),
         (('name = "donchian"', 'name = "donchan"'), "Did you mean donchian?"),
-        (("SOL/USDT", "SOL/EUR"), "SOL/EUR is not held"),
+        (("SOL/USDT", "SOL/EUR"), "there are no bars of SOL/EUR"),
         (('mode = "sleeves"', 'mode = "sleeve"'), "mode was 'sleeve'"),
     ],
     ids=["key", "strategy", "symbol", "mode"],

@@ -60,7 +60,7 @@ def test_an_unknown_symbol_or_strategy_is_refused_before_a_kernel_starts(project
     content = json.loads((project / "notebooks" / "tiny.ipynb").read_text(encoding="utf-8"))
     content["cells"][1]["source"] = cell
     (project / "notebooks" / "tiny.ipynb").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(DataError, match="holds no bars"):
+    with pytest.raises(DataError, match="is empty"):
         run_report("tiny")
     from peak_trade.data.sample import sample_bars
     from peak_trade.data.store import save_bars

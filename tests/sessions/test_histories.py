@@ -189,8 +189,8 @@ def test_decisions_on_a_declared_history_do_not_know_its_later_days(limits):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("4h", "risk.var.source was '4h': BTC/USDT is not held at 4h, only at 1h, 1d"),
-        ("kraken 1d", "risk.var.source was 'kraken 1d': nothing is held from exchange kraken"),
+        ("4h", "risk.var.source was '4h': there are no bars of BTC/USDT at 4h, only at 1h, 1d"),
+        ("kraken 1d", "risk.var.source was 'kraken 1d': there are no bars from exchange kraken"),
     ],
 )
 def test_a_source_that_is_not_there_is_refused_at_the_start_in_one_line(stored, limits, source, message):
@@ -207,7 +207,7 @@ def test_a_source_that_is_not_there_is_refused_at_the_start_in_one_line(stored, 
 
 def test_a_symbol_that_the_source_lacks_is_refused(stored, limits):
     other = replace(TRADED, symbol="ETH/USDT")
-    with pytest.raises(DataError, match=r"'1d': ETH/USDT is not held"):
+    with pytest.raises(DataError, match=r"'1d': there are no bars of ETH/USDT"):
         backtest(make_strategy("ma_crossover", {}), [TRADED, other], risk=naming(limits, "1d"))
     with pytest.raises(DataError, match=r"ETH/USDT has no history, only BTC/USDT has"):
         make_risk_engine(limits, [TRADED, other], past=[DAILY])

@@ -24,7 +24,7 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.files import CHECKPOINTS, EVENTS, is_sealed, read_checkpoints, read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.telemetry import ParquetSink, SqliteSink
+from peak_trade.journal.sinks import ParquetSink, SqliteSink
 from peak_trade.journal.verify import VerdictKind
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.options import make_config
