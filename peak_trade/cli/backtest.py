@@ -88,7 +88,7 @@ def _page(result: BacktestResult, opinion: Opinion | None) -> output.Page:
             f"{result.n_ambiguous:,} bars contain both stop and target: total return {stats['total_return']} with the "
             f"stop first, {best} with the target first."
         )
-    sentences = (result.standing, result.why, "" if opinion is None else f"{opinion}.")
+    sentences = (result.risk_status, result.no_trade_reason, "" if opinion is None else f"{opinion}.")
     yield from (sentence for sentence in sentences if sentence)
     yield f"run {result.run_id}, events {result.content_digest[:16]}"
 
@@ -105,7 +105,7 @@ def _content(result: BacktestResult, opinion: Opinion | None) -> dict[str, Any]:
         "digests": result.digests,
         "content_digest": result.content_digest,
         "n_ambiguous_bars": result.n_ambiguous,
-        "standing": result.standing,
-        "why": result.why,
+        "risk_status": result.risk_status,
+        "no_trade_reason": result.no_trade_reason,
         "second_opinion": None if opinion is None else str(opinion),
     }

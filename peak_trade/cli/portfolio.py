@@ -78,7 +78,7 @@ def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
             "Correlation of returns",
             right=("all bars", "95 % interval", "in drawdown"),
         )
-    sentences = (result.run.standing, result.run.why, "" if opinion is None else f"{opinion}.")
+    sentences = (result.run.risk_status, result.run.no_trade_reason, "" if opinion is None else f"{opinion}.")
     yield from (sentence for sentence in sentences if sentence)
     yield f"run {result.run.run_id}, events {result.run.content_digest[:16]}"
 
@@ -99,7 +99,7 @@ def _content(result: PortfolioResult, opinion: Opinion | None) -> dict[str, Any]
         "drawdowns": output.records(result.drawdowns()),
         "digests": result.run.digests,
         "content_digest": result.run.content_digest,
-        "standing": result.run.standing,
-        "why": result.run.why,
+        "risk_status": result.run.risk_status,
+        "no_trade_reason": result.run.no_trade_reason,
         "second_opinion": None if opinion is None else str(opinion),
     }

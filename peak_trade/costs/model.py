@@ -1,32 +1,45 @@
-"""Cost settings, and the published fee schedules of the two exchanges."""
+"""Cost settings: fees, slippage, funding and borrow costs."""
 
 from __future__ import annotations
 
-from peak_trade.core.settings import Bps, Finite, Fraction, NonNegative, Settings
+from typing import TypeVar
 
-_FUNDINGS_PER_DAY = 3
+from peak_trade.core.arrays import IntArray
+from peak_trade.core.settings import Bps, Finite, Fraction, NonNegative, Settings
+from peak_trade.core.time import NS_PER_SECOND
+
+FUNDING_INTERVAL = 8 * 3_600 * NS_PER_SECOND
+"""Time between two payments of funding and borrow costs, ns; they are due at its multiples, from 00:00 UTC on."""
+_NS_PER_YEAR = 365 * 86_400 * NS_PER_SECOND
+
+Times = TypeVar("Times", int, IntArray)
+
+
+def n_fundings_until(times: Times) -> Times:
+    """Return the number of funding times from 1970 up to each time, ns UTC; the difference of two is the number due."""
+    return times // FUNDING_INTERVAL
 
 
 class Costs(Settings):
-    """What a fill and a held position cost."""
+    """Costs of fills and of held positions."""
 
     fee_bps: Bps = 10.0
     """Fee of a fill that takes liquidity (market, stop, and a limit that crosses at once), in bps of its notional."""
 
     maker_fee_bps: Bps | None = None
-    """Fee of a limit order that rested before it filled; as `fee_bps` when not given."""
+    """Fee of a limit order that rested before it filled; equal to `fee_bps` if not set."""
 
     slippage_bps: Bps = 5.0
-    """How much worse than the reference price a taking fill is, in bps; a resting limit has none."""
+    """How much worse than the reference price a taking fill is, in bps; a resting limit order has none."""
 
     funding_bps_per_8h: Finite = 0.0
     """Paid by longs to shorts on the position's notional at 00:00, 08:00 and 16:00 UTC; negative: shorts pay longs."""
 
     borrow_rate: NonNegative = 0.0
-    """Yearly rate on a short position's notional, paid daily at 00:00 UTC; 0.05 is five percent."""
+    """Yearly rate on a short position's notional, paid together with funding; 0.05 is five percent."""
 
     max_participation: Fraction | None = 0.1
-    """Largest share of a bar's volume that our fills may take, all orders together; none: no cap."""
+    """Largest fraction of a bar's volume that our fills may take, all orders together; none: no cap."""
 
     @property
     def taker_rate(self) -> float:
@@ -49,10 +62,10 @@ class Costs(Settings):
         return self.funding_bps_per_8h != 0.0 or self.borrow_rate != 0.0
 
     def funding(self, notional: float, n_due: int) -> float:
-        """Return the cash that `n_due` funding times bring a signed notional, quote currency; negative is paid."""
+        """Return the cash that `n_due` fundings of a signed notional bring, quote currency; negative is paid."""
         return -notional * self.funding_bps_per_8h / 10_000.0 * n_due
 
     def borrow(self, notional: float, n_due: int) -> float:
-        """Return what borrowing for a short (negative) notional costs over `n_due` thirds of a day, as 0 or less."""
-        yearly = self.borrow_rate * n_due / (365 * _FUNDINGS_PER_DAY)
-        return min(notional, 0.0) * yearly
+        """Return the cash that a short (negative) notional brings over `n_due` funding intervals: 0 or negative."""
+        rate = self.borrow_rate * n_due / (_NS_PER_YEAR / FUNDING_INTERVAL)
+        return min(notional, 0.0) * rate

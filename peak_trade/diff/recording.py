@@ -45,7 +45,7 @@ def recording_of(result: BacktestResult, name: str = "backtest", risk: RiskLimit
         risk=None if risk is None else risk.model_dump(mode="json"),
     )
     code = result.digests.get("code", "")
-    events = events_with_bars(result.market, result.events, result.fill_rows)
+    events = events_with_bars(result.market, result.events, result.fill_bars)
     return Recording(name, "backtest", result.market.timeframe, settings, code, events)
 
 

@@ -1,4 +1,4 @@
-"""What a run holds: cash, positions, and the path that both took."""
+"""The account of a run: cash, positions, and the path of both."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.sleeve import Sleeve
 
 _DUST = 1e-9
-"""Cash this share of the initial cash below zero is rounding, not debt."""
+"""Cash below zero by at most this fraction of the initial cash is rounding, not debt."""
 
 Holdings = tuple[float, Mapping[str, float], Mapping[str, float]]
 """Equity (quote currency), positions by symbol (signed, base units) and marks by symbol (quote currency)."""
 
 
 class TradedAccount:
-    """A ledger over a market, and every change it went through.
+    """A ledger over a market, with every change of it.
 
     Attributes
     ----------
-    movements : list of (row, strategy, symbol, quantity, cash)
-        Every change of a sleeve's position (base units) and cash (quote currency, costs and flows included), from which
-        its PnL at every bar follows.
-    cash_path : list of (row, cash from then on)
-    position_path : dict of symbol to list of (row, position from then on)
+    movements : list of (bar, strategy, symbol, quantity, cash)
+        Every change of a sleeve's position (base units) and cash (quote currency, including costs and cash flows). The
+        PnL of each sleeve at every bar follows from it.
+    cash_path : list of (bar, cash from then on)
+    position_path : dict of symbol to list of (bar, position from then on)
 
     """
 
@@ -37,7 +37,7 @@ class TradedAccount:
         self.market = market
         self.ledger = Ledger(initial_cash)
         self.fills: list[Fill] = []
-        self.fill_rows: list[int] = []
+        self.fill_bars: list[int] = []
         self.movements: list[tuple[int, str, str, float, float]] = []
         self.cash_path: list[tuple[int, float]] = [(0, initial_cash)]
         self.position_path: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in market.symbols}
@@ -46,19 +46,19 @@ class TradedAccount:
         self._known_at = (-1, -1)
         self._known: Holdings = (0.0, MappingProxyType({}), MappingProxyType({}))
 
-    def equity(self, row: int) -> float:
+    def equity(self, bar: int) -> float:
         """Return cash plus positions at their last known closes, in quote currency."""
         total = self.ledger.cash
         for symbol, column in self._columns.items():
             quantity = self.ledger.quantity(symbol)
             if quantity != 0.0:
-                total += quantity * float(column.mark[row])
+                total += quantity * float(column.mark[bar])
         return total
 
     def equity_line(self) -> tuple[float, float, FloatArray] | None:
-        """Return cash, quantity and marks, with equity = cash + quantity x mark at each row; None if several are held.
+        """Return cash, quantity and marks if at most one symbol is held, otherwise None.
 
-        Marks have shape (n_rows,); with a quantity of 0.0 they do not count.
+        Equity at a bar is cash + quantity * mark. Marks have shape (n_bars,) and do not matter if the quantity is 0.0.
         """
         held, marks = 0.0, self.market.columns[0].mark
         for symbol, column in self._columns.items():
@@ -70,7 +70,7 @@ class TradedAccount:
         return self.ledger.cash, held, marks
 
     def equity_between(self, start: int, stop: int) -> FloatArray:
-        """Return equity at the closes of rows start to stop - 1 with what is held now, shape (stop - start,)."""
+        """Return equity at the closes of bars start to stop - 1 with the current positions, shape (stop - start,)."""
         equity: FloatArray | None = None
         for symbol, column in self._columns.items():
             quantity = self.ledger.quantity(symbol)
@@ -85,43 +85,43 @@ class TradedAccount:
 
     @property
     def times(self) -> IntArray:
-        """Close times of the rows, shape (n_rows,), ns UTC."""
+        """Close times, shape (n_bars,), ns UTC."""
         return self.market.times
 
-    def holdings(self, row: int) -> Holdings:
-        """Return equity, positions and marks at a row's close; the same objects until something moves."""
-        if self._known_at != (row, len(self.cash_path)):
-            self._known_at = (row, len(self.cash_path))
+    def holdings(self, bar: int) -> Holdings:
+        """Return equity, positions and marks at the close of a bar; the same objects until something moves."""
+        if self._known_at != (bar, len(self.cash_path)):
+            self._known_at = (bar, len(self.cash_path))
             positions = {symbol: held.quantity for symbol, held in self.ledger.positions.items()}
-            marks = {symbol: float(column.mark[row]) for symbol, column in self._columns.items()}
-            self._known = (self.equity(row), MappingProxyType(positions), MappingProxyType(marks))
+            marks = {symbol: float(column.mark[bar]) for symbol, column in self._columns.items()}
+            self._known = (self.equity(bar), MappingProxyType(positions), MappingProxyType(marks))
         return self._known
 
-    def _book_fill(self, sleeve: Sleeve, fill: Fill, row: int) -> None:
+    def _book_fill(self, sleeve: Sleeve, fill: Fill, bar: int) -> None:
         lot = self._columns[fill.symbol].instrument.lot_size
         self.ledger.apply(fill, lot)
         sleeve.move(fill, lot)
         self.fills.append(fill)
-        self.fill_rows.append(row)
-        self.cash_path.append((row, self.ledger.cash))
-        self.position_path[fill.symbol].append((row, self.ledger.quantity(fill.symbol)))
+        self.fill_bars.append(bar)
+        self.cash_path.append((bar, self.ledger.cash))
+        self.position_path[fill.symbol].append((bar, self.ledger.quantity(fill.symbol)))
         self._update_can_fail()
 
-    def _book_flow(self, row: int, amount: float) -> None:
+    def _book_cash(self, bar: int, amount: float) -> None:
         self.ledger.add_cash(amount)
-        self.cash_path.append((row, self.ledger.cash))
+        self.cash_path.append((bar, self.ledger.cash))
         self._update_can_fail()
 
-    def _moved(self, sleeve: Sleeve, row: int, quantity: float, price: float, cost: float) -> None:
-        """Note what a fill (signed quantity, base units) or a flow (quantity 0.0) did to a sleeve."""
-        self.movements.append((row, sleeve.strategy, sleeve.symbol, quantity, -quantity * price - cost))
+    def _record_movement(self, sleeve: Sleeve, bar: int, quantity: float, price: float, cost: float) -> None:
+        """Record the effect of a fill (signed quantity, base units) or a cash flow (quantity 0.0) on a sleeve."""
+        self.movements.append((bar, sleeve.strategy, sleeve.symbol, quantity, -quantity * price - cost))
 
     def _buying_power(self, order: Order, unit_cost: float) -> float:
         covering = -self.ledger.quantity(order.symbol)
         return max(self.ledger.cash / unit_cost, covering, 0.0)
 
     def _update_can_fail(self) -> None:
-        """Note whether equity can reach zero while nothing trades: cash is owed, or a short position is held."""
+        """Update whether equity can reach zero without a trade: cash is owed, or a short position is held."""
         self._can_fail = self.ledger.cash < -_DUST * self.ledger.initial_cash or any(
             held.quantity < 0.0 for held in self.ledger.positions.values()
         )

@@ -1,7 +1,7 @@
 """The array kernel: one compiled pass over open, close and exposure, for screening many parameter sets.
 
-It knows market orders of one symbol under the fraction-of-equity rule, with fee and slippage; no volume cap, no
-protection, no gates and no events. Within that it gives the event loop's fills and equity.
+It supports market orders of one symbol under the fraction-of-equity rule, with fee and slippage, and has no volume cap,
+protective orders, gates or events. Within these limits its fills and equity equal those of the event loop.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.costs.model import Costs
 
 SAME_RETURNS = 1e-12
-"""Returns whose squared deviations are below this share of their squares count as equal."""
+"""Returns whose squared deviations are below this fraction of their squares count as equal."""
 _INPUT = types.Array(types.float64, 1, "C", readonly=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What the kernel keeps of one run: fractions, the Sharpe per bar (not annualised), and the number of fills.
+    """Statistics of one run: total return and drawdown as fractions, the Sharpe ratio per bar, the number of fills.
 
-    `sharpe` is 0.0 where the returns do not vary; multiply by the root of `bars_per_year` to annualise it.
+    `sharpe` is 0.0 if the returns do not vary; multiply it by the square root of `bars_per_year` to annualise it.
     """
 
     total_return: float
@@ -42,12 +42,12 @@ def simulate(
     open_, close : float64 arrays of shape (n_bars,), quote currency
     exposure : float64 array of shape (n_bars,), in [-1, 1], no NaN
     costs : Costs
-        `fee_bps` and `slippage_bps` count, nothing else does.
+        Only `fee_bps` and `slippage_bps` are used.
     initial_cash : float, quote currency
 
     Notes
     -----
-    Causal. From a bankruptcy on, equity and position are 0.0.
+    Causal. After a bankruptcy, equity and position are 0.0.
     """
     equity, position = np.zeros(close.size), np.zeros(close.size)
     _pass(open_, close, exposure, costs.taker_rate, costs.slippage_rate, initial_cash, equity, position)
@@ -55,7 +55,7 @@ def simulate(
 
 
 def screen(open_: FloatArray, close: FloatArray, exposure: FloatArray, costs: Costs) -> Screen:
-    """Return the statistics of one run without keeping its path; arguments as for `simulate`."""
+    """Return the statistics of one run without its path; the arguments are those of `simulate`."""
     none = np.zeros(0)
     total, sharpe, drawdown, n_fills = _pass(
         open_, close, exposure, costs.taker_rate, costs.slippage_rate, 10_000.0, none, none
@@ -74,11 +74,11 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
     cash, position, target, pending = initial_cash, 0.0, 0.0, 0.0
     equity, peak, drawdown = initial_cash, initial_cash, 0.0
     total, squares, n_fills = 0.0, 0.0, 0
-    row = 0
-    while row < close.size and equity > 0.0:
+    bar = 0
+    while bar < close.size and equity > 0.0:
         if pending != 0.0:
             sign = 1.0 if pending > 0.0 else -1.0
-            price = open_[row] * (1.0 + sign * slippage)
+            price = open_[bar] * (1.0 + sign * slippage)
             quantity = pending
             if pending > 0.0:
                 affordable = max(cash / (price * (1.0 + fee)), -position, 0.0)
@@ -89,11 +89,11 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
                 position += quantity
                 n_fills += 1
             pending = 0.0
-        decision = row
+        decision = bar
         while decision < close.size - 1 and exposure[decision] == target:
             decision += 1
-        stop = decision + 1 if position != 0.0 else row + 1
-        for held in range(row, stop):
+        stop = decision + 1 if position != 0.0 else bar + 1
+        for held in range(bar, stop):
             worth = max(cash + position * close[held] if position != 0.0 else cash, 0.0)
             change = worth / equity - 1.0
             total += change
@@ -110,7 +110,7 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
         if exposure[decision] != target:
             target = exposure[decision]
             pending = target * equity / close[decision] - position
-        row = decision + 1
+        bar = decision + 1
     n_returns = close.size - 1
     sharpe = 0.0
     if n_returns > 1:

@@ -16,7 +16,7 @@ from peak_trade.core.values import Instrument
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SymbolBars:
-    """One symbol's columns on the grid, shape (n,): NaN where it has no bar; `mark` keeps the last known close."""
+    """One symbol's columns on the grid, shape (n_bars,): NaN where it has no bar; `mark` is the last known close."""
 
     instrument: Instrument
     open: FloatArray
@@ -25,24 +25,27 @@ class SymbolBars:
     close: FloatArray
     volume: FloatArray
     mark: FloatArray
-    rows: IntArray | None
-    """Grid row of each of its bars; None when it has one at every row."""
+    own_bars: IntArray | None
+    """Grid index of each of its bars; None if it has one at every index."""
 
-    def has_bar(self, row: int) -> bool:
-        """Return whether the symbol traded in the bar of `row`."""
-        return self.rows is None or bool(self.close[row] == self.close[row])
+    def has_bar(self, bar: int) -> bool:
+        """Return whether the symbol has a bar at a grid index."""
+        return self.own_bars is None or bool(self.close[bar] == self.close[bar])
 
-    def next_row(self, row: int) -> int:
-        """Return the first grid row after `row` with a bar of this symbol, or the grid's length."""
-        if self.rows is None:
-            return row + 1
-        place = int(np.searchsorted(self.rows, row, side="right"))
-        return int(self.rows[place]) if place < self.rows.size else self.close.size
+    def next_bar(self, bar: int) -> int:
+        """Return the first grid index after `bar` at which the symbol has a bar, or the length of the grid."""
+        if self.own_bars is None:
+            return bar + 1
+        place = int(np.searchsorted(self.own_bars, bar, side="right"))
+        return int(self.own_bars[place]) if place < self.own_bars.size else self.close.size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Market:
-    """Symbols in sorted order on the union of their close times (ns UTC); all of one timeframe and quote currency."""
+    """Symbols in sorted order on the union of their close times (ns UTC), with one timeframe and one quote currency.
+
+    A bar is named by its index on this grid.
+    """
 
     times: IntArray
     timeframe: Timeframe
@@ -51,7 +54,16 @@ class Market:
 
     @classmethod
     def of(cls, bars: Sequence[Bars], instruments: dict[str, Instrument] | None = None) -> Market:
-        """Align bars; ConfigError on a symbol given twice, different timeframes or different quote currencies."""
+        """Align the bars of several symbols.
+
+        Raises
+        ------
+        DataError
+            If there are no bars.
+        ConfigError
+            If a symbol is given twice, or timeframes or quote currencies differ.
+
+        """
         ordered = sorted(bars, key=lambda part: part.symbol)
         symbols = tuple(part.symbol for part in ordered)
         if not ordered:
@@ -83,13 +95,14 @@ def _on_grid(bars: Bars, times: IntArray, instrument: Instrument) -> SymbolBars:
     own = bars.times
     if own.size == times.size:
         return SymbolBars(instrument, open_, high, low, close, volume, close, None)
-    rows = np.searchsorted(times, own)
+    own_bars = np.searchsorted(times, own)
 
-    def spread(column: FloatArray) -> FloatArray:
-        on_grid = np.full(times.size, np.nan)
-        on_grid[rows] = column
-        return on_grid
+    def on_grid(column: FloatArray) -> FloatArray:
+        values = np.full(times.size, np.nan)
+        values[own_bars] = column
+        return values
 
     last = np.searchsorted(own, times, side="right") - 1
     mark = np.where(last >= 0, close[np.maximum(last, 0)], np.nan)
-    return SymbolBars(instrument, spread(open_), spread(high), spread(low), spread(close), spread(volume), mark, rows)
+    open_, high, low, close, volume = (on_grid(column) for column in (open_, high, low, close, volume))
+    return SymbolBars(instrument, open_, high, low, close, volume, mark, own_bars)

@@ -1,4 +1,4 @@
-"""The execution policy: what orders a wanted change of position becomes, and what protects a position."""
+"""Apply the execution policy: the orders for a change of position, and the orders that protect a position."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from peak_trade.engine.settings import ExecutionPolicy
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """An order to be: everything but its id, its strategy and its time. Quantity is signed, base units."""
+    """An order without its id, strategy and time. The quantity is signed, in base units."""
 
     quantity: float
     order_type: OrderType = OrderType.MARKET
@@ -21,7 +21,7 @@ class Leg:
     trail: float | None = None
     reason: str = "target"
     follows_exit: bool = False
-    """Whether it opens the other side of a flip: it goes out beside the exit, and stands as if that had filled."""
+    """Whether it opens the other side of a flip: it is sent together with the exit, and assumes that the exit fills."""
 
 
 def entry_legs(
@@ -29,7 +29,7 @@ def entry_legs(
 ) -> tuple[Leg, ...]:
     """Return the legs that move a position by `delta` from `held`: exits at market, entries by the policy.
 
-    A flip is one market order under a market policy, otherwise a market exit and an entry of its own.
+    A flip is one market order under a market policy, otherwise a market exit and a separate entry.
     """
     closing = math.copysign(min(abs(held), abs(delta)), delta) if held * delta < 0.0 else 0.0
     if policy.order_type is OrderType.MARKET or closing == delta:
@@ -52,7 +52,7 @@ def entry_legs(
 def protective_legs(
     policy: ExecutionPolicy, instrument: Instrument, position: float, entry_price: float, atr: float
 ) -> tuple[Leg, ...]:
-    """Return the stop-loss, take-profit and trailing stop of a position; each would close all of it."""
+    """Return the stop-loss, take-profit and trailing stop of a position; each one closes the whole position."""
     sign = 1 if position > 0.0 else -1
     legs = []
     stop = policy.stop_loss if policy.stop_loss_atr is None else policy.stop_loss_atr * atr / entry_price
@@ -81,7 +81,7 @@ def as_order(
     held: float,
     price: float,
 ) -> Order:
-    """Return a leg as an order; IOC holds for every leg that follows the target, protection always rests."""
+    """Return a leg as an order. The policy's time in force applies to target orders; protective orders always rest."""
     return Order(
         order_id=order_id,
         decided_at=decided_at,

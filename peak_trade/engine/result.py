@@ -1,11 +1,9 @@
-"""What a run leaves behind: events and fills, and everything that can be computed from them and the bars."""
+"""Backtest results: the events and fills of a run, and everything that follows from them and the bars."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -19,25 +17,42 @@ from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, TradingState
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
-from peak_trade.engine.netting import NettedLoop
+from peak_trade.engine.netting import NettedTrader
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
-from peak_trade.engine.trades import fills_frame, trades_frame
+from peak_trade.engine.traders import SleeveTrader
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, TradingStateEvent
 from peak_trade.metrics.summary import Stats, summary
 from peak_trade.risk.limits import RiskLimits
+
+TRADE_COLUMNS = (
+    "strategy",
+    "symbol",
+    "side",
+    "entry_time",
+    "exit_time",
+    "quantity",
+    "entry_price",
+    "exit_price",
+    "pnl",
+    "fees",
+    "return",
+    "exit_reason",
+)
+"""Columns of the table of trades."""
 
 NO_LIMITS = "No risk limits are set: every order that the instrument allows passes."
 
 
 @dataclass(frozen=True, eq=False)
 class BacktestResult:
-    """A finished run. Money is in quote currency, times are close times in UTC.
+    """A finished run. Money is in quote currency, times are close times in UTC, bars are indices of the market's grid.
 
-    `digests` names config, data, code, seed and environment; `run_id` follows from them, `content_digest` from what
-    happened. `best_intrabar` is the run with the target taken before the stop, where a bar held both.
+    `digests` identifies config, data, code, seed and environment. `run_id` follows from these, `content_digest` from
+    the events and the equity. `best_intrabar` is the same run with the target taken before the stop if one bar reached
+    both.
     """
 
     market: Market
@@ -46,14 +61,14 @@ class BacktestResult:
     parameters: dict[str, Any]
     events: list[Event]
     fill_list: list[Fill]
-    fill_rows: list[int]
+    fill_bars: list[int]
     equity_values: FloatArray
     positions: dict[str, FloatArray]
     n_ambiguous: int
     n_below_lot: int
-    bankrupt_row: int | None
+    bankrupt_bar: int | None
     movements: Sequence[tuple[int, str, str, float, float]] = ()
-    """Row, strategy, symbol, change of position (base units) and of cash (quote currency) of each sleeve, in order."""
+    """Bar, strategy, symbol, change of position (base units) and of cash (quote currency) of each sleeve, in order."""
     digests: dict[str, str] = field(default_factory=dict)
     exchange: str = "unknown"
     best_intrabar: BacktestResult | None = None
@@ -71,12 +86,12 @@ class BacktestResult:
 
     @cached_property
     def content_digest(self) -> str:
-        """SHA-256 of every event and of equity to the bit."""
+        """SHA-256 of every event and of the equity, bit by bit."""
         return digest_bytes(*(encode_event(event) for event in self.events), self.equity_values.tobytes())
 
     @property
     def equity(self) -> pd.Series[float]:
-        """Cash plus positions at each close, shape (n_bars,), quote currency; 0.0 from a bankruptcy on."""
+        """Cash plus positions at each close, shape (n_bars,), quote currency; 0.0 after a bankruptcy."""
         return pd.Series(self.equity_values, index=self.index, name="equity")
 
     @cached_property
@@ -87,25 +102,25 @@ class BacktestResult:
             held = self.positions[symbol]
             notional += np.where(held != 0.0, held * column.mark, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(self.equity_values > 0.0, notional / self.equity_values, 0.0)
-        return pd.Series(share, index=self.index, name="exposure")
+            exposure = np.where(self.equity_values > 0.0, notional / self.equity_values, 0.0)
+        return pd.Series(exposure, index=self.index, name="exposure")
 
     @cached_property
     def fills(self) -> pd.DataFrame:
-        """One row a fill; see `trades.fills_frame`."""
+        """One row per fill; see `fills_frame`."""
         return fills_frame(self.fill_list)
 
     @cached_property
     def trades(self) -> pd.DataFrame:
-        """One row a round trip, flat to flat; see `trades.trades_frame`."""
+        """One row per round trip, flat to flat; see `trades_frame`."""
         return trades_frame(self.fill_list)
 
     @cached_property
     def benchmark(self) -> BacktestResult:
-        """Buying all symbols in equal parts, each at its first close, and holding them, at the same costs."""
-        share = 1.0 / len(self.market.symbols)
+        """The run that buys all symbols in equal parts, each at its first close, and holds them, at the same costs."""
+        weight = 1.0 / len(self.market.symbols)
         sleeves = [
-            Sleeve("buy_and_hold", symbol, np.where(np.isnan(column.mark), 0.0, 1.0), share)
+            Sleeve("buy_and_hold", symbol, np.where(np.isnan(column.mark), 0.0, 1.0), weight)
             for symbol, column in zip(self.market.symbols, self.market.columns, strict=True)
         ]
         plain = BacktestSettings(initial_cash=self.settings.initial_cash, costs=self.settings.costs)
@@ -117,8 +132,8 @@ class BacktestResult:
         return summary(self.equity, self.trades, self.fills, self.exposure, per_year)
 
     @property
-    def why(self) -> str:
-        """Why nothing traded, in a sentence; empty when something did."""
+    def no_trade_reason(self) -> str:
+        """The reason why nothing traded, as a sentence; empty if something traded."""
         if self.fill_list:
             return ""
         n_signals = sum(isinstance(event, SignalEvent) for event in self.events)
@@ -130,15 +145,15 @@ class BacktestResult:
             commonest = max(sorted(set(denied)), key=denied.count)
             return f"Nothing traded: {len(denied):,} orders were denied, most often for {commonest}."
         if self.n_below_lot:
-            return f"Nothing traded: {self.n_below_lot:,} wanted positions were below one lot. Start with more cash."
+            return f"Nothing traded: {self.n_below_lot:,} target positions were below one lot. Start with more cash."
         if ended:
             commonest = max(sorted({event.reason for event in ended}), key=[event.reason for event in ended].count)
             return f"Nothing traded: {len(ended):,} orders ended unfilled, most often because of: {commonest}."
         return f"Nothing traded: the target changed {n_signals:,} times, but no order arose within the no-trade band."
 
     @property
-    def standing(self) -> str:
-        """How the run stood to risk limits at its end, in a sentence; empty when trading was active within some."""
+    def risk_status(self) -> str:
+        """The trading state at the end as a sentence; empty if limits were set and trading was active."""
         if self.limits is None:
             return NO_LIMITS
         states = [event for event in self.events if isinstance(event, TradingStateEvent)]
@@ -149,7 +164,7 @@ class BacktestResult:
 
     @property
     def assumptions(self) -> list[str]:
-        """Return what the run takes for granted, one sentence each."""
+        """The assumptions of the run, one sentence each."""
         costs, execution = self.settings.costs, self.settings.execution
         cap = costs.max_participation
         sentences = [
@@ -158,16 +173,16 @@ class BacktestResult:
             "Fills take any size of a bar." if cap is None else f"Fills take at most {cap:.0%} of a bar's volume.",
             f"Entries are {execution.order_type.value} orders; exits by target are market orders.",
             f"The account starts with {self.settings.initial_cash:,.2f} {self.market.columns[0].instrument.quote}; "
-            "a long buy is trimmed at the fill to the cash there is, and a constant target does not rebalance.",
+            "a long buy is reduced at the fill to the available cash, and a constant target does not rebalance.",
             NO_LIMITS
             if self.limits is None
-            else f"Every order is held against the risk limits {self.limits.digest()[:16]}.",
+            else f"Every order is checked against the risk limits {self.limits.digest()[:16]}.",
         ]
         if execution.has_protection:
             order = "stop before target" if self.settings.intrabar == "worst" else "target before stop"
-            sentences.append(f"When one bar holds both, {order}: so it was in {self.n_ambiguous:,} bars.")
-        if self.bankrupt_row is not None:
-            sentences.append(f"The account went bankrupt at {iso(int(self.market.times[self.bankrupt_row]))}.")
+            sentences.append(f"If one bar reaches both, {order}: this happened in {self.n_ambiguous:,} bars.")
+        if self.bankrupt_bar is not None:
+            sentences.append(f"The account went bankrupt at {iso(int(self.market.times[self.bankrupt_bar]))}.")
         return sentences
 
 
@@ -181,12 +196,19 @@ def run_sleeves(
     drift_band: float | None = None,
     risk_engine: RiskEngine | None = None,
 ) -> BacktestResult:
-    """Run sleeves over a market and return the result, without names and digests."""
+    """Run sleeves over a market and return the result, without its digests."""
     events: list[Event] = []
-    loop_class = NettedLoop if is_netted else EventLoop
-    loop = loop_class(market, sleeves, settings, emit=events.append, risk_engine=risk_engine, drift_band=drift_band)
-    with _no_cycle_collection():
-        loop.run(progress)
+    trader = (NettedTrader if is_netted else SleeveTrader)(market, sleeves, settings)
+    loop = EventLoop(
+        market,
+        sleeves,
+        settings,
+        emit=events.append,
+        risk_engine=risk_engine,
+        trader=trader,
+        drift_band=drift_band,
+    )
+    loop.run(progress)
     return BacktestResult(
         market=market,
         settings=settings,
@@ -194,49 +216,112 @@ def run_sleeves(
         parameters={},
         events=events,
         fill_list=loop.fills,
-        fill_rows=loop.fill_rows,
+        fill_bars=loop.fill_bars,
         equity_values=equity_path(loop),
         positions=position_paths(loop),
         n_ambiguous=loop.n_ambiguous,
-        n_below_lot=loop.n_below_lot,
-        bankrupt_row=loop.bankrupt_row,
+        n_below_lot=trader.n_below_lot,
+        bankrupt_bar=loop.bankrupt_bar,
         movements=loop.movements,
         limits=loop.risk_engine.limits,
     )
 
 
-@contextmanager
-def _no_cycle_collection() -> Iterator[None]:
-    """Events hold no cycles, so the collector need not walk them: not meanwhile, and not at once when they are old."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if gc.get_freeze_count() == 0:
-            gc.freeze()
-            gc.unfreeze()
-        if was_enabled:
-            gc.enable()
-
-
 def equity_path(loop: EventLoop) -> FloatArray:
-    """Return equity at every close of a finished loop, shape (n_rows,), by the same sums as `EventLoop.equity`."""
-    n_rows = len(loop.market)
-    equity = _steps(loop.cash_path, n_rows)
+    """Return equity at every close of a finished loop, shape (n_bars,), by the same sums as `EventLoop.equity`."""
+    n_bars = len(loop.market)
+    equity = _steps(loop.cash_path, n_bars)
     for symbol, column in zip(loop.market.symbols, loop.market.columns, strict=True):
-        held = _steps(loop.position_path[symbol], n_rows)
+        held = _steps(loop.position_path[symbol], n_bars)
         equity += np.where(held != 0.0, held * column.mark, 0.0)
     return equity
 
 
 def position_paths(loop: EventLoop) -> dict[str, FloatArray]:
-    """Return the signed position at every close of a finished loop, by symbol, each of shape (n_rows,)."""
+    """Return the signed position at every close of a finished loop, by symbol, each of shape (n_bars,)."""
     return {symbol: _steps(path, len(loop.market)) for symbol, path in loop.position_path.items()}
 
 
-def _steps(path: Sequence[tuple[int, float]], n_rows: int) -> FloatArray:
-    """Spread (row, value from that row on) over all rows; 0.0 before the first, the last of a row wins."""
-    rows = np.array([0] + [row for row, _ in path] + [n_rows])
+def _steps(path: Sequence[tuple[int, float]], n_bars: int) -> FloatArray:
+    """Spread (bar, value from that bar on) over all bars; 0.0 before the first, the last value of a bar wins."""
+    bars = np.array([0] + [bar for bar, _ in path] + [n_bars])
     values = np.array([0.0] + [value for _, value in path])
-    return np.repeat(values, np.diff(rows))
+    return np.repeat(values, np.diff(bars))
+
+
+def fills_frame(fill_list: Sequence[Fill]) -> pd.DataFrame:
+    """Return one row per fill, in the order in which they happened; `ts_event` as UTC times, sides as text."""
+    names = [part.name for part in fields(Fill)]
+    table = pd.DataFrame([[getattr(fill, name) for name in names] for fill in fill_list], columns=names)
+    table["ts_event"] = pd.to_datetime(table["ts_event"].astype("int64"), unit="ns", utc=True)
+    table["side"] = [fill.side.value for fill in fill_list]
+    return table
+
+
+@dataclass(slots=True)
+class _OpenTrade:
+    side: int
+    entry_time: int
+    quantity: float = 0.0
+    open_quantity: float = 0.0
+    paid: float = 0.0
+    received: float = 0.0
+    closed: float = 0.0
+    fees: float = 0.0
+
+
+def trades_frame(fill_list: Sequence[Fill]) -> pd.DataFrame:
+    """Return one row per closed trade, sorted by exit time.
+
+    A trade is a round trip, flat to flat. `pnl` is before fees and `fees` are all fees of the trade, both in quote
+    currency; `return` is their difference over the entry notional. A flip closes one trade and opens the next, and its
+    fee is divided by quantity. A trade that is still open at the end is not in the table.
+    """
+    held: dict[tuple[str, str], _OpenTrade] = {}
+    rows: list[tuple[object, ...]] = []
+    for fill in fill_list:
+        key = (fill.strategy, fill.symbol)
+        sign, left, fee_left = fill.side.sign, fill.quantity, fill.fee
+        trade = held.get(key)
+        if trade is not None and trade.side != sign:
+            closing = min(left, trade.open_quantity)
+            fee = fee_left * closing / left
+            trade.received += closing * fill.price
+            trade.closed += closing
+            trade.open_quantity -= closing
+            trade.fees += fee
+            left, fee_left = left - closing, fee_left - fee
+            if trade.open_quantity <= 1e-12 * trade.quantity:
+                rows.append(_closed(key, trade, fill))
+                del held[key]
+                trade = None
+        if left > 1e-12 * fill.quantity:
+            if trade is None:
+                trade = held[key] = _OpenTrade(sign, fill.ts_event)
+            trade.quantity += left
+            trade.open_quantity += left
+            trade.paid += left * fill.price
+            trade.fees += fee_left
+    table = pd.DataFrame(rows, columns=list(TRADE_COLUMNS))
+    for name in ("entry_time", "exit_time"):
+        table[name] = pd.to_datetime(table[name].astype("int64"), unit="ns", utc=True)
+    return table
+
+
+def _closed(key: tuple[str, str], trade: _OpenTrade, fill: Fill) -> tuple[object, ...]:
+    pnl = trade.side * (trade.received - trade.paid)
+    side = "long" if trade.side > 0 else "short"
+    entry, exit_ = trade.paid / trade.quantity, trade.received / trade.closed
+    return (
+        *key,
+        side,
+        trade.entry_time,
+        fill.ts_event,
+        trade.quantity,
+        entry,
+        exit_,
+        pnl,
+        trade.fees,
+        (pnl - trade.fees) / trade.paid,
+        fill.reason,
+    )

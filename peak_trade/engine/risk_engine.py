@@ -44,25 +44,25 @@ class Account(Protocol):
     venue: Venue
     ledger: Ledger
 
-    def holdings(self, row: int) -> Holdings:
-        """Return equity, positions and marks at a row's close."""
+    def holdings(self, bar: int) -> Holdings:
+        """Return equity, positions and marks at the close of a bar."""
 
     @property
     def n_open(self) -> int:
         """Number of open orders."""
 
-    def equity(self, row: int) -> float:
-        """Return equity at a row's close."""
+    def equity(self, bar: int) -> float:
+        """Return equity at the close of a bar."""
 
     def equity_line(self) -> tuple[float, float, FloatArray] | None:
         """Return cash, quantity and marks if at most one symbol is held, otherwise None."""
 
     def equity_between(self, start: int, stop: int) -> FloatArray:
-        """Return equity at the closes of rows start to stop - 1 with the current positions, shape (stop - start,)."""
+        """Return equity at the closes of bars start to stop - 1 with the current positions, shape (stop - start,)."""
 
     @property
     def times(self) -> IntArray:
-        """Close times, shape (n_rows,), ns UTC."""
+        """Close times, shape (n_bars,), ns UTC."""
 
 
 class RiskEngine:
@@ -119,7 +119,7 @@ class RiskEngine:
         self._has_thresholds = any(threshold is not None for threshold in thresholds)
         self._orders: deque[PastOrder] = deque()
         self._fills: deque[PastFill] = deque()
-        self._next_row = 0
+        self._next_bar = 0
         self._snapshot: tuple[int, OrderBook | None] | None = None
         self._control = control or Control()
         self._track = track_of(self._control)
@@ -157,15 +157,15 @@ class RiskEngine:
         volume, volatility = history.activity_at(symbol, as_of) if self._needs_activity else (math.nan, math.nan)
         return now, book, volume, volatility, history.returns_at(as_of) if self._needs_returns else None
 
-    def reduced(self, order: Order, market: MarketView, loop: Account, row: int) -> Order:
+    def reduced(self, order: Order, market: MarketView, loop: Account, bar: int) -> Order:
         """Return an order that follows a target, reduced to the size limits if `size_to_limits` is set."""
         if not self._limits.size_to_limits or order.reason != "target":
             return order
-        return size_to_limits(order, self._account(loop, row, order), market, self.gates, self._limits)
+        return size_to_limits(order, self._account(loop, bar, order), market, self.gates, self._limits)
 
-    def decide(self, order: Order, market: MarketView, loop: Account, row: int) -> ApprovedOrder | tuple[Denial, ...]:
-        """Review an order decided on a row's close; with limits, emit the decision together with its inputs."""
-        account = self._account(loop, row, order)
+    def decide(self, order: Order, market: MarketView, loop: Account, bar: int) -> ApprovedOrder | tuple[Denial, ...]:
+        """Review an order decided on the close of a bar; with limits, emit the decision together with its inputs."""
+        account = self._account(loop, bar, order)
         answer = review(order, account, market, self.gates, self._limits)
         if self.limits is None:
             return answer
@@ -215,28 +215,28 @@ class RiskEngine:
             self._fills.append(PastFill(fill.ts_event, fill.strategy, fill.symbol, fill.side))
 
     def skip_to(self, loop: Account, stop: int) -> int:
-        """Return the first row before `stop` at which the trading state changes, or `stop`; nothing trades until then.
+        """Return the first bar before `stop` at which the trading state changes, or `stop`; nothing trades until then.
 
         Needed only while orders rest. Otherwise the state is brought up to date when the next order is reviewed.
         """
         if not self.can_stop or self._control.state is _HALTED:
             return stop
         self._scan(loop, stop)
-        return self._next_row
+        return self._next_bar
 
     def catch_up(self, loop: Account, stop: int) -> None:
-        """Read equity on the rows before `stop` that were not read yet; nothing may have traded since they closed."""
+        """Read equity on the bars before `stop` that were not read yet; nothing may have traded since they closed."""
         if not self.has_limits:
             return
-        while self._next_row < stop:
+        while self._next_bar < stop:
             self._scan(loop, stop)
-            if self._next_row < stop:
-                row = self._next_row
-                self._next_row = row + 1
-                self.observe(AccountObserved(int(loop.times[row]), loop.equity(row)))
+            if self._next_bar < stop:
+                bar = self._next_bar
+                self._next_bar = bar + 1
+                self.observe(AccountObserved(int(loop.times[bar]), loop.equity(bar)))
 
     def _scan(self, loop: Account, stop: int) -> None:
-        start = self._next_row
+        start = self._next_bar
         if start >= stop or self._control.recovered_at:
             return
         line = None if stop - start == 1 else loop.equity_line()
@@ -246,30 +246,30 @@ class RiskEngine:
         if line is None:
             equity, times = loop.equity_between(start, stop), loop.times[start:stop]
             found, self._track = first_trigger(0.0, 1.0, equity, times, 0, stop - start, self._track, self._triggers)
-            self._next_row = start + found
+            self._next_bar = start + found
         else:
-            self._next_row, self._track = first_trigger(*line, loop.times, start, stop, self._track, self._triggers)
+            self._next_bar, self._track = first_trigger(*line, loop.times, start, stop, self._track, self._triggers)
 
     def _scan_constant(self, loop: Account, start: int, stop: int) -> None:
-        """Scan rows of equal equity: if the first row trips no trigger, none does."""
+        """Scan rows of equal equity: if the first bar trips no trigger, none does."""
         equity, times = loop.equity(start), loop.times
         track = track_after(equity, int(times[start]), self._track, self._triggers)
         if track is not None and stop - start > 1:
             track = track_after(equity, int(times[stop - 1]), track, self._triggers)
         if track is not None:
-            self._track, self._next_row = track, stop
+            self._track, self._next_bar = track, stop
 
     def _set(self, control: Control) -> None:
         self._control, self._track = control, track_of(control)
         self._triggers = triggers(control, self._limits.state)
         self.can_stop = self._has_thresholds or control.recovered_at != 0
 
-    def _account(self, loop: Account, row: int, order: Order) -> AccountView:
+    def _account(self, loop: Account, bar: int, order: Order) -> AccountView:
         now = order.decided_at
-        if self.has_limits and self._next_row <= row:
-            self.catch_up(loop, row + 1)
+        if self.has_limits and self._next_bar <= bar:
+            self.catch_up(loop, bar + 1)
         _, peak, _, day_start = self._track
-        equity, positions, marks = loop.holdings(row)
+        equity, positions, marks = loop.holdings(bar)
         n_open = loop.n_open
         orders, fills = self._orders, self._fills
         if orders:

@@ -1,4 +1,4 @@
-"""A second opinion: the same run through vectorbt, an engine that we did not write."""
+"""Second opinion: run the same orders through vectorbt, an independent engine, and compare."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RTOL_EQUITY = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What vectorbt says of a run.
+    """The result of a comparison with vectorbt.
 
-    `scope` is `decisions` where it decided quantities, prices and fees itself from the targets, and `bookkeeping` where
-    it can not express the orders (limits, stops, partial fills, several symbols): it then books our fills in its own
-    ledger. Errors are the largest relative ones; `first_difference` is empty when it agrees.
+    `scope` is `decisions` if vectorbt decided quantities, prices and fees itself from the targets. It is `bookkeeping`
+    if vectorbt cannot express the orders (limits, stops, partial fills, several symbols): it then books our fills in
+    its own ledger. Errors are the largest relative errors; `first_difference` is empty if both agree.
     """
 
     scope: Literal["decisions", "bookkeeping"]
@@ -48,16 +48,16 @@ class Opinion:
 
 
 def second_opinion(result: BacktestResult) -> Opinion:
-    """Run the same targets, or where they are beyond it the same fills, through vectorbt and compare.
+    """Run the same targets through vectorbt, or the same fills if it cannot express the orders, and compare.
 
     Raises
     ------
     ConfigError
-        When the run has funding, borrow costs or a bankruptcy, which vectorbt does not know.
+        If the run has funding, borrow costs or a bankruptcy, which vectorbt does not support.
     """
     costs = result.settings.costs
-    if costs.has_carry or result.bankrupt_row is not None:
-        raise ConfigError("vectorbt knows no funding, borrow costs or bankruptcy: it can't check this run.")
+    if costs.has_carry or result.bankrupt_bar is not None:
+        raise ConfigError("the run has funding, borrow costs or a bankruptcy, which vectorbt does not support.")
     if _is_expressible(result):
         return _from_targets(result)
     return _from_fills(result)
@@ -71,7 +71,7 @@ def _is_expressible(result: BacktestResult) -> bool:
         return False
     if sizing.kind != "fraction_of_equity" or result.market.columns[0].instrument.tick_size:
         return False
-    row_of = {int(time): row for row, time in enumerate(result.market.times.tolist())}
+    bar_of = {int(time): bar for bar, time in enumerate(result.market.times.tolist())}
     decided: dict[str, int] = {}
     signals: set[int] = set()
     beyond = {OrderEventKind.DENIED, OrderEventKind.CANCELED}
@@ -82,21 +82,21 @@ def _is_expressible(result: BacktestResult) -> bool:
             if event.event is OrderEventKind.REQUESTED and event.ts_event not in signals:
                 return False
             if event.event is OrderEventKind.REQUESTED:
-                decided[event.order_id] = row_of[event.ts_event]
+                decided[event.order_id] = bar_of[event.ts_event]
             elif event.event in beyond and event.reason != "cash":
                 return False
-    pairs = zip(result.fill_list, result.fill_rows, strict=True)
-    return all(row == decided[fill.order_id] + 1 for fill, row in pairs)
+    pairs = zip(result.fill_list, result.fill_bars, strict=True)
+    return all(bar == decided[fill.order_id] + 1 for fill, bar in pairs)
 
 
 def _from_targets(result: BacktestResult) -> Opinion:
-    column, n_rows = result.market.columns[0], len(result.market)
+    column, n_bars = result.market.columns[0], len(result.market)
     fraction = getattr(result.settings.sizing, "fraction", 1.0)
-    size = np.full(n_rows + 1, np.nan)
+    size = np.full(n_bars + 1, np.nan)
     for event in result.events:
         if isinstance(event, SignalEvent):
             size[int(np.searchsorted(result.market.times, event.ts_event)) + 1] = event.exposure * fraction
-    size = size[:n_rows]
+    size = size[:n_bars]
     lot = column.instrument.lot_size
     portfolio = _portfolio(
         close=column.close,
@@ -110,26 +110,26 @@ def _from_targets(result: BacktestResult) -> Opinion:
         init_cash=result.settings.initial_cash,
         max_orders=max(1, int(np.isfinite(size).sum())),
     )
-    rows = np.array(result.fill_rows, dtype=np.int64)
-    return _compare(result, "decisions", portfolio, rows, np.arange(n_rows))
+    bars = np.array(result.fill_bars, dtype=np.int64)
+    return _compare(result, "decisions", portfolio, bars, np.arange(n_bars))
 
 
 def _from_fills(result: BacktestResult) -> Opinion:
-    """Give every fill a place of its own: a bar with three fills is three rows, the last of them its close."""
-    market, n_rows = result.market, len(result.market)
-    rows = np.array(result.fill_rows, dtype=np.int64)
-    n_places = np.maximum(np.bincount(rows, minlength=n_rows), 1)
+    """Give every fill a row of its own: a bar with three fills becomes three rows, of which the last is its close."""
+    market, n_bars = result.market, len(result.market)
+    bars = np.array(result.fill_bars, dtype=np.int64)
+    n_places = np.maximum(np.bincount(bars, minlength=n_bars), 1)
     last_place = np.cumsum(n_places) - 1
-    earlier = np.arange(rows.size) - np.searchsorted(rows, rows)
-    places = last_place[rows] - n_places[rows] + 1 + earlier
+    earlier = np.arange(bars.size) - np.searchsorted(bars, bars)
+    places = last_place[bars] - n_places[bars] + 1 + earlier
     shape = (int(last_place[-1]) + 1, len(market.symbols))
     size, price, fees = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape)
     for place, fill in zip(places, result.fill_list, strict=True):
         cell = (place, market.symbols.index(fill.symbol))
         size[cell], price[cell] = fill.signed_quantity, fill.price
         fees[cell] = fill.fee / (fill.quantity * fill.price)
-    row_of = np.repeat(np.arange(n_rows), n_places)
-    close = np.column_stack([column.mark[row_of] for column in market.columns])
+    bar_of = np.repeat(np.arange(n_bars), n_places)
+    close = np.column_stack([column.mark[bar_of] for column in market.columns])
     portfolio = _portfolio(
         close=close,
         size=size,
@@ -137,7 +137,7 @@ def _from_fills(result: BacktestResult) -> Opinion:
         price=np.where(np.isnan(price), close, price),
         fees=fees,
         init_cash=result.settings.initial_cash,
-        max_orders=max(1, rows.size),
+        max_orders=max(1, bars.size),
         cash_sharing=True,
         group_by=True,
     )
@@ -165,8 +165,8 @@ def _compare(
     fill_error, first = 0.0, ""
     if len(theirs) != len(ours):
         first = f"we have {len(ours):,} fills, vectorbt {len(theirs):,}"
-    for fill, place, record in zip(ours, places, theirs, strict=False):
-        error, difference = _fill_difference(fill, int(place), record)
+    for fill, place, entry in zip(ours, places, theirs, strict=False):
+        error, difference = _fill_difference(fill, int(place), entry)
         fill_error = max(fill_error, error)
         if difference:
             first = difference
@@ -175,25 +175,25 @@ def _compare(
     errors = np.abs(equity - result.equity_values) / np.abs(equity)
     worst = int(errors.argmax())
     if not first and not errors[worst] <= RTOL_EQUITY:
-        row = int(np.flatnonzero(~(errors <= RTOL_EQUITY))[0])
-        when = iso(int(result.market.times[row]))
-        first = f"equity at {when} is {result.equity_values[row]!r} here and {float(equity[row])!r} there"
+        bar = int(np.flatnonzero(~(errors <= RTOL_EQUITY))[0])
+        when = iso(int(result.market.times[bar]))
+        first = f"equity at {when} is {result.equity_values[bar]!r} here and {float(equity[bar])!r} in vectorbt"
     return Opinion(scope, len(ours), fill_error, float(errors[worst]), first)
 
 
-def _fill_difference(fill: Fill, place: int, record: Any) -> tuple[float, str]:
+def _fill_difference(fill: Fill, place: int, entry: Any) -> tuple[float, str]:
     name = f"fill of {fill.order_id} at {iso(fill.ts_event)}"
-    if int(record["idx"]) != place or (int(record["side"]) == 0) != (fill.signed_quantity > 0.0):
-        return 0.0, f"{name}: {fill.side.value} in row {place} here, another side or row ({record['idx']}) there"
+    if int(entry["idx"]) != place or (int(entry["side"]) == 0) != (fill.signed_quantity > 0.0):
+        return 0.0, f"{name}: {fill.side.value} in row {place} here, another side or row ({entry['idx']}) in vectorbt"
     pairs = (
-        ("quantity", fill.quantity, float(record["size"])),
-        ("price", fill.price, float(record["price"])),
-        ("fee", fill.fee, float(record["fees"])),
+        ("quantity", fill.quantity, float(entry["size"])),
+        ("price", fill.price, float(entry["price"])),
+        ("fee", fill.fee, float(entry["fees"])),
     )
     largest = 0.0
-    for what, here, there in pairs:
+    for label, here, there in pairs:
         error = abs(here - there) / max(abs(there), 1e-300) if here != there else 0.0
         largest = max(largest, error)
         if not error <= RTOL_FILL:
-            return largest, f"{name}: {what} is {here!r} here and {there!r} there"
+            return largest, f"{name}: {label} is {here!r} here and {there!r} in vectorbt"
     return largest, ""

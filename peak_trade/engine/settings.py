@@ -1,4 +1,4 @@
-"""What a run can set beside its strategy: cash, costs, execution and sizing."""
+"""Settings of a backtest: cash, costs, execution and sizing."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from peak_trade.costs.model import Costs
 from peak_trade.portfolio.sizing import FractionOfEquity, Sizing
 
 Distance = Annotated[float, Field(gt=0.0, lt=1.0)]
-"""A distance from a price as a fraction of it: 0.05 is five percent, 2 is refused."""
+"""A distance from a price as a fraction of it: 0.05 is five percent. Values of 1 and above are errors."""
 
 
 class ExecutionPolicy(Settings):
-    """How a change of target becomes orders. Exits by target are always market orders."""
+    """The orders that a change of target becomes. Exits by target are always market orders."""
 
     order_type: Annotated[OrderType, Field(strict=False)] = OrderType.MARKET
-    """Type of the orders that open or add."""
+    """Type of the orders that open or enlarge a position."""
 
     time_in_force: Annotated[TimeInForce, Field(strict=False)] = TimeInForce.GTC
-    """gtc rests until filled or the target changes; ioc lives for one bar."""
+    """gtc rests until it is filled or the target changes; ioc lasts for one bar."""
 
     limit_offset_bps: Bps = 10.0
-    """How much better than the decision price a limit is, and how far beyond its stop a stop-limit's limit lies."""
+    """Distance by which a limit is better than the decision price, and a stop-limit's limit is beyond its stop."""
 
     stop_offset_bps: Bps = 10.0
-    """How far beyond the decision price, in the direction of the order, a stop is."""
+    """Distance of a stop beyond the decision price, in the direction of the order."""
 
     trail: Distance | None = None
     """Distance of a trailing stop entry from the best price since the decision."""
@@ -52,7 +52,7 @@ class ExecutionPolicy(Settings):
     """Window of the average true range, bars (Wilder)."""
 
     no_trade_band: Fraction = 0.0
-    """An order whose notional is a smaller share of equity than this is not sent, unless it closes the position."""
+    """An order whose notional is a smaller fraction of equity is not sent, unless it closes the position."""
 
     @model_validator(mode="after")
     def _one_meaning(self) -> Self:
@@ -72,12 +72,12 @@ class ExecutionPolicy(Settings):
 
     @property
     def needs_atr(self) -> bool:
-        """Whether a level is stated in average true ranges."""
+        """Whether a level is a multiple of the average true range."""
         return self.stop_loss_atr is not None or self.take_profit_atr is not None
 
 
 class BacktestSettings(Settings):
-    """Everything that names a backtest beside its strategies and bars."""
+    """All settings of a backtest other than its strategies and bars."""
 
     initial_cash: Notional = 10_000.0
     """Cash at the start, in quote currency."""
@@ -87,7 +87,7 @@ class BacktestSettings(Settings):
     sizing: Sizing = FractionOfEquity()
 
     intrabar: Literal["worst", "best"] = "worst"
-    """Which of stop and target is taken when both lie in one bar."""
+    """`worst` takes the stop if one bar reaches both stop and target, `best` the target."""
 
     seed: int = 0
-    """Seed of everything random in the run."""
+    """Seed of the run."""

@@ -1,4 +1,4 @@
-"""A sleeve: one strategy on one symbol, with its targets, its position and its orders."""
+"""Sleeves: one strategy on one symbol, with its targets, its position and its orders."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from peak_trade.portfolio.sizing import FixedNotional, Sizing
 class Sleeve:
     """One strategy on one symbol: its targets, its position and its orders.
 
-    `exposure` (shape (n_rows,), in [-1, 1], on the market's grid) is held after each close. `weight` is the share of
-    the account's equity that a target of 1 stands for, a constant or one a row; `scale` is the sizing's multiplier and
-    `atr` the average true range, one a row. At `rebalance_rows` an unchanged target is ordered anew.
+    `exposure` (shape (n_bars,), in [-1, 1], on the market's grid) is held after each close. `weight` is the fraction of
+    the account's equity that a target of 1 stands for, a constant or one value per bar. `scale` is the multiplier of
+    the sizing rule and `atr` the average true range, both with one value per bar. At `rebalance_bars` an unchanged
+    target is ordered again.
     """
 
     strategy: str
@@ -30,22 +31,26 @@ class Sleeve:
     scale: FloatArray | None = None
     atr: FloatArray | None = None
     priority: int = 0
-    rebalance_rows: frozenset[int] = frozenset()
+    rebalance_bars: frozenset[int] = frozenset()
     position: float = 0.0
+    """Signed quantity held, base units."""
     target: float = 0.0
+    """Latest target exposure."""
     entry_price: float = 0.0
+    """Average entry price of the position."""
     best_price: float = math.nan
-    """Best price that a withdrawn trailing stop of this position had followed; NaN: none yet."""
-    decision_row: int = 0
+    """Best price that a canceled trailing stop of this position had followed; NaN if there is none."""
+    decision_bar: int = 0
+    """Bar of the latest decision."""
     is_stopped: bool = False
-    """A stop or take-profit closed the position: flat until the target changes."""
-    granted: float = 1.0
-    """Share of the wanted position that the risk limits granted; whole again when the target changes."""
+    """Whether a stop or take-profit closed the position: the sleeve then stays flat until the target changes."""
+    allowed_fill_ratio: float = 1.0
+    """Fraction of the target position that the risk limits allowed; 1 again when the target changes."""
     working: dict[str, Order] = field(default_factory=dict)
     """Open orders by id."""
 
     def move(self, fill: Fill, lot: float) -> None:
-        """Book a fill on the position, of whole lots (base units, 0 for none), and its average entry price."""
+        """Apply a fill to the position and its average entry price; `lot` is in base units, 0 for none."""
         held, signed = self.position, fill.position_change
         self.position = remove_noise(held + signed, lot, signed)
         if held == 0.0 or held * self.position < 0.0:
@@ -53,29 +58,34 @@ class Sleeve:
         elif held * signed > 0.0:
             self.entry_price = (self.entry_price * held + fill.price * signed) / self.position
 
+    def restrict(self, change: float, fraction: float) -> None:
+        """Note that limits allowed only a fraction of a change of position (signed base units).
+
+        An unchanged target is not ordered again for the part that was not allowed.
+        """
+        wanted = self.position + change
+        if wanted != 0.0:
+            self.allowed_fill_ratio *= min(max((self.position + fraction * change) / wanted, 0.0), 1.0)
+
     def opens(self, leg: Leg) -> bool:
-        """Return whether a leg does more than bring the position nearer to zero."""
+        """Return whether a leg does anything but bring the position nearer to zero."""
         return leg.follows_exit or not (self.position * leg.quantity < 0.0 and abs(leg.quantity) <= abs(self.position))
 
-    def is_ordering(self) -> bool:
-        """Return whether an order that follows the target is open; protective orders are none."""
-        return any(order.reason == "target" for order in self.working.values())
-
-    def notional(self, row: int, equity: float, sizing: Sizing) -> float:
-        """Return the signed notional that the target means at a row, as far as it was granted, quote currency."""
+    def notional(self, bar: int, equity: float, sizing: Sizing) -> float:
+        """Return the signed notional of the target at a bar, as far as limits allowed it, quote currency."""
         if self.target == 0.0:
             return 0.0
-        weight = self.weight if isinstance(self.weight, float) else float(self.weight[row])
+        weight = self.weight if isinstance(self.weight, float) else float(self.weight[bar])
         if isinstance(sizing, FixedNotional):
-            return self.target * weight * sizing.notional * self.granted
-        scale = 1.0 if self.scale is None else float(self.scale[row])
-        return self.target * weight * scale * equity * self.granted
+            return self.target * weight * sizing.notional * self.allowed_fill_ratio
+        scale = 1.0 if self.scale is None else float(self.scale[bar])
+        return self.target * weight * scale * equity * self.allowed_fill_ratio
 
     def notional_over(self, span: slice, equity: FloatArray, sizing: Sizing) -> FloatArray:
-        """Return `notional` at every row of a span, for equity of the same shape."""
+        """Return `notional` at every bar of a span, for equity of the same shape."""
         weight = self.weight if isinstance(self.weight, float) else self.weight[span]
         if isinstance(sizing, FixedNotional):
-            return np.broadcast_to(self.target * weight * sizing.notional * self.granted, equity.shape)
+            return np.broadcast_to(self.target * weight * sizing.notional * self.allowed_fill_ratio, equity.shape)
         scale = 1.0 if self.scale is None else self.scale[span]
-        notional: FloatArray = self.target * weight * scale * equity * self.granted
+        notional: FloatArray = self.target * weight * scale * equity * self.allowed_fill_ratio
         return notional

@@ -121,7 +121,7 @@ class Driver:
             self.first_bar, self.is_started = self._buffer.n_bars, True
         elif self.loop.venue.apply_recorded(event):
             self.settle()
-        elif self.loop.bankrupt_row is None:
+        elif self.loop.bankrupt_bar is None:
             return self._apply_input(event)
         return ""
 
@@ -132,7 +132,7 @@ class Driver:
 
     def finish(self, reason: str) -> None:
         """End the open orders at the last close, as `ending_of` says."""
-        if not self.has_traded_bars or self.loop.bankrupt_row is not None:
+        if not self.has_traded_bars or self.loop.bankrupt_bar is not None:
             return
         last = self._buffer.n_bars - 1
         self.settle()
@@ -184,12 +184,12 @@ class Driver:
             age = (event.ts_event - int(self.loop.times[last])) / NS_PER_SECOND
             self.loop.observe(FeedObserved(event.ts_event, age), last)
             if not (self._is_disconnected and self.loop.venue.is_remote):
-                self.loop.withdraw_enlarging(event.ts_event)
+                self.loop.cancel_enlarging(event.ts_event)
 
     def _reconnect(self, now: int) -> None:
         if self._is_disconnected:
             self._is_disconnected = False
-            self.loop.withdraw_enlarging(now)
+            self.loop.cancel_enlarging(now)
 
 
 def _observation(event: CommandEvent) -> Observation:

@@ -10,8 +10,9 @@ from peak_trade.core.time import Timeframe, iso, parse_utc, to_ns
 from peak_trade.data.store import load_bars
 from peak_trade.engine.market import Market
 from peak_trade.engine.risk_engine import RiskEngine
+from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.engine.sleeve import Sleeve
-from peak_trade.engine.venue import SimulatedVenue, Venue
+from peak_trade.engine.venue import Venue
 from peak_trade.risk.state import Control
 from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory, Evaluate
 from peak_trade.sessions.config import SessionConfig, SessionContext

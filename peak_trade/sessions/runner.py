@@ -195,7 +195,7 @@ class Session:
                 self.journal.append(alert)
         self.loop.venue.resume()
         self._driver.settle()
-        return BANKRUPT if self.loop.bankrupt_row is not None else KILLED if self._driver.is_killed else ""
+        return BANKRUPT if self.loop.bankrupt_bar is not None else KILLED if self._driver.is_killed else ""
 
     def _apply_commands(self, now: int | None) -> None:
         """Record and apply the operator commands due before the bar that closes at `now`, ns UTC; None: kills only.
@@ -276,7 +276,7 @@ class Session:
             elapsed = (time.perf_counter() - started) * 1_000.0
             self.journal.append(LatencyEvent(item.ts_event, "bar", elapsed))
         self.on_status(self.status("running"))
-        if self.loop.bankrupt_row is not None:
+        if self.loop.bankrupt_bar is not None:
             return BANKRUPT
         return DURATION_REACHED if self._is_over(item.ts_event) else ""
 
@@ -290,7 +290,7 @@ class Session:
         return now - start >= self.duration
 
     def _stop(self, reason: str) -> None:
-        is_open = self._driver.has_traded_bars and self.loop.bankrupt_row is None
+        is_open = self._driver.has_traded_bars and self.loop.bankrupt_bar is None
         self._driver.finish(reason)
         if is_open and reason != MISMATCH:
             self._reconcile()

@@ -114,7 +114,7 @@ def _unused(sleeve: Sleeve) -> Sleeve:
         sleeve.scale,
         sleeve.atr,
         sleeve.priority,
-        sleeve.rebalance_rows,
+        sleeve.rebalance_bars,
     )
 
 

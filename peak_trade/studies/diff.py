@@ -23,7 +23,8 @@ from peak_trade.diff.tolerances import TOLERANCE_BPS, TOLERANCE_MS
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.venue import BuyingPower, Execution, SimulatedVenue
+from peak_trade.engine.simulated_venue import SimulatedVenue
+from peak_trade.engine.venue import BuyingPower, Execution
 from peak_trade.journal.events import Event, OrderEvent, SignalEvent
 from peak_trade.journal.files import MANIFEST, read_events, read_manifest
 from peak_trade.sessions.store import check_journal, config_of, find_session, session_ids
@@ -164,9 +165,9 @@ class WorseVenue(SimulatedVenue):
         super().__init__(market, costs)
         self._random = np.random.default_rng(8)
 
-    def match(self, row: int, buying_power: BuyingPower) -> Iterator[Execution]:
+    def match(self, bar: int, buying_power: BuyingPower) -> Iterator[Execution]:
         """Yield the executions in a bar, with a latency."""
-        for execution in super().match(row, buying_power):
+        for execution in super().match(bar, buying_power):
             latency = int(self._random.uniform(*LATENCY_MS) * 1e6)
             yield replace(execution, ts_event=execution.ts_event + latency)
 
@@ -204,4 +205,4 @@ def _events(bars: Bars, settings: BacktestSettings, *, is_worse: bool = False) -
     venue = WorseVenue(market, settings.costs) if is_worse else None
     loop = EventLoop(market, [sleeve], settings, emit=events.append, venue=venue)
     loop.run()
-    return events_with_bars(market, events, loop.fill_rows)
+    return events_with_bars(market, events, loop.fill_bars)

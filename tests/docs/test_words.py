@@ -11,11 +11,7 @@ ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 EXCEPTIONS = {
-    ("engine", "beside"),
-    ("engine", "granted"),
     ("engine", "row"),
-    ("engine", "share"),
-    ("engine", "share out"),
     ("journal", "record"),
     ("risk", "record"),
     ("sessions", "row"),

@@ -49,5 +49,5 @@ def run_scenario(scenario: Scenario) -> BacktestResult:
         if settings.execution.needs_atr:
             ranges = np.nan_to_num(atr(columns.high, columns.low, columns.close, settings.execution.atr_window))
         weight = scenario.weights.get(symbol, 1.0)
-        sleeves.append(Sleeve("scenario", symbol, checked, weight, None, ranges, 0, scenario.rebalance_rows))
+        sleeves.append(Sleeve("scenario", symbol, checked, weight, None, ranges, 0, scenario.rebalance_bars))
     return run_sleeves(market, sleeves, settings)

@@ -31,7 +31,7 @@ class Scenario:
     sizing: Mapping[str, Any] = field(default_factory=lambda: {"kind": "fraction_of_equity"})
     instrument: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
-    rebalance_rows: frozenset[int] = frozenset()
+    rebalance_bars: frozenset[int] = frozenset()
     warm_up: int = 0
     kernel: bool = False
     vectorbt: str = "bookkeeping"
@@ -261,7 +261,7 @@ SCENARIOS = [
         [flat(100), flat(100), flat(200), flat(200), flat(200)],
         [0.5] * 5,
         [(1, "buy", 5, 100), (3, "sell", 1.25, 200)],
-        rebalance_rows=frozenset({2}),
+        rebalance_bars=frozenset({2}),
     ),
     one(
         "the no-trade band holds small changes back",

@@ -20,8 +20,9 @@ from peak_trade.core.values import Fill, Instrument, Side
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.engine.sleeve import Sleeve
-from peak_trade.engine.venue import BuyingPower, Execution, Phase, SimulatedVenue
+from peak_trade.engine.venue import BuyingPower, Execution, Phase
 from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.journal.ledger_from_events import ledger_from_events
@@ -78,9 +79,9 @@ class TakesBase(SimulatedVenue):
 
     held = 0.0
 
-    def match(self, row: int, buying_power: BuyingPower) -> Iterator[Execution]:
+    def match(self, bar: int, buying_power: BuyingPower) -> Iterator[Execution]:
         """Yield what the simulated venue does, with the fee in base units."""
-        for done in super().match(row, buying_power):
+        for done in super().match(bar, buying_power):
             taken = math.floor(done.quantity * 0.001 * 1e8) / 1e8 if done.order.side is Side.BUY else 0.0
             self.held += done.order.side.sign * done.quantity - taken
             assert self.held >= -1e-12

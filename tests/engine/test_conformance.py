@@ -26,7 +26,7 @@ def test_event_loop_gives_the_fills_worked_out_by_hand(scenario: Scenario) -> No
             pytest.approx(fill.quantity, rel=RTOL_SAME),
             pytest.approx(fill.price, rel=RTOL_SAME),
         )
-        for row, fill in zip(result.fill_rows, result.fill_list, strict=True)
+        for row, fill in zip(result.fill_bars, result.fill_list, strict=True)
     ]
     assert fills == [tuple(fill) for fill in scenario.fills]
     assert result.n_ambiguous == scenario.n_ambiguous

@@ -93,9 +93,9 @@ def run_random(
     loop = EventLoop(market, sleeves, chosen, emit=events.append, risk_engine=make_risk_engine(risk, bars))
     if every_row:
         for row in range(N_BARS):
-            if loop.bankrupt_row is None:
+            if loop.bankrupt_bar is None:
                 loop.step(row)
-        loop.finish(N_BARS - 1 if loop.bankrupt_row is None else loop.bankrupt_row)
+        loop.finish(N_BARS - 1 if loop.bankrupt_bar is None else loop.bankrupt_bar)
     else:
         loop.run()
     return loop, events

@@ -18,7 +18,7 @@ from tests.engine.scenarios import A, B, bar, flat, one
 def traded(result):
     return [
         (row, fill.side.value, pytest.approx(fill.quantity), pytest.approx(fill.price))
-        for row, fill in zip(result.fill_rows, result.fill_list, strict=True)
+        for row, fill in zip(result.fill_bars, result.fill_list, strict=True)
     ]
 
 

@@ -14,8 +14,9 @@ from peak_trade.core.values import Instrument, Side
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.engine.sleeve import Sleeve
-from peak_trade.engine.venue import BuyingPower, Execution, SimulatedVenue
+from peak_trade.engine.venue import BuyingPower, Execution
 from peak_trade.journal.events import DecisionEvent, Event, OrderEvent, OrderEventKind
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.wiring.gates import make_risk_engine
@@ -29,9 +30,9 @@ TAKEN = 0.0006
 class TakesBase(SimulatedVenue):
     """Takes its fee of a buy in base units, so that the position is not a whole number of lots."""
 
-    def match(self, row: int, buying_power: BuyingPower) -> Iterator[Execution]:
+    def match(self, bar: int, buying_power: BuyingPower) -> Iterator[Execution]:
         """Yield the executions of the simulated venue; a buy costs TAKEN base units."""
-        for done in super().match(row, buying_power):
+        for done in super().match(bar, buying_power):
             is_buy = done.order.side is Side.BUY
             yield replace(done, fee=TAKEN * done.price, fee_in_base=TAKEN) if is_buy else done
 

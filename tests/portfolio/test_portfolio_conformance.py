@@ -87,7 +87,7 @@ def test_vectorbt_decides_the_same_fills_and_equity(three_symbols, more):
     sleeves = {(item.shown_as, item.symbol): place for place, item in enumerate(ordered(result.settings.strategies))}
     ours = sorted(
         (row, sleeves[fill.strategy, fill.symbol], fill.signed_quantity, fill.price, fill.fee)
-        for row, fill in zip(result.run.fill_rows, result.run.fill_list, strict=True)
+        for row, fill in zip(result.run.fill_bars, result.run.fill_list, strict=True)
     )
     records = np.sort(theirs.orders.records_arr, order=["idx", "col"])
     signs = np.where(records["side"] == 0, 1.0, -1.0)

@@ -271,7 +271,7 @@ def test_a_bankruptcy_ends_the_run_and_still_adds_up(mode):
         settings_of(entries, mode=mode),
         [calm, Bars(frame, "B/USD", calm.timeframe, "made")],
     )
-    assert result.run.bankrupt_row is not None
+    assert result.run.bankrupt_bar is not None
     assert result.equity.iloc[-1] == 0.0
     assert_sums(result)
 

@@ -255,7 +255,7 @@ def test_a_study_of_a_bankrupt_strategy_says_so():
     bars = Bars(pd.DataFrame(columns | {"volume": 1e6}, index=index), "A/USD", Timeframe.parse("1h"))
     rules = RuleSettings(rsi_window=10, atr_window=5, atr_baseline=20)
     study = study_regimes(AlwaysShort(), bars, RulesDetector(rules=rules))
-    assert study.baseline.bankrupt_row is not None
+    assert study.baseline.bankrupt_bar is not None
     assert np.isfinite(study.baseline_table()["total_return"]).all()
     assert study.sharpe_gain().value is None
     assert "bankrupt" in " ".join(study.verdict(0.5))

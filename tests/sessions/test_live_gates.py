@@ -10,9 +10,8 @@ import pytest
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.core.values import Order, OrderType, Side, TradingState
-from peak_trade.engine.order_events import order_event
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
-from peak_trade.engine.venue import Phase, Resting
+from peak_trade.engine.venue import Phase, Resting, order_event
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import (
     BarEvent,

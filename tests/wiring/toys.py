@@ -15,7 +15,7 @@ from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Order
 from peak_trade.costs.model import Costs
 from peak_trade.engine.market import Market
-from peak_trade.engine.venue import SimulatedVenue
+from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.journal.events import BarEvent
 from peak_trade.regimes.detector import Detector
 from peak_trade.regimes.states import FilteredRegimes, Regime, SmoothedRegimes

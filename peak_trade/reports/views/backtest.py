@@ -45,8 +45,8 @@ def outcome(result: BacktestResult) -> str:
         f"{len(index):,} bars of {result.market.timeframe}, closed from {iso(index[0].value)} to "
         f"{iso(index[-1].value)}."
     )
-    if result.why:
-        return f"{what} {result.why}"
+    if result.no_trade_reason:
+        return f"{what} {result.no_trade_reason}"
     gain, passive = (
         format_measure("total_return", each.stats()["total_return"]) for each in (result, result.benchmark)
     )

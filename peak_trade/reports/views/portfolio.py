@@ -211,7 +211,7 @@ def outcome(result: PortfolioResult) -> list[str]:
     return [
         f"{len(chosen.strategies)} strategies on {', '.join(run.market.symbols)} ({run.exchange}), "
         f"{len(run.market):,} bars of {run.market.timeframe}, {chosen.mode} mode, {chosen.initial_cash:,.0f} in cash.",
-        run.why
+        run.no_trade_reason
         or f"Total return {_percent(stats['total_return'])}, largest drawdown {_percent(stats['max_drawdown'])}, "
         f"Sharpe ratio {stats['sharpe']}, diversification ratio {result.diversification_ratio:.2f}.",
         f"Weights: {allocation.method.replace('_', ' ')}, {estimated}. Rebalancing: {' and '.join(rules) or 'none'}.",

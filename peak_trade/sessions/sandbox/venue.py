@@ -102,7 +102,7 @@ class SandboxVenue(Venue):
         assert self._connected is not None
         return self._connected
 
-    def submit(self, approved: ApprovedOrder, row: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
+    def submit(self, approved: ApprovedOrder, bar: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
         """Send an order, or find it if it was sent before; return why it was rejected, empty when it was accepted."""
         order = approved.order
         arrival = order.decision_price
@@ -116,7 +116,7 @@ class SandboxVenue(Venue):
         else:
             rejected = answer.reason if answer.event is OrderEventKind.REJECTED else ""
         if not rejected:
-            self._orders[order.order_id] = Resting(order, row, phase, 0, order.quantity, order.decision_price, row)
+            self._orders[order.order_id] = Resting(order, bar, phase, 0, order.quantity, order.decision_price, bar)
             self._arrivals[order.order_id] = arrival
         return rejected
 
@@ -139,17 +139,17 @@ class SandboxVenue(Venue):
         """Return the open orders, oldest first."""
         return list(self._orders.values())
 
-    def next_touch(self, row: int, stop: int) -> int:
+    def next_touch(self, bar: int, stop: int) -> int:
         """Return the next bar: an exchange may act at any time."""
-        return min(row + 1, stop)
+        return min(bar + 1, stop)
 
-    def match(self, row: int, buying_power: BuyingPower) -> Iterator[Execution]:
+    def match(self, bar: int, buying_power: BuyingPower) -> Iterator[Execution]:
         """Yield what happened to our orders since the last call."""
         if self._is_live:
             for held in self.resting():
                 yield from self._poll(held)
         else:
-            yield from self._replay(int(self._market.times[row]))
+            yield from self._replay(int(self._market.times[bar]))
 
     def reconcile(self, ledger: Ledger, now: int) -> Reconciliation:
         """Compare holdings and open orders with the exchange's; the first comparison sets the baseline.

@@ -158,9 +158,9 @@ def sleeve_pnl(run: BacktestResult, sleeves: Sequence[tuple[str, str]]) -> pd.Da
         flows = np.bincount(rows[own], weights=cash[own], minlength=n_bars).cumsum()
         held = np.bincount(rows[own], weights=quantities[own], minlength=n_bars).cumsum()
         values[sleeve] = flows + held * marks[sleeve[1]]
-    if run.bankrupt_row is not None:
+    if run.bankrupt_bar is not None:
         owed = np.zeros(n_bars)
-        owed[run.bankrupt_row :] = -run.settings.initial_cash - sum(column[-1] for column in values.values())
+        owed[run.bankrupt_bar :] = -run.settings.initial_cash - sum(column[-1] for column in values.values())
         values[WRITTEN_OFF] = owed
     frame = pd.DataFrame(values, index=run.index)
     frame.columns = pd.MultiIndex.from_tuples(list(values), names=["strategy", "symbol"])

@@ -177,9 +177,9 @@ def _set_weights(
     rows = np.flatnonzero(due)
     columns = dict(zip(market.symbols, market.columns, strict=True))
     for place, sleeve in enumerate(sleeves):
-        own = columns[sleeve.symbol].rows
+        own = columns[sleeve.symbol].own_bars
         sleeve.weight = np.ascontiguousarray(weights[:, place]) if allocation.is_estimated else float(weights[0, place])
-        sleeve.rebalance_rows = frozenset((rows if own is None else _next_of(own, rows)).tolist())
+        sleeve.rebalance_bars = frozenset((rows if own is None else _next_of(own, rows)).tolist())
     return weights
 
 

@@ -147,7 +147,7 @@ def outcome(result: BacktestResult) -> dict[str, str]:
         "fills": f"{len(result.fill_list):,}",
         "trading state at the end": f"{states[-1].state} ({states[-1].reason})" if states else "active",
         "limits": "none" if result.limits is None else result.limits.digest()[:16],
-        "why nothing traded": result.why or "something did",
+        "why nothing traded": result.no_trade_reason or "something did",
     }
 
 
