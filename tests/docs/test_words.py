@@ -15,7 +15,6 @@ EXCEPTIONS = {
     ("journal", "record"),
     ("risk", "record"),
     ("sessions", "row"),
-    ("studies", "row"),
 }
 """Packages that still use a word otherwise, as (package, word); an exception that no longer occurs fails."""
 
