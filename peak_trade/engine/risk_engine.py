@@ -251,7 +251,7 @@ class RiskEngine:
             self._next_bar, self._track = first_trigger(*line, loop.times, start, stop, self._track, self._triggers)
 
     def _scan_constant(self, loop: Account, start: int, stop: int) -> None:
-        """Scan rows of equal equity: if the first bar trips no trigger, none does."""
+        """Scan bars of equal equity: if the first one trips no trigger, none does."""
         equity, times = loop.equity(start), loop.times
         track = track_after(equity, int(times[start]), self._track, self._triggers)
         if track is not None and stop - start > 1:

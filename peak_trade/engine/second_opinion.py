@@ -115,7 +115,7 @@ def _from_targets(result: BacktestResult) -> Opinion:
 
 
 def _from_fills(result: BacktestResult) -> Opinion:
-    """Give every fill a row of its own: a bar with three fills becomes three rows, of which the last is its close."""
+    """Run each fill as a bar of its own: a bar with three fills becomes three bars, the last of which is its close."""
     market, n_bars = result.market, len(result.market)
     bars = np.array(result.fill_bars, dtype=np.int64)
     n_places = np.maximum(np.bincount(bars, minlength=n_bars), 1)

@@ -96,13 +96,13 @@ def encode_event(event: Event) -> bytes:
         return _encode(_spell_out(record)).encode()
 
 
-def decode_event(record: dict[str, Any]) -> Event:
+def decode_event(content: dict[str, Any]) -> Event:
     """Return the event of parsed JSON; SessionError for an unknown kind or field, or a wrong value."""
-    kind = record.get("kind")
+    kind = content.get("kind")
     if not isinstance(kind, str) or kind not in _READERS:
         raise SessionError(f"event kind {kind!r} is not known. {did_you_mean(str(kind), _READERS)}")
     event_class, readers = _READERS[kind]
-    values = {name: value for name, value in record.items() if name != "kind"}
+    values = {name: value for name, value in content.items() if name != "kind"}
     odd = sorted((values.keys() ^ readers.keys()) - ({_OPTIONAL} & (readers.keys() - values.keys())))
     if odd:
         raise SessionError(f"a {kind} event has unknown or missing fields: {', '.join(odd)}.")

@@ -199,21 +199,21 @@ def control_to_dict(control: Control) -> dict[str, Any]:
     }
 
 
-def control_from_dict(record: dict[str, Any]) -> Control:
-    """Return the control of a record; one that can't be read gives a halted control, which needs a recovery."""
+def control_from_dict(values: dict[str, Any]) -> Control:
+    """Return the control of plain JSON values; unreadable values return a halted control, which needs a recovery."""
     try:
         control = Control(
-            state=TradingState(record["state"]),
-            reason=str(record["reason"]),
-            changed_at=int(record["changed_at"]),
-            recovered_at=int(record["recovered_at"]),
-            ramp=float(record["ramp"]),
-            equity=math.nan if record["equity"] is None else float(record["equity"]),
-            peak=math.nan if record["peak"] is None else float(record["peak"]),
-            day=int(record["day"]),
-            day_start=math.nan if record["day_start"] is None else float(record["day_start"]),
-            throttled=tuple(str(name) for name in record["throttled"]),
-            ramp_stage=float(record.get("ramp_stage", _RAMP_STAGE)),
+            state=TradingState(values["state"]),
+            reason=str(values["reason"]),
+            changed_at=int(values["changed_at"]),
+            recovered_at=int(values["recovered_at"]),
+            ramp=float(values["ramp"]),
+            equity=math.nan if values["equity"] is None else float(values["equity"]),
+            peak=math.nan if values["peak"] is None else float(values["peak"]),
+            day=int(values["day"]),
+            day_start=math.nan if values["day_start"] is None else float(values["day_start"]),
+            throttled=tuple(str(name) for name in values["throttled"]),
+            ramp_stage=float(values.get("ramp_stage", _RAMP_STAGE)),
         )
     except (KeyError, TypeError, ValueError):
         return Control(state=TradingState.HALTED, reason="the recorded trading state could not be read")

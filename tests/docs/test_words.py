@@ -11,9 +11,6 @@ ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 EXCEPTIONS = {
-    ("engine", "row"),
-    ("journal", "record"),
-    ("risk", "record"),
     ("sessions", "row"),
 }
 """Packages that still use a word otherwise, as (package, word); an exception that no longer occurs fails."""
