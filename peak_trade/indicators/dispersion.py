@@ -88,7 +88,7 @@ def realised_volatility(values: FloatArray, window: int) -> FloatArray:
 
 
 @njit("UniTuple(float64, 2)(float64, float64, float64)", cache=True)
-def _add(high, low, term):  # type: ignore[no-untyped-def]
+def _add(high: float, low: float, term: float) -> tuple[float, float]:
     total = high + term
     part = total - high
     low += (high - (total - part)) + (term - part)
@@ -97,7 +97,7 @@ def _add(high, low, term):  # type: ignore[no-untyped-def]
 
 
 @njit("UniTuple(float64, 2)(float64)", cache=True)
-def _square(value):  # type: ignore[no-untyped-def]
+def _square(value: float) -> tuple[float, float]:
     product = value * value
     spread = 134217729.0 * value
     big = spread - (spread - value)
@@ -106,7 +106,7 @@ def _square(value):  # type: ignore[no-untyped-def]
 
 
 @njit(float64[::1](READ_ONLY, int64), cache=True)
-def _rolling_std(values, window):  # type: ignore[no-untyped-def]
+def _rolling_std(values: FloatArray, window: int) -> FloatArray:
     deviation = np.full(values.size, np.nan)
     high, low, square_high, square_low = 0.0, 0.0, 0.0, 0.0
     n_equal = 0

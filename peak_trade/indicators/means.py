@@ -40,7 +40,7 @@ def sma(values: FloatArray, window: int) -> FloatArray:
 
 
 @njit(float64[::1](READ_ONLY, int64), cache=True)
-def _sma(values, window):  # type: ignore[no-untyped-def]
+def _sma(values: FloatArray, window: int) -> FloatArray:
     means = np.full(values.size, np.nan)
     total, lost = 0.0, 0.0
     for row in range(values.size):
@@ -118,7 +118,7 @@ def _settled(window: int, newest: float) -> int:
 
 
 @njit(float64[::1](READ_ONLY, int64, float64), cache=True)
-def _recursive_mean(values, window, newest):  # type: ignore[no-untyped-def]
+def _recursive_mean(values: FloatArray, window: int, newest: float) -> FloatArray:
     means = np.full(values.size, np.nan)
     head = 0
     while head < values.size and np.isnan(values[head]):

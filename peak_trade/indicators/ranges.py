@@ -74,7 +74,7 @@ def donchian(high: FloatArray, low: FloatArray, window: int) -> Bands:
 
 
 @njit(float64[::1](READ_ONLY, int64), cache=True)
-def _highest(values, window):  # type: ignore[no-untyped-def]
+def _highest(values: FloatArray, window: int) -> FloatArray:
     peaks = np.full(values.size, np.nan)
     candidates = np.empty(values.size, dtype=np.int64)
     first, end = 0, 0

@@ -139,7 +139,7 @@ def expect(values: FloatArray, model: GaussianHmm) -> Expectation:
 
 
 @njit("float64[::1](float64[:,:,::1])", cache=True)
-def _log_peaks(whiteners):  # type: ignore[no-untyped-def]
+def _log_peaks(whiteners: FloatArray) -> FloatArray:
     n_states, n_features = whiteners.shape[:2]
     peaks = np.full(n_states, -0.5 * n_features * LOG_TWO_PI)
     for state in range(n_states):
@@ -149,7 +149,9 @@ def _log_peaks(whiteners):  # type: ignore[no-untyped-def]
 
 
 @njit("void(float64[:,::1], int64, float64[:,::1], float64[:,:,::1], float64[::1], float64[::1])", cache=True)
-def _log_densities(values, row, means, whiteners, peaks, densities):  # type: ignore[no-untyped-def]
+def _log_densities(
+    values: FloatArray, row: int, means: FloatArray, whiteners: FloatArray, peaks: FloatArray, densities: FloatArray
+) -> None:
     n_states, n_features = means.shape
     for state in range(n_states):
         total = peaks[state]
@@ -162,7 +164,7 @@ def _log_densities(values, row, means, whiteners, peaks, densities):  # type: ig
 
 
 @njit("float64(float64[::1])", cache=True)
-def _log_sum(terms):  # type: ignore[no-untyped-def]
+def _log_sum(terms: FloatArray) -> float:
     top = terms[0]
     for index in range(1, terms.size):
         top = max(top, terms[index])
@@ -171,14 +173,16 @@ def _log_sum(terms):  # type: ignore[no-untyped-def]
     total = 0.0
     for index in range(terms.size):
         total += np.exp(terms[index] - top)
-    return top + np.log(total)
+    return float(top + np.log(total))
 
 
 @njit(
     "float64[:,::1](float64[:,::1], float64[::1], float64[:,::1], float64[:,::1], float64[:,:,::1])",
     cache=True,
 )
-def _filter(values, log_start, log_transition, means, whiteners):  # type: ignore[no-untyped-def]
+def _filter(
+    values: FloatArray, log_start: FloatArray, log_transition: FloatArray, means: FloatArray, whiteners: FloatArray
+) -> FloatArray:
     n_rows, n_states = values.shape[0], means.shape[0]
     filtered = np.empty((n_rows, n_states))
     peaks = _log_peaks(whiteners)
@@ -207,7 +211,18 @@ def _filter(values, log_start, log_transition, means, whiteners):  # type: ignor
     " float64[:,::1], float64[::1], float64[:,::1], float64[:,:,::1])",
     cache=True,
 )
-def _expect(values, start, transition, means, whiteners, posterior, pairs, weights, sums, squares):  # type: ignore[no-untyped-def]
+def _expect(
+    values: FloatArray,
+    start: FloatArray,
+    transition: FloatArray,
+    means: FloatArray,
+    whiteners: FloatArray,
+    posterior: FloatArray,
+    pairs: FloatArray,
+    weights: FloatArray,
+    sums: FloatArray,
+    squares: FloatArray,
+) -> float:
     n_rows, n_features = values.shape
     n_states = means.shape[0]
     forward = np.empty((n_rows, n_states))

@@ -110,7 +110,7 @@ def best_path(scaled: FloatArray, centers: FloatArray, jump_penalty: float) -> I
 
 
 @njit("Tuple((int64[::1], int64[:,::1]))(float64[:,::1], float64[:,::1], float64)", cache=True)
-def _walk(scaled, centers, jump_penalty):  # type: ignore[no-untyped-def]
+def _walk(scaled: FloatArray, centers: FloatArray, jump_penalty: float) -> tuple[IntArray, IntArray]:
     n_rows, n_features = scaled.shape
     n_states = centers.shape[0]
     states = np.empty(n_rows, dtype=np.int64)

@@ -118,7 +118,9 @@ class RulesDetector(Detector):
 
 
 @njit("int8[::1](float64[::1], float64[::1], float64, float64, float64)", cache=True)
-def _label(strength, unrest, bull_above, bear_below, unrest_above):  # type: ignore[no-untyped-def]
+def _label(
+    strength: FloatArray, turbulence: FloatArray, bull_above: float, bear_below: float, turbulence_above: float
+) -> NDArray[np.int8]:
     bear, sideways, bull = 0, 1, 2
     labels = np.full(strength.size, sideways, dtype=np.int8)
     state = sideways
@@ -131,5 +133,5 @@ def _label(strength, unrest, bull_above, bear_below, unrest_above):  # type: ign
             state = bear
         elif (state == bull and strength[row] < 50.0) or (state == bear and strength[row] > 50.0):
             state = sideways
-        labels[row] = sideways if state == bull and unrest[row] > unrest_above else state
+        labels[row] = sideways if state == bull and turbulence[row] > turbulence_above else state
     return labels

@@ -193,7 +193,7 @@ def with_min_duration(labels: NDArray[np.int8], min_duration: int) -> NDArray[np
 
 
 @njit("int8[::1](int8[::1], int64)", cache=True)
-def _with_min_duration(labels, min_duration):  # type: ignore[no-untyped-def]
+def _with_min_duration(labels: NDArray[np.int8], min_duration: int) -> NDArray[np.int8]:
     held = labels.copy()
     age = 0
     for row in range(1, labels.size):

@@ -89,7 +89,7 @@ class Composite(Strategy):
 
 
 @njit("float64[::1](float64[::1], float64)", cache=True)
-def _kept_scale(wanted, band):  # type: ignore[no-untyped-def]
+def _kept_scale(wanted: FloatArray, band: float) -> FloatArray:
     kept = np.full(wanted.size, np.nan)
     scale = np.nan
     for row in range(wanted.size):

@@ -44,7 +44,9 @@ def held_exposure(
 
 
 @njit("float64[::1](boolean[::1], boolean[::1], boolean[::1], boolean[::1], int64)", cache=True)
-def _held(enter_long, leave_long, enter_short, leave_short, warm_up):  # type: ignore[no-untyped-def]
+def _held(
+    enter_long: BoolArray, leave_long: BoolArray, enter_short: BoolArray, leave_short: BoolArray, warm_up: int
+) -> FloatArray:
     exposure = np.full(enter_long.size, np.nan)
     side = 0.0
     for row in range(warm_up, enter_long.size):

@@ -50,7 +50,7 @@ class MaCrossover(Strategy):
 
 
 @njit(float64[::1](READ_ONLY, READ_ONLY, float64, float64), cache=True)
-def _side(fast, slow, above, below):  # type: ignore[no-untyped-def]
+def _side(fast: FloatArray, slow: FloatArray, above: float, below: float) -> FloatArray:
     side = np.full(fast.size, np.nan)
     for row in range(fast.size):
         gap = fast[row] - slow[row]
