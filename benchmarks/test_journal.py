@@ -1,6 +1,6 @@
-"""What the journal costs: events a second, the microseconds of one, and telemetry's share of a session.
+"""Cost of the journal: events per second, time per event, and the fraction of a session that is telemetry.
 
-The paced pairs take two minutes each; PEAK_TRADE_BENCH_PAIRS (3 unless set) says how many there are.
+Each paced pair takes two minutes. PEAK_TRADE_BENCH_PAIRS is their number, by default 3.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.wiring.gates import read_risk_file
 
 ROOT = Path(__file__).parents[1]
-N_BARS_AN_ORDER = 50
+N_BARS_PER_ORDER = 50
 INPUTS = '{"order":{}}' * 256
-"""As long as the inputs of a decision on the shipped limits: 3,071 bytes in the median."""
+"""Text of the length of a decision's inputs under the shipped limits: 3,071 bytes in the median."""
 
 PACE = 60.0
 N_PAIRS = int(os.environ.get("PEAK_TRADE_BENCH_PAIRS", "3"))
 KINDS = (OrderEventKind.REQUESTED, OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED, OrderEventKind.FILLED)
 
 
-def stream(n_orders: int, n_bars_an_order: int = N_BARS_AN_ORDER) -> list[Event]:
-    """Orders with their decisions, some bars before each; each SUBMITTED brings all before it to the disk."""
+def stream(n_orders: int, n_bars_per_order: int = N_BARS_PER_ORDER) -> list[Event]:
+    """Orders with their decisions, some bars before each; each SUBMITTED event forces a write to disk."""
     events: list[Event] = []
     for n in range(n_orders):
-        events += [BarEvent(n, "BTC/USDT", 1.5 + n, 2.5 + n, 1.25, 2.125 + n, 3.1) for _ in range(n_bars_an_order)]
+        events += [BarEvent(n, "BTC/USDT", 1.5 + n, 2.5 + n, 1.25, 2.125 + n, 3.1) for _ in range(n_bars_per_order)]
         events.append(order(n, OrderEventKind.REQUESTED))
         events.append(DecisionEvent(n, f"o-{n}", True, (), INPUTS))
         events += [order(n, kind) for kind in KINDS[1:]]
@@ -63,11 +63,11 @@ def order(n: int, kind: OrderEventKind) -> OrderEvent:
     return OrderEvent(n, f"o-{n}", "ma_crossover", "BTC/USDT", *kinds, *amounts)
 
 
-@pytest.mark.parametrize("n_bars_an_order", [N_BARS_AN_ORDER, 0], ids=["bars-and-orders", "orders-only"])
-def test_writer_of_a_busy_session_durably(benchmark, tmp_path, n_bars_an_order, monkeypatch):
-    """Mixed load: fifty bars an order; orders only: what an order and its decision cost, the disk's share beside it."""
-    n_orders = 2_000 if n_bars_an_order else 1_000
-    events = stream(n_orders, n_bars_an_order)
+@pytest.mark.parametrize("n_bars_per_order", [N_BARS_PER_ORDER, 0], ids=["bars-and-orders", "orders-only"])
+def test_writer_of_a_busy_session_durably(benchmark, tmp_path, n_bars_per_order, monkeypatch):
+    """Mixed load: fifty bars per order. Orders only: the cost of an order with its decision, and of the disk."""
+    n_orders = 2_000 if n_bars_per_order else 1_000
+    events = stream(n_orders, n_bars_per_order)
     key, names = WorkspaceKey(tmp_path / "keys"), itertools.count()
 
     def opened() -> tuple[tuple[JournalWriter], dict[str, object]]:
@@ -98,13 +98,13 @@ def test_writer_of_a_busy_session_durably(benchmark, tmp_path, n_bars_an_order, 
         "events": len(events),
         "fsyncs for orders": n_orders,
         "bytes of a decision": len(INPUTS),
-        "events a second": round(rate),
-        "µs an event": round(1e6 / rate, 1),
-        "µs an order": round(1e6 * seconds / n_orders),
-        "ms of a sync here": round(1e3 * on_disk / n_orders, 2),
-        "events a second beside the disk": round(len(events) / (seconds - on_disk)),
+        "events per second": round(rate),
+        "µs per event": round(1e6 / rate, 1),
+        "µs per order": round(1e6 * seconds / n_orders),
+        "ms per sync on this machine": round(1e3 * on_disk / n_orders, 2),
+        "events per second without the disk": round(len(events) / (seconds - on_disk)),
     }
-    if n_bars_an_order:
+    if n_bars_per_order:
         benchmark.extra_info["bars"] = [["50,000 events/s or more", rate >= 50_000]]
 
 
@@ -117,11 +117,11 @@ def test_verification_of_a_journal(benchmark, tmp_path):
         writer.seal()
     verdict = benchmark.pedantic(verify, args=(tmp_path / "s", key.public), rounds=3)
     assert verdict.is_intact
-    benchmark.extra_info["events a second"] = round(len(events) / benchmark.stats.stats.median)
+    benchmark.extra_info["events per second"] = round(len(events) / benchmark.stats.stats.median)
 
 
 class NoJournal:
-    """What a session writes to when nothing is recorded."""
+    """Stand-in for the writer when nothing is recorded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.orders = folder, OrderStates()
@@ -154,7 +154,7 @@ STRATEGY = MaCrossover(fast=3, slow=9)
 
 
 def minutes(n_bars: int) -> Bars:
-    """Sample bars, a minute apart."""
+    """Sample bars with a distance of one minute."""
     frame = sample_bars("BTC/USDT", n_bars=n_bars).frame
     times = pd.date_range("2024-01-01", periods=n_bars, freq="min", tz="UTC")
     return Bars(frame.set_axis(times, axis=0), "BTC/USDT", Timeframe.parse("1m"), "sample")
@@ -181,7 +181,7 @@ def run(folder: Path, n_bars: int, pace: float | None, *, is_recorded: bool) -> 
 
 
 def test_telemetry_of_a_session_at_full_speed(benchmark, tmp_path):
-    """Nothing but work is measured, gates on: once without a journal, once with JSON lines and SQLite."""
+    """CPU time with gates enabled: without a journal, and with JSON lines and SQLite."""
     names, pairs = itertools.count(), []
 
     def pair() -> None:
@@ -192,13 +192,13 @@ def test_telemetry_of_a_session_at_full_speed(benchmark, tmp_path):
     benchmark.extra_info |= {
         "seconds": recorded,
         "cpu_seconds": recorded,
-        "share of the session's own CPU work": f"{(recorded - without) / recorded:.0%}",
-        "µs a bar": round((recorded - without) / 600 * 1e6),
+        "fraction of the session's CPU time": f"{(recorded - without) / recorded:.0%}",
+        "µs per bar": round((recorded - without) / 600 * 1e6),
     }
 
 
 def test_telemetry_of_a_paced_minute(benchmark, tmp_path):
-    """Sixty bars of a minute at 60x, gates on: without and with telemetry in pairs, every other pair the other way."""
+    """Sixty minute bars at 60x with gates enabled: pairs without and with telemetry, in alternating order."""
     run(tmp_path / "warm", 60, None, is_recorded=True)
     names, pairs = itertools.count(), []
 
@@ -220,7 +220,7 @@ def test_telemetry_of_a_paced_minute(benchmark, tmp_path):
         "run time without": wall,
         "CPU without": cpu,
         "cost in run time": _median_and_spread(costs),
-        "telemetry's share of the session's CPU": _median_and_spread(shares),
+        "telemetry as a fraction of the session's CPU time": _median_and_spread(shares),
         "bars": [["under 1 % of the run time in the median", statistics.median(costs) < 0.01]],
     }
 

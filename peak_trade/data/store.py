@@ -291,7 +291,7 @@ def _path(exchange: str, symbol: str, timeframe: Timeframe) -> Path:
     if not _SYMBOL.fullmatch(symbol):
         raise ConfigError(f"symbol was {symbol!r}: write base and quote in capitals, like BTC/USDT.")
     if not _EXCHANGE.fullmatch(exchange):
-        raise ConfigError(f"exchange was {exchange!r}: write a name in small letters, like binance.")
+        raise ConfigError(f"exchange was {exchange!r}: write a lower-case name, like binance.")
     return bars_folder() / exchange / symbol.replace("/", "-").replace(":", "_") / f"{timeframe}.parquet"
 
 

@@ -99,7 +99,7 @@ class WebhookSink:
         if self._thread.is_alive():
             self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
-            raise SessionError(f"alerts were still on their way {_CLOSE_SECONDS:g} s after the end")
+            raise SessionError(f"alerts were still pending {_CLOSE_SECONDS:g} s after the end")
         if self._fault:
             raise SessionError(self._fault)
 

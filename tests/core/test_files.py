@@ -1,4 +1,4 @@
-"""Atomic writes are on disk when they return, and whatever fails leaves a whole file."""
+"""Atomic writes are durable when they return, and any failure leaves a complete file."""
 
 from __future__ import annotations
 

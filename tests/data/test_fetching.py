@@ -1,4 +1,4 @@
-"""The real ccxt client over HTTP on loopback: against a hand-made exchange, and against recorded responses."""
+"""The real ccxt client over HTTP on loopback, with simulated exchanges and with recorded responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from peak_trade.wiring.exchanges import bar_source
 HOUR = Timeframe.parse("1h")
 HOUR_MS = 3_600_000
 LISTED = 1_704_067_200_000
-"""Open of the first bar that the hand-made exchange has: 2024-01-01 00:00."""
+"""Open time of the first bar of the simulated exchange: 2024-01-01 00:00."""
 START = parse_utc("2024-01-01")
 
 
@@ -67,7 +67,7 @@ def kline(open_ms):
 
 
 def binance(n_bars, page, outage=frozenset()):
-    """A hand-made Binance: bars of BTC/USDT from LISTED on, the last one unfinished."""
+    """A simulated Binance: bars of BTC/USDT from LISTED on, the last one still open."""
     spot = {
         "symbol": "BTCUSDT",
         "status": "TRADING",
@@ -91,7 +91,7 @@ def binance(n_bars, page, outage=frozenset()):
 
 
 def kraken(n_bars):
-    """A hand-made Kraken: whatever is asked for, it gives the latest 720 bars and the unfinished one."""
+    """A simulated Kraken: it always returns the latest 720 bars and the open bar."""
     pair = {
         "altname": "XBTUSD",
         "wsname": "XBT/USD",
@@ -118,7 +118,7 @@ def kraken(n_bars):
 
 @contextmanager
 def quick(exchange, url):
-    """The client, without the waits that an exchange is owed and loopback is not."""
+    """The client without its rate limit."""
     with connect(exchange, url) as client:
         client.rateLimit = 0
         client.options["maxRetriesOnFailureDelay"] = 1

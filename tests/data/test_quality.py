@@ -13,7 +13,7 @@ FIRST = 1_704_067_200_000_000_000
 
 
 def sound(n_bars):
-    """Hourly rows without a fault, a gap or a run."""
+    """Hourly rows without faults, gaps and runs."""
     times = FIRST + HOUR.ns * np.arange(n_bars, dtype=np.int64)
     close = 100.0 + np.arange(n_bars) % 7
     values = np.column_stack([close - 0.5, close + 1.0, close - 1.0, close, np.full(n_bars, 5.0)])

@@ -18,7 +18,7 @@ FINE = sample_bars("BTC/USDT", n_bars=24 * 15)
 
 
 def hours(closes):
-    """Fine bars that close so many hours after midnight; open, high, low and close tell which they are."""
+    """Fine bars that close so many hours after midnight; open, high, low and close identify them."""
     closes = np.asarray(closes, dtype=np.int64)
     price = 100.0 + closes
     frame = pd.DataFrame(

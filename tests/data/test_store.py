@@ -17,7 +17,7 @@ START = pd.Timestamp("2024-01-01", tz="UTC")
 
 
 def bars_at(hours, symbol="BTC/USDT", exchange="binance", shift=0.0):
-    """Bars whose values follow from their hour alone, so that any two sets agree where they overlap."""
+    """Bars whose values depend only on their hour, so any two sets agree where they overlap."""
     hours = np.asarray(sorted(hours), dtype=np.int64)
     close = 100.0 + np.sin(hours) + shift
     frame = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""What comes with the package, and the workspace made from it."""
+"""The package data, and a workspace made from it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is written is on disk when it must be, and what was done to it afterwards has a name."""
+"""Durability of the journal, and the verdict on every kind of tampering."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def put(folder: Path, lines: list[bytes]) -> None:
 
 
 def rehashed(folder: Path, lines: list[bytes]) -> list[bytes]:
-    """The chain computed anew by somebody who knows how, from the manifest on."""
+    """Recompute the hash chain from the manifest on."""
     from peak_trade.journal.files import manifest_digest
 
     previous, chained = manifest_digest(folder), []
@@ -113,7 +113,7 @@ TAMPERINGS = {
 @pytest.mark.parametrize("is_renumbered", [False, True], ids=["as-it-was", "renumbered"])
 @given(n=st.integers(1, 17))
 @settings(max_examples=4, deadline=None)
-def test_every_way_to_tamper_has_its_name(tmp_path_factory, key, finding, is_renumbered, n):
+def test_every_kind_of_tampering_has_its_verdict(tmp_path_factory, key, finding, is_renumbered, n):
     folder = written(tmp_path_factory.mktemp("j") / "s", key, [bar(n) for n in range(20)])
     assert verify(folder, key.public).finding is VerdictKind.INTACT
     lines = TAMPERINGS[finding](lines_of(folder), n)
@@ -124,14 +124,14 @@ def test_every_way_to_tamper_has_its_name(tmp_path_factory, key, finding, is_ren
 
 
 @pytest.mark.parametrize("finding", ["edited", "inserted", "deleted", "reordered"])
-def test_a_chain_computed_anew_is_found_rewritten(tmp_path, key, finding):
+def test_a_recomputed_chain_is_found_rewritten(tmp_path, key, finding):
     folder = written(tmp_path / "s", key, [bar(n) for n in range(20)])
     put(folder, rehashed(folder, TAMPERINGS[finding](lines_of(folder), 5)))
     assert verify(folder, key.public).finding in (VerdictKind.REWRITTEN, VerdictKind.TRUNCATED, VerdictKind.INSERTED)
     assert not verify(folder, key.public).is_intact
 
 
-def test_a_journal_written_anew_with_another_key_is_found_rewritten(tmp_path, key):
+def test_a_journal_signed_with_another_key_is_found_rewritten(tmp_path, key):
     folder = written(tmp_path / "s", key, [bar(n) for n in range(20)])
     other = written(tmp_path / "elsewhere" / "s", WorkspaceKey(tmp_path / "theirs"), [bar(n + 1) for n in range(20)])
     for name in (EVENTS, CHECKPOINTS):
@@ -153,7 +153,7 @@ def test_a_journal_written_anew_with_another_key_is_found_rewritten(tmp_path, ke
     ],
     ids=["no-checkpoints", "checkpoint", "manifest", "torn-after-seal", "added-after-seal", "emptied", "no-line"],
 )
-def test_what_stands_beside_the_events_is_held_too(tmp_path, key, name, change, finding):
+def test_the_other_files_of_a_session_are_verified_too(tmp_path, key, name, change, finding):
     folder = written(tmp_path / "s", key, [bar(n) for n in range(20)])
     path = folder / name
     path.write_bytes(change(path.read_bytes()))
@@ -168,7 +168,7 @@ def test_a_session_that_runs_or_was_killed_is_unsealed(tmp_path, key):
 
 @given(cut=st.integers(1, 150))
 @settings(max_examples=8, deadline=None)
-def test_a_torn_last_line_is_cut_off_and_the_rest_goes_on(tmp_path_factory, key, cut):
+def test_an_incomplete_last_line_is_removed_and_the_session_goes_on(tmp_path_factory, key, cut):
     folder = written(tmp_path_factory.mktemp("j") / "s", key, [bar(n) for n in range(3)], seal=False)
     whole = (folder / EVENTS).read_bytes()
     (folder / EVENTS).write_bytes(whole + lines_of(folder)[-1][:cut])
@@ -186,7 +186,7 @@ def test_a_sealed_session_takes_nothing_more(tmp_path, key):
         JournalWriter(folder, key, Ticks())
 
 
-def test_an_order_that_leaves_is_on_disk_when_append_returns(tmp_path, key):
+def test_a_submitted_order_is_on_disk_when_append_returns(tmp_path, key):
     create_session(tmp_path / "s", {}, key, Ticks())
     with JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=60.0) as writer:
         writer.append(bar(1))
@@ -266,7 +266,7 @@ def test_a_full_disk_stops_the_session_and_loses_nothing_that_was_acknowledged(t
 
 
 class Copy:
-    """A sink that fails where it is told to."""
+    """A sink that fails in one of its methods."""
 
     def __init__(self, fails_at: str = "") -> None:
         self.fails_at, self.events, self.is_closed = fails_at, [], False
@@ -303,7 +303,7 @@ def test_a_sink_that_fails_is_dropped_and_the_journal_goes_on(tmp_path, key, whe
     assert not is_open(tmp_path / "s")
 
 
-def test_a_sink_is_never_waited_for_before_an_order_leaves(tmp_path, key):
+def test_an_order_never_waits_for_a_sink(tmp_path, key):
     class Slow(Copy):
         def write(self, lines):
             assert threading.current_thread() is not threading.main_thread() or is_over
@@ -334,28 +334,28 @@ def test_a_sink_gets_what_is_on_disk_while_the_session_runs(tmp_path, key):
         assert copy.events == [bar(1)]
 
 
-class BrokenOff(BaseException):
+class Interrupted(BaseException):
     """Stands for a second Ctrl-C."""
 
 
 @pytest.mark.parametrize("call", ["write", "fdatasync"])
 @pytest.mark.parametrize("is_checkpoint", [False, True], ids=["events", "checkpoint"])
-def test_a_writer_that_was_broken_off_writes_nothing_more(tmp_path, key, monkeypatch, call, is_checkpoint):
+def test_an_interrupted_writer_writes_nothing_more(tmp_path, key, monkeypatch, call, is_checkpoint):
     create_session(tmp_path / "s", {}, key, Ticks())
     writer = JournalWriter(tmp_path / "s", key, Ticks(), commit_seconds=60.0)
     writer.append(bar(1))
     writer.commit()
     true, write = getattr(os, call), os.write
 
-    def broken_off(descriptor, *chunk):
+    def interrupted(descriptor, *chunk):
         if chunk:
             write(descriptor, chunk[0][: len(chunk[0]) // 2])
-        raise BrokenOff
+        raise Interrupted
 
     if not is_checkpoint:
         writer.append(bar(2))
-    monkeypatch.setattr(os, call, broken_off)
-    with pytest.raises(BrokenOff):
+    monkeypatch.setattr(os, call, interrupted)
+    with pytest.raises(Interrupted):
         writer.checkpoint()
     monkeypatch.setattr(os, call, true)
     for act in (writer.commit, writer.checkpoint, writer.seal, lambda: writer.append(bar(3))):
@@ -377,8 +377,8 @@ def test_a_closed_writer_takes_nothing_more(tmp_path, key):
         writer.append(bar(1))
 
 
-def test_an_order_is_forced_to_the_disk_before_it_leaves(tmp_path, key, monkeypatch):
-    """Not only written: the kernel was told to bring the file to the disk, after its last byte."""
+def test_an_order_is_synced_to_disk_before_it_is_sent(tmp_path, key, monkeypatch):
+    """The file is synced after its last byte was written."""
     create_session(tmp_path / "s", {}, key, Ticks())
     path = tmp_path / "s" / EVENTS
     forced = []
@@ -400,7 +400,7 @@ def test_an_order_is_forced_to_the_disk_before_it_leaves(tmp_path, key, monkeypa
 
 
 @pytest.mark.parametrize("cut", [1, 40, 200])
-def test_a_torn_checkpoint_is_cut_off_and_the_rest_goes_on(tmp_path, key, cut):
+def test_an_incomplete_checkpoint_is_removed_and_the_session_goes_on(tmp_path, key, cut):
     folder = written(tmp_path / "s", key, [bar(n) for n in range(3)], seal=False)
     with (folder / CHECKPOINTS).open("ab") as file:
         file.write((folder / CHECKPOINTS).read_bytes().splitlines()[-1][:cut])
@@ -411,7 +411,7 @@ def test_a_torn_checkpoint_is_cut_off_and_the_rest_goes_on(tmp_path, key, cut):
     assert verify(folder, key.public).finding is VerdictKind.INTACT
 
 
-def test_events_that_nothing_signed_are_counted_when_a_session_is_taken_up(tmp_path, key):
+def test_unsigned_events_are_counted_when_a_session_is_resumed(tmp_path, key):
     folder = written(tmp_path / "s", key, [bar(n) for n in range(3)], seal=False)
     writer = JournalWriter(folder, key, Ticks(), commit_seconds=60.0)
     assert writer.n_unsigned == 3
@@ -421,7 +421,7 @@ def test_events_that_nothing_signed_are_counted_when_a_session_is_taken_up(tmp_p
     again.close()
 
 
-def test_a_session_is_made_whole_or_not_at_all(tmp_path, key, monkeypatch):
+def test_a_session_is_made_atomically(tmp_path, key, monkeypatch):
     create_session(tmp_path / "s", {}, key, Ticks())
     assert verify(tmp_path / "s", key.public).finding is VerdictKind.UNSEALED
     with pytest.raises(SessionError, match="exists"):
@@ -436,8 +436,8 @@ def test_a_session_is_made_whole_or_not_at_all(tmp_path, key, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
-def test_any_number_may_ask_at_once_whether_a_session_is_open(tmp_path, key, monkeypatch):
-    """While one asks, a second does too: neither takes the other for a writer."""
+def test_concurrent_queries_agree_whether_a_session_is_open(tmp_path, key, monkeypatch):
+    """Two concurrent queries do not take each other for a writer."""
     folder, answers = written(tmp_path / "s", key, [bar(1)]), []
     close = os.close
 
@@ -491,7 +491,7 @@ def test_another_kind_of_key_is_refused(tmp_path):
 
 
 def test_what_is_advised_about_a_key_lets_new_journals_verify(tmp_path):
-    """Both halves moved away: a new pair is made, and the old journal verifies with the old public key."""
+    """With both files moved away a new pair is generated, and the old journal verifies with the old public key."""
     keys = tmp_path / "keys"
     old = WorkspaceKey(keys)
     before = written(tmp_path / "before", old, [bar(1)])

@@ -1,4 +1,4 @@
-"""The tree is RFC 9162's, and its proofs hold for what they were made of and for nothing else."""
+"""The tree follows RFC 9162, and a proof is valid only for the leaves from which it was made."""
 
 from __future__ import annotations
 

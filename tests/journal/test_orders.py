@@ -1,4 +1,4 @@
-"""No journal holds an order that did what orders can't do."""
+"""A journal accepts only valid lifecycles of orders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LEGAL = {
     ("PARTIALLY_FILLED", "CANCELED"),
     ("PARTIALLY_FILLED", "EXPIRED"),
 }
-"""What may follow what, written out: the table that is tested is not asked."""
+"""The allowed sequences, written out independently of the table under test."""
 
 
 def requested(order_id: str, quantity: float = 8.0) -> OrderEvent:
@@ -58,7 +58,7 @@ def after(last: OrderEvent, kind: OrderEventKind, traded: float = 0.0) -> OrderE
 
 
 class Orders(RuleBasedStateMachine):
-    """Any event may be offered at any time; what is accepted must be a life that an order can have."""
+    """Whatever sequence of events is offered, the accepted ones form a valid lifecycle."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A proof is checked without its session, and says no to anything that was changed."""
+"""A proof is verified without its session, and is not valid for anything that was changed."""
 
 from __future__ import annotations
 

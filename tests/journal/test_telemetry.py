@@ -1,4 +1,4 @@
-"""Copies of the journal, how long it is kept, and the specification that is made from the event classes."""
+"""Sinks, retention, and the specification generated from the event classes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_shipped_settings_are_the_defaults():
     assert TelemetrySettings.from_toml(ROOT / "config" / "execution_telemetry.toml") == TelemetrySettings()
 
 
-def test_the_specification_is_the_one_that_the_event_classes_make():
+def test_the_specification_is_generated_from_the_event_classes():
     written = (ROOT / "docs" / "execution" / "TELEMETRY_SPEC.md").read_text(encoding="utf-8")
     assert written == telemetry_spec(), "run `peak-trade audit spec > docs/execution/TELEMETRY_SPEC.md`"
     assert all(f"## `{event_class.kind}`" in written for event_class in EVENT_CLASSES)
@@ -73,13 +73,13 @@ def test_the_specification_is_the_one_that_the_event_classes_make():
     assert all(tag in written for tag in FIX_TAGS.values())
 
 
-def test_every_rts_24_field_stands_beside_a_field_of_an_order():
+def test_every_rts_24_field_maps_to_a_field_of_an_order():
     rows = [line.split("|")[1:-1] for line in telemetry_spec().splitlines() if line.startswith("|")]
-    beside = {row[0].strip(): row[4].strip() for row in rows if len(row) == 5}
+    mapped = {row[0].strip(): row[4].strip() for row in rows if len(row) == 5}
     names = {part.name for part in fields(OrderEvent)}
     assert RTS_24.keys() < names
-    assert all(beside[f"`{name}`"] == RTS_24.get(name, "") for name in names)
-    assert all(beside[kind] == RTS_24_EVENTS.get(kind, "") for kind in FIX)
+    assert all(mapped[f"`{name}`"] == RTS_24.get(name, "") for name in names)
+    assert all(mapped[kind] == RTS_24_EVENTS.get(kind, "") for kind in FIX)
     assert not {"REQUESTED", "DENIED", "SUBMITTED"} & RTS_24_EVENTS.keys(), "no venue has heard of these"
 
 
@@ -130,7 +130,7 @@ def test_a_copy_that_can_not_be_written_is_dropped_and_the_session_is_sealed(tmp
     assert not is_open(folder)
 
 
-def test_a_database_that_somebody_locked_holds_no_order_up(tmp_path, key):
+def test_a_locked_database_delays_no_order(tmp_path, key):
     folder = tmp_path / "s"
     create_session(folder, {}, key, lambda: 1)
     on = Sinks.parse({"sqlite": {"enabled": True}}, "test")

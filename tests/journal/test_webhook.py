@@ -1,4 +1,4 @@
-"""Alerts reach a webhook, and one that does not answer holds nothing up."""
+"""Alerts reach a webhook, and a webhook that does not respond delays nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIABLE = "PEAK_TRADE_WEBHOOK_URL"
 
 
 class Receiver:
-    """A server on loopback that answers with `statuses`, the last one from then on."""
+    """A server on loopback that responds with `statuses`, and repeats the last one."""
 
     def __init__(self) -> None:
         self.statuses, self.got, self.paths = [204], [], []
@@ -47,7 +47,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_):
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -157,7 +157,7 @@ def test_the_end_of_a_session_waits_only_so_long(tmp_path, receiver, monkeypatch
     receiver.is_free.clear()
     writer = start(tmp_path)
     record(writer)
-    assert writer.dropped_sinks == ["WebhookSink: alerts were still on their way 0.05 s after the end"]
+    assert writer.dropped_sinks == ["WebhookSink: alerts were still pending 0.05 s after the end"]
     assert verify(writer.folder, None).finding is VerdictKind.INTACT
 
 
