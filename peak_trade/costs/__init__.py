@@ -1,1 +1,1 @@
-"""What trading costs: fees, slippage, funding and borrow."""
+"""Costs of trading: fees, slippage, funding and borrow."""

@@ -1,1 +1,1 @@
-"""The event loop, its venue, and the two witnesses that check it."""
+"""The event loop and its venue, the array kernel, and the second opinion."""
