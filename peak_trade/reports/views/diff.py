@@ -237,7 +237,7 @@ def causes(result: DiffResult) -> pd.DataFrame:
         row[2] += each.total_pnl
     frame = pd.DataFrame(
         [(cause, int(n_roots), int(n_follow), pnl) for cause, (n_roots, n_follow, pnl) in rows.items()],
-        columns=["cause", "roots", "follow", "PnL"],
+        columns=["cause", "roots", "consequences", "PnL"],
     )
     return frame.astype({"PnL": "float64"}).sort_values("PnL", key=abs, ascending=False, ignore_index=True)
 

@@ -76,6 +76,6 @@ def styled(figure: Figure, height: int) -> Figure:
         paper_bgcolor="white",
         plot_bgcolor="white",
     )
-    figure.update_xaxes(gridcolor="#eceef1", zeroline=False)
-    figure.update_yaxes(gridcolor="#eceef1", zeroline=False, automargin=True)
+    figure.update_xaxes(gridcolor="#eceef1", zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor="#eceef1", zeroline=False, automargin=True, title_standoff=8)
     return figure

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from peak_trade.metrics import format_measure
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, label, line, styled, thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from peak_trade.metrics.measure import Measure
     from peak_trade.studies.portfolio.result import PortfolioResult
 
 COLORS = (BLUE, ORANGE, "#2f7d4f", "#8250a0", "#b3261e", "#4c9aa8", "#a07514", "#5b6b7b")
@@ -136,6 +136,11 @@ def drawdown_attribution(drawdowns: pd.DataFrame) -> Figure:
     return styled(figure, height=380)
 
 
+def drawdown_formats(drawdowns: pd.DataFrame) -> dict[str, str]:
+    """Return the formats of the fractions in a table of drawdowns."""
+    return {str(name): "{:.2%}" for name in drawdowns.columns[2:]}
+
+
 def weights_over_time(weights: pd.DataFrame) -> Figure:
     """Draw the weight of each sleeve as a step line, through the bars at which a weight changes.
 
@@ -191,6 +196,7 @@ def outcome(result: PortfolioResult) -> list[str]:
     """Return sentences that name the run, its result, and how it weights and rebalances."""
     run, chosen = result.run, result.settings
     stats = run.stats()
+    gain, drawdown, sharpe = (format_measure(name, stats[name]) for name in ("total_return", "max_drawdown", "sharpe"))
     allocation = chosen.allocation
     estimated = (
         f"estimated every {allocation.every} from the last {allocation.window:,} bars"
@@ -212,14 +218,10 @@ def outcome(result: PortfolioResult) -> list[str]:
         f"{len(chosen.strategies)} strategies on {', '.join(run.market.symbols)} ({run.exchange}), "
         f"{len(run.market):,} bars of {run.market.timeframe}, {chosen.mode} mode, {chosen.initial_cash:,.0f} in cash.",
         run.no_trade_reason
-        or f"Total return {_percent(stats['total_return'])}, largest drawdown {_percent(stats['max_drawdown'])}, "
-        f"Sharpe ratio {stats['sharpe']}, diversification ratio {result.diversification_ratio:.2f}.",
+        or f"Total return {gain}, largest drawdown {drawdown}, Sharpe ratio {sharpe}, "
+        f"diversification ratio {result.diversification_ratio:.2f}.",
         f"Weights: {allocation.method.replace('_', ' ')}, {estimated}. Rebalancing: {' and '.join(rules) or 'none'}.",
     ]
-
-
-def _percent(measure: Measure) -> str:
-    return str(measure) if measure.value is None else f"{measure.value:.1%}"
 
 
 def _pen(place: int) -> dict[str, object]:

@@ -36,6 +36,7 @@ REGIME_CAPTION = (
     "for the regime that closed it. `sharpe_stderr` is one standard error, `expected_duration` is in bars."
 )
 LOOKAHEAD_CAPTION = "Sharpe ratios before costs, over the same bars. Only the filtered labels could have been traded."
+DURATION_FORMATS: Mapping[str, str] = {"median_bars": "{:,.1f}", "mean_bars": "{:,.1f}"}
 DELAY_FORMATS: Mapping[str, str] = measure_formats("delays") | {"sharpe_stderr": "{:.2f}"}
 
 
@@ -61,7 +62,7 @@ def price_by_regime(close: pd.Series[float], labels: NDArray[np.int8]) -> Figure
         points = line(part, np.arange(len(part)))
         points["y"] = [None if np.isnan(price) else float(price) for price in points["y"]]
         figure.add_scatter(**points, name=regime.name.lower(), line={"color": COLORS[regime], "width": 1.6})
-    figure.update_yaxes(title_text="close, quote currency", type="log", tickformat=".3~s")
+    figure.update_yaxes(title_text="close, quote currency", type="log", dtick="D2", tickformat=".3~s")
     return styled(figure, height=380)
 
 

@@ -140,15 +140,15 @@ def outcome(result: BacktestResult) -> dict[str, str]:
     decisions = [event for event in result.events if isinstance(event, DecisionEvent)]
     states = [event for event in result.events if isinstance(event, TradingStateEvent)]
     n_approved = sum(decision.is_approved for decision in decisions)
-    return {
+    facts = {
         "orders": f"{len(decisions):,}",
         "approved": f"{n_approved:,}",
         "denied": f"{len(decisions) - n_approved:,}",
         "fills": f"{len(result.fill_list):,}",
         "trading state at the end": f"{states[-1].state} ({states[-1].reason})" if states else "active",
         "limits": "none" if result.limits is None else result.limits.digest()[:16],
-        "why nothing traded": result.no_trade_reason or "something did",
     }
+    return facts | ({"no trade": result.no_trade_reason} if result.no_trade_reason else {})
 
 
 def headroom(events: Iterable[Event]) -> pd.DataFrame:
