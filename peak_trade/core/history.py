@@ -51,7 +51,7 @@ class ReturnHistory:
         """Number of days."""
         return int(self.returns.shape[1])
 
-    def of(self, symbols: tuple[str, ...]) -> ReturnHistory:
+    def select(self, symbols: tuple[str, ...]) -> ReturnHistory:
         """Return the history of these symbols in this order, a cached object; KeyError if a symbol is missing."""
         if symbols == self.symbols:
             return self

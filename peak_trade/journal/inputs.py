@@ -131,7 +131,7 @@ def _encode_history(history: Any, symbols: set[str]) -> Any:
     if not isinstance(history, ReturnHistory):
         return None if history is None else {"unreadable": repr(history)}
     kept = tuple(symbol for symbol in history.symbols if symbol in symbols)
-    part = history.of(kept)
+    part = history.select(kept)
     return {
         "source": part.source,
         "as_of": part.as_of,

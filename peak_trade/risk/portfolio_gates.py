@@ -97,7 +97,7 @@ def portfolios_after(proposal: Proposal) -> tuple[Portfolio, ...]:
 
     def portfolio() -> Portfolio:
         symbols = tuple(sorted(symbol for symbol, held in positions.items() if held))
-        used = history.of(symbols)
+        used = history.select(symbols)
         if not _is_usable(used, rules.min_days, rules.n_days):
             raise UnreadableError(f"{used!r} is too short, too long or has days that are not finite")
         weights = [

@@ -80,7 +80,7 @@ def size_to_var(
     missing = [name for name in names if name not in history.symbols]
     if missing:
         raise DataError(f"{history!r} has no returns of {', '.join(missing)}. Declare a history that has them.")
-    part = history.of(names)
+    part = history.select(names)
     if not np.isfinite(part.returns).all():
         raise DataError(f"{part!r} has days that are not finite; size from a complete history.")
     place = names.index(symbol)

@@ -58,7 +58,7 @@ def test_the_record_of_a_decision_gives_back_equal_views():
     text = DecisionInputs(ORDER, ACCOUNT, MARKET, Limits()).to_json()
     order, account, market, limits = read_inputs(text)
     assert (order, account, limits) == (ORDER, ACCOUNT, {"most": 2.5})
-    assert market.returns == HISTORY.of(("BTC/USDT", "ETH/USDT"))
+    assert market.returns == HISTORY.select(("BTC/USDT", "ETH/USDT"))
     assert DecisionInputs(order, account, market, Limits.parse(limits, "record")).to_json() == text
 
 

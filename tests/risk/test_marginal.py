@@ -64,7 +64,7 @@ def test_the_kurtosis_of_thin_tails_is_taken_as_normal_and_so_is_its_slope():
 
 @pytest.mark.parametrize("share", [0.7, -0.7])
 def test_of_one_asset_the_marginal_var_is_that_of_one_unit(share):
-    one = THREE.of(("S0/USDT",))
+    one = THREE.select(("S0/USDT",))
     mean, deviation = one.returns.mean(), math.sqrt(ledoit_wolf(one)[0, 0])
     expected = -mean - math.copysign(1.0, share) * norm.ppf(0.05) * deviation
     assert marginal_var(np.array([share]), one, "parametric", 0.95) == pytest.approx([expected], rel=RTOL_REFERENCE)

@@ -42,7 +42,7 @@ def exposures_after(inputs, pending):
         amounts[symbol] = amounts.get(symbol, 0.0) + amount
     prices = {**account.marks, order.symbol: market.decision_price}
     held = {symbol: amount * prices[symbol] / account.equity for symbol, amount in sorted(amounts.items()) if amount}
-    return np.array(list(held.values())), market.returns.of(tuple(held))
+    return np.array(list(held.values())), market.returns.select(tuple(held))
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -220,8 +220,8 @@ def test_the_worst_of_the_scenarios_that_are_named_is_what_counts(names):
     rules = StressLimits(scenarios=names)
     limits = {"var": {"max_var": None}, "stress": {"scenarios": names} if names else {}}
     told = reading_of(DenialCode.STRESS_LOSS, limits, replace(ORDER, quantity=50.0)).observed
-    every = stress_losses(np.array([0.51]), HISTORY.of((BTC,)), StressLimits())
-    assert list(stress_losses(np.array([0.51]), HISTORY.of((BTC,)), rules)) == (names or list(every))
+    every = stress_losses(np.array([0.51]), HISTORY.select((BTC,)), StressLimits())
+    assert list(stress_losses(np.array([0.51]), HISTORY.select((BTC,)), rules)) == (names or list(every))
     assert told == pytest.approx(max(every[name] for name in names or every), rel=RTOL_SAME)
 
 

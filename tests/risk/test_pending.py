@@ -119,9 +119,9 @@ def test_the_example_portfolio_is_sized_to_the_var_limit_by_size_to_var_and_trad
 def test_a_history_that_can_not_be_read_leaves_the_order_to_the_gates():
     limits = RiskLimits.parse({"var": {"refuse_red_zone": False}, "size_to_limits": True}, "test")
     order = replace(ORDER, quantity=400.0)
-    for returns in (None, HISTORY.of((ETH,))):
+    for returns in (None, HISTORY.select((ETH,))):
         assert size_to_limits(order, FLAT, replace(MARKET, returns=returns), gate_chain(limits), limits) is order
-    assert estimate(np.ones(1), HISTORY.of((BTC,)), "historical", 0.95)[0] > 0.02
+    assert estimate(np.ones(1), HISTORY.select((BTC,)), "historical", 0.95)[0] > 0.02
 
 
 @pytest.mark.parametrize("code", [DenialCode.VALUE_AT_RISK, DenialCode.EXPECTED_SHORTFALL])

@@ -17,7 +17,7 @@ from tests.risk.cases import ACCOUNT, BTC, ETH, HISTORY, MARKET, ORDER
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 EQUITY = 10_000.0
-ONE = HISTORY.of((BTC,))
+ONE = HISTORY.select((BTC,))
 GATE_OF = {
     "max_drawdown": "drawdown",
     "max_daily_loss": "daily_loss",

@@ -39,7 +39,7 @@ def codes(order, limits, account=ACCOUNT, market=MARKET):
 
 
 def test_a_portfolio_over_the_var_limit_is_blocked_and_one_below_it_passes(limits):
-    var_of_all = estimate(np.ones(1), HISTORY.of((BTC,)), "historical", 0.95)[0]
+    var_of_all = estimate(np.ones(1), HISTORY.select((BTC,)), "historical", 0.95)[0]
     most = 0.02 / var_of_all * ACCOUNT.equity / 100.0 - 1.0
     assert DenialCode.VALUE_AT_RISK in codes(replace(ORDER, quantity=most * 1.001), limits)
     assert DenialCode.VALUE_AT_RISK not in codes(replace(ORDER, quantity=most * 0.999), limits)
@@ -69,7 +69,7 @@ def test_size_to_var_uses_the_limit_and_never_more(method, target, others):
     rules = VarLimits(method=method)
     size = size_to_var(BTC, target, others, HISTORY, rules)
     symbols = (BTC, *others)
-    var = estimate(np.array([size, *others.values()]), HISTORY.of(symbols), method, 0.95)[0]
+    var = estimate(np.array([size, *others.values()]), HISTORY.select(symbols), method, 0.95)[0]
     assert 0.0 < size / target <= 1.0
     assert var <= 0.02
     assert size == target or var == pytest.approx(0.02 * 0.999, rel=1e-6)
@@ -99,7 +99,7 @@ def test_an_order_that_no_size_would_help_comes_back_whole(limits):
 
 
 def test_the_worst_scenario_of_one_asset_is_its_own_shock():
-    losses = stress_losses(np.array([0.5]), HISTORY.of((BTC,)), RULES)
+    losses = stress_losses(np.array([0.5]), HISTORY.select((BTC,)), RULES)
     assert tuple(losses) == SCENARIO_NAMES
     assert losses["march_2020"] == pytest.approx(0.5 * 0.3717, rel=RTOL_SAME)
     assert losses["all_down_10"] == pytest.approx(0.05, rel=RTOL_SAME)
@@ -129,7 +129,7 @@ def test_a_long_short_portfolio_is_not_safe_in_a_fall():
 
 def test_with_correlation_one_positions_lose_their_own_var_together():
     weights = np.array([0.3, 0.2])
-    own = [estimate(np.ones(1), HISTORY.of((symbol,)), "historical", 0.99)[0] for symbol in (BTC, ETH)]
+    own = [estimate(np.ones(1), HISTORY.select((symbol,)), "historical", 0.99)[0] for symbol in (BTC, ETH)]
     losses = stress_losses(weights, HISTORY, RULES)
     assert losses["correlation_1"] == pytest.approx(0.3 * own[0] + 0.2 * own[1], rel=RTOL_SAME)
     assert losses["correlation_1"] >= estimate(weights, HISTORY, "historical", 0.99)[0]
@@ -142,7 +142,7 @@ def test_the_projected_drawdown_is_seeded_grows_with_size_and_is_nought_in_a_ris
     assert 0.0 < once < projected_drawdown(2.0 * weights, HISTORY, RULES) < 1.0
     rising = ReturnHistory("run", NOW, [BTC], np.full((1, 400), 0.001))
     assert projected_drawdown(np.ones(1), rising, RULES) == 0.0
-    assert projected_drawdown(np.full(1, 50.0), CRASHED.of((BTC,)), RULES) == 1.0
+    assert projected_drawdown(np.full(1, 50.0), CRASHED.select((BTC,)), RULES) == 1.0
 
 
 def test_the_projection_keeps_days_of_a_block_together():

@@ -35,7 +35,7 @@ def stress_table(
 
     """
     names = tuple(sorted(weights))
-    losses = stress_losses(np.array([weights[name] for name in names]), history.of(names), rules or StressLimits())
+    losses = stress_losses(np.array([weights[name] for name in names]), history.select(names), rules or StressLimits())
     notes = {scenario.name: (scenario.window, scenario.source) for scenario in (*DATED, *UNIFORM)}
     notes |= {name: ("hypothetical", meaning) for name, meaning in MODELLED.items()}
     return pd.DataFrame(
@@ -64,7 +64,7 @@ def reverse_stress_table(
 
     """
     names = tuple(sorted(weights))
-    shocks = reverse_stress(np.array([weights[name] for name in names]), history.of(names), limits, equity)
+    shocks = reverse_stress(np.array([weights[name] for name in names]), history.select(names), limits, equity)
     rows = [
         (each.setting, each.limit, each.observed, math.nan if each.shock is None else each.shock, _outcome(each))
         for each in shocks

@@ -189,7 +189,7 @@ def marginal_table(
     """
     names = tuple(sorted(weights))
     exposures = np.array([weights[name] for name in names])
-    marginal = marginal_var(exposures, history.of(names), method, level)
+    marginal = marginal_var(exposures, history.select(names), method, level)
     component = exposures * marginal
     total = float(component.sum())
     part = component / total if total else np.full_like(component, math.nan)
