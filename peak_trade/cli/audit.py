@@ -223,7 +223,7 @@ def spec() -> None:
 def _import_page(done: Imported) -> output.Page:
     log = done.log
     others = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.ignored.items())) or "none"
-    yield f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_rows:,} rows."
+    yield f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_lines:,} rows."
     yield f"Rows without an order: {others}. Open orders at the end: {len(log.states.open_orders()):,}."
     for row, reason in log.refused:
         yield f"Row {row} was left out: {reason}"
@@ -235,7 +235,7 @@ def _import_content(done: Imported) -> dict[str, Any]:
         "session_id": done.folder.name,
         "n_orders": len(log.states.by_id),
         "n_open_orders": len(log.states.open_orders()),
-        "n_rows": done.n_rows,
+        "n_rows": done.n_lines,
         "n_used": log.n_used,
         "rows_without_order": log.ignored,
         "refused": [{"row": row, "reason": reason} for row, reason in log.refused],

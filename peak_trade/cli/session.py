@@ -17,7 +17,7 @@ import typer
 from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.time import Timeframe, iso
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 
 if TYPE_CHECKING:
     from peak_trade.sessions.control.stop_switch import StopSwitch
@@ -201,7 +201,6 @@ def _pace(pace: str | None) -> float | None:
 def _live_view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], None]]]:
     """Yield a switch that Ctrl-C turns, and a function that shows the status of the session in the terminal."""
     from peak_trade.sessions.control.stop_switch import StopSwitch
-    from peak_trade.sessions.view import rows
 
     switch = StopSwitch()
 
@@ -218,7 +217,7 @@ def _live_view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], Non
     def view() -> output.Table | str:
         if not latest:
             return "Waiting for the first bar."
-        return output.Table(("", ""), rows(latest[0], time.time_ns()), latest[0].session_id)
+        return output.Table(("", ""), status_rows(latest[0], time.time_ns()), latest[0].session_id)
 
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, on_signal) if is_main else None
@@ -228,6 +227,31 @@ def _live_view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], Non
     finally:
         if is_main:
             signal.signal(signal.SIGINT, before)
+
+
+def status_rows(status: Status, now: int) -> list[tuple[str, str]]:
+    """Return the names and texts of the live view; `now` is ns UTC."""
+    age = max(0.0, (now - status.last_bar) / NS_PER_SECOND)
+    return [
+        ("state", status.state),
+        ("position", f"{status.position:g} {status.symbol.partition('/')[0]}"),
+        ("equity", f"{status.equity:,.2f}"),
+        ("PnL", f"{status.pnl:+,.2f}"),
+        ("last close", f"{status.close:g}"),
+        ("last bar", f"{iso(status.last_bar)} ({_age_text(age)} ago)" if status.last_bar else "none yet"),
+        ("bars", f"{status.n_bars:,}"),
+        ("fills", f"{status.n_fills:,}"),
+        ("open orders", str(status.n_open_orders)),
+        ("denials", f"{status.n_denials:,}"),
+        ("feed faults", f"{status.n_faults:,}"),
+    ]
+
+
+def _age_text(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _show_outcome(outcome: SessionResult, record: bool, as_json: bool) -> None:

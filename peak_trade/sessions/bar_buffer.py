@@ -1,4 +1,4 @@
-"""The bars of a session as they arrive, in arrays that the event loop reads in place."""
+"""The bars of a session in preallocated arrays that the event loop reads in place."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from peak_trade.journal.events import BarEvent
 
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
 Evaluate = Callable[[Bars], Sleeve]
-"""Evaluates the strategy over all bars known and returns its sleeve: the same function that a backtest uses."""
+"""Evaluates the strategy over all known bars and returns its sleeve, with the function that a backtest uses."""
 
 
 class BarBuffer:
-    """Room for `capacity` bars of one symbol; rows up to the last bar are known, the others hold NaN."""
+    """Arrays for `capacity` bars of one symbol; they hold NaN after the last known bar."""
 
     def __init__(self, instrument: Instrument, timeframe: Timeframe, capacity: int, exchange: str) -> None:
         self._exchange = exchange
@@ -34,14 +34,14 @@ class BarBuffer:
         self.n_bars = 0
 
     def add(self, bar: BarEvent) -> int:
-        """Write the next bar and return its row; SessionError when there is no room left."""
-        row = self.n_bars
-        if row == self.market.times.size:
-            raise SessionError(f"{bar.symbol}: the session holds {row} bars and has room for no more; start a new one.")
-        self.market.times[row] = bar.ts_event
-        self._columns[:, row] = (bar.open, bar.high, bar.low, bar.close, bar.volume)
-        self.n_bars = row + 1
-        return row
+        """Write the next bar and return its index; SessionError when the buffer is full."""
+        index = self.n_bars
+        if index == self.market.times.size:
+            raise SessionError(f"{bar.symbol}: the session holds {index} bars, its maximum. Start a new session.")
+        self.market.times[index] = bar.ts_event
+        self._columns[:, index] = (bar.open, bar.high, bar.low, bar.close, bar.volume)
+        self.n_bars = index + 1
+        return index
 
     def bars(self) -> Bars:
         """Return the bars known so far."""
@@ -51,9 +51,9 @@ class BarBuffer:
 
 
 class BufferedHistory(DailyHistory):
-    """Daily returns and volumes of a declared past and the bars known so far: computed anew once a day.
+    """Daily returns and volumes of a declared past and the bars known so far, computed again once per day.
 
-    They are equal to those of the whole.
+    They are equal to those computed over all bars at once.
     """
 
     def __init__(self, buffer: BarBuffer, source: str, n_days: int, past: Sequence[Bars] = ()) -> None:
@@ -78,28 +78,30 @@ class BufferedHistory(DailyHistory):
 
 
 class LiveSleeve:
-    """A sleeve whose rows are filled as bars arrive: evaluated over all history at each, or once over a recording."""
+    """A sleeve that is filled as bars arrive: evaluated at each bar over all history, or once over a recording."""
 
     def __init__(self, buffer: BarBuffer, evaluate: Evaluate, name: str, recording: Bars | None) -> None:
         self._buffer, self._evaluate = buffer, evaluate
-        n_rows = len(buffer.market)
+        n_bars = len(buffer.market)
         self.sleeve = Sleeve(
-            name, buffer.market.symbols[0], np.zeros(n_rows), scale=np.ones(n_rows), atr=np.zeros(n_rows)
+            name, buffer.market.symbols[0], np.zeros(n_bars), scale=np.ones(n_bars), atr=np.zeros(n_bars)
         )
         self._whole: Sleeve | None = None
         self._times = None if recording is None else recording.times
         if recording is not None:
             self._whole = evaluate(recording)
 
-    def fill(self, row: int) -> None:
-        """Fill a row that has just closed."""
-        source, place = self._whole, row
+    def fill(self, bar: int) -> None:
+        """Fill in the values at a bar that has just closed."""
+        source = self._whole
         if source is None or self._times is None:
             source = self._evaluate(self._buffer.bars())
-        elif row >= self._times.size or self._times[row] != self._buffer.market.times[row]:
-            raise SessionError("the recording is not the one that this session started on; its bars differ.")
-        self.sleeve.exposure[row] = source.exposure[place]
+        elif bar >= self._times.size or self._times[bar] != self._buffer.market.times[bar]:
+            raise SessionError(
+                "the recording is not the one that this session started on: its bars differ. Start a new session."
+            )
+        self.sleeve.exposure[bar] = source.exposure[bar]
         self.sleeve.weight = source.weight
-        for mine, theirs in ((self.sleeve.scale, source.scale), (self.sleeve.atr, source.atr)):
-            if mine is not None and theirs is not None:
-                mine[row] = theirs[place]
+        for values, evaluated in ((self.sleeve.scale, source.scale), (self.sleeve.atr, source.atr)):
+            if values is not None and evaluated is not None:
+                values[bar] = evaluated[bar]

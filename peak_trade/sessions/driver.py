@@ -114,7 +114,7 @@ class Driver:
         return self._buffer.n_bars > self.first_bar
 
     def apply(self, event: Event) -> str:
-        """Apply the next event of the session; return why an operator command is refused, empty otherwise."""
+        """Apply the next event of the session; return the reason if it is a refused command, otherwise an empty one."""
         if isinstance(event, BarEvent):
             self._close_bar(event)
         elif isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:

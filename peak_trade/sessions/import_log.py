@@ -1,4 +1,4 @@
-"""Put a log of somebody else's making into a session's folder, chained and signed as an import."""
+"""Import an external order log as a session, chained and signed as an import."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ MODE = "imported"
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """An imported session's folder and what became of the log's rows."""
+    """An imported session: its folder, its log and the number of lines in the log."""
 
     folder: Path
     log: ExternalLog
-    n_rows: int
+    n_lines: int
 
 
 def import_log(
     path: Path, form: LogFormat, now: int, strategy: str = "unknown", columns: Mapping[str, str] | None = None
 ) -> Imported:
-    """Make a sealed session of a log; `now` is ns UTC and becomes the time of recording.
+    """Import a log as a sealed session; `now`, ns UTC, becomes the time of recording.
 
     Parameters
     ----------
     path : Path
-        A Parquet table of jesse's log lines, or a CSV of orders.
+        A Parquet table of jesse's log lines, or a CSV file of orders.
     form : jesse or orders-csv
     now : int
     strategy : str
         Name under which the orders are recorded.
     columns : mapping
-        Our names of a CSV's columns to the file's.
+        Names of our columns to those of the CSV file.
 
     Raises
     ------
     ConfigError
-        When the file can't be read, lacks a column, or holds no order.
+        If the file can not be read, lacks a column, or has no order.
     SessionError
-        When it was imported already.
+        If it was imported already.
 
     """
     content, frame = _read(path, form)
     log = read_jesse(frame, strategy) if form == "jesse" else read_orders(frame, strategy, columns or {})
     if not log.events:
-        raise ConfigError(f"{path}: there is no order in its {len(frame):,} rows." + _first_reason(log))
+        raise ConfigError(f"{path}: there is no order in its {len(frame):,} rows.{_first_reason(log)}")
     first, last = log.events[0].ts_event, log.events[-1].ts_event
     moment = datetime.fromtimestamp(first // NS_PER_SECOND, UTC)
     name = f"{moment:%Y%m%d_%H%M%S}_{MODE}_{re.sub(r'[^A-Za-z0-9-]+', '-', path.stem)}"
@@ -76,7 +76,7 @@ def import_log(
             "columns": dict(columns or {}),
             "n_rows": len(frame),
             "n_used": log.n_used,
-            "beside": dict(log.ignored),
+            "ignored": dict(log.ignored),
             "refused": [list(each) for each in log.refused],
         },
     }

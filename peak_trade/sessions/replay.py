@@ -27,7 +27,7 @@ from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.risk.state import Control
 from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.config import SessionConfig, SessionContext
-from peak_trade.sessions.control.state import start_of
+from peak_trade.sessions.control.state import control_at_start
 from peak_trade.sessions.driver import Driver, ending_of
 from peak_trade.sessions.manifest import code_digest, history_of
 from peak_trade.sessions.parts import buffer_of, evaluator, order_prefix, risk_engine_of, venue_maker
@@ -86,7 +86,7 @@ def replay(name: str) -> Replay:
     if VENUES[config.mode].is_sandbox and not is_sealed(folder):
         raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
     past = history_of(folder, config)
-    produced, ledger = rerun(config, recorded, folder.name, start_of(folder), past=past)
+    produced, ledger = rerun(config, recorded, folder.name, control_at_start(folder), past=past)
     difference = _first_difference(expected, produced, is_whole=is_sealed(folder)) or _ledger_difference(
         ledger,
         ledger_from_events(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),

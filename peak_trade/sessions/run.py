@@ -23,7 +23,13 @@ from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.state import Control, control_to_dict
 from peak_trade.sessions.config import MAX_BARS, SessionConfig, SessionContext
 from peak_trade.sessions.control.commands import is_kill_pending
-from peak_trade.sessions.control.state import dated, read_control, refuse_when_halted, start_of, state_to_start_in
+from peak_trade.sessions.control.state import (
+    control_at_start,
+    in_session_time,
+    read_control,
+    refuse_when_halted,
+    starting_control,
+)
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.base import Feed
 from peak_trade.sessions.manifest import check_against_store, first_bar, history_of, make_manifest, with_history
@@ -112,7 +118,7 @@ def run_session(
 
     """
     check_approval(config, sandbox)
-    workspace_state = state_to_start_in(config, clock())
+    workspace_state = starting_control(config, clock())
     controls = _controls(switch, on_status, clock, telemetry)
     check_sources(config)
     strategy = make_strategy(config.strategy, config.parameters)
@@ -127,7 +133,7 @@ def run_session(
         starts = history[0].ts_event if history else first_bar(config, recording, clock())
         until = clock() if recording is None else int(recording.times[-1])
         content = make_manifest(folder.name, config, strategy, recording, starts)
-        control = dated(workspace_state, clock(), _session_time(config, history, recording))
+        control = in_session_time(workspace_state, clock(), _session_time(config, history, recording))
         if control != Control():
             content["trading_state"] = control_to_dict(control)
         first = starts if history or config.follow is None else 0
@@ -211,7 +217,9 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
             config.mode,
             make_venue=venue_maker(context),
             id_prefix=order_prefix(context),
-            risk_engine=risk_engine_of(config, buffer, recording, start_of(folder), past=history_of(folder, config)),
+            risk_engine=risk_engine_of(
+                config, buffer, recording, control_at_start(folder), past=history_of(folder, config)
+            ),
             recording=recording if config.evaluation == "whole" else None,
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
             switch=controls.switch,

@@ -137,7 +137,7 @@ class Session:
         return self._driver.equity
 
     def run(self, feed: Feed, events: Sequence[Event] = ()) -> str:
-        """Run to the end of the feed, the duration or a stop; seal the journal and return why the session ended.
+        """Run to the end of the feed, the duration or a stop; seal the journal and return the reason of the end.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class Session:
         self._driver.apply(self._append_phase(SessionPhase.STARTED, ""))
 
     def _resume(self, events: Sequence[Event]) -> str:
-        """Apply recorded events; return the reason if the session was already stopping for one, empty otherwise."""
+        """Apply recorded events; return the reason if the session was already stopping."""
         self._expected.extend(encode_event(event) for event in events if isinstance(event, LOOP_EVENTS))
         refusals: list[AlertEvent] = []
         for event in events:
@@ -217,7 +217,7 @@ class Session:
             remove_command(self.journal.folder, command.command_id)
 
     def _reconcile(self) -> str:
-        """Compare with the exchange, if there is one; return why the session must stop, empty when it need not."""
+        """Compare with the exchange, if there is one; return the reason if the session must stop."""
         found = [self._compare()]
         if not found[0].is_equal:
             kept = [replace(found[0], holdings=())] if found[0].has_canceled else []
@@ -257,7 +257,7 @@ class Session:
         return self.switch.reason if self.switch.is_stopping else END_OF_RUN
 
     def _take(self, item: FeedItem) -> str:
-        """Record an item of the feed and apply it; return why the session ends with it, empty when it goes on."""
+        """Record an item of the feed and apply it; return the reason if the session ends with it."""
         if isinstance(item, BarEvent):
             self._apply_commands(item.ts_event)
             if self._driver.is_killed:

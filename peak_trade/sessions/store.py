@@ -100,7 +100,7 @@ def find_session(name: str) -> Path:
 
 
 def summary(folder: Path) -> SessionSummary:
-    """Return a session at a glance, from its journal; SessionError or another PeakTradeError when it is damaged."""
+    """Return the summary of a session from its journal; SessionError or another PeakTradeError if it is damaged."""
     config = read_manifest(folder).get("config", {})
     events = read_events(folder)
     bars = [event for event in events if isinstance(event, BarEvent)]
@@ -125,7 +125,7 @@ def summary(folder: Path) -> SessionSummary:
 
 
 def summaries() -> list[SessionSummary]:
-    """Return every session at a glance, oldest first; one that can't be read is a row that says so."""
+    """Return the summary of every session, oldest first; an unreadable one has the state `unreadable`."""
     found = []
     for name in session_ids():
         try:
@@ -141,8 +141,8 @@ def describe(name: str) -> SessionDescription:
     return SessionDescription(summary(folder), read_manifest(folder), recent(folder))
 
 
-def _unreadable(name: str, why: str) -> SessionSummary:
-    return SessionSummary(name, "", "", "", "", "unreadable", 0, 0, 0, 0, 0, None, why)
+def _unreadable(name: str, reason: str) -> SessionSummary:
+    return SessionSummary(name, "", "", "", "", "unreadable", 0, 0, 0, 0, 0, None, reason)
 
 
 def _equity(events: Sequence[Event], config: Mapping[str, Any]) -> float | None:
@@ -154,13 +154,13 @@ def _equity(events: Sequence[Event], config: Mapping[str, Any]) -> float | None:
     marks = {event.symbol: event.close for event in events if isinstance(event, BarEvent)}
     ledger = ledger_from_events(events, settings.trading.initial_cash, lots)
     if any(held.quantity and symbol not in marks for symbol, held in ledger.positions.items()):
-        raise SessionError("a position has no bar to mark it at; the journal is damaged.")
+        raise SessionError("a position has no bar to mark it at: the journal is damaged.")
     equity = ledger.equity(marks)
     return equity if math.isfinite(equity) else None
 
 
 def recent(folder: Path, n_lines: int = 10) -> list[str]:
-    """Return the last events of a session that are not bars, a line each."""
+    """Return one line per event for the last events of a session; bars, snapshots and latencies are left out."""
     events = [event for event in read_events(folder) if not isinstance(event, BarEvent | SnapshotEvent | LatencyEvent)]
     return [_sentence(event) for event in events[-n_lines:]]
 
@@ -172,7 +172,7 @@ def _sentence(event: Event) -> str:
 
 
 def check_journal(folder: Path) -> Verdict:
-    """Return the verdict on a session's journal, held against the workspace's key."""
+    """Return the verdict on a session's journal, checked with the workspace's key."""
     return verify(folder, read_public_key(keys_folder()))
 
 

@@ -157,7 +157,7 @@ def test_a_session_that_is_unreadable_hides_no_other(session, capsys):
     assert [each.state for each in summaries()] == ["unreadable", "sealed"]
     capsys.readouterr()
     assert main(["session", "list"]) == 0
-    assert f"{session} is unreadable: see `peak-trade audit verify {session}`" in capsys.readouterr().out.replace(
+    assert f"{session} is unreadable; see `peak-trade audit verify {session}`" in capsys.readouterr().out.replace(
         "\n", " "
     )
     assert check_journal(sessions_folder() / session).finding is VerdictKind.EDITED

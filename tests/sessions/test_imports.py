@@ -60,7 +60,7 @@ def test_a_real_paper_session_ends_every_order_once(here, real_data: Path, capsy
     assert all(sum(kind in TERMINAL for kind in life) == 1 for life in lives(orders).values())
     frame = pd.read_parquet(path)
     told = read_manifest(folder)["imported"]
-    assert told["n_used"] + sum(told["beside"].values()) + len(told["refused"]) == len(frame) == told["n_rows"]
+    assert told["n_used"] + sum(told["ignored"].values()) + len(told["refused"]) == len(frame) == told["n_rows"]
     fees = frame.loc[frame["event"] == "FEE", "amount"]
     assert sum(event.fee for event in orders) == pytest.approx(fees.sum(), rel=1e-12)
     assert {event.decision_price for event in orders} == {0.0}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import peak_trade
+from peak_trade.cli.session import status_rows
 from peak_trade.core.errors import SessionError
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import OrderEvent
@@ -16,7 +17,6 @@ from peak_trade.journal.files import EVENTS, read_events
 from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import LOOP_EVENTS
-from peak_trade.sessions.view import rows
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.wiring.exchanges import EXCHANGES, sandbox_class
 from tests.sessions.running import open_session, part_of, run_session
@@ -93,7 +93,7 @@ def test_the_live_view_shows_where_a_session_stands(tmp_path, key, btc_1m):
     bars = part_of(btc_1m, 0, 60)
     seen = []
     session = run_session(tmp_path / "s", key, STRATEGY, bars, on_status=seen.append)
-    shown = dict(rows(seen[-1], seen[-1].last_bar + 90 * 10**9))
+    shown = dict(status_rows(seen[-1], seen[-1].last_bar + 90 * 10**9))
     assert {"state", "position", "PnL", "last bar", "denials", "equity"} <= shown.keys()
     assert shown["last bar"].endswith("(90 s ago)")
     assert len(seen) == 61

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import pandas as pd
 
 from peak_trade.cli import main
+from peak_trade.cli.session import status_rows
 from peak_trade.data.fetching import connect
 from peak_trade.journal.telemetry import TelemetrySettings
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.sandbox.client import connect_sandbox
-from peak_trade.sessions.view import rows
 from tests.emulator.server import emulated
 from tests.sessions.running import part_of
 from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
@@ -61,7 +61,7 @@ def test_keys_are_in_nothing_that_a_session_leaves_or_shows(home, tmp_path, btc_
     for verb in (["session", "show", name], ["session", "show", name, "--json"], ["session", "list"],
                  ["audit", "verify", name], ["replay", "--session", name]):  # fmt: skip
         assert main(verb) == 0
-    view = str([rows(status, status.last_bar) for status in seen])
+    view = str([status_rows(status, status.last_bar) for status in seen])
     printed = capsys.readouterr()
     database = sqlite3.connect(outcome.folder / "events.db")
     rows = database.execute("select event from events").fetchall()

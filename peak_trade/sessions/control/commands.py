@@ -32,7 +32,7 @@ from peak_trade.risk.state import (
     climb,
     control_from_events,
 )
-from peak_trade.sessions.control.state import read_control, start_of, write_control
+from peak_trade.sessions.control.state import control_at_start, read_control, write_control
 from peak_trade.sessions.store import config_of, find_session
 from peak_trade.wiring.gates import read_risk_file
 
@@ -111,7 +111,7 @@ def state_of(name: str, clock_now: int) -> SessionState:
     now = max(newest, clock_now) if config_of(folder).feed == "live" else newest
     recorded = {event.act_id for event in events if isinstance(event, CommandEvent)}
     pending = tuple(command for command in pending_commands(folder) if command.command_id not in recorded)
-    return SessionState(folder, control_from_events(start_of(folder), events), now, is_open(folder), pending)
+    return SessionState(folder, control_from_events(control_at_start(folder), events), now, is_open(folder), pending)
 
 
 def send_command(

@@ -1,4 +1,4 @@
-"""The trading state on disk: it survives a restart, and a named person changes it from another process."""
+"""The trading state of the workspace on disk, and the one in which a session starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE_NAME = "trading_state.json"
 
 
 def read_control(folder: Path) -> Control:
-    """Return the trading state kept in a folder: active when there is none yet, halted when it can't be read."""
+    """Return the trading state of a folder: active if there is none yet, halted if it can not be read."""
     try:
         text = (folder / FILE_NAME).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -33,10 +33,10 @@ def read_control(folder: Path) -> Control:
 
 
 def write_control(folder: Path, control: Control) -> None:
-    """Keep the trading state in a folder: whole or not at all, and on disk before this returns."""
+    """Write the trading state to a folder, atomically and durably."""
     file = folder / FILE_NAME
     if file.is_dir():
-        raise ConfigError(f"{file} is a folder, so the trading state can't be kept there. Move it away.")
+        raise ConfigError(f"{file} is a folder, so the trading state can not be written. Move the folder away.")
     write_text(file, canonical_json(control_to_dict(control)) + "\n")
 
 
@@ -44,26 +44,26 @@ def refuse_when_halted() -> Control:
     """Return the workspace's trading state; ConfigError while it is halted."""
     control = read_control(workspace())
     if control.state is TradingState.HALTED:
-        raise ConfigError(f"trading is halted ({control.reason}). Bring it back with `peak-trade risk recover`.")
+        raise ConfigError(f"trading is halted ({control.reason}). Recover with `peak-trade risk recover`.")
     return control
 
 
-def state_to_start_in(config: SessionConfig, now: int) -> Control:
-    """Return the workspace's trading state at `now`, ns UTC; ConfigError when a session may not start in it."""
+def starting_control(config: SessionConfig, now: int) -> Control:
+    """Return the workspace's trading state at `now`, ns UTC; ConfigError if a session can not start in it."""
     control = climb(refuse_when_halted(), now)
     if control.state is TradingState.REDUCING and config.risk is None:
         raise ConfigError(
-            f"trading is reducing ({control.reason}), and a session without limits can't be held to that. Name a run "
-            "file with a [risk] table, or bring trading back with `peak-trade risk recover`."
+            f"trading is reducing ({control.reason}), which a session without limits can not observe. Name a run "
+            "file with a [risk] table, or recover with `peak-trade risk recover`."
         )
     return control
 
 
-def dated(control: Control, now: int, session_now: int | None) -> Control:
-    """Return the workspace's control in a session's time.
+def in_session_time(control: Control, now: int, session_now: int | None) -> Control:
+    """Return the workspace's control with its times on the clock of a session.
 
-    What has passed since it changed, up to `now` by the machine's clock, has passed up to `session_now` there (both ns
-    UTC); None: the session's clock is the machine's.
+    The time since the last change is the same on both clocks: it ends at `now` on the machine's clock and at
+    `session_now` on the session's, both ns UTC. None: the session's clock is the machine's.
     """
     if control.state is TradingState.ACTIVE and not control.recovered_at:
         return Control(throttled=control.throttled)
@@ -79,7 +79,7 @@ def dated(control: Control, now: int, session_now: int | None) -> Control:
     )
 
 
-def start_of(folder: Path) -> Control:
-    """Return the trading state that a session started in, as its manifest records it."""
+def control_at_start(folder: Path) -> Control:
+    """Return the trading state in which a session started, from its manifest."""
     record = read_manifest(folder).get("trading_state")
     return Control() if record is None else control_from_dict(record)

@@ -103,7 +103,7 @@ class SandboxVenue(Venue):
         return self._connected
 
     def submit(self, approved: ApprovedOrder, bar: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
-        """Send an order, or find it if it was sent before; return why it was rejected, empty when it was accepted."""
+        """Send an order, or find it if it was sent before; return the reason if it is rejected, else empty text."""
         order = approved.order
         arrival = order.decision_price
         answer = self._recorded_answer(order.order_id)
@@ -222,7 +222,7 @@ class SandboxVenue(Venue):
         )  # fmt: skip
 
     def _too_old(self, order: Order) -> str:
-        """Return why an order that was decided before an outage is not sent, empty when it is."""
+        """Return the reason if an order was decided too long ago to be sent, otherwise an empty text."""
         n_bars = (int(self._sandbox.client.milliseconds()) * NS_PER_MS - order.decided_at) // self._market.timeframe.ns
         return f"decided {n_bars} bars ago, too old to send" if n_bars > STALE_BARS else ""
 
