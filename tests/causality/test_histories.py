@@ -22,9 +22,9 @@ def test_returns_volumes_and_volatilities_are_those_of_days_that_are_over():
     for row in range(24 * 30, len(bars), 37):
         now = int(bars.times[row])
         cut = Bars(bars.frame.iloc[: row + 1], bars.symbol, bars.timeframe, bars.exchange)
-        told = [DailyHistory([part], "run", 60) for part in (bars, cut, rewritten_after(bars, now))]
-        returns = [record.returns_at(now).returns for record in told]
-        activity = [record.activity_at(bars.symbol, now) for record in told]
+        histories = [DailyHistory([part], "run", 60) for part in (bars, cut, rewritten_after(bars, now))]
+        returns = [record.returns_at(now).returns for record in histories]
+        activity = [record.activity_at(bars.symbol, now) for record in histories]
         for other in (1, 2):
             np.testing.assert_array_equal(returns[0], returns[other])
             np.testing.assert_array_equal(activity[0], activity[other])

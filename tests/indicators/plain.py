@@ -1,4 +1,4 @@
-"""The indicators once more, as plain as their definitions: the truth that the fast ones are held against."""
+"""The indicators written as their definitions: the reference for the fast ones."""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ def store(home):
 
 def test_the_example_runs_and_its_parts_sum_to_the_whole(store, capsys):
     assert main(["portfolio", "--config", str(EXAMPLE), "--no-record", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["strategies"] == ["breakout", "reversion", "trend"]
-    total = sum(row["pnl"] for row in told["attribution"])
-    assert total / 10_000.0 == pytest.approx(told["stats"]["total_return"], rel=1e-9)
-    assert sum(row["risk_share"] for row in told["attribution"]) == pytest.approx(1.0, rel=1e-9)
-    assert len(told["correlations"]) == 3
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["strategies"] == ["breakout", "reversion", "trend"]
+    total = sum(row["pnl"] for row in shown["attribution"])
+    assert total / 10_000.0 == pytest.approx(shown["stats"]["total_return"], rel=1e-9)
+    assert sum(row["risk_share"] for row in shown["attribution"]) == pytest.approx(1.0, rel=1e-9)
+    assert len(shown["correlations"]) == 3
 
 
 def test_the_tables_name_every_strategy(store, capsys):
@@ -49,9 +49,9 @@ def test_a_wrong_file_is_one_line_and_exit_code_2(store, tmp_path, capsys, chang
     path = tmp_path / "wrong.toml"
     path.write_text(EXAMPLE.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
     assert main(["portfolio", "--config", str(path), "--no-record"]) == 2
-    told = capsys.readouterr().err
-    assert says in told
-    assert told.count("\n") == 1
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert shown.count("\n") == 1
 
 
 def test_a_missing_file_is_exit_code_2(capsys):
@@ -63,8 +63,8 @@ def test_the_run_is_recorded_once_with_its_settings(store, monkeypatch, capsys):
     kept = []
     monkeypatch.setattr("peak_trade.studies.recording.record_run", kept.append)
     assert main(["portfolio", "--config", str(EXAMPLE), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    shown = json.loads(capsys.readouterr().out)
     (run,) = kept
-    assert (run.run_id, run.run_type, run.strategy) == (told["run_id"], "portfolio", "breakout, reversion, trend")
+    assert (run.run_id, run.run_type, run.strategy) == (shown["run_id"], "portfolio", "breakout, reversion, trend")
     assert run.parameters["settings"]["allocation"]["method"] == "inverse_volatility"
-    assert run.metrics["diversification_ratio"] == told["diversification_ratio"]
+    assert run.metrics["diversification_ratio"] == shown["diversification_ratio"]

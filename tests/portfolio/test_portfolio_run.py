@@ -91,12 +91,12 @@ def assert_journal_tells_the_pnl(result: PortfolioResult) -> None:
         symbol: float(column.mark[-1])
         for symbol, column in zip(result.run.market.symbols, result.run.market.columns, strict=True)
     }
-    told = dict.fromkeys(result.pnl.columns, 0.0)
+    expected = dict.fromkeys(result.pnl.columns, 0.0)
     by_order: dict[str, float] = {}
     for share in shares:
-        told[share.strategy, share.symbol] += share.quantity * (last[share.symbol] - share.price) - share.cost
+        expected[share.strategy, share.symbol] += share.quantity * (last[share.symbol] - share.price) - share.cost
         by_order[share.order_id] = by_order.get(share.order_id, 0.0) + share.quantity
-    np.testing.assert_allclose(list(told.values()), result.pnl.iloc[-1].to_numpy(), rtol=1e-8, atol=1e-6)
+    np.testing.assert_allclose(list(expected.values()), result.pnl.iloc[-1].to_numpy(), rtol=1e-8, atol=1e-6)
     for order_id, fills in result.run.fills.groupby("order_id"):
         traded = (fills["quantity"] * np.where(fills["side"] == "buy", 1.0, -1.0)).sum()
         np.testing.assert_allclose(by_order[order_id], traded, rtol=1e-9)

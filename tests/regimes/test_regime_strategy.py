@@ -49,13 +49,13 @@ def test_scale_multiplies_filter_keeps_and_switch_chooses(bars):
     assert not scaled[~known].any()
 
 
-def test_handed_regimes_and_the_detector_give_the_same_backtest(bars):
+def test_regimes_passed_to_of_and_the_detector_give_the_same_backtest(bars):
     detector = DETECTORS["hmm"]
     filtered = filter_regimes(bars.frame, detector)
     own = backtest(RegimeAware(inner=BuyAndHold(), detector=detector), bars)
-    handed = backtest_regimes(BuyAndHold(), filtered, bars, detector=detector)
-    np.testing.assert_array_equal(own.equity_values, handed.equity_values)
-    assert own.run_id != handed.run_id
+    passed = backtest_regimes(BuyAndHold(), filtered, bars, detector=detector)
+    np.testing.assert_array_equal(own.equity_values, passed.equity_values)
+    assert own.run_id != passed.run_id
     assert len(own.fills) > 0
 
 

@@ -1,4 +1,4 @@
-"""The study's tables count what happened, and its controls tell hindsight from foresight."""
+"""The tables of a study count correctly, and its controls detect look-ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exposure that breaks the contract is refused with the bar's name; parameters that can't be are refused too."""
+"""An exposure that breaks the contract is refused with its bar; so are invalid parameters."""
 
 from __future__ import annotations
 

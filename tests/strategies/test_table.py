@@ -1,4 +1,4 @@
-"""Strategies by name: built from values or text, refused with the closest right name, told apart by their digest."""
+"""Strategies by name: built from values or text, refused with the closest name, distinguished by their digest."""
 
 from __future__ import annotations
 
