@@ -138,7 +138,9 @@ def export(
     output.show(
         export_trail(output_file, session),
         as_json,
-        lambda done: [f"{output_file}: {done.n_events:,} events of {done.n_sessions:,} sessions."],
+        lambda done: [
+            f"{output_file}: {output.count(done.n_events, 'event')} of {output.count(done.n_sessions, 'session')}."
+        ],
         lambda done: asdict(done) | {"output": output_file},
     )
 

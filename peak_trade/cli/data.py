@@ -235,7 +235,7 @@ def _import_content(file: Path, done: ImportResult) -> dict[str, Any]:
 
 
 def _fetch_page(name: str, done: FetchResult) -> output.Page:
-    yield f"{name}: {done.n_added:,} bars added with {done.n_requests:,} requests."
+    yield f"{name}: {output.count(done.n_added, 'bar')} added with {output.count(done.n_requests, 'request')}."
     if done.n_missing:
         first = f" Its first bar closed at {iso(done.first_given)}." if done.first_given is not None else ""
         yield f"The exchange does not have {done.n_missing:,} bars of this span.{first} `data check` lists the gaps."
@@ -256,7 +256,7 @@ def _resample_page(made: ResampleResult, saved: SaveResult) -> output.Page:
         yield output.Table(
             ("close time", "fine bars"),
             [(iso(part.close_time), f"{part.n_fine} of {made.n_fine_per_bar}") for part in made.partial],
-            f"{len(made.partial):,} bars made although fine bars are missing",
+            f"{output.count(len(made.partial), 'bar')} made although fine bars are missing",
             right=("fine bars",),
             max_rows=MAX_ROWS,
         )
@@ -277,8 +277,10 @@ def _resample_content(made: ResampleResult, saved: SaveResult) -> dict[str, Any]
 
 def _list_page(held: Sequence[StoredSeries], folder: Path) -> output.Page:
     if not held:
-        yield f"{folder} holds no bars. Import some with `peak-trade data import FILE`, or make sample bars with "
-        yield "`peak-trade data sample`."
+        yield (
+            f"{folder} holds no bars. Import some with `peak-trade data import FILE`, or make sample bars with "
+            "`peak-trade data sample`."
+        )
         return
     yield output.Table(
         ("exchange", "symbol", "timeframe", "bars", "first close", "last close", "digest"),
@@ -292,12 +294,12 @@ def _list_page(held: Sequence[StoredSeries], folder: Path) -> output.Page:
 
 def _report_page(report: QualityReport) -> output.Page:
     span = f"{iso(report.first)} to {iso(report.last)}"
-    yield f"{report.where}: {report.n_bars:,} bars of {report.timeframe}, close times {span}"
+    yield f"{report.where}: {output.count(report.n_bars, 'bar')} of {report.timeframe}, close times {span}"
     if report.faults:
         yield output.Table(
             ("row", "close time", "fault", "value"),
             [(str(fault.row), iso(fault.time), str(fault.kind), fault.was) for fault in report.faults],
-            f"{len(report.faults):,} faults",
+            output.count(len(report.faults), "fault"),
             right=("row",),
             max_rows=MAX_ROWS,
         )
@@ -311,7 +313,7 @@ def _report_page(report: QualityReport) -> output.Page:
         yield output.Table(
             ("kind", "first close time", "bars"),
             [(str(run.kind), iso(run.start), run.n_bars) for run in report.runs],
-            f"{len(report.runs):,} runs of stale prices or without volume",
+            f"{output.count(len(report.runs), 'run')} of stale prices or without volume",
             right=("bars",),
             max_rows=MAX_ROWS,
         )
@@ -322,7 +324,7 @@ def _gap_table(gaps: Sequence[Gap]) -> output.Table:
     return output.Table(
         ("first missing", "last missing", "missing"),
         [(iso(gap.start), iso(gap.end), gap.n_missing) for gap in gaps],
-        f"{len(gaps):,} gaps, {n_missing:,} bars missing (close times, UTC)",
+        f"{output.count(len(gaps), 'gap')}, {output.count(n_missing, 'bar')} missing (close times, UTC)",
         right=("missing",),
         max_rows=MAX_ROWS,
     )

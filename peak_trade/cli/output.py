@@ -26,6 +26,10 @@ PIPE_WIDTH = 1_000
 """Columns of the output of a pipe without COLUMNS: no table is folded."""
 
 
+LONG_WORD = 16
+"""Letters of a word, for example a digest, from which it may be folded in a table."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Rows of cells under the names of their columns; the columns in `right` are aligned to the right."""
@@ -50,7 +54,7 @@ def show(result: Result, as_json: bool, page: Callable[[Result], Page], content:
 
 
 def show_page(page: Page) -> None:
-    """Print lines and tables; an empty line separates a table from what is above and below it."""
+    """Print lines as they are and tables folded to the terminal; an empty line separates a table from other blocks."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
@@ -64,8 +68,20 @@ def show_page(page: Page) -> None:
         if isinstance(block, Table):
             _show_table(console, block)
         else:
-            console.print(block, soft_wrap=not console.is_terminal)
+            console.print(block, soft_wrap=True)
         is_first, is_after_table = False, is_table
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural.
+
+    Examples
+    --------
+    >>> count(1, "session"), count(1_200, "event")
+    ('1 session', '1,200 events')
+
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def note(text: str) -> None:
@@ -169,17 +185,38 @@ def plain(value: object) -> Any:
 def _show_table(console: Console, table: Table) -> None:
     if table.title:
         console.print(table.title, style="bold")
-    console.print(_rich_table(table))
+    if _folded_width(table) <= console.width:
+        console.print(_rich_table(table))
+    else:
+        _show_records(console, table)
     n_left_out = len(table.rows) - len(table.rows[: table.max_rows])
     if n_left_out:
         console.print(f"… and {n_left_out:,} more (--json shows all).")
+
+
+def _folded_width(table: Table) -> int:
+    """Return the width of a table whose cells are folded between words, and within words of over LONG_WORD letters."""
+    widths = [0] * len(table.columns)
+    for row in [table.columns, *table.rows[: table.max_rows]]:
+        longest = (max(map(len, cell(value).split()), default=0) for value in row)
+        widths = [max(pair) for pair in zip(widths, longest, strict=True)]
+    return sum(min(width, LONG_WORD) + 2 for width in widths) - 2
+
+
+def _show_records(console: Console, table: Table) -> None:
+    """Print each row as lines of column and value, for a table that is too wide even with folded cells."""
+    for place, row in enumerate(table.rows[: table.max_rows]):
+        if place:
+            console.print()
+        console.print(_rich_table(Table(("", ""), list(zip(table.columns, row, strict=True)))))
 
 
 def _rich_table(table: Table) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(box=None, pad_edge=False, header_style="bold")
+    has_header = any(table.columns)
+    shown = RichTable(box=None, pad_edge=False, header_style="bold", show_header=has_header)
     for column in table.columns:
         shown.add_column(Text(column), justify="right" if column in table.right else "left", overflow="fold")
     for row in table.rows[: table.max_rows]:

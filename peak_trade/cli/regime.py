@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -94,16 +95,16 @@ def regime(
             "detector_settings": outcome.detector_settings,
             "mode": mode,
         }
-        paths["report"] = _run_notebook(values | ({"noise_series": noise} if noise else {}), as_json)
+        paths["report"] = _run_notebook(values | ({"noise_series": noise} if noise else {}))
     output.show(outcome, as_json, lambda outcome: _page(outcome, paths), lambda outcome: _content(outcome, paths))
     if outcome.opinion is not None and not outcome.opinion.agrees:
         raise typer.Exit(1)
 
 
-def _run_notebook(values: dict[str, Any], is_quiet: bool) -> str:
+def _run_notebook(values: dict[str, Any]) -> str:
     from peak_trade.reports.notebooks import run_report
 
-    done = run_report("regime_study", values, progress=not is_quiet)
+    done = run_report("regime_study", values, progress=sys.stderr.isatty())
     if done.is_failed:
         raise ReportError(f"{done.path}: code cell {done.failed_cell} failed: {done.error}. Open it to see why.")
     return str(done.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +46,7 @@ def run(
 
     found = notebooks.find_notebook(notebook)
     given = parameters.parse_assignments(found.parameters, parameter or [], notebook)
-    done = notebooks.run_report(notebook, given, force=force, progress=not as_json)
+    done = notebooks.run_report(notebook, given, force=force, progress=sys.stderr.isatty())
     output.show(done, as_json, lambda done: [_line(done)], _run_content)
     if done.is_failed:
         raise typer.Exit(1)

@@ -108,7 +108,7 @@ def _list_page(runs: pd.DataFrame, is_filtered: bool) -> output.Page:
         end=runs["end"].str.slice(0, 10),
     )
     yield output.frame_table(shown, formats=formats)
-    yield f"{len(runs):,} run{'s' if len(runs) != 1 else ''}"
+    yield output.count(len(runs), "run")
 
 
 def _page(runs: pd.DataFrame) -> output.Page:

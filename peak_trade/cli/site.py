@@ -39,14 +39,15 @@ def build(
     """
     from peak_trade.reports.site.build import build_site
 
-    site = build_site(renderer=renderer, progress=lambda page: output.note(f"render {page}"))
+    site = build_site(renderer=renderer, progress=lambda page: typer.echo(f"render {page}", err=True))
     if site.notice:
         output.note(site.notice)
     output.show(
         site,
         as_json,
         lambda site: [
-            f"{site.n_pages:,} pages, {len(site.rendered):,} rendered now by {site.renderer}. Open {site.index}."
+            f"{output.count(site.n_pages, 'page')}, {len(site.rendered):,} rendered now by {site.renderer}.",
+            f"Open {site.index}.",
         ],
         asdict,
     )

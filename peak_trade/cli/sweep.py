@@ -73,10 +73,10 @@ def _page(result: SweepResult, top: int) -> output.Page:
     title = f"{series}, {len(market):,} bars: best {len(best):,} of {len(result.table):,} combinations"
     yield output.frame_table(best, title, measure_formats("sweep"))
     if result.n_skipped:
-        yield f"{result.n_skipped:,} combinations were skipped because their values contradict each other."
+        yield f"{output.count(result.n_skipped, 'combination')} skipped because the values contradict each other."
     verdict = "agrees" if result.agrees else f"differs: {result.difference}"
     yield f"On the best combination the event loop {verdict}."
-    yield f"{result.n_trials:,} distinct trials on these bars so far."
+    yield f"{output.count(result.n_trials, 'distinct trial')} on these bars so far."
     yield f"sweep {result.run_id}, best run {result.winner.run_id}"
 
 

@@ -166,7 +166,7 @@ def select_series(
     if not stored:
         raise DataError(
             f"the store at {bars_folder()} is empty. Import bars with `peak-trade data import FILE`, "
-            "or make sample bars with `peak-trade data sample` (or `make demo`)."
+            "or make sample bars with `peak-trade data sample`."
         )
     if exchange is not None:
         exchanges = {item.exchange for item in stored}

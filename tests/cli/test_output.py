@@ -104,6 +104,23 @@ def test_a_table_in_a_pipe_is_not_folded_and_in_a_narrow_place_loses_nothing(
     assert (out.count("a"), out.count("b"), out.count("…")) == (60, 60, 0)
 
 
+def test_a_table_of_too_many_columns_becomes_one_record_per_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    output.show_page([Table(("id", "first value", "second"), [("a" * 15, "b" * 15, "c" * 15), ("x", 1, None)])])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        f"id           {'a' * 15}",
+        f"first value  {'b' * 15}",
+        f"second       {'c' * 15}",
+        "",
+        "id           x",
+        "first value  1",
+        "second       –",
+    ]
+
+
 def test_a_note_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     output.note("no risk limits are set")
     shown = capsys.readouterr()

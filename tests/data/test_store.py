@@ -105,7 +105,7 @@ def test_start_after_end_is_refused(home):
 
 
 def test_an_empty_store_says_how_to_fill_it(home):
-    with pytest.raises(DataError, match=r"data import FILE.*make demo"):
+    with pytest.raises(DataError, match=r"data import FILE.*data sample"):
         load_bars("BTC/USDT", "1h")
     assert list_bars() == []
     assert not home.exists()
