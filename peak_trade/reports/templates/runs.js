@@ -14,7 +14,7 @@
       row.hidden = !matches;
       return matches;
     });
-    document.getElementById("n-shown").textContent = shown.length + " of " + rows.length;
+    document.getElementById("n-shown").textContent = shown.length + " of " + rows.length + " runs";
   }
   form.addEventListener("input", update);
   form.addEventListener("reset", function () { setTimeout(update, 0); });
