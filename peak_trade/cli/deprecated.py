@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from peak_trade.cli.output import note
@@ -26,10 +26,29 @@ def with_current_options(arguments: Sequence[str]) -> list[str]:
     return [*current, *arguments[end:]]
 
 
-def with_former_keys(content: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
-    """Return JSON content with each renamed key under its former name, too, and note the former names."""
+def with_former_keys(content: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """Add each renamed key of JSON content under its former name, too, and note the former names.
+
+    `renamed` maps former to current keys. A key of an inner mapping, or of the mappings in an inner list, is written as
+    `outer.inner`; its outer keys are current ones.
+    """
     note_former_keys(renamed)
-    return {**content, **{former: content[current] for former, current in renamed.items()}}
+    for former, current in renamed.items():
+        outer, _, key = current.rpartition(".")
+        for parent in _mappings(content, outer):
+            parent[former.rpartition(".")[2]] = parent[key]
+    return content
+
+
+def _mappings(content: Any, path: str) -> Iterator[dict[str, Any]]:
+    if isinstance(content, list):
+        for each in content:
+            yield from _mappings(each, path)
+    elif not path:
+        yield content
+    else:
+        key, _, rest = path.partition(".")
+        yield from _mappings(content[key], rest)
 
 
 def note_former_keys(renamed: Mapping[str, str]) -> None:

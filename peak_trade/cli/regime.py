@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from peak_trade.cli import options, output
+from peak_trade.cli import deprecated, options, output
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ReportError
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from peak_trade.studies.by_name import RegimeOutcome
+
+FORMER_KEYS = {
+    "cheating": "lookahead_cost",
+    "lookahead_cost.reading": "lookahead_cost.timing",
+    "durations.stays": "durations.count",
+}
+"""Former JSON keys and the keys that replace them. This version writes both, the next one only the new ones."""
 
 app = verb_app()
 
@@ -144,7 +151,7 @@ def _across(title: str, frame: pd.DataFrame, formats: Mapping[str, str]) -> outp
 
 def _content(outcome: RegimeOutcome, paths: dict[str, str]) -> dict[str, Any]:
     study = outcome.study
-    return {
+    content = {
         "run_id": study.result.run_id,
         "facts": study.facts(),
         "regimes": output.records(study.table()),
@@ -165,3 +172,4 @@ def _content(outcome: RegimeOutcome, paths: dict[str, str]) -> dict[str, Any]:
         },
         **paths,
     }
+    return deprecated.with_former_keys(content, FORMER_KEYS)

@@ -39,10 +39,15 @@ def test_a_current_option_exists_and_a_former_one_does_not(verb: str) -> None:
         assert former not in names
 
 
-def test_former_keys_stand_beside_the_current_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    content = deprecated.with_former_keys({"current": 1, "other": 2}, {"former": "current"})
-    assert content == {"current": 1, "other": 2, "former": 1}
+def test_content_has_former_keys_and_one_note_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"new": [{"inner": 1}, {"inner": 2}], "other": {"deep": {"name": 3}}}
+    renamed = {"old": "new", "new.former": "new.inner", "other.deep.label": "other.deep.name"}
+    assert deprecated.with_former_keys(content, renamed) == {
+        "new": [{"inner": 1, "former": 1}, {"inner": 2, "former": 2}],
+        "old": [{"inner": 1, "former": 1}, {"inner": 2, "former": 2}],
+        "other": {"deep": {"name": 3, "label": 3}},
+    }
     assert capsys.readouterr().err == (
         "peak-trade: note: these JSON keys are deprecated and will be removed in the next version: "
-        "former (use current).\n"
+        "old (use new), new.former (use new.inner), other.deep.label (use other.deep.name).\n"
     )
