@@ -81,7 +81,7 @@ class SessionConfig(Settings):
         if not isinstance(values, Mapping) or "beside" not in values:
             return values
         warnings.warn(
-            "beside is now follow, as a setting and as a feed; the next version refuses the former name.",
+            "beside is deprecated and will be removed in the next version. Use follow, as a setting and as a feed.",
             DeprecationWarning,
             stacklevel=2,
         )

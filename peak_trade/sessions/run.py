@@ -72,7 +72,7 @@ class SessionResult:
 
 @dataclass(frozen=True, slots=True)
 class _Controls:
-    """How a session is stopped, watched, timed and recorded."""
+    """Stop switch, status callback, clock and telemetry of a session."""
 
     switch: StopSwitch
     on_status: Callable[[Status], None]

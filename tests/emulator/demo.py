@@ -1,7 +1,7 @@
 """The demo's pair of sessions: one that trades at the emulated exchange, and its shadow.
 
 `python -m tests.emulator.demo` runs them over sample bars, once, and prints their ids on the last line. The exchange
-answers late, fills in parts and takes another fee than the shadow assumes: what the diff has to find.
+answers late, fills in parts and charges another fee than the shadow assumes: the diff has to find these causes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHARED: dict[str, Any] = {
 
 
 class EmulatedClock(StopSwitch):
-    """The exchange's time; waiting moves it on, and the end of the recording stops the session."""
+    """The exchange's time; waiting advances it, and the end of the recording stops the session."""
 
     def __init__(self, exchange: Exchange, until_ms: int) -> None:
         super().__init__()

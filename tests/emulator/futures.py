@@ -43,7 +43,7 @@ class FuturesExchange(Matching):
     fee : float
         Fee as a fraction, charged in US dollars.
     history_lag_ms : int
-        How late the history tells of what happened to orders.
+        Delay of the history of orders.
     seed, partial_share, latency_ms
         As of `Matching`.
 

@@ -1,4 +1,4 @@
-"""What both emulated exchanges are made of: a market driven by recorded bars, a clock of its own, orders that meet it.
+"""The common part of both emulated exchanges: a market driven by recorded bars, a clock and matching of orders.
 
 Nothing here knows of HTTP or of an exchange's words; those who derive from it keep the account and speak. Prices follow
 the recorded bars: open, low or high, high or low, close, a quarter of the bar apart. Everything random (book sizes,
@@ -57,7 +57,7 @@ class Matching(ABC):
     fee : float
         Commission as a fraction.
     latency_ms : (int, int)
-        Bounds of what passes on the exchange's clock before it acts on a request.
+        Bounds of the time on the exchange's clock before it acts on a request.
     partial_share : float
         Share of a resting order that a touch fills at most; the rest at the next touch.
 
@@ -87,7 +87,7 @@ class Matching(ABC):
         self._traded_at: list[int] = []
 
     def advance_to(self, now_ms: int) -> None:
-        """Move the clock on; resting orders meet the prices on the way."""
+        """Advance the clock; resting orders meet the prices on the way."""
         while self.now_ms < now_ms:
             quarter = self.length_ms // 4
             self.now_ms = min(now_ms, (self.now_ms // quarter + 1) * quarter)
@@ -96,7 +96,7 @@ class Matching(ABC):
                     self.meet(order)
 
     def travel(self) -> None:
-        """Let a request be on its way."""
+        """Wait for the latency of a request."""
         self.advance_to(self.now_ms + self.delays.randint(*self.latency_ms))
 
     def price(self) -> Decimal:
@@ -166,7 +166,7 @@ class Matching(ABC):
         order.status, order.updated = status, self.now_ms
 
     def told_trades(self) -> list[dict[str, Any]]:
-        """The trades that the exchange tells of by now: `trades_lag_ms` late."""
+        """The trades that the exchange reports by now: `trades_lag_ms` late."""
         return [trade for trade, when in zip(self.trades, self._traded_at, strict=True)
                 if when + self.trades_lag_ms <= self.now_ms]  # fmt: skip
 
@@ -186,7 +186,7 @@ class Matching(ABC):
                 left -= share
 
     def fill(self, order: Order, quantity: Decimal, price: Decimal) -> None:
-        """Let an order trade."""
+        """Fill a part of an order."""
         order.executed += quantity
         order.quote += quantity * price
         order.updated = self.now_ms

@@ -23,7 +23,7 @@ KRAKEN_SECRET = base64.b64encode(SECRET.encode()).decode()
 
 
 class BinanceApi:
-    """How Binance spot is asked: decimal text in one query, signed as a whole."""
+    """Requests to Binance spot: decimal text in one query, signed as a whole."""
 
     place = ("POST", "/api/v3/order")
     client_id = "newClientOrderId"
@@ -76,7 +76,7 @@ class BinanceApi:
 
 
 class KrakenApi:
-    """How Kraken futures are asked: parameters that may repeat, a signature over query and path in a header."""
+    """Requests to Kraken futures: parameters that may repeat, a signature over query and path in a header."""
 
     place = ("POST", "/derivatives/api/v3/sendorder")
     client_id = "cliOrdId"
@@ -136,7 +136,7 @@ class KrakenApi:
 
 @dataclass
 class Fault:
-    """What happens to the next requests of a method and path: before the exchange acts, or after.
+    """A fault of the next requests of a method and path, before the exchange acts or after.
 
     `kind`: drop (no answer, nothing done), drop_after (done, no answer), status (an HTTP status), error (a code).
     """
@@ -151,7 +151,7 @@ class Fault:
 
 
 class Emulator:
-    """The server, its exchange, the faults to come and every request that it got."""
+    """The server, its exchange, the faults to come and every request received."""
 
     def __init__(self, exchange: Any, *, latency: Callable[[], None] = lambda: None) -> None:
         self.exchange, self.latency = exchange, latency
@@ -166,7 +166,7 @@ class Emulator:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def fail(self, method: str, path: str, kind: str, **options: Any) -> None:
-        """Let the next request of this kind go wrong."""
+        """Make the next request of this kind fail."""
         self.faults.append(Fault(method, path, kind, **options))
 
     def placed(self) -> list[str]:

@@ -34,7 +34,7 @@ def exchange(real_data):
 
 
 def quoted(method, place=0):
-    """The n-th reply that ccxt quotes in the comments of a method, its slips of JSON mended."""
+    """The n-th reply that ccxt quotes in the comments of a method, its errors of JSON corrected."""
     source = inspect.getsource(getattr(krakenfutures, method)).splitlines()
     comments = [line.strip().removeprefix("#") for line in source if line.strip().startswith("#")]
     text = "\n".join(re.sub(r"\s//.*$", "", line) for line in comments).replace("...", "").replace("'", '"')
@@ -59,7 +59,7 @@ def kinds(value):
 
 
 def faults(theirs, ours):
-    """What the quoted reply has that ours lacks or has otherwise; a slot that is empty in one of them fits."""
+    """Differences of our reply from the quoted one; an empty slot in either matches."""
     found = missing(kinds(shape(theirs)), kinds(shape(ours)))
     return [fault for fault in found if "NoneType" not in fault]
 
@@ -136,7 +136,7 @@ def test_a_client_id_is_taken_once_for_good(exchange):
     assert exchange.sendorder(MARKET)["sendStatus"]["status"] == "clientOrderIdAlreadyExist"
 
 
-def test_a_status_is_told_while_an_order_is_open_and_five_seconds_more(exchange):
+def test_a_status_is_reported_while_an_order_is_open_and_five_seconds_longer(exchange):
     exchange.sendorder(MARKET)
     exchange.sendorder(LIMIT)
     asked = {"cliOrdIds": ["a-1", "a-2"]}

@@ -1,4 +1,4 @@
-"""The emulator's replies have the shape of the recorded ones: every field, and what kind of value stands in it."""
+"""The emulator's replies have the shape of the recorded ones: every field, and the kind of its value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shape(value: Any) -> Any:
 
 
 def missing(recorded: Any, ours: Any, path: str = "") -> list[str]:
-    """What the recorded reply has that ours lacks or has otherwise."""
+    """Differences of our reply from the recorded one."""
     if isinstance(recorded, dict) and isinstance(ours, dict):
         faults = [f"{path}.{name}" for name in recorded if name not in ours]
         for name in recorded.keys() & ours.keys():

@@ -21,13 +21,13 @@ from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
 
 @pytest.fixture(scope="session")
 def btc_1h(real_data: Path) -> Bars:
-    """BTC/USDT by the hour, 2020-09 to 2023."""
+    """Hourly bars of BTC/USDT, 2020-09 to 2023."""
     return read_bars(real_data / "bars" / "binance_BTCUSDT_1h.parquet", "BTC/USDT", "1h")
 
 
 @pytest.fixture(scope="session")
 def btc_1m(real_data: Path) -> Bars:
-    """BTC/USDT by the minute, ten days of 2024."""
+    """Minute bars of BTC/USDT, ten days of 2024."""
     return read_bars(real_data / "bars" / "binance_BTCUSDT_1m.parquet", "BTC/USDT", "1m")
 
 
@@ -39,7 +39,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> WorkspaceKey:
 
 @pytest.fixture
 def live(home, btc_1m):
-    """Runs a live paper session on the emulator's candles."""
+    """Runs a live paper session on the emulator's bars."""
     bars = part_of(btc_1m, 900, 105)
     exchange = exchange_at(bars, 60)
     switch = EmulatedSwitch(exchange, int(bars.times[99]) // NS_PER_MS)

@@ -56,7 +56,7 @@ def wavy(n_bars: int = 120) -> Bars:
 
 
 def part_of(bars: Bars, start: int, n_bars: int) -> Bars:
-    """Some bars in a row."""
+    """Consecutive bars."""
     return Bars(bars.frame.iloc[start : start + n_bars], bars.symbol, bars.timeframe, bars.exchange)
 
 
@@ -86,7 +86,7 @@ def open_session(
     risk: RiskLimits | None = None,
     **options: Any,
 ) -> Session:
-    """A paper session in a folder, new or taken up again."""
+    """A paper session in a folder, new or resumed."""
     if not folder.exists():
         create_session(folder, {"session_id": folder.name}, key, counting())
     settings = settings or BacktestSettings()

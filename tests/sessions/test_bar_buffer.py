@@ -1,4 +1,4 @@
-"""What a session knows of the days before is what a record of the whole would know."""
+"""The daily history of a session is, on every day, the one computed over all bars."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.sessions.running import BTC, part_of
 
 
 @pytest.mark.parametrize("n_days", [3, 40])
-def test_a_record_of_the_tape_is_on_every_day_the_record_of_the_whole(btc_1h, n_days):
-    """Bar by bar over forty days, asked at every close and in between."""
+def test_the_history_of_a_buffer_is_on_every_day_the_history_of_all_bars(btc_1h, n_days):
+    """Bar by bar over forty days, read at every close and in between."""
     bars = part_of(btc_1h, 5_000, 24 * 40)
     whole = DailyHistory([bars], "daily", n_days)
     buffer = BarBuffer(BTC, bars.timeframe, len(bars), bars.exchange)

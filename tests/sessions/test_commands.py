@@ -1,4 +1,4 @@
-"""What a person types: run, list, show, verify, export, replay, and what goes wrong."""
+"""The commands of a session: run, list, show, verify, export, replay, and their errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, ca
     assert outcome["n_fills"] == listed["n_fills"]
 
 
-def test_a_session_is_recorded_once_under_an_id_of_its_own(registry, monkeypatch, tmp_path, capsys):
+def test_a_session_has_one_entry_in_the_registry(registry, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     save_bars(wavy())
     assert main(RUN) == 0
@@ -106,7 +106,7 @@ def test_a_journal_that_was_tampered_with_is_named_and_not_replayed(stored, caps
 
 
 def test_a_replay_names_the_first_difference(stored, capsys):
-    """A journal of the right key in which one fill's price is another: authentic, and not what the bars lead to."""
+    """A journal signed with the right key in which the price of one fill differs."""
     assert main(RUN) == 0
     (name,) = session_ids()
     true = find_session(name)
@@ -136,7 +136,7 @@ def test_a_shadow_has_room_for_all_that_its_session_recorded(stored, monkeypatch
     assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--follow", name]) == 0
 
 
-def test_a_shadow_does_what_the_session_beside_it_did(stored, capsys):
+def test_a_shadow_does_what_the_followed_session_did(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
     shadow = ["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--follow"]
@@ -158,7 +158,7 @@ def test_the_former_name_of_follow_is_read_with_one_line_that_names_the_new_one(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "--beside" in line]
     assert line.endswith("--beside is deprecated and will be removed in the next version. Use --follow.")
     asked = {"mode": "shadow", "strategy": "cash", "symbol": "BTC/USDT", "timeframe": "1h", "exchange": "sample"}
-    with pytest.warns(DeprecationWarning, match="beside is now follow"):
+    with pytest.warns(DeprecationWarning, match="Use follow"):
         former = SessionConfig.parse(asked | {"feed": "beside", "beside": name}, "session")
     current = SessionConfig.parse(asked | {"feed": "follow", "follow": name}, "session")
     assert former == current == SessionConfig.from_manifest(asked | {"feed": "beside", "beside": name}, "manifest")

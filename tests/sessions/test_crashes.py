@@ -1,4 +1,4 @@
-"""kill -9 at random instants: nothing acknowledged is lost, nothing is sent twice, and the books agree."""
+"""kill -9 at random instants: nothing acknowledged is lost, nothing is sent twice, and both accounts agree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.sessions.trading import (
     EmulatedTime,
     account_of,
     as_perpetual,
-    assert_books_agree,
+    assert_accounts_agree,
     exchange_at,
     hang_up,
     open_testnet,
@@ -40,7 +40,7 @@ N_KILLS = [pytest.param(5, id="five"), pytest.param(50, id="fifty", marks=pytest
 
 @pytest.fixture(scope="module")
 def victims():
-    """A process that forks a session for each order and says how it ended."""
+    """A process that forks a session for each request and reports how it ended."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.sessions.victim"], cwd=ROOT, env=environment, text=True,
@@ -63,7 +63,7 @@ def acknowledged(folder):
     return max(map(int, path.read_text().split()), default=0) if path.exists() else 0
 
 
-def acts(events):
+def loop_events(events):
     return [encode_event(event) for event in events if isinstance(event, LOOP_EVENTS)]
 
 
@@ -103,7 +103,7 @@ def test_a_paper_session_survives_being_killed(victims, tmp_path, key, btc_1m, n
     if verify(folder, own.public).finding is not VerdictKind.INTACT:
         session = open_session(folder, own, STRATEGY, bars)
         session.run(RecordedFeed(bars), read_events(folder))
-    assert acts(read_events(folder)) == acts(whole)
+    assert loop_events(read_events(folder)) == loop_events(whole)
     assert verify(folder, own.public).finding is VerdictKind.INTACT
 
 
@@ -131,7 +131,7 @@ def test_a_testnet_session_survives_being_killed(victims, tmp_path, btc_1m, n_ki
             session, feed, events = open_testnet(folder, own, STRATEGY, emulator, clock)
             session.run(feed, events)
             hang_up(session)
-            assert_books_agree(read_events(folder), session, emulator)
+            assert_accounts_agree(read_events(folder), session, emulator)
         placed = emulator.placed()
     ledger = ledger_from_events(read_events(folder), 5_000.0)
     for held, there in account_of(exchange, ledger, bars.symbol):

@@ -1,4 +1,4 @@
-"""Whatever becomes of a session's files, every verb answers with a verdict or one clear line."""
+"""Whatever happens to a session's files, every command returns a verdict or one clear line."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def two_sessions(tmp_path_factory):
 
 @pytest.fixture
 def session(two_sessions, home):
-    """A sealed session, beside a second one that nothing happens to."""
+    """A sealed session, and a second one that stays unchanged."""
     shutil.copytree(two_sessions, home)
     return session_ids()[0]
 
 
 def damage(name, file, change):
-    """Change a file of a session; the packed one stands for the plain one."""
+    """Change a file of a session, compressed or not."""
     folder = find_session(name)
     if file == PACKED:
         (folder / PACKED).write_bytes(gzip.compress((folder / EVENTS).read_bytes(), mtime=0))
@@ -54,7 +54,7 @@ def damage(name, file, change):
 
 
 def every_verb_answers(name, capsys, tmp_path):
-    """Ask every verb about a session; return the exit code of its verification."""
+    """Run every command on a session; return the exit code of its verification."""
     capsys.readouterr()
     codes = []
     for verb in (["audit", "verify", name], ["session", "show", name], ["replay", "--session", name],
@@ -77,15 +77,15 @@ edit = st.tuples(st.sampled_from(ACTS), st.integers(0, 2**31), st.binary(min_siz
 
 
 def edited(content, changes):
-    for act, place, chunk in changes:
+    for change, place, chunk in changes:
         at = place % max(1, len(content))
-        if act == "flip":
+        if change == "flip":
             content = content[:at] + chunk[:1] + content[at + 1 :]
-        elif act == "insert":
+        elif change == "insert":
             content = content[:at] + chunk + content[at:]
-        elif act == "delete":
+        elif change == "delete":
             content = content[:at] + content[at + len(chunk) :]
-        elif act == "cut":
+        elif change == "cut":
             content = content[:at]
         else:
             content = content[:at] + b"7" * 400 + content[at:]

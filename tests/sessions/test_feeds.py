@@ -1,4 +1,4 @@
-"""Whatever a feed does, a session takes each closed bar once, in order, and records what was wrong."""
+"""Whatever a feed does, a session uses each closed bar once, in order, and records each fault."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def test_each_fault_of_a_feed_has_its_name(bars, places, faults):
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.sampled_from([100.0, 101.0, math.nan, -1.0])), max_size=40))
 @settings(max_examples=50, deadline=None)
-def test_what_is_taken_is_always_in_order_finite_and_once(arrivals):
+def test_bars_that_are_used_are_in_order_finite_and_unique(arrivals):
     used, _ = taken([bar(n, close) for n, close in arrivals])
     times = [each.ts_event for each in used]
     assert times == sorted(set(times))
     assert all(math.isfinite(each.close) and each.low > 0.0 for each in used)
 
 
-def test_a_live_paper_session_takes_closed_candles_on_the_exchange_grid(live):
+def test_a_live_paper_session_uses_closed_bars_on_the_exchange_grid(live):
     run, exchange, bars = live
     with emulated(exchange) as emulator:
         outcome = run(emulator, duration=1_200)

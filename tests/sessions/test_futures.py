@@ -31,7 +31,7 @@ from tests.sessions.trading import (
     PERPETUAL,
     EmulatedTime,
     as_perpetual,
-    assert_books_agree,
+    assert_accounts_agree,
     client_of,
     end_of,
     exchange_at,
@@ -51,7 +51,7 @@ TRADED = (OrderEventKind.PARTIALLY_FILLED, OrderEventKind.FILLED)
 
 @pytest.fixture
 def market(btc_1m):
-    """Two hours of minutes."""
+    """Minute bars of two hours."""
     return as_perpetual(part_of(btc_1m, 900, N_HISTORY + N_BARS + 5))
 
 
@@ -64,23 +64,23 @@ def by_limit(offset_bps, **options):
     return BacktestSettings(initial_cash=5_000.0, execution=policy)
 
 
-def test_a_session_goes_long_and_short_and_both_books_agree(tmp_path, key, market):
+def test_a_session_goes_long_and_short_and_both_accounts_agree(tmp_path, key, market):
     events, session, emulator = trade(tmp_path / "s", key, market)
     assert len(orders_of(events, OrderEventKind.FILLED)) >= 4
     positions = [quantity for _, quantity in session.loop.position_path[PERPETUAL.symbol]]
     assert min(positions) < 0.0 < max(positions)
     fees = [event.fee / (event.last_quantity * event.last_price) for event in orders_of(events, *TRADED)]
     assert all(math.isclose(rate, 0.0005, rel_tol=1e-9) for rate in fees)
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
     compared = {event.subject for event in events if isinstance(event, ReconciliationEvent)}
     assert compared == {"position BTC/USD:USD", "collateral USD", "open orders"}
 
 
-def test_the_fee_that_was_taken_is_booked_and_not_the_one_of_a_price_list(tmp_path, key, market):
+def test_the_fee_charged_is_booked_not_the_list_fee(tmp_path, key, market):
     events, session, emulator = trade(tmp_path / "s", key, market, exchange={"fee": 0.0013})
     rates = {round(event.fee / (event.last_quantity * event.last_price), 6) for event in orders_of(events, *TRADED)}
     assert rates == {0.0013}
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_partial_fills_and_then_a_cancel_add_up(tmp_path, key, market):
@@ -89,7 +89,7 @@ def test_partial_fills_and_then_a_cancel_add_up(tmp_path, key, market):
     )
     partly = {event.order_id for event in orders_of(events, OrderEventKind.PARTIALLY_FILLED)}
     assert partly & {event.order_id for event in orders_of(events, OrderEventKind.CANCELED)}
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 @pytest.mark.parametrize("is_met", [True, False], ids=["met", "not-met"])
@@ -118,13 +118,13 @@ def test_an_order_for_one_bar_trades_at_once_or_not_at_all(tmp_path, key, market
     assert ends == ({"by the exchange: canceled"} if is_met else set())
     assert is_met or refusals
     assert is_met or all("iocWouldNotExecute" in reason for reason in refusals)
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_a_slow_exchange_changes_nothing_that_must_hold(tmp_path, key, market):
     events, session, emulator = trade(tmp_path / "s", key, market, exchange={"latency_ms": (50, 900), "seed": 3})
     assert orders_of(events, OrderEventKind.FILLED)
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 FAULTS = {
@@ -134,7 +134,7 @@ FAULTS = {
     "rate-limited": [("POST", SEND, "error", {"status": 429})],
     "rate-limited-by-name": [("POST", SEND, "error", {"status": 200, "message": "apiLimitExceeded"})],
     "5xx": [("POST", SEND, "status", {"status": 503}), ("GET", STATUS, "status", {"status": 502, "times": 2})],
-    "nobody-knows": [("POST", SEND, "error", {"status": 200, "message": "unknownError"})],
+    "unknown-outcome": [("POST", SEND, "error", {"status": 200, "message": "unknownError"})],
     "query-fails": [("GET", FILLS, "drop", {"times": 2}), ("GET", LOG, "drop", {}), ("GET", HISTORY, "drop", {})],
 }
 
@@ -145,11 +145,11 @@ def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, ma
     assert emulator.faults == []
     assert orders_of(events, OrderEventKind.FILLED)
     assert orders_of(events, OrderEventKind.REJECTED) == []
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_a_duplicate_acknowledgement_counts_once(tmp_path, key, market):
-    """The answer is lost and the history tells of nothing yet: the second request is refused as a duplicate."""
+    """The answer is lost and the history has no entry yet: the second request is refused as a duplicate."""
     events, session, emulator = trade(
         tmp_path / "s",
         key,
@@ -160,7 +160,7 @@ def test_a_duplicate_acknowledgement_counts_once(tmp_path, key, market):
     placed = emulator.placed()
     assert placed[0] == placed[1]
     assert len(set(placed)) == len(placed) - 1
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_a_rejected_order_is_recorded_with_the_reason_of_the_exchange(tmp_path, key, market):
@@ -168,10 +168,10 @@ def test_a_rejected_order_is_recorded_with_the_reason_of_the_exchange(tmp_path, 
     rejected = orders_of(events, OrderEventKind.REJECTED)
     assert rejected
     assert all("insufficientAvailableFunds" in event.reason for event in rejected)
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
-def test_funding_is_told_from_a_mismatch(tmp_path, key, market):
+def test_funding_is_no_mismatch(tmp_path, key, market):
     def prepare(emulator, clock):
         def settle():
             if clock.exchange.now_ms > int(market.times[N_HISTORY + 20]) // NS_PER_MS:
@@ -183,7 +183,7 @@ def test_funding_is_told_from_a_mismatch(tmp_path, key, market):
     events, session, emulator = trade(tmp_path / "s", key, market, prepare=prepare)
     assert all(event.is_equal for event in events if isinstance(event, ReconciliationEvent))
     emulator.exchange.pay_funding(3.25)
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_collateral_that_moved_by_itself_stops_the_session(tmp_path, key, market):
@@ -233,7 +233,7 @@ def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key
         session.run(feed, events)
         hang_up(session)
     assert len(emulator.placed()) == len(set(emulator.placed()))
-    assert_books_agree(read_events(tmp_path / "s"), session, emulator)
+    assert_accounts_agree(read_events(tmp_path / "s"), session, emulator)
 
 
 def test_a_session_starts_on_a_flat_account_only(tmp_path, key, market):
@@ -262,7 +262,7 @@ def test_fills_and_fees_are_found_behind_the_first_page(market):
     with emulated(exchange) as emulator:
         client = client_of(emulator, EmulatedTime(exchange, 0))
         client.load_markets()
-        dialect = KrakenFutures(client, PERPETUAL)
+        sandbox = KrakenFutures(client, PERPETUAL)
         since = exchange.now_ms * NS_PER_MS
         ids = [client.create_order(PERPETUAL.symbol, "market", "buy", 0.01)["id"]]
         for _ in range(120):
@@ -271,10 +271,10 @@ def test_fills_and_fees_are_found_behind_the_first_page(market):
         assert len(exchange.trades) > 100
         exchange.pay_funding(-7.5)
         for order_id, quantity in ((ids[0], 0.01), (ids[-1], 0.0001)):
-            trades = dialect.trades(order_id, since)
+            trades = sandbox.trades(order_id, since)
             assert sum(trade.quantity for trade in trades) == pytest.approx(quantity)
             assert all(trade.fee == pytest.approx(0.0013 * trade.quantity * trade.price) for trade in trades)
-        assert dialect.holdings(since)["collateral USD"] == pytest.approx(float(exchange.collateral) + 7.5)
+        assert sandbox.holdings(since)["collateral USD"] == pytest.approx(float(exchange.collateral) + 7.5)
         client.session.close()
 
 
@@ -327,7 +327,7 @@ def test_a_session_as_a_run_file_names_it_trades_and_replays(monkeypatch, tmp_pa
     assert shown.n_fills >= 4
 
 
-def test_a_fill_that_the_account_log_does_not_hold_yet_is_not_told_with_a_guessed_fee():
+def test_a_fill_that_is_not_yet_in_the_account_log_is_left_out():
     trade = {"order": "there-1", "timestamp": 1_000, "amount": 0.5, "price": 100.0, "fee": {"cost": 9.0}}
     rows = [{"execution": "a", "id": 7, "fee": 0.025, "asset": "usd"}]
     client = SimpleNamespace(
@@ -335,5 +335,5 @@ def test_a_fill_that_the_account_log_does_not_hold_yet_is_not_told_with_a_guesse
         fetch_my_trades=lambda *asked: [trade | {"id": "a"}, trade | {"id": "b"}],
         history_get_account_log=lambda request: {"logs": rows if "since" in request else []},
     )
-    told = KrakenFutures(client, Instrument("BTC/USD:USD")).trades("there-1", 0)
-    assert [(each.quantity, each.fee) for each in told] == [(0.5, 0.025)]
+    found = KrakenFutures(client, Instrument("BTC/USD:USD")).trades("there-1", 0)
+    assert [(each.quantity, each.fee) for each in found] == [(0.5, 0.025)]

@@ -33,7 +33,7 @@ SYMBOL = "BTC/USDT"
 
 
 def hourly(n_days: int = 420, symbol: str = SYMBOL, seed: int = 3) -> Bars:
-    """Hourly bars whose level wavers, so that a crossover trades."""
+    """Hourly bars whose level varies, so that a crossover trades."""
     n_bars = 24 * n_days
     draws = np.random.default_rng(seed).normal(0.0, 0.004, n_bars)
     close = 100.0 * np.exp(np.cumsum(draws) + 0.05 * np.sin(np.arange(n_bars) / 8.0))
@@ -101,9 +101,9 @@ def test_a_session_of_a_few_hundred_bars_trades_on_the_conservative_limits_once_
     outcome = run_session(config_with(naming(limits, "1d")))
     assert outcome.status.n_fills > 10
     for decision in decisions_in(outcome.folder):
-        told = explain(decision)
-        assert told.is_reproduced
-        assert all(reading.observed <= 0.02 for reading in told.readings if reading.code == "value_at_risk")
+        found = explain(decision)
+        assert found.is_reproduced
+        assert all(reading.observed <= 0.02 for reading in found.readings if reading.code == "value_at_risk")
 
 
 def test_a_session_a_backtest_and_another_exchanges_name_give_the_same_decisions(stored, limits):
@@ -174,7 +174,7 @@ def test_decisions_on_a_declared_history_do_not_know_its_later_days(limits):
     middle = TRADED.frame.index[150]
     cut.loc[cut.index > middle] *= 5.0
     rewritten = Bars(cut, SYMBOL, DAILY.timeframe, "sample")
-    told = [
+    found = [
         [
             (event.ts_event, event.denials, event.inputs.order.quantity)
             for event in backtest(strategy, TRADED, risk=named, history=[past]).events
@@ -182,8 +182,8 @@ def test_decisions_on_a_declared_history_do_not_know_its_later_days(limits):
         ]
         for past in (DAILY, rewritten)
     ]
-    assert len(told[0]) > 5
-    assert told[0] == told[1]
+    assert len(found[0]) > 5
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,10 @@ def test_a_source_that_is_not_there_is_refused_at_the_start_in_one_line(stored, 
         lambda: backtest(make_strategy("ma_crossover", {}), TRADED, risk=naming(limits, source)),
         lambda: run_session(config_with(naming(limits, source))),
     ):
-        with pytest.raises(DataError) as told:
+        with pytest.raises(DataError) as found:
             start()
-        assert str(told.value).startswith(message)
-        assert "\n" not in str(told.value)
+        assert str(found.value).startswith(message)
+        assert "\n" not in str(found.value)
     assert not (stored / "sessions").exists()
 
 
@@ -233,7 +233,7 @@ def test_what_can_not_be_a_source_is_refused_when_the_limits_are_read(source):
 
 
 def test_a_history_is_carried_on_by_the_closed_bars_of_a_live_session(limits):
-    """Day by day the tape says what the whole does, and both what the hourly bars alone would."""
+    """On every day the buffer, all bars and the hourly bars alone give the same history."""
     n_past = 400
     past = Bars(DAILY.frame.iloc[:n_past], SYMBOL, DAILY.timeframe, "sample")
     own = Bars(WHOLE.frame.iloc[24 * n_past - 30 :], SYMBOL, WHOLE.timeframe, "sample")
@@ -262,6 +262,6 @@ def test_what_declares_an_order_book_is_refused_where_there_is_none(stored, tmp_
     (tmp_path / "run.toml").write_text('[risk.liquidity]\nbook = "declared"\n')
     asked = ["backtest", "--strategy", "cash", "--symbol", SYMBOL, "--config", "run.toml"]
     assert main(asked) == 2
-    told = capsys.readouterr().err
-    assert "a backtest has no order books" in told
-    assert told.count("\n") == 1
+    found = capsys.readouterr().err
+    assert "a backtest has no order books" in found
+    assert found.count("\n") == 1

@@ -1,4 +1,4 @@
-"""A foreign log becomes a session that says what the log said: every row is used, beside the orders, or refused."""
+"""An external order log becomes a session: every row is used, ignored or refused."""
 
 from __future__ import annotations
 
@@ -59,8 +59,12 @@ def test_a_real_paper_session_ends_every_order_once(here, real_data: Path, capsy
     assert ends == {OrderEventKind.FILLED: 34, OrderEventKind.CANCELED: 20}
     assert all(sum(kind in TERMINAL for kind in life) == 1 for life in lives(orders).values())
     frame = pd.read_parquet(path)
-    told = read_manifest(folder)["imported"]
-    assert told["n_used"] + sum(told["ignored"].values()) + len(told["refused"]) == len(frame) == told["n_rows"]
+    imported = read_manifest(folder)["imported"]
+    assert (
+        imported["n_used"] + sum(imported["ignored"].values()) + len(imported["refused"])
+        == len(frame)
+        == imported["n_rows"]
+    )
     fees = frame.loc[frame["event"] == "FEE", "amount"]
     assert sum(event.fee for event in orders) == pytest.approx(fees.sum(), rel=1e-12)
     assert {event.decision_price for event in orders} == {0.0}
@@ -71,7 +75,7 @@ def test_a_real_paper_session_ends_every_order_once(here, real_data: Path, capsy
     assert main(["audit", "import", str(path), "--format", "jesse"]) == 2, "it was imported already"
 
 
-def test_an_export_of_orders_becomes_their_lives(here):
+def test_an_export_of_orders_becomes_order_histories(here):
     Path("orders.csv").write_text(ORDERS)
     assert main(["audit", "import", "orders.csv", *TIME]) == 0
     orders = [event for event in read_events(sessions_folder() / session_ids()[0]) if isinstance(event, OrderEvent)]

@@ -1,4 +1,4 @@
-"""What a session must never do: send an order elsewhere than to a sandbox, or go on when it can't record."""
+"""A session never sends an order except to a sandbox, and never continues when it can not record."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_orders_are_sent_from_one_place_only():
     assert senders == ["sandbox/venue.py"]
 
 
-def test_no_other_exchange_host_stands_in_the_code():
+def test_the_code_names_no_other_exchange_host():
     hosts = {
         host
         for text in SOURCES.values()

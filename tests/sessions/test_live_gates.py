@@ -1,4 +1,4 @@
-"""What the gates see of a live market is recorded before the decision, and a silent feed stops what could enlarge."""
+"""The gates' view of a live market is recorded before the decision; a stale feed stops enlarging orders."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def age_at(folder, fault):
 
 
 def silence(emulator, seconds, kind="silent"):
-    """Return a function that lets the feed bring nothing for a while, from when it is called first."""
+    """Return a function that silences the feed for a while, from its first call."""
     exchange, until = emulator.exchange, []
     answer = emulator.answer
 
@@ -226,12 +226,12 @@ def traded(venue):
     return [execution.quantity for execution in venue.match(1, lambda order, cost: 0.0)]
 
 
-def test_a_fill_that_was_told_after_the_feed_went_stale_is_replayed_after_it(btc_1m):
+def test_a_fill_that_was_reported_after_the_feed_went_stale_is_replayed_after_it(btc_1m):
     """A partial fill came with a bar, the rest when the session ended; the feed went stale in between."""
     bars = bar_events(part_of(btc_1m, 0, 2))
     sale = Order("pt-1", bars[0].ts_event, "ma", "BTC/USDT", Side.SELL, 1.0, 100.0, OrderType.LIMIT, limit_price=101.0)
 
-    def told(kind, quantity, leaves):
+    def report(kind, quantity, leaves):
         event = order_event(sale, kind, bars[1].ts_event, leaves=leaves, cumulative=1.0 - leaves)
         return replace(event, last_quantity=quantity, last_price=101.0)
 
@@ -239,9 +239,9 @@ def test_a_fill_that_was_told_after_the_feed_went_stale_is_replayed_after_it(btc
         bars[0],
         order_event(sale, OrderEventKind.ACCEPTED, bars[0].ts_event),
         bars[1],
-        told(OrderEventKind.PARTIALLY_FILLED, 0.4, 0.6),
+        report(OrderEventKind.PARTIALLY_FILLED, 0.4, 0.6),
         FeedFaultEvent(bars[1].ts_event + 1, "BTC/USDT", FeedFault.STALE, 0, ""),
-        told(OrderEventKind.FILLED, 0.6, 0.0),
+        report(OrderEventKind.FILLED, 0.6, 0.0),
     ]
     buffer = BarBuffer(BTC, Timeframe.parse("1m"), 2, "binance")
     for bar in bars:
@@ -292,7 +292,7 @@ def test_a_session_killed_as_its_feed_goes_stale_resumes_reducing(live, monkeypa
     assert replay(outcome.folder.name).is_identical
 
 
-def test_a_shadow_beside_a_live_session_sees_what_that_session_saw(live):
+def test_a_shadow_of_a_live_session_has_the_same_snapshots(live):
     run, exchange, _ = live
     risk = BOOK.model_copy(update={"state": StateLimits(max_feed_age=150.0)})
     with emulated(exchange) as emulator:

@@ -1,4 +1,4 @@
-"""What people do to a session: checked at once, taken once, recorded, and told again by a replay."""
+"""Operator commands of a session: checked at once, applied once, recorded and replayed."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ def loop_events(folder):
 
 
 def wait_for_disk(status, is_there=lambda found: True):
-    """Wait until what the session has done so far can be read."""
+    """Wait until the journal holds all that the session has done."""
     for _ in range(2_000):
         found = state_of(status.session_id, WALL)
         if found.now == status.last_bar and is_there(found.control):
             return
         time.sleep(0.005)
-    raise AssertionError(f"{status.session_id} never told what it had done")
+    raise AssertionError(f"{status.session_id} never recorded what it had done")
 
 
 def recovering(refused=None):
@@ -135,15 +135,15 @@ def test_a_session_that_halted_by_itself_is_recovered_climbs_the_ramp_and_trades
     refused = []
     on_status, done = recovering(refused)
     outcome = run(config_with(FALLING), on_status=on_status)
-    (act,) = of(outcome.folder, CommandEvent)
+    (command,) = of(outcome.folder, CommandEvent)
     halted, recovered, *climbs = of(outcome.folder, TradingStateEvent)[:4]
     assert (halted.state, halted.reason) == (TradingState.HALTED, "drawdown")
     assert len(refused) == 2, refused
     assert "the cooldown of 7200 s is not over" in refused[0]
-    assert (act.act, act.actor, act.given_at) == (CommandKind.RECOVER, "ada", WALL)
-    assert act.ts_event == recovered.ts_event == halted.ts_event + 3 * HOUR == done[0] + HOUR
+    assert (command.act, command.actor, command.given_at) == (CommandKind.RECOVER, "ada", WALL)
+    assert command.ts_event == recovered.ts_event == halted.ts_event + 3 * HOUR == done[0] + HOUR
     assert (recovered.state, recovered.actor, recovered.observed) == (TradingState.ACTIVE, "ada", 0.5)
-    assert [(event.reason, event.ts_event - act.ts_event) for event in climbs] == [
+    assert [(event.reason, event.ts_event - command.ts_event) for event in climbs] == [
         ("ramp at 75%", 10 * HOUR),
         ("ramp at 100%", 20 * HOUR),
     ]
@@ -151,14 +151,14 @@ def test_a_session_that_halted_by_itself_is_recovered_climbs_the_ramp_and_trades
 
 
 @pytest.mark.parametrize(("stage_hours", "share"), [(36, 0.5), (10, 0.75), (5, 1.0)])
-def test_after_a_recovery_orders_are_held_to_the_stage_of_the_ramp(stored, stage_hours, share):
+def test_after_a_recovery_orders_are_limited_by_the_stage_of_the_ramp(stored, stage_hours, share):
     on_status, _ = recovering()
     stages = FALLING.state.model_copy(update={"ramp_stage": stage_hours * 3_600.0})
     outcome = run(config_with(FALLING.model_copy(update={"state": stages})), on_status=on_status)
-    (act,) = of(outcome.folder, CommandEvent)
+    (command,) = of(outcome.folder, CommandEvent)
     bought = next(
         event for event in of(outcome.folder, OrderEvent)
-        if event.event is OrderEventKind.SUBMITTED and event.side == "buy" and event.ts_event > act.ts_event
+        if event.event is OrderEventKind.SUBMITTED and event.side == "buy" and event.ts_event > command.ts_event
     )  # fmt: skip
     equity = next(event for event in of(outcome.folder, DecisionEvent) if event.order_id == bought.order_id)
     held = json.loads(equity.inputs)["account"]["equity"]
@@ -166,7 +166,7 @@ def test_after_a_recovery_orders_are_held_to_the_stage_of_the_ramp(stored, stage
     assert replay(outcome.folder.name).is_identical
 
 
-def test_an_act_stands_in_the_journal_before_the_bar_it_is_taken_with(stored):
+def test_a_command_is_in_the_journal_before_the_bar_it_is_applied_with(stored):
     on_status, _ = recovering()
     outcome = run(config_with(FALLING), on_status=on_status)
     events = [event for event in read_events(outcome.folder) if isinstance(event, CommandEvent | BarEvent)]
@@ -176,7 +176,7 @@ def test_an_act_stands_in_the_journal_before_the_bar_it_is_taken_with(stored):
 
 
 @pytest.mark.parametrize("moment", ["before recording", "after recording", "after the state"])
-def test_an_act_is_taken_once_however_the_session_is_killed(stored, monkeypatch, moment):
+def test_a_command_is_applied_once_however_the_session_is_killed(stored, monkeypatch, moment):
     config = config_with(FALLING)
     on_status, _ = recovering()
     whole = run(config, on_status=on_status)
@@ -215,8 +215,8 @@ def test_an_act_is_taken_once_however_the_session_is_killed(stored, monkeypatch,
     assert replay(folder.name).is_identical
 
 
-def test_an_act_that_the_session_refuses_is_an_alert(stored):
-    """Left past the check: the session holds it against its own cooldown when it takes it."""
+def test_a_command_that_the_session_refuses_is_an_alert(stored):
+    """Written without the check: the session checks it against its own cooldown."""
     done = []
 
     def on_status(status):
@@ -230,12 +230,12 @@ def test_an_act_that_the_session_refuses_is_an_alert(stored):
     assert [alert.code for alert in alerts] == ["act_refused", "act_refused"]
     assert "the cooldown of 7200 s is not over" in alerts[0].message
     assert "other is not disabled" in alerts[1].message
-    assert [act.actor for act in of(outcome.folder, CommandEvent)] == ["bob", "bob"]
+    assert [command.actor for command in of(outcome.folder, CommandEvent)] == ["bob", "bob"]
     assert of(outcome.folder, TradingStateEvent)[-1].state is TradingState.HALTED
     assert replay(outcome.folder.name).is_identical
 
 
-def test_a_refusal_that_a_kill_lost_is_told_on_resume(stored, monkeypatch):
+def test_a_refusal_that_a_kill_lost_is_recorded_on_resume(stored, monkeypatch):
     append = JournalWriter.append
 
     def dying(self, event):
@@ -277,14 +277,14 @@ def test_a_strategy_that_the_throttle_disabled_is_enabled_by_name(stored):
     reasons = [(event.reason, event.actor) for event in of(outcome.folder, TradingStateEvent)]
     assert reasons[:2] == [("ma_crossover disabled", ""), ("ma_crossover enabled", "ada")]
     decisions = of(outcome.folder, DecisionEvent)
-    (act,) = of(outcome.folder, CommandEvent)
-    first_after = next(event for event in decisions if event.ts_event >= act.ts_event)
+    (command,) = of(outcome.folder, CommandEvent)
+    first_after = next(event for event in decisions if event.ts_event >= command.ts_event)
     assert [denial.code for denial in decisions[decisions.index(first_after) - 1].denials] == ["repeated_execution"]
     assert first_after.is_approved
     assert replay(outcome.folder.name).is_identical
 
 
-def test_the_verbs_act_on_a_session_and_say_what_is_wrong(stored, capsys):
+def test_the_verbs_command_a_session_and_name_errors(stored, capsys):
     def on_status(status):
         if status.n_bars == 10 and status.state.startswith("running"):
             wait_for_disk(status)
@@ -313,11 +313,11 @@ def test_the_verbs_act_on_a_session_and_say_what_is_wrong(stored, capsys):
     assert replay(name).is_identical
 
 
-def test_several_acts_stand_beside_each_other_and_a_damaged_one_is_a_kill(tmp_path):
+def test_several_commands_can_be_pending_and_a_damaged_one_is_a_kill(tmp_path):
     given = [new_command(CommandKind.RECOVER, "ada", 5), new_command(CommandKind.ENABLE, "bob", 5, strategy="ma")]
-    for act in given:
-        write_command(tmp_path, act)
-    assert sorted(pending_commands(tmp_path), key=lambda act: act.actor) == given
+    for command in given:
+        write_command(tmp_path, command)
+    assert sorted(pending_commands(tmp_path), key=lambda command: command.actor) == given
     remove_command(tmp_path, given[0].command_id)
     assert pending_commands(tmp_path) == given[1:]
     (tmp_path / FOLDER / "00.json").write_text("{")
@@ -325,8 +325,8 @@ def test_several_acts_stand_beside_each_other_and_a_damaged_one_is_a_kill(tmp_pa
     assert is_kill_pending(tmp_path)
 
 
-def test_an_act_in_a_live_session_waits_for_a_bar_that_closes_after_it(stored, tmp_path, key):
-    """Bars that were asked for after an outage closed before the person did anything."""
+def test_a_command_in_a_live_session_waits_for_a_bar_that_closes_after_it(stored, tmp_path, key):
+    """Bars fetched after an outage closed before the command was given."""
     from peak_trade.sessions.feeds.base import RecordedFeed
     from peak_trade.strategies.ma_crossover import MaCrossover
     from tests.sessions.running import open_session
@@ -335,8 +335,8 @@ def test_an_act_in_a_live_session_waits_for_a_bar_that_closes_after_it(stored, t
     session = open_session(tmp_path / "s", key, MaCrossover(fast=3, slow=8), bars, risk=FALLING, is_live=True)
     write_command(tmp_path / "s", new_command(CommandKind.RECOVER, "ada", int(bars.times[30]) - 1))
     session.run(RecordedFeed(bars))
-    (act,) = of(tmp_path / "s", CommandEvent)
-    assert act.ts_event == int(bars.times[30])
+    (command,) = of(tmp_path / "s", CommandEvent)
+    assert command.ts_event == int(bars.times[30])
 
 
 def kill_workspace(home):
@@ -449,18 +449,18 @@ def test_a_session_starts_reducing_where_the_workspace_is(stored):
     assert replay(outcome.folder.name).is_identical
 
 
-def test_what_a_journal_tells_of_the_state_is_what_the_session_had(stored, monkeypatch):
+def test_the_control_from_a_journal_is_the_one_the_session_had(stored, monkeypatch):
     on_status, _ = recovering()
-    desks = []
+    controls = []
 
     class Watched(RiskEngine):
         def observe(self, observation):
             super().observe(observation)
-            desks.append(self.control)
+            controls.append(self.control)
 
     monkeypatch.setattr("peak_trade.wiring.gates.RiskEngine", Watched)
     outcome = run(config_with(FALLING), on_status=on_status)
-    told = control_from_events(Control(), read_events(outcome.folder))
+    derived = control_from_events(Control(), read_events(outcome.folder))
     names = ("state", "reason", "changed_at", "recovered_at", "ramp", "throttled")
-    assert {name: getattr(told, name) for name in names} == {name: getattr(desks[-1], name) for name in names}
-    assert told.changed_at > 0
+    assert {name: getattr(derived, name) for name in names} == {name: getattr(controls[-1], name) for name in names}
+    assert derived.changed_at > 0

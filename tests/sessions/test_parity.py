@@ -35,8 +35,8 @@ def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name,
     result = backtest(strategy, bars, settings, instruments={"BTC/USDT": BTC})
     session = run_session(tmp_path / "s", key, strategy, bars, settings)
     events = read_events(tmp_path / "s")
-    acts = [encode_event(event) for event in events if isinstance(event, LOOP_EVENTS)]
-    assert acts == [encode_event(event) for event in result.events]
+    recorded = [encode_event(event) for event in events if isinstance(event, LOOP_EVENTS)]
+    assert recorded == [encode_event(event) for event in result.events]
     assert session.loop.fills == result.fill_list
     assert bool(session.loop.fills) == (name != "cash")
     assert session.equity == result.equity_values.tolist()
@@ -50,8 +50,8 @@ def test_parity_holds_with_the_shipped_risk_limits(tmp_path, key, btc_1h, name):
     strategy = make_strategy(name)
     result = backtest(strategy, bars, risk=risk, instruments={"BTC/USDT": BTC})
     session = run_session(tmp_path / "s", key, strategy, bars, risk=risk)
-    acts = [encode_event(event) for event in read_events(tmp_path / "s") if isinstance(event, LOOP_EVENTS)]
-    assert acts == [encode_event(event) for event in result.events]
+    recorded = [encode_event(event) for event in read_events(tmp_path / "s") if isinstance(event, LOOP_EVENTS)]
+    assert recorded == [encode_event(event) for event in result.events]
     assert any(isinstance(event, DecisionEvent) for event in result.events)
     assert session.equity == result.equity_values.tolist()
 

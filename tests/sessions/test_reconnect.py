@@ -1,4 +1,4 @@
-"""What happens to resting orders while feed or session are away comes out as fills and ends, never as a mismatch."""
+"""Events of resting orders during an outage are recorded as fills and ends, never as a mismatch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.sessions.trading import (
     STRATEGY,
     EmulatedTime,
     as_perpetual,
-    assert_books_agree,
+    assert_accounts_agree,
     end_of,
     exchange_at,
     hang_up,
@@ -45,12 +45,12 @@ OPEN = {"binance": "/api/v3/openOrders", "krakenfutures": "/derivatives/api/v3/o
 HELD = {"binance": "/api/v3/account", "krakenfutures": "/derivatives/api/v3/accounts"}
 WITHDRAW = [("DELETE", "/api/v3/order"), ("POST", "/derivatives/api/v3/cancelorder")]
 FAR = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_type="limit", limit_offset_bps=60.0))
-"""Entries that rest, and are not touched in these two hours unless somebody fills them."""
+"""Entries that rest, and are not touched in these two hours unless the emulator fills them."""
 
 
 @pytest.fixture(params=["binance", "krakenfutures"])
 def market(request, btc_1m):
-    """Two hours of minutes at each of the exchanges."""
+    """Minute bars of two hours at each of the exchanges."""
     bars = part_of(btc_1m, 900, N_HISTORY + N_BARS + 5)
     return bars if request.param == "binance" else as_perpetual(bars)
 
@@ -59,14 +59,14 @@ def resting(exchange):
     return [order for order in exchange.orders if order.is_open]
 
 
-def while_away(act):
-    """Cut the feed once an order rests, and do something to it meanwhile."""
+def while_away(change):
+    """Cut the feed once an order rests, and change the order meanwhile."""
 
     def prepare(emulator, clock):
         def crash():
             for order in resting(clock.exchange):
                 emulator.fail("GET", CANDLES[clock.exchange.bars.exchange], "drop", times=3)
-                act(clock.exchange, order)
+                change(clock.exchange, order)
                 clock.crash = lambda: None
                 return
 
@@ -88,7 +88,7 @@ def end_it(exchange, order):
 
 
 def assert_replays(monkeypatch, events, session):
-    """What the loop did comes out of the recorded bars again, and its ledger."""
+    """A rerun of the recorded events gives the same events and ledger."""
     monkeypatch.setattr(replaying, "order_prefix", lambda context: PREFIX)
     instrument = session.buffer.market.columns[0].instrument
     steps = {name: getattr(instrument, name) for name in ("tick_size", "lot_size", "min_notional", "is_shortable")}
@@ -116,7 +116,7 @@ def around_reconnect(events):
 
 
 @pytest.mark.parametrize(
-    ("act", "kind"),
+    ("change", "kind"),
     [
         (fill_whole, OrderEventKind.FILLED),
         (fill_part, OrderEventKind.PARTIALLY_FILLED),
@@ -124,15 +124,15 @@ def around_reconnect(events):
     ],
     ids=["filled", "partly-filled", "ended"],
 )
-def test_what_an_outage_hid_is_booked_before_balances_are_compared(monkeypatch, tmp_path, key, market, act, kind):
-    events, session, emulator = run(tmp_path / "s", key, market, settings=FAR, prepare=while_away(act))
-    told, *compared = around_reconnect(events)
-    assert told.event is kind
+def test_what_an_outage_hid_is_booked_before_balances_are_compared(monkeypatch, tmp_path, key, market, change, kind):
+    events, session, emulator = run(tmp_path / "s", key, market, settings=FAR, prepare=while_away(change))
+    reported, *compared = around_reconnect(events)
+    assert reported.event is kind
     assert len(compared) == 3
     assert not any(isinstance(event, AlertEvent) for event in events)
     assert session.status("").state.startswith(", active")
     assert len(orders_of(events, OrderEventKind.REQUESTED)) >= 3
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
     assert_replays(monkeypatch, events, session)
 
 
@@ -140,8 +140,8 @@ NEAR = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_ty
 
 
 @pytest.mark.parametrize("settings", [NEAR, None], ids=["limit", "market"])
-def test_trades_that_are_told_late_are_waited_for(tmp_path, key, market, settings):
-    """What has traded is known before the trades are: no fill is lost when an order ends, is canceled, or all stops."""
+def test_trades_that_are_reported_late_are_waited_for(tmp_path, key, market, settings):
+    """The filled quantity is known before the trades: no fill is lost at an end, a cancel or a stop."""
 
     def prepare(emulator, clock):
         clock.exchange.trades_lag_ms = 90_000
@@ -150,10 +150,10 @@ def test_trades_that_are_told_late_are_waited_for(tmp_path, key, market, setting
         tmp_path / "s", key, market, settings=settings, prepare=prepare, exchange={"partial_share": 0.02}
     )
     assert len(orders_of(events, OrderEventKind.PARTIALLY_FILLED)) > 3
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
-def test_trades_that_are_never_told_leave_a_session_to_resume(tmp_path, key, market):
+def test_trades_that_are_never_reported_leave_a_session_to_resume(tmp_path, key, market):
     exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))
     exchange.trades_lag_ms = 10**9
@@ -167,11 +167,11 @@ def test_trades_that_are_never_told_leave_a_session_to_resume(tmp_path, key, mar
         session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock)
         session.run(feed, events)
         hang_up(session)
-    assert_books_agree(read_events(tmp_path / "s"), session, emulator)
+    assert_accounts_agree(read_events(tmp_path / "s"), session, emulator)
 
 
-def test_a_fill_between_two_questions_is_no_mismatch(tmp_path, key, market):
-    """The order trades after its state was asked for, and before the account is."""
+def test_a_fill_between_two_requests_is_no_mismatch(tmp_path, key, market):
+    """The order trades after its state and before the account is fetched."""
 
     def prepare(emulator, clock):
         while_away(lambda exchange, order: None)(emulator, clock)
@@ -189,7 +189,7 @@ def test_a_fill_between_two_questions_is_no_mismatch(tmp_path, key, market):
     events, session, emulator = run(tmp_path / "s", key, market, settings=FAR, prepare=prepare)
     assert [event.event for event in around_reconnect(events) if isinstance(event, OrderEvent)] == ["FILLED"]
     assert not any(isinstance(event, AlertEvent) for event in events)
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_an_order_that_is_not_listed_is_never_silently_equal(tmp_path, key, market):
@@ -218,7 +218,7 @@ def test_an_order_that_is_not_listed_is_never_silently_equal(tmp_path, key, mark
     assert session.journal.orders.open_orders() == []
 
 
-def test_an_order_of_ours_that_nobody_here_knows_is_canceled_and_told(tmp_path, key, market):
+def test_an_open_order_that_the_session_does_not_know_is_canceled_and_recorded(tmp_path, key, market):
     exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))
     with emulated(exchange) as emulator:
@@ -231,21 +231,21 @@ def test_an_order_of_ours_that_nobody_here_knows_is_canceled_and_told(tmp_path, 
         session.run(feed, events)
         hang_up(session)
     events = read_events(tmp_path / "s")
-    told = [event for event in events if isinstance(event, ReconciliationEvent) and not event.is_equal]
-    assert [event.detail for event in told] == ["canceled pt1234abcd-999"]
+    unequal = [event for event in events if isinstance(event, ReconciliationEvent) and not event.is_equal]
+    assert [event.detail for event in unequal] == ["canceled pt1234abcd-999"]
     assert not resting(exchange)
     assert orders_of(events, OrderEventKind.CANCELED)
 
 
-@pytest.mark.parametrize("act", [fill_whole, fill_part])
-def test_an_order_that_trades_while_it_is_canceled_at_the_end_is_told(monkeypatch, tmp_path, key, market, act):
+@pytest.mark.parametrize("change", [fill_whole, fill_part])
+def test_a_trade_while_an_order_is_canceled_at_the_end_is_recorded(monkeypatch, tmp_path, key, market, change):
     def prepare(emulator, clock):
         answer = emulator.answer
 
         def late(method, path, query, is_signed):
             found = resting(clock.exchange)
             if (method, path) in WITHDRAW and found:
-                act(clock.exchange, found[0])
+                change(clock.exchange, found[0])
             return answer(method, path, query, is_signed)
 
         def stop_once_one_rests():
@@ -257,16 +257,16 @@ def test_an_order_that_trades_while_it_is_canceled_at_the_end_is_told(monkeypatc
     events, session, emulator = run(tmp_path / "s", key, market, settings=FAR, prepare=prepare)
     assert len(emulator.exchange.trades) == 1
     assert session.equity[-1] == session.loop.equity(session.buffer.n_bars - 1) != 5_000.0
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
     assert_replays(monkeypatch, events, session)
 
 
 class Killed(Exception):
-    """The process is gone."""
+    """The process was killed."""
 
 
-@pytest.mark.parametrize("act", [fill_whole, fill_part, end_it])
-def test_what_happened_while_the_session_was_dead_comes_out_at_its_resumption(tmp_path, key, market, act):
+@pytest.mark.parametrize("change", [fill_whole, fill_part, end_it])
+def test_what_happened_while_the_session_was_down_is_recorded_when_it_resumes(tmp_path, key, market, change):
     exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))
 
@@ -282,7 +282,7 @@ def test_what_happened_while_the_session_was_dead_comes_out_at_its_resumption(tm
         session.journal.close()
         hang_up(session)
         (order,) = resting(exchange)
-        act(exchange, order)
+        change(exchange, order)
         clock.crash = lambda: None
         n_sent = len(emulator.placed())
         session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock, settings=FAR)
@@ -293,7 +293,7 @@ def test_what_happened_while_the_session_was_dead_comes_out_at_its_resumption(tm
     assert after[0].order_id == order.client_id
     assert [event.kind for event in after[1:4]] == ["reconciliation"] * 3
     assert len(set(emulator.placed())) == len(emulator.placed()) > n_sent
-    assert_books_agree(read_events(tmp_path / "s"), session, emulator)
+    assert_accounts_agree(read_events(tmp_path / "s"), session, emulator)
 
 
 def test_a_fee_in_a_third_currency_stops_the_session_with_one_line(tmp_path, key, btc_1m):
@@ -316,7 +316,7 @@ def test_a_fee_in_a_third_currency_stops_the_session_with_one_line(tmp_path, key
     ],
     ids=lambda part: next(iter(part)) if isinstance(part, dict) else "",
 )
-def test_orders_that_do_not_reach_a_sandbox_are_refused_at_the_start(policy, message):
+def test_orders_that_are_not_sent_to_a_sandbox_are_refused_at_the_start(policy, message):
     config = SessionConfig(
         mode="testnet",
         strategy="ma_crossover",
@@ -332,6 +332,6 @@ def test_orders_that_do_not_reach_a_sandbox_are_refused_at_the_start(policy, mes
     assert "\n" not in str(refused.value)
 
 
-def test_what_a_sandbox_gets_is_not_refused():
+def test_orders_that_are_sent_to_a_sandbox_are_not_refused():
     for order_type in ("market", "limit"):
         check_policy(ExecutionPolicy(order_type=order_type))

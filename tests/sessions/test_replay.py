@@ -29,7 +29,7 @@ from tests.sessions.test_resuming import ASKED, FAST
 
 @pytest.fixture
 def rewritten(stored):
-    """Replays a session whose events were changed by the owner of the key: authentic, and not what the bars lead to."""
+    """Replays a session whose events were changed by the owner of the key: authentic, but not what the bars lead to."""
     true = run_session(make_config(ASKED, FAST, None, None)).folder
     key = WorkspaceKey(keys_folder())
 
@@ -52,8 +52,8 @@ def test_a_session_as_it_was_is_identical(rewritten):
 
 def test_an_event_that_was_left_out_came_out_and_is_not_recorded(rewritten):
     def without_the_last(events):
-        acts = [n for n, event in enumerate(events) if isinstance(event, LOOP_EVENTS)]
-        return [event for n, event in enumerate(events) if n != acts[-1]]
+        ours = [n for n, event in enumerate(events) if isinstance(event, LOOP_EVENTS)]
+        return [event for n, event in enumerate(events) if n != ours[-1]]
 
     assert "came out, and is not recorded" in rewritten(without_the_last).first_difference
 
@@ -85,7 +85,7 @@ def test_a_fill_that_is_missing_at_the_end_is_missing_in_the_cash(rewritten):
     assert "ledger: cash is" in rewritten(without_the_last_fill, seal=False).first_difference
 
 
-def test_another_position_in_the_rebuilt_books_is_named(rewritten, monkeypatch):
+def test_another_position_in_the_rebuilt_ledger_is_named(rewritten, monkeypatch):
     def moved(*args):
         ledger = ledger_from_events(*args)
         ledger.positions["BTC/USDT"].quantity += 0.00001
@@ -95,7 +95,7 @@ def test_another_position_in_the_rebuilt_books_is_named(rewritten, monkeypatch):
     assert "ledger: BTC/USDT is" in rewritten(lambda events: events).first_difference
 
 
-def test_a_session_that_was_interrupted_has_no_last_books_to_compare(rewritten):
+def test_a_session_that_was_interrupted_has_no_last_ledger_to_compare(rewritten):
     """Its last bar may have led to events that the journal lost."""
 
     def interrupted(events):

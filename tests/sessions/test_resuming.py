@@ -1,4 +1,4 @@
-"""A session that was killed is listed as it stood, verifies, and goes on from its journal."""
+"""A session that was killed is listed as it stood, verifies, and resumes from its journal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FAST = {"fast": 3, "slow": 8}
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
+    """Simulates a kill: nothing catches it."""
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def killed(stored, monkeypatch):
     return run
 
 
-def test_a_session_that_was_killed_at_its_birth_goes_on(killed, capsys):
+def test_a_session_that_was_killed_at_its_start_resumes(killed, capsys):
     name = killed(0)
     folder = find_session(name)
     (folder / EVENTS).unlink()
@@ -124,7 +124,7 @@ def test_a_summary_counts_denials_and_a_manifest_names_the_seed(stored, tmp_path
 
 
 def test_a_session_does_not_resume_on_other_bars(killed, stored, capsys):
-    """Interrupted, then the store holds other bars: refused, and with the right ones again it goes on."""
+    """Interrupted, then the store holds other bars: refused; with the right bars it resumes."""
     name = killed(60)
     bars = wavy()
     other = bars.frame.copy()
@@ -142,7 +142,7 @@ def test_a_session_does_not_resume_on_other_bars(killed, stored, capsys):
 
 
 def forge(folder, event):
-    """Append a line that follows from the last one, as anybody can who reads the file."""
+    """Append a line that follows from the last one, as anyone can who reads the file."""
     *_, last = (folder / EVENTS).read_bytes().splitlines()
     raw = split_line(last)
     line_hash = chain_hash(raw.hash, encode_event(event), raw.sequence + 1, raw.ts_recorded)
@@ -150,7 +150,7 @@ def forge(folder, event):
         file.write(encode_line(encode_event(event), line_hash, raw.sequence + 1, raw.ts_recorded))
 
 
-def test_a_bar_that_somebody_appended_is_held_against_the_store(killed, capsys):
+def test_an_appended_bar_is_compared_with_the_store(killed, capsys):
     name = killed(60)
     folder = find_session(name)
     last = [event for event in read_events(folder) if isinstance(event, BarEvent)][-1]

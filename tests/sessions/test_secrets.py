@@ -1,4 +1,4 @@
-"""An exchange's keys are in nothing that a session leaves behind or shows."""
+"""An exchange's keys are in no file of a session and in no output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
 SINKS = {name: {"enabled": True, "level": "full"} for name in ("sqlite", "parquet", "stdout")}
 
 
-def test_keys_are_in_nothing_that_a_session_leaves_or_shows(home, tmp_path, btc_1m, capsys, caplog, monkeypatch):
+def test_keys_are_in_no_file_and_no_output(home, tmp_path, btc_1m, capsys, caplog, monkeypatch):
     """Manifest, journal, every copy, exports, the live view and the terminal; also when the exchange refuses."""
     for name, secret in KEYS.items():
         monkeypatch.setenv(name, secret)

@@ -1,4 +1,4 @@
-"""How long a session is and how fast it goes: senseless lengths are refused, and stopping does not wait."""
+"""Length and pace of a session: senseless lengths are refused, and stopping does not wait."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_start_makes_the_bars_before_it_history(stored):
 
 
 @pytest.mark.parametrize("options", [[], ["--start", "2024-01-02"]], ids=["no-history", "history"])
-def test_a_shadow_has_the_history_of_the_session_beside_it(stored, options):
+def test_a_shadow_has_the_history_of_the_followed_session(stored, options):
     assert main([*RUN, *options]) == 0
     (name,) = session_ids()
     assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--follow", name]) == 0
@@ -122,18 +122,18 @@ def test_a_stop_while_a_bar_is_waited_for_takes_no_other_bar(tmp_path, key):
 
 
 @pytest.mark.parametrize("seconds", [1e30, math.inf])
-def test_a_wait_of_any_length_ends_when_somebody_asks_to_stop(seconds):
+def test_a_wait_of_any_length_ends_when_a_stop_is_asked_for(seconds):
     switch = StopSwitch()
     threading.Timer(0.02, switch.stop, ["Ctrl-C"]).start()
     assert switch.wait(seconds)
 
 
-def test_a_wait_that_nobody_ends_lasts_as_long_as_it_should_and_looks_all_along(monkeypatch):
-    slept, looks, switch = [], [], StopSwitch()
-    switch.poll = lambda: looks.append(sum(slept))
+def test_an_undisturbed_wait_lasts_as_long_as_asked_and_polls_meanwhile(monkeypatch):
+    slept, polls, switch = [], [], StopSwitch()
+    switch.poll = lambda: polls.append(sum(slept))
     monkeypatch.setattr("peak_trade.sessions.control.stop_switch.time.monotonic", lambda: sum(slept))
     monkeypatch.setattr(switch._event, "wait", lambda seconds: slept.append(seconds))
     assert not switch.wait(10.25)
     assert sum(slept) == 10.25
     assert max(slept) <= 0.5
-    assert len(looks) == len(slept) == 21
+    assert len(polls) == len(slept) == 21

@@ -20,7 +20,7 @@ from tests.sessions.trading import (
     NS_PER_MS,
     STRATEGY,
     EmulatedTime,
-    assert_books_agree,
+    assert_accounts_agree,
     end_of,
     exchange_at,
     failing,
@@ -35,14 +35,14 @@ ORDER, TRADES = "/api/v3/order", "/api/v3/myTrades"
 
 @pytest.fixture
 def market(btc_1m):
-    """Two hours of minutes."""
+    """Minute bars of two hours."""
     return part_of(btc_1m, 900, N_HISTORY + N_BARS + 5)
 
 
-def test_a_session_trades_at_the_emulator_and_both_books_agree(tmp_path, key, market):
+def test_a_session_trades_at_the_emulator_and_both_accounts_agree(tmp_path, key, market):
     events, session, emulator = run(tmp_path / "s", key, market)
     assert len(orders_of(events, OrderEventKind.FILLED)) >= 4
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
     assert len([event for event in events if isinstance(event, BarEvent)]) == N_HISTORY + N_BARS
     assert verify(tmp_path / "s", key.public).finding is VerdictKind.INTACT
     assert any(event.arrival_price != event.decision_price for event in orders_of(events, OrderEventKind.FILLED))
@@ -53,13 +53,13 @@ def test_partial_fills_and_then_a_cancel_add_up(tmp_path, key, market):
     events, session, emulator = run(tmp_path / "s", key, market, settings=limits, exchange={"partial_share": 0.02})
     partly = {event.order_id for event in orders_of(events, OrderEventKind.PARTIALLY_FILLED)}
     assert partly & {event.order_id for event in orders_of(events, OrderEventKind.CANCELED)}
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_a_slow_exchange_changes_nothing_that_must_hold(tmp_path, key, market):
     events, session, emulator = run(tmp_path / "s", key, market, exchange={"latency_ms": (50, 900), "seed": 3})
     assert orders_of(events, OrderEventKind.FILLED)
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_an_order_is_on_disk_before_it_leaves(tmp_path, key, market):
@@ -98,7 +98,7 @@ def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, ma
     events, session, emulator = run(tmp_path / "s", key, market, prepare=failing(faults))
     assert emulator.faults == []
     assert orders_of(events, OrderEventKind.FILLED)
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_a_duplicate_acknowledgement_counts_once(tmp_path, key, market):
@@ -114,7 +114,7 @@ def test_a_duplicate_acknowledgement_counts_once(tmp_path, key, market):
     events, session, emulator = run(tmp_path / "s", key, market, prepare=prepare, settings=limits)
     placed = emulator.placed()
     assert placed[0] == placed[1]
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_a_rejected_order_is_recorded_with_the_reason_of_the_exchange(tmp_path, key, market):
@@ -125,11 +125,11 @@ def test_a_rejected_order_is_recorded_with_the_reason_of_the_exchange(tmp_path, 
     events, session, emulator = run(tmp_path / "s", key, market, prepare=prepare)
     (rejected,) = orders_of(events, OrderEventKind.REJECTED)
     assert "insufficient balance" in rejected.reason
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_a_balance_that_moved_by_itself_stops_the_session(tmp_path, key, market):
-    """Somebody else trades on the account while the feed is away."""
+    """Another program trades on the account during an outage."""
 
     def prepare(emulator, clock):
         def crash():
@@ -147,17 +147,17 @@ def test_a_balance_that_moved_by_itself_stops_the_session(tmp_path, key, market)
 
 
 @pytest.mark.parametrize("skew_ms", [-5_000, 5_000])
-def test_a_clock_that_is_wrong_takes_no_unfinished_candle(tmp_path, key, market, skew_ms):
+def test_a_clock_that_is_wrong_uses_no_unfinished_bar(tmp_path, key, market, skew_ms):
     events, session, emulator = run(tmp_path / "s", key, market, skew_ms=skew_ms)
     offsets = [event for event in events if isinstance(event, ClockOffsetEvent)]
     assert {round(event.offset_ms) for event in offsets} == {-skew_ms}
     seen = {event.ts_event: event for event in events if isinstance(event, BarEvent)}
     rows = market.frame.loc[[time for time in market.frame.index if time.value in seen]]
     assert [seen[time.value].close for time in rows.index] == rows["close"].tolist()
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
-def test_a_reconnect_storm_is_filled_in_and_recorded_once_an_outage(tmp_path, key, market):
+def test_a_reconnect_storm_is_filled_in_and_recorded_once_per_outage(tmp_path, key, market):
     def prepare(emulator, clock):
         storms = [int(market.times[N_HISTORY + n]) // NS_PER_MS for n in (5, 10, 12, 20)]
 
@@ -174,11 +174,11 @@ def test_a_reconnect_storm_is_filled_in_and_recorded_once_an_outage(tmp_path, ke
     assert FeedFault.BACK_FILLED in faults
     assert FeedFault.GAP not in faults
     assert len([event for event in events if isinstance(event, BarEvent)]) >= N_HISTORY + N_BARS - 1
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_a_decision_that_an_outage_made_old_is_not_sent(tmp_path, key, market):
-    """The feed is away for a quarter of an hour; crossings in the bars that are filled in then are history."""
+    """The feed is cut for a quarter of an hour; crossings in the bars that are filled in then are history."""
 
     def prepare(emulator, clock):
         def away():
@@ -193,7 +193,7 @@ def test_a_decision_that_an_outage_made_old_is_not_sent(tmp_path, key, market):
     assert rejected
     assert all("too old to send" in event.reason for event in rejected)
     assert set(emulator.placed()).isdisjoint(event.order_id for event in rejected)
-    assert_books_agree(events, session, emulator)
+    assert_accounts_agree(events, session, emulator)
 
 
 def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key, market):
@@ -214,7 +214,7 @@ def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key
         session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock)
         session.run(feed, events)
         hang_up(session)
-    assert_books_agree(read_events(tmp_path / "s"), session, emulator)
+    assert_accounts_agree(read_events(tmp_path / "s"), session, emulator)
 
 
 def test_keys_are_found_in_no_artefact(tmp_path, key, market, capsys, caplog):

@@ -46,7 +46,7 @@ STRATEGY = MaCrossover(fast=3, slow=9)
 
 
 class EmulatedTime:
-    """The emulator's clock, which waiting moves on; `skew_ms` is how far ours is ahead of the exchange's."""
+    """The emulator's clock, which waiting advances; `skew_ms` is our lead over the exchange's clock."""
 
     def __init__(self, exchange: Matching, until: int, skew_ms: int = 0) -> None:
         self.exchange, self.until, self.skew_ms = exchange, until, skew_ms
@@ -77,7 +77,7 @@ def as_perpetual(bars: Bars) -> Bars:
 
 
 def exchange_at(bars: Bars, n_bars: int, **options: Any) -> Any:
-    """The exchange that these bars are of, at the close of the n-th."""
+    """The emulated exchange of these bars, at the close of the n-th."""
     exchange = (FuturesExchange if bars.exchange == "krakenfutures" else Exchange)(bars, **options)
     exchange.advance_to(int(bars.times[n_bars - 1]) // NS_PER_MS)
     return exchange
@@ -93,7 +93,7 @@ def open_testnet(
     settings: BacktestSettings | None = None,
     n_history: int = 60,
 ) -> tuple[Session, LiveFeed, list[Event]]:
-    """A session that trades at the emulator, new or taken up again."""
+    """A session that trades at the emulator, new or resumed."""
     if not folder.exists():
         create_session(folder, {"session_id": folder.name}, key, clock.now)
     events = read_events(folder)
@@ -129,7 +129,7 @@ def hang_up(session: Session) -> None:
 
 
 def end_of(bars: Bars) -> int:
-    """When a session over these bars is stopped: half a second after the last that it trades, ms."""
+    """Instant at which a session over these bars stops, half a second after its last traded bar, ms."""
     return int(bars.times[N_HISTORY + N_BARS - 1]) // NS_PER_MS + 500
 
 
@@ -159,7 +159,7 @@ def orders_of(events: Sequence[Event], *kinds: OrderEventKind) -> list[OrderEven
     return [event for event in events if isinstance(event, OrderEvent) and event.event in kinds]
 
 
-def assert_books_agree(events: Sequence[Event], session: Session, emulator: Emulator) -> None:
+def assert_accounts_agree(events: Sequence[Event], session: Session, emulator: Emulator) -> None:
     """Every order at most once, one terminal event each, and the ledger is the exchange's account."""
     exchange, ours = emulator.exchange, session.loop.ledger
     ids = [order.client_id for order in exchange.orders]
@@ -178,7 +178,7 @@ def assert_books_agree(events: Sequence[Event], session: Session, emulator: Emul
 
 
 def account_of(exchange: Any, ledger: Ledger, symbol: str) -> list[tuple[float, float]]:
-    """What the ledger and the exchange say of position and of money earned."""
+    """Position and money earned, each by the ledger and by the exchange."""
     if isinstance(exchange, FuturesExchange):
         position = ledger.positions.get(symbol)
         earned = (position.realised if position else 0.0) - ledger.fees
@@ -188,7 +188,7 @@ def account_of(exchange: Any, ledger: Ledger, symbol: str) -> list[tuple[float, 
 
 
 class EmulatedSwitch(StopSwitch):
-    """Waiting moves the emulator's clock on; the end of the recording stops the session."""
+    """Waiting advances the emulator's clock; the end of the recording stops the session."""
 
     def __init__(self, exchange, until):
         super().__init__()

@@ -1,7 +1,7 @@
 """Sessions in processes of their own that are killed at a random instant: `python -m tests.sessions.victim`.
 
 Reads one JSON line a session from standard input, forks, lets the child run the session until a timer kills it with
-SIGKILL, and answers with `killed` or `ended`. The child writes what was acknowledged to a file beside the journal.
+SIGKILL, and answers with `killed` or `ended`. The child writes what was acknowledged to a file next to the journal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STRATEGY = MaCrossover(fast=3, slow=9)
 
 
 class AcknowledgingWriter(JournalWriter):
-    """Tells the world, not the journal, what is on disk."""
+    """Writes the number of durable events to a separate file."""
 
     def commit(self) -> None:
         super().commit()
@@ -60,7 +60,7 @@ class RemoteTime:
 
 
 def die(folder: Path, seconds: float | None) -> None:
-    """Kill this process after some seconds, or (None) once the session's folder can be seen."""
+    """Kill this process after some seconds, or (None) once the session's folder exists."""
     if seconds is not None:
         time.sleep(seconds)
     else:
