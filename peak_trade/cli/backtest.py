@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peak_trade.cli import options, output
+from peak_trade.cli import deprecated, options, output
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _page(result: BacktestResult, opinion: Opinion | None) -> output.Page:
 
 
 def _content(result: BacktestResult, opinion: Opinion | None) -> dict[str, Any]:
-    return {
+    content = {
         "run_id": result.run_id,
         "strategies": list(result.strategies),
         "symbols": list(result.market.symbols),
@@ -109,3 +109,4 @@ def _content(result: BacktestResult, opinion: Opinion | None) -> dict[str, Any]:
         "no_trade_reason": result.no_trade_reason,
         "second_opinion": None if opinion is None else str(opinion),
     }
+    return deprecated.with_former_keys(content, deprecated.RUN_KEYS)

@@ -10,6 +10,9 @@ from peak_trade.cli.output import note
 OPTIONS: Mapping[str, Mapping[str, str]] = {"session run": {"--beside": "--follow"}}
 """Former names of the options of a verb and their current names. Remove them with the next version."""
 
+RUN_KEYS: Mapping[str, str] = {"standing": "risk_status", "why": "no_trade_reason"}
+"""Former JSON keys of a run and the keys that replace them. Remove them with the next version."""
+
 
 def with_current_options(arguments: Sequence[str]) -> list[str]:
     """Return the arguments of a command line with the current names of options, and note each former name."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peak_trade.cli import options, output
+from peak_trade.cli import deprecated, options, output
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
 
 
 def _content(result: PortfolioResult, opinion: Opinion | None) -> dict[str, Any]:
-    return {
+    content = {
         "run_id": result.run.run_id,
         "mode": result.settings.mode,
         "strategies": list(result.run.strategies),
@@ -103,3 +103,4 @@ def _content(result: PortfolioResult, opinion: Opinion | None) -> dict[str, Any]
         "no_trade_reason": result.run.no_trade_reason,
         "second_opinion": None if opinion is None else str(opinion),
     }
+    return deprecated.with_former_keys(content, deprecated.RUN_KEYS)

@@ -35,6 +35,7 @@ def test_json_names_the_run_and_its_measures(capsys: pytest.CaptureFixture[str])
     answer = json.loads(capsys.readouterr().out)
     assert set(answer["digests"]) == {"config", "data", "code", "seed", "environment"}
     assert answer["stats"]["n_fills"] > 10
+    assert (answer["standing"], answer["why"]) == (answer["risk_status"], answer["no_trade_reason"])
     assert answer["second_opinion"].startswith("vectorbt agrees (decisions)")
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out) == answer

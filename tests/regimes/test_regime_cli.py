@@ -65,6 +65,9 @@ def test_regime_prints_json(store, capsys):
     assert [row["regime"] for row in content["regimes"]] == ["bear", "sideways", "bull", "all"]
     assert 0.0 < content["p_value"] <= 1.0
     assert content["fallbacks"] == []
+    assert content["cheating"] == content["lookahead_cost"]
+    assert all(row["reading"] == row["timing"] for row in content["lookahead_cost"])
+    assert all(row["stays"] == row["count"] for row in content["durations"])
     assert any("2 phase-randomised series are too few" in sentence for sentence in content["verdict"])
 
 
