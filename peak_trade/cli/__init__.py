@@ -1,12 +1,8 @@
-"""The `peak-trade` command: parse, call a study, print. Nothing heavy is imported before a verb runs."""
+"""The `peak-trade` command: each verb parses its arguments, calls one use case and prints the result.
 
-from __future__ import annotations
+Nothing heavy is imported before a verb runs.
+"""
 
-from collections.abc import Sequence
+from peak_trade.cli.app import run as main
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 fine, 1 what was checked failed, 2 bad input."""
-    from peak_trade.cli.app import run
-
-    return run(arguments)
+__all__ = ["main"]
