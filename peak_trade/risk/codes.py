@@ -1,4 +1,4 @@
-"""The closed set of denial codes, in the order in which the gates are asked."""
+"""The denial codes, in the order in which the gates are asked."""
 
 from __future__ import annotations
 
@@ -6,49 +6,58 @@ from enum import StrEnum
 
 
 class DenialCode(StrEnum):
-    """Why a gate refused an order. The text after each code is what a denial's `observed` number means."""
+    """Reason of a denial. The text after each code is the meaning of the denial's `observed` value."""
 
     meaning: str
 
     def __new__(cls, value: str, meaning: str) -> DenialCode:
-        """Make a member from its code and its meaning."""
+        """Create a member from its code and its meaning."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
         return member
 
     TRADING_STATE = "trading_state", "0 active, 1 reducing, 2 halted; a reducing order passes up to 1, others at 0 only"
-    STRATEGY_DISABLED = "strategy_disabled", "1 when the throttle has disabled the strategy until a named act"
-    MISSING_DATA = "missing_data", "market values that are missing, from the future or of another symbol; none may be"
+    STRATEGY_DISABLED = "strategy_disabled", "1 if the throttle has disabled the strategy, until an operator enables it"
+    MISSING_DATA = "missing_data", "number of market values that are missing, from the future or of another symbol"
     STALE_DATA = "stale_data", "age of the newest bar, seconds"
-    ORDER_SHAPE = "order_shape", "prices that the order's type lacks or can't have, or off the tick; none may be"
-    QUANTITY = "quantity", "order quantity, base units, above zero; the limit is a lot, or the next whole one"
-    MIN_NOTIONAL = "min_notional", "order notional, quote currency; the exchange takes no less"
-    NOT_SHORTABLE = "not_shortable", "position after the order, base units; must not be below zero"
-    DUPLICATE_ORDER = "duplicate_order", "earlier orders with the same id, or alike within the window"
-    ORDER_RATE = "order_rate", "orders within the window, this one included"
-    REPEATED_EXECUTION = "repeated_execution", "same-side fills of the strategy within the window, this order included"
+    ORDER_SHAPE = (
+        "order_shape",
+        "number of prices that the order's type needs and lacks, does not have, or that are off the tick",
+    )
+    QUANTITY = "quantity", "order quantity, base units, above zero; the limit is one lot, or the next whole lot"
+    MIN_NOTIONAL = "min_notional", "order notional, quote currency; the limit is the exchange's minimum"
+    NOT_SHORTABLE = "not_shortable", "position after the order, base units; the limit is zero"
+    DUPLICATE_ORDER = "duplicate_order", "earlier orders with the same id, and similar orders within the window"
+    ORDER_RATE = "order_rate", "orders within the window, including this one"
+    REPEATED_EXECUTION = "repeated_execution", "same-side fills of the strategy within the window, including this order"
     ORDER_NOTIONAL = "order_notional", "quantity times decision price, quote currency"
-    PRICE_COLLAR = "price_collar", "largest distance of an order's price from the market's, fraction of the market's"
+    PRICE_COLLAR = (
+        "price_collar",
+        "largest distance of the order's prices from the market price, fraction of the market price",
+    )
     SYMBOL_EXPOSURE = "symbol_exposure", "exposure to the symbol after the order, fraction of equity"
     GROSS_EXPOSURE = "gross_exposure", "sum of unsigned exposures after the order, fraction of equity"
     NET_EXPOSURE = "net_exposure", "unsigned sum of signed exposures after the order, fraction of equity"
     CONCENTRATION = "concentration", "sum of squared exposures after the order; 1 is all equity in one symbol"
-    OPEN_ORDERS = "open_orders", "open orders, this one included"
-    DAILY_LOSS = "daily_loss", "loss since the start of the UTC day, quote currency; 0 in profit"
+    OPEN_ORDERS = "open_orders", "open orders, including this one"
+    DAILY_LOSS = "daily_loss", "loss since the start of the UTC day, quote currency; 0 for a profit"
     DAILY_LOSS_FRACTION = (
         "daily_loss_fraction",
-        "loss since the start of the UTC day, fraction of equity then; 0 in profit",
+        "loss since the start of the UTC day, fraction of equity at that time; 0 for a profit",
     )
     DRAWDOWN = "drawdown", "fraction of the peak equity that is lost"
     STALE_BOOK = "stale_book", "age of the order book, seconds"
-    SPREAD = "spread", "ask less bid over mid, fraction"
+    SPREAD = "spread", "(ask − bid) / mid, fraction"
     SLIPPAGE = "slippage", "estimated cost of the order against mid, fraction"
-    TOUCH_DEPTH = "touch_depth", "quantity within the touch's width of the best price over the order's quantity"
-    BOOK_DEPTH = "book_depth", "quantity over 20 levels over the order's quantity"
-    DAILY_VOLUME_SHARE = "daily_volume_share", "order quantity over the average daily volume"
-    BAR_VOLUME_SHARE = "bar_volume_share", "order quantity over the bar's volume"
-    VAR_MODEL = "var_model", "exceptions of the VaR model in 250 days; the limit is the last count before the red zone"
+    TOUCH_DEPTH = "touch_depth", "quantity within the touch's width of the best price, in multiples of the order"
+    BOOK_DEPTH = "book_depth", "quantity over 20 levels, in multiples of the order"
+    DAILY_VOLUME_SHARE = "daily_volume_share", "order quantity as a fraction of the average daily volume"
+    BAR_VOLUME_SHARE = "bar_volume_share", "order quantity as a fraction of the bar's volume"
+    VAR_MODEL = (
+        "var_model",
+        "exceptions of the VaR model in 250 days; the limit is the largest count outside the red zone",
+    )
     VALUE_AT_RISK = "value_at_risk", "one-day value at risk of the portfolio with the order, fraction of equity"
     EXPECTED_SHORTFALL = (
         "expected_shortfall",

@@ -1,9 +1,9 @@
-"""Dated days of crypto markets that went wrong, and hypothetical ones: shocks by base currency and correlations.
+"""Stress scenarios: five historical days of crypto markets and several hypothetical ones.
 
-Four of the five dated ones are computed from hourly closes: the worst 24 hours of a window. March 2020 is approximate:
-it is the change between two daily closes of a price index, so that a deeper fall across midnight is not in it (the
-index was at 4,107 the day after), and its correlation is that of the month's daily returns. No other currency than BTC
-and ETH was looked at for it.
+Each scenario has shocks by base currency and a correlation. Four historical scenarios are computed from hourly closes:
+the worst 24 hours of a window. March 2020 is approximate. It is the change between two daily closes of a price index,
+so it does not include the deeper fall across midnight (the index was at 4,107 on the next day), and its correlation is
+that of the month's daily returns. It has data for BTC and ETH only.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What happened to prices within one day.
+    """The price changes of one day.
 
-    `shocks` are simple returns by base currency, `other` the shock of every currency that is not named (the worst one
-    that is). `correlation` is the lowest pairwise correlation of hourly returns in the window (March 2020: of the
-    month's daily returns), 1 for hypothetical ones. `source` says what the shocks come from.
+    `shocks` are simple returns by base currency. `other` is the shock of every other currency: the worst shock of the
+    named ones. `correlation` is the lowest pairwise correlation of hourly returns in the window (March 2020: of the
+    month's daily returns), 1 for hypothetical scenarios. `source` is the source of the shocks.
     """
 
     name: str
@@ -77,13 +77,13 @@ DATED = (
         _COMPUTED,
     ),
 )
-"""What really happened; `source` says from what each shock was computed."""
+"""Historical scenarios."""
 
 UNIFORM = (
     Scenario("all_down_10", "hypothetical", {}, -0.10, 1.0, "every price falls by 10 %"),
     Scenario("all_down_20", "hypothetical", {}, -0.20, 1.0, "every price falls by 20 %"),
 )
-"""Every price falls alike."""
+"""Hypothetical scenarios in which every price falls by the same fraction."""
 
 MODELLED = {
     "volatility_x2": "daily returns stretched twofold about their mean: value at risk at 99 %",
@@ -91,6 +91,6 @@ MODELLED = {
     "correlation_1": "every position loses its own value at risk at 99 % on the same day",
     "spread_x10": "every position is closed across a spread ten times the ordinary one",
 }
-"""Hypothetical scenarios that need the return history, and what happens in each."""
+"""Hypothetical scenarios that are computed from the return history, with their description."""
 
 SCENARIO_NAMES = tuple(scenario.name for scenario in (*DATED, *UNIFORM)) + tuple(MODELLED)

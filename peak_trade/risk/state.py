@@ -1,4 +1,4 @@
-"""The trading state: what stops trading, and how it comes back. A pure reducer; whoever calls it keeps the state."""
+"""The trading state: a pure reducer from a state and an observation to the next state and its events."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from peak_trade.journal.events import Event, TradingStateEvent
 from peak_trade.risk.limits import StateLimits
 
 RAMP = (0.5, 0.75, 1.0)
-"""Shares of the size limits in force after a recovery, one stage after the other."""
+"""Fractions of the size limits that are in force after a recovery, by stage."""
 _RAMP_STAGE = StateLimits().ramp_stage
 SEVERITY = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
-"""How far trading is stopped."""
+"""Severity of each trading state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The trading state and all that it remembers. Times are ns UTC, money in quote currency.
+    """The trading state and the values that it depends on. Times are ns UTC, money is in quote currency.
 
-    `peak` is the highest equity since the start or the last recovery, `equity` the last one seen and `day_start` the
-    one at which the UTC day `day` began; a close at midnight ends the old day. `changed_at` is the last trigger or
-    act; `recovered_at` is 0 unless a ramp is running, whose stages last `ramp_stage` seconds.
+    `peak` is the highest equity since the start or the last recovery, `equity` the last observed equity, and
+    `day_start` the equity at the start of the UTC day `day`; a close at midnight belongs to the day that ends.
+    `changed_at` is the time of the last trigger or command. `recovered_at` is 0 unless a ramp is running, whose stages
+    last `ramp_stage` seconds.
     """
 
     state: TradingState = TradingState.ACTIVE
@@ -45,7 +46,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class AccountObserved:
-    """Equity at an instant, quote currency."""
+    """Equity at a time, quote currency."""
 
     ts_event: int
     equity: float
@@ -53,7 +54,7 @@ class AccountObserved:
 
 @dataclass(frozen=True, slots=True)
 class FeedObserved:
-    """The age of the newest bar at an instant, seconds."""
+    """Age of the newest bar at a time, seconds."""
 
     ts_event: int
     age: float
@@ -61,7 +62,7 @@ class FeedObserved:
 
 @dataclass(frozen=True, slots=True)
 class KillSwitch:
-    """A named person or program stops trading at once."""
+    """A person or program, named by `actor`, stops trading at once."""
 
     ts_event: int
     actor: str
@@ -70,7 +71,7 @@ class KillSwitch:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A named person brings trading back."""
+    """A person, named by `actor`, resumes trading."""
 
     ts_event: int
     actor: str
@@ -78,7 +79,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class StrategyThrottled:
-    """The repeated-execution gate denied a strategy."""
+    """The repeated-execution gate denied an order of a strategy."""
 
     ts_event: int
     strategy: str
@@ -86,7 +87,7 @@ class StrategyThrottled:
 
 @dataclass(frozen=True, slots=True)
 class StrategyEnabled:
-    """A named person re-enables a strategy that the throttle disabled."""
+    """A person, named by `actor`, enables a strategy that the throttle disabled."""
 
     ts_event: int
     strategy: str
@@ -102,7 +103,7 @@ Observation = AccountObserved | FeedObserved | KillSwitch | Recovery | StrategyT
 def advance(
     control: Control, observation: Observation, rules: StateLimits
 ) -> tuple[Control, tuple[TradingStateEvent, ...]]:
-    """Return the control after an observation, and the events that say what changed.
+    """Return the control after an observation, and the events of its changes.
 
     Parameters
     ----------
@@ -113,12 +114,12 @@ def advance(
     Returns
     -------
     (Control, tuple of TradingStateEvent)
-        The state only ever gets more severe by itself; an equity that is not a finite number above zero reduces.
+        Only a recovery makes the state less severe. Equity that is not a finite number above zero makes it reducing.
 
     Raises
     ------
     ConfigError
-        If an act has no actor, or a recovery comes before the cooldown is over.
+        If a command has no actor, or a recovery comes before the cooldown has ended.
 
     """
     match observation:
@@ -129,7 +130,7 @@ def advance(
                 return control, ()
             return _change(control, TradingState.REDUCING, now, "stale feed", age, rules.max_feed_age)
         case KillSwitch():
-            _name(observation.actor, "kill switch")
+            _require_actor(observation.actor, "the kill switch")
             return _change(
                 control, TradingState.HALTED, observation.ts_event, observation.reason, 1.0, 0.0, observation.actor
             )
@@ -143,9 +144,9 @@ def advance(
                 _event(control, observation.ts_event, f"{observation.strategy}{_DISABLED}", 1.0, 0.0),
             )
         case StrategyEnabled():
-            _name(observation.actor, "re-enabling a strategy")
+            _require_actor(observation.actor, "enabling a strategy")
             if observation.strategy not in control.throttled:
-                raise ConfigError(f"{observation.strategy} is not disabled; there is nothing to re-enable.")
+                raise ConfigError(f"{observation.strategy} is not disabled; there is nothing to enable.")
             throttled = tuple(name for name in control.throttled if name != observation.strategy)
             return replace(control, throttled=throttled), (
                 _event(control, observation.ts_event, f"{observation.strategy}{_ENABLED}", 0.0, 0.0, observation.actor),
@@ -183,7 +184,7 @@ def _apply_change(control: Control, event: TradingStateEvent) -> Control:
 
 
 def control_to_dict(control: Control) -> dict[str, Any]:
-    """Return a control as plain JSON values; what is not known yet is null."""
+    """Return a control as plain JSON values; unknown values are null."""
     return {
         "state": str(control.state),
         "reason": control.reason,
@@ -248,7 +249,7 @@ def _observe(
 
 
 def climb(control: Control, now: int) -> Control:
-    """Return the control with the ramp that time has led to at `now`, ns UTC; it never goes down."""
+    """Return the control with its ramp at `now`, ns UTC; the ramp never decreases."""
     if not control.recovered_at:
         return control
     waited = (now - control.recovered_at) / NS_PER_SECOND
@@ -258,11 +259,11 @@ def climb(control: Control, now: int) -> Control:
     return replace(control, ramp=RAMP[stage], recovered_at=0 if RAMP[stage] == 1.0 else control.recovered_at)
 
 
-def _recover(control: Control, act: Recovery, rules: StateLimits) -> tuple[Control, tuple[TradingStateEvent, ...]]:
-    _name(act.actor, "a recovery")
+def _recover(control: Control, command: Recovery, rules: StateLimits) -> tuple[Control, tuple[TradingStateEvent, ...]]:
+    _require_actor(command.actor, "a recovery")
     if control.state is TradingState.ACTIVE:
         raise ConfigError("trading is active; there is nothing to recover from.")
-    waited = (act.ts_event - control.changed_at) / NS_PER_SECOND
+    waited = (command.ts_event - control.changed_at) / NS_PER_SECOND
     if waited < rules.cooldown:
         until = iso(control.changed_at + int(rules.cooldown * NS_PER_SECOND))
         raise ConfigError(f"the cooldown of {rules.cooldown:g} s is not over; recover after {until}.")
@@ -270,14 +271,14 @@ def _recover(control: Control, act: Recovery, rules: StateLimits) -> tuple[Contr
         control,
         state=TradingState.ACTIVE,
         reason="recovery",
-        changed_at=act.ts_event,
-        recovered_at=act.ts_event,
+        changed_at=command.ts_event,
+        recovered_at=command.ts_event,
         ramp=RAMP[0],
         ramp_stage=rules.ramp_stage,
         peak=control.equity,
         day_start=control.equity,
     )
-    return recovered, (_event(recovered, act.ts_event, "recovery", RAMP[0], 1.0, act.actor),)
+    return recovered, (_event(recovered, command.ts_event, "recovery", RAMP[0], 1.0, command.actor),)
 
 
 def _change(
@@ -295,6 +296,6 @@ def _event(
     return TradingStateEvent(ts_event, control.state, reason, observed, limit, actor)
 
 
-def _name(actor: str, what: str) -> None:
+def _require_actor(actor: str, command: str) -> None:
     if not actor.strip():
-        raise ConfigError(f"{what} needs the name of who does it.")
+        raise ConfigError(f"{command} has no actor; give the name of the person.")

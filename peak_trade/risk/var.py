@@ -1,4 +1,4 @@
-"""One-day value at risk and expected shortfall of a portfolio: four estimators over one declared history."""
+"""One-day value at risk, expected shortfall and marginal value at risk of a portfolio, by four estimators."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.limits import VarMethod
 
 _SEED_DAYS = 20
-"""Days whose mean square starts the volatility recursion."""
+"""Days whose mean square is the initial value of the volatility recursion."""
 _TAIL_START = -3.5
 
 
 def portfolio_returns(weights: FloatArray, returns: FloatArray) -> FloatArray:
-    """Return the portfolio's return on every day of the history, were it held with today's weights.
+    """Return the return of a portfolio with constant weights on every day of the history.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ def portfolio_returns(weights: FloatArray, returns: FloatArray) -> FloatArray:
 
     Notes
     -----
-    Added symbol by symbol, so that the sum does not depend on a linear algebra library.
+    The sum is computed symbol by symbol, so it does not depend on a linear algebra library.
 
     """
     total = np.zeros(returns.shape[1])
-    for weight, row in zip(weights.tolist(), returns, strict=True):
-        total += weight * row
+    for weight, own in zip(weights.tolist(), returns, strict=True):
+        total += weight * own
     return total
 
 
@@ -52,13 +52,13 @@ def historical(returns: FloatArray, level: float) -> tuple[float, float]:
     Returns
     -------
     (float, float), fractions; positive is a loss
-        The quantile interpolates linearly between order statistics (type 7); the shortfall is the mean of the worst
-        `(1 - level) * n` days, the last one counted in part.
+        The quantile interpolates linearly between order statistics (type 7). The shortfall is the mean of the worst
+        `(1 - level) * n` days, of which the last one counts in part.
 
     Raises
     ------
     DataError
-        On a day that is not finite: unknown is neither a gain nor a loss.
+        If the return of a day is not finite.
 
     References
     ----------
@@ -104,14 +104,14 @@ def cornish_fisher(
     ----------
     mean, deviation : float, fractions a day
     skewness, excess_kurtosis : float
-        Third and fourth standardised moments, the latter less 3.
+        Third standardised moment, and fourth standardised moment − 3.
     level : float, confidence
 
     Raises
     ------
     DataError
-        Where the expansion is not a distribution: its quantiles would not rise with the probability all the way from
-        three and a half standard deviations below the mean to the level.
+        If the expansion is not a distribution: its quantiles do not increase with the probability everywhere between
+        3.5 standard deviations below the mean and the level.
 
     References
     ----------
@@ -140,7 +140,7 @@ def cornish_fisher(
 
 @lru_cache(maxsize=64)
 def ledoit_wolf(history: ReturnHistory) -> FloatArray:
-    """Return the covariance of daily returns shrunk to a multiple of the identity, shape (n_symbols, n_symbols).
+    """Return the covariance of daily returns, shrunk towards a multiple of the identity, shape (n_symbols, n_symbols).
 
     References
     ----------
@@ -153,25 +153,25 @@ def ledoit_wolf(history: ReturnHistory) -> FloatArray:
     mean_variance = float(np.trace(sample)) / n_symbols
     distance = float(((sample - mean_variance * np.eye(n_symbols)) ** 2).sum())
     noise = float(((centred**2).sum(axis=0) ** 2).sum()) / n_days - float((sample**2).sum())
-    share = min(max(noise / n_days, 0.0) / distance, 1.0) if distance > 0.0 else 0.0
-    shrunk: FloatArray = (1.0 - share) * sample
-    shrunk[np.diag_indices(n_symbols)] += share * mean_variance
+    shrinkage = min(max(noise / n_days, 0.0) / distance, 1.0) if distance > 0.0 else 0.0
+    shrunk: FloatArray = (1.0 - shrinkage) * sample
+    shrunk[np.diag_indices(n_symbols)] += shrinkage * mean_variance
     shrunk.flags.writeable = False
     return shrunk
 
 
 @lru_cache(maxsize=64)
 def filtered_returns(history: ReturnHistory, decay: float) -> FloatArray:
-    """Return every day's returns scaled from the volatility of that day to that of tomorrow.
+    """Return every day's returns, scaled from the volatility of that day to the volatility after the last day.
 
     Returns
     -------
-    float64 array of shape (n_symbols, n_days), fractions; each symbol by its own EWMA volatility
+    float64 array of shape (n_symbols, n_days), fractions; each symbol is scaled by its own EWMA volatility
 
     Raises
     ------
     DataError
-        If a symbol did not move in the days that start the recursion, or a day is not finite.
+        If a symbol did not move in the first days of the recursion, or the return of a day is not finite.
 
     References
     ----------
@@ -185,7 +185,9 @@ def filtered_returns(history: ReturnHistory, decay: float) -> FloatArray:
     variance[:, 0] = (returns[:, :_SEED_DAYS] ** 2).mean(axis=1)
     unmoved = [symbol for symbol, seed in zip(history.symbols, variance[:, 0], strict=True) if not seed > 0.0]
     if unmoved:
-        raise DataError(f"{unmoved[0]} has no movement in the first {_SEED_DAYS} days of {history!r} to filter by.")
+        raise DataError(
+            f"{unmoved[0]} did not move in the first {_SEED_DAYS} days of {history!r}. Use the historical method."
+        )
     for day in range(returns.shape[1]):
         variance[:, day + 1] = decay * variance[:, day] + (1.0 - decay) * returns[:, day] ** 2
     scaled: FloatArray = returns * np.sqrt(variance[:, -1:] / variance[:, :-1])
@@ -212,8 +214,8 @@ def estimate(
 
     Notes
     -----
-    Causal: only days of the history are read. Homogeneous: k times the weights give k times both numbers.
-    Cornish-Fisher takes tails thinner than normal as normal.
+    Causal: only days of the history are read. Homogeneous: k times the weights give k times both values. The
+    Cornish-Fisher method treats tails thinner than normal as normal.
 
     """
     if method == "historical":
@@ -247,9 +249,79 @@ def normal_tail(level: float) -> tuple[float, float]:
     return z, standard.pdf(z)
 
 
+def marginal_var(
+    weights: FloatArray, history: ReturnHistory, method: VarMethod, level: float, ewma_decay: float = 0.94
+) -> FloatArray:
+    """Return the derivative of the one-day value at risk by each weight.
+
+    Parameters
+    ----------
+    weights : float64 array of shape (n_symbols,), signed exposures, fractions of equity, in the history's order
+    history : ReturnHistory
+    method : one of historical, parametric, cornish_fisher, filtered_historical
+    level : float, confidence
+    ewma_decay : float, of the filtered historical method
+
+    Returns
+    -------
+    float64 array of shape (n_symbols,), value at risk per unit of weight; negative if more weight reduces the risk
+        The products of weights and derivatives sum to the value at risk (Euler), because it is homogeneous.
+
+    Raises
+    ------
+    DataError
+        In the same cases as `estimate`.
+
+    Notes
+    -----
+    Exact derivatives of `estimate`, with m the mean returns, S the shrunk covariance, d = sqrt(w'Sw), z the normal
+    quantile. Parametric: -(m + z S w / d). Cornish-Fisher: -(m + q S w / d + d q'), with q the expanded quantile and q'
+    its derivative through skewness and kurtosis. Historical and filtered: minus the returns of the day on which the
+    quantile lies (of two days, interpolated), so the derivative is based on two days and jumps when these change.
+    If the portfolio does not move, minus the mean returns.
+
+    References
+    ----------
+    Jorion (2007), "Value at Risk", third edition, chapter 7; Boudt, Peterson and Croux (2008), "Estimation and
+    decomposition of downside risk for portfolios with non-normal returns"; Hallerbach (2003), "Decomposing portfolio
+    value-at-risk: a general analysis", for the tail scenario.
+
+    """
+    if method == "historical":
+        return _tail_scenario(weights, history.returns, level)
+    if method == "filtered_historical":
+        return _tail_scenario(weights, filtered_returns(history, ewma_decay), level)
+    means = history.returns.mean(axis=1)
+    pull = (ledoit_wolf(history) * weights[None, :]).sum(axis=1)
+    deviation = math.sqrt(max(float((weights * pull).sum()), 0.0))
+    if deviation == 0.0:
+        return np.asarray(-means)
+    quantile, bend = normal_tail(level)[0], np.zeros_like(means)
+    if method == "cornish_fisher":
+        estimate(weights, history, method, level)  # raises outside the domain of the expansion
+        quantile, bend = _expanded(weights, history, quantile)
+    return np.asarray(-(means + quantile * pull / deviation + deviation * bend))
+
+
+def component_var(weights: FloatArray, history: ReturnHistory, level: float) -> FloatArray:
+    """Return the contribution of each position to the parametric value at risk.
+
+    Returns
+    -------
+    float64 array of shape (n_symbols,), fractions of equity
+        The contributions sum to the parametric value at risk; a negative contribution is a hedge.
+
+    References
+    ----------
+    Jorion (2007), "Value at Risk", third edition, equation 7.30.
+
+    """
+    return weights * marginal_var(weights, history, "parametric", level)
+
+
 def _check_finite(returns: FloatArray) -> None:
     if not math.isfinite(float(returns.sum())):
-        raise DataError("the returns have days that are not finite; estimate from a complete history.")
+        raise DataError("the returns have days that are not finite; use a complete history.")
 
 
 def _rises_in_tail(s: float, k: float, end: float) -> bool:
@@ -258,3 +330,35 @@ def _rises_in_tail(s: float, k: float, end: float) -> bool:
     return all(
         square * z * z + linear * z + constant > 0.0 for z in (_TAIL_START, min(max(turn, _TAIL_START), end), end)
     )
+
+
+def _tail_scenario(weights: FloatArray, returns: FloatArray, level: float) -> FloatArray:
+    series = portfolio_returns(weights, returns)
+    _check_finite(series)
+    place = (series.size - 1) * (1.0 - level)
+    order = np.argsort(series, kind="stable")
+    below = int(place)
+    lower, upper = returns[:, order[below]], returns[:, order[min(below + 1, series.size - 1)]]
+    return np.asarray(-(lower + (place - below) * (upper - lower)))
+
+
+def _expanded(weights: FloatArray, history: ReturnHistory, z: float) -> tuple[float, FloatArray]:
+    """Return the Cornish-Fisher quantile and its derivative by each weight."""
+    own = history.returns - history.returns.mean(axis=1, keepdims=True)
+    series = portfolio_returns(weights, own)
+    spread = float(series.std())
+    if spread == 0.0:
+        return z, np.zeros(len(weights))
+    standard, scaled = series / spread, own / spread
+    square = standard * standard
+    skewness, kurtosis = float((square * standard).mean()), float((square * square).mean())
+    along = (standard * scaled).mean(axis=1)
+    skewness_slope = 3.0 * ((square * scaled).mean(axis=1) - skewness * along)
+    kurtosis_slope = 4.0 * ((square * standard * scaled).mean(axis=1) - kurtosis * along)
+    excess = kurtosis - 3.0
+    if excess < 0.0:
+        excess, kurtosis_slope = 0.0, np.zeros_like(along)
+    first, second, third = (z * z - 1.0) / 6.0, (z**3 - 3.0 * z) / 24.0, (2.0 * z**3 - 5.0 * z) / 36.0
+    quantile = z + first * skewness + second * excess - third * skewness * skewness
+    slope = first * skewness_slope + second * kurtosis_slope - 2.0 * third * skewness * skewness_slope
+    return quantile, slope

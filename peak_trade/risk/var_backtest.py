@@ -1,4 +1,4 @@
-"""Whether a VaR model holds what it says: counts of exceptions, their independence, and the Basel zones."""
+"""Backtests of a VaR model: the frequency and independence of exceptions, and the Basel zones."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from peak_trade.risk.var import estimate
 
 Zone = Literal["green", "yellow", "red"]
 N_BACKTEST_DAYS = 250
-"""Days that the Basel zones are defined over."""
+"""Number of days of the Basel zones."""
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
 _YELLOW_FROM, _RED_FROM = 0.95, 0.9999
 
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodRatioTest:
-    """A likelihood ratio, its p-value under the chi-squared distribution, and how many days and exceptions it saw."""
+    """A likelihood ratio, its p-value under the chi-squared distribution, and the number of days and exceptions."""
 
     statistic: float
     p_value: float
@@ -35,7 +35,7 @@ class LikelihoodRatioTest:
 
 
 def kupiec_pof(exceptions: BoolArray, level: float) -> LikelihoodRatioTest:
-    """Test whether exceptions are as frequent as the model says (proportion of failures).
+    """Test the frequency of exceptions against that of the model (proportion of failures).
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def kupiec_pof(exceptions: BoolArray, level: float) -> LikelihoodRatioTest:
 
 
 def christoffersen_independence(exceptions: BoolArray) -> LikelihoodRatioTest:
-    """Test whether an exception makes one on the next day neither more nor less likely (first-order Markov).
+    """Test that an exception does not change the probability of one on the next day (first-order Markov).
 
     References
     ----------
@@ -78,7 +78,7 @@ def christoffersen_independence(exceptions: BoolArray) -> LikelihoodRatioTest:
 
 
 def christoffersen_conditional_coverage(exceptions: BoolArray, level: float) -> LikelihoodRatioTest:
-    """Test frequency and independence at once: the sum of both ratios, with two degrees of freedom.
+    """Test frequency and independence together: the sum of both ratios, with two degrees of freedom.
 
     References
     ----------
@@ -91,9 +91,10 @@ def christoffersen_conditional_coverage(exceptions: BoolArray, level: float) -> 
 
 
 def traffic_light(n_exceptions: int, n_days: int = N_BACKTEST_DAYS, level: float = 0.99) -> Zone:
-    """Return the Basel zone of a count of exceptions.
+    """Return the Basel zone of a number of exceptions.
 
-    Yellow begins where a true model would show as many or fewer with a probability of at least 95 %, red with 99.99 %.
+    A correct model has at most n exceptions with some probability. The yellow zone begins at the smallest n for which
+    that probability is at least 95 %, the red zone at the smallest n for which it is at least 99.99 %.
 
     References
     ----------
@@ -108,7 +109,7 @@ def traffic_light(n_exceptions: int, n_days: int = N_BACKTEST_DAYS, level: float
 
 @lru_cache(maxsize=64)
 def most_yellow(n_days: int = N_BACKTEST_DAYS, level: float = 0.99) -> int:
-    """Return the largest count of exceptions that is not yet in the red zone."""
+    """Return the largest number of exceptions below the red zone."""
     count = 0
     while count < n_days and cumulative_probability(count, n_days, level) < _RED_FROM:
         count += 1
@@ -116,7 +117,7 @@ def most_yellow(n_days: int = N_BACKTEST_DAYS, level: float = 0.99) -> int:
 
 
 def cumulative_probability(n_exceptions: int, n_days: int, level: float) -> float:
-    """Return the probability that a true model shows at most this many exceptions."""
+    """Return the probability that a correct model has at most this number of exceptions."""
     tail = 1.0 - level
     return math.fsum(
         math.comb(n_days, count) * tail**count * level ** (n_days - count) for count in range(n_exceptions + 1)
@@ -131,13 +132,13 @@ def exceptions(
     n_days: int = N_BACKTEST_DAYS,
     ewma_decay: float = 0.94,
 ) -> tuple[BoolArray, FloatArray]:
-    """Walk forward over the last days: tell whether each day's loss was larger than the VaR stated the day before.
+    """Walk forward over the last days and compare each day's loss with the VaR of the day before.
 
     Returns
     -------
     (bool array, float64 array), both of shape (n_days,)
-        Exceptions, and the VaR stated for each day, a fraction. Every day's VaR is fitted on all days before it but as
-        many as are tested, so that each fit sees the same number of days.
+        Exceptions, and the VaR of each day, a fraction. Every fit uses the same number of days: those of the history
+        minus the tested ones, directly before the day.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def exceptions(
     """
     window = history.n_days - n_days
     if window < 100:
-        raise DataError(f"{history!r} leaves {window} days to fit a VaR model on; at least 100 are needed.")
+        raise DataError(f"{history!r} leaves {window} days to fit a VaR model; 100 are needed.")
     stated = np.empty(n_days)
     for day in range(n_days):
         as_of = history.as_of - (n_days - day) * _NS_PER_DAY

@@ -13,12 +13,12 @@ START, END = "<!-- codes: start -->", "<!-- codes: end -->"
 
 def codes_table() -> str:
     """Return a Markdown table with one row per gate, in the order of evaluation."""
-    names = ("code", "asked when this is set", "observed", "reducing orders", "ramps")
+    names = ("code", "limit", "observed", "reducing orders", "ramps")
     lines = [f"| {' | '.join(names)} |", f"|{'|'.join('-' * width for width in _WIDTHS)}|"]
     for gate in GATES:
         setting = f"`{gate.setting}`" if gate.setting else "always"
         bound = "at least the limit" if gate.is_floor else "at most the limit"
-        relief = "pass" if gate.relieves else "held to it"
+        relief = "pass" if gate.relieves else "checked"
         ramps = "yes" if gate.ramps else ""
         lines.append(f"| `{gate.code}` | {setting} | {gate.code.meaning}; {bound} | {relief} | {ramps} |")
     return "\n".join(lines)

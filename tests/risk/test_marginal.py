@@ -10,8 +10,7 @@ from scipy.stats import norm
 
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
-from peak_trade.risk.marginal import component_var, marginal_var
-from peak_trade.risk.var import estimate, ledoit_wolf
+from peak_trade.risk.var import component_var, estimate, ledoit_wolf, marginal_var
 from peak_trade.studies.risk.value_at_risk import VAR_METHODS
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 

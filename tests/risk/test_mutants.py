@@ -141,8 +141,8 @@ MUTANTS = [
     ),
     Mutant(
         STRESS,
-        "down[row] if weight > 0.0 else up[row]",
-        "down[row]",
+        "down[place] if weight > 0.0 else up[place]",
+        "down[place]",
         f"{MEASURES}::test_with_correlation_one_a_short_position_loses_in_its_own_tail",
     ),
     Mutant(STRESS, "for name in rules.scenarios or SCENARIO_NAMES", "for name in SCENARIO_NAMES", SCENARIOS),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from peak_trade.core.errors import DataError
 from peak_trade.core.values import Side
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.risk.reverse_stress import reverse_stress, smallest
+from peak_trade.risk.stress import reverse_stress
 from peak_trade.wiring.gates import GATES
 from tests.risk.cases import ACCOUNT, BTC, ETH, HISTORY, MARKET, ORDER
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
@@ -153,10 +153,9 @@ def test_a_profit_of_the_day_is_observed_as_no_loss():
     assert [each.observed for each in found] == [0.15, 0.0]
 
 
-def test_the_smallest_is_the_nearest_of_all_and_nothing_breaks_a_flat_account():
+def test_no_move_breaks_a_limit_of_a_flat_account():
     limits = RiskLimits(max_drawdown=0.2, max_daily_loss_fraction=0.05, max_gross_exposure=0.8)
-    assert smallest(reverse_stress(np.array([0.5]), ONE, limits, EQUITY)).setting == "max_daily_loss_fraction"
-    assert smallest(reverse_stress(np.array([0.0]), ONE, limits, EQUITY)) is None
+    assert [each.shock for each in reverse_stress(np.array([0.0]), ONE, limits, EQUITY)] == [None, None, None]
 
 
 def test_what_falls_on_no_day_is_not_projected_to_fall_however_large():

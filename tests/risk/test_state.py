@@ -92,7 +92,7 @@ def test_a_close_at_midnight_ends_the_old_day():
 def test_the_kill_switch_halts_from_any_state_and_needs_a_name():
     control, events = advance(Control(), KillSwitch(DAY, "ada", "outage"), RULES)
     assert (control.state, events[0].actor, events[0].reason) == (TradingState.HALTED, "ada", "outage")
-    with pytest.raises(ConfigError, match="needs the name"):
+    with pytest.raises(ConfigError, match="give the name"):
         advance(Control(), KillSwitch(DAY, " "), RULES)
 
 
@@ -101,7 +101,7 @@ def test_recovery_needs_a_name_and_the_cooldown_and_climbs_the_ramp():
     now = halted.changed_at
     with pytest.raises(ConfigError, match="cooldown"):
         advance(halted, Recovery(now + HOUR - 1, "ada"), RULES)
-    with pytest.raises(ConfigError, match="needs the name"):
+    with pytest.raises(ConfigError, match="give the name"):
         advance(halted, Recovery(now + HOUR, ""), RULES)
     control, events = advance(halted, Recovery(now + HOUR, "ada"), RULES)
     assert (control.state, control.ramp, events[0].actor) == (TradingState.ACTIVE, 0.5, "ada")
@@ -132,7 +132,7 @@ def test_a_throttled_strategy_comes_back_by_a_named_act_only():
     control, _ = advance(Control(), StrategyThrottled(DAY, "ma"), RULES)
     assert control.throttled == ("ma",)
     assert advance(control, StrategyThrottled(DAY, "ma"), RULES) == (control, ())
-    with pytest.raises(ConfigError, match="needs the name"):
+    with pytest.raises(ConfigError, match="give the name"):
         advance(control, StrategyEnabled(DAY, "ma", ""), RULES)
     with pytest.raises(ConfigError, match="not disabled"):
         advance(control, StrategyEnabled(DAY, "rsi", "ada"), RULES)

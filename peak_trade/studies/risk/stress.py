@@ -10,9 +10,8 @@ import pandas as pd
 
 from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.limits import RiskLimits, StressLimits
-from peak_trade.risk.reverse_stress import BreakingShock, reverse_stress
 from peak_trade.risk.scenarios import DATED, MODELLED, UNIFORM
-from peak_trade.risk.stress import stress_losses
+from peak_trade.risk.stress import BreakingShock, reverse_stress, stress_losses
 
 
 def stress_table(

@@ -15,8 +15,7 @@ from peak_trade.core.history import ReturnHistory, daily_returns
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.regimes.states import Regime, require_filtered
 from peak_trade.risk.limits import VarMethod
-from peak_trade.risk.marginal import marginal_var
-from peak_trade.risk.var import estimate
+from peak_trade.risk.var import estimate, marginal_var
 from peak_trade.risk.var_backtest import (
     N_BACKTEST_DAYS,
     christoffersen_conditional_coverage,
