@@ -179,15 +179,7 @@ def import_(
 
 @app.command()
 def tidy(
-    telemetry: Annotated[
-        Path | None,
-        typer.Option(
-            "--telemetry",
-            "--config",
-            help="Telemetry file in TOML, with a [retention] table.",
-            show_default="config/execution_telemetry.toml, if it exists",
-        ),
-    ] = None,
+    telemetry: options.Telemetry = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Compress and delete old sealed sessions.

@@ -36,7 +36,7 @@ def import_(
     stamp: Annotated[
         Stamp | None,
         typer.Option(
-            help="Meaning of the times in FILE. Not required when their column is named open_time or close_time."
+            help="Times in FILE: open or close of the bars. Not required for a column open_time or close_time."
         ),
     ] = None,
     as_json: options.AsJson = False,
@@ -150,15 +150,16 @@ def check(
         str | None, typer.Option(help="Bar length. For a FILE, the default is the most frequent step of its times.")
     ] = None,
     exchange: Annotated[str | None, typer.Option(help="Check only this exchange of the store.")] = None,
-    stamp: Annotated[Stamp | None, typer.Option(help="Meaning of the times in FILE.", show_default="open")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when there are gaps.")] = False,
+    stamp: Annotated[
+        Stamp | None, typer.Option(help="Times in FILE: open or close of the bars.", show_default="open")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Exit 1 when there are gaps.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Check bars for gaps, duplicates and other faults.
 
-    The bars of a FILE before its import are checked, or those of the store. Gaps, stale prices and bars without
-    volume occur in correct data (outages, thin markets): they are listed and fail the check only with --strict, and
-    then only gaps do.
+    The bars are those of a FILE before its import, or those of the store. Gaps, stale prices and bars without volume
+    occur in correct data (outages, thin markets): they are listed, and only gaps fail the check, only with --strict.
 
     \b
     Examples:
@@ -166,7 +167,8 @@ def check(
         peak-trade data check --symbol BTC/USDT --strict
 
     Exits 0 when all bars are valid, 1 when some are not (duplicate, out of order, off the time grid, not a number,
-    price not above zero, negative volume, high or low that contradicts the other prices), 2 on bad input.
+    price not above zero, negative volume, high or low that contradicts the other prices) or, with --strict, when there
+    are gaps, 2 on bad input.
     """
     from peak_trade.data import importing, quality
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from peak_trade.cli.output import note
 
-OPTIONS: Mapping[str, Mapping[str, str]] = {"session run": {"--beside": "--follow"}}
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "session run": {"--beside": "--follow"},
+    "audit tidy": {"--config": "--telemetry"},
+}
 """Former names of the options of a verb and their current names. Remove them with the next version."""
 
 RUN_KEYS: Mapping[str, str] = {"standing": "risk_status", "why": "no_trade_reason"}

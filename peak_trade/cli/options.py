@@ -23,7 +23,7 @@ StoredExchange = Annotated[
 Start = Annotated[
     str | None, typer.Option("--start", help="First close time in UTC, inclusive: 2024-01-01 or 2024-01-01T12:00.")
 ]
-End = Annotated[str | None, typer.Option("--end", help="Last close time in UTC, exclusive.")]
+End = Annotated[str | None, typer.Option("--end", help="End of the close times in UTC, exclusive.")]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Strategy parameter. Repeat for several."),

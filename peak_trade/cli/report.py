@@ -27,7 +27,7 @@ def run(
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Notebook parameter. Repeat for several."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run even if nothing changed since the last run.")] = False,
+    force: Annotated[bool, typer.Option(help="Run even if nothing changed since the last run.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Run a notebook and keep it, executed, in reports/runs.

@@ -70,7 +70,7 @@ def show(
 
 @app.command()
 def compare(
-    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two or more run ids or beginnings of ids.")],
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN", help="Two or more run ids or beginnings of ids.")],
     differences: Annotated[
         bool, typer.Option("--differences", help="Show only what differs between the runs.")
     ] = False,

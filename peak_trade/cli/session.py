@@ -59,7 +59,9 @@ def run(
         str | None, typer.Option(help="Speed of a recorded feed, for example 60x.", show_default="full speed")
     ] = None,
     start: Annotated[str | None, typer.Option(help="First close time to trade on in UTC, for a recorded feed.")] = None,
-    end: Annotated[str | None, typer.Option(help="Last close time in UTC, exclusive, for a recorded feed.")] = None,
+    end: Annotated[
+        str | None, typer.Option(help="End of the close times in UTC, exclusive, of a recorded feed.")
+    ] = None,
     follow: Annotated[
         str | None, typer.Option(help="Session that a shadow session follows: its id or the beginning of it.")
     ] = None,

@@ -255,7 +255,7 @@ def test_tidying_compresses_a_session_that_still_verifies_and_replays(stored, ca
     assert main(["audit", "tidy"]) == 0
     assert "No session is old enough" in capsys.readouterr().out
     (tmp_path / "telemetry.toml").write_text("[retention]\ncompress_after_days = 0.0\n")
-    assert main(["audit", "tidy", "--config", "telemetry.toml"]) == 0
+    assert main(["audit", "tidy", "--telemetry", "telemetry.toml"]) == 0
     assert f"{name}: compressed" in capsys.readouterr().out
     assert main(["audit", "verify", name]) == 0
     assert main(["replay", "--session", name]) == 0
