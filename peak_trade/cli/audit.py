@@ -16,7 +16,7 @@ from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
     from peak_trade.journal.telemetry import TidiedSession
-    from peak_trade.sessions.import_log import Imported
+    from peak_trade.sessions.import_log import ImportedSession
 
 app = verb_app()
 
@@ -214,7 +214,7 @@ def spec() -> None:
     typer.echo(telemetry_spec(), nl=False)
 
 
-def _import_page(done: Imported) -> output.Page:
+def _import_page(done: ImportedSession) -> output.Page:
     log = done.log
     others = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.ignored.items())) or "none"
     yield f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_lines:,} rows."
@@ -223,7 +223,7 @@ def _import_page(done: Imported) -> output.Page:
         yield f"Row {row} was left out: {reason}"
 
 
-def _import_content(done: Imported) -> dict[str, Any]:
+def _import_content(done: ImportedSession) -> dict[str, Any]:
     log = done.log
     return {
         "session_id": done.folder.name,

@@ -26,7 +26,7 @@ MODE = "imported"
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportedSession:
     """An imported session: its folder, its log and the number of lines in the log."""
 
     folder: Path
@@ -36,7 +36,7 @@ class Imported:
 
 def import_log(
     path: Path, form: LogFormat, now: int, strategy: str = "unknown", columns: Mapping[str, str] | None = None
-) -> Imported:
+) -> ImportedSession:
     """Import a log as a sealed session; `now`, ns UTC, becomes the time of recording.
 
     Parameters
@@ -88,7 +88,7 @@ def import_log(
             journal.append(event)
         journal.append(SessionEvent(last, SessionPhase.STOPPED, MODE, "the log ends", math.nan))
         journal.seal()
-    return Imported(folder, log, len(frame))
+    return ImportedSession(folder, log, len(frame))
 
 
 def _read(path: Path, form: LogFormat) -> tuple[bytes, pd.DataFrame]:
