@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from peak_trade.engine.second_opinion import Opinion
     from peak_trade.studies.portfolio.result import PortfolioResult
 
-ATTRIBUTION_FORMATS = {"pnl": "{:,.2f}", "risk_share": "{:.1%}", "annual_risk": "{:.2%}", "mean_weight": "{:.1%}"}
-
 app = verb_app()
 
 
@@ -52,6 +50,8 @@ def portfolio(
 
 
 def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
+    from peak_trade.reports.views import portfolio as views
+
     market, n_sleeves = result.run.market, len(result.settings.strategies)
     measures = [(name.replace("_", " "), text) for name, text in result.run.stats().to_text().items()]
     yield output.Table(
@@ -60,24 +60,11 @@ def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
         f"{n_sleeves} strategies ({result.settings.mode}), {market.timeframe}, {len(market):,} bars",
         right=("portfolio",),
     )
-    attribution = result.attribution().reset_index()[["strategy", "symbol", *ATTRIBUTION_FORMATS]]
-    yield output.frame_table(attribution, "Attribution", ATTRIBUTION_FORMATS)
-    pairs = result.correlations().merge(result.drawdown_correlations(), on=["first", "second"], suffixes=("", "_deep"))
-    if len(pairs):
-        yield output.Table(
-            ("pair", "all bars", "95 % interval", "in drawdown"),
-            [
-                (
-                    f"{row.first} ~ {row.second}",
-                    f"{row.correlation:.3f}",
-                    f"{row.low:.3f} to {row.high:.3f}",
-                    f"{row.correlation_deep:.3f}",
-                )
-                for row in pairs.itertuples()
-            ],
-            "Correlation of returns",
-            right=("all bars", "95 % interval", "in drawdown"),
-        )
+    yield output.frame_table(result.attribution().reset_index(), "Attribution", views.ATTRIBUTION_FORMATS)
+    correlations = views.correlations(result)
+    if len(correlations):
+        title = "Correlation of returns, with its 95 % interval"
+        yield output.frame_table(correlations, title, views.CORRELATION_FORMATS)
     sentences = (result.run.risk_status, result.run.no_trade_reason, "" if opinion is None else f"{opinion}.")
     yield from (sentence for sentence in sentences if sentence)
     yield f"run {result.run.run_id}, events {result.run.content_digest[:16]}"

@@ -118,14 +118,14 @@ def _run_notebook(values: dict[str, Any]) -> str:
 
 
 def _page(outcome: RegimeOutcome, paths: dict[str, str]) -> output.Page:
-    from peak_trade.reports.views.regime import REGIME_FORMATS
+    from peak_trade.reports.views.regime import DURATION_FORMATS, REGIME_FORMATS
 
     study = outcome.study
     series = f"{study.bars.symbol} ({study.bars.exchange}), {study.bars.timeframe}"
     title = f"{study.strategy.inner.name} on {series}, {study.detector.name} regimes"
     yield _across(title, study.table(), REGIME_FORMATS)
     yield output.frame_table(study.transitions().reset_index(), "Transitions from one bar to the next")
-    yield output.frame_table(study.durations(), "Durations in bars")
+    yield output.frame_table(study.durations(), "Durations in bars", DURATION_FORMATS)
     yield output.Table(("fact", "value"), list(study.facts().items()), right=("value",))
     if outcome.opinion is not None:
         yield output.frame_table(outcome.opinion.to_frame(), "Fits in hmmlearn")
