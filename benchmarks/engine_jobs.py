@@ -1,6 +1,6 @@
-"""What is timed of the engines, ours and vectorbt's, on one seeded market: `python -m benchmarks.engine_jobs JOB`.
+"""Jobs of the engine benchmarks, ours and vectorbt's, on one seeded market: `python -m benchmarks.engine_jobs JOB`.
 
-Called as a module it runs one job in its own fresh process and prints what it cost as JSON.
+As a program it runs one job in a fresh process and prints its cost as JSON.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ HOURLY_BARS = 17_520
 """Two years."""
 FAST, SLOW = 20, 50
 FEE_BPS, SLIPPAGE_BPS = 1.0, 0.5
-"""Low, so that 23,500 orders leave something of the account; the work is the same at any fee."""
+"""Low, so that 23,500 orders do not use up the account; the work is the same at any fee."""
 FASTS, SLOWS = range(5, 30), range(40, 80)
 """1,000 pairs."""
 
 
 @cache
 def frame(n_bars: int, step: str = "min", seed: int = 7) -> pd.DataFrame:
-    """Return random-walk bars, shape (n_bars, 5), volume far beyond what is traded."""
+    """Return random-walk bars, shape (n_bars, 5), with a volume far above the traded quantity."""
     moves = np.random.default_rng(seed).normal(0.0, 4e-4, n_bars)
     close = 30_000.0 * np.exp(np.cumsum(moves))
     opened = np.concatenate(([30_000.0], close[:-1]))
@@ -143,7 +143,7 @@ def _given() -> tuple[dict[str, Any], Any]:
 
 @cache
 def _naive_close(n_bars: int, step: str) -> Any:
-    """Close prices with a naive index: vectorbt turns an aware one into Python objects, which takes it 30 s."""
+    """Close prices with a naive index, because vectorbt takes 30 s to convert an aware one into Python objects."""
     return frame(n_bars, step)["close"].tz_localize(None)
 
 
@@ -186,7 +186,7 @@ JOBS: dict[str, tuple[Callable[[], Any], ...]] = {
     "vectorbt_broadcast": (lambda: _naive_close(HOURLY_BARS, "h"), vectorbt_broadcast),
     "kernel_sweep": (lambda: bars(HOURLY_BARS, "1h"), settings, kernel_sweep),
 }
-"""By name: what is prepared, then what is timed."""
+"""Jobs by name: the preparations, then the timed call."""
 IMPORTS = {
     "event_loop": ("peak_trade.studies.backtest", "peak_trade.strategies.ma_crossover"),
     "kernel": ("peak_trade.studies.sweep", "peak_trade.strategies.ma_crossover"),
@@ -197,7 +197,7 @@ IMPORTS = {
 
 
 def measure(name: str) -> dict[str, float]:
-    """Import what a job needs, prepare it, run it once; return what imports and run cost in seconds and MiB."""
+    """Import the modules of a job, prepare it, run it once; return the cost of imports and run in seconds and MiB."""
     started = time.perf_counter()
     for module in IMPORTS[name]:
         __import__(module)

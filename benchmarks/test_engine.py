@@ -1,4 +1,4 @@
-"""The three engines beside each other: the event loop, the array kernel, vectorbt. Costs are included everywhere."""
+"""Speed of the three engines, event loop, array kernel and vectorbt, with costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.tolerances import RTOL_REFERENCE
 
 GIB = 1024.0
 RTOL_FIRST_BAR = 1e-6
-"""vectorbt counts the first bar as a return of zero."""
+"""Tolerance for the first bar, which vectorbt counts as a return of zero."""
 
 
 def test_event_loop_keeps_its_events(bench) -> None:
@@ -29,7 +29,7 @@ def test_array_kernel_from_targets_to_statistics(bench) -> None:
 
 
 def test_array_kernel_from_prices_to_statistics(bench) -> None:
-    bench.row["job"] = "array kernel, the same with both averages computed, warm"
+    bench.row["job"] = "array kernel, the same including both averages, warm"
     bench.side_by_side(jobs.kernel, "vectorbt", jobs.vectorbt_run)
     ours, theirs = jobs.kernel(), jobs.vectorbt_run()
     assert ours["n_fills"] == theirs[3]

@@ -19,7 +19,7 @@ CancelTargetOrders = Callable[[Sleeve, int], None]
 
 
 class Allocation(NamedTuple):
-    """What a sleeve gets of a fill or a cash flow: signed base units, and the cost that it pays in quote currency."""
+    """The part of a fill or a cash flow of one sleeve: signed base units, and its cost in quote currency."""
 
     sleeve: Sleeve
     quantity: float

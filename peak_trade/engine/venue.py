@@ -26,7 +26,7 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What a bar did to an order: a trade if the quantity is above zero, and its end if `ended` is not empty.
+    """The effect of a bar on an order: a trade if the quantity is above zero, and its end if `ended` is not empty.
 
     `ended` is filled, ioc (its one bar is over) or cash (the rest could not be paid for). `fee` is in quote currency.
     `fee_in_base` is the part of it that an exchange took in base units, 0.0 if it took quote currency.

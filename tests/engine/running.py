@@ -1,4 +1,4 @@
-"""Running a scenario through the event loop."""
+"""Run scenarios through the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios with fills worked out by hand. Cash 1,000, no costs and no volume cap unless a scenario sets them."""
+"""Scenarios with fills that were worked out by hand. Defaults: cash of 1,000, no costs, no volume cap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 Bar = tuple[float, float, float, float, float]
 ExpectedFill = tuple[int, str, str, float, float]
-"""Row, symbol, side, quantity, price."""
+"""Bar, symbol, side, quantity, price."""
 
 
 def flat(price: float, volume: float = 1e6) -> Bar:
@@ -35,7 +35,7 @@ class Scenario:
     warm_up: int = 0
     kernel: bool = False
     vectorbt: str = "bookkeeping"
-    """What vectorbt can witness: decisions, bookkeeping, or nothing."""
+    """Scope of the comparison with vectorbt: decisions, bookkeeping, or nothing."""
     final_equity: float | None = None
     n_ambiguous: int = 0
 
@@ -46,8 +46,8 @@ A, B = "AAA/USD", "BBB/USD"
 def one(
     name: str, bars: Sequence[Bar | None], exposure: Sequence[float], fills: Sequence[Any], **more: Any
 ) -> Scenario:
-    """Return a scenario of one symbol; its fills are (row, side, quantity, price)."""
-    return Scenario(name, {A: bars}, {A: exposure}, [(row, A, *rest) for row, *rest in fills], **more)
+    """Return a scenario of one symbol; its fills are (bar, side, quantity, price)."""
+    return Scenario(name, {A: bars}, {A: exposure}, [(bar, A, *rest) for bar, *rest in fills], **more)
 
 
 BOTH = {"kernel": True, "vectorbt": "decisions"}
@@ -65,7 +65,7 @@ SCENARIOS = [
         **BOTH,
     ),
     one(
-        "a flip sleeves the loss of the side it leaves",
+        "a flip books the loss of the side it leaves",
         [flat(100), flat(100), bar(100, 100, 80, 80), flat(80), flat(80)],
         [1, 1, -1, -1, -1],
         [(1, "buy", 10, 100), (3, "sell", 20, 80)],
@@ -223,7 +223,7 @@ SCENARIOS = [
         vectorbt="decisions",
     ),
     one(
-        "a short of what can't be shorted is denied",
+        "a short of an instrument without shorts is denied",
         [flat(100)] * 3,
         [-1.0] * 3,
         [],
@@ -257,7 +257,7 @@ SCENARIOS = [
     one("a decision on the last close never fills", [flat(100)] * 2, [0, 1], [], **BOTH),
     one("a constant target does not rebalance", RISING, [0.5] * 5, [(1, "buy", 5, 100)], final_equity=1075, **BOTH),
     one(
-        "a rebalancing rule orders an unchanged target anew",
+        "a rebalancing rule orders an unchanged target again",
         [flat(100), flat(100), flat(200), flat(200), flat(200)],
         [0.5] * 5,
         [(1, "buy", 5, 100), (3, "sell", 1.25, 200)],

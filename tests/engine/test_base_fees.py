@@ -1,10 +1,11 @@
-"""A fee that an exchange takes in base units: the ledger's law, exits on the lot, dust that stays quiet, old lines."""
+"""Fees in base units: the conservation law of the ledger, exits in whole lots, dust, and the journal."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,9 @@ def fill(side: Side, quantity: float, price: float, rate: float, in_base: bool) 
 
 
 @given(st.lists(steps, min_size=1, max_size=20), st.sampled_from([0.0, LOT]))
-def test_equity_changes_by_pnl_less_fees_at_every_event(acts: list[tuple[Side, float, float, float, bool, float]], lot):
+def test_equity_changes_by_pnl_minus_fees_at_every_event(
+    acts: list[tuple[Side, float, float, float, bool, float]], lot
+):
     ledger, mark, scale = Ledger(1e6), 1.0, 1e6
     for side, quantity, price, rate, in_base, next_mark in acts:
         before, held, fees = ledger.equity({"BTC/USDT": mark}), ledger.quantity("BTC/USDT"), ledger.fees
@@ -62,20 +65,20 @@ def test_equity_changes_by_pnl_less_fees_at_every_event(acts: list[tuple[Side, f
         mark = next_mark
 
 
-def test_a_buy_leaves_what_was_bought_less_the_fee_and_the_cash_it_cost():
+def test_a_buy_adds_the_quantity_minus_the_fee_and_takes_the_cash():
     ledger = Ledger(1_000.0)
     ledger.apply(fill(Side.BUY, 2.0, 100.0, 0.001, in_base=True), LOT)
     assert (ledger.quantity("BTC/USDT"), ledger.cash, ledger.fees) == (1.998, 800.0, 0.2)
     assert ledger.positions["BTC/USDT"].average_price == 100.0
 
 
-def test_a_fee_that_is_all_of_the_fill_can_not_be_booked():
+def test_a_fee_equal_to_the_fill_is_an_error():
     with pytest.raises(LedgerError, match="can't be booked"):
         Ledger(1_000.0).apply(fill(Side.BUY, 2.0, 100.0, 1.0, in_base=True))
 
 
 class TakesBase(SimulatedVenue):
-    """Takes the fee of a buy in what was bought, and refuses to sell more than there is."""
+    """Takes the fee of a buy in base units, and sells no more than is held."""
 
     held = 0.0
 
@@ -86,15 +89,12 @@ class TakesBase(SimulatedVenue):
             self.held += done.order.side.sign * done.quantity - taken
             assert self.held >= -1e-12
             fee = taken * done.price if taken else done.fee
-            yield Execution(
-                done.order, Phase.WITHIN, done.ts_event, done.quantity, done.price, fee,
-                done.reference_price, done.arrival_price, done.cumulative, done.ended, taken,
-            )  # fmt: skip
+            yield replace(done, phase=Phase.WITHIN, fee=fee, fee_in_base=taken)
 
 
 @pytest.fixture
 def traded() -> tuple[EventLoop, list[Event], TakesBase]:
-    """Targets that change now and then on a random walk, and long quiet stretches at zero."""
+    """A run on a random walk with targets that change from time to time and are often zero for long."""
     rng = np.random.default_rng(5)
     close = 50_000.0 * np.exp(np.cumsum(rng.normal(0.0, 0.004, 400)))
     index = pd.date_range("2024-01-01", periods=close.size, freq="h", tz="UTC", name="close_time")
@@ -107,9 +107,9 @@ def traded() -> tuple[EventLoop, list[Event], TakesBase]:
     settings = BacktestSettings(initial_cash=7_000.0)
     venue = TakesBase(market, settings.costs)
     loop = EventLoop(market, [Sleeve("s", "BTC/USDT", exposure)], settings, emit=events.append, venue=venue)
-    for row in range(close.size):
-        loop.step(row)
-        gap = loop.ledger.conservation_error({"BTC/USDT": float(close[row])})
+    for bar in range(close.size):
+        loop.step(bar)
+        gap = loop.ledger.conservation_error({"BTC/USDT": float(close[bar])})
         assert abs(gap) <= RTOL_LEDGER * loop.ledger.initial_cash
     loop.finish(close.size - 1)
     return loop, events, venue
@@ -144,7 +144,7 @@ def test_the_events_alone_lead_to_the_same_ledger(traded):
     assert ledger == loop.ledger
 
 
-def test_a_line_without_such_a_fee_is_what_it_was(traded):
+def test_a_line_without_a_base_fee_has_no_such_field(traded):
     _, events, _ = traded
     fees = [event.fee_in_base for event in events if isinstance(event, OrderEvent)]
     lines = [b"fee_in_base" in encode_event(event) for event in events if isinstance(event, OrderEvent)]

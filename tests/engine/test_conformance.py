@@ -1,4 +1,4 @@
-"""Three engines, one answer: every scenario through every engine that can express it."""
+"""Conformance: every scenario through every engine that can express it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def test_event_loop_gives_the_fills_worked_out_by_hand(scenario: Scenario) -> No
     result = run_scenario(scenario)
     fills = [
         (
-            row,
+            bar,
             fill.symbol,
             fill.side.value,
             pytest.approx(fill.quantity, rel=RTOL_SAME),
             pytest.approx(fill.price, rel=RTOL_SAME),
         )
-        for row, fill in zip(result.fill_bars, result.fill_list, strict=True)
+        for bar, fill in zip(result.fill_bars, result.fill_list, strict=True)
     ]
     assert fills == [tuple(fill) for fill in scenario.fills]
     assert result.n_ambiguous == scenario.n_ambiguous
@@ -47,7 +47,7 @@ def test_kernel_gives_the_event_loops_equity(scenario: Scenario) -> None:
 
 
 @by_name
-def test_vectorbt_agrees_as_far_as_it_can_tell(scenario: Scenario) -> None:
+def test_vectorbt_agrees_within_its_scope(scenario: Scenario) -> None:
     result = run_scenario(scenario)
     if scenario.vectorbt == "nothing":
         with pytest.raises(ConfigError, match="bankruptcy"):

@@ -81,7 +81,7 @@ def run_random(
     costs: dict[str, Any],
     lot: dict[str, Any],
     *,
-    every_row: bool,
+    every_bar: bool,
     risk: RiskLimits | None = None,
     n_symbols: int = 2,
 ) -> Any:
@@ -91,10 +91,10 @@ def run_random(
     sleeves = [Sleeve("random", part.symbol, random_exposure(seed + place), 0.4) for place, part in enumerate(bars)]
     events: list[Event] = []
     loop = EventLoop(market, sleeves, chosen, emit=events.append, risk_engine=make_risk_engine(risk, bars))
-    if every_row:
-        for row in range(N_BARS):
+    if every_bar:
+        for bar in range(N_BARS):
             if loop.bankrupt_bar is None:
-                loop.step(row)
+                loop.step(bar)
         loop.finish(N_BARS - 1 if loop.bankrupt_bar is None else loop.bankrupt_bar)
     else:
         loop.run()
@@ -103,12 +103,12 @@ def run_random(
 
 @given(seeds, policies, cost_choices, lots)
 @settings(max_examples=40, deadline=None)
-def test_skipping_quiet_bars_changes_nothing(
+def test_skipping_bars_without_events_changes_nothing(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any]
 ) -> None:
-    """Visiting every bar and visiting only those at which something can happen give equal events."""
-    skipping, events = run_random(seed, policy, costs, lot, every_row=False)
-    visiting, every_event = run_random(seed, policy, costs, lot, every_row=True)
+    """Visiting every bar gives the same events as visiting only the bars at which something can happen."""
+    skipping, events = run_random(seed, policy, costs, lot, every_bar=False)
+    visiting, every_event = run_random(seed, policy, costs, lot, every_bar=True)
     assert events == every_event
     assert skipping.cash_path == visiting.cash_path
 
@@ -125,29 +125,29 @@ state_rules = st.sampled_from(
 
 @given(seeds, policies, cost_choices, state_rules, st.sampled_from([1, 2]))
 @settings(max_examples=60, deadline=None)
-def test_skipping_quiet_bars_misses_no_change_of_the_trading_state(
+def test_skipping_bars_misses_no_change_of_the_trading_state(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], rules: dict[str, float], n_symbols: int
 ) -> None:
-    """The same with a risk engine that watches equity, flat stretches and resting orders included."""
+    """The same with limits on equity, including flat periods and resting orders."""
     risk = RiskLimits.parse({"state": rules, "max_daily_loss_fraction": 0.5, "max_drawdown": 0.5}, "law")
-    told = [
-        run_random(seed, policy, costs, {}, every_row=each, risk=risk, n_symbols=n_symbols)[1] for each in (False, True)
+    runs = [
+        run_random(seed, policy, costs, {}, every_bar=each, risk=risk, n_symbols=n_symbols)[1] for each in (False, True)
     ]
-    assert told[0] == told[1]
+    assert runs[0] == runs[1]
 
 
 def test_the_trading_state_changes_in_most_of_such_runs() -> None:
     risk = RiskLimits.parse({"state": {"reduce_drawdown": 0.02}}, "law")
-    runs = [run_random(seed, {}, {}, {}, every_row=False, risk=risk)[1] for seed in range(20)]
+    runs = [run_random(seed, {}, {}, {}, every_bar=False, risk=risk)[1] for seed in range(20)]
     assert sum(any(isinstance(event, TradingStateEvent) for event in events) for events in runs) > 10
 
 
 @given(seeds, policies, cost_choices, lots)
 @settings(max_examples=40, deadline=None)
-def test_equity_change_is_pnl_less_costs(
+def test_equity_change_is_pnl_minus_costs(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any]
 ) -> None:
-    loop, _ = run_random(seed, policy, costs, lot, every_row=False)
+    loop, _ = run_random(seed, policy, costs, lot, every_bar=False)
     last = N_BARS - 1
     marks = {
         symbol: float(column.mark[last])
@@ -170,7 +170,7 @@ def test_equity_change_is_pnl_less_costs(
 def test_every_order_ends_exactly_once_and_adds_up(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any]
 ) -> None:
-    _, events = run_random(seed, policy, costs, lot, every_row=False)
+    _, events = run_random(seed, policy, costs, lot, every_bar=False)
     orders: dict[str, list[OrderEvent]] = {}
     for event in events:
         if isinstance(event, OrderEvent):
@@ -189,7 +189,7 @@ def test_every_order_ends_exactly_once_and_adds_up(
 
 @given(seeds, policies)
 @settings(max_examples=30, deadline=None)
-def test_rewriting_the_future_leaves_the_past_of_the_run_as_it_was(seed: int, policy: dict[str, Any]) -> None:
+def test_rewriting_the_future_does_not_change_the_past_of_a_run(seed: int, policy: dict[str, Any]) -> None:
     bars, exposure = random_bars(seed), random_exposure(seed)
     cut = 1 + seed % (N_BARS - 2)
     costs = Costs(max_participation=0.1)
@@ -243,7 +243,7 @@ def test_rounding_down_never_grows_and_stays_on_the_grid(amount: float, step: fl
     assert nearest_to(rounded, step) == rounded
 
 
-def test_the_best_case_is_reported_beside_the_worst() -> None:
+def test_the_best_case_is_reported_with_the_worst() -> None:
     from peak_trade.strategies.buy_and_hold import BuyAndHold
     from peak_trade.studies.backtest import backtest
 

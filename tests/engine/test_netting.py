@@ -1,4 +1,4 @@
-"""Netted sleeves on lots: what every sleeve was moved by adds up to what the account holds."""
+"""Netted sleeves on lots: the changes of all sleeves sum to the position of the account."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.engine.running import bars_of
 from tests.engine.scenarios import A, flat
 
 
-def test_a_book_that_leaves_is_flat_and_the_one_that_stays_takes_up_the_lot():
+def test_a_sleeve_that_exits_is_flat_and_the_other_absorbs_the_rounding():
     market = Market.of([bars_of(A, [flat(100)] * 5)], {A: Instrument(A, lot_size=1.0)})
     costs = {"fee_bps": 0.0, "slippage_bps": 0.0, "max_participation": None}
     stays = Sleeve("stays", A, np.ones(5), 0.45)

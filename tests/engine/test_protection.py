@@ -1,4 +1,4 @@
-"""Stops, flips and limits where they meet: a price is one that traded, and no position is left bare or doubled."""
+"""Interaction of stops, flips and limits: fills are at traded prices, and positions are protected exactly once."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ from tests.engine.scenarios import A, B, bar, flat, one
 
 def traded(result):
     return [
-        (row, fill.side.value, pytest.approx(fill.quantity), pytest.approx(fill.price))
-        for row, fill in zip(result.fill_bars, result.fill_list, strict=True)
+        (bar_index, fill.side.value, pytest.approx(fill.quantity), pytest.approx(fill.price))
+        for bar_index, fill in zip(result.fill_bars, result.fill_list, strict=True)
     ]
 
 
@@ -35,8 +35,8 @@ def loop_of(bars, exposure, *, limits=None, instrument=None, drift_band=None, **
     return run_sleeves(market, sleeves, settings, risk_engine=make_risk_engine(limits, [given]), drift_band=drift_band)
 
 
-def test_a_stop_sent_anew_at_an_open_beyond_its_level_fills_at_that_open():
-    """The first half is bought at 100; the second at an open of 90, below the stop that then protects both."""
+def test_a_stop_sent_again_at_an_open_beyond_its_level_fills_at_that_open():
+    """Half is bought at 100 and half at an open of 90, which is below the stop that then protects both."""
     rows = [flat(100, 10), flat(100, 5), bar(90, 91, 89, 90, 100), flat(90, 100)]
     result = run(rows, [1, 1, 1, 1], execution={"stop_loss": 0.02}, costs={"max_participation": 1.0})
     stops = [fill for fill in result.fill_list if fill.reason == "stop_loss"]
@@ -79,7 +79,7 @@ def test_a_flip_beats_the_stop_at_the_same_open():
     assert traded(result) == [(1, "buy", 10, 100), (3, "sell", 20, 80)]
 
 
-def test_a_limit_entry_of_a_flip_is_held_against_the_limits_as_a_short():
+def test_a_limit_entry_of_a_flip_is_reviewed_as_a_short():
     rows = [flat(100), flat(100), flat(100), bar(100, 101, 100, 101), flat(100)]
     exposure, limit = [0.5, 0.5, -1, -1, -1], {"order_type": OrderType.LIMIT, "limit_offset_bps": 0.0}
     free = loop_of(rows, exposure, **limit)
@@ -88,7 +88,7 @@ def test_a_limit_entry_of_a_flip_is_held_against_the_limits_as_a_short():
     assert held.positions[A].min() == 0.0
 
 
-def test_a_limit_flip_never_shorts_what_can_not_be_shorted():
+def test_a_limit_flip_never_shorts_an_instrument_without_shorts():
     rows = [flat(100), flat(100), flat(100), bar(100, 101, 100, 101), flat(100)]
     result = loop_of(
         rows,
@@ -100,7 +100,7 @@ def test_a_limit_flip_never_shorts_what_can_not_be_shorted():
     assert result.positions[A].min() >= 0.0
 
 
-def test_drift_is_mended_while_a_stop_protects_the_position():
+def test_drift_is_corrected_while_a_stop_protects_the_position():
     rows = [flat(100), flat(100), *[flat(200)] * 3]
     plain = loop_of(rows, [0.5] * 5, drift_band=0.1)
     stopped = loop_of(rows, [0.5] * 5, drift_band=0.1, stop_loss=0.5)
@@ -161,8 +161,8 @@ def test_an_exit_that_traded_nothing_leaves_the_position_protected():
     assert [fill.reason for fill in result.fill_list] == ["target", "stop_loss"]
 
 
-def test_a_target_sent_anew_at_an_open_beyond_it_sells_at_that_open():
-    """The rest of the entry fills at an open above the target, which is then sent anew."""
+def test_a_target_sent_again_at_an_open_beyond_it_sells_at_that_open():
+    """The rest of the entry fills at an open above the target, which is then sent again."""
     rows = [flat(100, 10), flat(100, 5), bar(120, 125, 119, 121, 100), flat(121, 100)]
     more = {"execution": {"take_profit": 0.05}, "costs": {"max_participation": 1.0}}
     fills = run(rows, [1] * 4, **more).fill_list

@@ -1,4 +1,4 @@
-"""The main job on three years of real hourly bars, against vectorbt driven to the same convention."""
+"""A moving-average strategy on three years of real hourly bars, compared with vectorbt."""
 
 from __future__ import annotations
 

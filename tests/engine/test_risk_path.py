@@ -1,4 +1,4 @@
-"""A run without limits and a run with limits pass the same gate chain."""
+"""Runs without limits and runs with limits use the same gates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAKEN = 0.0006
 
 
 class TakesBase(SimulatedVenue):
-    """Takes its fee of a buy in base units, so that the position is not a whole number of lots."""
+    """Takes the fee of a buy in base units, so the position is not a whole number of lots."""
 
     def match(self, bar: int, buying_power: BuyingPower) -> Iterator[Execution]:
         """Yield the executions of the simulated venue; a buy costs TAKEN base units."""
@@ -39,7 +39,7 @@ class TakesBase(SimulatedVenue):
 
 @pytest.mark.parametrize("limits", [None, RiskLimits()], ids=["no-limits", "no-limit-set"])
 def test_an_exit_of_all_whole_lots_may_be_below_the_minimum_notional(limits: RiskLimits | None) -> None:
-    """The position is 0.0504, the exit 0.05 of it is worth 5.0, and the exchange takes nothing below 10."""
+    """The position is 0.0504, the exit 0.05 of it is worth 5.0, and the exchange's minimum is 10."""
     bars = bars_of(A, [flat(400), flat(400), flat(100), flat(100)])
     market = Market.of([bars], {A: Instrument(A, lot_size=0.001, min_notional=10.0)})
     chosen = BacktestSettings.parse({"initial_cash": 1000.0, "costs": {"fee_bps": 0.0, "slippage_bps": 0.0}}, "test")
@@ -59,12 +59,12 @@ def test_an_exit_of_all_whole_lots_may_be_below_the_minimum_notional(limits: Ris
 
 @given(seeds, policies, cost_choices, lots)
 @settings(max_examples=30, deadline=None)
-def test_a_run_without_limits_differs_from_pass_through_limits_in_the_recorded_decisions_only(
+def test_a_run_without_limits_differs_from_one_with_no_limit_set_in_the_decisions_only(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any]
 ) -> None:
-    """Limits of which none is set deny what the instrument does not allow, and record every decision."""
-    free = run_random(seed, policy, costs, lot, every_row=False)[1]
-    recorded = run_random(seed, policy, costs, lot, every_row=False, risk=RiskLimits())[1]
+    """With limits of which none is set, the same orders are denied and every decision is recorded."""
+    free = run_random(seed, policy, costs, lot, every_bar=False)[1]
+    recorded = run_random(seed, policy, costs, lot, every_bar=False, risk=RiskLimits())[1]
     assert free == [event for event in recorded if not isinstance(event, DecisionEvent)]
     assert sum(isinstance(event, DecisionEvent) for event in recorded) == sum(
         isinstance(event, OrderEvent) and event.event is OrderEventKind.REQUESTED for event in recorded

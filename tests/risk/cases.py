@@ -1,4 +1,4 @@
-"""One order that each limit denies and one that it lets pass, and the inputs they share."""
+"""For each limit, an order that it denies and an order that passes, with their common inputs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ MARKET = MarketView(
 
 @dataclass(frozen=True)
 class Case:
-    """A limit at a value, and changes to the shared inputs that it denies and that it lets pass."""
+    """A value of a limit, with changes to the common inputs that it denies and changes that pass."""
 
     code: DenialCode
     limits: dict[str, Any]
@@ -70,7 +70,7 @@ class Case:
     tighter: Any = None
 
     def inputs(self, changes: dict[str, dict[str, Any]]) -> tuple[Order, AccountView, MarketView]:
-        """Return order, account and market with the changes made."""
+        """Return order, account and market with the changes applied."""
         return (
             replace(ORDER, **changes.get("order", {})),
             replace(ACCOUNT, **changes.get("account", {})),
@@ -78,7 +78,7 @@ class Case:
         )
 
     def risk_limits(self, value: Any = None) -> RiskLimits:
-        """Return the limits; with a value, the case's own limit is moved there."""
+        """Return the limits, with the case's own limit at another value if one is given."""
         if value is None:
             return RiskLimits(**self.limits)
         table = {key: dict(part) if isinstance(part, dict) else part for key, part in self.limits.items()}
@@ -349,7 +349,7 @@ CASES = (
         tighter=0.01,
     ),
 )
-"""`looser` and `tighter` move the case's limit so far that one of its two orders changes sides."""
+"""`looser` and `tighter` are values of the case's limit at which one of its two orders has the other result."""
 
 SETTING_CASES = (
     Case(
@@ -361,4 +361,4 @@ SETTING_CASES = (
         tighter=0.0009,
     ),
 )
-"""Settings that are no limit and move a gate all the same."""
+"""Settings that are not limits and change the result of a gate."""

@@ -1,4 +1,4 @@
-"""What a gate reads, seen by a spy, and what such an input must never be."""
+"""Record the inputs that a gate reads, and generate unreadable values for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOKED_INTO = (Order, AccountView, MarketView, Instrument, OrderBook, Settings)
 
 
 class Spy:
-    """Stands for a value and keeps the path of every attribute that is asked for, and of every entry of a mapping."""
+    """A proxy of a value that records the path of every attribute and every mapping entry that is read."""
 
     def __init__(self, value: Any, path: Path, seen: set[Path]) -> None:
         self._value, self._path, self._seen = value, path, seen
@@ -75,8 +75,8 @@ class _SpiedLevels(tuple):  # type: ignore[type-arg]
 def paths_read(gate: Any, parts: dict[str, Any]) -> set[Path]:
     """Return the path of every input that a gate reads; `parts` are order, account, market and limits.
 
-    A mapping of which no entry is asked for is not read. Of the limits only the gate's own threshold is told: what
-    else is set there Settings check.
+    A mapping of which no entry is read is left out. Of the limits only the gate's own threshold is included, because
+    Settings validates the others.
     """
     seen: set[Path] = set()
     gate(*(Spy(part, (name,), seen) for name, part in parts.items()))
@@ -100,7 +100,7 @@ def value_at(parts: dict[str, Any], path: Path) -> Any:
 
 
 def with_value(parts: Any, path: Path, value: Any) -> Any:
-    """Return the parts with another value at a path; limits take it unchecked."""
+    """Return the parts with another value at a path; limits are not validated."""
     if not path:
         return value
     if isinstance(parts, Mapping):
@@ -132,7 +132,7 @@ _NOT_BELOW_ZERO = {"bar_volume", "daily_volatility", "n_open_orders", "lot_size"
 
 
 def garbage_for(parts: dict[str, Any], path: Path) -> Iterator[Any]:
-    """Give values that can't be read at a path, by the type and the name of what stands there."""
+    """Yield unreadable values for a path, by the type and the name of the input."""
     value, name = value_at(parts, path), path[-1]
     if name in ("as_of", "bar_time", "decided_at", "ts_event"):
         yield from NOT_INSTANTS
@@ -177,7 +177,7 @@ def _histories(history: ReturnHistory) -> Iterator[Any]:
 
 
 def _entries(entries: tuple[Any, ...]) -> Iterator[Any]:
-    """Give rows of past orders, past fills or pending quantities in which one entry can't be read."""
+    """Yield past orders, past fills or pending quantities with one unreadable entry."""
     for entry in entries[:1]:
         if isinstance(entry, (PastOrder, PastFill)):
             when = "decided_at" if isinstance(entry, PastOrder) else "ts_event"

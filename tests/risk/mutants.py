@@ -1,8 +1,8 @@
-"""Break the package on purpose, one line at a time, and tell which tests notice.
+"""Mutation testing: change one line of the package at a time and report which tests fail.
 
 `python tests/risk/mutants.py FOLDER` reads a list of mutants as JSON, applies each to a copy of the package below
-FOLDER and runs its tests there, two at a time. The libraries are imported once; every mutant is a fork of its own, so
-it imports the broken package anew. Prints the exit code of pytest for each as JSON; 0 is a mutant that lives.
+FOLDER and runs its tests there, two at a time. The libraries are imported once; every mutant runs in its own
+fork, which imports the changed package. Prints the exit code of pytest for each as JSON; 0 is a surviving mutant.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FAILED, _NOT_THE_COPY = 99, 98
 
 
 class Mutant(NamedTuple):
-    """A change of one place in one file below peak_trade, and the tests of which at least one must go red."""
+    """A change of one place in one file below peak_trade, and the tests of which at least one must fail."""
 
     path: str
     old: str
@@ -39,17 +39,17 @@ class Mutant(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What a failed test shows."""
+        """Label of the mutant in the test report."""
         return f"{self.path}: {self.old.strip()[:60]} -> {self.new.strip()[:60] or 'nothing'}"
 
     @property
     def count(self) -> int:
-        """How often the old text occurs; anything but once is a list that has gone stale."""
+        """Number of occurrences of the old text; any number but one means that the list is outdated."""
         return (ROOT / "peak_trade" / self.path).read_text(encoding="utf-8").count(self.old)
 
 
 def apply(mutant: Mutant, folder: Path) -> None:
-    """Copy the package into a folder and break it there."""
+    """Copy the package into a folder and change it there."""
     for name in _COPIED:
         source, target = ROOT / name, folder / name
         if source.is_dir():
@@ -90,7 +90,7 @@ def _run(mutant: Mutant, folder: Path) -> int:
 
 
 def main(folder: Path) -> None:
-    """Run every mutant given on standard input."""
+    """Run the mutants from standard input."""
     mutants = [Mutant(*fields) for fields in json.load(sys.stdin)]
     _preload()
     codes: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Real runs of the event loop over generated bars, in which one limit says no or lets everything pass."""
+"""Runs of the event loop over generated bars, in which one limit denies or lets every order pass."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from tests.risk.cases import BTC, ETH
 
 SIX_HOURS = Timeframe.parse("6h")
 N_DAYS, N_TRADED = 420, 24
-"""Days of every history, and the bars at its end that are traded."""
+"""Number of days of every history, and number of bars at its end that are traded."""
 
 
 class Pattern(Strategy):
-    """Targets bar by bar, repeated to the end; shorter than the run, so that each order of a kind comes again."""
+    """Targets per bar, repeated to the end of the run, so every kind of order occurs several times."""
 
     targets: list[float]
     other: list[float] | None = None
-    """Targets on ETH/USDT, where they are others."""
+    """Targets on ETH/USDT, if they differ."""
 
     @property
     def warm_up(self) -> int:
@@ -48,7 +48,7 @@ class Pattern(Strategy):
 
 
 def history_of(symbol: str, seed: int, step: float = 0.0, volatility: float = 0.03, crash: bool = False) -> Bars:
-    """Return 420 days of six-hour bars that end at 100, the traded ones rising by `step` a bar; ETH's volume is odd."""
+    """Return 420 days of six-hour bars that end at 100. The traded ones rise by `step` per bar; ETH's volume is odd."""
     rng = np.random.default_rng(seed)
     n_bars = 4 * N_DAYS
     moves = rng.normal(0.0, volatility / 2.0, n_bars)
@@ -70,7 +70,7 @@ def history_of(symbol: str, seed: int, step: float = 0.0, volatility: float = 0.
 
 
 def traded_part(bars: Bars) -> Bars:
-    """Return the bars at the end of a history that a run trades on."""
+    """Return the traded bars at the end of a history."""
     return Bars(bars.frame.iloc[-N_TRADED:], bars.symbol, bars.timeframe)
 
 
@@ -106,7 +106,7 @@ def decisions(result: BacktestResult) -> list[DecisionEvent]:
 
 
 def denials_of(result: BacktestResult, code: str) -> list[Denial]:
-    """Return what one gate denied in a run."""
+    """Return the denials of one gate in a run."""
     return [denial for decision in decisions(result) for denial in decision.denials if denial.code == code]
 
 

@@ -1,4 +1,4 @@
-"""Every gate in a real run: one limit that denies an order there, and one under which the same run trades."""
+"""Every gate in a run: one limit that denies an order, and one with which the same run trades."""
 
 import json
 import math
@@ -47,7 +47,7 @@ def stress(**values: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Trial:
-    """The same run twice, but for what `denying` and `passing` set."""
+    """The same run with the settings `denying` and `passing`."""
 
     code: DenialCode
     denying: dict[str, Any]
@@ -168,7 +168,7 @@ RUNS = [
     ),
     limit(DenialCode.PROJECTED_DRAWDOWN, stress(max_projected_drawdown=0.05), stress(max_projected_drawdown=0.9)),
 ]
-"""Where bars alone make a difference. Volumes are 10,000 a bar and the first order 100 units at 100."""
+"""Gates whose inputs come from bars. The volume is 10,000 per bar and the first order is 100 units at 100."""
 
 
 def is_finite(denial) -> bool:
@@ -183,10 +183,10 @@ def test_a_limit_denies_in_a_run_and_a_wider_one_lets_the_same_run_trade(trial):
     passing = trial.result(trial.passing)
     assert passing.fill_list
     for decision in decisions(passing):
-        told = explain(decode_event(json.loads(encode_event(decision))))
-        assert told.is_reproduced
-        assert told.is_approved, decision.denials
-        reading = next(reading for reading in told.readings if reading.code == trial.code)
+        explained = explain(decode_event(json.loads(encode_event(decision))))
+        assert explained.is_reproduced
+        assert explained.is_approved, decision.denials
+        reading = next(reading for reading in explained.readings if reading.code == trial.code)
         assert is_finite(reading)
 
 
@@ -218,11 +218,11 @@ ASKED = [
     (DenialCode.BOOK_DEPTH, liquidity(min_book_depth=1.4, **BOOKED), {"size": 0.09, "n_levels": 30}, {"size": 0.11}),
     (DenialCode.ORDER_SHAPE, {}, {"order_type": OrderType.LIMIT}, {"order_type": OrderType.MARKET}),
 ]
-"""Gates that need what bars don't bring: asked through the risk engine of a loop, of a buy of one unit at 100."""
+"""Gates whose inputs do not come from bars: the risk engine of a loop reviews a buy of one unit at 100."""
 
 
 def asked(limits: dict[str, Any], changes: dict[str, Any]):
-    """Return what the risk engine of a flat loop answers about one order, and the decision that it recorded."""
+    """Return the answer of a risk engine to one order of a flat account, and the recorded decision."""
     risk_engine, loop, events = idle_risk_engine(RiskLimits.parse(limits, "test"))
     now = int(loop.times[0])
     kind = changes.get("order_type", OrderType.MARKET)
@@ -257,7 +257,7 @@ def test_every_gate_is_alive_in_a_run_or_through_the_risk_engine():
 
 
 @pytest.mark.parametrize("kind", [OrderType.STOP, OrderType.STOP_LIMIT, OrderType.LIMIT], ids=lambda kind: kind.value)
-def test_in_a_run_stop_orders_are_held_to_seventy_percent_and_orders_with_a_limit_are_not(kind):
+def test_stop_orders_may_use_seventy_percent_of_a_limit_and_limit_orders_all_of_it(kind):
     policy = {"order_type": kind, "limit_offset_bps": 10.0, "stop_offset_bps": 10.0}
     limits = liquidity(max_spread=0.002, model_spread=0.0015)
     denied = denials_of(run(limits, policy=policy), DenialCode.SPREAD)

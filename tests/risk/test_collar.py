@@ -1,4 +1,4 @@
-"""The price collar holds an order against the market's own last close, not against the price that it came with."""
+"""The price collar compares an order with the last close of the market, not with the order's own decision price."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ from tests.tolerances import RTOL_SAME
 LIMITS = RiskLimits(max_price_deviation=0.5)
 
 
-def test_a_run_shows_the_collar_the_last_close_beside_the_price_of_the_order():
-    """Bought at the next open of 104 after a close of 100: the stop is decided on 104 before that bar has closed."""
+def test_the_collar_compares_the_price_of_an_order_with_the_last_close():
+    """After a close of 100 the entry fills at an open of 104; the stop is decided at 104 before that bar has closed."""
     rows = [flat(100), bar(104, 106, 103, 105), flat(105), flat(105)]
     given = bars_of(A, rows)
     settings = BacktestSettings.parse(

@@ -1,4 +1,4 @@
-"""The page on risk says what the code does."""
+"""The page on risk gates agrees with the code."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from peak_trade.wiring.gate_page import with_table
 PAGE = (Path(__file__).parents[2] / "docs" / "risk.md").read_text(encoding="utf-8")
 
 
-def test_the_table_of_codes_is_the_one_of_the_code():
+def test_the_table_of_codes_is_current():
     assert with_table(PAGE) == PAGE, "run `python -m peak_trade.wiring.gate_page`"
 
 
-def test_every_code_and_every_file_it_names_is_there():
+def test_every_code_and_every_risk_file_is_documented():
     assert [code for code in DenialCode if f"`{code}`" not in PAGE] == []
     config = Path(__file__).parents[2] / "config"
     assert [path.name for path in sorted(config.glob("risk*.toml")) if path.name not in PAGE] == []

@@ -1,4 +1,4 @@
-"""Every decision of every kind of run is kept, and computed again from its record alone it is the same."""
+"""Every decision of every kind of run is kept and is reproduced from its record alone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ max_order_notional = 20000.0
 
 @pytest.fixture
 def recorded(home, monkeypatch):
-    """A store of sample bars, and a registry that takes every run and keeps none."""
+    """A store of sample bars, and a registry that accepts every run and keeps none."""
     for symbol in SYMBOLS:
         save_bars(sample_bars(symbol, n_bars=3_000))
     monkeypatch.setattr("peak_trade.studies.recording.record_run", lambda run: None)
@@ -50,14 +50,14 @@ def recorded(home, monkeypatch):
 
 
 def check_reproduced(file: Path, n_least: int) -> list[DecisionEvent]:
-    """Assert that a file holds approvals and denials, each the same when computed again."""
+    """Assert that a file has approvals and denials, and that each is reproduced."""
     decisions = list(decisions_in(file))
     assert len(decisions) >= n_least
     assert {decision.is_approved for decision in decisions} == {True, False}
     for decision in decisions:
-        told = explain(decision)
-        assert told.is_reproduced, decision.order_id
-        assert told.is_approved == (not any(reading.is_denied for reading in told.readings))
+        explained = explain(decision)
+        assert explained.is_reproduced, decision.order_id
+        assert explained.is_approved == (not any(reading.is_denied for reading in explained.readings))
     return decisions
 
 
@@ -67,10 +67,10 @@ def test_every_decision_of_a_portfolio_run_is_kept_and_equals_its_record(mode, r
     text = EXAMPLE.read_text(encoding="utf-8").replace('mode = "sleeves"', f'mode = "{mode}"')
     path.write_text(text + LIMITS, encoding="utf-8")
     assert main(["portfolio", "--config", str(path), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    decisions = check_reproduced(recorded / "runs" / told["run_id"] / "decisions.jsonl", 20)
+    printed = json.loads(capsys.readouterr().out)
+    decisions = check_reproduced(recorded / "runs" / printed["run_id"] / "decisions.jsonl", 20)
     order_id = next(decision.order_id for decision in decisions if not decision.is_approved)
-    assert main(["risk", "explain", f"{told['run_id']}/{order_id}"]) == 0
+    assert main(["risk", "explain", f"{printed['run_id']}/{order_id}"]) == 0
     assert "equals the record" in capsys.readouterr().out
 
 

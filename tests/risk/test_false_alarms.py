@@ -1,4 +1,4 @@
-"""False alarms of the liquidity gates on recorded data: below 5 %, by labels that know nothing of the gates."""
+"""False alarms of the liquidity gates on recorded data: below 5 %, by labels that do not depend on the gates."""
 
 import math
 from pathlib import Path
@@ -81,7 +81,7 @@ def _row(cells):
 @pytest.mark.parametrize(
     "content", [None, b"no parquet", pd.DataFrame({"timestamp": [1]})], ids=["none", "text", "bars"]
 )
-def test_what_is_no_recording_of_books_is_refused_in_one_line(content, tmp_path):
+def test_a_file_without_order_books_is_an_error_of_one_line(content, tmp_path):
     path = tmp_path / "books.parquet"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -92,7 +92,7 @@ def test_what_is_no_recording_of_books_is_refused_in_one_line(content, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_one_book_can_not_be_judged():
+def test_a_recording_of_one_book_is_an_error():
     with pytest.raises(DataError, match="too few"):
         labelled_orders([], None, [OrderBook(1, ((99.0, 1.0),), ((100.0, 1.0),))], "BTC/USDT")
 

@@ -1,4 +1,4 @@
-"""Every gate: alive, fails closed, monotone, and relieved exactly as the contract says."""
+"""Every gate denies and passes, fails closed, is monotone, and is relieved as the contract states."""
 
 import math
 from dataclasses import fields, replace
@@ -26,15 +26,15 @@ FILES = [
 
 
 def check_alive(case: Case, value: object = None) -> None:
-    """Assert that the limit denies the one order, and that it lets the other pass."""
+    """Assert that the limit denies one order and lets the other pass."""
     limits = case.risk_limits(value)
-    row = gate_chain(limits)
+    chain = gate_chain(limits)
     order, account, market = case.inputs(case.denied)
-    answer = review(order, account, market, row, limits)
+    answer = review(order, account, market, chain, limits)
     assert not isinstance(answer, ApprovedOrder)
     assert case.code in [denial.code for denial in answer]
     order, account, market = case.inputs(case.passed)
-    assert isinstance(review(order, account, market, row, limits), ApprovedOrder)
+    assert isinstance(review(order, account, market, chain, limits), ApprovedOrder)
 
 
 @pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.code.value)
@@ -53,7 +53,7 @@ def test_every_gate_has_a_case_and_every_code_a_gate():
     assert [gate.code for gate in GATES] == list(DenialCode) == [case.code for case in CASES]
 
 
-def test_every_number_that_can_limit_has_a_gate():
+def test_every_limit_has_a_gate():
     settings_of_gates = {gate.setting for gate in GATES}
     assert {f"{name}" for name in RiskLimits.model_fields if name.startswith("max_")} <= settings_of_gates
 
@@ -84,13 +84,13 @@ def test_the_shipped_limits_let_a_small_order_pass(name, config):
         ({"file": "x.toml", "max_drawdown": 0.1}, "risk.max_drawdown is set in addition to risk.file"),
     ],
 )
-def test_a_risk_table_that_can_not_be_is_refused_with_a_hint(table, hint):
+def test_a_wrong_risk_table_is_an_error_with_a_hint(table, hint):
     with pytest.raises(ConfigError, match=hint):
         risk_limits(table, "run.toml")
 
 
 GARBAGE = [math.nan, math.inf, -math.inf, 1e308, -1e308, -1.0, "1", None, True, b"1", [1.0], {"a": 1}, 1j, object()]
-"""Never a possible value of an amount above zero; -0.0 and 0.0 are added where zero is impossible too."""
+"""Values that no amount can have; -0.0 and 0.0 are added for amounts above zero."""
 ZEROS = [0.0, -0.0]
 READS = {
     DenialCode.TRADING_STATE: [("account", "state", [None, "on", 0, math.nan, "ACTIVE"])],
@@ -232,7 +232,7 @@ CORRUPTIONS = [
 
 
 @pytest.mark.parametrize(("case", "view", "name", "values"), CORRUPTIONS)
-def test_what_a_gate_can_not_read_it_denies_and_never_raises(case, view, name, values):
+def test_a_gate_denies_unreadable_inputs_and_never_raises(case, view, name, values):
     gate = next(gate for gate in GATES if gate.code == case.code)
     limits = case.risk_limits()
     order, account, market = case.inputs(case.passed)
@@ -282,16 +282,16 @@ def _all_limits() -> RiskLimits:
 
 @settings(max_examples=50, deadline=None)
 @given(st.data())
-def test_no_input_makes_the_row_raise_and_no_unreadable_one_lets_an_order_pass(data):
+def test_no_input_makes_the_chain_raise_and_no_unreadable_input_passes(data):
     limits = _all_limits()
     parts = {"order": ORDER, "account": ACCOUNT, "market": MARKET}
     view = data.draw(st.sampled_from(sorted(parts)))
     name = data.draw(st.sampled_from([part.name for part in fields(parts[view])]))
     value = data.draw(amounts)
     corrupt = parts | {view: replace(parts[view], **{name: value})}
-    row = gate_chain(limits)
-    answer = review(*corrupt.values(), row, limits)
-    one_by_one = [gate(*corrupt.values(), limits) for gate in row]
+    chain = gate_chain(limits)
+    answer = review(*corrupt.values(), chain, limits)
+    one_by_one = [gate(*corrupt.values(), limits) for gate in chain]
     denied = () if isinstance(answer, ApprovedOrder) else answer
     assert repr(denied) == repr(tuple(denial for denial in one_by_one if denial is not None))
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
@@ -331,7 +331,7 @@ def test_an_order_that_does_not_purely_reduce_is_not_relieved(order):
         ({"account": {"recent_orders": ("damaged",)}}, DenialCode.DUPLICATE_ORDER),
     ],
 )
-def test_state_rules_and_duplicates_hold_reducing_orders_too(change, code):
+def test_state_instrument_and_duplicate_gates_apply_to_reducing_orders_too(change, code):
     limits = RiskLimits(duplicate_window=1.0)
     order = replace(SELL, **change.get("order", {}))
     account = replace(ACCOUNT, **change.get("account", {}))
@@ -366,5 +366,5 @@ def test_headroom_denial_and_explanation_share_one_number():
                 assert reading.headroom < 0.0 or case.code is DenialCode.QUANTITY
 
 
-def test_cases_use_the_types_that_the_gates_are_asked_with():
+def test_cases_use_the_types_of_the_gates():
     assert [type(part) for part in CASES[0].inputs({})] == [Order, AccountView, MarketView]

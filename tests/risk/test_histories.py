@@ -1,4 +1,4 @@
-"""Return histories: a day without a bar is unknown, and what is unknown denies."""
+"""Return histories: a day without a bar is unknown, and an unknown day denies."""
 
 import math
 from dataclasses import replace
@@ -23,7 +23,7 @@ LIMITS = RiskLimits.parse({"var": {"max_var": 0.9}}, "test")
 
 
 def daily_bars(symbol: str, n_days: int, seed: int, timeframe: str = "1d") -> Bars:
-    """Bars of the days from 1 January 2022 on, stamped with their close."""
+    """Daily bars from 1 January 2022 on, with their close times."""
     step = Timeframe.parse(timeframe).duration
     n_bars = n_days * 86_400 // Timeframe.parse(timeframe).seconds
     index = pd.date_range(pd.Timestamp("2022-01-01", tz="UTC") + step, periods=n_bars, freq=step).as_unit("ns")
@@ -33,12 +33,12 @@ def daily_bars(symbol: str, n_days: int, seed: int, timeframe: str = "1d") -> Ba
 
 
 def without(bars: Bars, start: int, stop: int) -> Bars:
-    """Bars without those of the rows from start to stop - 1."""
+    """The bars without those from start to stop - 1."""
     return replace(bars, frame=bars.frame.drop(bars.frame.index[start:stop]))
 
 
 def ask(bars: list[Bars], symbol: str):
-    """Ask the VaR gates about a buy at the last close of the first bars."""
+    """Review a buy at the last close of the first bars with the VaR gates."""
     now = int(bars[0].times[-1])
     history = DailyHistory(bars, LIMITS.var.source, 500).returns_at(now)
     market = replace(MARKET, as_of=now, bar_time=now, instrument=Instrument(symbol), returns=history)
@@ -89,7 +89,7 @@ def test_a_hole_does_not_lower_the_volatility_that_slippage_is_estimated_with():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_an_estimate_on_an_unknown_day_is_refused(bad):
+def test_an_estimate_with_an_unknown_day_is_an_error(bad):
     returns = np.random.default_rng(1).normal(0.0, 0.03, 400)
     returns[7] = bad
     with pytest.raises(DataError, match="not finite"):
@@ -100,7 +100,7 @@ def test_an_estimate_on_an_unknown_day_is_refused(bad):
             estimate(np.ones(1), history, method, 0.95)
 
 
-def test_days_without_a_movement_at_the_start_have_no_volatility_to_filter_by():
+def test_filtering_needs_movement_on_the_first_days():
     returns = np.random.default_rng(1).normal(0.0, 0.03, (2, 400))
     returns[1, :20] = 0.0
     with pytest.raises(DataError, match="ETH/USDT"):

@@ -1,4 +1,4 @@
-"""Liquidity gates: cost from the book or the model, depth, and shares of volume."""
+"""Liquidity gates: cost from the order book or the model, depth, and fractions of volume."""
 
 import math
 from dataclasses import replace
@@ -47,10 +47,10 @@ def test_a_declared_book_that_is_missing_or_stale_denies_and_an_absent_one_selec
 
 
 @pytest.mark.parametrize("change", [{}, LIMIT], ids=["market", "limit"])
-def test_market_orders_are_held_to_seventy_percent(change, limits):
+def test_market_orders_may_use_seventy_percent_of_a_limit(change, limits):
     at_eighty_percent = replace(ORDER, quantity=round(0.8 * 10.0 / 1.5, 3), **change)
     assert (codes(at_eighty_percent, limits) == []) is bool(change)
-    row = {gate.code: gate for gate in gate_chain(limits)}
+    gates = {gate.code: gate for gate in gate_chain(limits)}
     order = replace(ORDER, **change)
     share = 1.0 if change else 0.7
     for code, limit in (
@@ -61,13 +61,13 @@ def test_market_orders_are_held_to_seventy_percent(change, limits):
         (DenialCode.DAILY_VOLUME_SHARE, 0.02 * share),
         (DenialCode.BAR_VOLUME_SHARE, 0.1 * share),
     ):
-        assert row[code].read(order, ACCOUNT, MARKET, limits).limit == pytest.approx(limit, rel=RTOL_SAME)
+        assert gates[code].read(order, ACCOUNT, MARKET, limits).limit == pytest.approx(limit, rel=RTOL_SAME)
 
 
 def test_depth_beyond_twenty_levels_does_not_count(limits):
     deep = replace(MARKET, book=replace(BOOK, asks=(*BOOK.asks, (103.0, 1e6))))
-    row = {gate.code: gate for gate in gate_chain(limits)}
-    assert row[DenialCode.BOOK_DEPTH].read(ORDER, ACCOUNT, deep, limits).observed == 200.0
+    gates = {gate.code: gate for gate in gate_chain(limits)}
+    assert gates[DenialCode.BOOK_DEPTH].read(ORDER, ACCOUNT, deep, limits).observed == 200.0
 
 
 def test_buys_take_asks_and_sells_take_bids(limits):
@@ -95,7 +95,7 @@ LEVELS = st.lists(st.tuples(st.floats(99.0, 101.0), st.floats(0.0, 10.0)), min_s
 
 
 @given(LEVELS, st.floats(0.0, 0.02), st.floats(0.0, 0.02))
-def test_a_wider_touch_never_holds_less_and_never_more_than_twenty_levels(levels, width, more):
+def test_a_wider_touch_never_has_less_depth_and_never_more_than_twenty_levels(levels, width, more):
     asks = tuple(sorted(levels))
     narrow, wide = depth_within(asks, width), depth_within(asks, width + more)
     assert asks[0][1] <= narrow <= wide <= sum(size for _, size in asks[:20]) * (1.0 + RTOL_SAME)
@@ -120,7 +120,7 @@ def test_impact_follows_the_square_root():
     assert impact(1_600.0, 40_000.0, 0.04, 1.5) == pytest.approx(2 * impact(400.0, 40_000.0, 0.04, 1.5), rel=RTOL_SAME)
 
 
-def test_a_record_that_ended_days_ago_knows_no_activity():
+def test_a_history_that_ended_days_ago_has_no_activity():
     bars = sample_bars("BTC/USDT", n_bars=24 * 40)
     record, day = DailyHistory([bars], "run", 30), 86_400 * NS_PER_SECOND
     last = int(bars.times[-1])

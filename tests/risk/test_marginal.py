@@ -1,4 +1,4 @@
-"""Marginal value at risk: the derivative that it says it is, and Euler's sum."""
+"""Marginal value at risk is the derivative of the estimate, and satisfies Euler's theorem."""
 
 import math
 
@@ -53,7 +53,7 @@ def test_marginal_var_is_the_slope_of_the_estimate(method, weights):
     assert marginal_var(weights, THREE, method, 0.95) == pytest.approx(slopes, rel=1e-5, abs=1e-8)
 
 
-def test_the_kurtosis_of_thin_tails_is_taken_as_normal_and_so_is_its_slope():
+def test_thin_tails_are_treated_as_normal_and_so_is_their_derivative():
     thin = ReturnHistory("run", 10**18, SYMBOLS, np.random.default_rng(2).uniform(-0.03, 0.03, (3, 500)))
     weights, step = np.array([0.5, 0.3, -0.2]), np.array([1e-7, 0.0, 0.0])
     up, down = (estimate(weights + sign * step, thin, "cornish_fisher", 0.95)[0] for sign in (1.0, -1.0))
@@ -62,19 +62,19 @@ def test_the_kurtosis_of_thin_tails_is_taken_as_normal_and_so_is_its_slope():
 
 
 @pytest.mark.parametrize("share", [0.7, -0.7])
-def test_of_one_asset_the_marginal_var_is_that_of_one_unit(share):
+def test_the_marginal_var_of_one_asset_is_the_var_of_one_unit(share):
     one = THREE.select(("S0/USDT",))
     mean, deviation = one.returns.mean(), math.sqrt(ledoit_wolf(one)[0, 0])
     expected = -mean - math.copysign(1.0, share) * norm.ppf(0.05) * deviation
     assert marginal_var(np.array([share]), one, "parametric", 0.95) == pytest.approx([expected], rel=RTOL_REFERENCE)
 
 
-def test_without_movement_only_the_means_are_left():
+def test_without_movement_the_marginal_var_is_the_negative_mean():
     still = ReturnHistory("run", 10**18, SYMBOLS[:1], np.full((1, 30), 0.001))
     assert marginal_var(np.ones(1), still, "parametric", 0.95) == pytest.approx([-0.001], rel=RTOL_SAME)
 
 
-def test_a_day_that_is_unknown_is_refused():
+def test_an_unknown_day_is_an_error():
     holed = ReturnHistory("run", 10**18, SYMBOLS[:1], [[0.01, math.nan, 0.02]])
     with pytest.raises(DataError, match="not finite"):
         marginal_var(np.ones(1), holed, "historical", 0.95)

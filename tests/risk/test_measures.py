@@ -1,4 +1,4 @@
-"""What each gate measures: every setting and every input moves its number as the page says."""
+"""Measures of the gates: every setting and every input changes the observed value as documented."""
 
 import math
 from dataclasses import replace
@@ -35,7 +35,7 @@ def reading_of(code, limits, order=ORDER, account=ACCOUNT, market=MARKET):
 
 
 def exposures_after(inputs, pending):
-    """Return the exposures with the order and what is pending in them, worked out again, and these symbols' history."""
+    """Return the exposures with the order and pending orders, computed independently, and their history."""
     order, account, market = inputs.order, inputs.account, inputs.market
     amounts = {**account.positions}
     for symbol, amount in [*pending, (order.symbol, order.signed_quantity)]:
@@ -57,34 +57,34 @@ def test_in_a_run_both_risk_readings_are_the_estimate_by_the_method_and_level_th
         estimates = [estimate(weights, history, method, level, DECAY) for weights, history in portfolios]
         expected = tuple(max(pair) for pair in zip(*estimates, strict=True))
         readings = {reading.code: reading.observed for reading in explain(decision).readings}
-        told = (readings[DenialCode.VALUE_AT_RISK], readings[DenialCode.EXPECTED_SHORTFALL])
-        assert told == pytest.approx(expected, rel=RTOL_SAME)
+        observed = (readings[DenialCode.VALUE_AT_RISK], readings[DenialCode.EXPECTED_SHORTFALL])
+        assert observed == pytest.approx(expected, rel=RTOL_SAME)
 
 
 def test_methods_levels_and_decays_differ_by_more_than_rounding():
     weights = np.array([0.4, -0.25])
-    told = {
+    estimates = {
         (method, level): estimate(weights, HISTORY, method, level, 0.94) for method in VAR_METHODS for level in LEVELS
     }
-    told["decay"] = estimate(weights, HISTORY, "filtered_historical", 0.95, DECAY)
-    values = sorted(value for pair in told.values() for value in pair)
+    estimates["decay"] = estimate(weights, HISTORY, "filtered_historical", 0.95, DECAY)
+    values = sorted(value for pair in estimates.values() for value in pair)
     assert min(np.diff(values)) > 1e-7 * values[0]
 
 
 WILD = ReturnHistory("run", NOW, [BTC], [np.random.default_rng(3).standard_t(4, 420) * np.geomspace(0.003, 0.04, 420)])
-"""Ever wilder, so that every model of it fails in its own way."""
+"""Volatility increases throughout, so every model fails in its own way."""
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95])
 @pytest.mark.parametrize("method", VAR_METHODS)
 def test_the_model_that_is_tested_is_the_one_that_is_set(method, level):
     limits = {"var": {"method": method, "level": level, "ewma_decay": DECAY, "max_var": None, "min_days": 350}}
-    told = reading_of(DenialCode.VAR_MODEL, limits, market=replace(MARKET, returns=WILD))
-    assert told.observed == exceptions(np.ones(1), WILD, method, level, 250, DECAY)[0].sum()
-    assert told.limit == most_yellow(250, level)
+    reading = reading_of(DenialCode.VAR_MODEL, limits, market=replace(MARKET, returns=WILD))
+    assert reading.observed == exceptions(np.ones(1), WILD, method, level, 250, DECAY)[0].sum()
+    assert reading.limit == most_yellow(250, level)
 
 
-def test_the_models_of_the_test_before_have_each_their_own_count_of_exceptions():
+def test_each_of_these_models_has_another_number_of_exceptions():
     counts = {
         (method, level, decay): int(exceptions(np.ones(1), WILD, method, level, 250, decay)[0].sum())
         for method in VAR_METHODS
@@ -106,7 +106,7 @@ PORTFOLIO_CODES = [
 
 
 @pytest.mark.parametrize("code", PORTFOLIO_CODES)
-def test_what_is_ordered_is_priced_at_the_decision_price_and_not_at_its_last_mark(code):
+def test_an_order_is_valued_at_the_decision_price_and_not_at_the_last_mark(code):
     limits = CASE[code].risk_limits()
     marked = replace(ACCOUNT, marks={BTC: 50.0, ETH: 50.0})
     at_a_higher_mark = GATE[code].read(ORDER, marked, MARKET, limits)
@@ -116,7 +116,7 @@ def test_what_is_ordered_is_priced_at_the_decision_price_and_not_at_its_last_mar
     assert dearer.observed == pytest.approx(2.0 * at_the_price.observed, rel=RTOL_REFERENCE)
 
 
-def test_the_risk_engine_hands_the_ramp_of_its_trading_state_to_the_gates():
+def test_the_risk_engine_passes_the_ramp_of_its_trading_state_to_the_gates():
     limits = RiskLimits(max_order_notional=1_000.0)
     for ramp, is_approved in ((1.0, True), (0.5, False)):
         risk_engine, loop, events = idle_risk_engine(limits, Control(ramp=ramp))
@@ -127,7 +127,7 @@ def test_the_risk_engine_hands_the_ramp_of_its_trading_state_to_the_gates():
         assert events[-1].inputs.account.ramp == ramp
 
 
-def test_the_risk_engine_keeps_the_orders_and_fills_that_its_gates_look_back_on():
+def test_the_risk_engine_keeps_the_orders_and_fills_that_its_gates_count():
     limits = {"max_orders": 99, "duplicate_window": 1.0, "max_same_side_fills": 99, "order_window": 172_800.0}
     made = decisions(run(limits | {"fill_window": 172_800.0}, (1.0, 0.0)))
     for place, decision in enumerate(made):
@@ -156,13 +156,13 @@ PAST = PastOrder("o-1", NOW - 10 * NS_PER_SECOND, "ma", BTC, Side.BUY, 1.0)
     ],
     ids=lambda change: "-".join(change) or "alike" if isinstance(change, dict) else "",
 )
-def test_an_order_is_alike_when_all_that_was_asked_is_the_same_within_the_window(change, n_alike):
+def test_an_order_is_a_duplicate_if_all_fields_are_equal_within_the_window(change, n_alike):
     account = replace(ACCOUNT, recent_orders=(PAST._replace(**change),))
     assert reading_of(DenialCode.DUPLICATE_ORDER, {"duplicate_window": 60.0}, account=account).observed == n_alike
 
 
 @pytest.mark.parametrize("window", [5.0, 60.0, 3_600.0])
-def test_a_window_opens_just_after_its_length_ago(window):
+def test_a_window_excludes_an_event_exactly_its_length_ago(window):
     ages = (window - 1.0, window, window + 1.0)
     orders = tuple(PAST._replace(decided_at=NOW - round(age * NS_PER_SECOND)) for age in ages)
     fills = tuple(PastFill(order.decided_at, "ma", BTC, Side.BUY) for order in orders)
@@ -187,12 +187,12 @@ def test_fills_of_another_strategy_or_side_do_not_count(strategy, side, n_fills)
     [({"decision_price": 103.0}, 0.03), ({"limit_price": 96.0}, 0.04), ({"stop_price": 105.0}, 0.05)],
     ids=["decision", "limit", "stop"],
 )
-def test_the_collar_holds_each_price_of_an_order(change, distance):
-    told = reading_of(DenialCode.PRICE_COLLAR, {"max_price_deviation": 0.9}, replace(ORDER, **change))
-    assert told.observed == pytest.approx(distance, rel=RTOL_REFERENCE)
+def test_the_collar_measures_each_price_of_an_order(change, distance):
+    reading = reading_of(DenialCode.PRICE_COLLAR, {"max_price_deviation": 0.9}, replace(ORDER, **change))
+    assert reading.observed == pytest.approx(distance, rel=RTOL_REFERENCE)
 
 
-def test_closing_a_whole_position_is_always_enough_for_the_exchange_and_a_part_is_not():
+def test_closing_a_whole_position_may_be_below_the_minimum_notional_and_a_part_may_not():
     account = replace(ACCOUNT, positions={BTC: 0.01})
     closing = replace(SELL, quantity=0.01)
     assert not reading_of(DenialCode.MIN_NOTIONAL, {}, closing, account).is_denied
@@ -216,13 +216,13 @@ def test_a_pending_sale_counts_where_there_are_no_shorts():
 
 
 @pytest.mark.parametrize("names", [["ftx_2022"], ["all_down_10", "correlation_1"], None], ids=str)
-def test_the_worst_of_the_scenarios_that_are_named_is_what_counts(names):
+def test_the_worst_of_the_named_scenarios_counts(names):
     rules = StressLimits(scenarios=names)
     limits = {"var": {"max_var": None}, "stress": {"scenarios": names} if names else {}}
-    told = reading_of(DenialCode.STRESS_LOSS, limits, replace(ORDER, quantity=50.0)).observed
+    reading = reading_of(DenialCode.STRESS_LOSS, limits, replace(ORDER, quantity=50.0)).observed
     every = stress_losses(np.array([0.51]), HISTORY.select((BTC,)), StressLimits())
     assert list(stress_losses(np.array([0.51]), HISTORY.select((BTC,)), rules)) == (names or list(every))
-    assert told == pytest.approx(max(every[name] for name in names or every), rel=RTOL_SAME)
+    assert reading == pytest.approx(max(every[name] for name in names or every), rel=RTOL_SAME)
 
 
 def test_with_correlation_one_a_short_position_loses_in_its_own_tail():
@@ -252,8 +252,8 @@ def test_the_projected_drawdown_is_the_ninety_fifth_percentile_of_paths():
 SIZED = [case for case in CASES if case.code in SIZE_CODES]
 
 
-def test_every_limit_that_a_smaller_order_can_keep_is_sized_to():
-    """Shrinking a denied order far enough must help at just these gates; those that count or look back stay."""
+def test_every_limit_that_a_smaller_order_can_keep_is_a_size_limit():
+    """A smaller order passes exactly these gates; gates that count orders or fills deny it too."""
     helped = set()
     for case in CASES:
         order, account, market = case.inputs(case.denied)
@@ -267,7 +267,7 @@ def test_every_limit_that_a_smaller_order_can_keep_is_sized_to():
 
 
 @pytest.mark.parametrize("case", SIZED, ids=lambda case: case.code.value)
-def test_a_large_order_is_cut_until_the_limit_lets_it_pass(case):
+def test_a_large_order_is_reduced_until_the_limit_lets_it_pass(case):
     order, account, market = case.inputs(case.passed)
     limits = case.risk_limits()
     large = replace(order, quantity=1_000.0 * order.quantity)

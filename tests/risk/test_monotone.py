@@ -1,4 +1,4 @@
-"""Tightening a limit never turns a denial into an allow, for any order around what the limit is about."""
+"""Tightening a limit never turns a denial into an approval, for any order near the limit."""
 
 from dataclasses import fields, is_dataclass, replace
 
@@ -19,7 +19,7 @@ N_EXAMPLES = 40
 
 
 def moved(value, other, share):
-    """Return a value between two of a kind, or some way beyond either; what has no between is one of the two."""
+    """Return a value between two values, or beyond either; one of the two for types without an order."""
     if isinstance(value, bool) or type(value) is not type(other):
         return value if share < 0.5 else other
     if isinstance(value, int):
@@ -41,7 +41,7 @@ def moved(value, other, share):
 
 
 def inputs_between(case, share):
-    """Return inputs on the way from those that the case lets pass (0) to those that it denies (1)."""
+    """Return inputs between those that pass (0) and those that are denied (1)."""
     passed, denied = case.inputs(case.passed), case.inputs(case.denied)
     return tuple(moved(good, bad, share) for good, bad in zip(passed, denied, strict=True))
 
@@ -52,7 +52,7 @@ def threshold_between(case, share):
 
 
 def answers(case, shares, thresholds):
-    """Return (denied at the looser, denied at the tighter) threshold for inputs at each share."""
+    """Return (denied at the looser, denied at the tighter) limit for inputs at each fraction."""
     gate = GATE[case.code]
     is_looser_first = sorted(thresholds, key=lambda share: -share)
     loose, tight = (case.risk_limits(threshold_between(case, share)) for share in is_looser_first)
@@ -60,14 +60,14 @@ def answers(case, shares, thresholds):
     return [tuple(gate(*views, limits) is not None for limits in (loose, tight)) for views in inputs]
 
 
-def test_a_walk_from_what_passes_to_what_is_denied_ends_at_both():
+def test_the_path_between_both_orders_of_a_case_ends_at_each():
     for case in LIMITED:
         for share, changes in ((0.0, case.passed), (1.0, case.denied)):
             assert inputs_between(case, share) == case.inputs(changes)
 
 
 @pytest.mark.parametrize("case", LIMITED, ids=lambda case: case.code.value)
-def test_tightening_a_limit_never_turns_a_denial_into_an_allow(case):
+def test_tightening_a_limit_never_turns_a_denial_into_an_approval(case):
     seen = set()
 
     @settings(max_examples=N_EXAMPLES, deadline=None)
@@ -85,7 +85,7 @@ def test_tightening_a_limit_never_turns_a_denial_into_an_allow(case):
     assert ("both", True) in seen, "no draw on which the two thresholds differ: the law was not put to the test"
 
 
-def test_every_gate_with_a_threshold_is_held_to_the_law():
+def test_every_gate_with_a_limit_is_tested_for_monotony():
     without = {case.code for case in CASES} - {case.code for case in LIMITED}
     assert without == {gate.code for gate in GATES if not gate.setting} | {DenialCode.VAR_MODEL}
     assert {gate.setting for gate in GATES if gate.code in without} == {"", "var.refuse_red_zone"}
@@ -102,7 +102,7 @@ def with_market_order_share(views, limits, share):
 
 
 @pytest.mark.parametrize("shared", [with_ramp, with_market_order_share], ids=lambda shared: shared.__name__)
-def test_a_smaller_share_of_a_limit_never_turns_a_denial_into_an_allow(shared):
+def test_a_smaller_fraction_of_a_limit_never_turns_a_denial_into_an_approval(shared):
     n_both = 0
     for case in LIMITED:
         limits, views = case.risk_limits(), inputs_between(case, 0.0)

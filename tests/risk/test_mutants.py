@@ -1,4 +1,4 @@
-"""Break the code of the gates in ways that a reader could miss, and see a test go red for each."""
+"""Mutation tests of the gates: every subtle change of the code makes a test fail."""
 
 import json
 import subprocess
@@ -13,15 +13,15 @@ from tests.risk.mutants import Mutant
 ALIVE, MEASURES, NEVER = "test_alive.py", "test_measures.py", "test_never_allow.py"
 IN_A_RUN = f"{MEASURES}::test_in_a_run_both_risk_readings_are_the_estimate_by_the_method_and_level_that_are_set"
 MODEL = f"{MEASURES}::test_the_model_that_is_tested_is_the_one_that_is_set"
-PRICED = f"{MEASURES}::test_what_is_ordered_is_priced_at_the_decision_price_and_not_at_its_last_mark"
-RAMP = "test_ramp.py::test_a_ramp_scales_the_limits_on_size_and_no_other"
-DUPLICATES = f"{MEASURES}::test_an_order_is_alike_when_all_that_was_asked_is_the_same_within_the_window"
-WINDOWS = f"{MEASURES}::test_a_window_opens_just_after_its_length_ago"
-RISK_ENGINE_KEEPS = f"{MEASURES}::test_the_risk_engine_keeps_the_orders_and_fills_that_its_gates_look_back_on"
-SIZES = f"{MEASURES}::test_every_limit_that_a_smaller_order_can_keep_is_sized_to"
-SCENARIOS = f"{MEASURES}::test_the_worst_of_the_scenarios_that_are_named_is_what_counts"
+PRICED = f"{MEASURES}::test_an_order_is_valued_at_the_decision_price_and_not_at_the_last_mark"
+RAMP = "test_ramp.py::test_a_ramp_scales_the_size_limits_and_no_other"
+DUPLICATES = f"{MEASURES}::test_an_order_is_a_duplicate_if_all_fields_are_equal_within_the_window"
+WINDOWS = f"{MEASURES}::test_a_window_excludes_an_event_exactly_its_length_ago"
+RISK_ENGINE_KEEPS = f"{MEASURES}::test_the_risk_engine_keeps_the_orders_and_fills_that_its_gates_count"
+SIZES = f"{MEASURES}::test_every_limit_that_a_smaller_order_can_keep_is_a_size_limit"
+SCENARIOS = f"{MEASURES}::test_the_worst_of_the_named_scenarios_counts"
 PURITY = "test_purity.py"
-COLLAR = f"{MEASURES}::test_the_collar_holds_each_price_of_an_order"
+COLLAR = f"{MEASURES}::test_the_collar_measures_each_price_of_an_order"
 
 SEE_EACH_OTHER = "test_risk_engine.py::test_simultaneous_orders_see_each_other"
 SEEDED = "test_var.py::test_filtered_returns_are_the_plain_recursion"
@@ -65,7 +65,7 @@ MUTANTS = [
         ORDERS,
         "least = 0.0\n",
         "pass\n",
-        f"{MEASURES}::test_closing_a_whole_position_is_always_enough_for_the_exchange_and_a_part_is_not",
+        f"{MEASURES}::test_closing_a_whole_position_may_be_below_the_minimum_notional_and_a_part_may_not",
     ),
     Mutant(
         ORDERS,
@@ -162,7 +162,7 @@ MUTANTS = [
         DESK,
         "            control.ramp,\n",
         "            1.0,\n",
-        f"{MEASURES}::test_the_risk_engine_hands_the_ramp_of_its_trading_state_to_the_gates",
+        f"{MEASURES}::test_the_risk_engine_passes_the_ramp_of_its_trading_state_to_the_gates",
     ),
     Mutant(DESK, "            control.throttled,\n", "            (),\n", ALIVE),
     Mutant(DESK, "pending_quantities(loop.venue, order) if n_open else ()", "()", SEE_EACH_OTHER),
@@ -190,29 +190,29 @@ MUTANTS = [
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_what_a_mutant_changes_is_still_there_and_only_once(mutant):
+def test_the_code_of_a_mutant_occurs_exactly_once(mutant):
     assert mutant.count == 1, f"the list has gone stale: {mutant.old!r} is {mutant.count} times in {mutant.path}"
 
 
 @pytest.fixture(scope="module")
 def exit_codes(tmp_path_factory):
-    """Exit codes of pytest by mutant; the unbroken package is the last."""
+    """Exit codes of pytest by mutant; the last one is the unchanged package."""
     unbroken = Mutant("risk/gate.py", "LARGEST = 1e15", "LARGEST = 1e15", " ".join(sorted({m.tests for m in MUTANTS})))
     folder = tmp_path_factory.mktemp("mutants")
     asked = json.dumps([*MUTANTS, unbroken])
     command = [sys.executable, str(Path(mutants.__file__)), str(folder)]
-    told = subprocess.run(command, input=asked, capture_output=True, text=True, check=False, timeout=900)
-    assert told.returncode == 0, told.stderr
-    return json.loads(told.stdout.splitlines()[-1])
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.long
-def test_the_unbroken_copy_is_green(exit_codes):
+def test_the_unchanged_copy_passes(exit_codes):
     assert exit_codes[-1] == 0
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("place", range(len(MUTANTS)), ids=lambda place: MUTANTS[place].name)
-def test_a_broken_line_turns_its_test_red(place, exit_codes):
+def test_a_mutant_makes_its_test_fail(place, exit_codes):
     lives = {0: "no test noticed", 98: "another package was tested"}
     assert exit_codes[place] == 1, lives.get(exit_codes[place], f"pytest could not run: exit {exit_codes[place]}")

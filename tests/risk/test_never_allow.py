@@ -1,4 +1,4 @@
-"""Whatever can't be read is a denial: never an allow, never an exception. What a gate reads is seen by a spy."""
+"""An unreadable input is a denial: never an approval, never an exception. A spy records the inputs of each gate."""
 
 import math
 from dataclasses import fields, replace
@@ -35,7 +35,7 @@ RELIES_ON = {
     ("account", "positions"),
     ("account", "positions", BTC),
 }
-"""What tells whether an order reduces: garbage there, and nothing is relieved."""
+"""The inputs that decide whether an order reduces: if one is unreadable, nothing is relieved."""
 GATE = {gate.code: gate for gate in GATES}
 ALL_CASES = (
     *CASES,
@@ -79,16 +79,16 @@ EXCUSED = {
     ("order", "order_id"): "an id of another type equals none before it",
     ("order", "reason"): "a reason of another type equals none before it",
 }
-"""Inputs of which not every garbage denies at each gate that reads them, and why nothing passes by it.
+"""Inputs for which not every unreadable value denies at each gate that reads them, with the reason why it is safe.
 
-Beside these: an order without a limit price, stop price or trail has None there; nothing is pending in an empty
-container of another type; the depth of a book counts sizes, and only steps over prices; levels behind the touch
-are looked at, and count only within its width; strategy_disabled refuses a strategy that is no name.
+Also: an order without a limit price, stop price or trail has None there; an empty container of another type has no
+pending orders; the depth of a book adds sizes and skips prices; levels behind the touch are read, but count only
+within its width; strategy_disabled denies a strategy that is not a text.
 """
 
 
 def scenes():
-    """Give every gate with inputs that it lets pass, one a scene."""
+    """Yield every gate with inputs that pass, one per scene."""
     for case in ALL_CASES:
         gate, limits = GATE[case.code], case.risk_limits()
         for name, changes in SCENES.items():
@@ -117,7 +117,7 @@ def is_excused(gate, parts, path, passed):
 
 
 @pytest.mark.parametrize(("code", "name", "gate", "parts"), SCENE_LIST, ids=SCENE_IDS)
-def test_garbage_in_whatever_a_gate_reads_is_a_denial(code, name, gate, parts):
+def test_an_unreadable_input_of_a_gate_is_a_denial(code, name, gate, parts):
     for path in paths_read(gate, parts):
         denials = [(bad, gate(*with_value(parts, path, bad).values())) for bad in garbage_for(parts, path)]
         assert {denial.code for _, denial in denials if denial is not None} <= {code}
@@ -125,7 +125,7 @@ def test_garbage_in_whatever_a_gate_reads_is_a_denial(code, name, gate, parts):
         assert is_excused(gate, parts, path, passed), f"{path} passed as {passed}"
 
 
-def test_every_gate_is_seen_to_read_and_every_input_is_read_by_one():
+def test_every_gate_reads_inputs_and_every_input_is_read():
     read = {(code, path[:2]) for code, _, gate, parts in SCENE_LIST for path in paths_read(gate, parts)}
     assert {code for code, _ in read} == set(DenialCode)
     known = {(name, part.name) for name, view in VIEWS.items() for part in fields(view)}
@@ -134,22 +134,22 @@ def test_every_gate_is_seen_to_read_and_every_input_is_read_by_one():
 
 @pytest.mark.parametrize("missing", ["order", "account", "market", "limits"])
 @pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.code.value)
-def test_no_order_no_account_no_market_and_no_limits_are_never_an_exception_and_never_approved(case, missing):
+def test_missing_views_never_raise_and_are_never_approved(case, missing):
     gate, limits = GATE[case.code], case.risk_limits()
     parts = dict(zip(("order", "account", "market"), case.inputs(case.passed), strict=True)) | {"limits": limits}
-    row = gate_chain(limits)
+    chain = gate_chain(limits)
     reads = {path[0] for path in paths_read(gate, parts)}
     denial = gate(*(parts | {missing: None}).values())
     assert denial is not None or missing not in reads | ({"limits"} if gate.setting else set())
     if missing != "limits":
         order, account, market, _ = (parts | {missing: None}).values()
-        assert not isinstance(review(order, account, market, row, limits), ApprovedOrder)
-    assert all(gate(None, None, None, None) is not None for gate in row)
+        assert not isinstance(review(order, account, market, chain, limits), ApprovedOrder)
+    assert all(gate(None, None, None, None) is not None for gate in chain)
 
 
 @pytest.mark.parametrize("path", sorted(EXCUSED), ids=".".join)
-def test_the_row_approves_no_order_by_what_a_gate_of_it_excuses(path):
-    """Where one gate lets garbage pass, the row must be no milder than with the worst true value."""
+def test_an_unreadable_value_that_one_gate_passes_never_approves_an_order(path):
+    """If one gate passes an unreadable value, the chain must deny at least as much as with the worst valid value."""
     limits = RiskLimits(max_order_notional=1.0, duplicate_window=1.0)
     parts = {"order": ORDER, "account": ACCOUNT, "market": MARKET}
     for bad in garbage_for(parts, path):
@@ -158,7 +158,7 @@ def test_the_row_approves_no_order_by_what_a_gate_of_it_excuses(path):
 
 
 @pytest.mark.parametrize("bad", NOT_NAMES, ids=repr)
-def test_a_symbol_that_is_no_name_is_refused_by_every_row(bad):
+def test_a_symbol_that_is_not_a_text_is_denied_by_every_chain(bad):
     limits = RiskLimits()
     answer = review(replace(ORDER, symbol=bad), ACCOUNT, MARKET, gate_chain(limits), limits)
     assert DenialCode.MISSING_DATA in [denial.code for denial in answer]
@@ -174,7 +174,7 @@ LIMIT_NAMES = [
 
 @pytest.mark.parametrize(("table", "name"), LIMIT_NAMES)
 def test_no_limit_can_be_set_to_garbage(table, name):
-    """A threshold of 1e308 can be written, and denies all: its gate does not believe it."""
+    """A limit of 1e308 is valid in a file and denies every order, because its gate cannot read it."""
     garbage = [bad for bad in (*NOT_FINITE, *BELOW_ZERO, *NOT_NUMBERS) if bad is not None]
     if name in SWITCHES:
         garbage = [bad for bad in garbage if not isinstance(bad, bool)]
@@ -199,7 +199,7 @@ amounts = st.one_of(
 
 @settings(max_examples=300)
 @given(scene=st.sampled_from(SCENE_LIST), data=st.data())
-def test_no_gate_raises_and_none_passes_what_is_no_believable_number(scene, data):
+def test_no_gate_raises_or_passes_a_number_that_is_not_finite_or_too_large(scene, data):
     code, _, gate, parts = scene
     path = data.draw(st.sampled_from(sorted(paths_read(gate, parts), key=str)))
     bad = data.draw(amounts)
@@ -212,7 +212,7 @@ def test_no_gate_raises_and_none_passes_what_is_no_believable_number(scene, data
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.code.value)
-def test_garbage_never_relieves_an_order_that_reduces_but_for_what_the_contract_relieves(case):
+def test_an_unreadable_input_relieves_a_reducing_order_only_as_the_contract_states(case):
     gate, limits = GATE[case.code], case.risk_limits()
     _, account, market = case.inputs(case.passed)
     account = replace(account, positions={BTC: 1.0, ETH: 0.0}, state=ACCOUNT.state)

@@ -1,4 +1,4 @@
-"""Pending orders may fill or not: the portfolio gates take the worse, and sizing keeps the limit in both cases."""
+"""Pending orders may fill or not: the portfolio gates use the worse case, and sizing keeps the limit in both cases."""
 
 import math
 from dataclasses import replace
@@ -52,7 +52,7 @@ def test_a_pending_order_never_makes_a_portfolio_look_safer_than_without_it(code
     assert observed(code, order, pending) == max(both)
 
 
-def test_a_buy_that_is_denied_alone_is_denied_beside_a_short_that_may_never_fill():
+def test_a_buy_that_is_denied_alone_is_denied_with_a_pending_short_too():
     order = replace(ORDER, quantity=55.0)
     for account in (FLAT, replace(FLAT, pending=((ETH, -60.0),))):
         answer = review(order, account, MARKET, gate_chain(LIMITS), LIMITS)
@@ -62,7 +62,7 @@ def test_a_buy_that_is_denied_alone_is_denied_beside_a_short_that_may_never_fill
 @pytest.mark.parametrize("held", [{}, {BTC: 10.0}, {BTC: -10.0, ETH: 30.0}, {ETH: -10.0}])
 @pytest.mark.parametrize("pending", [(), ((ETH, -20.0),), ((ETH, 20.0),)])
 @pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
-def test_an_order_is_cut_to_what_size_to_var_gives_whether_or_not_the_pending_ones_fill(held, pending, side):
+def test_an_order_is_reduced_to_size_to_var_whether_or_not_pending_orders_fill(held, pending, side):
     limits = RiskLimits.parse({"var": {"refuse_red_zone": False}, "size_to_limits": True}, "test")
     account = replace(ACCOUNT, positions=held, pending=pending)
     market = replace(MARKET, instrument=Instrument(BTC))
@@ -92,7 +92,7 @@ def test_sizing_follows_the_ramp():
 
 
 def test_the_example_portfolio_is_sized_to_the_var_limit_by_size_to_var_and_trades(config, monkeypatch):
-    """On all conservative limits the stress limit is the tighter one for most orders: here it is not asked."""
+    """The stress limit is left out, because it is the tighter one for most orders."""
     settings = PortfolioSettings.from_toml(config / "portfolios" / "multi_strategy_example.toml")
     limits = read_risk_file(config / "risk.toml").model_copy(update={"stress": None})
     sized = []
@@ -125,10 +125,10 @@ def test_a_history_that_can_not_be_read_leaves_the_order_to_the_gates():
 
 
 @pytest.mark.parametrize("code", [DenialCode.VALUE_AT_RISK, DenialCode.EXPECTED_SHORTFALL])
-def test_an_estimate_that_is_no_number_denies_whichever_portfolio_it_is_of(monkeypatch, code):
+def test_an_estimate_of_nan_denies_for_either_portfolio(monkeypatch, code):
     for estimates in ((0.001, math.nan), (math.nan, 0.001)):
-        told = iter(estimates)
-        monkeypatch.setattr(portfolio_gates, "_estimate", lambda portfolio, rules, told=told: (next(told),) * 2)
+        values = iter(estimates)
+        monkeypatch.setattr(portfolio_gates, "_estimate", lambda portfolio, rules, values=values: (next(values),) * 2)
         case = next(case for case in CASES if case.code == code)
         gate = next(gate for gate in GATES if gate.code == code)
         order, account, market = case.inputs(case.passed)

@@ -1,4 +1,4 @@
-"""Tables of a portfolio's risk: coverage by regime against known truth, marginal and reverse stress, denials drawn."""
+"""Tables and figures of portfolio risk: coverage by regime, marginal risk, reverse stress and denials."""
 
 import math
 
@@ -30,7 +30,7 @@ def regimes_at(times, labels, kind=FilteredRegimes):
 
 
 def walk_of(value_at_risk, loss):
-    """Return a walk of days that end at midnight from the second of 1970 on."""
+    """Return a random walk of daily bars from 2 January 1970 on."""
     days = pd.DatetimeIndex((np.arange(len(loss)) + 2) * DAY, tz="UTC", name="day")
     frame = pd.DataFrame({"value_at_risk": value_at_risk, "loss": loss}, index=days)
     return frame.assign(is_exception=frame["loss"] > frame["value_at_risk"])
@@ -38,14 +38,14 @@ def walk_of(value_at_risk, loss):
 
 @pytest.fixture(scope="module")
 def two_regimes():
-    """Losses that are calm in bull and wild in bear stays of 50 days, the regimes known when each day begins."""
+    """Losses with low volatility in bull and high volatility in bear periods of 50 days each."""
     rng = np.random.default_rng(17)
     labels = np.where(np.arange(N_DAYS) // 50 % 2 == 0, Regime.BULL, Regime.BEAR)
     size = np.where(labels == Regime.BEAR, WILD, CALM)
     return regimes_at((np.arange(N_DAYS) + 1) * DAY, labels), size, rng.normal(0.0, size)
 
 
-def test_a_var_that_ignores_regimes_covers_too_little_in_the_wild_one(two_regimes):
+def test_a_var_that_ignores_regimes_covers_too_little_in_the_volatile_one(two_regimes):
     regimes, _, loss = two_regimes
     table = coverage_by_regime(walk_of(np.quantile(loss, 0.95), loss), regimes).set_index("regime")
     assert table.index.tolist() == ["bear", "bull"]
@@ -55,7 +55,7 @@ def test_a_var_that_ignores_regimes_covers_too_little_in_the_wild_one(two_regime
     assert table["kupiec_p"].max() < 1e-6
 
 
-def test_a_var_that_knows_the_regime_covers_as_stated_in_each(two_regimes):
+def test_a_var_by_regime_has_its_stated_coverage_in_each(two_regimes):
     regimes, size, loss = two_regimes
     table = coverage_by_regime(walk_of(1.6448536 * size, loss), regimes)
     error = 4.0 * math.sqrt(0.05 * 0.95 / (N_DAYS / 2))
@@ -68,19 +68,19 @@ def test_a_day_belongs_to_the_regime_known_when_it_began():
     times = [2 * DAY, 3 * DAY + 1, 4 * DAY, 5 * DAY, 6 * DAY]
     labels = [Regime.BEAR, Regime.BULL, Regime.SIDEWAYS, Regime.BULL, Regime.BEAR]
     table = coverage_by_regime(walk, regimes_at(times, labels))
-    told = [(row.regime, row.n_days, row.n_exceptions) for row in table.itertuples()]
-    assert told == [("unknown", 1, 1), ("bear", 1, 1), ("sideways", 1, 0), ("bull", 1, 1)]
+    counts = [(row.regime, row.n_days, row.n_exceptions) for row in table.itertuples()]
+    assert counts == [("unknown", 1, 1), ("bear", 1, 1), ("sideways", 1, 0), ("bull", 1, 1)]
     assert table["kupiec_p"].isna().all()
 
 
-def test_days_that_come_later_change_no_count(two_regimes):
+def test_later_days_change_no_count(two_regimes):
     regimes, _, loss = two_regimes
     walk = walk_of(0.03, loss).iloc[:1_000]
     known = regimes_at(regimes.times[:1_000], regimes.labels[:1_000])
     pd.testing.assert_frame_equal(coverage_by_regime(walk, regimes), coverage_by_regime(walk, known))
 
 
-def test_hindsight_and_a_walk_without_estimates_are_refused(two_regimes):
+def test_smoothed_regimes_and_a_walk_without_estimates_are_errors(two_regimes):
     regimes, _, loss = two_regimes
     with pytest.raises(ConfigError, match="smoothed"):
         coverage_by_regime(walk_of(0.03, loss), regimes_at(regimes.times, regimes.labels, SmoothedRegimes))
@@ -89,7 +89,7 @@ def test_hindsight_and_a_walk_without_estimates_are_refused(two_regimes):
 
 
 @pytest.mark.parametrize("method", VAR_METHODS)
-def test_the_components_sum_to_the_var_whatever_order_the_weights_come_in(method):
+def test_the_components_sum_to_the_var_for_any_order_of_the_weights(method):
     table = marginal_table({ETH: -0.2, BTC: 0.5}, HISTORY, method)
     assert table["symbol"].tolist() == [BTC, ETH]
     var = estimate(np.array([0.5, -0.2]), HISTORY, method, 0.95)[0]
@@ -97,7 +97,7 @@ def test_the_components_sum_to_the_var_whatever_order_the_weights_come_in(method
     assert table["share"].sum() == pytest.approx(1.0, rel=RTOL_SAME)
 
 
-def test_the_reverse_stress_table_says_which_way_prices_must_go():
+def test_the_reverse_stress_table_shows_the_direction_of_the_move():
     limits = RiskLimits(max_drawdown=0.2, max_gross_exposure=0.8, max_net_exposure=0.1, max_concentration=0.9)
     table = reverse_stress_table({ETH: 0.3, BTC: 0.3}, HISTORY, limits, 10_000.0)
     assert table["outcome"].tolist() == ["fall", "rise", "broken now", "no move"]
@@ -123,7 +123,7 @@ def test_denied_orders_are_the_denials_of_the_record(refused):
     assert denied["price"].isin(result.market.columns[0].mark).all()
 
 
-def test_fills_and_denied_orders_stand_on_the_price_and_each_code_has_a_lane_below_it(refused):
+def test_fills_and_denied_orders_are_drawn_on_the_price_with_a_lane_per_code(refused):
     result, denied = refused
     close = pd.Series(result.market.columns[0].mark, index=result.index)
     figure = fills_and_denials(close, result.fills, denied)
@@ -144,7 +144,7 @@ def test_fills_and_denied_orders_stand_on_the_price_and_each_code_has_a_lane_bel
     assert fills_and_denials_note(result.fills, denied).startswith(f"{len(denied)} of {len(denied)} denials are shown")
 
 
-def test_what_could_not_be_read_is_drawn_as_unread_and_of_very_many_denials_the_last(refused):
+def test_unreadable_inputs_are_marked_and_of_many_denials_the_last_are_drawn(refused):
     result, denied = refused
     close = pd.Series(result.market.columns[0].mark, index=result.index)
     unread = denied.tail(1).assign(observed=math.nan)

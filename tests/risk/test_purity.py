@@ -1,4 +1,4 @@
-"""Gates are pure: an answer depends on the inputs alone, and nobody can change a view after it was made."""
+"""Gates are pure: a result depends on the inputs alone, and account views are immutable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ READ_POSITIONS = [
 
 @pytest.mark.parametrize("code", READ_POSITIONS)
 def test_a_gate_reads_the_position_that_the_account_has_now(code):
-    """The same account object with another position gives the answer of an account that always had it."""
+    """The same account object with another position gives the result of a new account with that position."""
     limits, account, changed = CASE[code].risk_limits(), replace(ACCOUNT), replace(ACCOUNT, positions={BTC: 51.0})
     before = GATE[code].read(ORDER, account, MARKET, limits).observed
     object.__setattr__(account, "positions", {BTC: 51.0})

@@ -1,4 +1,4 @@
-"""After a recovery every limit on size is a part of itself, in one place; nothing else is."""
+"""After a recovery the ramp scales every size limit and no other limit."""
 
 import math
 from dataclasses import replace
@@ -25,7 +25,7 @@ RAMPED = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.code.value)
-def test_a_ramp_scales_the_limits_on_size_and_no_other(case):
+def test_a_ramp_scales_the_size_limits_and_no_other(case):
     gate = next(gate for gate in GATES if gate.code == case.code)
     limits = case.risk_limits()
     order, account, market = case.inputs(case.passed)
@@ -37,7 +37,7 @@ def test_a_ramp_scales_the_limits_on_size_and_no_other(case):
     assert isinstance(asked, ApprovedOrder) is (case.code not in RAMPED)
 
 
-def test_a_ramp_that_is_no_share_denies_all_that_it_scales():
+def test_a_ramp_outside_zero_to_one_denies_all_that_it_scales():
     cases = [case for case in CASES if case.code in RAMPED]
     assert len(cases) == len(RAMPED)
     for case in cases:
@@ -48,7 +48,7 @@ def test_a_ramp_that_is_no_share_denies_all_that_it_scales():
             assert [denial.code for denial in answer] == [case.code], bad
 
 
-def test_the_page_lists_what_ramps():
+def test_the_page_lists_the_limits_that_ramp():
     header, _, *rows = codes_table().splitlines()
     assert header.split(" | ")[-1] == "ramps |"
     assert {row.split("`")[1] for row in rows if row.endswith("| yes |")} == set(RAMPED)

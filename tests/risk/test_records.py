@@ -1,4 +1,4 @@
-"""`risk explain`: what could not be read is named, and a record that was changed is not taken for the true one."""
+"""`risk explain` names unreadable inputs and detects changed records."""
 
 import json
 import math
@@ -28,22 +28,22 @@ def result():
 
 @pytest.fixture(scope="module")
 def unread():
-    """A run whose declared history is too short for the fewest days."""
+    """A run whose declared history has fewer days than `min_days`."""
     short = {"max_var": 0.02, "min_days": 430, "n_days": 500, "refuse_red_zone": False}
     return run(LIMITS | {"var": short})
 
 
 def refused(capsys, *arguments: str) -> str:
-    """Return the one line that a verb prints when it exits 2."""
+    """Return the line that a command prints when it exits 2."""
     assert main(list(arguments)) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "Traceback" not in told.err
-    assert len(told.err.strip().splitlines()) == 1
-    return told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+    return printed.err
 
 
-def test_what_can_not_be_read_keeps_its_limit_and_says_why(unread):
+def test_a_reading_of_an_unreadable_input_has_the_limit_and_a_reason(unread):
     readings = {reading.code: reading for reading in explain(decisions(unread)[0]).readings}
     var = readings[DenialCode.VALUE_AT_RISK]
     assert var.is_denied
@@ -54,19 +54,19 @@ def test_what_can_not_be_read_keeps_its_limit_and_says_why(unread):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.looser], ids=lambda case: case.code.value)
-def test_a_limit_is_told_whatever_can_not_be_read(case):
+def test_a_reading_has_its_limit_for_any_unreadable_input(case):
     gate, limits = GATE[case.code], case.risk_limits()
-    told = gate.read(None, None, None, limits)
+    reading = gate.read(None, None, None, limits)
     known = gate.read(ORDER, replace(ACCOUNT, ramp=1.0), MARKET, limits)
-    assert told.is_denied
-    assert told.reason
+    assert reading.is_denied
+    assert reading.reason
     if case.code is DenialCode.DUPLICATE_ORDER:
-        assert math.isnan(told.limit)
+        assert math.isnan(reading.limit)
     elif not case.code.value.endswith(("depth", "share")) and case.code not in (DenialCode.SPREAD, DenialCode.SLIPPAGE):
-        assert told.limit == known.limit
+        assert reading.limit == known.limit
 
 
-def test_the_verb_names_the_input_that_could_not_be_read(home, unread, capsys):
+def test_the_command_names_the_unreadable_input(home, unread, capsys):
     keep_decisions(unread)
     assert main(["risk", "explain", f"{unread.run_id}/{decisions(unread)[0].order_id}"]) == 0
     printed = capsys.readouterr().out
@@ -88,12 +88,12 @@ def test_the_headroom_figure_shows_denials_on_what_could_not_be_read(unread, res
 @pytest.mark.parametrize(
     "forge",
     [
-        lambda told: replace(told, is_approved=True),
-        lambda told: replace(told, is_approved=True, denials=()),
-        lambda told: replace(told, denials=told.denials[1:]),
-        lambda told: replace(told, denials=(*told.denials, Denial("drawdown", 1.0, 0.5))),
-        lambda told: replace(told, denials=(replace(told.denials[0], observed=1.0), *told.denials[1:])),
-        lambda told: replace(told, denials=(replace(told.denials[0], limit=1.0), *told.denials[1:])),
+        lambda decision: replace(decision, is_approved=True),
+        lambda decision: replace(decision, is_approved=True, denials=()),
+        lambda decision: replace(decision, denials=decision.denials[1:]),
+        lambda decision: replace(decision, denials=(*decision.denials, Denial("drawdown", 1.0, 0.5))),
+        lambda decision: replace(decision, denials=(replace(decision.denials[0], observed=1.0), *decision.denials[1:])),
+        lambda decision: replace(decision, denials=(replace(decision.denials[0], limit=1.0), *decision.denials[1:])),
     ],
     ids=["approved", "without denials", "one less", "one more", "observed", "limit"],
 )
@@ -126,13 +126,13 @@ def edit(result, home, old: str, new: str) -> str:
     ],
     ids=["a limit", "equity", "the answer", "its place"],
 )
-def test_a_record_that_was_changed_by_hand_is_refused(result, home, capsys, old, new):
-    told = refused(capsys, "risk", "explain", edit(result, home, old, new))
-    assert f"{DECISIONS}:1" in told
-    assert "changed" in told
+def test_a_record_that_was_changed_by_hand_is_an_error(result, home, capsys, old, new):
+    message = refused(capsys, "risk", "explain", edit(result, home, old, new))
+    assert f"{DECISIONS}:1" in message
+    assert "changed" in message
 
 
-def test_a_whole_line_that_was_taken_out_is_noticed_at_the_next(result, home, capsys):
+def test_a_removed_line_is_detected_at_the_next_line(result, home, capsys):
     file = keep_decisions(result)
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[1:]))
@@ -143,8 +143,8 @@ def test_a_whole_line_that_was_taken_out_is_noticed_at_the_next(result, home, ca
 def test_a_damaged_line_is_named(result, home, capsys, damage):
     file = keep_decisions(result)
     file.write_text(damage + "\n" + file.read_text())
-    told = refused(capsys, "risk", "explain", f"{result.run_id}/{decisions(result)[1].order_id}")
-    assert f"{DECISIONS}:1" in told
+    message = refused(capsys, "risk", "explain", f"{result.run_id}/{decisions(result)[1].order_id}")
+    assert f"{DECISIONS}:1" in message
 
 
 def test_every_decision_of_a_kept_run_is_found_and_equals_its_record(result, home):
@@ -157,15 +157,15 @@ def test_every_decision_of_a_kept_run_is_found_and_equals_its_record(result, hom
         find_decision(f"{result.run_id}/o-999")
 
 
-def test_an_exported_limit_file_that_has_changed_since_does_not_matter(result):
-    """A decision brings its own limits: the explanation asks no file."""
+def test_a_changed_limits_file_does_not_affect_an_explanation(result):
+    """A decision has its own limits: the explanation reads no file."""
     decision = next(decision for decision in decisions(result) if decision.is_approved)
     assert explain(decision).is_reproduced
     tighter = decision.inputs._replace(limits=RiskLimits(max_order_notional=1.0))
     assert not explain(replace(decision, inputs=tighter)).is_reproduced
 
 
-def test_a_trading_state_that_is_a_folder_is_refused_in_one_line(home, capsys):
+def test_a_trading_state_that_is_a_folder_is_an_error_of_one_line(home, capsys):
     (home / "trading_state.json").mkdir(parents=True)
     assert "trading_state.json" in refused(capsys, "risk", "kill", "--by", "ada")
     assert [path.name for path in home.iterdir()] == ["trading_state.json"]

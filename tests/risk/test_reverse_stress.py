@@ -1,4 +1,4 @@
-"""Reverse stress: closed forms for one asset, and the gates themselves on both sides of every shock."""
+"""Reverse stress: closed forms for one asset, and the gates on both sides of every shock."""
 
 import math
 from dataclasses import replace
@@ -33,11 +33,11 @@ GATE_OF = {
 }
 SETTINGS = [name for name in GATE_OF if name != "max_daily_loss"]
 BIT = 1e-6
-"""Distance from a shock, relative, at which its limit holds or is broken: above what the order asked about adds."""
+"""Relative distance from a shock at which its limit is kept or broken; larger than the effect of the proposed order."""
 
 
 def only(setting: str, limit: float) -> RiskLimits:
-    """Return limits of which nothing but one is set."""
+    """Return limits of which only one is set."""
     table, _, name = setting.rpartition(".")
     alone = {"max_var": None, "refuse_red_zone": False}
     if table == "stress":
@@ -55,7 +55,7 @@ def shock_of(weights, setting, limit, **lost):
 
 
 def gate_denies(weights, setting, limit, move) -> bool:
-    """Ask the gate itself, of next to nothing more of the largest position, once all prices moved and it was held."""
+    """Ask the gate after all prices moved, with a very small order that enlarges the largest position."""
     prices = {BTC: 100.0 * (1.0 + move), ETH: 50.0 * (1.0 + move)}
     shares = dict(zip((BTC, ETH), weights, strict=True))
     held = {symbol: share * EQUITY / (prices[symbol] / (1.0 + move)) for symbol, share in shares.items()}
@@ -92,13 +92,13 @@ def gate_denies(weights, setting, limit, move) -> bool:
         (0.0, "max_drawdown", 0.4, None),
     ],
 )
-def test_of_one_asset_the_shock_is_the_one_worked_out_by_hand(weight, setting, limit, shock):
+def test_the_shock_of_one_asset_equals_the_closed_form(weight, setting, limit, shock):
     expected = None if shock is None else pytest.approx(shock, rel=RTOL_REFERENCE)
     assert shock_of([weight], setting, limit) == expected
 
 
 @pytest.mark.parametrize("method", ["historical", "parametric", "cornish_fisher", "filtered_historical"])
-def test_of_one_short_asset_the_value_at_risk_grows_as_the_exposure_does(method):
+def test_the_value_at_risk_of_a_short_grows_with_its_exposure(method):
     rules = {"method": method, "max_var": 0.06, "max_expected_shortfall": 0.09, "refuse_red_zone": False}
     found = reverse_stress(np.array([-0.5]), ONE, RiskLimits.parse({"var": rules}, "test"), EQUITY)
     assert [each.setting for each in found] == ["var.max_var", "var.max_expected_shortfall"]
@@ -113,7 +113,7 @@ exposures = st.tuples(*[st.floats(-1.5, 1.5).filter(lambda share: abs(share) > 0
 @pytest.mark.parametrize("setting", SETTINGS)
 @settings(max_examples=12, deadline=None)
 @given(weights=exposures, room=st.floats(1.02, 3.0))
-def test_below_the_shock_the_gate_lets_pass_and_above_it_denies(setting, weights, room):
+def test_the_gate_passes_below_the_shock_and_denies_above_it(setting, weights, room):
     (now,) = reverse_stress(np.array(weights), HISTORY, only(setting, 0.5), EQUITY)
     limit = room * now.observed if now.observed else 0.05 * room
     assume(abs(sum(weights) - 1.0) > 1e-3)
@@ -139,7 +139,7 @@ def test_a_tighter_limit_breaks_at_a_smaller_shock(setting, weights, limit, tigh
 
 
 @given(weight=st.floats(0.4, 2.0), lost=st.floats(-0.5, 0.09))
-def test_what_is_lost_before_counts(weight, lost):
+def test_losses_before_the_move_count(weight, lost):
     shock = shock_of([weight], "max_daily_loss_fraction", 0.1, daily_loss=lost)
     if shock is not None:
         assert 1.0 - (1.0 - lost) * (1.0 + weight * shock) == pytest.approx(0.1, rel=RTOL_REFERENCE)
@@ -147,7 +147,7 @@ def test_what_is_lost_before_counts(weight, lost):
     assert in_money == (None if shock is None else pytest.approx(shock, rel=RTOL_SAME))
 
 
-def test_a_profit_of_the_day_is_observed_as_no_loss():
+def test_a_profit_of_the_day_is_observed_as_zero_loss():
     limits = RiskLimits(max_daily_loss_fraction=0.1, max_drawdown=0.2)
     found = reverse_stress(np.array([0.5]), ONE, limits, EQUITY, drawdown=0.15, daily_loss=-0.02)
     assert [each.observed for each in found] == [0.15, 0.0]
@@ -158,13 +158,13 @@ def test_no_move_breaks_a_limit_of_a_flat_account():
     assert [each.shock for each in reverse_stress(np.array([0.0]), ONE, limits, EQUITY)] == [None, None, None]
 
 
-def test_what_falls_on_no_day_is_not_projected_to_fall_however_large():
+def test_prices_that_never_fall_have_no_projected_drawdown_at_any_size():
     rising = type(HISTORY)("run", HISTORY.as_of, [BTC], np.full((1, 400), 0.001))
     (found,) = reverse_stress(np.array([0.5]), rising, only("stress.max_projected_drawdown", 0.1), EQUITY)
     assert (found.observed, found.shock) == (0.0, None)
 
 
 @pytest.mark.parametrize(("equity", "lost"), [(0.0, 0.0), (math.nan, 0.0), (1.0, 1.0), (1.0, math.nan)])
-def test_an_account_that_can_not_be_is_refused(equity, lost):
+def test_an_impossible_account_is_an_error(equity, lost):
     with pytest.raises(DataError, match="equity was"):
         reverse_stress(np.array([0.5]), ONE, RiskLimits(max_drawdown=0.2), equity, drawdown=lost)

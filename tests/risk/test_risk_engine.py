@@ -25,7 +25,7 @@ from tests.tolerances import RTOL_SAME
 
 
 class Weekly(Strategy):
-    """Fully long in even weeks, flat in odd ones: always the same orders, whatever prices do."""
+    """Fully long in even weeks, flat in odd weeks: the same orders for any prices."""
 
     @property
     def warm_up(self) -> int:
@@ -62,15 +62,15 @@ def _decisions(result):
     return [event for event in result.events if isinstance(event, DecisionEvent)]
 
 
-def test_every_decision_of_a_run_is_computed_again_from_its_journal_line(guarded):
+def test_every_decision_of_a_run_is_reproduced_from_its_journal_line(guarded):
     import json
 
     decisions = _decisions(guarded)
     assert len(decisions) > 50
     for decision in decisions:
-        told = explain(decode_event(json.loads(encode_event(decision))))
-        assert told.is_reproduced
-        assert told.is_approved == (not any(reading.is_denied for reading in told.readings))
+        explained = explain(decode_event(json.loads(encode_event(decision))))
+        assert explained.is_reproduced
+        assert explained.is_approved == (not any(reading.is_denied for reading in explained.readings))
 
 
 def test_the_example_limits_size_orders_to_the_limit_and_let_them_trade(guarded):
@@ -127,11 +127,11 @@ def test_drawdown_and_daily_loss_are_measured_on_every_bar_and_not_at_orders_onl
     times = BARS.times
     day = (times - 1) // 86_400_000_000_000
     for decision in _decisions(result):
-        row = int(np.searchsorted(times, decision.ts_event))
+        bar = int(np.searchsorted(times, decision.ts_event))
         account = decision.inputs.account
-        earlier = np.flatnonzero(day < day[row])
+        earlier = np.flatnonzero(day < day[bar])
         start = equity[earlier[-1]] if earlier.size else equity[0]
-        assert account.peak_equity == pytest.approx(equity[: row + 1].max(), rel=RTOL_SAME)
+        assert account.peak_equity == pytest.approx(equity[: bar + 1].max(), rel=RTOL_SAME)
         assert account.day_start_equity == pytest.approx(start, rel=RTOL_SAME)
 
 
@@ -147,7 +147,7 @@ def test_simultaneous_orders_see_each_other():
     assert {fill.symbol for fill in cut.fill_list} == {"BTC/USDT", "ETH/USDT"}
 
 
-def test_the_throttle_disables_a_strategy_until_somebody_enables_it():
+def test_the_throttle_disables_a_strategy_until_it_is_enabled():
     limits = RiskLimits(max_same_side_fills=1, fill_window=30 * 86_400.0)
     result = backtest(Weekly(), BARS, risk=limits)
     decisions = _decisions(result)
@@ -157,7 +157,7 @@ def test_the_throttle_disables_a_strategy_until_somebody_enables_it():
     assert len(result.trades) == 1
 
 
-def test_risk_estimates_look_back_on_a_longer_history_where_one_is_given(config):
+def test_risk_estimates_use_a_longer_history_if_there_is_one(config):
     limits = read_risk_file(config / "risk.toml")
     late = replace(BARS, frame=BARS.frame.iloc[1_600:])
     alone, helped = backtest(Weekly(), late, risk=limits), backtest(Weekly(), late, risk=limits, history=[BARS])
@@ -173,7 +173,7 @@ def test_a_kept_decision_is_found_by_run_and_order(home, guarded):
     assert found.denials == decision.denials
 
 
-def test_the_verb_explains_a_kept_decision(home, guarded, capsys):
+def test_the_command_explains_a_kept_decision(home, guarded, capsys):
     keep_decisions(guarded)
     denied = next(decision for decision in _decisions(guarded) if not decision.is_approved)
     assert main(["risk", "explain", f"{guarded.run_id[:6]}/{denied.order_id}"]) == 0
@@ -206,7 +206,7 @@ def test_the_example_portfolio_is_sized_to_the_conservative_limits_and_trades(co
     assert max(readings[DenialCode.SYMBOL_EXPOSURE]) <= 0.5
 
 
-def test_an_unchanged_target_that_was_cut_does_not_ask_again_on_every_bar(config):
+def test_an_unchanged_target_that_was_reduced_is_not_ordered_again_at_every_bar(config):
     settings = PortfolioSettings.from_toml(config / "portfolios" / "multi_strategy_example.toml")
     limits = RiskLimits(max_order_notional=500.0, size_to_limits=True)
     bars = [sample_bars(symbol, n_bars=2_000) for symbol in SYMBOLS]

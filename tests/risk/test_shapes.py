@@ -1,4 +1,4 @@
-"""Orders that no venue could take, and views that are not there: denied by the row, whatever limits are set."""
+"""Malformed orders and missing views are denied with any limits."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ from peak_trade.wiring.gates import GATES, gate_chain
 from tests.risk.cases import ACCOUNT, BTC, CASES, MARKET, ORDER, SELL
 
 LIMITS = RiskLimits()
-ROW = gate_chain(LIMITS)
+CHAIN = gate_chain(LIMITS)
 GARBAGE = [None, 1, math.nan, True, b"x", ("x",), object()]
 LIMIT_ORDER = replace(ORDER, order_type=OrderType.LIMIT, limit_price=99.5)
 WELL_FORMED = {
@@ -28,9 +28,9 @@ WELL_FORMED = {
 }
 
 
-def codes(order, account=ACCOUNT, market=MARKET, row=ROW, limits=LIMITS):
-    """The codes that deny; empty when the order is approved."""
-    answer = review(order, account, market, row, limits)
+def codes(order, account=ACCOUNT, market=MARKET, chain=CHAIN, limits=LIMITS):
+    """The codes of the denials; empty if the order is approved."""
+    answer = review(order, account, market, chain, limits)
     return [] if isinstance(answer, ApprovedOrder) else [denial.code for denial in answer]
 
 
@@ -55,16 +55,16 @@ def test_a_field_of_another_type_denies_reducing_orders_too(field, base):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0, 0.0, "1", True, 1e300, 1j, [1.0]])
-def test_prices_and_trails_that_can_not_be_deny(bad):
+def test_impossible_prices_and_trails_are_denied(bad):
     for name, field in (("limit", "limit_price"), ("stop", "stop_price"), ("trailing stop", "trail")):
         assert codes(replace(WELL_FORMED[name], **{field: bad})) == [DenialCode.ORDER_SHAPE]
     assert codes(replace(WELL_FORMED["trailing stop"], trail=1.0)) == [DenialCode.ORDER_SHAPE]
 
 
-def test_prices_off_the_tick_and_quantities_off_the_lot_deny_and_say_what_is_next():
+def test_prices_off_the_tick_and_quantities_off_the_lot_are_denied_with_the_next_value():
     assert codes(replace(LIMIT_ORDER, limit_price=99.503)) == [DenialCode.ORDER_SHAPE]
     assert codes(replace(WELL_FORMED["stop"], stop_price=101.0049)) == [DenialCode.ORDER_SHAPE]
-    answer = review(replace(ORDER, quantity=1.0004), ACCOUNT, MARKET, ROW, LIMITS)
+    answer = review(replace(ORDER, quantity=1.0004), ACCOUNT, MARKET, CHAIN, LIMITS)
     assert [(denial.code, denial.observed, denial.limit) for denial in answer] == [
         (DenialCode.QUANTITY, 1.0004, pytest.approx(1.001, rel=1e-12))
     ]
@@ -92,7 +92,7 @@ def test_a_position_with_dust_can_be_closed_down_to_the_dust():
     assert codes(replace(SELL, quantity=0.0204), account, replace(market, instrument=Instrument(BTC))) == []
 
 
-def test_pending_orders_that_can_not_be_read_deny_a_sale_of_what_can_not_be_shorted():
+def test_unreadable_pending_orders_deny_a_sale_of_an_instrument_without_shorts():
     market = replace(MARKET, instrument=Instrument(BTC, is_shortable=False))
     for pending in (None, 0, "", [], {}):
         sale = replace(ORDER, side=Side.SELL)
@@ -100,7 +100,7 @@ def test_pending_orders_that_can_not_be_read_deny_a_sale_of_what_can_not_be_shor
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.code.value)
-def test_a_view_that_is_not_there_is_denied_by_every_gate_that_reads_it_and_raises_nowhere(case):
+def test_a_missing_view_is_denied_by_every_gate_that_reads_it(case):
     gate = next(gate for gate in GATES if gate.code == case.code)
     limits = case.risk_limits()
     parts = list(case.inputs(case.passed))

@@ -1,4 +1,4 @@
-"""The trading state: stops by itself, comes back by a named act, a cooldown and a ramp, and survives a restart."""
+"""The trading state: triggers, recovery by a named person after a cooldown, the ramp, and restarts."""
 
 import json
 import math
@@ -128,7 +128,7 @@ def test_there_is_nothing_to_recover_from_while_active():
         advance(Control(), Recovery(DAY, "ada"), RULES)
 
 
-def test_a_throttled_strategy_comes_back_by_a_named_act_only():
+def test_only_a_named_person_enables_a_throttled_strategy():
     control, _ = advance(Control(), StrategyThrottled(DAY, "ma"), RULES)
     assert control.throttled == ("ma",)
     assert advance(control, StrategyThrottled(DAY, "ma"), RULES) == (control, ())
@@ -203,7 +203,7 @@ def test_a_damaged_state_file_is_halted_and_never_active(tmp_path, text):
     assert read_control(tmp_path).state is TradingState.HALTED
 
 
-def test_the_verbs_stop_trading_and_bring_it_back(home, capsys, monkeypatch):
+def test_the_commands_stop_and_resume_trading(home, capsys, monkeypatch):
     clock = [1_000 * DAY]
     monkeypatch.setattr("time.time_ns", lambda: clock[0])
     assert main(["risk", "state"]) == 0
@@ -219,7 +219,7 @@ def test_the_verbs_stop_trading_and_bring_it_back(home, capsys, monkeypatch):
     assert main(["risk", "enable", "ma", "--by", "bob"]) == 2
 
 
-def test_an_unknown_decision_is_refused_with_what_there_is(home, capsys):
+def test_an_unknown_decision_is_an_error_that_lists_the_known_ones(home, capsys):
     assert main(["risk", "explain", "o-1"]) == 2
     assert "there is no decision o-1" in capsys.readouterr().err
 

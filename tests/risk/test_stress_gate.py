@@ -1,4 +1,4 @@
-"""Portfolio gates: blocked above the limit with the order in it, sized to it, refused on a red model; scenarios."""
+"""Portfolio gates: denials above the limits, sizing, the red zone of the model, and stress scenarios."""
 
 import math
 import re
@@ -46,7 +46,7 @@ def test_a_portfolio_over_the_var_limit_is_blocked_and_one_below_it_passes(limit
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_held_and_pending_counts_and_a_hedge_relieves(method):
+def test_positions_and_pending_orders_count_and_a_hedge_reduces_the_risk(method):
     limits = RiskLimits.parse({"var": {"method": method, "refuse_red_zone": False}}, "test")
     held = replace(ACCOUNT, positions={BTC: 0.0, ETH: 60.0})
     order = replace(ORDER, quantity=15.0)
@@ -56,7 +56,7 @@ def test_what_is_held_and_pending_counts_and_a_hedge_relieves(method):
     assert codes(replace(order, side=Side.SELL), limits, held) == []
 
 
-def test_a_model_in_the_red_zone_is_refused_and_says_so(limits):
+def test_a_model_in_the_red_zone_denies(limits):
     answer = review(ORDER, ACCOUNT, replace(MARKET, returns=CRASHED), gate_chain(limits), limits)
     denial = next(denial for denial in answer if denial.code is DenialCode.VAR_MODEL)
     assert denial.observed > denial.limit == 26.0
@@ -65,7 +65,7 @@ def test_a_model_in_the_red_zone_is_refused_and_says_so(limits):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("target", [1.0, -1.0, 0.1])
 @pytest.mark.parametrize("others", [{}, {ETH: 0.2}, {ETH: -0.3}], ids=["alone", "beside a long", "beside a short"])
-def test_size_to_var_uses_the_limit_and_never_more(method, target, others):
+def test_size_to_var_uses_the_limit_and_never_exceeds_it(method, target, others):
     rules = VarLimits(method=method)
     size = size_to_var(BTC, target, others, HISTORY, rules)
     symbols = (BTC, *others)
@@ -79,21 +79,21 @@ def test_size_to_var_leaves_nothing_when_the_rest_is_over_the_limit():
     assert size_to_var(BTC, 1.0, {ETH: 2.0}, HISTORY, VarLimits()) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_size_to_var_refuses_a_history_that_lacks_a_symbol():
+def test_size_to_var_raises_for_a_history_that_lacks_a_symbol():
     with pytest.raises(DataError, match="SOL/USDT"):
         size_to_var("SOL/USDT", 1.0, {}, HISTORY, VarLimits())
 
 
-def test_an_order_cut_to_the_limits_passes_and_a_larger_one_would_not(limits):
-    row = gate_chain(limits)
-    cut = size_to_limits(replace(ORDER, quantity=100.0), ACCOUNT, MARKET, row, limits)
+def test_an_order_reduced_to_the_limits_passes_and_a_larger_one_does_not(limits):
+    chain = gate_chain(limits)
+    cut = size_to_limits(replace(ORDER, quantity=100.0), ACCOUNT, MARKET, chain, limits)
     assert 0.0 < cut.quantity < 100.0
     assert codes(cut, limits) == []
     assert codes(replace(cut, quantity=cut.quantity * 1.002), limits) != []
-    assert size_to_limits(ORDER, ACCOUNT, MARKET, row, limits) is ORDER
+    assert size_to_limits(ORDER, ACCOUNT, MARKET, chain, limits) is ORDER
 
 
-def test_an_order_that_no_size_would_help_comes_back_whole(limits):
+def test_an_order_that_fails_at_any_size_is_returned_unchanged(limits):
     broken = replace(MARKET, returns=None)
     assert size_to_limits(ORDER, ACCOUNT, broken, gate_chain(limits), limits) is ORDER
 
@@ -106,7 +106,7 @@ def test_the_worst_scenario_of_one_asset_is_its_own_shock():
     assert losses["spread_x10"] == pytest.approx(0.5 * 10 * 0.5 * 0.0005, rel=RTOL_SAME)
 
 
-def test_a_volatility_stress_really_widens_the_distribution():
+def test_a_volatility_stress_widens_the_distribution():
     weights = np.array([0.3, 0.2])
     losses = stress_losses(weights, HISTORY, RULES)
     returns = weights @ HISTORY.returns
@@ -135,7 +135,7 @@ def test_with_correlation_one_positions_lose_their_own_var_together():
     assert losses["correlation_1"] >= estimate(weights, HISTORY, "historical", 0.99)[0]
 
 
-def test_the_projected_drawdown_is_seeded_grows_with_size_and_is_nought_in_a_rise():
+def test_the_projected_drawdown_is_seeded_grows_with_size_and_is_zero_in_a_rise():
     weights = np.array([0.3, 0.2])
     once = projected_drawdown(weights, HISTORY, RULES)
     assert once == projected_drawdown(weights, HISTORY, RULES)
@@ -167,7 +167,7 @@ def real_bars(real_data):
     return [hourly(real_data, name) for name in ("BTC", "ETH", "SOL")]
 
 
-def test_the_shocks_of_march_2020_are_those_of_the_closes_that_its_source_states():
+def test_the_shocks_of_march_2020_follow_from_the_closes_of_its_source():
     closes = [float(text.replace(",", "")) for text in re.findall(r"[\d,]+\.\d+", DATED[0].source)]
     changes = [after / before - 1.0 for before, after in zip(closes[::2], closes[1::2], strict=True)]
     assert list(DATED[0].shocks.values()) == pytest.approx(changes, abs=5e-5)

@@ -1,4 +1,4 @@
-"""Value at risk and expected shortfall: laws, closed forms, references."""
+"""Value at risk and expected shortfall: properties, closed forms and reference values."""
 
 import math
 
@@ -35,7 +35,7 @@ tails = st.lists(st.floats(-0.5, 0.5), min_size=20, max_size=300).map(np.array)
 
 @settings(max_examples=50, deadline=None)
 @given(tails, st.sampled_from([0.9, 0.95, 0.975, 0.99]))
-def test_the_historical_quantile_is_that_of_numpy_and_the_shortfall_is_not_less(returns, level):
+def test_the_historical_quantile_is_that_of_numpy_and_the_shortfall_is_at_least_as_large(returns, level):
     var, shortfall = historical(returns, level)
     assert var == pytest.approx(-np.quantile(returns, 1.0 - level), rel=RTOL_REFERENCE, abs=1e-15)
     assert shortfall >= -np.sort(returns)[: max(int(returns.size * (1.0 - level)), 1) + 1].max() - 1e-12
@@ -46,13 +46,13 @@ def test_the_historical_shortfall_counts_the_last_day_in_part():
     assert historical(returns, 0.95)[1] == pytest.approx((0.10 + 0.06 + 0.5 * 0.02) / 2.5, rel=RTOL_SAME)
 
 
-def test_the_normal_pair_is_the_published_one():
+def test_the_normal_estimates_are_the_published_ones():
     var, shortfall = normal(0.0, 1.0, 0.95)
     assert var == pytest.approx(1.6448536269514722, rel=RTOL_REFERENCE)
     assert shortfall == pytest.approx(2.0627128075074257, rel=RTOL_REFERENCE)
 
 
-def test_cornish_fisher_without_skew_and_kurtosis_is_the_normal_pair():
+def test_cornish_fisher_without_skew_and_kurtosis_is_normal():
     assert cornish_fisher(0.001, 0.02, 0.0, 0.0, 0.99) == pytest.approx(normal(0.001, 0.02, 0.99), rel=RTOL_SAME)
 
 
@@ -69,7 +69,7 @@ def test_the_cornish_fisher_shortfall_is_the_mean_of_its_quantiles_beyond_the_le
 
 
 @pytest.mark.parametrize(("skewness", "kurtosis"), [(3.0, 1.0), (-4.0, 3.0), (0.0, -1.0)])
-def test_cornish_fisher_outside_its_domain_is_refused(skewness, kurtosis):
+def test_cornish_fisher_outside_its_domain_is_an_error(skewness, kurtosis):
     with pytest.raises(DataError, match="domain"):
         cornish_fisher(0.0, 1.0, skewness, kurtosis, 0.95)
 
@@ -110,7 +110,7 @@ def test_filtered_returns_are_the_plain_recursion():
         np.testing.assert_allclose(scaled[row], expected, rtol=RTOL_SAME)
 
 
-def test_filtered_var_follows_today_where_plain_var_averages_over_all_days():
+def test_filtered_var_follows_the_current_volatility():
     calm, wild = (np.random.default_rng(seed).normal(0, size, 250) for seed, size in ((1, 0.01), (2, 0.05)))
     rising, falling = history_of(np.array([[*calm, *wild]])), history_of(np.array([[*wild, *calm]]))
     one = np.ones(1)

@@ -1,4 +1,4 @@
-"""The tests of a VaR model: published tables, size and power by simulation."""
+"""Backtests of a VaR model: published tables, size and power by simulation."""
 
 import math
 
@@ -29,9 +29,7 @@ def hits_of(n_hits: int, n_days: int) -> np.ndarray:
     return hits
 
 
-BASEL = {
-    0: 8.11, 1: 28.58, 2: 54.32, 3: 75.81, 4: 89.22, 5: 95.88, 6: 98.63, 7: 99.60, 8: 99.89, 9: 99.97, 10: 99.99,
-}  # fmt: skip
+BASEL = dict(enumerate((8.11, 28.58, 54.32, 75.81, 89.22, 95.88, 98.63, 99.60, 99.89, 99.97, 99.99)))
 """Basel Committee (1996), table 2: cumulative probability in percent, 250 days, 99 % coverage."""
 
 
@@ -99,7 +97,7 @@ def test_no_or_only_exceptions_give_finite_statistics(hits):
 
 
 @pytest.mark.parametrize("hits", [np.zeros(250), np.zeros((2, 2), dtype=bool), np.zeros(1, dtype=bool)])
-def test_what_is_not_a_row_of_yes_and_no_is_refused(hits):
+def test_exceptions_that_are_not_a_boolean_series_are_an_error(hits):
     with pytest.raises(DataError, match="as bool"):
         kupiec_pof(hits, 0.95)
 
@@ -119,7 +117,7 @@ def test_the_size_of_the_tests_is_five_percent_and_a_halved_var_is_found():
     assert traffic_light(round(250 * halved), 250, level) == "red"
 
 
-def test_the_walk_forward_sees_only_days_before_the_one_it_states():
+def test_the_walk_forward_uses_only_days_before_the_estimated_one():
     rng = np.random.default_rng(3)
     returns = rng.normal(0, 0.02, (1, 400))
     history = ReturnHistory("run", 10**18, ["A/USDT"], returns)

@@ -1,4 +1,4 @@
-"""Size and power of the tests of a VaR model: exact where counting gives them, by simulation elsewhere."""
+"""Size and power of the VaR backtests: exact by counting where possible, otherwise by simulation."""
 
 import math
 from functools import cache
@@ -24,7 +24,7 @@ from peak_trade.studies.risk.value_at_risk import VAR_METHODS, var_tests, var_wa
 
 LEVEL = 0.95
 HALVED = float(stats.norm.sf(stats.norm.isf(1.0 - LEVEL) / 2.0))
-"""How often a normal loss exceeds half of its value at risk at 95 %: 20.5 %."""
+"""Probability that a normal loss exceeds half of its value at risk at 95 %: 20.5 %."""
 TESTS = {
     "Kupiec": lambda hits: kupiec_pof(hits, LEVEL),
     "independence": christoffersen_independence,
@@ -34,7 +34,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "risk.md").read_text(encoding="utf-
 
 
 def rows_of(first_cell: str) -> list[list[str]]:
-    """Return the cells of the table on the page whose header starts so."""
+    """Return the cells of the table on the page whose header starts with a text."""
     lines = PAGE.splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith(first_cell))
     table = []
@@ -47,9 +47,10 @@ def rows_of(first_cell: str) -> list[list[str]]:
 
 @cache
 def probabilities(n_days: int, rate: float) -> dict[tuple[bool, bool, int, int], float]:
-    """Return the probability of every (first day, last day, exceptions, pairs of them in a row), for independent days.
+    """Return the probability of every (first day, last day, exceptions, consecutive pairs) for independent days.
 
-    All three statistics depend on nothing else. Of more exceptions than matter, what is left out is below 1e-12.
+    All three statistics depend on nothing else. Numbers of exceptions with a total probability below 1e-12 are left
+    out.
     """
     most = int(stats.binom.isf(1e-13, n_days, rate)) + 1
     chances = np.zeros((2, 2, most + 1, most + 1))
@@ -65,7 +66,7 @@ def probabilities(n_days: int, rate: float) -> dict[tuple[bool, bool, int, int],
 
 
 def days_like(n_days: int, first: bool, last: bool, n_hits: int, n_pairs: int) -> np.ndarray:
-    """Return days with these counts: runs of exceptions, the first one long, a quiet day between them."""
+    """Return days with these counts: runs of exceptions, the first one long, one day apart."""
     days: list[bool] = [] if first else [False]
     n_runs = n_hits - n_pairs
     for run in range(n_runs):
@@ -79,7 +80,7 @@ def days_like(n_days: int, first: bool, last: bool, n_hits: int, n_pairs: int) -
 
 @cache
 def rejected(name: str, n_days: int, rate: float) -> float:
-    """Return the exact probability that a test rejects at 5 %, when exceptions come independently at a rate."""
+    """Return the exact probability that a test rejects at 5 % for independent exceptions with a given rate."""
     return math.fsum(
         chance
         for counts, chance in probabilities(n_days, rate).items()
@@ -87,16 +88,16 @@ def rejected(name: str, n_days: int, rate: float) -> float:
     )
 
 
-def test_the_counts_are_those_of_the_days_that_stand_for_them():
+def test_representative_days_have_their_counts():
     for n_days in (30, 31):
         for first, last, n_hits, n_pairs in probabilities(n_days, 0.1):
             hits = days_like(n_days, first, last, n_hits, n_pairs)
-            told = (bool(hits[0]), bool(hits[-1]), int(hits.sum()), int((hits[1:] & hits[:-1]).sum()))
+            found = (bool(hits[0]), bool(hits[-1]), int(hits.sum()), int((hits[1:] & hits[:-1]).sum()))
             assert hits.size == n_days
-            assert told == (first, last, n_hits, n_pairs)
+            assert found == (first, last, n_hits, n_pairs)
 
 
-def test_the_exact_size_of_kupiec_is_the_binomial_weight_of_the_counts_that_it_rejects():
+def test_the_exact_size_of_kupiec_is_the_binomial_probability_of_its_rejections():
     weight = sum(
         stats.binom.pmf(count, 250, 0.05)
         for count in range(251)
@@ -115,7 +116,7 @@ def test_the_simulated_size_is_the_exact_one_within_monte_carlo_error(name, n_da
     assert simulated == pytest.approx(exact, abs=4.0 * math.sqrt(exact * (1.0 - exact) / n_runs))
 
 
-def test_over_many_days_the_exact_sizes_come_near_five_percent():
+def test_the_exact_sizes_approach_five_percent_over_many_days():
     for name in ("Kupiec", "coverage"):
         assert rejected(name, 1_000, 0.05) == pytest.approx(0.05, abs=0.01)
 
@@ -144,7 +145,7 @@ def test_a_halved_var_that_was_estimated_walk_forward_is_found_in_every_run():
         assert traffic_light(int(hits.sum()), 250, LEVEL) == "red"
 
 
-def test_the_page_states_what_the_models_did_on_real_days(real_data):
+def test_the_page_states_the_results_of_the_models_on_real_days(real_data):
     bars = []
     for name in ("BTC", "ETH", "SOL"):
         frame = pd.read_parquet(real_data / "bars" / f"binance_{name}USDT_1h.parquet").set_index("timestamp")

@@ -1,4 +1,4 @@
-"""What a person is told: of limits that can't be, of none at all, and of a run that ended stopped."""
+"""Messages about unusable limits, missing limits and runs that ended with trading stopped."""
 
 import pytest
 
@@ -28,16 +28,16 @@ def workplace(home, tmp_path, monkeypatch):
         ({"liquidity": {"model_spread": 0.006}}, "model_spread is 0.006, max_spread 0.005"),
     ],
 )
-def test_limits_that_can_not_be_are_refused_in_a_sentence_with_one_mark(table, message):
-    with pytest.raises(ConfigError) as told:
+def test_wrong_limits_are_an_error_of_one_sentence(table, message):
+    with pytest.raises(ConfigError) as raised:
         RiskLimits.parse(table, "run.toml")
-    assert message in str(told.value)
-    assert not str(told.value).endswith("?.")
+    assert message in str(raised.value)
+    assert not str(raised.value).endswith("?.")
     RiskLimits.parse({"liquidity": {"model_spread": 0.006, "max_spread": None}}, "run.toml")
     RiskLimits.parse({"liquidity": {"model_spread": 0.006, "book": "declared"}}, "run.toml")
 
 
-def test_a_misspelt_risk_table_is_told_of_the_right_one(workplace):
+def test_a_misspelt_risk_table_gets_a_suggestion(workplace):
     (workplace / "run.toml").write_text("[risks]\nmax_drawdown = 0.1\n")
     with pytest.raises(ConfigError, match=r"risks is not a setting. Did you mean risk\?"):
         read_run_file(workplace / "run.toml")
@@ -61,10 +61,10 @@ def test_a_portfolio_without_limits_says_so(workplace, capsys):
 
 
 @pytest.mark.parametrize("state", ["reducing", "halted"])
-def test_a_run_that_ends_stopped_says_so_and_since_when(workplace, capsys, state):
+def test_a_run_that_ends_stopped_says_so_with_the_time(workplace, capsys, state):
     name = {"reducing": "reduce_drawdown", "halted": "halt_drawdown"}[state]
     (workplace / "run.toml").write_text(f"[risk.state]\n{name} = 0.02\n")
     assert main([*RUN, "--config", "run.toml"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert f"Trading is {state} since 20" in told
-    assert "(drawdown 0.02" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"Trading is {state} since 20" in printed
+    assert "(drawdown 0.02" in printed
