@@ -1,4 +1,4 @@
-"""What every test run shares."""
+"""Settings of every test run."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""One table of every benchmark: ours, the peer, their ratio, peak memory and the bar that was set.
+"""One table of all benchmarks: our time, the time of another library, their ratio, peak memory and the target.
 
-Any benchmark appears in it. What it leaves in `benchmark.extra_info` fills its row:
+Values in `benchmark.extra_info` fill the row of a benchmark:
 
-- `<peer>_seconds`: what another library took for the same job, and `<peer>_cpu_seconds` of processor time;
-- `seconds`, `cpu_seconds`: ours, where the time of the benchmark itself is not what counts;
-- `growth_mib`, `<peer>_growth_mib`: peak memory above where the job began; measured around the whole test otherwise;
-- `job`: its name in the table; `bars`: texts such as `<= 1.5 s`, each with whether it was kept.
+- `<peer>_seconds`: time of another library for the same job, and `<peer>_cpu_seconds` of processor time;
+- `seconds`, `cpu_seconds`: our time, if it is not the time of the benchmark itself;
+- `growth_mib`, `<peer>_growth_mib`: peak memory above the start of the job; by default that of the whole test;
+- `job`: its name in the table; `bars`: targets such as `<= 1.5 s`, each with whether it was met.
 
-Whatever else is there is printed below the table.
+All other values are printed below the table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KNOWN = ("job", "bars", "seconds", "cpu_seconds", "growth_mib")
 
 
 class Bench:
-    """Runs a job beside a peer's and leaves both in the benchmark's row."""
+    """Run a job here and in another library, and store both results in the row of the benchmark."""
 
     def __init__(self, benchmark: Any) -> None:
         self._benchmark = benchmark
@@ -40,7 +40,7 @@ class Bench:
     def side_by_side(
         self, ours: Callable[[], Any], peer: str, theirs: Callable[[], Any], rounds: int = 7, peer_rounds: int = 7
     ) -> None:
-        """Time both once warm, in turns, in this process; a costly peer in fewer rounds, and then cold."""
+        """Time both warm and alternately in this process; a slow peer in fewer rounds, and cold."""
         our_costs: list[Cost] = []
         peer_costs: list[Cost] = []
 
@@ -55,7 +55,7 @@ class Bench:
         self._keep(typical(peer_costs), f"{peer}_")
 
     def fresh(self, job: str, peer: str, peer_job: str, rounds: int = 3) -> None:
-        """Time the first call of both in fresh processes, in turns, imports done; caches on disk are warm."""
+        """Time the first call of both, alternately, in fresh processes after imports; caches on disk are warm."""
         runs: dict[str, list[dict[str, float]]] = {job: [], peer_job: []}
 
         def both() -> None:
@@ -72,11 +72,11 @@ class Bench:
             self.row[f"{prefix or 'our_'}import"] = round(min(run["import_seconds"] for run in measured), 2)
 
     def bar(self, text: str, kept: bool) -> None:
-        """State a bar and whether it was kept; nothing fails."""
+        """Store a target and whether it was met; nothing fails."""
         self.row.setdefault("bars", []).append([text, bool(kept)])
 
     def ratio(self, peer: str) -> float:
-        """Return the peer's processor time over ours: what a busy machine disturbs least."""
+        """Return the peer's processor time / ours, the ratio that depends least on load."""
         return float(self.row[f"{peer}_cpu_seconds"] / self.row["cpu_seconds"])
 
     def _keep(self, cost: Cost, prefix: str = "") -> None:
@@ -87,7 +87,7 @@ class Bench:
 
 @pytest.fixture
 def bench(benchmark: Any) -> Bench:
-    """The benchmark with a peer beside it."""
+    """The benchmark of a job here and in another library."""
     return Bench(benchmark)
 
 
@@ -103,7 +103,7 @@ def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the table after pytest-benchmark's own."""
+    """Print the table after that of pytest-benchmark."""
     session = getattr(config, "_benchmarksession", None)
     if session is None or not session.benchmarks:
         return

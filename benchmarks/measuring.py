@@ -1,4 +1,4 @@
-"""What one call costs: seconds on the wall clock, seconds of processor time, and memory at its peak."""
+"""Cost of one call: wall-clock time, processor time and peak memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds; `growth_mib` is the peak of the process's memory above where it began, NaN where that is not known."""
+    """Seconds; `growth_mib` is the peak of the process's memory above its start, NaN if unknown."""
 
     seconds: float
     cpu_seconds: float
@@ -26,7 +26,7 @@ class Cost:
 
 
 def cost_of(call: Callable[[], Any]) -> Cost:
-    """Call once and return what it cost; what it returns is dropped after the clock has stopped."""
+    """Call once and return the cost; the result is dropped after the measurement."""
     gc.collect()
     before = begin_peak()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -46,7 +46,7 @@ def typical(costs: list[Cost]) -> Cost:
 
 
 def begin_peak() -> float:
-    """Forget the process's peak so far and return its memory in MiB; NaN where the kernel does not offer it."""
+    """Reset the process's peak and return its memory in MiB; NaN if the kernel does not support it."""
     try:
         _RESET.write_text("5")
     except OSError:
@@ -55,7 +55,7 @@ def begin_peak() -> float:
 
 
 def peak_growth(before: float) -> float:
-    """Return the peak since `begin_peak` above what that returned, MiB."""
+    """Return the peak since `begin_peak` above the value that it returned, MiB."""
     if before != before:
         return before
     peak = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))

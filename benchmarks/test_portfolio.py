@@ -1,7 +1,7 @@
-"""A portfolio of 50 symbols x 3 strategies x 17,520 bars; wanted: below 60 s and 4 GiB, and linear in symbols.
+"""A portfolio of 50 symbols x 3 strategies x 17,520 bars. Targets: below 60 s and 4 GiB, and linear in symbols.
 
-vectorbt runs the same orders beside it: targets as shares of equity, one column a book, one cash pool. It decides and
-fills and keeps no events, gates or attribution. What each took is written into the benchmark's extra information.
+vectorbt executes the same orders: targets as fractions of equity, one column per sleeve, one cash account. It has no
+events, gates or attribution. The cost of both is stored in the benchmark's extra information.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STRATEGIES = (
 )
 MAX_SECONDS, MAX_GIB = 60.0, 4.0
 MAX_GROWTH = 1.5
-"""Time of five times the symbols over five times the time: 1 is linear."""
+"""Time for five times the symbols / five times the time: 1 is linear."""
 
 
 def walk(symbol: str, seed: int) -> Bars:

@@ -1,4 +1,4 @@
-"""Speed of regime detection: the filter's bars a second, and a walk forward beside hmmlearn doing the same fits."""
+"""Speed of regime detection: bars per second of the filter, and a walk forward compared with hmmlearn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures that every layer's tests share."""
+"""Fixtures shared by all tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from filelock import FileLock
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace of the test's own, empty and not yet made."""
+    """An empty workspace, whose folder does not exist yet."""
     folder = tmp_path / "home"
     monkeypatch.setenv("PEAK_TRADE_HOME", str(folder))
     return folder
@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real bars and recordings: PEAK_TRADE_TEST_DATA, or shared/data beside the repository."""
+    """The folder of real bars and recordings: PEAK_TRADE_TEST_DATA, by default next to the repository."""
     named = os.environ.get("PEAK_TRADE_TEST_DATA")
     folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
@@ -33,7 +33,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_waiting_for_the_disk() -> Iterator[None]:
-    """Leave files to the system's cache, which outlives a killed process; tests of durability watch the calls."""
+    """Skip syncs to disk, because the system's cache outlives a killed process; durability tests watch the calls."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr(os, "fdatasync", lambda descriptor: None)
@@ -42,7 +42,7 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run registry without runs, made once for all workers: making one takes seconds."""
+    """A run registry without runs, created once for all workers, because that takes seconds."""
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with FileLock(folder / "registry.lock"):
@@ -64,7 +64,7 @@ def _make_registry(path: Path) -> None:
 
 @pytest.fixture
 def registry(home: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace of the test's own with an empty run registry."""
+    """A workspace with an empty run registry."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     home.mkdir(parents=True)
     shutil.copy(empty_registry, home / "mlflow.db")

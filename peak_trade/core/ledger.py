@@ -21,7 +21,7 @@ class Position:
 
 @dataclass(slots=True)
 class Ledger:
-    """One cash pool in one currency and the positions bought from it.
+    """Cash in one currency and the positions of an account.
 
     Conservation law, at every event: equity = initial cash + realised + unrealised - fees + other flows.
     """

@@ -79,7 +79,9 @@ class Market:
         listed = [(instruments or {}).get(symbol, Instrument(symbol)) for symbol in symbols]
         quotes = {instrument.quote for instrument in listed}
         if len(quotes) > 1:
-            raise ConfigError(f"quote currencies differ ({', '.join(sorted(quotes))}): one cash pool has one currency.")
+            raise ConfigError(
+                f"quote currencies differ ({', '.join(sorted(quotes))}): one cash account has one currency."
+            )
         times = ordered[0].times
         for part in ordered[1:]:
             times = np.union1d(times, part.times)

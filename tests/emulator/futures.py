@@ -1,7 +1,7 @@
 """An emulator of Kraken futures: one linear perpetual, on the market of `matching.py`.
 
-Orders have UUIDs, and what they were called by the client must never have been used before. A status is told while an
-order is open and for five seconds after. PnL and fees change the collateral; fills carry no fee, the account log does.
+Orders have UUIDs, and a client id must not have been used before. The status of an order is available while it is open
+and for five seconds after. PnL and fees change the collateral. Fees are in the account log, not in the fills.
 """
 
 from __future__ import annotations

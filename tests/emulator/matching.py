@@ -1,8 +1,8 @@
 """The common part of both emulated exchanges: a market driven by recorded bars, a clock and matching of orders.
 
-Nothing here knows of HTTP or of an exchange's words; those who derive from it keep the account and speak. Prices follow
-the recorded bars: open, low or high, high or low, close, a quarter of the bar apart. Everything random (book sizes,
-partial fills, latency) comes from one seed.
+Nothing here knows of HTTP or of an exchange's words; subclasses keep the account and implement the protocol. Prices
+follow the recorded bars: open, low or high, high or low, close, a quarter of the bar apart. Everything random (book
+sizes, partial fills, latency) comes from one seed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Order:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can still trade."""
+        """True if the order can still trade."""
         return self.status in OPEN_STATES
 
 
@@ -59,7 +59,7 @@ class Matching(ABC):
     latency_ms : (int, int)
         Bounds of the time on the exchange's clock before it acts on a request.
     partial_share : float
-        Share of a resting order that a touch fills at most; the rest at the next touch.
+        Largest fraction of a resting order that one touch fills; the rest fills at the next touch.
 
     """
 
@@ -157,7 +157,7 @@ class Matching(ABC):
         self.fill(order, min(left, share), order.price if order.time < self.now_ms else self.touch(order.side))
 
     def is_met(self, order: Order) -> bool:
-        """Whether the price reaches a limit order."""
+        """Return whether the price reaches a limit order."""
         touch = self.touch(order.side)
         return touch <= order.price if order.side == "BUY" else touch >= order.price
 

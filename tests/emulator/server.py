@@ -47,7 +47,7 @@ class BinanceApi:
         return dict(parse_qsl(text, keep_blank_values=True))
 
     def is_signed(self, headers: Any, path: str, text: str) -> bool:
-        """Whether a request is signed with our key."""
+        """Return whether a request is signed with our key."""
         unsigned, _, signature = text.partition("&signature=")
         expected = hmac.new(SECRET.encode(), unsigned.encode(), hashlib.sha256).hexdigest()
         return headers.get("X-MBX-APIKEY") == KEY and signature == expected
@@ -103,7 +103,7 @@ class KrakenApi:
         return parse_qs(text, keep_blank_values=True)
 
     def is_signed(self, headers: Any, path: str, text: str) -> bool:
-        """Whether a request is signed with our key."""
+        """Return whether a request is signed with our key."""
         digest = hashlib.sha256((text + path.removeprefix("/derivatives")).encode()).digest()
         expected = base64.b64encode(hmac.new(SECRET.encode(), digest, hashlib.sha512).digest()).decode()
         return headers.get("APIKey") == KEY and headers.get("Authent") == expected
@@ -170,7 +170,7 @@ class Emulator:
         self.faults.append(Fault(method, path, kind, **options))
 
     def placed(self) -> list[str]:
-        """The client ids of every request to place an order, in order."""
+        """The client ids of all requests to place an order, oldest first."""
         sent = [query[self.api.client_id] for *route, query in self.requests if tuple(route) == self.api.place]
         return [name if isinstance(name, str) else name[0] for name in sent]
 

@@ -1,4 +1,4 @@
-"""Whether anything works at all, told within seconds."""
+"""The fastest tests: imports, help, one backtest."""
 
 from __future__ import annotations
 
