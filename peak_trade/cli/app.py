@@ -21,7 +21,7 @@ VERBS = {
     "check": "Check that a strategy does not look ahead.",
     "backtest": "Run a strategy over stored bars.",
     "sweep": "Backtest every combination of parameter values.",
-    "portfolio": "Backtest several strategies and symbols from one cash account.",
+    "portfolio": "Backtest several strategies and symbols with shared cash.",
     "regime": "Detect market regimes and backtest a strategy with them.",
     "session": "Run, resume, list and show sessions.",
     "replay": "Run a session again from its journal and compare results.",

@@ -27,7 +27,7 @@ def portfolio(
     record: options.Record = True,
     as_json: options.AsJson = False,
 ) -> None:
-    """Backtest several strategies and symbols from one cash account.
+    """Backtest several strategies and symbols with shared cash.
 
     The PnL of the strategies, and that of the symbols, sums to the PnL of the portfolio at every bar. Weights are
     estimated on past bars only.
