@@ -51,6 +51,12 @@ def test_the_python_in_the_docs_runs(path, home, capsys):
         exec(compile(block, path, "exec"), {"__name__": "example"})
 
 
+def test_the_output_of_the_readme_is_what_its_example_prints(home, capsys):
+    (example,) = blocks("README.md", "python")
+    exec(compile(example, "README.md", "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out == blocks("README.md", "text")[0]
+
+
 def _copied(registry, folder):
     target = folder / "mlflow.db"
     target.write_bytes(registry.read_bytes())
