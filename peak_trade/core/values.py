@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from peak_trade.core.history import ReturnHistory
@@ -48,6 +48,18 @@ class TradingState(StrEnum):
     ACTIVE = "active"
     REDUCING = "reducing"
     HALTED = "halted"
+
+
+def equal_values(one: object, other: object) -> bool:
+    """Return whether two values of one dataclass have equal fields, where NaN equals NaN.
+
+    Dataclasses compare fields one by one from Python 3.13 on, so that a value with a NaN would differ from its own
+    copy. Classes whose fields may hold NaN use this function as their `__eq__`.
+    """
+    if one.__class__ is not other.__class__:
+        return False
+    pairs = ((getattr(one, part.name), getattr(other, part.name)) for part in fields(cast(Any, one)))
+    return all(mine is theirs or mine == theirs or (mine != mine and theirs != theirs) for mine, theirs in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +155,8 @@ class Denial:
     observed: float
     limit: float
 
+    __eq__ = equal_values
+
 
 class PastOrder(NamedTuple):
     """An earlier order request, for the rate and duplicate gates."""
@@ -197,6 +211,8 @@ class AccountView:
         if self.marks.__class__ is dict:
             object.__setattr__(self, "marks", MappingProxyType(dict(self.marks)))
 
+    __eq__ = equal_values
+
 
 @dataclass(frozen=True, slots=True)
 class MarketView:
@@ -218,6 +234,8 @@ class MarketView:
     average_daily_volume: float = math.nan
     daily_volatility: float = math.nan
     returns: ReturnHistory | None = None
+
+    __eq__ = equal_values
 
 
 @dataclass(frozen=True, slots=True)

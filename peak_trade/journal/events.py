@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from peak_trade.core.values import Denial, OrderType, Side, TimeInForce, TradingState
+from peak_trade.core.values import Denial, OrderType, Side, TimeInForce, TradingState, equal_values
 from peak_trade.journal.inputs import DecisionInputs
 
 
@@ -163,6 +163,8 @@ class TradingStateEvent:
     limit: float
     actor: str = ""
 
+    __eq__ = equal_values
+
 
 @dataclass(frozen=True, slots=True)
 class BankruptcyEvent:
@@ -236,6 +238,8 @@ class SessionEvent:
     reason: str
     equity: float
 
+    __eq__ = equal_values
+
 
 @dataclass(frozen=True, slots=True)
 class FeedFaultEvent:
@@ -274,6 +278,8 @@ class SnapshotEvent:
     bids: Levels = ()
     asks: Levels = ()
     detail: str = ""
+
+    __eq__ = equal_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +323,8 @@ class ReconciliationEvent:
     is_equal: bool
     detail: str = ""
 
+    __eq__ = equal_values
+
 
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
@@ -329,6 +337,8 @@ class AlertEvent:
     message: str
     observed: float
     limit: float
+
+    __eq__ = equal_values
 
 
 @dataclass(frozen=True, slots=True)

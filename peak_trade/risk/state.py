@@ -10,7 +10,7 @@ from typing import Any
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.history import day_of
 from peak_trade.core.time import NS_PER_SECOND, iso
-from peak_trade.core.values import TradingState
+from peak_trade.core.values import TradingState, equal_values
 from peak_trade.journal.events import Event, TradingStateEvent
 from peak_trade.risk.limits import StateLimits
 
@@ -42,6 +42,8 @@ class Control:
     day_start: float = math.nan
     throttled: tuple[str, ...] = ()
     ramp_stage: float = _RAMP_STAGE
+
+    __eq__ = equal_values
 
 
 @dataclass(frozen=True, slots=True)
