@@ -72,7 +72,8 @@ def show(
 def compare(
     run_ids: Annotated[list[str], typer.Argument(metavar="RUN", help="Two or more run ids or beginnings of ids.")],
     differences: Annotated[
-        bool, typer.Option("--differences", help="Show only what differs between the runs.")
+        bool,
+        typer.Option("--differences", help="Show only what differs, without the run ids and the times of recording."),
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -89,9 +90,18 @@ def compare(
     if len(run_ids) < 2:
         raise ConfigError(f"compare was given {run_ids[0]} alone: name two runs or more, or use `runs show`.")
     runs = compare_runs(run_ids)
+    if len(runs.columns) < 2:
+        raise ConfigError(f"{' and '.join(run_ids)} are one run, {runs.columns[0]}: name two runs or more.")
     if differences:
-        runs = runs[runs.ne(runs.iloc[:, 0], axis=0).any(axis=1)]
+        runs = _differences(runs)
     output.show(runs, as_json, _page, _content)
+
+
+def _differences(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose values differ, without those that differ in any two runs."""
+    has_difference = runs.ne(runs.iloc[:, 0], axis=0).any(axis=1)
+    is_own = runs.index.isin([("tag", "run_id"), ("tag", "recorded_at")])
+    return runs[has_difference & ~is_own]
 
 
 def _list_page(runs: pd.DataFrame, is_filtered: bool) -> output.Page:
@@ -112,6 +122,9 @@ def _list_page(runs: pd.DataFrame, is_filtered: bool) -> output.Page:
 
 
 def _page(runs: pd.DataFrame) -> output.Page:
+    if runs.empty:
+        yield "The runs do not differ."
+        return
     yield output.frame_table(runs.rename(columns=lambda run_id: str(run_id)[:12]).reset_index())
 
 

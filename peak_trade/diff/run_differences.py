@@ -24,8 +24,7 @@ T = TypeVar("T")
 def of_settings(shadow: Recording, live: Recording) -> list[Finding]:
     """Return a root for each setting that differs, and one for different code.
 
-    Settings and digests that only one run states are not compared. The code digest depends on the parameters of the
-    strategy, so it is compared only if these are equal.
+    Settings and digests that only one run states are not compared. Code is compared only if the strategy is the same.
     """
     findings = []
     one, other = shadow.settings, live.settings
@@ -38,7 +37,7 @@ def of_settings(shadow: Recording, live: Recording) -> list[Finding]:
             if is_set[0] != is_set[1] and one.get("strategy") == other.get("strategy"):
                 values = ["set" if each else "none" for each in is_set]
                 findings.append(_run_finding(cause_of_setting(group), Kind.SETTING, group, *values))
-    has_other_strategy = any(each.subject.startswith(("strategy", "parameters")) for each in findings)
+    has_other_strategy = any(each.subject.startswith("strategy") for each in findings)
     if shadow.code and live.code and shadow.code != live.code and not has_other_strategy:
         findings.append(_run_finding(Cause.CODE_VERSION, Kind.CODE, "code", shadow.code[:16], live.code[:16]))
     return findings

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.digest import digest_bytes, digest_of, package_digest
+from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.errors import ConfigError, ReportError, did_you_mean
 from peak_trade.core.files import write_text
 from peak_trade.reports.display import RESULT_MIME
@@ -284,7 +284,7 @@ def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[
         "notebook": notebook.digest,
         "data": _data_digest(values),
         "files": _files_digest(values, root),
-        "code": digest_of([package_digest(), templates_digest(), _strategy_digest(values)]),
+        "code": digest_of([templates_digest(), _code_digest(values)]),
         "lock": _lock_digest(root),
     }
 
@@ -313,13 +313,13 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in values.items() if isinstance(value, str) and value}
 
 
-def _strategy_digest(values: Mapping[str, Any]) -> str:
-    from peak_trade.wiring.digests import strategy_digest
+def _code_digest(values: Mapping[str, Any]) -> str:
+    from peak_trade.wiring.digests import code_digest
     from peak_trade.wiring.strategies import make_strategy
 
     if not values.get("strategy"):
-        return ""
-    return strategy_digest(make_strategy(values["strategy"], values.get("strategy_parameters") or {}))
+        return code_digest([])
+    return code_digest([make_strategy(values["strategy"], values.get("strategy_parameters") or {})])
 
 
 def _lock_digest(root: Path) -> str:

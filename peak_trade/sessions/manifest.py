@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.digest import digest_of, environment_digest, package_digest
+from peak_trade.core.digest import digest_of, environment_digest
 from peak_trade.core.errors import DataError, SessionError
 from peak_trade.core.time import iso, parse_utc, to_ns
 from peak_trade.journal.events import BarEvent
@@ -17,7 +17,7 @@ from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import bar_events
 from peak_trade.sessions.store import find_session
 from peak_trade.strategies.base import Strategy
-from peak_trade.wiring.digests import strategy_digest
+from peak_trade.wiring.digests import code_digest
 from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.gates import declared_history
 
@@ -30,7 +30,7 @@ def make_manifest(
     """Return the content of a session's manifest; `history_start` is ns UTC."""
     digests = {
         "config": config.digest(),
-        "code": code_digest(strategy),
+        "code": code_digest([strategy]),
         "seed": digest_of(config.trading.seed),
         "environment": environment_digest(),
     }
@@ -46,11 +46,6 @@ def make_manifest(
         "clock": FEEDS[config.feed].clock,
         "history_start": iso(history_start),
     }
-
-
-def code_digest(strategy: Strategy) -> str:
-    """Return the digest of the package's code and of a user's strategy."""
-    return digest_of([package_digest(), [strategy_digest(strategy)]])
 
 
 def with_history(manifest: dict[str, Any], config: SessionConfig, first: int, until: int) -> dict[str, Any]:

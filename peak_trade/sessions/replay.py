@@ -29,10 +29,11 @@ from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.config import SessionConfig, SessionContext
 from peak_trade.sessions.control.state import control_at_start
 from peak_trade.sessions.driver import Driver, ending_of
-from peak_trade.sessions.manifest import code_digest, history_of
+from peak_trade.sessions.manifest import history_of
 from peak_trade.sessions.parts import buffer_of, evaluator, order_prefix, risk_engine_of, venue_maker
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.store import check_journal, config_of, find_session
+from peak_trade.wiring.digests import code_digest
 from peak_trade.wiring.strategies import make_strategy
 from peak_trade.wiring.venues import VENUES
 
@@ -199,4 +200,4 @@ def _ledger_difference(came_out: Ledger, rebuilt: Ledger, recorded: Sequence[Eve
 def _note(folder: Path, config: SessionConfig) -> str:
     strategy = make_strategy(config.strategy, config.parameters)
     then = read_manifest(folder).get("digests", {}).get("code")
-    return "" if then == code_digest(strategy) else "The code is not the version that ran the session."
+    return "" if then == code_digest([strategy]) else "The code is not the version that ran the session."

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from peak_trade.core.bars import Bars, as_bars
-from peak_trade.core.digest import digest_of, environment_digest, package_digest
+from peak_trade.core.digest import digest_of, environment_digest
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market
@@ -18,7 +18,7 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes, require_filtered
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
-from peak_trade.wiring.digests import config_digest, data_digest, strategy_digest
+from peak_trade.wiring.digests import code_digest, config_digest, data_digest
 from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
 from peak_trade.wiring.sleeves import sleeve_for
 
@@ -128,7 +128,7 @@ def _digests(
     return {
         "config": config_digest(strategies, settings, [column.instrument for column in market.columns], risk),
         "data": data_digest(bars),
-        "code": digest_of([package_digest(), [strategy_digest(part) for part in strategies]]),
+        "code": code_digest(strategies),
         "seed": digest_of(settings.seed),
         "environment": environment_digest(),
     }

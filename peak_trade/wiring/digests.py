@@ -10,7 +10,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.digest import digest_of
+from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.settings import Settings
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
@@ -30,7 +30,7 @@ def config_digest(
     risk: RiskLimits | None = None,
 ) -> str:
     """Return the digest of the settings of a run; with the data digest it identifies a trial."""
-    parts = [part.digest() for part in strategies]
+    parts = [part.digest() for strategy in strategies for part in _parts(strategy)]
     limits = [] if risk is None else [risk.digest()]
     return digest_of([parts, settings.digest(), [asdict(instrument) for instrument in instruments], *limits])
 
@@ -40,32 +40,28 @@ def data_digest(bars: Sequence[Bars]) -> str:
     return digest_of(sorted(part.digest() for part in bars))
 
 
-def strategy_digest(strategy: Strategy) -> str:
-    """Return the SHA-256 of a strategy: its class, its values, and the source of every part that a user wrote.
+def code_digest(strategies: Sequence[Strategy], function: Callable[..., Any] | None = None) -> str:
+    """Return the digest of the code of a run: this package, and the parts of strategies that a user wrote.
+
+    Parameters
+    ----------
+    strategies : sequence of Strategy
+    function : callable, optional
+        The allocator of a portfolio.
 
     Notes
     -----
-    The source of a part of this package is covered by the code digest of a run and is left out here. A user's class
-    counts with the source of its module and of its methods, so that a class from a notebook cell counts too; where no
-    source can be read, with its compiled code.
+    A user's class counts with the source of its module and of its methods, so that a class from a notebook cell counts
+    too; where no source can be read, with its compiled code. Values of parameters do not count: `config_digest` has
+    them.
 
     """
-    parts = list(_parts(strategy))
-    return digest_of(
-        {
-            "parts": [[_place(type(part)), part.model_dump(mode="json")] for part in parts],
-            "sources": {
-                _place(base): _source(base)
-                for part in parts
-                for nested in (part, *_other_settings(part))
-                for base in _user_classes(type(nested))
-            },
-        }
-    )
+    classes = [base for each in strategies for part in _parts(each) for base in _user_classes(type(part))]
+    sources = {_place(base): _source(base) for base in classes}
+    return digest_of([package_digest(), sources, _function_sources(function)])
 
 
-def function_sources(function: Callable[..., Any] | None) -> list[Any]:
-    """Return the source of a user's function and of its module; an empty list for None or one of this package."""
+def _function_sources(function: Callable[..., Any] | None) -> list[Any]:
     if function is None or not _is_user(function.__module__):
         return []
     source = _source_or_code(function) if isinstance(function, FunctionType) else repr(function)
@@ -80,24 +76,13 @@ def _place(part: type) -> str:
     return f"{part.__module__}:{part.__qualname__}"
 
 
-def _parts(strategy: Strategy) -> Iterator[Strategy]:
-    from peak_trade.strategies.base import Strategy
-
-    yield strategy
-    for key in type(strategy).model_fields:
-        value = getattr(strategy, key)
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, Strategy):
-                yield from _parts(part)
-
-
-def _other_settings(strategy: Strategy) -> Iterator[Settings]:
-    from peak_trade.strategies.base import Strategy
-
-    for key in type(strategy).model_fields:
-        value = getattr(strategy, key)
-        if isinstance(value, Settings) and not isinstance(value, Strategy):
-            yield value
+def _parts(part: Settings) -> Iterator[Settings]:
+    yield part
+    for key in type(part).model_fields:
+        value = getattr(part, key)
+        for nested in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(nested, Settings):
+                yield from _parts(nested)
 
 
 def _user_classes(part: type) -> list[type]:

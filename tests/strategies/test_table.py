@@ -10,6 +10,7 @@ import pytest
 
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError
+from peak_trade.engine.settings import BacktestSettings
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.strategies.composite import Composite
@@ -18,11 +19,12 @@ from peak_trade.strategies.macd import Macd
 from peak_trade.strategies.mean_reversion import MeanReversion
 from peak_trade.strategies.momentum import Momentum
 from peak_trade.strategies.rsi_reversion import RsiReversion
-from peak_trade.wiring.digests import strategy_digest
+from peak_trade.wiring.digests import code_digest, config_digest
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 
 OWN = """
 import numpy as np
+from peak_trade.engine.settings import BacktestSettings
 from peak_trade.strategies.base import Strategy
 
 LEVEL = 1.0
@@ -100,7 +102,7 @@ def test_a_composite_comes_back_from_its_own_record() -> None:
     made = Composite(members=(MaCrossover(fast=5), Composite(rule="vote")), target_volatility=0.01)
     again = make_strategy("composite", made.model_dump(mode="json"))
     assert again == made
-    assert strategy_digest(again) == strategy_digest(made)
+    assert config_digest([again], BacktestSettings(), []) == config_digest([made], BacktestSettings(), [])
 
 
 @pytest.mark.parametrize(
@@ -159,22 +161,18 @@ def test_a_users_module_that_fails_is_refused_in_one_line(own: str) -> None:
         make_strategy("crooked_module_of_a_user:Own")
 
 
-def test_the_digest_follows_class_and_values() -> None:
-    assert strategy_digest(Macd()) == strategy_digest(Macd())
-    assert len({strategy_digest(each) for each in (Macd(), Macd(fast=11), MaCrossover(), Composite())}) == 4
-
-
 def test_the_digest_follows_everything_in_a_users_module(own: str) -> None:
-    first = strategy_digest(make_strategy(f"{own}:Own"))
-    inside = strategy_digest(Composite(members=(make_strategy(f"{own}:Own"),)))
+    first = code_digest([make_strategy(f"{own}:Own")])
+    inside = code_digest([Composite(members=(make_strategy(f"{own}:Own"),))])
     del sys.modules[own]
     Path(f"{own}.py").write_text(OWN.replace("LEVEL = 1.0", "LEVEL = 0.25"), encoding="utf-8")
     linecache.checkcache()
-    assert strategy_digest(make_strategy(f"{own}:Own")) != first
-    assert strategy_digest(Composite(members=(make_strategy(f"{own}:Own"),))) != inside
+    assert code_digest([make_strategy(f"{own}:Own")]) != first
+    assert code_digest([Composite(members=(make_strategy(f"{own}:Own"),))]) != inside
 
 
 CELL = """
+from peak_trade.engine.settings import BacktestSettings
 from peak_trade.strategies.base import Strategy
 
 class InACell(Strategy):
@@ -197,12 +195,12 @@ def from_cell(level: float, name: str | None) -> Strategy:
 
 
 def test_the_digest_follows_a_class_in_a_notebook_cell() -> None:
-    digests = [strategy_digest(from_cell(level, f"/tmp/cell_{row}.py")) for row, level in enumerate([1.0, 1.0, 0.5])]
+    digests = [code_digest([from_cell(level, f"/tmp/cell_{row}.py")]) for row, level in enumerate([1.0, 1.0, 0.5])]
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_the_digest_follows_compiled_code_where_no_source_can_be_read() -> None:
-    digests = [strategy_digest(from_cell(level, None)) for level in (1.0, 1.0, 0.5)]
+    digests = [code_digest([from_cell(level, None)]) for level in (1.0, 1.0, 0.5)]
     assert digests[0] == digests[1] != digests[2]
 
 

@@ -173,6 +173,25 @@ def test_the_runs_command_lists_shows_and_compares(registry, capsys):
     assert "ma_crossover" not in compared
 
 
+def test_differences_are_exactly_the_entries_that_differ_in_any_of_the_runs(registry, capsys):
+    record_run(run_of("aa11aa11aa11aa11"))
+    record_run(run_of("bb22bb22bb22bb22", parameters={"strategy": {"fast": 21, "slow": 50}, "fee_bps": 10.0}))
+    record_run(run_of("cc33cc33cc33cc33", metrics={"total_return": 0.25, "sharpe": 1.0}))
+    ids = ["aa11aa11aa11aa11", "bb22bb22bb22bb22", "cc33cc33cc33cc33"]
+    assert main(["runs", "compare", *ids, "--differences", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [shown[run_id] for run_id in ids] == [
+        {"parameter": {"strategy.fast": "20"}, "metric": {"sharpe": None}},
+        {"parameter": {"strategy.fast": "21"}, "metric": {"sharpe": None}},
+        {"parameter": {"strategy.fast": "20"}, "metric": {"sharpe": 1.0}},
+    ]
+    record_run(run_of("dd44dd44dd44dd44"))
+    assert main(["runs", "compare", "aa11", "dd44", "--differences"]) == 0
+    assert capsys.readouterr().out == "The runs do not differ.\n"
+    assert main(["runs", "compare", "aa11", "aa11aa"]) == 2
+    assert "are one run, aa11aa11aa11aa11: name two runs or more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

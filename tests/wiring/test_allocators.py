@@ -15,7 +15,7 @@ from peak_trade.core.time import Timeframe
 from peak_trade.studies.causality import synthetic_bars
 from peak_trade.wiring.allocators import ALLOCATORS, find_allocator
 from peak_trade.wiring.detectors import DETECTORS, make_detector
-from peak_trade.wiring.digests import strategy_digest
+from peak_trade.wiring.digests import code_digest
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.portfolio.conftest import made_bars
 from tests.wiring import toys
@@ -112,7 +112,7 @@ def test_the_source_of_a_users_allocator_and_detector_goes_into_the_digests(tmp_
         detector = make_detector("parts_of_a_user:Mine", HOUR)
         result = run("parts_of_a_user:mine")
         assert result.weights.iloc[-1, 0] == float(first)
-        seen.append((result.run.digests, strategy_digest(pt.RegimeAware(detector=detector))))
+        seen.append((result.run.digests, code_digest([pt.RegimeAware(detector=detector)])))
     sys.modules.pop("parts_of_a_user", None)
     (one, regimes), (other, other_regimes) = seen
     assert one["code"] != other["code"]

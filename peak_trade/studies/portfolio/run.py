@@ -10,7 +10,7 @@ import pandas as pd
 
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
-from peak_trade.core.digest import digest_of, environment_digest, package_digest
+from peak_trade.core.digest import digest_of, environment_digest
 from peak_trade.core.errors import DataError
 from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
@@ -23,7 +23,7 @@ from peak_trade.strategies.base import Strategy
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry, ordered, sleeve_name
 from peak_trade.wiring.allocators import find_allocator
-from peak_trade.wiring.digests import function_sources, strategy_digest
+from peak_trade.wiring.digests import code_digest
 from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
 from peak_trade.wiring.sleeves import sleeve_for
 from peak_trade.wiring.strategies import make_strategy
@@ -191,15 +191,12 @@ def _next_of(own: IntArray, rows: IntArray) -> IntArray:
 def _digests(
     settings: PortfolioSettings, strategies: Sequence[Strategy], bars: Sequence[Bars], market: Market
 ) -> dict[str, str]:
-    parts = [strategy_digest(part) for part in strategies] + function_sources(
-        find_allocator(settings.allocation.method)
-    )
     traded = [asdict(column.instrument) for column in market.columns]
     named = settings.model_copy(update={"strategies": tuple(ordered(settings.strategies))})
     return {
         "config": digest_of([named.digest(), [part.digest() for part in strategies], traded]),
         "data": digest_of(sorted(part.digest() for part in bars)),
-        "code": digest_of([package_digest(), parts]),
+        "code": code_digest(strategies, find_allocator(settings.allocation.method)),
         "seed": digest_of(settings.seed),
         "environment": environment_digest(),
     }
