@@ -123,7 +123,7 @@ class TradedAccount:
     def _update_can_fail(self) -> None:
         """Update whether equity can reach zero without a trade: cash is owed, or a short position is held."""
         self._can_fail = self.ledger.cash < -_DUST * self.ledger.initial_cash or any(
-            held.quantity < 0.0 for held in self.ledger.positions.values()
+            [held.quantity < 0.0 for held in self.ledger.positions.values()]
         )
 
     def _first_insolvent(self, start: int, stop: int) -> int:

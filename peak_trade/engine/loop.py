@@ -92,6 +92,7 @@ class EventLoop(TradedAccount):
         self._n_orders = 0
         self._sleeve_of: dict[str, Sleeve] = {}
         self._has_carry = settings.costs.has_carry
+        self._is_netted = self.trader.is_netted
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
         """Visit every bar at which something can happen, then expire the open orders."""
@@ -105,7 +106,8 @@ class EventLoop(TradedAccount):
             while place < len(schedule) and schedule[place] <= bar:
                 place += 1
             stop = schedule[place] if place < len(schedule) else n_bars
-            stop = self.trader.next_cross(bar, self.venue.next_touch(bar, stop))
+            stop = self.venue.next_touch(bar, stop)
+            stop = self.trader.next_cross(bar, stop) if self._is_netted else stop
             stop = self._first_insolvent(bar + 1, stop) if self._can_fail else stop
             stop = stop if self._drift_band is None else self._first_drift(bar + 1, stop, self._drift_band)
             bar = self.risk_engine.skip_to(self, stop) if self._sleeve_of else stop
@@ -122,9 +124,10 @@ class EventLoop(TradedAccount):
             self._update_trading_state(bar)
 
     def _visit(self, bar: int) -> None:
-        for cross in self.trader.crosses(bar):
-            opened = int(self.market.times[bar]) - self.market.timeframe.ns
-            self._allocate(cross, bar, opened, "", float(self._columns[cross[0].sleeve.symbol].open[bar]))
+        if self._is_netted:
+            for cross in self.trader.crosses(bar):
+                opened = int(self.market.times[bar]) - self.market.timeframe.ns
+                self._allocate(cross, bar, opened, "", float(self._columns[cross[0][0].symbol].open[bar]))
         self.settle(bar)
         if self._has_carry:
             self._charge_carry(bar)
@@ -256,7 +259,8 @@ class EventLoop(TradedAccount):
         )
         known_bar = bar if phase is Phase.AFTER_CLOSE else max(bar - 1, 0)
         view = self._market_view(order, known_bar)
-        order = self.risk_engine.reduced(order, view, self, known_bar)
+        if self.risk_engine.sizes_orders:
+            order = self.risk_engine.reduced(order, view, self, known_bar)
         self._emit(order_event(order, OrderEventKind.REQUESTED, now, reason=order.reason))
         answer = self.risk_engine.decide(order, view, self, known_bar)
         if not isinstance(answer, ApprovedOrder):
@@ -276,17 +280,19 @@ class EventLoop(TradedAccount):
     def _market_view(self, order: Order, bar: int) -> MarketView:
         column = self._columns[order.symbol]
         price, volume, bar_time = float(column.mark[bar]), float(column.volume[bar]), int(self.market.times[bar])
-        as_of, book, daily_volume, volatility, returns = self.risk_engine.sources(order.symbol, order.decided_at)
-        return MarketView(as_of, column.instrument, price, volume, bar_time, book, daily_volume, volatility, returns)
+        return self.risk_engine.market_view(order, column.instrument, price, volume, bar_time)
 
     def _book_execution(self, execution: Execution, bar: int) -> None:
         order = execution.order
         sleeve = self._sleeve_of[order.order_id]
-        self.risk_engine.catch_up(self, bar)
+        has_limits = self.risk_engine.has_limits
+        if has_limits:
+            self.risk_engine.catch_up(self, bar)
         if execution.quantity > 0.0:
             fill = fill_of(execution)
             self._book_fill(sleeve, fill, bar)
-            self.risk_engine.remember_fill(fill)
+            if has_limits:
+                self.risk_engine.remember_fill(fill)
             is_whole = execution.ended == "filled"
             self._emit(trade_event(execution, OrderEventKind.FILLED if is_whole else OrderEventKind.PARTIALLY_FILLED))
             parts = self.trader.allocate(sleeve, fill.position_change, fill.fee)
@@ -307,7 +313,7 @@ class EventLoop(TradedAccount):
         """Record what each sleeve gets of a fill, a cash flow or a cross."""
         for sleeve, quantity, cost in parts:
             self._record_movement(sleeve, bar, quantity, price, cost)
-            if self.trader.is_netted:
+            if self._is_netted:
                 event = AllocationEvent(now, order_id, sleeve.strategy, sleeve.symbol, quantity, price, cost)
                 self._emit(event)
 

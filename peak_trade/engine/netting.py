@@ -58,11 +58,11 @@ class Net:
         """
         changes = allocate(self.demands, self.traded, is_whole)
         moved = math.fsum(abs(change) for _, change in changes)
-        parts = []
+        parts: list[Allocation] = []
         for demand, change in changes:
             is_flat = is_whole and not demand.stays
             demand.sleeve.position = 0.0 if is_flat else demand.sleeve.position + change
-            parts.append(Allocation(demand.sleeve, change, cost * abs(change) / moved))
+            parts.append((demand.sleeve, change, cost * abs(change) / moved))
         return parts
 
 
@@ -156,11 +156,7 @@ class NettedTrader(Trader):
         net = self._nets[holder.symbol]
         if quantity == 0.0:
             held = math.fsum(member.position for member in net.members)
-            return [
-                Allocation(member, 0.0, cost * member.position / held)
-                for member in net.members
-                if member.position != 0.0
-            ]
+            return [(member, 0.0, cost * member.position / held) for member in net.members if member.position != 0.0]
         net.traded += quantity
         return net.allocate(cost, is_whole=abs(net.traded - net.ordered) <= _NEGLIGIBLE * abs(net.ordered))
 

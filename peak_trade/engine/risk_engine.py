@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.history import DailyHistory, ReturnHistory
+from peak_trade.core.history import DailyHistory
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import (
     AccountView,
     Denial,
     Fill,
+    Instrument,
     MarketView,
     Order,
     OrderBook,
@@ -85,6 +86,8 @@ class RiskEngine:
         Receives every event of the engine; the event loop sets it.
     can_stop : bool
         Whether equity or a running ramp can change the trading state.
+    sizes_orders : bool
+        Whether orders are reduced to the size limits before they are reviewed.
 
     Notes
     -----
@@ -104,6 +107,7 @@ class RiskEngine:
         self.gates = gates
         self.limits = limits
         self.has_limits = limits is not None
+        self.sizes_orders = limits is not None and limits.size_to_limits
         self.emit: Callable[[Event], None] = _discard
         self._limits = limits = limits or RiskLimits()
         self._daily_history = daily_history
@@ -141,25 +145,25 @@ class RiskEngine:
         """Whether trading is active, reducing or halted."""
         return self._control.state
 
-    def sources(self, symbol: str, as_of: int) -> tuple[int, OrderBook | None, float, float, ReturnHistory | None]:
-        """Return the market data of an order decided at `as_of`, ns UTC, that its bar does not hold.
+    def market_view(
+        self, order: Order, instrument: Instrument, price: float, volume: float, bar_time: int
+    ) -> MarketView:
+        """Return the market as the gates see it: the symbol's last bar, the snapshot and the daily history.
 
-        Returns
-        -------
-        (int, OrderBook or None, float, float, ReturnHistory or None)
-            Time on the exchange's clock (ns UTC) and its order book; average daily volume (base units), volatility of
-            daily returns (fraction) and the daily returns known then.
+        Price and volume are those of the bar that closed at `bar_time`, ns UTC.
         """
-        now, book = self._snapshot or (as_of, None)
+        now, book = self._snapshot or (order.decided_at, None)
         history = self._daily_history
         if history is None:
-            return now, book, math.nan, math.nan, None
-        volume, volatility = history.activity_at(symbol, as_of) if self._needs_activity else (math.nan, math.nan)
-        return now, book, volume, volatility, history.returns_at(as_of) if self._needs_returns else None
+            return MarketView(now, instrument, price, volume, bar_time, book)
+        symbol, as_of = order.symbol, order.decided_at
+        daily, volatility = history.activity_at(symbol, as_of) if self._needs_activity else (math.nan, math.nan)
+        returns = history.returns_at(as_of) if self._needs_returns else None
+        return MarketView(now, instrument, price, volume, bar_time, book, daily, volatility, returns)
 
     def reduced(self, order: Order, market: MarketView, loop: Account, bar: int) -> Order:
-        """Return an order that follows a target, reduced to the size limits if `size_to_limits` is set."""
-        if not self._limits.size_to_limits or order.reason != "target":
+        """Return an order reduced to the size limits; only orders that follow a target are reduced."""
+        if order.reason != "target":
             return order
         return size_to_limits(order, self._account(loop, bar, order), market, self.gates, self._limits)
 

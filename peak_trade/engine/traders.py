@@ -6,7 +6,7 @@ A trader turns the targets of sleeves into orders and allocates what the orders 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from peak_trade.core.rounding import floor_to
 from peak_trade.engine.market import Market
@@ -18,12 +18,8 @@ CancelTargetOrders = Callable[[Sleeve, int], None]
 """(holder, bar): cancels the open orders of a holder that follow a target."""
 
 
-class Allocation(NamedTuple):
-    """The part of a fill or a cash flow of one sleeve: signed base units, and its cost in quote currency."""
-
-    sleeve: Sleeve
-    quantity: float
-    cost: float
+Allocation = tuple[Sleeve, float, float]
+"""The part of a fill or a cash flow of one sleeve: the sleeve, signed base units, and its cost in quote currency."""
 
 
 class Trader(Protocol):
@@ -68,7 +64,10 @@ class Trader(Protocol):
         """Prepare for a fill that closes the whole position of a holder without an order."""
 
     def crosses(self, bar: int) -> Sequence[Sequence[Allocation]]:
-        """Return the exchanges between sleeves that happen at the open of a bar without an order, one per symbol."""
+        """Return the exchanges between sleeves that happen at the open of a bar without an order, one per symbol.
+
+        Only a netted trader has them.
+        """
 
     def next_cross(self, bar: int, stop: int) -> int:
         """Return the first bar in (bar, stop) with a cross, or `stop`."""
@@ -117,7 +116,7 @@ class SleeveTrader(Trader):
 
     def allocate(self, holder: Sleeve, quantity: float, cost: float) -> Sequence[Allocation]:
         """Return the fill or cash flow as a whole: it belongs to the sleeve that ordered."""
-        return (Allocation(holder, quantity, cost),)
+        return ((holder, quantity, cost),)
 
     def expect_exit(self, holder: Sleeve) -> None:
         """Do nothing: the exit belongs to the sleeve."""

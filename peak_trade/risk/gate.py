@@ -135,6 +135,7 @@ class GateChain(tuple[RiskGate, ...]):
     _floors: tuple[Measure, ...]
     _binding: tuple[_Comparison, ...]
     _ramped: tuple[_Comparison, ...]
+    _has_relief: bool
 
     def __new__(cls, gates: Iterable[RiskGate]) -> GateChain:
         """Create a chain of gates."""
@@ -145,6 +146,7 @@ class GateChain(tuple[RiskGate, ...]):
             (gate.measured if gate.ramps else gate.measure, gate.is_floor, gate.code) for gate in chain
         )
         chain._binding = tuple((gate.measure, gate.is_floor, gate.code) for gate in chain if not gate.relieves)
+        chain._has_relief = any(gate.relieves for gate in chain)
         return chain
 
     def denials(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[Denial, ...]:
@@ -156,7 +158,7 @@ class GateChain(tuple[RiskGate, ...]):
         proposal = Proposal(order, account, market, limits)
         asked, infinity = self._ramped, math.inf
         try:
-            if order.is_reducing is True and reduces(order, account):
+            if self._has_relief and order.is_reducing is True and reduces(order, account):
                 asked = self._binding
             elif account.ramp.__class__ is float and account.ramp == 1.0:
                 for measure in self._ceilings:
