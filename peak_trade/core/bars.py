@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -95,6 +95,8 @@ class Bars:
     timeframe : Timeframe
     exchange : str
         Exchange where the bars were traded; `sample` for generated bars.
+    notes : tuple of str
+        Sentences on how the bars were read, which a result repeats among its assumptions.
 
     """
 
@@ -102,6 +104,7 @@ class Bars:
     symbol: str
     timeframe: Timeframe
     exchange: str = "unknown"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_frame(self.frame, f"{self.symbol} {self.timeframe}")
@@ -132,7 +135,7 @@ class Bars:
             raise DataError(
                 f"{self.symbol} {self.timeframe}: no bar lies in the requested span. There are bars from {span}."
             )
-        return Bars(self.frame[keep], self.symbol, self.timeframe, self.exchange)
+        return replace(self, frame=self.frame[keep])
 
     def digest(self) -> str:
         """Return the SHA-256 of symbol, timeframe, exchange, times and values."""
@@ -142,13 +145,92 @@ class Bars:
 
 
 def as_bars(
-    frame: pd.DataFrame, symbol: str = "X/USD", timeframe: str | None = None, exchange: str = "unknown"
+    frame: pd.DataFrame,
+    symbol: str = "X/USD",
+    timeframe: str | None = None,
+    exchange: str = "unknown",
+    *,
+    stamp: Literal["open", "close"] = "close",
 ) -> Bars:
-    """Return a frame as Bars; the timeframe is by default the most common step of the index."""
-    if timeframe is not None:
-        return Bars(frame, symbol, Timeframe.parse(timeframe), exchange)
-    check_frame(frame, symbol)
+    """Return a DataFrame of prices as Bars.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_bars, 5)
+        Columns open, high, low, close and volume, in any case, of any numeric type; or five columns 0 to 4 in this
+        order. Other columns are dropped. The index holds one time per bar, in UTC.
+    symbol : str
+    timeframe : str, optional
+        For example 1h. Defaults to the most common step of the index.
+    exchange : str
+    stamp : "open" or "close"
+        Meaning of the index: the time at which a bar opens, or the time at which it closes and its values are known.
+        Times of opens, which most exchanges and pandas write, are moved to the close, one timeframe later.
+
+    Returns
+    -------
+    Bars
+        Indexed by close times. `notes` states what was renamed, converted or moved.
+
+    Raises
+    ------
+    ConfigError
+        On a stamp other than the two.
+    DataError
+        See `check_frame`. Also when two columns have one name, or the timeframe can not be inferred.
+
+    Examples
+    --------
+    >>> opens = pd.date_range("2024-01-01", periods=2, freq="h", tz="UTC")
+    >>> prices = pd.DataFrame({"Open": 1, "High": 1, "Low": 1, "Close": 1, "Volume": 5}, index=opens)
+    >>> bars = as_bars(prices, stamp="open")
+    >>> f"{bars.frame.index[0]:%H:%M}", len(bars.notes)
+    ('01:00', 3)
+
+    """
+    if stamp not in ("open", "close"):
+        raise ConfigError(f"{symbol}: stamp was {stamp!r}. Write 'open' or 'close'.")
+    frame, notes = _with_bar_columns(frame, symbol)
+    step = None if timeframe is None else Timeframe.parse(timeframe)
+    if step is None or stamp == "open":
+        check_frame(frame, symbol)
+    if step is None:
+        step = _most_common_step(frame, symbol)
+    if stamp == "open":
+        index = pd.DatetimeIndex(frame.index).as_unit("ns")
+        frame = frame.set_axis(index + pd.Timedelta(step.ns, unit="ns"), axis=0)
+        notes.append(f"The index of {symbol} held opens: it was moved to the closes, {step} later.")
+    return Bars(frame, symbol, step, exchange, tuple(notes))
+
+
+def _most_common_step(frame: pd.DataFrame, symbol: str) -> Timeframe:
     if len(frame) < 2:
         raise DataError(f"{symbol}: the timeframe can not be inferred from one bar. Name the timeframe.")
     steps, counts = np.unique(np.diff(index_ns(frame.index)), return_counts=True)
-    return Bars(frame, symbol, Timeframe(int(steps[counts.argmax()]) // 1_000_000_000), exchange)
+    return Timeframe(int(steps[counts.argmax()]) // 1_000_000_000)
+
+
+def _with_bar_columns(frame: pd.DataFrame, symbol: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return a frame with the columns of bars under their names as float64, and sentences on what was changed."""
+    names: dict[Any, str]
+    if frame.columns.equals(pd.RangeIndex(len(COLUMNS))):
+        names = dict(enumerate(COLUMNS))
+    else:
+        names = {each: str(each).strip().lower() for each in frame.columns}
+        names = {each: name for each, name in names.items() if name in COLUMNS}
+    twice = sorted(name for name in COLUMNS if list(names.values()).count(name) > 1)
+    if twice:
+        raise DataError(f"{symbol}: two columns are {twice[0]}. Drop one of them.")
+    renamed = [f"{each} to {name}" for each, name in names.items() if each != name]
+    notes = [f"Columns of {symbol} were renamed: {', '.join(renamed)}."] if renamed else []
+    frame = frame.rename(columns=names)
+    converted = {
+        name: frame[name].dtype
+        for name in names.values()
+        if frame[name].dtype != np.float64 and pd.api.types.is_numeric_dtype(frame[name].dtype)
+    }
+    if converted:
+        listed = ", ".join(f"{name} from {dtype}" for name, dtype in converted.items())
+        notes.append(f"Columns of {symbol} were converted to float64: {listed}.")
+    values = {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in converted}
+    return frame.assign(**values), notes

@@ -73,6 +73,8 @@ class BacktestResult:
     exchange: str = "unknown"
     best_intrabar: BacktestResult | None = None
     limits: RiskLimits | None = None
+    notes: tuple[str, ...] = ()
+    """Sentences on how the bars were read."""
 
     @property
     def index(self) -> pd.DatetimeIndex:
@@ -168,6 +170,7 @@ class BacktestResult:
         costs, execution = self.settings.costs, self.settings.execution
         cap = costs.max_participation
         sentences = [
+            *self.notes,
             "A decision on a close fills at the next bar's open, never earlier.",
             f"A taking fill pays {costs.fee_bps:g} bps fee and {costs.slippage_bps:g} bps slippage.",
             "Fills take any size of a bar." if cap is None else f"Fills take at most {cap:.0%} of a bar's volume.",

@@ -102,6 +102,7 @@ def backtest(
         digests=_digests(strategies, [*given, *past], market, settings, risk),
         exchange=", ".join(sorted({part.exchange for part in given})),
         best_intrabar=best,
+        notes=tuple(note for part in given for note in part.notes),
     )
 
 
