@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
+from peak_trade.core.calendar import NS_PER_DAY, lateness, period_of
 from peak_trade.core.errors import DataError
-from peak_trade.core.time import NS_PER_SECOND, iso
+from peak_trade.core.time import iso
 
-_NS_PER_DAY = 86_400 * NS_PER_SECOND
 _ACTIVITY_DAYS, _FEWEST_DAYS = 30, 5
 _MOST_DAYS_LATE = 2
 
@@ -82,33 +81,44 @@ class DailyHistory:
     Parameters
     ----------
     bars : sequence of Bars
-        One per symbol, of any timeframe up to a day.
+        Of any timeframe up to a day. Several parts of one symbol follow each other in time.
     source : str
         Origin of the returns; see `ReturnHistory`.
     n_days : int
         Length of the longest history that is returned.
 
+    Attributes
+    ----------
+    delay : int
+        Time from midnight (UTC) until a day is known, ns: 0 unless bars extend across midnight.
+
     Notes
     -----
-    Causal: a day is known once it is over, and contains the bars up to its midnight (UTC). The last bar of a day is its
-    close, so a gap of some hours leaves the day known. A day without bars is unknown: its return and the return of the
-    next day are NaN. Returns before a symbol's second close and after its last close are NaN as well.
+    Causal: a day holds the bars that open on it (UTC) and is known once its last bar has closed. The last bar of a day
+    is its close, so a gap of some hours leaves the day known. A day without bars is unknown: its return and the return
+    of the next day are NaN. Returns before a symbol's second close and after its last close are NaN as well.
 
     """
 
     def __init__(self, bars: Sequence[Bars], source: str, n_days: int) -> None:
         ordered = sorted(bars, key=lambda part: part.symbol)
         self._source, self._n_days = source, n_days
-        self._symbols = tuple(part.symbol for part in ordered)
-        first = min(int(day_of(part.times[0])) for part in ordered)
-        last = max(int(day_of(part.times[-1])) for part in ordered)
-        closes = np.full((len(ordered), last - first + 1), np.nan)
+        self._symbols = tuple(dict.fromkeys(part.symbol for part in ordered))
+        self.delay = max(lateness(int(part.times[0]), part.timeframe) for part in ordered)
+        first = min(int(day_of(part)[0]) for part in ordered)
+        last = max(int(day_of(part)[-1]) for part in ordered)
+        closes = np.full((len(self._symbols), last - first + 1), np.nan)
         volumes = np.full_like(closes, np.nan)
-        for row, part in enumerate(ordered):
-            days = day_of(part.times) - first
-            closes[row, days] = part.frame["close"].to_numpy()
-            volumes[row] = _summed(days, part.frame["volume"].to_numpy(), closes.shape[1], is_whole=_opens_day(part))
-        self._first_end = (first + 1) * _NS_PER_DAY
+        for part in ordered:
+            row, days = self._symbols.index(part.symbol), day_of(part)
+            is_on_time = part.times <= (days + 1) * NS_PER_DAY + self.delay
+            days = days[is_on_time] - first
+            is_first = np.isnan(volumes[row]).all()
+            start = int(days[0]) + (is_first and not _opens_day(part))
+            closes[row, days] = part.frame["close"].to_numpy()[is_on_time]
+            sums = np.bincount(days, weights=part.frame["volume"].to_numpy()[is_on_time], minlength=closes.shape[1])
+            volumes[row, start:] = np.nan_to_num(volumes[row, start:]) + sums[start:]
+        self._first_end = (first + 1) * NS_PER_DAY + self.delay
         self._returns = np.diff(closes, axis=1, prepend=np.nan) / np.roll(closes, 1, axis=1)
         self._volume = _trailing_mean(volumes)
         self._volatility = np.sqrt(_trailing_mean(self._returns**2) - _trailing_mean(self._returns) ** 2)
@@ -122,7 +132,7 @@ class DailyHistory:
         if n_known != self._known:
             rows = self._returns[:, max(n_known - self._n_days, 1) : n_known]
             self._known = n_known
-            end = self._first_end + (n_known - 1) * _NS_PER_DAY
+            end = self._first_end + (n_known - 1) * NS_PER_DAY
             self._history = ReturnHistory(self._source, end, self._symbols, rows) if n_known > 1 else None
         return self._history
 
@@ -132,7 +142,7 @@ class DailyHistory:
         Both are computed from the complete days known at `as_of`, ns UTC. They are NaN when there are fewer than five
         such days, and when the last bar is more than two days old.
         """
-        key = symbol, (as_of - self._first_end) // _NS_PER_DAY + 1
+        key = symbol, (as_of - self._first_end) // NS_PER_DAY + 1
         known = self._activity.get(key)
         if known is None:
             known = self._activity[key] = self._activity_after(*key)
@@ -146,11 +156,11 @@ class DailyHistory:
         return float(self._volume[row, column]), float(self._volatility[row, column])
 
     def _n_known(self, as_of: int) -> int:
-        return int(min(max((as_of - self._first_end) // _NS_PER_DAY + 1, 0), self._returns.shape[1]))
+        return int(min(max((as_of - self._first_end) // NS_PER_DAY + 1, 0), self._returns.shape[1]))
 
 
 def extend_history(past: Sequence[Bars], bars: Sequence[Bars]) -> list[Bars]:
-    """Return the past of every symbol of `bars`, extended by the bars that close after it.
+    """Return the past of every symbol of `bars`, followed by those of its bars that close after it.
 
     Parameters
     ----------
@@ -171,7 +181,8 @@ def extend_history(past: Sequence[Bars], bars: Sequence[Bars]) -> list[Bars]:
     missing = [part.symbol for part in bars if part.symbol not in held]
     if missing:
         raise DataError(f"{missing[0]} has no history, only {', '.join(sorted(held))} {_have(len(held))}.")
-    return [_carried_on(held[part.symbol], part) for part in bars]
+    later = [_after(part, int(held[part.symbol].times[-1])) for part in bars]
+    return [held[part.symbol] for part in bars] + [part for part in later if part is not None]
 
 
 def daily_returns(bars: Sequence[Bars], source: str, n_days: int, as_of: int | None = None) -> ReturnHistory:
@@ -194,16 +205,15 @@ def daily_returns(bars: Sequence[Bars], source: str, n_days: int, as_of: int | N
     return history
 
 
-def day_of(times: Any) -> Any:
-    """Return the number of the UTC day of close times (ns UTC); a close at midnight belongs to the day that it ends."""
-    return (times - 1) // _NS_PER_DAY
+def day_of(bars: Bars) -> IntArray:
+    """Return the number of the UTC day in which each bar opens, shape (n_bars,)."""
+    days: IntArray = period_of(bars.times - bars.timeframe.ns, "day")
+    return days
 
 
-def _carried_on(past: Bars, bars: Bars) -> Bars:
-    later = bars.times > past.times[-1]
-    if not later.any():
-        return past
-    return Bars(pd.concat([past.frame, bars.frame[later]]), past.symbol, past.timeframe, past.exchange)
+def _after(bars: Bars, end: int) -> Bars | None:
+    is_later = bars.times > end
+    return Bars(bars.frame[is_later], bars.symbol, bars.timeframe, bars.exchange) if is_later.any() else None
 
 
 def _have(n_symbols: int) -> str:
@@ -211,13 +221,7 @@ def _have(n_symbols: int) -> str:
 
 
 def _opens_day(bars: Bars) -> bool:
-    return (int(bars.times[0]) - bars.timeframe.ns) % _NS_PER_DAY == 0
-
-
-def _summed(days: IntArray, volumes: FloatArray, n_days: int, *, is_whole: bool) -> FloatArray:
-    sums = np.bincount(days, weights=volumes, minlength=n_days).astype(np.float64)
-    sums[: int(days[0]) + (not is_whole)] = np.nan
-    return sums
+    return (int(bars.times[0]) - bars.timeframe.ns) % NS_PER_DAY == 0
 
 
 def _trailing_mean(rows: FloatArray) -> FloatArray:

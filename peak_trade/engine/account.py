@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray, IntArray
+from peak_trade.core.calendar import period_of
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, Order
 from peak_trade.engine.market import Market
@@ -87,6 +88,15 @@ class TradedAccount:
     def times(self) -> IntArray:
         """Close times, shape (n_bars,), ns UTC."""
         return self.market.times
+
+    def days(self, start: int, stop: int) -> IntArray:
+        """Return the numbers of the UTC days in which bars start to stop - 1 open, shape (stop - start,)."""
+        days: IntArray = period_of(self.market.times[start:stop] - self.market.timeframe.ns, "day")
+        return days
+
+    def day(self, bar: int) -> int:
+        """Return the number of the UTC day in which a bar opens."""
+        return int(period_of(int(self.market.times[bar]) - self.market.timeframe.ns, "day"))
 
     def holdings(self, bar: int) -> Holdings:
         """Return equity, positions and marks at the close of a bar; the same objects until something moves."""

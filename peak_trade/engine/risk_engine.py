@@ -65,6 +65,12 @@ class Account(Protocol):
     def times(self) -> IntArray:
         """Close times, shape (n_bars,), ns UTC."""
 
+    def days(self, start: int, stop: int) -> IntArray:
+        """Return the numbers of the UTC days in which bars start to stop - 1 open, shape (stop - start,)."""
+
+    def day(self, bar: int) -> int:
+        """Return the number of the UTC day in which a bar opens."""
+
 
 class RiskEngine:
     """Review every order of one run against a gate chain.
@@ -237,7 +243,7 @@ class RiskEngine:
             if self._next_bar < stop:
                 bar = self._next_bar
                 self._next_bar = bar + 1
-                self.observe(AccountObserved(int(loop.times[bar]), loop.equity(bar)))
+                self.observe(AccountObserved(int(loop.times[bar]), loop.equity(bar), loop.day(bar)))
 
     def _scan(self, loop: Account, stop: int) -> None:
         start = self._next_bar
@@ -247,19 +253,17 @@ class RiskEngine:
         if stop - start == 1 or (line is not None and line[1] == 0.0):
             self._scan_constant(loop, start, stop)
             return
-        if line is None:
-            equity, times = loop.equity_between(start, stop), loop.times[start:stop]
-            found, self._track = first_trigger(0.0, 1.0, equity, times, 0, stop - start, self._track, self._triggers)
-            self._next_bar = start + found
-        else:
-            self._next_bar, self._track = first_trigger(*line, loop.times, start, stop, self._track, self._triggers)
+        cash, held, marks = line or (0.0, 1.0, loop.equity_between(start, stop))
+        marks, days = marks if line is None else marks[start:stop], loop.days(start, stop)
+        found, self._track = first_trigger(cash, held, marks, days, 0, stop - start, self._track, self._triggers)
+        self._next_bar = start + found
 
     def _scan_constant(self, loop: Account, start: int, stop: int) -> None:
         """Scan bars of equal equity: if the first one trips no trigger, none does."""
-        equity, times = loop.equity(start), loop.times
-        track = track_after(equity, int(times[start]), self._track, self._triggers)
+        equity = loop.equity(start)
+        track = track_after(equity, loop.day(start), self._track, self._triggers)
         if track is not None and stop - start > 1:
-            track = track_after(equity, int(times[stop - 1]), track, self._triggers)
+            track = track_after(equity, loop.day(stop - 1), track, self._triggers)
         if track is not None:
             self._track, self._next_bar = track, stop
 

@@ -6,9 +6,12 @@ import math
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.time import SECONDS_PER_YEAR
+from peak_trade.core.bars import index_ns
+from peak_trade.core.calendar import Period, period_of, period_start
+from peak_trade.core.time import SECONDS_PER_YEAR, Timeframe
 from peak_trade.metrics.drawdowns import max_drawdown
 from peak_trade.metrics.measure import MIN_DAYS, MIN_RETURNS, Measure, checked, checked_equity, finite_or, too_few
 
@@ -44,6 +47,47 @@ def simple_returns(equity: Any) -> FloatArray:
     returns: FloatArray = values[1:] / values[:-1]
     returns -= 1.0
     return returns
+
+
+def period_returns(equity: pd.Series[float], period: Period, timeframe: Timeframe | None = None) -> pd.Series[float]:
+    """Return the return over each calendar period that has one, oldest first.
+
+    Parameters
+    ----------
+    equity : Series of shape (n_bars,), in quote currency
+        Index `close_time`, UTC, strictly increasing.
+    period : day, week, month, quarter or year
+    timeframe : Timeframe, optional
+        Length of a bar; by default the smallest step of the index.
+
+    Returns
+    -------
+    Series of shape (n_periods,), fractions, indexed by the start of the period, UTC
+        The change from the last close of an earlier period, or from the first close, to the last close of the period. A
+        bar belongs to the period in which it opens. The returns compound to `total_return`.
+
+    Raises
+    ------
+    DataError
+        If equity is empty, holds a NaN, or does not start above zero.
+
+    Examples
+    --------
+    >>> hours = pd.date_range("2024-02-29 22:00", periods=4, freq="h", tz="UTC")
+    >>> period_returns(pd.Series([100.0, 110.0, 120.0, 180.0], index=hours), "month").round(2).tolist()
+    [0.2, 0.5]
+
+    """
+    values, times = checked_equity(equity), index_ns(equity.index)
+    if values.size < 2:
+        return pd.Series(dtype=np.float64, index=pd.DatetimeIndex([], tz="UTC"))
+    length = int(np.diff(times).min()) if timeframe is None else timeframe.ns
+    numbers = period_of(times - length, period)[1:]
+    ends = np.append(np.flatnonzero(np.diff(numbers)) + 1, values.size - 1)
+    reached = values[np.concatenate([[0], ends])]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        changes = reached[1:] / reached[:-1] - 1.0
+    return pd.Series(changes, index=pd.DatetimeIndex(period_start(numbers[ends - 1], period), tz="UTC"))
 
 
 def total_return(equity: Any) -> Measure:

@@ -8,12 +8,11 @@ import numpy as np
 from pydantic import Field
 
 from peak_trade.core.arrays import BoolArray, IntArray
+from peak_trade.core.calendar import period_of
 from peak_trade.core.settings import Settings
 
 Period = Literal["day", "week", "month", "quarter"]
 """A calendar period in UTC; weeks begin on Monday."""
-
-_NS_PER_DAY = 86_400_000_000_000
 
 
 class Rebalancing(Settings):
@@ -27,13 +26,14 @@ class Rebalancing(Settings):
 
 
 def first_closes(times: IntArray, every: Period) -> BoolArray:
-    """Mark the first close of each calendar period.
+    """Mark the first close of each calendar period: the first one whose next bar can open in that period.
 
     Parameters
     ----------
     times : int64 array of shape (n,), close times, ns UTC, strictly increasing
     every : Period
-        A close at exactly 00:00 is the first of the period that begins there.
+        A close at exactly 00:00 is the first of the period that begins there: the order of that decision fills in the
+        bar that opens then. The bar that closes there belongs to the period before.
 
     Returns
     -------
@@ -50,12 +50,7 @@ def first_closes(times: IntArray, every: Period) -> BoolArray:
     [True, False, True, False]
 
     """
-    if every in ("day", "week"):
-        days = times // _NS_PER_DAY
-        periods = days if every == "day" else (days + 3) // 7
-    else:
-        months = times.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
-        periods = months if every == "month" else months // 3
+    periods = period_of(times, every)
     marked = np.ones(times.size, dtype=bool)
     marked[1:] = periods[1:] != periods[:-1]
     return marked

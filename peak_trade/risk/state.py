@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from peak_trade.core.calendar import period_of
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.history import day_of
 from peak_trade.core.time import NS_PER_SECOND, iso
 from peak_trade.core.values import TradingState, equal_values
 from peak_trade.journal.events import Event, TradingStateEvent
@@ -26,7 +26,7 @@ class Control:
     """The trading state and the values that it depends on. Times are ns UTC, money is in quote currency.
 
     `peak` is the highest equity since the start or the last recovery, `equity` the last observed equity, and
-    `day_start` the equity at the start of the UTC day `day`; a close at midnight belongs to the day that ends.
+    `day_start` the equity at the start of the UTC day `day`; a bar belongs to the day in which it opens.
     `changed_at` is the time of the last trigger or command. `recovered_at` is 0 unless a ramp is running, whose stages
     last `ramp_stage` seconds.
     """
@@ -48,10 +48,11 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class AccountObserved:
-    """Equity at a time, quote currency."""
+    """Equity at the close of a bar, quote currency, and the UTC day in which the bar opened (default: just before)."""
 
     ts_event: int
     equity: float
+    day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ def _observe(
 ) -> tuple[Control, tuple[TradingStateEvent, ...]]:
     if not (math.isfinite(seen.equity) and seen.equity > 0.0):
         return _change(control, TradingState.REDUCING, seen.ts_event, "equity unreadable", 1.0, 0.0)
-    day = int(day_of(seen.ts_event))
+    day = period_of(seen.ts_event - 1, "day") if seen.day is None else seen.day
     day_start = control.day_start
     if day != control.day:
         day_start = seen.equity if math.isnan(control.equity) else control.equity

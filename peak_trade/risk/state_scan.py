@@ -10,12 +10,10 @@ import numpy as np
 from numba import float64, int64, njit, types
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.risk.limits import StateLimits
 from peak_trade.risk.state import SEVERITY, Control
 
-_NS_PER_DAY = 86_400 * NS_PER_SECOND
-_PRICES, _TIMES = (types.Array(kind, 1, "C", readonly=True) for kind in (float64, int64))
+_PRICES, _DAYS = (types.Array(kind, 1, "C", readonly=True) for kind in (float64, int64))
 _TRACK, _TRIGGERS = (float64, float64, int64, float64), (float64, float64, types.boolean)
 
 
@@ -64,7 +62,7 @@ def first_trigger(
     cash: float,
     quantity: float,
     marks: FloatArray,
-    times: IntArray,
+    days: IntArray,
     start: int,
     stop: int,
     track: EquityTrack,
@@ -73,18 +71,18 @@ def first_trigger(
     """Return the first bar in [start, stop) that meets a trigger, or `stop`, and the track of the bars before it.
 
     Gives the result of calling `advance` at each bar. Equity at a bar is cash + quantity * mark, quote currency; marks
-    and times have shape (n_bars,). Marks are not read if the quantity is 0.0.
+    have shape (n_bars,), and so have the numbers of the UTC days in which the bars open. Marks are not read if the
+    quantity is 0.0.
     """
-    found, *after = _first_trigger(cash, quantity, marks, times, start, stop, *track, *until)
+    found, *after = _first_trigger(cash, quantity, marks, days, start, stop, *track, *until)
     return found, (after[0], after[1], after[2], after[3])
 
 
-def track_after(equity: float, time: int, track: EquityTrack, until: Triggers) -> EquityTrack | None:
-    """Return the track after one bar, or None if the bar meets a trigger; `first_trigger` for a single bar."""
+def track_after(equity: float, today: int, track: EquityTrack, until: Triggers) -> EquityTrack | None:
+    """Return the track after one bar of the day `today`, or None if it meets a trigger; see `first_trigger`."""
     last, peak, day, day_start = track
     if not 0.0 < equity < math.inf:
         return None if until.unreadable else track
-    today = (time - 1) // _NS_PER_DAY
     if today != day:
         day_start = equity if last != last else last
     if not peak >= equity:
@@ -95,11 +93,11 @@ def track_after(equity: float, time: int, track: EquityTrack, until: Triggers) -
 
 
 @njit(
-    types.Tuple((int64, *_TRACK))(float64, float64, _PRICES, _TIMES, int64, int64, *_TRACK, *_TRIGGERS),
+    types.Tuple((int64, *_TRACK))(float64, float64, _PRICES, _DAYS, int64, int64, *_TRACK, *_TRIGGERS),
     cache=True,
 )
 def _first_trigger(  # type: ignore[no-untyped-def]
-    cash, quantity, marks, times, start, stop, last, peak, day, day_start, most_drawdown, most_loss, must_be_readable
+    cash, quantity, marks, days, start, stop, last, peak, day, day_start, most_drawdown, most_loss, must_be_readable
 ):
     now = cash
     for bar in range(start, stop):
@@ -109,7 +107,7 @@ def _first_trigger(  # type: ignore[no-untyped-def]
             if must_be_readable:
                 return bar, last, peak, day, day_start
             continue
-        today = (times[bar] - 1) // _NS_PER_DAY
+        today = days[bar]
         opened = day_start
         if today != day:
             opened = now if np.isnan(last) else last

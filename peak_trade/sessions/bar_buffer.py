@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.calendar import period_of
 from peak_trade.core.errors import SessionError
 from peak_trade.core.history import DailyHistory, ReturnHistory, extend_history
-from peak_trade.core.time import NS_PER_SECOND, Timeframe
+from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market, SymbolBars
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import BarEvent
 
-_NS_PER_DAY = 86_400 * NS_PER_SECOND
 Evaluate = Callable[[Bars], Sleeve]
 """Evaluates the strategy over all known bars and returns its sleeve, with the function that a backtest uses."""
 
@@ -70,10 +70,10 @@ class BufferedHistory(DailyHistory):
         return self._at(as_of).activity_at(symbol, as_of)
 
     def _at(self, as_of: int) -> DailyHistory:
-        day = as_of // _NS_PER_DAY
+        day = period_of(as_of - (0 if self._daily is None else self._daily.delay), "day")
         if self._daily is None or day != self._day:
             self._daily = DailyHistory(extend_history(self._past, [self._buffer.bars()]), self._declared, self._longest)
-            self._day = day
+            self._day = period_of(as_of - self._daily.delay, "day")
         return self._daily
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.bars import Bars
+from peak_trade.core.calendar import period_of
 from peak_trade.core.errors import ConfigError, DataError, did_you_mean
 from peak_trade.core.history import DailyHistory, day_of, extend_history
 from peak_trade.core.settings import read_toml
@@ -141,7 +142,7 @@ def _loaded(source: str, symbol: str, timeframe: Timeframe, exchange: str, first
             f"{where}: {exchange} {symbol} {timeframe} starts at {iso(int(whole.times[0]))}, after the run."
         )
     bars = Bars(held, symbol, timeframe, exchange)
-    if day_of(first) > day_of(int(bars.times[-1])) + 1:
+    if period_of(first - 1, "day") > day_of(bars)[-1] + 1:
         raise DataError(
             f"{where}: {exchange} {symbol} {timeframe} ends at {iso(int(bars.times[-1]))}, days before the run's first "
             f"bar at {iso(first)}. Import the days between."

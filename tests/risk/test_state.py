@@ -157,17 +157,18 @@ starts = st.sampled_from(
 @given(equities, starts, st.sampled_from([HOUR, 5 * HOUR, DAY]), st.sampled_from([RULES, StateLimits()]))
 def test_scanning_bars_for_a_trigger_equals_advancing_the_state_at_every_bar(values, control, step, rules):
     times = 1_000 * DAY + np.arange(len(values)) * step
+    days = (times - 1) // DAY
     track, until = track_of(control), triggers(control, rules)
-    found, after = first_trigger(0.0, 1.0, np.array(values), times, 0, len(values), track, until)
+    found, after = first_trigger(0.0, 1.0, np.array(values), days, 0, len(values), track, until)
     stepped = control
     for bar in range(found):
         stepped, events = advance(stepped, AccountObserved(int(times[bar]), values[bar]), rules)
         assert events == ()
     assert repr(with_track(control, after)) == repr(stepped)
     for bar in range(found):
-        track = track_after(values[bar], int(times[bar]), track, until)
+        track = track_after(values[bar], int(days[bar]), track, until)
     assert repr(track) == repr(track_of(stepped))
-    assert found == len(values) or track_after(values[found], int(times[found]), track, until) is None
+    assert found == len(values) or track_after(values[found], int(days[found]), track, until) is None
     if found < len(values):
         _, events = advance(stepped, AccountObserved(int(times[found]), values[found]), rules)
         assert len(events) == 1

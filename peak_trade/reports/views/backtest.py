@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from peak_trade.core.time import iso
-from peak_trade.metrics import MEASURES, drawdown, format_measure
+from peak_trade.core.time import Timeframe, iso
+from peak_trade.metrics import MEASURES, drawdown, format_measure, period_returns
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, line, styled, thinned, thinning_note, times
 
 if TYPE_CHECKING:
@@ -189,19 +189,21 @@ def fills_note(fills: pd.DataFrame) -> str:
     return f"{min(len(fills), MAX_FILLS):,} of {len(fills):,} fills are shown{last}. {thinning_note()}"
 
 
-def monthly_returns(equity: pd.Series[float]) -> Figure:
+def monthly_returns(equity: pd.Series[float], timeframe: Timeframe | None = None) -> Figure:
     """Draw the return of each calendar month (UTC) as a heat map with one row per year.
 
     Parameters
     ----------
     equity : Series of shape (n_bars,), in quote currency
-        Index close times in UTC. The return of a month starts at the last close of the month before, that of the first
-        month at the first close.
+        Index close times in UTC. A bar belongs to the month in which it opens. The return of a month starts at the last
+        close of the month before, that of the first month at the first close.
+    timeframe : Timeframe, optional
+        Length of a bar; by default the smallest step of the index.
 
     """
     import plotly.graph_objects as go
 
-    table = monthly_table(equity)
+    table = monthly_table(equity, timeframe)
     cells = table.to_numpy()
     months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     text = [["" if np.isnan(cell) else f"{cell:.1%}" for cell in row] for row in cells]
@@ -230,12 +232,13 @@ def monthly_returns(equity: pd.Series[float]) -> Figure:
     return styled(figure, height=80 + 44 * len(table))
 
 
-def monthly_table(equity: pd.Series[float]) -> pd.DataFrame:
-    """Return the return of each calendar month (UTC), a fraction: one row per year, columns 1 to 12, NaN outside."""
-    ends = equity.resample("ME").last().dropna()
-    before = ends.shift(1)
-    before.iloc[0] = equity.iloc[0]
-    index = pd.DatetimeIndex(ends.index)
-    changes = pd.DataFrame({"year": index.year, "month": index.month, "change": (ends / before - 1.0).to_numpy()})
-    table = changes.pivot_table(index="year", columns="month", values="change", aggfunc="first")
+def monthly_table(equity: pd.Series[float], timeframe: Timeframe | None = None) -> pd.DataFrame:
+    """Return the return of each calendar month (UTC), a fraction: one row per year, columns 1 to 12, NaN outside.
+
+    A bar belongs to the month in which it opens; see `metrics.period_returns`.
+    """
+    changes = period_returns(equity, "month", timeframe)
+    starts = pd.DatetimeIndex(changes.index)
+    columns = {"year": starts.year, "month": starts.month, "change": changes.to_numpy()}
+    table = pd.DataFrame(columns).pivot_table(index="year", columns="month", values="change", aggfunc="first")
     return table.reindex(columns=range(1, 13))

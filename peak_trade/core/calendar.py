@@ -1,0 +1,67 @@
+"""Calendar periods in UTC. Every grouping of bars by day, week, month, quarter or year uses `period_of`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from peak_trade.core.time import NS_PER_SECOND, Timeframe
+
+NS_PER_DAY = 86_400 * NS_PER_SECOND
+_MONTHS = {"month": 1, "quarter": 3, "year": 12}
+
+Period = Literal["day", "week", "month", "quarter", "year"]
+"""A calendar period in UTC; weeks begin on Monday."""
+
+
+def period_of(instants: Any, period: Period) -> Any:
+    """Return the number of the period that contains each instant.
+
+    Parameters
+    ----------
+    instants : int or int64 array of shape (n,), ns UTC
+        A bar belongs to the period of its open: pass `times - timeframe.ns` for bars with close times `times`. A bar
+        that closes at midnight on 1 April then belongs to 31 March.
+    period : Period
+
+    Returns
+    -------
+    int or int64 array of shape (n,)
+        Days, months, quarters and years are counted from 1970-01-01, weeks from Monday 1969-12-29. An instant at the
+        start of a period belongs to it.
+
+    Examples
+    --------
+    >>> hour = 3_600_000_000_000
+    >>> closes = hour * np.array([23, 24, 25])
+    >>> period_of(closes - hour, "day").tolist()
+    [0, 0, 1]
+
+    """
+    days = instants // NS_PER_DAY
+    if period == "day":
+        return days
+    if period == "week":
+        return (days + 3) // 7
+    months = np.asarray(days).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    return months // _MONTHS[period]
+
+
+def period_start(numbers: Any, period: Period) -> Any:
+    """Return the start of each period from its number, datetime64[ns] in UTC; see `period_of`."""
+    if period in _MONTHS:
+        starts = (np.asarray(numbers) * _MONTHS[period]).astype("datetime64[M]")
+    else:
+        starts = (np.asarray(numbers) * (7 if period == "week" else 1) - 3 * (period == "week")).astype("datetime64[D]")
+    return starts.astype("datetime64[ns]")
+
+
+def lateness(first_close: int, timeframe: Timeframe) -> int:
+    """Return how long after midnight the last bar of a day can close, ns; 0 if the bars of a day end at midnight.
+
+    `first_close` is the close time of any bar, ns UTC. The bound is the timeframe if it does not divide a day.
+    """
+    if NS_PER_DAY % timeframe.ns:
+        return timeframe.ns
+    return first_close % timeframe.ns
