@@ -6,16 +6,26 @@ A sink receives lines once they are on disk, and is dropped when it fails.
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
+import queue
 import sqlite3
+import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO
+from typing import Annotated, Any, Literal, Protocol, TextIO
+from urllib.parse import SplitResult, urlsplit
 
+from pydantic import Field
+
+from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.core.settings import Settings
 from peak_trade.journal.codec import Line, encode_event, encode_line
 from peak_trade.journal.events import (
     AlertEvent,
+    AlertLevel,
     AllocationEvent,
     BankruptcyEvent,
     CashFlowEvent,
@@ -189,3 +199,140 @@ def _row(line: Line) -> tuple[Any, ...]:
     event = line.event
     symbol, order_id = (getattr(event, name, None) for name in ("symbol", "order_id"))
     return line.sequence, line.ts_recorded, event.ts_event, event.kind, symbol, order_id, encode_event(event).decode()
+
+
+_TIMEOUT = 3.0
+"""Timeout of one step of a request, seconds."""
+
+_RETRY_DELAYS = (0.0, 0.5, 1.0)
+"""Delay before each attempt, seconds."""
+
+_CLOSE_SECONDS = 8.0
+"""Time that the end of a session waits for pending alerts, seconds."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class WebhookSettings(Settings):
+    """Webhook for alerts and changes of the trading state, posted as JSON."""
+
+    enabled: bool = False
+    """Enable the webhook."""
+
+    level: Literal["warning", "critical"] = "warning"
+    """Lowest level of the posted alerts; changes of the trading state are always posted."""
+
+    url_variable: Annotated[str, Field(min_length=1)] = "PEAK_TRADE_WEBHOOK_URL"
+    """Environment variable with the URL (https, or http to loopback); a URL may be a secret, so it is not in a file."""
+
+
+def webhook_url(settings: WebhookSettings, environment: Mapping[str, str]) -> SplitResult | None:
+    """Return the URL of an enabled webhook; ConfigError, which does not print the URL, when it can not be used."""
+    if not settings.enabled:
+        return None
+    name = settings.url_variable
+    text = environment.get(name, "")
+    if not text:
+        raise ConfigError(
+            f"sinks.webhook is enabled, and {name} is not set. Set it to the URL, or disable the webhook."
+        )
+    try:
+        url = urlsplit(text)
+        is_plain = url.username is None and (url.port is None or url.port > 0)
+    except ValueError:
+        raise ConfigError(f"{name} is not a URL.") from None
+    is_safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in _LOOPBACK)
+    if not (url.hostname and is_safe and is_plain and text.isascii() and text.isprintable() and " " not in text):
+        raise ConfigError(
+            f"{name} is not a usable URL: write https://…, or http:// to this machine, without a user name."
+        )
+    return url
+
+
+class WebhookSink:
+    """A sink that posts alerts in order, with up to three attempts each. It is dropped after the first failed alert.
+
+    The body is `{"event":{…},"sequence":n,"session_id":"…","ts_recorded":ns}`. A lost response repeats the request: a
+    receiver detects duplicates by session and sequence.
+    """
+
+    def __init__(self, url: SplitResult, session_id: str, level: Literal["warning", "critical"]) -> None:
+        self._url, self._session_id, self._level = url, session_id, level
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._fault = ""
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._post_all, name="webhook", daemon=True)
+
+    def start(self, lines: Sequence[Line]) -> None:
+        """Start the thread; lines that are already in the journal are skipped."""
+        self._thread.start()
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Queue the alerts among the lines; SessionError after a failed delivery."""
+        if self._fault:
+            raise SessionError(self._fault)
+        for line in lines:
+            if self._is_wanted(line):
+                self._queue.put(self._body(line))
+
+    def close(self) -> None:
+        """Wait for pending alerts; SessionError when one was not delivered in time."""
+        self._is_closing.set()
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            raise SessionError(f"alerts were still pending {_CLOSE_SECONDS:g} s after the end")
+        if self._fault:
+            raise SessionError(self._fault)
+
+    def _is_wanted(self, line: Line) -> bool:
+        if isinstance(line.event, AlertEvent):
+            return self._level == "warning" or line.event.level is AlertLevel.CRITICAL
+        return isinstance(line.event, TradingStateEvent)
+
+    def _body(self, line: Line) -> bytes:
+        record = {
+            "event": json.loads(encode_event(line.event)),
+            "sequence": line.sequence,
+            "session_id": self._session_id,
+            "ts_recorded": line.ts_recorded,
+        }
+        return json.dumps(record).encode()
+
+    def _post_all(self) -> None:
+        while (body := self._queue.get()) is not None:
+            self._fault = self._post(body)
+            if self._fault:
+                return
+
+    def _post(self, body: bytes) -> str:
+        fault = ""
+        for delay in _RETRY_DELAYS:
+            self._is_closing.wait(delay)
+            try:
+                status = self._status_of(body)
+            except Exception as error:
+                fault = f"an alert could not be delivered in {len(_RETRY_DELAYS)} tries ({type(error).__name__})"
+                continue
+            if 200 <= status < 300:
+                return ""
+            fault = f"an alert was not accepted (HTTP {status})"
+            if status < 500 and status != http.client.TOO_MANY_REQUESTS:
+                return fault
+        return fault
+
+    def _status_of(self, body: bytes) -> int:
+        host, port = self._url.hostname or "", self._url.port
+        connection: http.client.HTTPConnection
+        if self._url.scheme == "https":
+            context = ssl.create_default_context()
+            connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+        target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
+        try:
+            connection.request("POST", target, body, {"Content-Type": "application/json"})
+            return connection.getresponse().status
+        finally:
+            connection.close()

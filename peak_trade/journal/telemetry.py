@@ -17,8 +17,16 @@ from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.journal.files import EVENTS, is_sealed, read_checkpoints
 from peak_trade.journal.lock import is_open
-from peak_trade.journal.sinks import Level, ParquetSink, Sink, SqliteSink, StreamSink
-from peak_trade.journal.webhook import WebhookSettings, WebhookSink, webhook_url
+from peak_trade.journal.sinks import (
+    Level,
+    ParquetSink,
+    Sink,
+    SqliteSink,
+    StreamSink,
+    WebhookSettings,
+    WebhookSink,
+    webhook_url,
+)
 
 _NS_PER_DAY = 86_400 * NS_PER_SECOND
 

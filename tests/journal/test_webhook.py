@@ -13,12 +13,12 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import TradingState
-from peak_trade.journal import webhook
+from peak_trade.journal import sinks as journal_sinks
 from peak_trade.journal.events import AlertEvent, AlertLevel, BarEvent, TradingStateEvent
 from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.sinks import WebhookSettings, webhook_url
 from peak_trade.journal.telemetry import Sinks, make_sinks
 from peak_trade.journal.verify import VerdictKind, verify
-from peak_trade.journal.webhook import WebhookSettings, webhook_url
 from peak_trade.journal.writer import JournalWriter, create_session
 
 WARNING = AlertEvent(1, AlertLevel.WARNING, "late", "a bar is late", math.inf, 1.0)
@@ -66,7 +66,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver(monkeypatch):
-    monkeypatch.setattr(webhook, "_RETRY_DELAYS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(journal_sinks, "_RETRY_DELAYS", (0.0, 0.01, 0.01))
     found = Receiver()
     monkeypatch.setenv(VARIABLE, found.url)
     yield found
@@ -153,7 +153,7 @@ def test_a_slow_receiver_holds_neither_commits_nor_copies_up(tmp_path, receiver)
 
 
 def test_the_end_of_a_session_waits_only_so_long(tmp_path, receiver, monkeypatch):
-    monkeypatch.setattr(webhook, "_CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(journal_sinks, "_CLOSE_SECONDS", 0.05)
     receiver.is_free.clear()
     writer = start(tmp_path)
     record(writer)

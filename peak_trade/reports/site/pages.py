@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,8 @@ from peak_trade.reports.markup import (
     render,
     without_shortcodes,
 )
-from peak_trade.reports.notebooks import ReportRun, list_notebooks, list_report_runs, read_json, source_text
+from peak_trade.reports.notebooks import Notebook, ReportRun, list_notebooks, list_report_runs, read_json, source_text
 from peak_trade.reports.site.runs_index import index_page, index_rows
-from peak_trade.reports.site.study_pages import study_page
 
 PAGES = Path("reports/pages")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -156,3 +155,28 @@ def _notebook_text(content: Mapping[str, Any]) -> str:
     # Quarto reads a cell's source only as a list of lines.
     cells = [cell | {"source": source_text(cell).splitlines(keepends=True)} for cell in content["cells"]]
     return json.dumps(dict(content) | {"cells": cells}, indent=1, ensure_ascii=False) + "\n"
+
+
+def study_page(notebook: Notebook, runs: Sequence[ReportRun]) -> str:
+    """Return the Markdown of a notebook's page; `runs` are the runs of that notebook, newest first."""
+    front = f'---\ntitle: "{markdown_text(notebook.title)}"\ntoc: false\n---\n\n{_introduction(notebook)}\n\n'
+    if not runs:
+        commands = f"```sh\npeak-trade report run {notebook.name}\npeak-trade site build\n```"
+        return f"{front}There are no runs yet. Run the notebook, then build the site again:\n\n{commands}\n"
+    return f"{front}{raw_html(render('study.html.j2', rows=list(map(_row, runs))))}\n"
+
+
+def _introduction(notebook: Notebook) -> str:
+    texts = [source_text(cell) for cell in read_json(notebook.path)["cells"] if cell["cell_type"] == "markdown"]
+    return texts[0] if texts else ""
+
+
+def _row(run: ReportRun) -> dict[str, str]:
+    given = {name: value for name, value in run.parameters.items() if isinstance(value, str | int | float) and value}
+    about = ", ".join(str(given[name]) for name in ("strategy", "symbol", "timeframe", "config") if name in given)
+    return {
+        "page": f"{run.slug}.html",
+        "executed": run.executed_at.replace("T", " ").removesuffix("Z"),
+        "about": about or run.notebook,
+        "status": "failed" if run.is_failed else "done",
+    }

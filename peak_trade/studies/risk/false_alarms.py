@@ -27,12 +27,12 @@ N_BARS_AHEAD = 12
 PARTICIPATION = 0.1
 MOST_BOOK_COST = 0.001
 BAR_RULE = (
-    f"On bars an order is unsafe when {PARTICIPATION:.0%} of the volume of the next {N_BARS_AHEAD} bars "
-    "would not hold it."
+    f"On bars an order is unsafe if it is larger than {PARTICIPATION:.0%} of the volume of the next {N_BARS_AHEAD} "
+    "bars."
 )
 BOOK_RULE = (
-    "On recorded books an order is unsafe when the next book, a second later, does not hold it within its levels, "
-    f"or would fill it at more than {MOST_BOOK_COST:.1%} from its middle."
+    "On recorded books an order is unsafe if the next book, a second later, does not have enough quantity for it, or "
+    f"would fill it more than {MOST_BOOK_COST:.1%} from its mid."
 )
 LABEL_RULES = (BAR_RULE, BOOK_RULE)
 BAR_NOTIONALS = (100.0, 1_000_000.0)
