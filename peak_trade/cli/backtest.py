@@ -102,6 +102,8 @@ def _content(result: BacktestResult, opinion: Opinion | None) -> dict[str, Any]:
         "n_bars": len(result.market),
         "stats": result.stats().to_dict(),
         "benchmark": result.benchmark.stats().to_dict(),
+        "measures": result.stats().to_measures(),
+        "benchmark_measures": result.benchmark.stats().to_measures(),
         "digests": result.digests,
         "content_digest": result.content_digest,
         "n_ambiguous_bars": result.n_ambiguous,

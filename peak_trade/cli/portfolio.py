@@ -79,6 +79,7 @@ def _content(result: PortfolioResult, opinion: Opinion | None) -> dict[str, Any]
         "timeframe": str(result.run.market.timeframe),
         "n_bars": len(result.run.market),
         "stats": result.run.stats().to_dict(),
+        "measures": result.run.stats().to_measures(),
         "diversification_ratio": result.diversification_ratio,
         "attribution": output.records(result.attribution().reset_index()),
         "correlations": output.records(result.correlations()),

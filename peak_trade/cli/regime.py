@@ -158,6 +158,7 @@ def _content(outcome: RegimeOutcome, paths: dict[str, str]) -> dict[str, Any]:
         "transitions": output.records(study.transitions().reset_index()),
         "durations": output.records(study.durations()),
         "lookahead_cost": output.records(study.lookahead_cost()),
+        "sharpe_gain": study.sharpe_gain().to_dict(),
         "p_value": outcome.p_value,
         "fallbacks": [
             {"reason": span.reason, "start": span.start, "end": span.end} for span in study.filtered.fallbacks

@@ -87,6 +87,10 @@ def _content(result: SweepResult, top: int) -> dict[str, Any]:
         "n_skipped": result.n_skipped,
         "n_trials": result.n_trials,
         "best": output.records(result.best(top)),
-        "winner": {"run_id": result.winner.run_id, "stats": result.winner.stats().to_dict()},
+        "winner": {
+            "run_id": result.winner.run_id,
+            "stats": result.winner.stats().to_dict(),
+            "measures": result.winner.stats().to_measures(),
+        },
         "difference": result.difference,
     }

@@ -18,6 +18,8 @@ MIN_DAYS = 30.0
 """Shortest span, in days of bars, for annualised growth and turnover."""
 MIN_TRADES = 10
 """Smallest number of closed trades for win rate and profit factor."""
+DIGITS = 9
+"""Significant digits in JSON and in the comparison of two runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,19 @@ class Measure:
             if number is not None and not math.isfinite(number):
                 raise ValueError(f"a Measure has finite numbers or None, this one had {number}")
 
+    def to_dict(self) -> dict[str, float | int | str | None]:
+        """Return value and standard error (None if there is none), number of observations and note, for JSON."""
+        return {"value": rounded(self.value), "stderr": rounded(self.stderr), "n": self.n, "note": self.note}
+
     def __str__(self) -> str:
         if self.value is None:
             return self.note
         return f"{self.value:.6g}" + (f" ± {self.stderr:.2g}" if self.stderr is not None else "")
+
+
+def rounded(number: float | None, digits: int = DIGITS) -> float | None:
+    """Return a number rounded to significant digits, None for None."""
+    return None if number is None else float(f"{number:.{digits}g}")
 
 
 def too_few(n: int, needed: int | float, what: str) -> Measure:

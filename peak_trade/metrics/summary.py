@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from peak_trade.metrics.drawdowns import drawdown_measures
-from peak_trade.metrics.measure import Measure, checked_equity
+from peak_trade.metrics.measure import DIGITS, Measure, checked_equity, rounded
 from peak_trade.metrics.returns import (
     RUIN,
     annual_volatility,
@@ -23,9 +23,6 @@ from peak_trade.metrics.returns import (
 )
 from peak_trade.metrics.table import MEASURES, format_measure
 from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
-
-DIGITS = 9
-"""Significant digits in the comparison of two runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,11 @@ class Stats(Mapping[str, Measure]):
 
     def to_dict(self, digits: int = DIGITS) -> dict[str, float | None]:
         """Return the values by name, rounded to significant digits; None if there is none."""
-        return {name: None if m.value is None else float(f"{m.value:.{digits}g}") for name, m in self.items()}
+        return {name: rounded(measure.value, digits) for name, measure in self.items()}
+
+    def to_measures(self) -> dict[str, dict[str, float | int | str | None]]:
+        """Return value, standard error, number of observations and note of each measure by name, for JSON."""
+        return {name: measure.to_dict() for name, measure in self.items()}
 
     def to_text(self) -> dict[str, str]:
         """Return the measures by name as tables show them; see `format_measure`."""

@@ -37,6 +37,10 @@ def test_json_names_the_run_and_its_measures(capsys: pytest.CaptureFixture[str])
     assert answer["stats"]["n_fills"] > 10
     assert (answer["standing"], answer["why"]) == (answer["risk_status"], answer["no_trade_reason"])
     assert answer["second_opinion"].startswith("vectorbt agrees (decisions)")
+    for values, measures in (("stats", "measures"), ("benchmark", "benchmark_measures")):
+        assert {name: measure["value"] for name, measure in answer[measures].items()} == answer[values]
+    assert answer["measures"]["sharpe"]["stderr"] > 0.0
+    assert answer["measures"]["sharpe"]["n"] == answer["n_bars"] - 1
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out) == answer
 

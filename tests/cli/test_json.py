@@ -15,6 +15,7 @@ from peak_trade.cli import main
 from peak_trade.data.fetching import FetchResult
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
+from peak_trade.metrics import measures_in
 from peak_trade.reports.notebooks import ReportRun
 from peak_trade.reports.site.build import Site
 from peak_trade.risk.state import Control
@@ -35,6 +36,7 @@ ORDERS = """order_id,time,end_time,symbol,side,type,quantity,status,executed,pri
 1,2024-01-01 00:00:00,2024-01-01 00:00:01,BTC/USDT,BUY,MARKET,0.5,FILLED,0.5,42000
 """
 BTC = "--symbol BTC/USDT"
+MEASURED = set(measures_in("run"))
 NOT_FINITE = "NaN and Infinity are not JSON"
 
 
@@ -90,9 +92,13 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert {each["run_id"] for each in asked("runs list")} == {one, other}
     assert asked(f"runs show {one}").keys() == {one}
     assert asked(f"runs compare {one} {other}").keys() == {one, other}
-    assert asked(f"sweep {study} -p fast=5,6 -p slow=20 --no-record")["n_sets"] == 2
-    assert asked("portfolio --config portfolio.toml --no-record")["symbols"] == ["BTC/USDT"]
-    assert asked(f"regime {study} --detector rules --no-record")["regimes"][-1]["regime"] == "all"
+    assert asked(f"sweep {study} -p fast=5,6 -p slow=20 --no-record")["winner"]["measures"].keys() == MEASURED
+    portfolio = asked("portfolio --config portfolio.toml --no-record")
+    assert portfolio["measures"]["sharpe"]["stderr"] > 0.0
+    assert portfolio["measures"].keys() == portfolio["stats"].keys() == MEASURED
+    regime = asked(f"regime {study} --detector rules --no-record")
+    assert regime["regimes"][-1]["regime"] == "all"
+    assert regime["sharpe_gain"]["n"] > 0
 
     ended = []
     monkeypatch.setattr(run, "run_session", lambda *words, _run=run.run_session, **options: (
