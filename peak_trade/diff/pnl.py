@@ -1,9 +1,9 @@
 """Contribution of each order, and of each difference of an order, to the PnL.
 
 The contribution of an order is q (P_end - p) - fee: q is the signed filled quantity, p the average price, P_end the
-last close that both runs have. The difference of two contributions is split by midpoints: a product a b changes by
-mean(a) times the change of b plus mean(b) times the change of a. The parts sum exactly to the difference, and change
-their sign when the runs are swapped.
+last close that both runs have. A fee that was taken in base units is valued at P_end too. The difference of two
+contributions is split by midpoints: a product a b changes by mean(a) times the change of b plus mean(b) times the
+change of a. The parts sum exactly to the difference, and change their sign when the runs are swapped.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def split_contribution(
 
 
 def _base_fee_gain(history: OrderHistory, last_close: float) -> float:
+    """Return by how much fees in base units have become dearer since they were paid, quote currency."""
     return sum(fill.fee_in_base * (last_close - fill.price) for fill in history.fills if fill.fee_in_base)
 
 
@@ -103,7 +104,10 @@ COLUMNS = ("order_id", "symbol", "side", "quantity", "filled", "delay", "trading
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """Implementation shortfall of an order in four parts, quote currency; positive is a cost."""
+    """Implementation shortfall of an order in four parts, quote currency; positive is a cost.
+
+    `fees` includes the change in value, up to the last close, of fees that were taken in base units.
+    """
 
     delay: float
     trading: float
@@ -112,18 +116,19 @@ class Shortfall:
 
     @property
     def total(self) -> float:
-        """Paper PnL − actual PnL."""
+        """Paper PnL − actual PnL: sign × ordered quantity × (last close − decision price) − contribution."""
         return self.delay + self.trading + self.opportunity + self.fees
 
 
 def shortfall(history: OrderHistory, last_close: float) -> Shortfall:
     """Return the implementation shortfall of one order; the unfilled quantity is valued at the last close."""
-    sign, filled = history.side.sign, history.filled
+    sign = history.side.sign
+    filled = sign * sum(fill.quantity for fill in history.fills)
     return Shortfall(
         delay=sign * filled * (history.arrival_price - history.decision_price),
-        trading=sign * sum(abs(fill.quantity) * (fill.price - history.arrival_price) for fill in history.fills),
+        trading=sum(fill.quantity * (fill.price - history.arrival_price) for fill in history.fills),
         opportunity=sign * (history.quantity - filled) * (last_close - history.decision_price),
-        fees=history.fee,
+        fees=history.fee + _base_fee_gain(history, last_close),
     )
 
 

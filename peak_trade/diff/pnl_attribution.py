@@ -1,9 +1,9 @@
 """P&L attribution test of the Basel market-risk standard, applied to the equity curves of two runs.
 
-The test (Basel Committee, MAR32.4-32.19, 2019, revised 2020) uses the Spearman correlation of two PnL series and the
-Kolmogorov-Smirnov distance of their distributions. Green: correlation at least 0.80 and distance at most 0.09; red:
-correlation below 0.70 or distance above 0.12; amber otherwise. The standard requires 250 days. Here the unit is a bar,
-and `MIN_BARS` bars are required.
+The test (Basel Committee, MAR32.20 and following) uses the Spearman correlation of two PnL series and the
+Kolmogorov-Smirnov distance of their distributions. By MAR32.42 a desk is green with a correlation above 0.80 and a
+distance below 0.09, red with a correlation below 0.70 or a distance above 0.12, and amber otherwise; a value equal to a
+threshold is amber. The standard requires 250 days. Here the unit is a bar, and `MIN_BARS` bars are required.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def pnl_attribution(shadow: pd.Series[float], live: pd.Series[float], n_fills: t
 def _zone(spearman: float, ks: float) -> Zone:
     if spearman < RED_SPEARMAN or ks > RED_KS:
         return "red"
-    return "green" if spearman >= GREEN_SPEARMAN and ks <= GREEN_KS else "amber"
+    return "green" if spearman > GREEN_SPEARMAN and ks < GREEN_KS else "amber"
 
 
 def _none(n_bars: int, note: str) -> PnlAttribution:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peak_trade.core.values import Side
+from peak_trade.core.ledger import Ledger
+from peak_trade.core.values import Fill, Side
 from peak_trade.diff.order_histories import OrderFill, OrderHistory
 from peak_trade.diff.pnl import contribution, shortfall, split_contribution
 from peak_trade.diff.recording import recording_of
@@ -25,10 +26,12 @@ quantities = st.floats(1e-4, 100.0)
 
 @st.composite
 def histories(draw, side: Side = Side.BUY, n_fills: tuple[int, int] = (0, 4)) -> OrderHistory:
-    parts = draw(
-        st.lists(st.tuples(quantities, prices, st.floats(0.0, 50.0)), min_size=n_fills[0], max_size=n_fills[1])
-    )
-    fills = [OrderFill(0, 0, side.sign * quantity, price, fee) for quantity, price, fee in parts]
+    steps = st.tuples(quantities, prices, st.floats(0.0, 0.01), st.booleans())
+    parts = draw(st.lists(steps, min_size=n_fills[0], max_size=n_fills[1]))
+    fills = [
+        OrderFill(0, 0, side.sign * quantity, price, quantity * rate * price, quantity * rate if is_in_base else 0.0)
+        for quantity, price, rate, is_in_base in parts
+    ]
     quantity = sum(abs(fill.quantity) for fill in fills) + draw(quantities)
     decision, arrival = draw(prices), draw(prices)
     return OrderHistory(
@@ -67,6 +70,19 @@ def test_the_parts_of_a_change_sum_to_it_and_change_sign_when_swapped(one, side,
     assert math.isclose(there.total, change, rel_tol=1e-9, abs_tol=RTOL_SAME * scale(one, other))
     for name in ("side", "quantity", "filled", "price", "fee", "mark"):
         assert math.isclose(getattr(there, name), -getattr(back, name), rel_tol=1e-9, abs_tol=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(list(Side)), st.data(), prices)
+def test_a_contribution_is_what_the_ledger_earns_with_fees_in_either_currency(side, data, last):
+    history = data.draw(histories(side))
+    ledger = Ledger(1.0)
+    for part in history.fills:
+        ledger.apply(
+            Fill("o-1", 0, "s", "X/USD", side, abs(part.quantity), part.price, part.fee, 0.0, 0.0, "", part.fee_in_base)
+        )
+    earned = ledger.equity({"X/USD": last}) - ledger.initial_cash
+    assert math.isclose(contribution(history, last), earned, rel_tol=1e-9, abs_tol=1e-9 * scale(history))
 
 
 @settings(max_examples=50, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -39,3 +40,24 @@ def test_a_missing_score_has_a_reason(n_bars, n_fills, reason):
     assert score.zone == "none"
     assert math.isnan(score.spearman)
     assert reason in score.note
+
+
+@pytest.mark.parametrize(
+    ("spearman", "ks", "zone"),
+    [
+        (0.81, 0.08, "green"),
+        (0.80, 0.08, "amber"),
+        (0.81, 0.09, "amber"),
+        (0.70, 0.12, "amber"),
+        (0.69, 0.08, "red"),
+        (0.81, 0.13, "red"),
+    ],
+)
+def test_a_value_equal_to_a_threshold_is_amber(spearman, ks, zone, monkeypatch):
+    """MAR32.42: green is above 0.80 and below 0.09, red is below 0.70 or above 0.12."""
+    from scipy import stats
+
+    monkeypatch.setattr(stats, "spearmanr", lambda *_: SimpleNamespace(statistic=spearman))
+    monkeypatch.setattr(stats, "ks_2samp", lambda *_: SimpleNamespace(statistic=ks))
+    changes = np.random.default_rng(2).normal(size=60)
+    assert pnl_attribution(curve(changes), curve(changes), (5, 5)).zone == zone

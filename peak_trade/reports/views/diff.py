@@ -28,7 +28,7 @@ SIDES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:,.2f}", "fees": "
 CAUSES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:+,.2f}"})
 WATERFALL_CAPTION = "The steps sum exactly to the live PnL. Consequences count for the cause of their root."
 PNL_ATTRIBUTION_CAPTION = (
-    "Basel P&L attribution test on bars. Green: Spearman correlation of at least 0.80 and KS distance of at most 0.09; "
+    "Basel P&L attribution test (MAR32.42) on bars. Green: Spearman correlation above 0.80 and KS distance below 0.09; "
     "red: correlation below 0.70 or distance above 0.12; otherwise amber."
 )
 SHORTFALL_CAPTION = "Perold (1988): delay + trading + opportunity + fees = paper PnL − actual PnL. Positive is a cost."
