@@ -124,13 +124,18 @@ class EventLoop(TradedAccount):
             self._update_trading_state(bar)
 
     def _visit(self, bar: int) -> None:
+        closed = int(self.market.times[bar])
+        opened = closed - self.market.timeframe.ns
+        last_close = int(self.market.times[bar - 1]) if bar > 0 else closed
+        if self._has_carry and opened > last_close:
+            self._charge_carry(bar, last_close, opened, bar - 1)
+            last_close = opened
         if self._is_netted:
             for cross in self.trader.crosses(bar):
-                opened = int(self.market.times[bar]) - self.market.timeframe.ns
                 self._allocate(cross, bar, opened, "", float(self._columns[cross[0][0].symbol].open[bar]))
         self.settle(bar)
         if self._has_carry:
-            self._charge_carry(bar)
+            self._charge_carry(bar, last_close, closed, bar)
         if self._can_fail and self.equity(bar) <= 0.0:
             self._go_bankrupt(bar)
             return
@@ -374,18 +379,17 @@ class EventLoop(TradedAccount):
         if held.order.trail is not None and held.order.signed_quantity * sleeve.position < 0.0:
             sleeve.best_price = held.best_price
 
-    def _charge_carry(self, bar: int) -> None:
-        if bar == 0:
-            return
-        now = int(self.market.times[bar])
-        n_due = n_fundings_until(now) - n_fundings_until(int(self.market.times[bar - 1]))
+    def _charge_carry(self, bar: int, after: int, until: int, priced_at: int) -> None:
+        """Book in `bar` the funding and borrow due in (after, until], ns UTC, at the marks of bar `priced_at`."""
+        n_due = n_fundings_until(until) - n_fundings_until(after)
         if n_due == 0:
             return
         costs = self.settings.costs
         for sleeve in self.trader.holders:
-            notional = sleeve.position * float(self._columns[sleeve.symbol].mark[bar]) if sleeve.position else 0.0
-            self._book_cash_flow(sleeve, now, bar, "funding", costs.funding(notional, n_due))
-            self._book_cash_flow(sleeve, now, bar, "borrow", costs.borrow(notional, n_due))
+            mark = self._columns[sleeve.symbol].mark
+            notional = sleeve.position * float(mark[priced_at]) if sleeve.position else 0.0
+            self._book_cash_flow(sleeve, until, bar, "funding", costs.funding(notional, n_due))
+            self._book_cash_flow(sleeve, until, bar, "borrow", costs.borrow(notional, n_due))
 
     def _book_cash_flow(self, sleeve: Sleeve, now: int, bar: int, reason: str, amount: float) -> None:
         if amount != 0.0:
