@@ -88,7 +88,12 @@ def _page(result: BacktestResult, opinion: Opinion | None) -> output.Page:
             f"{result.n_ambiguous:,} bars contain both stop and target: total return {stats['total_return']} with the "
             f"stop first, {best} with the target first."
         )
-    sentences = (result.risk_status, result.no_trade_reason, "" if opinion is None else f"{opinion}.")
+    sentences = (
+        result.risk_status,
+        result.no_trade_reason,
+        *result.cut_short,
+        "" if opinion is None else f"{opinion}.",
+    )
     yield from (sentence for sentence in sentences if sentence)
     yield f"run {result.run_id}, events {result.content_digest[:16]}"
 
@@ -107,8 +112,7 @@ def _content(result: BacktestResult, opinion: Opinion | None) -> dict[str, Any]:
         "digests": result.digests,
         "content_digest": result.content_digest,
         "n_ambiguous_bars": result.n_ambiguous,
-        "risk_status": result.risk_status,
-        "no_trade_reason": result.no_trade_reason,
+        **result.trading_facts(),
         "second_opinion": None if opinion is None else str(opinion),
     }
     return deprecated.with_former_keys(content, deprecated.RUN_KEYS)

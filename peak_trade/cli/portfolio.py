@@ -65,7 +65,8 @@ def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
     if len(correlations):
         title = "Correlation of returns, with its 95 % interval"
         yield output.frame_table(correlations, title, views.CORRELATION_FORMATS)
-    sentences = (result.run.risk_status, result.run.no_trade_reason, "" if opinion is None else f"{opinion}.")
+    run = result.run
+    sentences = (run.risk_status, run.no_trade_reason, *run.cut_short, "" if opinion is None else f"{opinion}.")
     yield from (sentence for sentence in sentences if sentence)
     yield f"run {result.run.run_id}, events {result.run.content_digest[:16]}"
 
@@ -87,8 +88,8 @@ def _content(result: PortfolioResult, opinion: Opinion | None) -> dict[str, Any]
         "drawdowns": output.records(result.drawdowns()),
         "digests": result.run.digests,
         "content_digest": result.run.content_digest,
-        "risk_status": result.run.risk_status,
-        "no_trade_reason": result.run.no_trade_reason,
+        **result.run.trading_facts(),
+        "assumptions": result.assumptions,
         "second_opinion": None if opinion is None else str(opinion),
     }
     return deprecated.with_former_keys(content, deprecated.RUN_KEYS)

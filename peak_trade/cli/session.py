@@ -176,8 +176,8 @@ def show(session: options.SessionName, as_json: options.AsJson = False) -> None:
     output.show(
         describe(session),
         as_json,
-        lambda found: [_summary_table(found.summary), *found.recent],
-        lambda found: {"summary": asdict(found.summary), "manifest": found.manifest, "recent": found.recent},
+        lambda found: [_summary_table(found.summary), *filter(None, [found.denials]), *found.recent],
+        lambda found: asdict(found),
     )
 
 

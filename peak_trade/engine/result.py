@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -24,6 +24,7 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.engine.traders import SleeveTrader
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, TradingStateEvent
+from peak_trade.journal.orders import GateDenials, denials_by_gate, denials_sentence
 from peak_trade.metrics.summary import Stats, summary
 from peak_trade.risk.limits import RiskLimits
 
@@ -153,6 +154,70 @@ class BacktestResult:
             return f"Nothing traded: {len(ended):,} orders ended unfilled, most often because of: {commonest}."
         return f"Nothing traded: the target changed {n_signals:,} times, but no order arose within the no-trade band."
 
+    @cached_property
+    def denials(self) -> list[GateDenials]:
+        """The denied orders of each gate, most orders first; see `denials_by_gate`."""
+        return denials_by_gate(self.events)
+
+    @property
+    def nothing_traded_after(self) -> int | None:
+        """Time of the last fill, ns UTC, if the run wanted to trade after it and did not; None otherwise.
+
+        It wanted to if an order was denied, or if a target asked for another side than that of the position. A target
+        of the last bar does not count, because no bar is left to fill it.
+        """
+        return None if self._after_last_fill is None else self._after_last_fill[0]
+
+    @cached_property
+    def _after_last_fill(self) -> tuple[int, int, int] | None:
+        """Time of the last fill, and the numbers of denied orders and of unmet targets after it; None if both are 0."""
+        if not self.fill_list:
+            return None
+        last, end = max(fill.ts_event for fill in self.fill_list), int(self.market.times[-1])
+        held: dict[tuple[str, str], float] = {}
+        for _, strategy, symbol, change, _ in self.movements:
+            held[strategy, symbol] = held.get((strategy, symbol), 0.0) + change
+        later = [event for event in self.events if event.ts_event > last]
+        n_denied = sum(isinstance(event, OrderEvent) and event.event is OrderEventKind.DENIED for event in later)
+        n_unmet = sum(
+            isinstance(event, SignalEvent)
+            and event.ts_event < end
+            and np.sign(event.exposure) != np.sign(round(held.get((event.strategy, event.symbol), 0.0), 12))
+            for event in later
+        )
+        return (last, n_denied, n_unmet) if n_denied or n_unmet else None
+
+    @cached_property
+    def cut_short(self) -> list[str]:
+        """What cut the run short, one sentence each: denied orders, a time after which nothing traded, bankruptcy."""
+        sentences = [denials_sentence(self.events)]
+        if self._after_last_fill is not None:
+            last, n_denied, n_unmet = self._after_last_fill
+            reason = f"{n_denied:,} orders were denied" if n_denied else f"{n_unmet:,} targets led to no position"
+            sentences.append(
+                f"Nothing traded after {iso(last)}, in the last {len(self.market) - 1 - self.fill_bars[-1]:,} of "
+                f"{len(self.market):,} bars: {reason} since then."
+            )
+        if self.bankrupt_bar is not None:
+            sentences.append(f"The account went bankrupt at {iso(int(self.market.times[self.bankrupt_bar]))}.")
+        return [sentence for sentence in sentences if sentence]
+
+    def trading_facts(self) -> dict[str, Any]:
+        """Return the numbers of orders, denials by gate, the last fill and the sentences of the run, for JSON."""
+        kinds = [event.event for event in self.events if isinstance(event, OrderEvent)]
+        after = self.nothing_traded_after
+        return {
+            "n_orders": kinds.count(OrderEventKind.REQUESTED),
+            "n_denials": kinds.count(OrderEventKind.DENIED),
+            "denials": [asdict(each) | {"first": iso(each.first), "last": iso(each.last)} for each in self.denials],
+            "last_fill": iso(max(fill.ts_event for fill in self.fill_list)) if self.fill_list else None,
+            "nothing_traded_after": None if after is None else iso(after),
+            "cut_short": self.cut_short,
+            "risk_status": self.risk_status,
+            "no_trade_reason": self.no_trade_reason,
+            "assumptions": self.assumptions,
+        }
+
     @property
     def risk_status(self) -> str:
         """The trading state at the end as a sentence; empty if limits were set and trading was active."""
@@ -184,9 +249,7 @@ class BacktestResult:
         if execution.has_protection:
             order = "stop before target" if self.settings.intrabar == "worst" else "target before stop"
             sentences.append(f"If one bar reaches both, {order}: this happened in {self.n_ambiguous:,} bars.")
-        if self.bankrupt_bar is not None:
-            sentences.append(f"The account went bankrupt at {iso(int(self.market.times[self.bankrupt_bar]))}.")
-        return sentences
+        return [*sentences, *self.cut_short]
 
 
 def run_sleeves(

@@ -1,12 +1,14 @@
-"""Lifecycle of an order: the allowed sequence of its events and the checks on its quantities."""
+"""Lifecycle of an order: the allowed sequence of its events, the checks on its quantities, and denials by gate."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from peak_trade.core.errors import SessionError
-from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
+from peak_trade.core.time import iso
+from peak_trade.journal.events import TERMINAL, Event, OrderEvent, OrderEventKind
 
 Kind = OrderEventKind
 ALLOWED_NEXT: dict[OrderEventKind | None, frozenset[OrderEventKind]] = {
@@ -63,6 +65,43 @@ class OrderStates:
     def open_orders(self) -> list[OrderEvent]:
         """Return the last event of every order without a terminal event, in order of the requests."""
         return [state.last for state in self.by_id.values() if state.is_open]
+
+
+@dataclass(frozen=True, slots=True)
+class GateDenials:
+    """Orders that one gate denied: their number and the times of the first and the last one, ns UTC."""
+
+    gate: str
+    n_orders: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        if self.n_orders == 1:
+            return f"{self.gate} (1 at {iso(self.first)})"
+        return f"{self.gate} ({self.n_orders:,} from {iso(self.first)} to {iso(self.last)})"
+
+
+def denials_by_gate(events: Iterable[Event]) -> list[GateDenials]:
+    """Return the denied orders of each gate, most orders first; an order that several gates denied counts for each."""
+    times: dict[str, list[int]] = {}
+    for event in events:
+        if isinstance(event, OrderEvent) and event.event is Kind.DENIED:
+            for gate in event.reason.split(", "):
+                times.setdefault(gate, []).append(event.ts_event)
+    found = [GateDenials(gate, len(each), min(each), max(each)) for gate, each in times.items()]
+    return sorted(found, key=lambda denials: (-denials.n_orders, denials.gate))
+
+
+def denials_sentence(events: Iterable[Event]) -> str:
+    """Return a sentence on the denied orders, their gates and times; empty if no order was denied."""
+    orders = [event for event in events if isinstance(event, OrderEvent)]
+    n_denied = sum(event.event is Kind.DENIED for event in orders)
+    if not n_denied:
+        return ""
+    n_requested = sum(event.event is Kind.REQUESTED for event in orders)
+    gates = ", ".join(map(str, denials_by_gate(orders)))
+    return f"{n_denied:,} of {n_requested:,} orders were denied: {gates}."
 
 
 def _fault(event: OrderEvent, previous: OrderEvent | None) -> str:

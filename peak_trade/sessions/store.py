@@ -27,6 +27,7 @@ from peak_trade.journal.files import MANIFEST, is_sealed, read_events, read_mani
 from peak_trade.journal.keys import read_public_key
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.journal.lock import is_open
+from peak_trade.journal.orders import denials_sentence
 from peak_trade.journal.verify import Verdict, verify
 from peak_trade.sessions.config import SessionConfig
 
@@ -56,11 +57,12 @@ class SessionSummary:
 
 @dataclass(frozen=True, slots=True)
 class SessionDescription:
-    """A session with its manifest and sentences on its latest events that are not bars."""
+    """A session with its manifest, a sentence on denied orders, and its latest events that are not bars."""
 
     summary: SessionSummary
     manifest: dict[str, Any]
     recent: list[str]
+    denials: str = ""
 
 
 def sessions_folder() -> Path:
@@ -138,7 +140,9 @@ def summaries() -> list[SessionSummary]:
 def describe(name: str) -> SessionDescription:
     """Return the description of a session that is named by its id, the beginning of it or its folder."""
     folder = find_session(name)
-    return SessionDescription(summary(folder), read_manifest(folder), recent(folder))
+    return SessionDescription(
+        summary(folder), read_manifest(folder), recent(folder), denials_sentence(read_events(folder))
+    )
 
 
 def _unreadable(name: str, reason: str) -> SessionSummary:

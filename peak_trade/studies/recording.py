@@ -12,8 +12,9 @@ from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.time import iso
 from peak_trade.engine.result import BacktestResult
 from peak_trade.journal.codec import encode_event
-from peak_trade.journal.events import BarEvent
+from peak_trade.journal.events import BarEvent, OrderEvent, OrderEventKind
 from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.journal.orders import denials_sentence
 from peak_trade.sessions.store import config_of, summary
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.risk.decisions import keep_decisions
@@ -85,11 +86,27 @@ def _run_record(
         digests=run.digests,
         parameters={**parameters, "exchange": run.exchange},
         metrics=metrics,
+        notes=_notes(run),
     )
 
 
+def _notes(run: BacktestResult) -> dict[str, str]:
+    after = run.nothing_traded_after
+    return {
+        "cut_short": " ".join(run.cut_short),
+        "nothing_traded_after": "" if after is None else iso(after),
+        "no_trade_reason": run.no_trade_reason,
+        "risk_status": run.risk_status,
+    }
+
+
 def _with_benchmark(run: BacktestResult) -> dict[str, Any]:
-    return {**run.stats(), "benchmark_total_return": run.benchmark.stats()["total_return"]}
+    n_denials = sum(isinstance(event, OrderEvent) and event.event is OrderEventKind.DENIED for event in run.events)
+    return {
+        **run.stats(),
+        "benchmark_total_return": run.benchmark.stats()["total_return"],
+        "n_denials": float(n_denials),
+    }
 
 
 def record_session(folder: Path) -> str:
@@ -99,7 +116,8 @@ def record_session(folder: Path) -> str:
     session id: two live sessions are two runs, even over the same bars.
     """
     config, found = config_of(folder), summary(folder)
-    bars = [event for event in read_events(folder) if isinstance(event, BarEvent)]
+    events = read_events(folder)
+    bars = [event for event in events if isinstance(event, BarEvent)]
     digests = dict(read_manifest(folder)["digests"])
     settings = config.trading.model_dump(mode="json")
     digests.setdefault("data", digest_bytes(*(encode_event(bar) for bar in bars)))
@@ -121,6 +139,7 @@ def record_session(folder: Path) -> str:
                 "n_fills": float(found.n_fills),
                 "n_denials": float(found.n_denials),
             },
+            notes={"cut_short": denials_sentence(events)},
         )
     )
     return run_id

@@ -53,6 +53,8 @@ class RunRecord:
     metrics : mapping of name to Measure or number
         The standard error of a Measure is stored as `<name>_stderr`, the note of one without a value as tag
         `note.<name>`.
+    notes : mapping of name to text
+        Stored as tags `note.<name>`; empty texts are left out.
     artifacts : tuple of Path
         Files to store with the run.
 
@@ -73,6 +75,7 @@ class RunRecord:
     digests: Mapping[str, str]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Measure | float | None] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
     artifacts: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,7 +94,7 @@ class RunRecord:
         for name, measure in self.metrics.items():
             if isinstance(measure, Measure) and measure.value is None:
                 named[f"note.{name}"] = measure.note
-        return named
+        return named | {f"note.{name}": text for name, text in self.notes.items() if text}
 
     def numbers(self) -> dict[str, float]:
         """Return the metrics that have a value, and their standard errors."""

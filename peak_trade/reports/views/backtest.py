@@ -38,7 +38,7 @@ MAX_FILLS = 300
 
 
 def outcome(result: BacktestResult) -> str:
-    """Return sentences that name the run and its result, or the reason why it has no trade."""
+    """Return sentences that name the run, its result or the reason why it has no trade, and what cut it short."""
     index = result.index
     what = (
         f"{' and '.join(result.strategies)} on {' and '.join(result.market.symbols)} ({result.exchange}), "
@@ -46,15 +46,22 @@ def outcome(result: BacktestResult) -> str:
         f"{iso(index[-1].value)}."
     )
     if result.no_trade_reason:
-        return f"{what} {result.no_trade_reason}"
+        return " ".join((what, result.no_trade_reason, *curtailments(result)))
     gain, passive = (
         format_measure("total_return", each.stats()["total_return"]) for each in (result, result.benchmark)
     )
     quote = result.market.columns[0].instrument.quote
-    return (
+    sentence = (
         f"{what} Equity went from {result.equity.iloc[0]:,.2f} to {result.equity.iloc[-1]:,.2f} {quote} in "
         f"{len(result.trades):,} closed trades. The total return is {gain}; buying and holding returned {passive}."
     )
+    return " ".join((sentence, *curtailments(result)))
+
+
+def curtailments(result: BacktestResult) -> list[str]:
+    """Return what cut the run short, one sentence each, with the trading state at its end unless it was active."""
+    state = [] if result.limits is None else [result.risk_status]
+    return [sentence for sentence in (*state, *result.cut_short) if sentence]
 
 
 def headline(result: BacktestResult) -> pd.DataFrame:

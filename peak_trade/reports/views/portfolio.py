@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from peak_trade.metrics import format_measure
+from peak_trade.reports.views.backtest import curtailments
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, label, line, styled, thinned
 
 if TYPE_CHECKING:
@@ -221,6 +222,7 @@ def outcome(result: PortfolioResult) -> list[str]:
         or f"Total return {gain}, largest drawdown {drawdown}, Sharpe ratio {sharpe}, "
         f"diversification ratio {result.diversification_ratio:.2f}.",
         f"Weights: {allocation.method.replace('_', ' ')}, {estimated}. Rebalancing: {' and '.join(rules) or 'none'}.",
+        *curtailments(run),
     ]
 
 
