@@ -10,10 +10,10 @@ from functools import cache
 import typer
 from typer.core import TyperGroup
 
+from peak_trade.cli import output
 from peak_trade.cli.deprecated import with_current_options
-from peak_trade.cli.output import error
 from peak_trade.cli.verbs import LazyVerb
-from peak_trade.core.errors import PeakTradeError
+from peak_trade.core.errors import explain
 
 VERBS = {
     "init": "Create a workspace with notebooks and example run files.",
@@ -61,14 +61,26 @@ def root() -> TyperGroup:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code.
 
-    Exit codes are 0 on success, 1 when a check failed or a comparison found differences, 2 on bad input and 130 after
-    Ctrl-C. An error is one line on standard error.
+    Exit codes are 0 on success, 1 when a check failed or a comparison found differences, 2 on bad input or when the
+    disk, the network or a database fails, 130 after Ctrl-C and 141 when the reader of the output is gone. An error is
+    one line on standard error; when the run itself succeeded, its result is printed before.
     """
-    given = with_current_options(sys.argv[1:] if arguments is None else arguments)
+    output.prepare_streams()
+    output.forget_notes()
+    stdout = sys.stdout
     try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        sys.stdout = stdout  # Typer replaces a stream without a reader
+        output.settle(stdout)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        given = with_current_options(arguments)
         outcome = root().main(args=given, prog_name="peak-trade", standalone_mode=False)
-    except PeakTradeError as refusal:
-        return _refuse(str(refusal))
+        output.show_notes()
+        output.write("")
     except typer.TyperException as refusal:
         message = refusal.format_message()
         if message.startswith("Usage: "):
@@ -79,6 +91,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _refuse("stopped", 130)
+    except Exception as error:
+        return _refuse(explain(error))
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):
+            return 141
+        return _refuse(f"code of the run called exit({stop.code!r}). Remove that call.")
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -92,5 +110,6 @@ def _usage_message(message: str, context: typer.Context | None) -> str:
 
 
 def _refuse(message: str, exit_code: int = 2) -> int:
-    error(message)
+    output.forget_notes()
+    output.error(message)
     return exit_code

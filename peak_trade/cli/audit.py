@@ -211,7 +211,7 @@ def spec() -> None:
     """
     from peak_trade.journal.spec import telemetry_spec
 
-    typer.echo(telemetry_spec(), nl=False)
+    output.write(telemetry_spec())
 
 
 def _import_page(done: ImportedSession) -> output.Page:

@@ -54,21 +54,28 @@ def backtest(
 
     Exits 0 when the run is done, 1 when the second opinion differs, 2 on bad input.
     """
-    from peak_trade.studies import by_name
+    from peak_trade.engine.second_opinion import second_opinion as opinion_of
+    from peak_trade.studies import by_name, recording
 
     with output.progress("backtest") as on_progress:
-        result, opinion = by_name.backtest(
+        result = by_name.backtest(
             strategy,
             options.pairs(parameter),
             symbol,
             by_name.Span(timeframe, exchange, start, end),
             run_file=config,
             overrides=by_name.overriding_settings(cash, fees, fee_bps, slippage_bps),
-            is_recorded=record,
-            has_opinion=second_opinion,
             on_progress=on_progress,
         )
-    output.show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))
+
+    def show(opinion: Opinion | None = None) -> None:
+        output.show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))
+
+    with output.result_first(show):
+        opinion = opinion_of(result) if second_opinion else None
+    show(opinion)
+    if record:
+        recording.record(result)
     if opinion is not None and not opinion.agrees:
         raise typer.Exit(1)
 

@@ -5,15 +5,20 @@ Results go to standard output. Notes and progress go to standard error, so that 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import typer
+
+from peak_trade.core.errors import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,31 +50,85 @@ class Table:
 Page = Iterable[str | Table]
 
 
+_notes: list[str] = []
+"""Notes that wait for the run to start."""
+
+
 def show(result: Result, as_json: bool, page: Callable[[Result], Page], content: Callable[[Result], object]) -> None:
     """Print a result: the lines and tables of its page, or its content as JSON."""
-    if as_json:
-        sys.stdout.write(json.dumps(plain(content(result)), indent=2, allow_nan=False) + "\n")
-    else:
-        show_page(page(result))
+    text = _json_text(content(result)) if as_json else _page_text(page(result))
+    show_notes()
+    write(text)
 
 
 def show_page(page: Page) -> None:
-    """Print lines as they are and tables folded to the terminal; an empty line separates a table from other blocks."""
+    """Print lines and tables."""
+    write(_page_text(page))
+
+
+@contextmanager
+def result_first(show_result: Callable[[], None]) -> Iterator[None]:
+    """Print a result before an error that is raised after its run, for example when a file cannot be written."""
+    try:
+        yield
+    except Exception:
+        show_result()
+        raise
+
+
+def write(text: str) -> None:
+    """Print text on standard output; exit 141, as after SIGPIPE, when its reader is gone, for example `head`."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise typer.Exit(141) from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def prepare_streams() -> None:
+    """Let the standard streams take any text: characters that they cannot encode are escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def settle(stream: TextIO) -> None:
+    """Point a stream that cannot be written to the null device, so that its buffer does not fail again at exit."""
+    with suppress(OSError):
+        stream.flush()
+        return
+    with suppress(OSError, ValueError), open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), stream.fileno())
+
+
+def _json_text(content: object) -> str:
+    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
+
+
+def _page_text(page: Page) -> str:
+    """Return lines as they are and tables folded to the terminal; an empty line separates a table from other blocks."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(highlight=False, markup=False, emoji=False, width=PIPE_WIDTH)
     is_first, is_after_table = True, False
-    for block in page:
-        is_table = isinstance(block, Table)
-        if not is_first and (is_table or is_after_table):
-            console.print()
-        if isinstance(block, Table):
-            _show_table(console, block)
-        else:
-            console.print(block, soft_wrap=True)
-        is_first, is_after_table = False, is_table
+    with console.capture() as captured:
+        for block in page:
+            is_table = isinstance(block, Table)
+            if not is_first and (is_table or is_after_table):
+                console.print()
+            if isinstance(block, Table):
+                _show_table(console, block)
+            else:
+                console.print(block, soft_wrap=True)
+            is_first, is_after_table = False, is_table
+    return captured.get()
 
 
 def count(number: int, noun: str) -> str:
@@ -85,13 +144,26 @@ def count(number: int, noun: str) -> str:
 
 
 def note(text: str) -> None:
-    """Print a note on standard error."""
-    error(f"note: {text}")
+    """Print a note on standard error once the run has started; an error before that is printed alone."""
+    _notes.append(text)
+
+
+def show_notes() -> None:
+    """Print the notes that wait: the run has started, or has ended."""
+    while _notes:
+        error(f"note: {_notes.pop(0)}")
+
+
+def forget_notes() -> None:
+    """Drop the notes that wait: the run has not started."""
+    _notes.clear()
 
 
 def error(text: str) -> None:
     """Print an error on standard error, as one line."""
-    sys.stderr.write(f"peak-trade: {text}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"peak-trade: {one_line(text)}\n")
+    settle(sys.stderr)
 
 
 @contextmanager

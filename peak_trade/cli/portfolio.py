@@ -38,13 +38,20 @@ def portfolio(
 
     Exits 0 when the run is done, 1 when the second opinion differs, 2 on bad input.
     """
-    from peak_trade.studies import by_name
+    from peak_trade.engine.second_opinion import second_opinion as opinion_of
+    from peak_trade.studies import by_name, recording
 
     with output.progress("portfolio") as on_progress:
-        result, opinion = by_name.portfolio(
-            config, is_recorded=record, has_opinion=second_opinion, on_progress=on_progress
-        )
-    output.show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))
+        result = by_name.portfolio(config, on_progress=on_progress)
+
+    def show(opinion: Opinion | None = None) -> None:
+        output.show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))
+
+    with output.result_first(show):
+        opinion = opinion_of(result.run) if second_opinion else None
+    show(opinion)
+    if record:
+        recording.record_portfolio(result)
     if opinion is not None and not opinion.agrees:
         raise typer.Exit(1)
 

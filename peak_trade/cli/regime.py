@@ -72,8 +72,7 @@ def regime(
 
     Exits 0 when the study is done, 1 when the second opinion differs, 2 on bad input.
     """
-    from peak_trade.reports.views.regime import write_transition_plot
-    from peak_trade.studies import by_name
+    from peak_trade.studies import by_name, recording
 
     parameters, settings = options.pairs(parameter), options.pairs(setting, "-d")
     outcome = by_name.regime(
@@ -85,27 +84,41 @@ def regime(
         detector_settings=settings,
         mode=mode,
         n_noise=noise,
-        is_recorded=record,
-        has_opinion=second_opinion,
     )
-    paths = {"transition_plot": str(write_transition_plot(outcome.study))}
-    if report:
-        values = {
-            "symbol": symbol,
-            "timeframe": timeframe,
-            "exchange": exchange,
-            "start": start,
-            "end": end,
-            "strategy": strategy,
-            "strategy_parameters": parameters,
-            "detector": detector,
-            "detector_settings": outcome.detector_settings,
-            "mode": mode,
-        }
-        paths["report"] = _run_notebook(values | ({"noise_series": noise} if noise else {}))
-    output.show(outcome, as_json, lambda outcome: _page(outcome, paths), lambda outcome: _content(outcome, paths))
+    paths: dict[str, str] = {}
+
+    def show() -> None:
+        output.show(outcome, as_json, lambda outcome: _page(outcome, paths), lambda outcome: _content(outcome, paths))
+
+    values = {
+        "symbol": symbol,
+        "timeframe": timeframe,
+        "exchange": exchange,
+        "start": start,
+        "end": end,
+        "strategy": strategy,
+        "strategy_parameters": parameters,
+        "detector": detector,
+        "detector_settings": outcome.detector_settings,
+        "mode": mode,
+    }
+    with output.result_first(show):
+        if second_opinion:
+            outcome = by_name.with_opinion(outcome)
+        paths["transition_plot"] = _write_plot(outcome)
+        if report:
+            paths["report"] = _run_notebook(values | ({"noise_series": noise} if noise else {}))
+    show()
+    if record:
+        recording.record(outcome.study.result, "regime")
     if outcome.opinion is not None and not outcome.opinion.agrees:
         raise typer.Exit(1)
+
+
+def _write_plot(outcome: RegimeOutcome) -> str:
+    from peak_trade.reports.views.regime import write_transition_plot
+
+    return str(write_transition_plot(outcome.study))
 
 
 def _run_notebook(values: dict[str, Any]) -> str:

@@ -108,7 +108,9 @@ def run(
         output.note("no risk limits are set: every order that the instrument allows passes. Set limits with --config.")
     settings = session_options.read_telemetry(telemetry)
     with _live_view(quiet) as (switch, on_status):
-        outcome = run_session(session_config, switch=switch, on_status=on_status, telemetry=settings)
+        outcome = run_session(
+            session_config, switch=switch, on_start=output.show_notes, on_status=on_status, telemetry=settings
+        )
     _show_outcome(outcome, record, as_json)
 
 
@@ -257,15 +259,22 @@ def _age_text(seconds: float) -> str:
 
 
 def _show_outcome(outcome: SessionResult, record: bool, as_json: bool) -> None:
-    from peak_trade.studies.recording import record_session
+    from peak_trade.studies.recording import session_record
+    from peak_trade.tracking import record_run
 
-    run_id = record_session(outcome.folder) if record else None
-    output.show(
-        outcome,
-        as_json,
-        lambda outcome: _outcome_page(outcome, run_id),
-        lambda outcome: _outcome_content(outcome, run_id),
-    )
+    def show(run_id: str | None = None) -> None:
+        output.show(
+            outcome,
+            as_json,
+            lambda outcome: _outcome_page(outcome, run_id),
+            lambda outcome: _outcome_content(outcome, run_id),
+        )
+
+    with output.result_first(show):
+        entry = session_record(outcome.folder) if record else None
+    show(None if entry is None else entry.run_id)
+    if entry is not None:
+        record_run(entry)
 
 
 def _outcome_page(outcome: SessionResult, run_id: str | None) -> output.Page:

@@ -50,7 +50,7 @@ def sweep(
 
     Exits 0 when the event loop agrees with the kernel on the best combination, 1 when it differs, 2 on bad input.
     """
-    from peak_trade.studies import by_name
+    from peak_trade.studies import by_name, recording
 
     result = by_name.sweep(
         strategy,
@@ -58,9 +58,10 @@ def sweep(
         symbol,
         by_name.Span(timeframe, exchange, start, end),
         overrides=by_name.overriding_settings(fee_bps=fee_bps, slippage_bps=slippage_bps),
-        is_recorded=record,
     )
     output.show(result, as_json, lambda result: _page(result, top), lambda result: _content(result, top))
+    if record:
+        recording.record_sweep(result)
     if not result.agrees:
         raise typer.Exit(1)
 

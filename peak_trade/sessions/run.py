@@ -84,6 +84,7 @@ def run_session(
     config: SessionConfig,
     *,
     switch: StopSwitch | None = None,
+    on_start: Callable[[], None] = lambda: None,
     on_status: Callable[[Status], None] = lambda status: None,
     clock: Callable[[], int] = time.time_ns,
     telemetry: TelemetrySettings | None = None,
@@ -97,6 +98,8 @@ def run_session(
     config : SessionConfig
     switch : StopSwitch
         Stops it cleanly from outside.
+    on_start : callable
+        Called when the session is created, before its first bar.
     on_status : callable
         Called with the session's status after each bar.
     clock : callable
@@ -138,6 +141,7 @@ def run_session(
             content["trading_state"] = control_to_dict(control)
         first = starts if history or config.follow is None else 0
         create_session(folder, with_history(content, config, first, until), WorkspaceKey(keys_folder()), clock)
+        on_start()
         return _run(folder, context, strategy, feed, controls)
 
 

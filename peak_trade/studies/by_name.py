@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,12 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe
 from peak_trade.data.store import load_bars
 from peak_trade.engine.result import BacktestResult
-from peak_trade.engine.second_opinion import Opinion
-from peak_trade.engine.second_opinion import second_opinion as opinion_of
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.studies.backtest import backtest as run_backtest
 from peak_trade.studies.causality import CausalityReport, check_causality, synthetic_bars
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
-from peak_trade.studies.recording import record, record_portfolio, record_sweep
 from peak_trade.studies.regime.second_opinion import RegimeOpinion, regime_second_opinion
 from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_regimes
 from peak_trade.studies.sweep import SweepResult
@@ -86,11 +83,9 @@ def backtest(
     *,
     run_file: Path | None = None,
     overrides: dict[str, Any] | None = None,
-    is_recorded: bool = True,
-    has_opinion: bool = False,
     on_progress: OnProgress = lambda done, total: None,
-) -> tuple[BacktestResult, Opinion | None]:
-    """Backtest a strategy on stored bars, record the run, and compare it with vectorbt if asked to.
+) -> BacktestResult:
+    """Backtest a strategy on stored bars.
 
     `overrides` are settings that take precedence over those of `run_file`; see `overriding_settings`.
     """
@@ -101,7 +96,7 @@ def backtest(
     needs_history = span.start is not None and run.risk is not None and source_of(run.risk)[0] == "run"
     history = [load_bars(name, span.timeframe, span.exchange, None, span.end) for name in symbols if needs_history]
     total = max(map(len, bars))
-    result = run_backtest(
+    return run_backtest(
         part,
         bars,
         run.settings,
@@ -110,9 +105,6 @@ def backtest(
         history=history or None,
         progress=lambda row: on_progress(row, total),
     )
-    if is_recorded:
-        record(result)
-    return result, opinion_of(result) if has_opinion else None
 
 
 def sweep(
@@ -122,30 +114,17 @@ def sweep(
     span: Span,
     *,
     overrides: dict[str, Any] | None = None,
-    is_recorded: bool = True,
 ) -> SweepResult:
     """Backtest every combination of parameter values on stored bars; a text of `parameters` lists values by comma."""
     part = strategy_class(strategy)
     settings = BacktestSettings.parse(overrides or {}, "sweep")
     bars = load_bars(symbol, span.timeframe, span.exchange, span.start, span.end)
-    result = run_sweep(part, parameter_grid(part, parameters), bars, settings)
-    if is_recorded:
-        record_sweep(result)
-    return result
+    return run_sweep(part, parameter_grid(part, parameters), bars, settings)
 
 
-def portfolio(
-    file: Path,
-    *,
-    is_recorded: bool = True,
-    has_opinion: bool = False,
-    on_progress: OnProgress = lambda done, total: None,
-) -> tuple[PortfolioResult, Opinion | None]:
-    """Backtest the portfolio of a file, record the run, and compare it with vectorbt if asked to."""
-    result = run_portfolio(PortfolioSettings.from_toml(file), progress=lambda row: on_progress(row, row))
-    if is_recorded:
-        record_portfolio(result)
-    return result, opinion_of(result.run) if has_opinion else None
+def portfolio(file: Path, *, on_progress: OnProgress = lambda done, total: None) -> PortfolioResult:
+    """Backtest the portfolio of a file."""
+    return run_portfolio(PortfolioSettings.from_toml(file), progress=lambda row: on_progress(row, row))
 
 
 def regime(
@@ -158,8 +137,6 @@ def regime(
     detector_settings: Mapping[str, str] | None = None,
     mode: str = "scale",
     n_noise: int = 0,
-    is_recorded: bool = True,
-    has_opinion: bool = False,
 ) -> RegimeOutcome:
     """Detect regimes on stored bars and backtest a strategy with and without them from `span.start` on.
 
@@ -170,12 +147,14 @@ def regime(
     found = make_detector(detector, Timeframe.parse(span.timeframe), values)
     bars = load_bars(symbol, span.timeframe, span.exchange, None, span.end)
     study = study_regimes(part, bars, found, start=span.start, mode=mode)
-    opinion = regime_second_opinion(study) if has_opinion else None
     p_value, _ = study.shift_test()
     verdict = study.verdict(p_value, noise_controls(study, n_noise) if n_noise else ())
-    if is_recorded:
-        record(study.result, "regime")
-    return RegimeOutcome(study, values, p_value, verdict, opinion)
+    return RegimeOutcome(study, values, p_value, verdict)
+
+
+def with_opinion(outcome: RegimeOutcome) -> RegimeOutcome:
+    """Return the outcome with its fits compared with hmmlearn."""
+    return replace(outcome, opinion=regime_second_opinion(outcome.study))
 
 
 def causality(

@@ -109,8 +109,8 @@ def _with_benchmark(run: BacktestResult) -> dict[str, Any]:
     }
 
 
-def record_session(folder: Path) -> str:
-    """Record a session in MLflow and return its run id; recording it again changes nothing.
+def session_record(folder: Path) -> RunRecord:
+    """Return the entry of a session in the registry, for `record_run`.
 
     The data digest is that of the recording, or of the bars in the journal of a live session. The run id depends on the
     session id: two live sessions are two runs, even over the same bars.
@@ -121,25 +121,21 @@ def record_session(folder: Path) -> str:
     digests = dict(read_manifest(folder)["digests"])
     settings = config.trading.model_dump(mode="json")
     digests.setdefault("data", digest_bytes(*(encode_event(bar) for bar in bars)))
-    run_id = digest_of([digests, folder.name])[:16]
-    record_run(
-        RunRecord(
-            run_id=run_id,
-            run_type=config.mode,
-            strategy=config.strategy,
-            symbol=config.symbol,
-            timeframe=config.timeframe,
-            start=iso(bars[0].ts_event) if bars else "",
-            end=iso(bars[-1].ts_event) if bars else "",
-            digests=digests,
-            parameters={**config.parameters, "session": folder.name, "settings": settings},
-            metrics={
-                "total_return": (found.equity or 0.0) / config.trading.initial_cash - 1.0,
-                "n_bars": float(found.n_bars),
-                "n_fills": float(found.n_fills),
-                "n_denials": float(found.n_denials),
-            },
-            notes={"cut_short": denials_sentence(events)},
-        )
+    return RunRecord(
+        run_id=digest_of([digests, folder.name])[:16],
+        run_type=config.mode,
+        strategy=config.strategy,
+        symbol=config.symbol,
+        timeframe=config.timeframe,
+        start=iso(bars[0].ts_event) if bars else "",
+        end=iso(bars[-1].ts_event) if bars else "",
+        digests=digests,
+        parameters={**config.parameters, "session": folder.name, "settings": settings},
+        metrics={
+            "total_return": (found.equity or 0.0) / config.trading.initial_cash - 1.0,
+            "n_bars": float(found.n_bars),
+            "n_fills": float(found.n_fills),
+            "n_denials": float(found.n_denials),
+        },
+        notes={"cut_short": denials_sentence(events)},
     )
-    return run_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peak_trade.cli import deprecated
+from peak_trade.cli import deprecated, output
 from peak_trade.cli.app import root
 from peak_trade.cli.reference import contexts
 
@@ -28,6 +28,7 @@ def test_a_former_option_becomes_the_current_one(
     given: str, expected: str, notes: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert deprecated.with_current_options(given.split()) == expected.split()
+    output.show_notes()
     assert capsys.readouterr().err == notes
 
 
@@ -47,6 +48,7 @@ def test_content_has_former_keys_and_one_note_names_them(capsys: pytest.CaptureF
         "old": [{"inner": 1, "former": 1}, {"inner": 2, "former": 2}],
         "other": {"deep": {"name": 3, "label": 3}},
     }
+    output.show_notes()
     assert capsys.readouterr().err == (
         "peak-trade: note: these JSON keys are deprecated and will be removed in the next version: "
         "old (use new), new.former (use new.inner), other.deep.label (use other.deep.name).\n"

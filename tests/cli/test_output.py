@@ -121,8 +121,10 @@ def test_a_table_of_too_many_columns_becomes_one_record_per_row(
     ]
 
 
-def test_a_note_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_waits_for_the_run_to_start(capsys: pytest.CaptureFixture[str]) -> None:
     output.note("no risk limits are set")
+    assert capsys.readouterr().err == ""
+    output.show_notes()
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "peak-trade: note: no risk limits are set\n")
 

@@ -23,7 +23,8 @@ from peak_trade.sessions.options import make_config
 from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.sessions.store import config_of, find_session, keys_folder, session_ids, sessions_folder
-from peak_trade.studies.recording import record_session
+from peak_trade.studies.recording import session_record
+from peak_trade.tracking import record_run
 from tests.sessions.running import wavy
 
 RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet", "--no-record"]
@@ -65,11 +66,12 @@ def test_a_session_has_one_entry_in_the_registry(registry, monkeypatch, tmp_path
     save_bars(wavy())
     assert main(RUN) == 0
     folder = find_session(session_ids()[0])
-    assert record_session(folder) == record_session(folder)
+    assert session_record(folder) == session_record(folder)
+    record_run(session_record(folder))
     capsys.readouterr()
     assert main(["runs", "list", "--type", "paper", "--json"]) == 0
     (run,) = json.loads(capsys.readouterr().out)
-    assert (run["run_id"], run["strategy"]) == (record_session(folder), "ma_crossover")
+    assert (run["run_id"], run["strategy"]) == (session_record(folder).run_id, "ma_crossover")
 
 
 def test_the_manifest_says_what_a_replay_needs(stored, capsys):
