@@ -96,6 +96,7 @@ def _page(result: BacktestResult, opinion: Opinion | None) -> output.Page:
             f"stop first, {best} with the target first."
         )
     sentences = (
+        *result.remarks,
         result.risk_status,
         result.no_trade_reason,
         *result.cut_short,

@@ -73,9 +73,10 @@ def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
         title = "Correlation of returns, with its 95 % interval"
         yield output.frame_table(correlations, title, views.CORRELATION_FORMATS)
     run = result.run
-    sentences = (run.risk_status, run.no_trade_reason, *run.cut_short, "" if opinion is None else f"{opinion}.")
+    status = (*run.remarks, run.risk_status, run.no_trade_reason, *run.cut_short)
+    sentences = (*status, "" if opinion is None else f"{opinion}.")
     yield from (sentence for sentence in sentences if sentence)
-    yield f"run {result.run.run_id}, events {result.run.content_digest[:16]}"
+    yield f"run {run.run_id}, events {run.content_digest[:16]}"
 
 
 def _content(result: PortfolioResult, opinion: Opinion | None) -> dict[str, Any]:

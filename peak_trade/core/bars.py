@@ -9,9 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arrays import IntArray
+from peak_trade.core.calendar import observed_per_year
 from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import ConfigError, DataError
-from peak_trade.core.time import Timeframe, iso
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 
@@ -111,6 +113,12 @@ class Bars:
         frame = self.frame[list(COLUMNS)]
         index = pd.DatetimeIndex(frame.index).as_unit("ns")
         object.__setattr__(self, "frame", frame.set_axis(index.rename("close_time"), axis=0))
+        _check_spacing(self.times, self.timeframe, self.symbol)
+
+    @property
+    def bars_per_year(self) -> float:
+        """Number of bars in a year of 365 days, by elapsed time; see `observed_per_year`."""
+        return observed_per_year(self.times, self.timeframe.bars_per_year)
 
     @property
     def times(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -192,14 +200,16 @@ def as_bars(
         raise ConfigError(f"{symbol}: stamp was {stamp!r}. Write 'open' or 'close'.")
     frame, notes = _with_bar_columns(frame, symbol)
     step = None if timeframe is None else Timeframe.parse(timeframe)
-    if step is None or stamp == "open":
-        check_frame(frame, symbol)
+    check_frame(frame, symbol)
     if step is None:
         step = _most_common_step(frame, symbol)
     if stamp == "open":
         index = pd.DatetimeIndex(frame.index).as_unit("ns")
         frame = frame.set_axis(index + pd.Timedelta(step.ns, unit="ns"), axis=0)
         notes.append(f"The index of {symbol} held opens: it was moved to the closes, {step} later.")
+    steps = np.diff(index_ns(frame.index))
+    if steps.size and not (steps == step.ns).any():
+        raise _contradiction(symbol, step, int(np.median(steps)))
     return Bars(frame, symbol, step, exchange, tuple(notes))
 
 
@@ -207,7 +217,27 @@ def _most_common_step(frame: pd.DataFrame, symbol: str) -> Timeframe:
     if len(frame) < 2:
         raise DataError(f"{symbol}: the timeframe can not be inferred from one bar. Name the timeframe.")
     steps, counts = np.unique(np.diff(index_ns(frame.index)), return_counts=True)
-    return Timeframe(int(steps[counts.argmax()]) // 1_000_000_000)
+    seconds, rest = divmod(int(steps[counts.argmax()]), NS_PER_SECOND)
+    if rest:
+        raise DataError(
+            f"{symbol}: the bars are {seconds + rest / NS_PER_SECOND:g} s apart, and a timeframe has whole seconds. "
+            "Resample them to a whole number of seconds."
+        )
+    return Timeframe(seconds)
+
+
+def _check_spacing(times: IntArray, timeframe: Timeframe, symbol: str) -> None:
+    steps = np.diff(times)
+    if steps.size and steps.min() < timeframe.ns:
+        row = int(steps.argmin())
+        raise _contradiction(symbol, timeframe, int(steps[row]), f" at {iso(int(times[row + 1]))}")
+
+
+def _contradiction(symbol: str, timeframe: Timeframe, step: int, where: str = "") -> DataError:
+    return DataError(
+        f"{symbol}: the timeframe was {timeframe}, and the bars are {step / NS_PER_SECOND:,g} s apart{where}. "
+        "Give the timeframe of the bars."
+    )
 
 
 def _with_bar_columns(frame: pd.DataFrame, symbol: str) -> tuple[pd.DataFrame, list[str]]:

@@ -1,4 +1,4 @@
-"""Calendar periods in UTC. Every grouping of bars by day, week, month, quarter or year uses `period_of`."""
+"""Calendar periods in UTC and years. Every grouping of bars by day, week, month, quarter or year uses `period_of`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from peak_trade.core.time import NS_PER_SECOND, Timeframe
+from peak_trade.core.arrays import FloatArray, IntArray
+from peak_trade.core.time import NS_PER_SECOND, SECONDS_PER_YEAR, Timeframe, checked_per_year
 
 NS_PER_DAY = 86_400 * NS_PER_SECOND
+_NS_PER_YEAR = SECONDS_PER_YEAR * NS_PER_SECOND
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 Period = Literal["day", "week", "month", "quarter", "year"]
@@ -65,3 +67,39 @@ def lateness(first_close: int, timeframe: Timeframe) -> int:
     if NS_PER_DAY % timeframe.ns:
         return timeframe.ns
     return first_close % timeframe.ns
+
+
+def observed_per_year(times: IntArray, bars_per_year: float) -> float:
+    """Return the number of bars in a year of 365 days by the time that elapsed between the first and the last close.
+
+    Parameters
+    ----------
+    times : int64 array of shape (n_bars,), close times, ns UTC
+    bars_per_year : float
+        `timeframe.bars_per_year`; it is returned, exactly, if no bar is missing.
+
+    Examples
+    --------
+    >>> hours = 3_600_000_000_000 * np.array([0, 1, 2, 4, 8])
+    >>> observed_per_year(hours[:3], 8760.0), observed_per_year(hours, 8760.0)
+    (8760.0, 4380.0)
+
+    """
+    return float(trailing_per_year(times, bars_per_year, max(len(times) - 1, 1))[-1])
+
+
+def trailing_per_year(times: IntArray, bars_per_year: float, window: int) -> FloatArray:
+    """Return `observed_per_year` of the last `window` returns at each close, shape (n_bars,); fewer at the start.
+
+    Causal: value t is computed from times up to t.
+    """
+    n = np.minimum(np.arange(len(times)), window)
+    elapsed = times - times[np.arange(len(times)) - n]
+    nominal = round(_NS_PER_YEAR / checked_per_year(bars_per_year))
+    is_whole = elapsed == n * nominal
+    return np.where(is_whole, bars_per_year, n * float(_NS_PER_YEAR) / np.where(elapsed > 0, elapsed, 1))
+
+
+def n_missing(times: IntArray, timeframe: Timeframe) -> int:
+    """Return the number of bars that are missing between the first and the last close."""
+    return max(round(int(times[-1] - times[0]) / timeframe.ns) - (len(times) - 1), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Timeframe:
-    """Length of a bar, in whole seconds.
+    """Length of a bar, in whole seconds; ConfigError below one second.
 
     Examples
     --------
@@ -25,6 +26,10 @@ class Timeframe:
     """
 
     seconds: int
+
+    def __post_init__(self) -> None:
+        if not self.seconds >= 1:
+            raise ConfigError(f"timeframe was {self.seconds} s: a bar lasts at least one second.")
 
     @classmethod
     def parse(cls, name: str) -> Timeframe:
@@ -55,6 +60,13 @@ class Timeframe:
             if rest == 0:
                 return f"{count}{unit}"
         return f"{self.seconds}s"
+
+
+def checked_per_year(bars_per_year: float) -> float:
+    """Return a number of bars per year; ConfigError unless it is finite and above zero."""
+    if not (math.isfinite(bars_per_year) and bars_per_year > 0.0):
+        raise ConfigError(f"bars_per_year was {bars_per_year}: it must be finite and above zero, as in a timeframe.")
+    return bars_per_year
 
 
 def parse_utc(text: str, what: str = "time") -> datetime:

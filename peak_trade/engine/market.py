@@ -9,9 +9,13 @@ import numpy as np
 
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.calendar import n_missing, observed_per_year
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
+
+MOST_MISSING = 0.01
+"""Fraction of missing bars above which a result states them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +91,22 @@ class Market:
             times = np.union1d(times, part.times)
         columns = tuple(_on_grid(part, times, instrument) for part, instrument in zip(ordered, listed, strict=True))
         return cls(times, ordered[0].timeframe, symbols, columns)
+
+    @property
+    def bars_per_year(self) -> float:
+        """Number of bars in a year of 365 days, by elapsed time; see `observed_per_year`."""
+        return observed_per_year(self.times, self.timeframe.bars_per_year)
+
+    @property
+    def gaps(self) -> dict[str, tuple[int, int]]:
+        """Missing bars and all bars from the first to the last one of each symbol, where more than 1 % are missing."""
+        gaps = {}
+        for symbol, column in zip(self.symbols, self.columns, strict=True):
+            own = self.times if column.own_bars is None else self.times[column.own_bars]
+            n = n_missing(own, self.timeframe)
+            if n > MOST_MISSING * (n + len(own)):
+                gaps[symbol] = (n, n + len(own))
+        return gaps
 
     def __len__(self) -> int:
         return self.times.size

@@ -135,6 +135,17 @@ class BacktestResult:
         return summary(self.equity, self.trades, self.fills, self.exposure, per_year)
 
     @property
+    def remarks(self) -> list[str]:
+        """What a reader of the measures has to know: missing bars, one sentence each."""
+        gaps = [f"{n:,} of {whole:,} bars of {symbol}" for symbol, (n, whole) in self.market.gaps.items()]
+        if not gaps:
+            return []
+        return [
+            f"Missing are {' and '.join(gaps)}. Measures are annualised by elapsed time: "
+            f"{self.market.bars_per_year:,.1f} bars in a year of 365 days."
+        ]
+
+    @property
     def no_trade_reason(self) -> str:
         """The reason why nothing traded, as a sentence; empty if something traded."""
         if self.fill_list:
@@ -212,6 +223,7 @@ class BacktestResult:
             "denials": [asdict(each) | {"first": iso(each.first), "last": iso(each.last)} for each in self.denials],
             "last_fill": iso(max(fill.ts_event for fill in self.fill_list)) if self.fill_list else None,
             "nothing_traded_after": None if after is None else iso(after),
+            "remarks": self.remarks,
             "cut_short": self.cut_short,
             "risk_status": self.risk_status,
             "no_trade_reason": self.no_trade_reason,
@@ -249,7 +261,7 @@ class BacktestResult:
         if execution.has_protection:
             order = "stop before target" if self.settings.intrabar == "worst" else "target before stop"
             sentences.append(f"If one bar reaches both, {order}: this happened in {self.n_ambiguous:,} bars.")
-        return [*sentences, *self.cut_short]
+        return [*sentences, *self.remarks, *self.cut_short]
 
 
 def run_sleeves(

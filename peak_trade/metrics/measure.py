@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import index_ns
+from peak_trade.core.calendar import observed_per_year
 from peak_trade.core.errors import DataError
+from peak_trade.core.time import checked_per_year
 
 MIN_RETURNS = 30
 """Smallest number of bar returns for volatility, Sharpe and Sortino ratio."""
@@ -95,3 +98,13 @@ def checked_equity(equity: Any) -> FloatArray:
     if not array[0] > 0.0:
         raise DataError(f"equity starts at {array[0]:g}; it must start above zero.")
     return array
+
+
+def per_year(equity: Any, bars_per_year: float) -> float:
+    """Return the observed number of bars per year of equity with a time index; of an array, `bars_per_year`.
+
+    ConfigError unless `bars_per_year` is finite and above zero.
+    """
+    if isinstance(equity, pd.Series) and isinstance(equity.index, pd.DatetimeIndex) and len(equity):
+        return observed_per_year(index_ns(equity.index), bars_per_year)
+    return checked_per_year(bars_per_year)

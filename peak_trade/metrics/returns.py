@@ -11,9 +11,18 @@ import pandas as pd
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import index_ns
 from peak_trade.core.calendar import Period, period_of, period_start
-from peak_trade.core.time import SECONDS_PER_YEAR, Timeframe
+from peak_trade.core.time import SECONDS_PER_YEAR, Timeframe, checked_per_year
 from peak_trade.metrics.drawdowns import max_drawdown
-from peak_trade.metrics.measure import MIN_DAYS, MIN_RETURNS, Measure, checked, checked_equity, finite_or, too_few
+from peak_trade.metrics.measure import (
+    MIN_DAYS,
+    MIN_RETURNS,
+    Measure,
+    checked,
+    checked_equity,
+    finite_or,
+    per_year,
+    too_few,
+)
 
 RUIN = "equity fell to zero or below"
 FLAT = "the returns do not vary"
@@ -105,15 +114,16 @@ def cagr(equity: Any, bars_per_year: float) -> Measure:
     ----------
     equity : Series or float64 array of shape (n_bars,), in quote currency
     bars_per_year : float
-        `timeframe.bars_per_year`; the span is counted in bars, so gaps are not counted.
+        `timeframe.bars_per_year`. Equity with a time index is annualised by elapsed time, so that gaps count.
 
     Notes
     -----
-    (last / first) ** (bars_per_year / n) - 1 with n = n_bars - 1. No value below 30 days of bars.
+    (last / first) ** (1 / years) - 1 with years = n / bars_per_year, n = n_bars - 1. No value below 30 days.
 
     """
     values = checked_equity(equity)
     n = values.size - 1
+    bars_per_year = per_year(equity, bars_per_year)
     needed = fewest_bars(bars_per_year)
     if n < needed:
         return too_few(n, needed, "returns")
@@ -129,7 +139,7 @@ def annual_volatility(returns: Any, bars_per_year: float) -> Measure:
 
     The standard error is that of independent normal returns: value / sqrt(2 (n - 1)).
     """
-    values = checked(returns, "returns")
+    values, bars_per_year = checked(returns, "returns"), checked_per_year(bars_per_year)
     n = values.size
     if n < MIN_RETURNS:
         return too_few(n, MIN_RETURNS, "returns")
@@ -146,7 +156,7 @@ def sharpe(
     ----------
     returns : Series or float64 array of shape (n,), simple returns a bar, fractions
     bars_per_year : float
-        `timeframe.bars_per_year`, of a 365-day year.
+        `bars.bars_per_year`: bars in a year of 365 days, by elapsed time.
     risk_free : float
         Fraction a year, distributed evenly over the bars.
     stderr : iid or robust
@@ -165,7 +175,7 @@ def sharpe(
     scaled by sqrt(bars_per_year).
 
     """
-    values = checked(returns, "returns")
+    values, bars_per_year = checked(returns, "returns"), checked_per_year(bars_per_year)
     n = values.size
     if n < MIN_RETURNS:
         return too_few(n, MIN_RETURNS, "returns")
@@ -189,7 +199,7 @@ def sortino(returns: Any, bars_per_year: float, target: float = 0.0) -> Measure:
     `target` is a fraction a year. The deviation is the root mean square of the shortfalls below the target over all
     n bars (Sortino and Price 1994). No value below 30 returns, or without a shortfall.
     """
-    values = checked(returns, "returns")
+    values, bars_per_year = checked(returns, "returns"), checked_per_year(bars_per_year)
     n = values.size
     if n < MIN_RETURNS:
         return too_few(n, MIN_RETURNS, "returns")
@@ -218,7 +228,7 @@ def growth_per_drawdown(growth: Measure, deepest: Measure) -> Measure:
 
 def fewest_bars(bars_per_year: float) -> int:
     """Return the number of bars in 30 days, at least 2; shorter spans are not annualised."""
-    return max(2, math.ceil(MIN_DAYS * 86_400 / SECONDS_PER_YEAR * bars_per_year - 1e-9))
+    return max(2, math.ceil(MIN_DAYS * 86_400 / SECONDS_PER_YEAR * checked_per_year(bars_per_year) - 1e-9))
 
 
 def _long_run_variance(values: FloatArray, ratio: float, lags: int) -> float:

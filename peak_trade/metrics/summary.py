@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from peak_trade.metrics.drawdowns import drawdown_measures
-from peak_trade.metrics.measure import DIGITS, Measure, checked_equity, rounded
+from peak_trade.metrics.measure import DIGITS, Measure, checked_equity, per_year, rounded
 from peak_trade.metrics.returns import (
     RUIN,
     annual_volatility,
@@ -78,7 +78,7 @@ def summary(equity: Any, trades: pd.DataFrame, fills: pd.DataFrame, exposure: An
     exposure : Series or array of shape (n_bars,), or DataFrame of shape (n_bars, n_symbols)
         Net exposure held at each close.
     bars_per_year : float
-        `timeframe.bars_per_year`, of a 365-day year.
+        `timeframe.bars_per_year`. Equity with a time index is annualised by elapsed time, so that gaps count.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def summary(equity: Any, trades: pd.DataFrame, fills: pd.DataFrame, exposure: An
         If equity is empty, holds a NaN, or does not start above zero.
 
     """
-    values = checked_equity(equity)
+    values, bars_per_year = checked_equity(equity), per_year(equity, bars_per_year)
     returns = simple_returns(values)
     is_ruined = returns.size < values.size - 1
     deepest, longest, back = drawdown_measures(values)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.metrics.measure import MIN_TRADES, Measure, checked, checked_equity, finite_or, too_few
+from peak_trade.metrics.measure import MIN_TRADES, Measure, checked, checked_equity, finite_or, per_year, too_few
 from peak_trade.metrics.returns import fewest_bars
 
 
@@ -94,15 +94,15 @@ def turnover(fills: pd.DataFrame, equity: Any, bars_per_year: float) -> Measure:
         With `quantity` (base units, either sign) and `price` (quote currency).
     equity : Series or float64 array of shape (n_bars,), in quote currency
     bars_per_year : float
+        `timeframe.bars_per_year`. Equity with a time index is annualised by elapsed time.
 
     Returns
     -------
     Measure
-        A ratio a year: 2 when the whole account was bought and sold once. n counts fills; no value below 30 days of
-        bars.
+        A ratio a year: 2 when the whole account was bought and sold once. n counts fills; no value below 30 days.
 
     """
-    values = checked_equity(equity)
+    values, bars_per_year = checked_equity(equity), per_year(equity, bars_per_year)
     n_bars, needed = values.size - 1, fewest_bars(bars_per_year)
     if n_bars < needed:
         return too_few(n_bars, needed, "returns")

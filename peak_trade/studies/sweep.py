@@ -201,7 +201,7 @@ def screen_each(
     opened, close = _prices(bars)
     exposures = _exposures(strategies, bars, settings)
     rows = [screen(opened, close, exposure, settings.costs) for exposure in exposures]
-    annual = math.sqrt(bars.timeframe.bars_per_year)
+    annual = math.sqrt(bars.bars_per_year)
     columns: dict[str, Any] = {name: [getattr(strategy, name) for strategy in strategies] for name in parameters}
     columns |= {name: [getattr(row, name) for row in rows] for name in measures_in("sweep")}
     columns["sharpe"] = [sharpe * annual for sharpe in columns["sharpe"]]

@@ -55,7 +55,7 @@ def outcome(result: BacktestResult) -> str:
         f"{what} Equity went from {result.equity.iloc[0]:,.2f} to {result.equity.iloc[-1]:,.2f} {quote} in "
         f"{len(result.trades):,} closed trades. The total return is {gain}; buying and holding returned {passive}."
     )
-    return " ".join((sentence, *curtailments(result)))
+    return " ".join((sentence, *result.remarks, *curtailments(result)))
 
 
 def curtailments(result: BacktestResult) -> list[str]:

@@ -118,7 +118,7 @@ class PortfolioResult:
         `risk_share` to 1. `fees` and `n_fills` are those of the sleeve's own orders; they are NaN in netted mode, where
         an order belongs to all sleeves of its symbol.
         """
-        per_year = self.run.market.timeframe.bars_per_year
+        per_year = self.run.market.bars_per_year
         risk = analytics.risk_contributions(self.contributions)
         fills = self.run.fills
         own = fills.groupby(["strategy", "symbol"])["fee"].agg(["sum", "count"]).reindex(self.pnl.columns)

@@ -73,8 +73,8 @@ class RegimeStudy:
 
     @property
     def bars_per_year(self) -> float:
-        """Bars in a year of 365 days."""
-        return self.bars.timeframe.bars_per_year
+        """Bars in a year of 365 days, by elapsed time."""
+        return self.bars.bars_per_year
 
     @cached_property
     def _hindsight(self) -> SmoothedRegimes | str:

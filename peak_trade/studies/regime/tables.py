@@ -41,7 +41,7 @@ def regime_table(result: BacktestResult, labels: Labels) -> pd.DataFrame:
     equity = result.equity_values
     returns = np.divide(equity[1:], equity[:-1], out=np.ones(len(equity) - 1), where=equity[:-1] > 0.0) - 1.0
     known = labels[:-1]
-    per_year = result.market.timeframe.bars_per_year
+    per_year = result.market.bars_per_year
     entered = _labels_at(result, labels, result.trades)
     stays = np.diagonal(transition_matrix(labels).to_numpy())
     total = int((known >= 0).sum())
