@@ -21,8 +21,14 @@ StoredExchange = Annotated[
     typer.Option("--exchange", help="Exchange of the stored bars. Required when several exchanges have the symbol."),
 ]
 Start = Annotated[
-    str | None, typer.Option("--start", help="First close time in UTC, inclusive: 2024-01-01 or 2024-01-01T12:00.")
+    str | None,
+    typer.Option(
+        "--start",
+        help="First close time that is traded in UTC, inclusive: 2024-01-01 or 2024-01-01T12:00. Earlier stored bars "
+        "warm the strategy up, as in a session.",
+    ),
 ]
+Cold = Annotated[bool, typer.Option("--cold", help="Ignore the bars before the start: no warm-up.")]
 End = Annotated[str | None, typer.Option("--end", help="End of the close times in UTC, exclusive.")]
 Parameters = Annotated[
     list[str] | None,

@@ -31,6 +31,7 @@ def sweep(
     timeframe: options.TimeframeText = "1h",
     start: options.Start = None,
     end: options.End = None,
+    cold: options.Cold = False,
     exchange: options.StoredExchange = None,
     fee_bps: Annotated[float, typer.Option(help="Fee per fill in basis points.")] = 10.0,
     slippage_bps: Annotated[float, typer.Option(help="Slippage per fill in basis points.")] = 5.0,
@@ -56,7 +57,7 @@ def sweep(
         strategy,
         options.pairs(parameter),
         symbol,
-        by_name.Span(timeframe, exchange, start, end),
+        by_name.Span(timeframe, exchange, start, end, cold),
         overrides=by_name.overriding_settings(fee_bps=fee_bps, slippage_bps=slippage_bps),
     )
     output.show(result, as_json, lambda result: _page(result, top), lambda result: _content(result, top))

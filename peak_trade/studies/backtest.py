@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
+import numpy as np
 import pandas as pd
 
 from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.digest import digest_of, environment_digest
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.time import iso, parse_utc
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_sleeves
@@ -32,6 +35,7 @@ def backtest(
     progress: Callable[[int], None] | None = None,
     risk: RiskLimits | None = None,
     history: Sequence[Bars] | None = None,
+    start: datetime | str | None = None,
 ) -> BacktestResult:
     """Run every strategy on every symbol from one cash account, with an equal share of equity for each pair.
 
@@ -50,6 +54,9 @@ def backtest(
         Limits that every order is checked against. Each decision is then an event with its inputs.
     history : sequence of Bars, optional
         Earlier bars of the same symbols for risk estimates. Defaults to those that `[risk.var] source` names.
+    start : datetime or ISO text, optional
+        First close time that is traded, UTC. Strategies, sizing and risk estimates know the bars before it, as in a
+        session with the same start. Defaults to the first bar.
 
     Returns
     -------
@@ -60,7 +67,7 @@ def backtest(
     StrategyError
         When an exposure breaks the contract of a strategy.
     DataError
-        When the bars are malformed, or a risk estimate has too little history.
+        When the bars are malformed, none is at or after `start`, or a risk estimate has too little history.
     ConfigError
         When settings, symbols or limits do not fit together.
 
@@ -78,7 +85,8 @@ def backtest(
     strategies = _as_strategies(strategy)
     given = _as_bars_list(bars)
     names = _names(strategies)
-    market = Market.of(given, dict(instruments or {}))
+    traded = given if start is None else [traded_from(part, start) for part in given]
+    market = Market.of(traded, dict(instruments or {}))
     weight = 1.0 / (len(strategies) * len(given))
     sleeves = [
         sleeve_for(part, name, symbol_bars, market, settings, weight, priority)
@@ -99,11 +107,33 @@ def backtest(
         result,
         strategies=tuple(names),
         parameters={name: part.model_dump(mode="json") for name, part in zip(names, strategies, strict=True)},
-        digests=_digests(strategies, [*given, *past], market, settings, risk),
+        digests=_digests(strategies, given, past, market, settings, risk),
         exchange=", ".join(sorted({part.exchange for part in given})),
         best_intrabar=best,
-        notes=tuple(note for part in given for note in part.notes),
+        notes=(*(note for part in given for note in part.notes), *_warm_up_notes(given, market)),
     )
+
+
+def traded_from(bars: Bars, start: datetime | str) -> Bars:
+    """Return the bars that close at or after `start`, UTC; DataError when there is none."""
+    moment = parse_utc(start, "start") if isinstance(start, str) else start
+    return bars.between(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+
+
+def first_traded(bars: Sequence[Bars], market: Market) -> int | None:
+    """Return the first close of a market, ns UTC, if there are earlier bars; None otherwise."""
+    first = int(market.times[0])
+    return first if any(int(part.times[0]) < first for part in bars) else None
+
+
+def _warm_up_notes(bars: Sequence[Bars], market: Market) -> list[str]:
+    first = int(market.times[0])
+    known = {part.symbol: int(np.searchsorted(part.times, first)) for part in bars}
+    return [
+        f"The run starts at {iso(first)}: {n_bars:,} earlier bars of {symbol} warm it up and are not traded."
+        for symbol, n_bars in known.items()
+        if n_bars
+    ]
 
 
 def _unused(sleeve: Sleeve) -> Sleeve:
@@ -122,13 +152,15 @@ def _unused(sleeve: Sleeve) -> Sleeve:
 def _digests(
     strategies: Sequence[Strategy],
     bars: Sequence[Bars],
+    past: Sequence[Bars],
     market: Market,
     settings: BacktestSettings,
     risk: RiskLimits | None,
 ) -> dict[str, str]:
+    instruments = [column.instrument for column in market.columns]
     return {
-        "config": config_digest(strategies, settings, [column.instrument for column in market.columns], risk),
-        "data": data_digest(bars),
+        "config": config_digest(strategies, settings, instruments, risk, first_traded(bars, market)),
+        "data": data_digest([*bars, *past]),
         "code": code_digest(strategies),
         "seed": digest_of(settings.seed),
         "environment": environment_digest(),

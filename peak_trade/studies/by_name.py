@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.time import Timeframe
+from peak_trade.core.time import Timeframe, parse_utc
 from peak_trade.data.store import load_bars
 from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
@@ -33,12 +34,29 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bars of the store by name: a timeframe, an exchange (None: the only one) and close times from start to end."""
+    """Bars of the store by name: a timeframe, an exchange (None: the only one) and close times from start to end.
+
+    Bars before the start warm a run up, unless it is cold.
+    """
 
     timeframe: str = "1h"
     exchange: str | None = None
     start: str | None = None
     end: str | None = None
+    is_cold: bool = False
+
+    def bars(self, symbol: str) -> Bars:
+        """Load the bars of a symbol, with those before the start unless the run is cold."""
+        if self.is_cold or self.start is None:
+            return load_bars(symbol, self.timeframe, self.exchange, self.start, self.end)
+        bars = load_bars(symbol, self.timeframe, self.exchange, None, self.end)
+        bars.between(parse_utc(self.start, "start"), None if self.end is None else parse_utc(self.end, "end"))
+        return bars
+
+    @property
+    def warm_start(self) -> str | None:
+        """The start of a run that knows earlier bars; None for a cold one."""
+        return None if self.is_cold else self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +110,8 @@ def backtest(
     part = make_strategy(strategy, parameters)
     given = overrides or {}
     run = RunFile(BacktestSettings.parse(given, "backtest")) if run_file is None else read_run_file(run_file, given)
-    bars = [load_bars(name, span.timeframe, span.exchange, span.start, span.end) for name in symbols]
-    needs_history = span.start is not None and run.risk is not None and source_of(run.risk)[0] == "run"
+    bars = [span.bars(name) for name in symbols]
+    needs_history = span.is_cold and span.start is not None and run.risk is not None and source_of(run.risk)[0] == "run"
     history = [load_bars(name, span.timeframe, span.exchange, None, span.end) for name in symbols if needs_history]
     total = max(map(len, bars))
     return run_backtest(
@@ -103,6 +121,7 @@ def backtest(
         instruments=run.instruments,
         risk=run.risk,
         history=history or None,
+        start=span.warm_start,
         progress=lambda row: on_progress(row, total),
     )
 
@@ -118,8 +137,7 @@ def sweep(
     """Backtest every combination of parameter values on stored bars; a text of `parameters` lists values by comma."""
     part = strategy_class(strategy)
     settings = BacktestSettings.parse(overrides or {}, "sweep")
-    bars = load_bars(symbol, span.timeframe, span.exchange, span.start, span.end)
-    return run_sweep(part, parameter_grid(part, parameters), bars, settings)
+    return run_sweep(part, parameter_grid(part, parameters), span.bars(symbol), settings, span.warm_start)
 
 
 def portfolio(file: Path, *, on_progress: OnProgress = lambda done, total: None) -> PortfolioResult:

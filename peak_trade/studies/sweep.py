@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
 from typing import Any
 
@@ -24,7 +25,7 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.metrics import measures_in
 from peak_trade.portfolio.sizing import FractionOfEquity
 from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
-from peak_trade.studies.backtest import backtest
+from peak_trade.studies.backtest import backtest, traded_from
 from peak_trade.tracking.trials import count_trials, record_trials
 from peak_trade.wiring.digests import config_digest, data_digest
 
@@ -101,7 +102,11 @@ class IndicatorCache:
 
 
 def sweep(
-    strategy_class: type[Strategy], grid: Grid, bars: Bars, settings: BacktestSettings | None = None
+    strategy_class: type[Strategy],
+    grid: Grid,
+    bars: Bars,
+    settings: BacktestSettings | None = None,
+    start: datetime | str | None = None,
 ) -> SweepResult:
     """Screen every parameter set of a grid and run the one with the highest Sharpe ratio in the event loop.
 
@@ -113,6 +118,8 @@ def sweep(
     settings : BacktestSettings
         Settings that the kernel supports: market orders, a fraction of equity, fee and slippage. The kernel ignores
         `max_participation`, the event loop does not; when the limit applies, `difference` states where they differ.
+    start : datetime or ISO text, optional
+        First close time that is traded, UTC; the bars before it warm the strategies up. Defaults to the first bar.
 
     Returns
     -------
@@ -143,18 +150,19 @@ def sweep(
     settings = settings or BacktestSettings()
     _check_settings(settings)
     strategies, n_skipped = parameter_sets(strategy_class, grid)
-    table = screen_each(strategies, list(grid), bars, settings)
-    trials = list(_trials(strategies, bars, settings))
+    first = 0 if start is None else len(bars) - len(traded_from(bars, start))
+    table = screen_each(strategies, list(grid), bars, settings, first)
+    trials = list(_trials(strategies, bars, settings, first))
     record_trials(trials)
     best = int(table["sharpe"].to_numpy().argmax())
-    winner = backtest(strategies[best], bars, settings)
+    winner = backtest(strategies[best], bars, settings, start=start)
     return SweepResult(
         table=table,
         n_skipped=n_skipped,
         n_trials=count_trials(trials[0][1]),
         winner=winner,
         winner_index=best,
-        difference=_difference(strategies[best], bars, settings, winner),
+        difference=_difference(strategies[best], bars, settings, winner, first),
         digests=winner.digests | {"config": digest_of(["sweep", *(config for config, _ in trials)])},
     )
 
@@ -192,14 +200,18 @@ def parameter_sets(strategy_class: type[Strategy], grid: Grid) -> tuple[list[Str
 
 
 def screen_each(
-    strategies: Sequence[Strategy], parameters: Sequence[str], bars: Bars, settings: BacktestSettings
+    strategies: Sequence[Strategy],
+    parameters: Sequence[str],
+    bars: Bars,
+    settings: BacktestSettings,
+    first: int = 0,
 ) -> pd.DataFrame:
-    """Return one row per strategy: the named parameters, then the measures of the array kernel.
+    """Return one row per strategy: the named parameters, then the measures of the array kernel from bar `first` on.
 
     A DataFrame of shape (n_strategies, n_parameters + 4), with the columns of `SweepResult.table`.
     """
-    opened, close = _prices(bars)
-    exposures = _exposures(strategies, bars, settings)
+    opened, close = _prices(bars, first)
+    exposures = _exposures(strategies, bars, settings, first)
     rows = [screen(opened, close, exposure, settings.costs) for exposure in exposures]
     annual = math.sqrt(bars.bars_per_year)
     columns: dict[str, Any] = {name: [getattr(strategy, name) for strategy in strategies] for name in parameters}
@@ -208,19 +220,21 @@ def screen_each(
     return pd.DataFrame(columns)
 
 
-def _prices(bars: Bars) -> tuple[FloatArray, FloatArray]:
-    opened, close = (np.ascontiguousarray(bars.frame[column].to_numpy()) for column in ("open", "close"))
+def _prices(bars: Bars, first: int) -> tuple[FloatArray, FloatArray]:
+    opened, close = (np.ascontiguousarray(bars.frame[column].to_numpy()[first:]) for column in ("open", "close"))
     return opened, close
 
 
-def _exposures(strategies: Sequence[Strategy], bars: Bars, settings: BacktestSettings) -> Iterator[FloatArray]:
+def _exposures(
+    strategies: Sequence[Strategy], bars: Bars, settings: BacktestSettings, first: int
+) -> Iterator[FloatArray]:
     shared, times = IndicatorCache(), bars.times
     fraction = getattr(settings.sizing, "fraction", 1.0)
     for strategy in strategies:
         label = f"{strategy!r} on {bars.symbol}"
         with strategy_errors(label):
             target = strategy.exposure_by(bars.frame, shared)
-        checked = check_exposure(target, times, strategy.warm_up, label)
+        checked = check_exposure(target, times, strategy.warm_up, label)[first:]
         yield checked if fraction == 1.0 else checked * fraction
 
 
@@ -239,15 +253,17 @@ def _check_settings(settings: BacktestSettings) -> None:
             raise ConfigError(f"sweep: the array kernel does not support {what}. Leave it out, or backtest each set.")
 
 
-def _trials(strategies: Sequence[Strategy], bars: Bars, settings: BacktestSettings) -> Iterator[tuple[str, str]]:
-    data = data_digest([bars])
+def _trials(
+    strategies: Sequence[Strategy], bars: Bars, settings: BacktestSettings, first: int
+) -> Iterator[tuple[str, str]]:
+    data, start = data_digest([bars]), int(bars.times[first]) if first else None
     for strategy in strategies:
-        yield config_digest([strategy], settings, [Instrument(bars.symbol)]), data
+        yield config_digest([strategy], settings, [Instrument(bars.symbol)], start=start), data
 
 
-def _difference(strategy: Strategy, bars: Bars, settings: BacktestSettings, winner: BacktestResult) -> str:
-    opened, close = _prices(bars)
-    (exposure,) = _exposures([strategy], bars, settings)
+def _difference(strategy: Strategy, bars: Bars, settings: BacktestSettings, winner: BacktestResult, first: int) -> str:
+    opened, close = _prices(bars, first)
+    (exposure,) = _exposures([strategy], bars, settings, first)
     equity, _ = simulate(opened, close, exposure, settings.costs, settings.initial_cash)
     n_fills = screen(opened, close, exposure, settings.costs).n_fills
     if n_fills != len(winner.fill_list):

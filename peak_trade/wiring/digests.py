@@ -28,11 +28,16 @@ def config_digest(
     settings: BacktestSettings,
     instruments: Sequence[Instrument],
     risk: RiskLimits | None = None,
+    start: int | None = None,
 ) -> str:
-    """Return the digest of the settings of a run; with the data digest it identifies a trial."""
+    """Return the digest of the settings of a run; with the data digest it identifies a trial.
+
+    `start` is the first traded close, ns UTC, of a run with earlier bars; None if all bars are traded.
+    """
     parts = [part.digest() for strategy in strategies for part in _parts(strategy)]
     limits = [] if risk is None else [risk.digest()]
-    return digest_of([parts, settings.digest(), [asdict(instrument) for instrument in instruments], *limits])
+    starts = [] if start is None else [{"start": start}]
+    return digest_of([parts, settings.digest(), [asdict(instrument) for instrument in instruments], *limits, *starts])
 
 
 def data_digest(bars: Sequence[Bars]) -> str:

@@ -23,12 +23,16 @@ def sleeve_for(
     weight: float,
     priority: int,
 ) -> Sleeve:
-    """Evaluate a strategy over bars and return its sleeve; flat until a required range is known."""
+    """Evaluate a strategy over bars and return its sleeve on the market's grid; flat until a required range is known.
+
+    Bars before the first one of the market are known to the strategy and have no place on the grid.
+    """
     label = f"{name} on {bars.symbol}"
     with strategy_errors(label):
         target = strategy.exposure(bars.frame)
     exposure = check_exposure(target, bars.times, strategy.warm_up, label)
-    rows = np.searchsorted(market.times, bars.times)
+    first = int(np.searchsorted(bars.times, market.times[0]))
+    rows = np.searchsorted(market.times, bars.times[first:])
     scale = None
     if not isinstance(settings.sizing, FixedNotional):
         scale = settings.sizing.scale(bars.frame, bars.timeframe.bars_per_year)
@@ -42,10 +46,10 @@ def sleeve_for(
     return Sleeve(
         name,
         bars.symbol,
-        _carried(exposure, rows, n_rows),
+        _carried(exposure[first:], rows, n_rows),
         weight,
-        None if scale is None else _carried(scale, rows, n_rows),
-        None if ranges is None else _carried(ranges, rows, n_rows),
+        None if scale is None else _carried(scale[first:], rows, n_rows),
+        None if ranges is None else _carried(ranges[first:], rows, n_rows),
         priority,
     )
 
