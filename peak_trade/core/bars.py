@@ -84,9 +84,28 @@ def index_ns(index: pd.Index[Any]) -> np.ndarray[tuple[int], np.dtype[np.int64]]
     return times
 
 
+def immutable_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy of the columns of bars whose values nothing can write to; they need not meet the bar contract."""
+    values = np.frombuffer(frame[list(COLUMNS)].to_numpy(np.float64).T.tobytes()).reshape(len(COLUMNS), -1)
+    index = pd.DatetimeIndex(frame.index).as_unit("ns").copy(name="close_time", deep=True)
+    return pd.DataFrame(values.T, index, list(COLUMNS), copy=False)
+
+
+def private_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with the same values that can be changed without any effect on `frame`.
+
+    Values are copied only where they are changed. Arrays of the values are read-only, and those of Bars stay so.
+    """
+    own = frame.copy(deep=False)
+    own.index = frame.index.copy(deep=True)
+    return own
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bars:
     """Validated bars of one symbol and timeframe; each is known at its `close_time`, never before.
+
+    Bars are immutable: they keep a copy of the values in memory that nothing can write to.
 
     Parameters
     ----------
@@ -110,9 +129,7 @@ class Bars:
 
     def __post_init__(self) -> None:
         check_frame(self.frame, f"{self.symbol} {self.timeframe}")
-        frame = self.frame[list(COLUMNS)]
-        index = pd.DatetimeIndex(frame.index).as_unit("ns")
-        object.__setattr__(self, "frame", frame.set_axis(index.rename("close_time"), axis=0))
+        object.__setattr__(self, "frame", immutable_frame(self.frame))
         _check_spacing(self.times, self.timeframe, self.symbol)
 
     @property
@@ -127,6 +144,10 @@ class Bars:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def for_strategy(self) -> pd.DataFrame:
+        """Return a frame for the code of a strategy, which may change it; see `private_frame`."""
+        return private_frame(self.frame)
 
     def between(self, start: datetime | None = None, end: datetime | None = None) -> Bars:
         """Return the bars with start <= close_time < end; DataError when there is none."""

@@ -46,7 +46,7 @@ class BarBuffer:
     def bars(self) -> Bars:
         """Return the bars known so far."""
         index = pd.DatetimeIndex(self.market.times[: self.n_bars], tz="UTC", name="close_time")
-        frame = pd.DataFrame(self._columns[:, : self.n_bars].T.copy(), columns=list(COLUMNS), index=index)
+        frame = pd.DataFrame(self._columns[:, : self.n_bars].T, index, list(COLUMNS), copy=False)
         return Bars(frame, self.market.symbols[0], self.market.timeframe, self._exchange)
 
 

@@ -71,7 +71,8 @@ class Strategy(Settings, ABC):
         Parameters
         ----------
         bars : DataFrame of shape (n_bars, 5)
-            Checked bars of one symbol, index `close_time` in UTC.
+            Checked bars of one symbol, index `close_time` in UTC. The frame belongs to this call: columns may be added
+            or changed without any effect on fills or other strategies. Its arrays are read-only.
 
         Returns
         -------

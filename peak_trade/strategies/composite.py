@@ -10,6 +10,7 @@ from numba import njit
 from pydantic import InstanceOf, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import private_frame
 from peak_trade.core.settings import BarCount, Fraction, Positive
 from peak_trade.indicators.dispersion import realised_volatility
 from peak_trade.strategies.base import Direction, Strategy, allow
@@ -73,7 +74,7 @@ class Composite(Strategy):
         total = sum(weights)
         long_share, short_share, mean = (np.zeros(len(bars)) for _ in range(3))
         for member, weight in zip(self.members, weights, strict=True):
-            exposure = member.exposure(bars)
+            exposure = member.exposure(private_frame(bars))
             mean += weight / total * exposure
             long_share += np.where(exposure > 0.0, weight, 0.0)
             short_share += np.where(exposure < 0.0, weight, 0.0)

@@ -88,15 +88,15 @@ def backtest(
     traded = given if start is None else [traded_from(part, start) for part in given]
     market = Market.of(traded, dict(instruments or {}))
     weight = 1.0 / (len(strategies) * len(given))
+    past = history or declared_history(
+        risk, {part.symbol: part.exchange for part in given}, int(market.times[0]), int(market.times[-1])
+    )
+    digests = _digests(strategies, given, past, market, settings, risk)
     sleeves = [
         sleeve_for(part, name, symbol_bars, market, settings, weight, priority)
         for priority, (part, name) in enumerate(zip(strategies, names, strict=True))
         for symbol_bars in given
     ]
-
-    past = history or declared_history(
-        risk, {part.symbol: part.exchange for part in given}, int(market.times[0]), int(market.times[-1])
-    )
     result = run_sleeves(market, sleeves, settings, progress, risk_engine=make_risk_engine(risk, given, past=past))
     best = None
     if result.n_ambiguous:
@@ -107,7 +107,7 @@ def backtest(
         result,
         strategies=tuple(names),
         parameters={name: part.model_dump(mode="json") for name, part in zip(names, strategies, strict=True)},
-        digests=_digests(strategies, given, past, market, settings, risk),
+        digests=digests,
         exchange=", ".join(sorted({part.exchange for part in given})),
         best_intrabar=best,
         notes=(*(note for part in given for note in part.notes), *_warm_up_notes(given, market)),

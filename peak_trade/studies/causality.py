@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import Bars, as_bars
+from peak_trade.core.bars import Bars, as_bars, immutable_frame
 from peak_trade.core.errors import ConfigError, StrategyError
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
@@ -270,7 +270,7 @@ def _breach(
 ) -> StrategyError | None:
     if isinstance(subject, Strategy):
         with strategy_errors(name):
-            exposure = subject.exposure(frame.copy())
+            exposure = subject.exposure(immutable_frame(frame))
         try:
             check_exposure(exposure, times, head, name)
         except StrategyError as error:
@@ -282,7 +282,7 @@ def _results(subject: Strategy | Callable[[pd.DataFrame], Any], frame: pd.DataFr
     evaluate = subject.exposure if isinstance(subject, Strategy) else subject
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        outcome = evaluate(frame.copy())
+        outcome = evaluate(immutable_frame(frame))
     columns: dict[str, Any]
     if isinstance(outcome, pd.DataFrame):
         columns = {str(key): outcome[key].to_numpy() for key in outcome.columns}

@@ -91,8 +91,8 @@ class IndicatorCache:
         if found is not None:
             self._known.move_to_end(key)
             return found[1]
-        computed = indicator(values, *numbers)
-        computed.flags.writeable = False
+        indicated = indicator(values, *numbers)
+        computed = np.frombuffer(indicated.tobytes(), indicated.dtype).reshape(indicated.shape)
         self._known[key] = values, computed
         self._left -= computed.nbytes
         while self._left < 0:
@@ -233,7 +233,7 @@ def _exposures(
     for strategy in strategies:
         label = f"{strategy!r} on {bars.symbol}"
         with strategy_errors(label):
-            target = strategy.exposure_by(bars.frame, shared)
+            target = strategy.exposure_by(bars.for_strategy(), shared)
         checked = check_exposure(target, times, strategy.warm_up, label)[first:]
         yield checked if fraction == 1.0 else checked * fraction
 

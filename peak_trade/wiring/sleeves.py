@@ -29,7 +29,7 @@ def sleeve_for(
     """
     label = f"{name} on {bars.symbol}"
     with strategy_errors(label):
-        target = strategy.exposure(bars.frame)
+        target = strategy.exposure(bars.for_strategy())
     exposure = check_exposure(target, bars.times, strategy.warm_up, label)
     first = int(np.searchsorted(bars.times, market.times[0]))
     rows = np.searchsorted(market.times, bars.times[first:])

@@ -90,7 +90,7 @@ def regime_second_opinion(study: RegimeStudy) -> RegimeOpinion:
         )
     times = study.bars.times
     fits = []
-    for step in detector.walk_forward(study.bars.frame):
+    for step in detector.walk_forward(study.bars.for_strategy()):
         if step.fitted is not None and isinstance(step.fitted.model, GaussianHmm):
             fits.append(_compare(int(times[step.fit_bar]), step.scaled[: step.n_past], step.fitted.model))
     if not fits:

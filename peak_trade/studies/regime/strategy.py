@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bars import index_ns, private_frame
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.settings import Fraction
 from peak_trade.core.time import iso
@@ -112,16 +112,20 @@ class RegimeAware(Strategy):
             held = np.zeros(len(bars))
             for regime, part in self._switched().items():
                 if part is not None:
-                    held = np.where(labels == regime, np.nan_to_num(part.exposure(bars), nan=0.0), held)
+                    held = np.where(labels == regime, np.nan_to_num(part.exposure(private_frame(bars)), nan=0.0), held)
             return held
         weights = self.weights(labels)
         if self.mode == "filter":
             weights = (weights > 0.0).astype(np.float64)
-        return weights * np.nan_to_num(self.inner.exposure(bars), nan=0.0)
+        return weights * np.nan_to_num(self.inner.exposure(private_frame(bars)), nan=0.0)
 
     def labels(self, bars: pd.DataFrame) -> NDArray[np.int8]:
         """Return the regime used at each close, int8, shape (n_bars,): the filtered one of `delay` bars before."""
-        labels = self.detector.filter(bars).labels if self._regimes is None else _looked_up(self._regimes, bars)
+        labels = (
+            self.detector.filter(private_frame(bars)).labels
+            if self._regimes is None
+            else _looked_up(self._regimes, bars)
+        )
         return delayed(labels, self.delay)
 
     def weights(self, labels: NDArray[np.int8]) -> FloatArray:

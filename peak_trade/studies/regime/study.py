@@ -79,7 +79,7 @@ class RegimeStudy:
     @cached_property
     def _hindsight(self) -> SmoothedRegimes | str:
         try:
-            return smooth_regimes(self.bars.frame, self.detector)
+            return smooth_regimes(self.bars.for_strategy(), self.detector)
         except DataError as error:
             return str(error)
 
@@ -149,7 +149,7 @@ class RegimeStudy:
         """
         if self.smoothed is None:
             return pd.DataFrame(columns=["timing", "sharpe", "stderr", "n", "note"])
-        inner = self.strategy.inner.exposure(self.bars.frame)
+        inner = self.strategy.inner.exposure(self.bars.for_strategy())
         weights = self.strategy.weights(np.array([0, 1, 2, -1], dtype=np.int8))
         close = self.bars.frame["close"].to_numpy()
         measures = sharpe_by_timing(close, self.filtered, self.smoothed, self.bars_per_year, inner, weights, self.first)
@@ -287,7 +287,7 @@ class RegimeStudy:
 
     def _weights_and_returns(self) -> tuple[FloatArray, FloatArray]:
         close = self.bars.frame["close"].to_numpy()
-        inner = np.nan_to_num(self.strategy.inner.exposure(self.bars.frame), nan=0.0)
+        inner = np.nan_to_num(self.strategy.inner.exposure(self.bars.for_strategy()), nan=0.0)
         earned = (inner[:-1] * (close[1:] / close[:-1] - 1.0))[self.first :]
         return self.strategy.weights(self.labels)[:-1], earned
 
@@ -326,7 +326,7 @@ def study_regimes(
         On an unknown setting of RegimeAware.
 
     """
-    filtered = filter_regimes(bars.frame, detector)
+    filtered = filter_regimes(bars.for_strategy(), detector)
     aware = RegimeAware.of(strategy, filtered, detector=detector, **wrapper)
     first = filtered.warm_up
     if start is not None:

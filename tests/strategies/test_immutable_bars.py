@@ -1,0 +1,212 @@
+"""A strategy that changes its bars changes nothing else: fills, other strategies, digests and later calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peak_trade.core.bars import COLUMNS, Bars, private_frame
+from peak_trade.core.errors import StrategyError
+from peak_trade.core.time import Timeframe
+from peak_trade.core.values import Instrument
+from peak_trade.engine.market import Market
+from peak_trade.journal.events import BarEvent
+from peak_trade.regimes.rules import RulesDetector
+from peak_trade.sessions.bar_buffer import BarBuffer
+from peak_trade.strategies.base import Compute, Strategy
+from peak_trade.strategies.composite import Composite
+from peak_trade.studies.backtest import backtest
+from peak_trade.studies.causality import check_causality, synthetic_bars
+from peak_trade.studies.regime.strategy import RegimeAware
+from peak_trade.studies.sweep import IndicatorCache
+
+Write = Callable[[pd.DataFrame], Any]
+N_BARS = 120
+
+
+def _unlocked(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=True)
+    return array
+
+
+def _base(array: np.ndarray) -> np.ndarray:
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+IN_PLACE: Any = {"inplace": True}
+PANDAS_WRITES: dict[str, Write] = {
+    "assignment": lambda frame: frame.__setitem__("open", frame["open"] * 0.5),
+    "loc": lambda frame: frame.loc.__setitem__((slice(None), "open"), 1.0),
+    "loc of a row": lambda frame: frame.loc.__setitem__(frame.index[3], 1.0),
+    "iloc": lambda frame: frame.iloc.__setitem__((slice(None), 0), 1.0),
+    "at": lambda frame: frame.at.__setitem__((frame.index[3], "open"), 1.0),
+    "mask": lambda frame: frame.__setitem__(frame > 0.0, 1.0),
+    "in place": lambda frame: frame.mask(frame > 0.0, 1.0, **IN_PLACE),
+    "update": lambda frame: frame.update(frame * 2.0),
+    "arithmetic": lambda frame: frame.__imul__(2.0),
+    "series": lambda frame: frame["open"].iloc.__setitem__(slice(None), 1.0),
+    "pop": lambda frame: frame.pop("volume"),
+    "insert": lambda frame: frame.insert(0, "mean", 1.0),
+    "own column": lambda frame: frame.__setitem__("mean", frame["close"].rolling(5).mean()),
+    "columns": lambda frame: setattr(frame, "columns", list("abcde")),
+    "index": lambda frame: setattr(frame, "index", frame.index[::-1]),
+    "index name": lambda frame: setattr(frame.index, "name", "when"),
+    "index memory": lambda frame: frame.index.asi8.__setitem__(slice(None), 0),
+    "index values": lambda frame: _unlocked(frame.index.values).__setitem__(slice(None), np.datetime64(0, "ns")),
+}
+ARRAY_WRITES: dict[str, Write] = {
+    "values": lambda frame: frame["open"].values.__setitem__(slice(None), 1.0),
+    "to_numpy": lambda frame: frame.to_numpy().__setitem__(slice(None), 1.0),
+    "asarray": lambda frame: np.asarray(frame["open"]).__setitem__(slice(None), 1.0),
+    "array": lambda frame: frame["open"].array.__setitem__(slice(None), 1.0),
+    "unlock": lambda frame: _unlocked(frame["open"].to_numpy()).__setitem__(slice(None), 1.0),
+    "unlock all": lambda frame: _unlocked(frame.to_numpy()).__setitem__(slice(None), 1.0),
+    "unlock a view": lambda frame: _unlocked(frame["open"].to_numpy()[::2]).__setitem__(slice(None), 1.0),
+    "unlock the base": lambda frame: _unlocked(_base(frame["open"].to_numpy())).__setitem__(slice(None), 1.0),
+    "out": lambda frame: np.multiply(frame["open"].to_numpy(), 2.0, out=frame["open"].to_numpy()),
+}
+WRITES = PANDAS_WRITES | ARRAY_WRITES
+
+
+class Writer(Strategy):
+    """Long above the mean of ten bars; applies a write to its bars first or last, and to bars kept from before."""
+
+    write: str = ""
+    is_last: bool = True
+    catches: bool = True
+
+    @property
+    def warm_up(self) -> int:
+        return 9
+
+    def exposure(self, bars: pd.DataFrame) -> np.ndarray:
+        KEPT.append(bars)
+        close = bars["close"].copy()
+        if self.write and not self.is_last:
+            self._apply()
+        exposure = (close > close.rolling(10).mean()).to_numpy(np.float64)
+        if self.write and self.is_last:
+            self._apply()
+        return exposure
+
+    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> np.ndarray:
+        compute(_doubled, bars["close"].to_numpy())
+        return self.exposure(bars)
+
+    def _apply(self) -> None:
+        for frame in KEPT:
+            try:
+                WRITES[self.write](frame)
+            except (ValueError, KeyError, TypeError):
+                if not self.catches:
+                    raise
+
+
+KEPT: list[pd.DataFrame] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    KEPT.clear()
+
+
+def _doubled(values: np.ndarray) -> np.ndarray:
+    return values * 2.0
+
+
+def _state(bars: Bars) -> tuple[str, str, list[str]]:
+    return bars.digest(), str(bars.frame.index.name), list(bars.frame.columns)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("write", WRITES)
+def test_backtests_do_not_depend_on_writes(write: str, is_last: bool) -> None:
+    bars, plain = synthetic_bars(N_BARS), Writer()
+    before = _state(bars)
+    writer = Writer(write=write, is_last=is_last)
+    expected = backtest([plain, plain], bars)
+    result = backtest([writer, plain], bars)
+    assert _state(bars) == before
+    assert result.digests["data"] == expected.digests["data"]
+    if is_last:
+        assert result.equity_values.tobytes() == expected.equity_values.tobytes()
+        members = Composite(members=(plain, plain)).exposure(bars.for_strategy())
+        written = Composite(members=(writer, plain)).exposure(bars.for_strategy())
+        assert np.array_equal(written, members, equal_nan=True)
+
+
+@pytest.mark.parametrize("write", ARRAY_WRITES)
+def test_writes_to_arrays_are_refused(write: str) -> None:
+    for evaluate in (backtest, check_causality):
+        KEPT.clear()
+        with pytest.raises(StrategyError, match=r"exposure raised ValueError \(.*(read-only|WRITEABLE)"):
+            evaluate(Writer(write=write, catches=False), synthetic_bars(N_BARS))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(sorted(WRITES)), max_size=6))
+@pytest.mark.filterwarnings("ignore")
+def test_no_sequence_of_writes_reaches_the_bars(writes: list[str]) -> None:
+    bars = synthetic_bars(N_BARS)
+    market, before = Market.of([bars]), _state(bars)
+    handed = bars.for_strategy()
+    member = private_frame(handed)
+    for write in writes:
+        try:
+            WRITES[write](member)
+        except (ValueError, KeyError, TypeError):
+            continue
+    pd.testing.assert_frame_equal(handed, synthetic_bars(N_BARS).frame)
+    assert _state(bars) == before
+    assert all(np.array_equal(getattr(market.columns[0], name), synthetic_bars(N_BARS).frame[name]) for name in COLUMNS)
+
+
+def test_bars_do_not_follow_the_frame_they_were_made_of() -> None:
+    source = synthetic_bars(N_BARS).frame.copy()
+    bars = Bars(source, "X/USD", Timeframe.parse("1h"))
+    before = bars.digest()
+    _unlocked(source["open"].to_numpy())[:] = 1.0
+    source.index.asi8[:] = 0
+    assert bars.digest() == before
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", WRITES)
+def test_shared_indicators_can_not_be_changed(write: str) -> None:
+    bars, shared = synthetic_bars(N_BARS), IndicatorCache()
+    Writer(write=write).exposure_by(bars.for_strategy(), shared)
+    indicated = shared(_doubled, bars.for_strategy()["close"].to_numpy())
+    assert np.array_equal(indicated, 2.0 * synthetic_bars(N_BARS).frame["close"])
+    assert indicated is shared(_doubled, bars.for_strategy()["close"].to_numpy())
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        indicated.setflags(write=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", ["assignment", "index memory", "unlock the base"])
+def test_sessions_keep_their_bars(write: str) -> None:
+    bars = synthetic_bars(N_BARS)
+    buffer = BarBuffer(Instrument(bars.symbol), bars.timeframe, N_BARS, bars.exchange)
+    for time, row in zip(bars.times.tolist(), bars.frame.to_numpy().tolist(), strict=True):
+        buffer.add(BarEvent(time, bars.symbol, *row))
+        if buffer.n_bars > N_BARS - 3:
+            Writer(write=write).exposure(buffer.bars().for_strategy())
+    assert buffer.bars().digest() == bars.digest()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", ["assignment", "index memory", "unlock the base"])
+def test_parts_of_a_regime_strategy_keep_their_bars(write: str) -> None:
+    bars = synthetic_bars(800)
+    writer, handed = Writer(write=write), bars.for_strategy()
+    RegimeAware(inner=writer, sideways_strategy=writer, mode="switch", detector=RulesDetector()).exposure(handed)
+    pd.testing.assert_frame_equal(handed, bars.frame)
