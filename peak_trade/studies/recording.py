@@ -97,6 +97,8 @@ def _notes(run: BacktestResult) -> dict[str, str]:
         "nothing_traded_after": "" if after is None else iso(after),
         "no_trade_reason": run.no_trade_reason,
         "risk_status": run.risk_status,
+        "remarks": " ".join(run.remarks),
+        "warm_up": " ".join(run.notes),
     }
 
 

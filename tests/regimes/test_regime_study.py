@@ -155,7 +155,7 @@ def test_delays_ask_the_strategy_once_each_and_count_what_it_wanted(study):
     assert Counting.n_asked == 4
     for delay in table.index:
         late = counted.strategy.model_copy(update={"delay": delay})
-        wanted = late.exposure(counted.bars.frame.iloc[counted.first :])
+        wanted = late.exposure(counted.bars.frame)[counted.first :]
         assert table.loc[delay, "turnover"] == pytest.approx(annual_turnover(wanted, HOURS), rel=RTOL_SAME)
 
 

@@ -165,7 +165,7 @@ class RegimeStudy:
         rows = []
         for delay in DELAYS:
             late = self.strategy.model_copy(update={"delay": self.strategy.delay + delay})
-            run = backtest(late, self._traded(), self.result.settings)
+            run = backtest(late, self.bars, self.result.settings, start=self.bars.frame.index[self.first])
             stats = run.stats()
             ratio = stats["sharpe"]
             rows.append(
@@ -291,9 +291,6 @@ class RegimeStudy:
         earned = (inner[:-1] * (close[1:] / close[:-1] - 1.0))[self.first :]
         return self.strategy.weights(self.labels)[:-1], earned
 
-    def _traded(self) -> Bars:
-        return _from_bar(self.bars, self.first)
-
 
 def study_regimes(
     strategy: Strategy,
@@ -310,7 +307,7 @@ def study_regimes(
     strategy : Strategy
         The strategy within a regime.
     bars : Bars
-        Including bars before the start, for the warm-up of the detector.
+        Including bars before the start, which warm the detector and the strategy up.
     detector : Detector
     settings : BacktestSettings
     start : datetime or ISO text
@@ -334,16 +331,16 @@ def study_regimes(
         first = max(first, int(np.searchsorted(bars.times, to_ns(moment))))
     if first >= len(bars) - 1:
         raise DataError(f"{bars.symbol}: no two bars with a regime lie at or after {start}. Start earlier.")
-    traded = _from_bar(bars, first)
+    opening = bars.frame.index[first]
     return RegimeStudy(
         bars=bars,
         detector=detector,
         strategy=aware,
         filtered=filtered,
         first=first,
-        labels=aware.labels(traded.frame),
-        result=backtest(aware, traded, settings),
-        baseline=backtest(strategy, traded, settings),
+        labels=aware.labels(bars.frame)[first:],
+        result=backtest(aware, bars, settings, start=opening),
+        baseline=backtest(strategy, bars, settings, start=opening),
     )
 
 
@@ -391,10 +388,6 @@ def noise_table(controls: Sequence[NoiseControl]) -> pd.DataFrame:
     """Return one row per control and timing: noise, timing, mean_sharpe, stderr, n_series, within_two_errors of 0."""
     table = pd.concat([control.to_frame() for control in controls], ignore_index=True)
     return table.assign(within_two_errors=table["mean_sharpe"].abs() <= 2.0 * table["stderr"])
-
-
-def _from_bar(bars: Bars, first: int) -> Bars:
-    return Bars(bars.frame.iloc[first:], bars.symbol, bars.timeframe, bars.exchange)
 
 
 def _signed(measure: Measure) -> str:
