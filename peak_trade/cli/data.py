@@ -9,6 +9,7 @@ import typer
 
 from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
+from peak_trade.core.errors import excerpt
 from peak_trade.core.time import Timeframe, iso, parse_utc
 
 if TYPE_CHECKING:
@@ -16,35 +17,46 @@ if TYPE_CHECKING:
 
     from peak_trade.data.fetching import FetchResult
     from peak_trade.data.importing import ImportResult
+    from peak_trade.data.plausibility import Implausible
     from peak_trade.data.quality import Gap, QualityReport
+    from peak_trade.data.reading import ReadOptions
     from peak_trade.data.resampling import ResampleResult
     from peak_trade.data.store import SaveResult, StoredSeries
 
 MAX_ROWS = 20
 
 Stamp = Literal["open", "close"]
-
 app = verb_app()
 
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or Parquet file of bars.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File of bars.")],
     symbol: options.Symbol,
     timeframe: options.TimeframeText,
     exchange: Annotated[str, typer.Option(help="Exchange on which the bars were traded, for example binance.")],
     stamp: Annotated[
         Stamp | None,
         typer.Option(
-            help="Times in FILE: open or close of the bars. Not required for a column open_time or close_time."
+            help="Meaning of the times in FILE. Not required when their column is named open_time or close_time."
         ),
     ] = None,
+    column: options.ColumnNames = None,
+    sep: options.Separator = None,
+    time_format: options.TimeFormat = None,
+    anchor: options.Anchor = None,
+    skip_empty: options.SkipEmpty = False,
+    no_volume: options.NoVolume = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let bars of FILE replace stored bars that differ from them.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Import a CSV or Parquet file of bars into the store.
+    """Import a file of bars into the store.
 
-    Common column names and time units are detected and printed. The whole file is imported or nothing; importing it
-    again changes nothing, and bars that overlap stored bars must equal them.
+    CSV, JSON, Parquet and Feather are read, also in a gzip or zip file. Columns and times are recognized, and one line
+    states every decision. The whole file is imported or nothing; a bar that is still open is left out. Importing a
+    file again changes nothing, and bars that overlap stored bars must equal them, unless --replace is given.
 
     \b
     Example:
@@ -54,8 +66,34 @@ def import_(
     """
     from peak_trade.data.importing import import_file
 
-    done = import_file(file, symbol, Timeframe.parse(timeframe), exchange, stamp)
+    reading = _read_options(column, sep, time_format, anchor, skip_empty, no_volume)
+    done = import_file(file, symbol, Timeframe.parse(timeframe), exchange, stamp, reading, replaces=replace)
     output.show(done, as_json, lambda done: _import_page(file, done), lambda done: _import_content(file, done))
+
+
+@app.command()
+def remove(
+    symbol: options.Symbol,
+    timeframe: options.TimeframeText,
+    exchange: options.StoredExchange = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Remove the bars of one symbol and bar length from the store.
+
+    Recorded runs keep their results; they can not be computed again without the bars.
+
+    \b
+    Example:
+        peak-trade data remove --symbol BTC/USDT --timeframe 1h --exchange binance
+
+    Exits 0 when the bars are removed, 2 when the store does not have them.
+    """
+    from peak_trade.data.store import remove_bars
+
+    removed = remove_bars(symbol, Timeframe.parse(timeframe), exchange)
+    name = f"{removed.exchange} {removed.symbol} {removed.timeframe}"
+    line = f"{name}: {output.count(removed.n_bars, 'bar')} removed, digest {removed.digest[:12]}."
+    output.show(removed, as_json, lambda removed: [line], _held_content)
 
 
 @app.command()
@@ -143,17 +181,21 @@ def list_(as_json: options.AsJson = False) -> None:
 def check(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="CSV or Parquet file. Without it, the bars of the store are checked."),
+        typer.Argument(metavar="FILE", help="File of bars. Without it, the bars of the store are checked."),
     ] = None,
     symbol: Annotated[str | None, typer.Option(help="Check only this symbol of the store.")] = None,
     timeframe: Annotated[
         str | None, typer.Option(help="Bar length. For a FILE, the default is the most frequent step of its times.")
     ] = None,
     exchange: Annotated[str | None, typer.Option(help="Check only this exchange of the store.")] = None,
-    stamp: Annotated[
-        Stamp | None, typer.Option(help="Times in FILE: open or close of the bars.", show_default="open")
-    ] = None,
-    strict: Annotated[bool, typer.Option(help="Exit 1 when there are gaps.")] = False,
+    stamp: Annotated[Stamp | None, typer.Option(help="Meaning of the times in FILE.", show_default="open")] = None,
+    column: options.ColumnNames = None,
+    sep: options.Separator = None,
+    time_format: options.TimeFormat = None,
+    anchor: options.Anchor = None,
+    skip_empty: options.SkipEmpty = False,
+    no_volume: options.NoVolume = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when there are gaps or implausible bars.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Check bars for gaps, duplicates and other faults.
@@ -174,7 +216,8 @@ def check(
 
     step = None if timeframe is None else Timeframe.parse(timeframe)
     if file is not None:
-        reports = [importing.check_file(file, step, stamp, symbol or "")]
+        reading = _read_options(column, sep, time_format, anchor, skip_empty, no_volume)
+        reports = [importing.check_file(file, step, stamp, symbol or "", reading)]
     else:
         reports = quality.check_stored(symbol, step, exchange)
     output.show(
@@ -183,7 +226,7 @@ def check(
         lambda reports: [block for report in reports for block in _report_page(report)],
         lambda reports: [report.as_json() for report in reports],
     )
-    if not all(report.keeps_contract and not (strict and report.gaps) for report in reports):
+    if not all(report.keeps_contract and not (strict and (report.gaps or report.implausible)) for report in reports):
         raise typer.Exit(1)
 
 
@@ -212,14 +255,33 @@ def sample(
     output.show(saved, as_json, lambda saved: map(_saved_line, saved), lambda saved: list(map(_saved_content, saved)))
 
 
+def _read_options(
+    column: list[str] | None,
+    sep: str | None,
+    time_format: str | None,
+    anchor: str | None,
+    skip_empty: bool,
+    no_volume: bool,
+) -> ReadOptions:
+    from peak_trade.data.reading import ReadOptions
+
+    columns = options.pairs(column, "--column", "time=Date")
+    return ReadOptions(sep, columns, time_format, anchor, skip_empty, no_volume)
+
+
 def _import_page(file: Path, done: ImportResult) -> output.Page:
-    yield f"{file}: {done.n_rows:,} bars; the times are {done.time_unit}, the {done.stamp} of each bar."
-    renamed = ", ".join(f"{ours} = {theirs}" for ours, theirs in done.columns.items() if ours != theirs)
-    if renamed:
-        yield f"Columns: {renamed}."
+    renamed = [
+        f"{ours} = {excerpt(theirs)}"
+        for ours, theirs in done.columns.items()
+        if ours not in {"time", theirs} and not any(said.startswith(f"{ours} = ") for said in done.said)
+    ]
+    decided = "; ".join((*done.said, *renamed))
+    yield f"{file}: {output.count(done.n_rows, 'bar')}; {decided}; times are the {done.stamp} of each bar."
     yield _saved_line(done.saved)
     if done.gaps:
         yield _gap_table(done.gaps)
+    if done.implausible:
+        yield _implausible_table(done.implausible)
 
 
 def _import_content(file: Path, done: ImportResult) -> dict[str, Any]:
@@ -229,9 +291,13 @@ def _import_content(file: Path, done: ImportResult) -> dict[str, Any]:
         "columns": done.columns,
         "time_unit": done.time_unit,
         "stamp": done.stamp,
+        "decisions": done.said,
+        "open_bars": [iso(time) for time in done.open_bars],
+        "n_skipped": done.n_skipped,
         "n_gaps": len(done.gaps),
         "n_missing": sum(gap.n_missing for gap in done.gaps),
-        "gaps": [{"start": iso(gap.start), "end": iso(gap.end), "n_missing": gap.n_missing} for gap in done.gaps],
+        "gaps": [gap.as_json() for gap in done.gaps],
+        "implausible": [each.as_json() for each in done.implausible],
         **_saved_content(done.saved),
     }
 
@@ -311,6 +377,8 @@ def _report_page(report: QualityReport) -> output.Page:
         yield _gap_table(report.gaps)
     else:
         yield "No gaps."
+    if report.implausible:
+        yield _implausible_table(report.implausible)
     if report.runs:
         yield output.Table(
             ("kind", "first close time", "bars"),
@@ -332,17 +400,32 @@ def _gap_table(gaps: Sequence[Gap]) -> output.Table:
     )
 
 
+def _implausible_table(found: Sequence[Implausible]) -> output.Table:
+    from peak_trade.data.plausibility import RULE
+
+    return output.Table(
+        ("close time", "kind", "fields", "factor"),
+        [(iso(each.time), str(each.kind), each.fields, each.shown_factor) for each in found],
+        f"{output.count(len(found), 'implausible bar')}. {RULE}",
+        right=("factor",),
+        max_rows=MAX_ROWS,
+    )
+
+
 def _saved_line(saved: SaveResult) -> str:
     held = saved.series
+    replaced = f"{saved.n_replaced:,} replaced, " if saved.n_replaced else ""
     return (
-        f"{held.exchange} {held.symbol} {held.timeframe}: {saved.n_added:,} bars added, {saved.n_known:,} already "
-        f"stored; the store holds {held.n_bars:,}, {iso(held.first)} to {iso(held.last)}, digest {held.digest[:12]}."
+        f"{held.exchange} {held.symbol} {held.timeframe}: {saved.n_added:,} bars added, {replaced}"
+        f"{saved.n_known:,} already stored; the store holds {held.n_bars:,}, "
+        f"{iso(held.first)} to {iso(held.last)}, digest {held.digest[:12]}."
     )
 
 
 def _saved_content(saved: SaveResult) -> dict[str, Any]:
     content = _held_content(saved.series)
-    return {"n_added": saved.n_added, "n_known": saved.n_known, "n_held": content.pop("n_bars"), **content}
+    counts = {"n_added": saved.n_added, "n_known": saved.n_known, "n_replaced": saved.n_replaced}
+    return {**counts, "n_held": content.pop("n_bars"), **content}
 
 
 def _held_content(held: StoredSeries) -> dict[str, Any]:

@@ -40,6 +40,32 @@ RunFile = Annotated[
 ]
 Record = Annotated[bool, typer.Option("--record/--no-record", help="Record the run in the registry.")]
 SecondOpinion = Annotated[bool, typer.Option("--second-opinion", help="Compare the run with vectorbt.")]
+ColumnNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="KEY=NAME",
+        help="Column for time, date, open, high, low, close or volume, by its name or its number from 1. "
+        "Repeat for several.",
+    ),
+]
+Separator = Annotated[
+    str | None, typer.Option("--sep", help="Separator of CSV: one character, or tab.", show_default="detected")
+]
+TimeFormat = Annotated[
+    str | None,
+    typer.Option("--time-format", help="Format of times that are text, for example '%d/%m/%Y %H:%M'."),
+]
+Anchor = Annotated[
+    str | None,
+    typer.Option(
+        "--anchor", help="Time of the day (UTC) at which bars close, for example 16:00.", show_default="00:00"
+    ),
+]
+SkipEmpty = Annotated[bool, typer.Option("--skip-empty", help="Leave out rows without prices.")]
+NoVolume = Annotated[
+    bool, typer.Option("--no-volume", help="Read bars without volume. Limits on shares of volume can not work then.")
+]
 SessionName = Annotated[
     str, typer.Argument(metavar="SESSION", help="Session id, the unique beginning of one, or the folder of a session.")
 ]

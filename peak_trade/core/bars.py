@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -24,8 +25,9 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
     Parameters
     ----------
     frame : DataFrame of shape (n_bars, 5)
-        Columns open, high, low, close (quote currency, above zero) and volume (base units, not negative), float64;
-        index `close_time`, UTC nanoseconds, strictly increasing. low <= open, close <= high.
+        Columns open, high, low, close (quote currency, above zero) and volume (base units, not negative; NaN in every
+        bar if it is unknown), float64; index `close_time`, UTC nanoseconds, strictly increasing.
+        low <= open, close <= high.
     where : str
         Start of an error message: a file, or symbol and timeframe.
 
@@ -56,6 +58,8 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
             raise DataError(f"{where}: column {name} is {frame[name].dtype}; convert it to float64.")
     values = frame[list(COLUMNS)].to_numpy()
     finite = np.isfinite(values)
+    if np.isnan(values[:, 4]).all():
+        finite[:, 4] = True
     if not finite.all():
         row, column = (int(part) for part in np.argwhere(~finite)[0])
         raise DataError(
@@ -141,6 +145,11 @@ class Bars:
     def times(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Close times, shape (n_bars,), ns UTC."""
         return index_ns(self.frame.index)
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether the volume is known; otherwise it is NaN in every bar."""
+        return not math.isnan(self.frame["volume"].iloc[0])
 
     def __len__(self) -> int:
         return len(self.frame)

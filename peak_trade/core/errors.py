@@ -101,6 +101,18 @@ def shortened(text: str, length: int = LONGEST_QUOTE) -> str:
     return f"{text[: length - end - 1]}…{text[-end:]}"
 
 
+def excerpt(content: object, length: int = 60) -> str:
+    """Return content as one line of at most `length` characters, for a message that quotes a part of an input.
+
+    Examples
+    --------
+    >>> excerpt("a long line of text", 12)
+    'a long l…ext'
+
+    """
+    return shortened(" ".join(str(content)[: 1_000 * length].split()), length)
+
+
 def explain(error: BaseException) -> str:
     """Return what went wrong as one line: where, what it was, what to do.
 

@@ -1,9 +1,11 @@
-"""Quality reports on bars: faults, which break the bar contract, and gaps and runs, which do not."""
+"""Quality reports on bars: faults, which break the bar contract, and gaps, runs and implausible bars, which do not."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from time import time_ns
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.time import Timeframe, iso
+from peak_trade.data.plausibility import Implausible, find_implausible
 from peak_trade.data.store import load_bars, select_series
 
 STALE_BARS = 3
@@ -28,6 +31,7 @@ class FaultKind(StrEnum):
     PRICE = "price-not-positive"
     VOLUME = "negative-volume"
     OHLC = "ohlc"
+    FUTURE = "in-the-future"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,10 @@ class Gap:
     end: int
     n_missing: int
 
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values; times are ISO 8601 in UTC."""
+        return {"start": iso(self.start), "end": iso(self.end), "n_missing": self.n_missing}
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -60,7 +68,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
-    """Faults (ordered by row), gaps and runs (ordered by time) of the bars of one symbol and timeframe."""
+    """Faults (by row), gaps, runs and implausible bars (by time) of the bars of one symbol and timeframe."""
 
     where: str
     timeframe: Timeframe
@@ -70,10 +78,11 @@ class QualityReport:
     faults: tuple[Fault, ...]
     gaps: tuple[Gap, ...]
     runs: tuple[Run, ...]
+    implausible: tuple[Implausible, ...]
 
     @property
     def keeps_contract(self) -> bool:
-        """Whether there is no fault; gaps and runs are allowed."""
+        """Whether there is no fault; gaps, runs and implausible bars are allowed."""
         return not self.faults
 
     @property
@@ -96,12 +105,22 @@ class QualityReport:
             ],
             "n_gaps": len(self.gaps),
             "n_missing": self.n_missing,
-            "gaps": [{"start": iso(gap.start), "end": iso(gap.end), "n_missing": gap.n_missing} for gap in self.gaps],
+            "gaps": [gap.as_json() for gap in self.gaps],
             "runs": [{"kind": run.kind, "start": iso(run.start), "n_bars": run.n_bars} for run in self.runs],
+            "implausible": [each.as_json() for each in self.implausible],
         }
 
 
-def check_quality(times: IntArray, values: FloatArray, timeframe: Timeframe, where: str) -> QualityReport:
+def check_quality(
+    times: IntArray,
+    values: FloatArray,
+    timeframe: Timeframe,
+    where: str,
+    *,
+    now: int | None = None,
+    anchor: int | None = None,
+    rows: IntArray | None = None,
+) -> QualityReport:
     """Return the quality report of rows in any order.
 
     Parameters
@@ -109,88 +128,114 @@ def check_quality(times: IntArray, values: FloatArray, timeframe: Timeframe, whe
     times : int64 array of shape (n_bars,)
         Close times, ns UTC, in the order of the rows.
     values : float64 array of shape (n_bars, 5)
-        open, high, low, close, volume; NaN where a value was not a number.
+        open, high, low, close, volume; NaN where a value was not a number. Bars whose volume is NaN in every row have
+        no volume.
     timeframe : Timeframe
         Length of a bar; its time grid starts at 1970-01-01 UTC (above a day: at the first bar).
     where : str
         A file, or exchange, symbol and timeframe.
+    now : int, optional
+        The current time, ns UTC: bars that close later are faults. Defaults to no check.
+    anchor : int, optional
+        A point of the time grid, ns, for example 16:00 for days that close then.
+    rows : int64 array of shape (n_bars,), optional
+        Numbers of the rows in the report; by default 0, 1, ….
 
     Notes
     -----
     Gaps are reported between the first and the last bar. A stale run has at least `STALE_BARS` flat bars at one price,
-    a zero-volume run at least one bar.
+    a zero-volume run at least one bar. For implausible bars see `find_implausible`.
 
     """
+    order = np.argsort(times, kind="stable")
     return QualityReport(
         where=where,
         timeframe=timeframe,
         n_bars=len(times),
         first=int(times.min()),
         last=int(times.max()),
-        faults=tuple(find_faults(times, values, timeframe)),
-        gaps=tuple(find_gaps(times, timeframe)),
+        faults=tuple(find_faults(times, values, timeframe, now=now, anchor=anchor, rows=rows)),
+        gaps=tuple(find_gaps(times, timeframe, anchor)),
         runs=tuple(_find_runs(times, values)),
+        implausible=tuple(find_implausible(times[order], values[order], timeframe.ns)),
     )
 
 
-def check_bars(bars: Bars) -> QualityReport:
+def check_bars(bars: Bars, now: int | None = None) -> QualityReport:
     """Return the quality report of bars."""
-    return check_quality(bars.times, bars.frame.to_numpy(), bars.timeframe, f"{bars.exchange} {bars.symbol}")
+    where, anchor = f"{bars.exchange} {bars.symbol}", int(bars.times[0])
+    return check_quality(bars.times, bars.frame.to_numpy(), bars.timeframe, where, now=now, anchor=anchor)
 
 
 def check_stored(
-    symbol: str | None = None, timeframe: Timeframe | None = None, exchange: str | None = None
+    symbol: str | None = None,
+    timeframe: Timeframe | None = None,
+    exchange: str | None = None,
+    clock: Callable[[], int] = time_ns,
 ) -> list[QualityReport]:
     """Report everything that is wrong with the bars of the store, or with those that the arguments select."""
     chosen = select_series(symbol, timeframe, exchange)
-    return [check_bars(load_bars(item.symbol, item.timeframe, item.exchange)) for item in chosen]
+    return [check_bars(load_bars(item.symbol, item.timeframe, item.exchange), clock()) for item in chosen]
 
 
-def find_faults(times: IntArray, values: FloatArray, timeframe: Timeframe) -> list[Fault]:
+def find_faults(
+    times: IntArray,
+    values: FloatArray,
+    timeframe: Timeframe,
+    *,
+    now: int | None = None,
+    anchor: int | None = None,
+    rows: IntArray | None = None,
+) -> list[Fault]:
     """Return every fault, ordered by row; a row may have several. See `check_quality` for the arguments."""
     open_, high, low, close, volume = values.T
+    numbers = np.arange(len(times)) if rows is None else rows
     _, first_rows, which = np.unique(times, return_index=True, return_inverse=True)
     first_row = first_rows[which]
     latest_above = np.concatenate((times[:1], np.maximum.accumulate(times)[:-1]))
     seen_before = first_row < np.arange(len(times))
-    broken = ~np.isfinite(values).all(axis=1)
+    needed = values[:, :4] if np.isnan(volume).all() else values
+    broken = ~np.isfinite(needed).all(axis=1)
     body_high, body_low = np.maximum(open_, close), np.minimum(open_, close)
     found = {
         FaultKind.DUPLICATE: seen_before,
         FaultKind.BACKWARDS: (times < latest_above) & ~seen_before,
-        FaultKind.OFF_GRID: (times - _grid_phase(times, timeframe)) % timeframe.ns != 0,
+        FaultKind.OFF_GRID: (times - _grid_phase(times, timeframe, anchor)) % timeframe.ns != 0,
         FaultKind.NOT_A_NUMBER: broken,
         FaultKind.PRICE: (values[:, :4] <= 0.0).any(axis=1) & ~broken,
         FaultKind.VOLUME: (volume < 0.0) & ~broken,
         FaultKind.OHLC: ((high < body_high) | (low > body_low) | (high < low)) & ~broken,
+        FaultKind.FUTURE: times > (np.iinfo(np.int64).max if now is None else now),
     }
 
     def was(kind: FaultKind, row: int) -> str:
         match kind:
             case FaultKind.DUPLICATE:
-                return f"the time appears in row {first_row[row]} already"
+                return f"the time appears in row {numbers[first_row[row]]} already"
             case FaultKind.BACKWARDS:
                 return f"the time is before {iso(int(latest_above[row]))} of a row above"
             case FaultKind.OFF_GRID:
                 return f"the time is not on the grid of {timeframe}"
+            case FaultKind.FUTURE:
+                return f"the bar closes after now, {iso(now or 0)}"
             case _:
                 return _wrong_value(kind, values[row])
 
     faults = [
-        Fault(int(row), int(times[row]), kind, was(kind, int(row)))
-        for kind, rows in found.items()
-        for row in np.flatnonzero(rows)
+        Fault(int(numbers[row]), int(times[row]), kind, was(kind, int(row)))
+        for kind, holds in found.items()
+        for row in np.flatnonzero(holds)
     ]
     return sorted(faults, key=lambda fault: fault.row)
 
 
-def find_gaps(times: IntArray, timeframe: Timeframe) -> list[Gap]:
+def find_gaps(times: IntArray, timeframe: Timeframe, anchor: int | None = None) -> list[Gap]:
     """Return the gaps between the first and the last close time; times off the grid are ignored."""
-    on_grid = np.unique(times[(times - _grid_phase(times, timeframe)) % timeframe.ns == 0])
+    on_grid = np.sort(times[(times - _grid_phase(times, timeframe, anchor)) % timeframe.ns == 0])
     missing = np.diff(on_grid) // timeframe.ns - 1
     return [
         Gap(int(on_grid[row]) + timeframe.ns, int(on_grid[row + 1]) - timeframe.ns, int(missing[row]))
-        for row in np.flatnonzero(missing)
+        for row in np.flatnonzero(missing > 0)
     ]
 
 
@@ -209,7 +254,9 @@ def _stretches(holds: BoolArray) -> list[tuple[int, int]]:
     return [(int(start), int(end - start)) for start, end in edges.reshape(-1, 2)]
 
 
-def _grid_phase(times: IntArray, timeframe: Timeframe) -> int:
+def _grid_phase(times: IntArray, timeframe: Timeframe, anchor: int | None) -> int:
+    if anchor is not None and timeframe.ns <= _DAY_NS:
+        return anchor % timeframe.ns
     return int(times.min()) % timeframe.ns if timeframe.ns > _DAY_NS else 0
 
 

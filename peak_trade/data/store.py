@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import ConfigError, DataError, did_you_mean
 from peak_trade.core.files import write_bytes
@@ -46,11 +47,12 @@ class StoredSeries:
 
 @dataclass(frozen=True, slots=True)
 class SaveResult:
-    """Result of a save: the number of new bars, the number of bars already stored, and the stored series."""
+    """Result of a save: numbers of new bars, of bars already stored and of those that were replaced, and the series."""
 
     n_added: int
     n_known: int
     series: StoredSeries
+    n_replaced: int = 0
 
 
 def bars_folder() -> Path:
@@ -58,15 +60,17 @@ def bars_folder() -> Path:
     return workspace() / "bars"
 
 
-def save_bars(bars: Bars) -> SaveResult:
+def save_bars(bars: Bars, *, replace: bool = False) -> SaveResult:
     """Merge bars into the store.
 
-    Saving the same bars twice changes nothing. Bars that overlap stored bars must be equal to them.
+    Saving the same bars twice changes nothing. Bars that overlap stored bars must be equal to them, unless they are to
+    replace them.
 
     Raises
     ------
     DataError
-        When an overlapping bar differs (the first one is named), or another process is writing. Nothing is written.
+        When an overlapping bar differs (the first one is named), the new bars do not fit the stored ones, or another
+        process is writing. Nothing is written.
     ConfigError
         When the symbol or the exchange is malformed.
 
@@ -74,42 +78,86 @@ def save_bars(bars: Bars) -> SaveResult:
     path = _path(bars.exchange, bars.symbol, bars.timeframe)
     with _writing():
         stored = read_file(path) if path.exists() else None
-        merged = bars if stored is None else merge(stored, bars)
+        merged = bars if stored is None else merge(stored, bars, replace=replace)
         n_added = len(merged) - (0 if stored is None else len(stored))
-        if n_added:
+        n_replaced = 0 if stored is None or not replace else _n_different(stored, bars)
+        if n_added or n_replaced:
             try:
                 _write(merged, path)
             except OSError as error:
                 raise DataError(f"{path}: could not be written ({error}). The stored bars are unchanged.") from None
-        return SaveResult(n_added, len(bars) - n_added, _series(path))
+        return SaveResult(n_added, len(bars) - n_added - n_replaced, _series(path), n_replaced)
 
 
-def merge(stored: Bars, new: Bars) -> Bars:
-    """Return the union of two series in order; bars in both series must be equal.
+def remove_bars(symbol: str, timeframe: Timeframe, exchange: str | None = None) -> StoredSeries:
+    """Remove one stored series and return its description; DataError when there is none, or there are several."""
+    with _writing():
+        found = find_series(symbol, timeframe, exchange)
+        try:
+            found.path.unlink()
+            for folder in (found.path.parent, found.path.parent.parent):
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
+        except OSError as error:
+            raise DataError(f"{found.path}: could not be removed ({error.strerror}).") from None
+        return found
+
+
+def merge(stored: Bars, new: Bars, *, replace: bool = False) -> Bars:
+    """Return the union of two series in order; bars in both must be equal, unless the new ones `replace` the others.
 
     Raises
     ------
     DataError
-        When a bar differs; the message names the first one, its column and both values.
+        When a bar differs (the message names the first one, its column and both values), when only one of the two has a
+        volume, or when they close at different times of the day.
 
     """
-    shared, rows_stored, rows_new = np.intersect1d(stored.times, new.times, assume_unique=True, return_indices=True)
-    values_stored, values_new = stored.frame.to_numpy()[rows_stored], new.frame.to_numpy()[rows_new]
-    differ = values_stored != values_new
-    if differ.any():
-        row, column = (int(part) for part in np.argwhere(differ)[0])
-        path = _path(stored.exchange, stored.symbol, stored.timeframe)
+    where = f"{new.exchange} {new.symbol} {new.timeframe}"
+    remedy = "use another exchange name, or remove the stored bars with `peak-trade data remove`"
+    if stored.has_volume != new.has_volume:
+        with_volume = "stored" if stored.has_volume else "new"
+        raise DataError(f"{where}: only the {with_volume} bars have a volume. Nothing was written; {remedy}.")
+    if (int(new.times[0]) - int(stored.times[0])) % new.timeframe.ns:
         raise DataError(
-            f"{new.exchange} {new.symbol} {new.timeframe}: the bar of {iso(int(shared[row]))} is stored with "
+            f"{where}: the stored bars close at {iso(int(stored.times[0]))}, the new ones at {iso(int(new.times[0]))}, "
+            f"not whole multiples of {new.timeframe} apart. Nothing was written; {remedy}."
+        )
+    shared, rows_stored, rows_new = _shared(stored, new)
+    if not replace and _n_different(stored, new):
+        values_stored, values_new = stored.frame.to_numpy()[rows_stored], new.frame.to_numpy()[rows_new]
+        differ = _differ(values_stored, values_new)
+        row, column = (int(part) for part in np.argwhere(differ)[0])
+        raise DataError(
+            f"{where}: the bar of {iso(int(shared[row]))} is stored with "
             f"{COLUMNS[column]} {values_stored[row, column]:.12g}, the new one has {values_new[row, column]:.12g} "
             f"({int(differ.any(axis=1).sum())} of {len(shared)} shared bars differ). Nothing was written; "
-            f"keep one of the two: use another exchange name, or delete {path} first."
+            f"pass --replace to keep the new bars, or {remedy}."
         )
-    fresh = np.setdiff1d(np.arange(len(new)), rows_new, assume_unique=True)
+    kept = np.setdiff1d(np.arange(len(stored)), rows_stored, assume_unique=True) if replace else np.arange(len(stored))
+    fresh = np.arange(len(new)) if replace else np.setdiff1d(np.arange(len(new)), rows_new, assume_unique=True)
     if len(fresh) == 0:
         return stored
-    frame = pd.concat([stored.frame, new.frame.iloc[fresh]]).sort_index()
+    frame = pd.concat([stored.frame.iloc[kept], new.frame.iloc[fresh]]).sort_index()
     return Bars(frame, stored.symbol, stored.timeframe, stored.exchange)
+
+
+def _shared(stored: Bars, new: Bars) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the close times of both series, and their rows in each."""
+    return np.intersect1d(stored.times, new.times, assume_unique=True, return_indices=True)
+
+
+def _differ(first: FloatArray, second: FloatArray) -> BoolArray:
+    differs: BoolArray = (first != second) & ~(np.isnan(first) & np.isnan(second))
+    return differs
+
+
+def _n_different(stored: Bars, new: Bars) -> int:
+    """Return the number of bars of both series that differ."""
+    _, rows_stored, rows_new = _shared(stored, new)
+    differ = _differ(stored.frame.to_numpy()[rows_stored], new.frame.to_numpy()[rows_new])
+    return int(differ.any(axis=1).sum())
 
 
 def load_bars(

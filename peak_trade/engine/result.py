@@ -15,8 +15,9 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, TradingState
+from peak_trade.data.plausibility import find_implausible
 from peak_trade.engine.loop import EventLoop
-from peak_trade.engine.market import Market
+from peak_trade.engine.market import Market, SymbolBars
 from peak_trade.engine.netting import NettedTrader
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
@@ -134,15 +135,40 @@ class BacktestResult:
         per_year = self.market.timeframe.bars_per_year
         return summary(self.equity, self.trades, self.fills, self.exposure, per_year)
 
-    @property
+    @cached_property
     def remarks(self) -> list[str]:
-        """What a reader of the measures has to know: missing bars, one sentence each."""
+        """What a reader of the measures has to know, one sentence each: missing bars and volumes, implausible bars."""
+        sentences = []
         gaps = [f"{n:,} of {whole:,} bars of {symbol}" for symbol, (n, whole) in self.market.gaps.items()]
-        if not gaps:
+        if gaps:
+            sentences.append(
+                f"Missing are {' and '.join(gaps)}. Measures are annualised by elapsed time: "
+                f"{self.market.bars_per_year:,.1f} bars in a year of 365 days."
+            )
+        cap = self.settings.costs.max_participation
+        for symbol, column in zip(self.market.symbols, self.market.columns, strict=True):
+            if cap is not None and np.isnan(column.volume).all():
+                sentences.append(
+                    f"{symbol} has no volume: the limit of {cap:.0%} of a bar's volume can not work, and its fills "
+                    "take any size."
+                )
+            sentences += self._held_across(symbol, column)
+        return sentences
+
+    def _held_across(self, symbol: str, column: SymbolBars) -> list[str]:
+        """Return a sentence on the implausible bars across which a position of a symbol was held, if there are any."""
+        held = self.positions[symbol] != 0.0
+        if not held.any():
             return []
+        prices = np.column_stack((column.open, column.high, column.low, column.close))
+        found = find_implausible(self.market.times, prices, self.market.timeframe.ns)
+        crossed = [each for each in found if held[max(each.row - 1, 0) : each.row + 1].any()]
+        if not crossed:
+            return []
+        more = f" and {len(crossed) - 1:,} more" if crossed[1:] else ""
         return [
-            f"Missing are {' and '.join(gaps)}. Measures are annualised by elapsed time: "
-            f"{self.market.bars_per_year:,.1f} bars in a year of 365 days."
+            f"{symbol} was held across an implausible bar, {crossed[0]}{more}. Check the bars with `peak-trade data "
+            "check`."
         ]
 
     @property

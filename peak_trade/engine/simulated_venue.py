@@ -9,7 +9,8 @@ An order that was submitted before a bar opened is filled by the bar as follows:
 - trailing stop: a stop whose level follows the best price of the earlier bars.
 
 An order that came at the open or within the bar fills inside the bar's range. At most `max_participation` of the bar's
-volume is filled for all orders together; the rest stays open (gtc) or is canceled (ioc).
+volume is filled for all orders together, any size if the bars have no volume; the rest stays open (gtc) or is canceled
+(ioc).
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ class SimulatedVenue(Venue):
         price = self._slipped(order, reference, bars.instrument.tick_size) if is_taker else reference
         rate = costs.taker_rate if is_taker else costs.maker_rate
         quantity, ended = held.leaves, ""
-        if costs.max_participation is not None:
+        if costs.max_participation is not None and not np.isnan(bars.volume[bar]):
             left = self._volume_left.get(held.column)
             if left is None:
                 left = costs.max_participation * float(bars.volume[bar])

@@ -77,9 +77,22 @@ def make_risk_engine(
 
     Its daily histories consist of `past`, the declared source, extended by the run's bars; without `past`, of the run's
     bars alone.
+
+    Raises
+    ------
+    ConfigError
+        If there are limits and bars without volume, which their gates can not read.
+
     """
     if limits is None:
         return RiskEngine.without_limits()
+    for part in (*bars, *(past if limits.liquidity is not None else ())):
+        if not part.has_volume:
+            raise ConfigError(
+                f"{part.exchange} {part.symbol} {part.timeframe} has no volume: the gates missing_data, "
+                "daily_volume_share, bar_volume_share and slippage can not work. Import the bars with their volume, or "
+                "run without risk limits."
+            )
     needs_history = limits.var is not None or limits.liquidity is not None
     source, n_days = source_of(limits)
     history = DailyHistory(extend_history(past, bars), source, n_days) if needs_history else None

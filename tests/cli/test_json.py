@@ -82,6 +82,7 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert asked(f"data resample {BTC} --exchange sample --to 4h")["n_added"] == 150
     assert len(asked("data list")) == 3
     assert all(report["keeps_contract"] for report in asked("data check"))
+    assert asked(f"data remove {BTC} --timeframe 4h")["n_bars"] == 150
     shutil.rmtree(desk / "bars")
     assert [each["n_held"] for each in asked("data sample")] == [17_520] * 3
     assert asked("check strategy ma_crossover --bars 600")["is_causal"]

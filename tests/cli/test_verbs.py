@@ -24,8 +24,8 @@ GROUPS = {path: context for path, context in TREE.items() if hasattr(context.com
 LEAVES = {path: context for path, context in TREE.items() if path not in GROUPS}
 IMPERATIVES = {
     "Backtest", "Build", "Check", "Compare", "Compress", "Create", "Detect", "Enable", "Explain", "Export", "Fetch",
-    "Halt", "Import", "List", "Make", "Print", "Prove", "Recompute", "Render", "Research,", "Resume", "Run", "Run,",
-    "Show", "Store", "Verify", "Verify,", "Import,", "List,",
+    "Halt", "Import", "List", "Make", "Print", "Prove", "Recompute", "Remove", "Render", "Research,", "Resume", "Run",
+    "Run,", "Show", "Store", "Verify", "Verify,", "Import,", "List,",
 }  # fmt: skip
 HEAVY = {"numpy", "pandas", "numba", "scipy", "pydantic", "rich", "mlflow", "plotly", "pyarrow", "ccxt", "vectorbt"}
 LONGEST_SUMMARY = 60
@@ -64,7 +64,7 @@ def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
     ("words", "expected"),
     [
         ("peak-trade ba", ["backtest"]),
-        ("peak-trade data re", ["resample"]),
+        ("peak-trade data re", ["remove", "resample"]),
         ("peak-trade session run --mode ", ["paper", "shadow", "testnet"]),
         ("peak-trade backtest --second", ["--second-opinion"]),
     ],

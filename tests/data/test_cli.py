@@ -46,7 +46,7 @@ def test_resampling_stores_the_coarse_bars_and_names_the_rest(held, capsys):
     assert "can not be made from 4h" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["import", "fetch", "list", "check", "sample", "resample"])
+@pytest.mark.parametrize("verb", ["import", "fetch", "list", "check", "remove", "sample", "resample"])
 def test_every_verb_shows_an_example_and_its_exit_codes(verb, capsys):
     assert main(["data", verb, "--help"]) == 0
     out = capsys.readouterr().out

@@ -135,7 +135,11 @@ BAD_FILES = {
     "header-only": (HEADER.encode(), r"a header and no rows"),
     "prose": (b"Dear Sir or Madam,\nplease find enclosed\n", r"the file begins 'Dear Sir"),
     "binary": (b"\xff\xfe\x00\x81,,,,,,\n\x99", r"neither UTF-8 text nor Parquet"),
-    "compressed": (b"PK\x03\x04zip", r"is compressed\. Unpack it first"),
+    "broken-zip": (b"PK\x03\x04zip", r"could not be unpacked .*Unpack it first"),
+    "broken-gzip": (b"\x1f\x8b\x08 cut", r"could not be unpacked"),
+    "other-compression": (b"BZh91AY&SY", r"this compression can not be read\. Unpack the file"),
+    "json-without-bars": (b'{"error": [], "result": {"last": 3}}', r"the JSON holds 0 lists of bars"),
+    "broken-json": (b"[[1704067200, 10, 11,", r"could not be read as JSON \(line 1, column"),
     "garbled-parquet": (b"PAR1 this is not", r"could not be read as Parquet"),
     "duplicate": (
         lines(GOOD[0], GOOD[1], GOOD[1]),
@@ -158,15 +162,41 @@ BAD_FILES = {
     "empty-time": (lines(GOOD[0], ",10,11,9,10.5,1"), r"line 3: the time was empty"),
     "time-is-text": (lines(GOOD[0], "noon,10,11,9,10.5,1"), r"line 3: the time was 'noon', not a number as above"),
     "no-such-day": (lines("2024-02-30,10,11,9,10.5,1"), r"line 2: the time was '2024-02-30'.*Write ISO dates"),
-    "mixed-units": (
-        lines(GOOD[0], "1704070800000,10,11,9,10.5,1"),
-        r"line 3: the time 1704070800000 is in milliseconds",
+    "no-volume-at-all": (lines("1704067200,10,11,9,10.5,"), r"no row has a volume\. Pass --no-volume"),
+    "day-or-month-first": (
+        lines("01/02/2024 10:00,10,11,9,10.5,1", "01/02/2024 11:00,10,11,9,10.5,1"),
+        r"such as '01/02/2024 10:00', may be of the format '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'\. Pass --time-format",
+    ),
+    "day-and-month-first": (
+        lines("13/02/2024,10,11,9,10.5,1", "02/14/2024,10,11,9,10.5,1"),
+        r"line 3: the time was '02/14/2024', not of the format %d/%m/%Y as above",
+    ),
+    "commas-of-either-kind": (
+        lines('1704067200,"1,200","1,300","1,100","1,250","2,000"'),
+        r"the comma of '1,\d+' may separate decimals or thousands",
+    ),
+    "two-symbols": (
+        "time,symbol,open,high,low,close,volume\n1704067200,BTC,1,1,1,1,1\n1704067200,ETH,1,1,1,1,1\n",
+        r"column symbol names 2 symbols \(BTC, ETH\)",
+    ),
+    "turnover-only": (b"time,open,high,low,close,turnover\n1704067200,1,1,1,1,1\n", r"named as turnover in quote"),
+    "two-volumes": (
+        "time,open,high,low,close,amount,vol\n1704067200,2,2,2,2,5,5\n1704070800,2,2,2,2,5,5\n",
+        r"columns amount and vol could both be the volume in base units: close × one is not the other",
+    ),
+    "volume-named-wrongly": (
+        "time,open,high,low,close,volume,quote_volume\n1704067200,4,4,4,4,20,5\n1704070800,4,4,4,4,40,10\n",
+        r"columns volume and quote_volume could both .*: the numbers contradict the names\. Pass --column volume=NAME",
+    ),
+    "columns-without-names": (
+        "\n".join(",".join([f"{1704067200 + 3600 * hour}"] + ["1"] * 10) for hour in range(3)),
+        r"has 11 columns without names\. Number them: --column time=1",
     ),
     "mixed-zones": (
         lines("2024-01-01 00:00,1,1,1,1,1", "2024-01-01 01:00Z,1,1,1,1,1"),
         r"line 3: some times have an offset",
     ),
-    "compact-date": (lines("20240101,10,11,9,10.5,1"), r"line 2: the time 20240101, read as seconds.*outside 1980"),
+    "compact-date": (lines("20241301,10,11,9,10.5,1"), r"line 2: the time was '20241301', not of the format %Y%m%d"),
     "coarser-step": (
         lines(*GOOD[::2], *[f"{1704067200 + 7200 * n},1,1,1,1,1" for n in range(6, 12)]),
         r"multiple of 2h",
@@ -180,7 +210,7 @@ def test_a_bad_file_is_refused_in_one_line_that_names_file_and_place(home, tmp_p
     content, sentence = BAD_FILES[name]
     path = tmp_path / "bad.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DataError, match=sentence) as refused:
+    with pytest.raises((ConfigError, DataError), match=sentence) as refused:
         take(path)
     assert str(refused.value).startswith(str(path))
     line = ["data", "import", str(path), "--symbol", "BTC/USDT", "--timeframe", "1h", "--exchange", "binance"]

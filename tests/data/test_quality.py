@@ -21,7 +21,7 @@ def sound(n_bars):
 
 
 def report_on(times, values, timeframe=HOUR):
-    return check_quality(times, values, timeframe, "rows")
+    return check_quality(times, values, timeframe, "rows", now=FIRST + 1_000 * HOUR.ns)
 
 
 def test_sound_rows_have_nothing_to_report():
@@ -50,6 +50,7 @@ PLANTS = {
     FaultKind.PRICE: lambda times, values: values.__setitem__((8, 2), -1.0),
     FaultKind.VOLUME: lambda times, values: values.__setitem__((8, 4), -1.0),
     FaultKind.OHLC: lambda times, values: values.__setitem__((8, 1), 1.0),
+    FaultKind.FUTURE: lambda times, values: times.__setitem__(19, times[18] + 2_000 * HOUR.ns),
 }
 
 
@@ -58,7 +59,7 @@ def test_a_planted_fault_is_found_where_it_was_planted(kind):
     times, values = sound(20)
     PLANTS[kind](times, values)
     report = report_on(times, values)
-    row = 1 if kind is FaultKind.BACKWARDS else 8
+    row = {FaultKind.BACKWARDS: 1, FaultKind.FUTURE: 19}.get(kind, 8)
     assert [(fault.kind, fault.row, fault.time) for fault in report.faults] == [(kind, row, int(times[row]))]
     assert not report.keeps_contract
 

@@ -43,10 +43,13 @@ class Feed(Protocol):
 
 
 class BarCheck:
-    """Checks each bar of a source against the bar contract and the bars before it."""
+    """Checks each bar of a source against the bar contract and the bars before it.
 
-    def __init__(self, symbol: str, timeframe: Timeframe) -> None:
-        self._symbol, self._timeframe = symbol, timeframe
+    Without volume, only the prices of a bar are checked.
+    """
+
+    def __init__(self, symbol: str, timeframe: Timeframe, has_volume: bool = True) -> None:
+        self._symbol, self._timeframe, self._has_volume = symbol, timeframe, has_volume
         self._last: BarEvent | None = None
         self._last_time = 0
         self._n_equal = 0
@@ -57,7 +60,7 @@ class BarCheck:
 
     def faults(self, bar: BarEvent) -> tuple[list[FeedFaultEvent], bool]:
         """Return the faults of the next bar, and whether the bar can be used."""
-        problem = _problem(bar)
+        problem = _problem(bar, bar.volume if self._has_volume else 0.0)
         if problem:
             return [self._fault(bar, FeedFault.MALFORMED, 1, problem)], False
         last, since = self._last, self._last_time
@@ -120,7 +123,7 @@ class RecordedFeed:
 
     def items(self, after: int) -> Iterator[FeedItem]:
         """Yield the other bars of the recording, until `wait` returns True."""
-        check = BarCheck(self._bars.symbol, self._bars.timeframe)
+        check = BarCheck(self._bars.symbol, self._bars.timeframe, self._bars.has_volume)
         previous: int | None = None
         for place, bar in enumerate(self._events):
             faults, _ = check.faults(bar)
@@ -147,12 +150,12 @@ def bar_events(bars: Bars) -> list[BarEvent]:
     ]  # fmt: skip
 
 
-def _problem(bar: BarEvent) -> str:
+def _problem(bar: BarEvent, volume: float) -> str:
     prices = (bar.open, bar.high, bar.low, bar.close)
-    if not all(math.isfinite(value) for value in (*prices, bar.volume)):
-        return f"open {bar.open}, high {bar.high}, low {bar.low}, close {bar.close}, volume {bar.volume}"
-    if min(prices) <= 0.0 or bar.volume < 0.0:
-        return f"a price or volume below zero: low {bar.low:g}, volume {bar.volume:g}"
+    if not all(math.isfinite(value) for value in (*prices, volume)):
+        return f"open {bar.open}, high {bar.high}, low {bar.low}, close {bar.close}, volume {volume}"
+    if min(prices) <= 0.0 or volume < 0.0:
+        return f"a price or volume below zero: low {bar.low:g}, volume {volume:g}"
     if bar.high < max(prices) or bar.low > min(prices):
         return f"high {bar.high:g} and low {bar.low:g} do not hold open {bar.open:g} and close {bar.close:g}"
     return ""
