@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from peak_trade.core.arrays import IntArray
-from peak_trade.core.calendar import observed_per_year
-from peak_trade.core.digest import digest_bytes
-from peak_trade.core.errors import ConfigError, DataError
-from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
+from peak_trade.core.arguments import check_fields, checks_arguments
+from peak_trade.core.arrays import FloatArray, IntArray
+from peak_trade.core.calendar import close_times, grid_place, observed_per_year
+from peak_trade.core.digest import digest_chunks
+from peak_trade.core.errors import ConfigError, DataError, exact, listed
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
 
+_MONTH = Timeframe.parse("1M")
 COLUMNS = ("open", "high", "low", "close", "volume")
 
 
@@ -39,9 +43,10 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
     """
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
-        raise DataError(
-            f"{where}: no column {', '.join(missing)}; the columns are {', '.join(map(str, frame.columns))}."
-        )
+        raise DataError(f"{where}: no column {', '.join(missing)}; the columns are {listed(map(str, frame.columns))}.")
+    twice = [name for name in COLUMNS if isinstance(frame[name], pd.DataFrame)]
+    if twice:
+        raise DataError(f"{where}: two columns are {twice[0]}. Drop one of them.")
     index = frame.index
     if not isinstance(index, pd.DatetimeIndex) or str(index.tz) != "UTC":
         raise DataError(f"{where}: the index must be close times in UTC; localize it with tz_localize('UTC').")
@@ -56,7 +61,7 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
     for name in COLUMNS:
         if frame[name].dtype != np.float64:
             raise DataError(f"{where}: column {name} is {frame[name].dtype}; convert it to float64.")
-    values = frame[list(COLUMNS)].to_numpy()
+    values = _values(frame)
     finite = np.isfinite(values)
     if np.isnan(values[:, 4]).all():
         finite[:, 4] = True
@@ -69,16 +74,16 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
     faults = (
         ("has a price that is not above zero", (values[:, :4] <= 0.0).any(axis=1)),
         ("has a negative volume", volume < 0.0),
-        ("has a high below its open, low or close", high < np.maximum(np.maximum(open_, close), low)),
-        ("has a low above its open or close", low > np.minimum(open_, close)),
+        ("has a high below its open, low or close", (high < open_) | (high < close) | (high < low)),
+        ("has a low above its open or close", (low > open_) | (low > close)),
     )
     for fault, rows in faults:
         if rows.any():
             row = int(np.flatnonzero(rows)[0])
             raise DataError(
                 f"{where}: the bar of {iso(int(times[row]))} {fault} "
-                f"(open {open_[row]:g}, high {high[row]:g}, low {low[row]:g}, close {close[row]:g}, "
-                f"volume {volume[row]:g}). Drop or fix it."
+                f"({', '.join(f'{name} {exact(value)}' for name, value in zip(COLUMNS, values[row], strict=True))}). "
+                "Drop or fix it."
             )
 
 
@@ -89,10 +94,43 @@ def index_ns(index: pd.Index[Any]) -> np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def immutable_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy of the columns of bars whose values nothing can write to; they need not meet the bar contract."""
-    values = np.frombuffer(frame[list(COLUMNS)].to_numpy(np.float64).T.tobytes()).reshape(len(COLUMNS), -1)
-    index = pd.DatetimeIndex(frame.index).as_unit("ns").copy(name="close_time", deep=True)
-    return pd.DataFrame(values.T, index, list(COLUMNS), copy=False)
+    """Return a copy of the columns of bars whose memory nothing can write to; they need not meet the bar contract."""
+    return frame_over(index_ns(frame.index).tobytes(), _values(frame).T.tobytes())
+
+
+def _values(frame: pd.DataFrame) -> FloatArray:
+    """Return the values of the columns of bars, without a copy where the frame has only these in one block."""
+    columns = list(COLUMNS)
+    return (frame if list(frame.columns) == columns else frame[columns]).to_numpy(np.float64)
+
+
+def frame_over(times: bytes, values: bytes) -> pd.DataFrame:
+    """Return the frame of bars of which the bytes are the close times, int64 ns, and the columns one after another."""
+    columns = np.frombuffer(values).reshape(len(COLUMNS), -1)
+    index = pd.DatetimeIndex(np.frombuffer(times, np.int64), dtype="datetime64[ns, UTC]", name="close_time", copy=False)
+    return pd.DataFrame(columns.T, index, list(COLUMNS), copy=False)
+
+
+def values_digest(
+    symbol: str, timeframe: Timeframe, exchange: str, chunks: Callable[[str], Iterable[NDArray[Any]]]
+) -> str:
+    """Return the SHA-256 of the names, close times and values of bars; a volume of -0.0 counts as 0.0.
+
+    `chunks` returns the arrays of a column, or of close_time in ns UTC, one after another.
+    """
+
+    def content() -> Iterator[bytes]:
+        yield f"{symbol} {timeframe} {exchange}".encode()
+        for name in ("close_time", *COLUMNS):
+            for chunk in chunks(name):
+                yield np.ascontiguousarray(_one_zero(chunk) if name == "volume" else chunk).tobytes()
+
+    return digest_chunks(content())
+
+
+def _one_zero(volume: FloatArray) -> FloatArray:
+    """Return a volume of which equal values have equal bytes: there is one zero, and one NaN."""
+    return np.full(len(volume), np.nan) if np.isnan(volume[0]) else volume + 0.0
 
 
 def private_frame(frame: pd.DataFrame) -> pd.DataFrame:
@@ -100,8 +138,9 @@ def private_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
     Values are copied only where they are changed. Arrays of the values are read-only, and those of Bars stay so.
     """
-    own = frame.copy(deep=False)
-    own.index = frame.index.copy(deep=True)
+    own, index = frame.copy(deep=False), frame.index
+    if not isinstance(index, pd.DatetimeIndex) or index.asi8.flags.writeable:
+        own.index = index.copy(deep=True)
     return own
 
 
@@ -132,9 +171,23 @@ class Bars:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self, timeframe="a Timeframe, for example Timeframe.parse('1h')")
         check_frame(self.frame, f"{self.symbol} {self.timeframe}")
-        object.__setattr__(self, "frame", immutable_frame(self.frame))
+        frame, volume = self.frame, self.frame["volume"].to_numpy()
+        if np.signbit(volume).any():
+            frame = frame.assign(volume=_one_zero(volume))
         _check_spacing(self.times, self.timeframe, self.symbol)
+        object.__setattr__(self, "frame", immutable_frame(frame))
+
+    @classmethod
+    def over(
+        cls, frame: pd.DataFrame, symbol: str, timeframe: Timeframe, exchange: str, notes: tuple[str, ...] = ()
+    ) -> Bars:
+        """Return bars over a frame that meets the contract and whose values nothing can write to, without a copy."""
+        bars = object.__new__(cls)
+        for name, value in zip(cls.__slots__, (frame, symbol, timeframe, exchange, notes), strict=True):
+            object.__setattr__(bars, name, value)
+        return bars
 
     @property
     def bars_per_year(self) -> float:
@@ -158,30 +211,48 @@ class Bars:
         """Return a frame for the code of a strategy, which may change it; see `private_frame`."""
         return private_frame(self.frame)
 
-    def between(self, start: datetime | None = None, end: datetime | None = None) -> Bars:
-        """Return the bars with start <= close_time < end; DataError when there is none."""
-        if start is not None and end is not None and start >= end:
-            raise ConfigError(f"start was {start:%Y-%m-%d %H:%M}, end {end:%Y-%m-%d %H:%M}: start must be before end.")
-        index = self.frame.index
-        keep = np.ones(len(index), dtype=bool)
-        if start is not None:
-            keep &= np.asarray(index >= pd.Timestamp(start))
-        if end is not None:
-            keep &= np.asarray(index < pd.Timestamp(end))
+    def between(self, start: datetime | str | None = None, end: datetime | str | None = None) -> Bars:
+        """Return the bars with start <= close_time < end; DataError when there is none.
+
+        Instants are datetimes or ISO text; without an offset they are taken as UTC.
+        """
+        first, after = span_ns(start, end)
+        times = self.times
+        keep = np.ones(len(times), dtype=bool)
+        if first is not None:
+            keep &= times >= first
+        if after is not None:
+            keep &= times < after
         if not keep.any():
-            span = f"{iso(int(self.times[0]))} to {iso(int(self.times[-1]))}"
-            raise DataError(
-                f"{self.symbol} {self.timeframe}: no bar lies in the requested span. There are bars from {span}."
-            )
+            raise no_bar_in_span(self.symbol, self.timeframe, int(times[0]), int(times[-1]))
         return replace(self, frame=self.frame[keep])
 
     def digest(self) -> str:
-        """Return the SHA-256 of symbol, timeframe, exchange, times and values."""
-        header = f"{self.symbol} {self.timeframe} {self.exchange}".encode()
-        columns = [np.ascontiguousarray(self.frame[name].to_numpy()).tobytes() for name in COLUMNS]
-        return digest_bytes(header, self.times.tobytes(), *columns)
+        """Return the SHA-256 of symbol, timeframe, exchange, times and values; see `values_digest`."""
+
+        def chunks(name: str) -> tuple[NDArray[Any]]:
+            return (self.times if name == "close_time" else self.frame[name].to_numpy(),)
+
+        return values_digest(self.symbol, self.timeframe, self.exchange, chunks)
 
 
+def span_ns(start: datetime | str | None, end: datetime | str | None) -> tuple[int | None, int | None]:
+    """Return the bounds of a span in ns UTC, None for none; ConfigError unless start is before end."""
+    first = None if start is None else parse_utc(start, "start")
+    after = None if end is None else parse_utc(end, "end")
+    if first is not None and after is not None and first >= after:
+        span = f"start was {first:%Y-%m-%d %H:%M}, end {after:%Y-%m-%d %H:%M}"
+        raise ConfigError(f"{span}: start must be before end.")
+    return None if first is None else to_ns(first), None if after is None else to_ns(after)
+
+
+def no_bar_in_span(symbol: str, timeframe: Timeframe, first: int, last: int) -> DataError:
+    """Return the error of a span without bars; there are bars from `first` to `last`, close times in ns UTC."""
+    span = f"{iso(first)} to {iso(last)}"
+    return DataError(f"{symbol} {timeframe}: no bar lies in the requested span. There are bars from {span}.")
+
+
+@checks_arguments()
 def as_bars(
     frame: pd.DataFrame,
     symbol: str = "X/USD",
@@ -232,25 +303,30 @@ def as_bars(
     step = None if timeframe is None else Timeframe.parse(timeframe)
     check_frame(frame, symbol)
     if step is None:
-        step = _most_common_step(frame, symbol)
+        step = most_common_step(index_ns(frame.index), symbol)
     if stamp == "open":
         index = pd.DatetimeIndex(frame.index).as_unit("ns")
-        frame = frame.set_axis(index + pd.Timedelta(step.ns, unit="ns"), axis=0)
+        closes = pd.DatetimeIndex(close_times(index_ns(index), step)).tz_localize("UTC")
+        frame = frame.set_axis(closes.set_names(index.name), axis=0)
         notes.append(f"The index of {symbol} held opens: it was moved to the closes, {step} later.")
     steps = np.diff(index_ns(frame.index))
-    if steps.size and not (steps == step.ns).any():
+    if steps.size and not (_lengths(index_ns(frame.index), step) == steps).any():
         raise _contradiction(symbol, step, int(np.median(steps)))
     return Bars(frame, symbol, step, exchange, tuple(notes))
 
 
-def _most_common_step(frame: pd.DataFrame, symbol: str) -> Timeframe:
-    if len(frame) < 2:
-        raise DataError(f"{symbol}: the timeframe can not be inferred from one bar. Name the timeframe.")
-    steps, counts = np.unique(np.diff(index_ns(frame.index)), return_counts=True)
+def most_common_step(times: IntArray, where: str, remedy: str = "Name the timeframe") -> Timeframe:
+    """Return the timeframe that the most frequent step of increasing times (ns) shows; DataError when there is none."""
+    if len(times) < 2:
+        raise DataError(f"{where}: the timeframe can not be inferred from one bar. {remedy}.")
+    months, offsets = grid_place(times, _MONTH)
+    if (offsets == offsets[0]).all():
+        return Timeframe.parse(f"{np.gcd.reduce(np.diff(months))}M")
+    steps, counts = np.unique(np.diff(times), return_counts=True)
     seconds, rest = divmod(int(steps[counts.argmax()]), NS_PER_SECOND)
     if rest:
         raise DataError(
-            f"{symbol}: the bars are {seconds + rest / NS_PER_SECOND:g} s apart, and a timeframe has whole seconds. "
+            f"{where}: the bars are {seconds + rest / NS_PER_SECOND:g} s apart, and a timeframe has whole seconds. "
             "Resample them to a whole number of seconds."
         )
     return Timeframe(seconds)
@@ -258,9 +334,15 @@ def _most_common_step(frame: pd.DataFrame, symbol: str) -> Timeframe:
 
 def _check_spacing(times: IntArray, timeframe: Timeframe, symbol: str) -> None:
     steps = np.diff(times)
-    if steps.size and steps.min() < timeframe.ns:
-        row = int(steps.argmin())
+    missing = steps - _lengths(times, timeframe)
+    if steps.size and missing.min() < 0:
+        row = int(missing.argmin())
         raise _contradiction(symbol, timeframe, int(steps[row]), f" at {iso(int(times[row + 1]))}")
+
+
+def _lengths(times: IntArray, timeframe: Timeframe) -> Any:
+    """Return the time from each close but the last to that of the next bar of the grid, ns."""
+    return close_times(times[:-1], timeframe) - times[:-1] if timeframe.months else timeframe.ns
 
 
 def _contradiction(symbol: str, timeframe: Timeframe, step: int, where: str = "") -> DataError:
@@ -278,7 +360,7 @@ def _with_bar_columns(frame: pd.DataFrame, symbol: str) -> tuple[pd.DataFrame, l
     else:
         names = {each: str(each).strip().lower() for each in frame.columns}
         names = {each: name for each, name in names.items() if name in COLUMNS}
-    twice = sorted(name for name in COLUMNS if list(names.values()).count(name) > 1)
+    twice = sorted(name for name in COLUMNS if [names.get(each) for each in frame.columns].count(name) > 1)
     if twice:
         raise DataError(f"{symbol}: two columns are {twice[0]}. Drop one of them.")
     renamed = [f"{each} to {name}" for each, name in names.items() if each != name]
@@ -287,7 +369,9 @@ def _with_bar_columns(frame: pd.DataFrame, symbol: str) -> tuple[pd.DataFrame, l
     converted = {
         name: frame[name].dtype
         for name in names.values()
-        if frame[name].dtype != np.float64 and pd.api.types.is_numeric_dtype(frame[name].dtype)
+        if frame[name].dtype != np.float64
+        and pd.api.types.is_numeric_dtype(frame[name].dtype)
+        and frame[name].dtype.kind != "c"
     }
     if converted:
         listed = ", ".join(f"{name} from {dtype}" for name, dtype in converted.items())

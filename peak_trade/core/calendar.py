@@ -10,7 +10,7 @@ from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.time import NS_PER_SECOND, SECONDS_PER_YEAR, Timeframe, checked_per_year
 
 NS_PER_DAY = 86_400 * NS_PER_SECOND
-_NS_PER_YEAR = SECONDS_PER_YEAR * NS_PER_SECOND
+NS_PER_YEAR = SECONDS_PER_YEAR * NS_PER_SECOND
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 Period = Literal["day", "week", "month", "quarter", "year"]
@@ -23,8 +23,8 @@ def period_of(instants: Any, period: Period) -> Any:
     Parameters
     ----------
     instants : int or int64 array of shape (n,), ns UTC
-        A bar belongs to the period of its open: pass `times - timeframe.ns` for bars with close times `times`. A bar
-        that closes at midnight on 1 April then belongs to 31 March.
+        A bar belongs to the period of its open: pass `open_times(times, timeframe)` for bars with close times `times`.
+        A bar that closes at midnight on 1 April then belongs to 31 March.
     period : Period
 
     Returns
@@ -59,6 +59,45 @@ def period_start(numbers: Any, period: Period) -> Any:
     return starts.astype("datetime64[ns]")
 
 
+def open_times(closes: Any, timeframe: Timeframe) -> Any:
+    """Return the open of bars from their closes, ns UTC, an int or an int64 array of shape (n,); see `close_times`."""
+    return _moved(closes, -timeframe.months) if timeframe.months else closes - timeframe.ns
+
+
+def close_times(opens: Any, timeframe: Timeframe) -> Any:
+    """Return the close of bars from their opens, ns UTC, an int or an int64 array of shape (n,).
+
+    A bar of a month that opens at 16:00 on the first closes at 16:00 on the first of the next month.
+
+    Examples
+    --------
+    >>> opened = int(np.datetime64("2024-02-01T16:00", "ns").astype(np.int64))
+    >>> str(np.datetime64(close_times(opened, Timeframe.parse("1M")), "ns"))[:16]
+    '2024-03-01T16:00'
+
+    """
+    return _moved(opens, timeframe.months) if timeframe.months else opens + timeframe.ns
+
+
+def grid_place(instants: Any, timeframe: Timeframe) -> tuple[Any, Any]:
+    """Return the bar of the grid from 1970-01-01 UTC that contains each instant, by number, and the ns since its open.
+
+    Bars of one series have consecutive numbers, except for gaps, and one distance from the grid.
+    """
+    if not timeframe.months:
+        return instants // timeframe.ns, instants % timeframe.ns
+    numbers = period_of(instants, "month") // timeframe.months
+    starts = period_start(numbers * timeframe.months, "month").astype(np.int64)
+    return numbers, instants - starts
+
+
+def _moved(instants: Any, months: int) -> Any:
+    numbers = period_of(instants, "month")
+    starts, ends = (period_start(part, "month").astype(np.int64) for part in (numbers, numbers + months))
+    moved = instants - starts + ends
+    return moved if isinstance(instants, np.ndarray) else int(moved)
+
+
 def lateness(first_close: int, timeframe: Timeframe) -> int:
     """Return how long after midnight the last bar of a day can close, ns; 0 if the bars of a day end at midnight.
 
@@ -85,7 +124,10 @@ def observed_per_year(times: IntArray, bars_per_year: float) -> float:
     (8760.0, 4380.0)
 
     """
-    return float(trailing_per_year(times, bars_per_year, max(len(times) - 1, 1))[-1])
+    n, elapsed = len(times) - 1, int(times[-1]) - int(times[0])
+    if elapsed == n * _nominal(bars_per_year):
+        return float(bars_per_year)
+    return n * float(NS_PER_YEAR) / max(elapsed, 1)
 
 
 def trailing_per_year(times: IntArray, bars_per_year: float, window: int) -> FloatArray:
@@ -95,11 +137,18 @@ def trailing_per_year(times: IntArray, bars_per_year: float, window: int) -> Flo
     """
     n = np.minimum(np.arange(len(times)), window)
     elapsed = times - times[np.arange(len(times)) - n]
-    nominal = round(_NS_PER_YEAR / checked_per_year(bars_per_year))
-    is_whole = elapsed == n * nominal
-    return np.where(is_whole, bars_per_year, n * float(_NS_PER_YEAR) / np.where(elapsed > 0, elapsed, 1))
+    is_whole = elapsed == n * _nominal(bars_per_year)
+    return np.where(is_whole, bars_per_year, n * float(NS_PER_YEAR) / np.where(elapsed > 0, elapsed, 1))
 
 
 def n_missing(times: IntArray, timeframe: Timeframe) -> int:
     """Return the number of bars that are missing between the first and the last close."""
+    if timeframe.months:
+        first, last = grid_place(times[[0, -1]], timeframe)[0].tolist()
+        return int(last - first) - (len(times) - 1)
     return max(round(int(times[-1] - times[0]) / timeframe.ns) - (len(times) - 1), 0)
+
+
+def _nominal(bars_per_year: float) -> int:
+    """Return the time between two bars where none is missing, ns."""
+    return round(NS_PER_YEAR / checked_per_year(bars_per_year))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import os
+import platform
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +25,11 @@ def digest_of(content: Any) -> str:
 
 def digest_bytes(*chunks: bytes) -> str:
     """Return the SHA-256 of the concatenated chunks, as 64 hex digits."""
+    return digest_chunks(chunks)
+
+
+def digest_chunks(chunks: Iterable[bytes]) -> str:
+    """Return the SHA-256 of the concatenated chunks, as 64 hex digits; one chunk at a time is in memory."""
     state = hashlib.sha256()
     for chunk in chunks:
         state.update(chunk)
@@ -32,24 +39,46 @@ def digest_bytes(*chunks: bytes) -> str:
 def package_digest() -> str:
     """Return the digest of every source file of the installed peak_trade package."""
     root = Path(__file__).parents[1]
-    stamped = ((path, path.stat()) for path in root.rglob("*.py"))
-    return _sources_digest(root, frozenset((path, stat.st_mtime_ns, stat.st_size) for path, stat in stamped))
+    return _sources_digest(root, frozenset(_stamped(str(root))))
+
+
+def _stamped(folder: str) -> Iterator[tuple[str, int, int]]:
+    """Yield path, time of change and size of each source file below a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                status = entry.stat()
+                yield entry.path, status.st_mtime_ns, status.st_size
+            elif entry.name != "__pycache__" and entry.is_dir():
+                yield from _stamped(entry.path)
 
 
 @lru_cache(maxsize=1)
-def _sources_digest(root: Path, stamped: frozenset[tuple[Path, int, int]]) -> str:
+def _sources_digest(root: Path, stamped: frozenset[tuple[str, int, int]]) -> str:
     chunks: list[bytes] = []
-    for name, path in sorted((path.relative_to(root).as_posix(), path) for path, _, _ in stamped):
-        chunks += [name.encode(), path.read_bytes()]
+    for name, path in sorted((Path(path).relative_to(root).as_posix(), path) for path, _, _ in stamped):
+        chunks += [name.encode(), Path(path).read_bytes()]
     return digest_bytes(*chunks)
 
 
-ENVIRONMENT = ("numpy", "pandas", "numba", "pyarrow", "scipy", "jumpmodels", "scikit-learn", "skfolio")
-"""Packages whose versions can change a number."""
+ENVIRONMENT = (
+    "numpy",
+    "pandas",
+    "numba",
+    "llvmlite",
+    "pyarrow",
+    "scipy",
+    "jumpmodels",
+    "scikit-learn",
+    "skfolio",
+    "cvxpy-base",
+    "clarabel",
+)
+"""Packages whose versions can change a number: those that compute, and the compilers and solvers that they use."""
 
 
 @cache
 def environment_digest() -> str:
-    """Return the digest of the Python version and of every package that can change a number."""
-    python = ".".join(map(str, sys.version_info[:3]))
-    return digest_of({"python": python} | {name: version(name) for name in ENVIRONMENT})
+    """Return the digest of Python's version, operating system, architecture and each package of ENVIRONMENT."""
+    machine = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    return digest_of(machine | {name: version(name) for name in ENVIRONMENT})

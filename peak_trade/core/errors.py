@@ -6,7 +6,9 @@
     ├── StrategyError     a strategy breaks its contract
     ├── LedgerError       cash and positions no longer add up
     ├── SessionError      a session or its journal is unreadable or out of order
-    └── ReportError       a notebook or a page could not be made
+    ├── GovernanceError   an approval, a policy or the governance log does not hold
+    ├── ReportError       a notebook or a page could not be made
+    └── ReproductionError a run differs from an earlier one with the same run id
 
 A denied order is not an error: it is a `Denial`, and it is recorded. `explain` writes any other exception as a line
 of the same form.
@@ -18,7 +20,8 @@ import difflib
 import errno
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from numbers import Number
 from pathlib import Path
 
 LONGEST_QUOTE = 200
@@ -28,11 +31,11 @@ LONGEST_LINE = 600
 FAULT = "is a fault of peak_trade"
 """Words in the line of an exception that no part of peak_trade raises on purpose."""
 
-_QUOTES = re.compile(r"""(?<!\w)'[^']{199,}'|"[^"]{199,}"|\[.{199,}\]|\{.{199,}\}|\S{201,}""")
+_QUOTES = re.compile(r"""(?<!\w)'[^']*'|"[^"]*"|\[.*\]|\{.*\}|\S{61,}""")
 _REMEDIES = (
     ((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free space on the disk, then run it again."),
     ((errno.EACCES, errno.EPERM, errno.EROFS), "Check the permissions, or choose another place."),
-    ((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG), "Check the path."),
+    ((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL), "Check the path."),
 )
 
 
@@ -63,8 +66,16 @@ class SessionError(PeakTradeError):
     """A session or its journal is unreadable or out of order."""
 
 
+class GovernanceError(PeakTradeError):
+    """An approval, a policy or the governance log does not hold; what needs it is refused."""
+
+
 class ReportError(PeakTradeError):
     """A notebook or a page could not be made."""
+
+
+class ReproductionError(PeakTradeError):
+    """A run differs from an earlier one with the same run id."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -73,11 +84,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"Did you mean {close[0]}?"
-    return f"Known: {', '.join(names)}." if names else "There are none."
+    return f"Known: {listed(names)}." if names else "There are none."
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names with commas between them, at most LONGEST_QUOTE characters of them."""
+    return shortened(", ".join(names))
 
 
 def one_line(text: str) -> str:
-    r"""Return a message as one printable line that quotes at most LONGEST_QUOTE characters of an input.
+    r"""Return a message as one printable line that quotes at most LONGEST_QUOTE characters of an input in all.
 
     Examples
     --------
@@ -87,10 +103,23 @@ def one_line(text: str) -> str:
     211
 
     """
-    line = " ".join(shortened(text, 10 * LONGEST_LINE).split())
+    line = " ".join(shortened(text, 1_000_000).split())
     line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
-    line = _QUOTES.sub(lambda found: shortened(found[0]), line)
+    lengths = [len(found[0]) for found in _QUOTES.finditer(line)]
+    longest = _longest_of(lengths)
+    line = _QUOTES.sub(lambda found: shortened(found[0], longest), line)
     return line if len(line) <= LONGEST_LINE else shortened(line)
+
+
+def _longest_of(lengths: Sequence[int]) -> int:
+    """Return the length to which texts are shortened so that they have LONGEST_QUOTE characters in all."""
+    if sum(lengths) <= LONGEST_QUOTE:
+        return LONGEST_QUOTE
+    left, longest = LONGEST_QUOTE, 0
+    for place, length in enumerate(sorted(lengths)):
+        longest = left // (len(lengths) - place)
+        left -= min(length, longest)
+    return max(longest, 1)
 
 
 def shortened(text: str, length: int = LONGEST_QUOTE) -> str:
@@ -111,6 +140,51 @@ def excerpt(content: object, length: int = 60) -> str:
 
     """
     return shortened(" ".join(str(content)[: 1_000 * length].split()), length)
+
+
+def exact(number: float) -> str:
+    """Return a number with the digits that tell it from every other number, which is how numbers are compared.
+
+    Examples
+    --------
+    >>> exact(100.0), exact(0.1 + 0.2)
+    ('100', '0.30000000000000004')
+
+    """
+    return repr(float(number)).removesuffix(".0")
+
+
+def quoted(value: object) -> str:
+    """Return the representation of a value for a message, at most LONGEST_QUOTE characters of it.
+
+    Examples
+    --------
+    >>> quoted("BTC")
+    "'BTC'"
+    >>> len(quoted(list(range(1_000_000))))
+    200
+
+    """
+    try:
+        return excerpt(repr(value), LONGEST_QUOTE)
+    except Exception:  # the code of any class, and the digits of a number that has too many
+        return a_kind(type(value))
+
+
+def shown(value: object) -> str:
+    """Return text, a number or None as `quoted`, a class by its name, and any other value by that of its class."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    is_plain = value is None or isinstance(value, str | bytes | Number)
+    return quoted(value) if is_plain else a_kind(type(value))
+
+
+def a_kind(part: type) -> str:
+    """Return the name of a class with its article, which a plural has not: a Strategy, an Instrument, Bars."""
+    name = part.__name__
+    if name.endswith("s"):
+        return name
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def explain(error: BaseException) -> str:

@@ -1,14 +1,54 @@
-"""Durable, atomic file writes.
+"""Reads of regular files, and durable, atomic writes.
 
-A file is written to a temporary name in the same folder, synced, renamed, and the folder is synced. A reader therefore
-sees the old content or the new content, also after the process was killed or the power failed.
+A read of a device or a named pipe could wait or go on without end; it is an OSError. A file is written to a temporary
+name in the same folder, synced, renamed, and the folder is synced. A reader therefore sees the old content or the new
+content, also after the process was killed or the power failed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, with its line ends as they are; see `read_bytes`."""
+    return read_bytes(path).decode()
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a regular file; OSError for a folder, a device, a named pipe or a socket."""
+    with open_binary(path) as file:
+        return file.read()
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """Open a regular file for reading; OSError for a folder, a device, a named pipe or a socket."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without it, opening a named pipe waits for a writer
+    try:
+        _require_regular(path, os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def require_regular(path: Path) -> None:
+    """Raise OSError unless a path is a regular file, for code that opens it by name."""
+    _require_regular(path, path.stat())
+
+
+def _require_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "this is a device, a pipe or a socket, not a file", str(path))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -19,13 +59,29 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file atomically; the content is on disk when this returns. Missing folders are made.
 
-    An error leaves no temporary file and the old content in place. The one exception is a folder that can not be synced
-    after the rename: the new content is in place, and OSError says that a power failure may still undo it.
+    A symbolic link stays one, and the file that it names is replaced. Only a regular file is replaced; anything else is
+    an OSError. An error leaves no temporary file and the old content in place. The one exception is a folder that can
+    not be synced after the rename: the new content is in place, and OSError says that a power failure may still undo
+    it.
     """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     make_folder(path.parent)
+    with replacing(path) as draft:
+        create_file(draft, content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the name of a new file that replaces a file when the block ends; see `write_bytes`.
+
+    The block creates the new file and syncs it. The folder exists.
+    """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if path.exists():
+        require_regular(path)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    create_file(draft, content)
     try:
+        yield draft
         rename(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -46,6 +102,11 @@ def create_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def sync_file(path: Path) -> None:
+    """Bring the content of a file to disk."""
+    sync_folder(path)
 
 
 def write_all(descriptor: int, content: bytes) -> None:
@@ -77,3 +138,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def reason_of(error: OSError) -> str:
+    """Return why a file was refused; of Arrow's errors, the system's words that they wrap."""
+    text = error.strerror or str(error)
+    return os.strerror(error.errno) if error.errno and "Detail: [errno" in text else text

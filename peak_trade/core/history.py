@@ -1,4 +1,4 @@
-"""Daily return histories, the input of portfolio risk estimates."""
+"""Daily returns of symbols and daily weights of an account, the inputs of portfolio risk estimates."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
-from peak_trade.core.calendar import NS_PER_DAY, lateness, period_of
-from peak_trade.core.errors import DataError
+from peak_trade.core.calendar import NS_PER_DAY, lateness, open_times, period_of
+from peak_trade.core.errors import DataError, listed
 from peak_trade.core.time import iso
 
 _ACTIVITY_DAYS, _FEWEST_DAYS = 30, 5
@@ -73,6 +73,47 @@ class ReturnHistory:
 
     def __repr__(self) -> str:
         return f"ReturnHistory({self.source!r}, {iso(self.as_of)}, {len(self.symbols)} symbols, {self.n_days} days)"
+
+
+class WeightHistory:
+    """Exposures that an account held when each of the last days began, oldest first. Immutable.
+
+    Parameters
+    ----------
+    as_of : int
+        Close of the last day, ns UTC. The days are those of a `ReturnHistory` with the same `as_of`.
+    symbols : sequence of str
+    weights : float64 array of shape (n_symbols, n_days), signed fractions of equity
+        Row i holds the exposures to symbol i at the last close up to the start of each day; 0.0 is no position.
+
+    """
+
+    __slots__ = ("as_of", "symbols", "weights")
+
+    def __init__(self, as_of: int, symbols: Sequence[str], weights: FloatArray) -> None:
+        rows = np.array(weights, dtype=np.float64, order="C")
+        if rows.ndim != 2 or rows.shape[0] != len(symbols) or len(set(symbols)) != len(symbols):
+            raise DataError(f"{len(symbols)} symbols for weights of shape {rows.shape}; give one row per symbol.")
+        rows.flags.writeable = False
+        self.as_of, self.symbols, self.weights = as_of, tuple(symbols), rows
+
+    @property
+    def n_days(self) -> int:
+        """Number of days."""
+        return int(self.weights.shape[1])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WeightHistory):
+            return NotImplemented
+        mine = (self.as_of, self.symbols, self.weights.shape)
+        theirs = (other.as_of, other.symbols, other.weights.shape)
+        return mine == theirs and self.weights.tobytes() == other.weights.tobytes()
+
+    def __hash__(self) -> int:
+        return hash((self.as_of, self.symbols))
+
+    def __repr__(self) -> str:
+        return f"WeightHistory({iso(self.as_of)}, {len(self.symbols)} symbols, {self.n_days} days)"
 
 
 class DailyHistory:
@@ -180,7 +221,7 @@ def extend_history(past: Sequence[Bars], bars: Sequence[Bars]) -> list[Bars]:
     held = {part.symbol: part for part in past}
     missing = [part.symbol for part in bars if part.symbol not in held]
     if missing:
-        raise DataError(f"{missing[0]} has no history, only {', '.join(sorted(held))} {_have(len(held))}.")
+        raise DataError(f"{missing[0]} has no history, only {listed(sorted(held))} {_have(len(held))}.")
     later = [_after(part, int(held[part.symbol].times[-1])) for part in bars]
     return [held[part.symbol] for part in bars] + [part for part in later if part is not None]
 
@@ -207,7 +248,7 @@ def daily_returns(bars: Sequence[Bars], source: str, n_days: int, as_of: int | N
 
 def day_of(bars: Bars) -> IntArray:
     """Return the number of the UTC day in which each bar opens, shape (n_bars,)."""
-    days: IntArray = period_of(bars.times - bars.timeframe.ns, "day")
+    days: IntArray = period_of(open_times(bars.times, bars.timeframe), "day")
     return days
 
 
@@ -221,7 +262,7 @@ def _have(n_symbols: int) -> str:
 
 
 def _opens_day(bars: Bars) -> bool:
-    return (int(bars.times[0]) - bars.timeframe.ns) % NS_PER_DAY == 0
+    return int(open_times(int(bars.times[0]), bars.timeframe)) % NS_PER_DAY == 0
 
 
 def _trailing_mean(rows: FloatArray) -> FloatArray:

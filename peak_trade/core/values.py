@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from peak_trade.core.settings import Leverage, NonNegative
+
 if TYPE_CHECKING:
-    from peak_trade.core.history import ReturnHistory
+    from peak_trade.core.history import ReturnHistory, WeightHistory
 
 
 class Side(StrEnum):
@@ -50,16 +52,47 @@ class TradingState(StrEnum):
     HALTED = "halted"
 
 
-def equal_values(one: object, other: object) -> bool:
-    """Return whether two values of one dataclass have equal fields, where NaN equals NaN.
+def equal_parts(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, where NaN equals NaN, also inside tuples, lists and mappings.
 
-    Dataclasses compare fields one by one from Python 3.13 on, so that a value with a NaN would differ from its own
-    copy. Classes whose fields may hold NaN use this function as their `__eq__`.
+    Python compares the parts of a tuple by identity first, so that a tuple with a NaN equals itself and differs from
+    its own copy. Everything that compares decisions, events or states by value uses this function.
     """
-    if one.__class__ is not other.__class__:
-        return False
-    pairs = ((getattr(one, part.name), getattr(other, part.name)) for part in fields(cast(Any, one)))
-    return all(mine is theirs or mine == theirs or (mine != mine and theirs != theirs) for mine, theirs in pairs)
+    if one is other or one == other:
+        return True
+    if one.__class__ is other.__class__ and isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(equal_parts, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(equal_parts(one[key], other[key]) for key in one)
+    return isinstance(one, float) and isinstance(other, float) and one != one and other != other
+
+
+class ByValue:
+    """Base of dataclasses that are equal if their fields are, by `equal_parts`, and then have equal hashes.
+
+    Dataclasses compare fields one by one from Python 3.13 on, and the hash of NaN depends on the object: a value with a
+    NaN would differ from its own copy. Subclasses are declared with `eq=False`.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if self.__class__ is not other.__class__:
+            return False
+        return all(equal_parts(getattr(self, name), getattr(other, name)) for name in self._names())
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, *(_hashable(getattr(self, name)) for name in self._names())))
+
+    def _names(self) -> Iterator[str]:
+        return (part.name for part in fields(cast(Any, self)))
+
+
+def _hashable(value: Any) -> Any:
+    """Return a value of which equal ones, by `equal_parts`, have one hash."""
+    if isinstance(value, tuple):
+        return tuple(map(_hashable, value))
+    return None if isinstance(value, float) and value != value else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +100,16 @@ class Instrument:
     """A tradable symbol and its trading rules.
 
     `tick_size` is in quote currency, `lot_size` in base units, `min_notional` in quote currency; 0 means no such rule.
+    `max_leverage` is the largest exposure to the symbol, in multiples of equity. A run checks the types of the
+    fields; gates deny orders on values that they can not read.
     """
 
     symbol: str
-    tick_size: float = 0.0
-    lot_size: float = 0.0
-    min_notional: float = 0.0
+    tick_size: NonNegative = 0.0
+    lot_size: NonNegative = 0.0
+    min_notional: NonNegative = 0.0
     is_shortable: bool = True
+    max_leverage: Leverage = 1.0
 
     @property
     def base(self) -> str:
@@ -82,12 +118,13 @@ class Instrument:
 
     @property
     def quote(self) -> str:
-        """Currency that prices and cash are in: USDT of BTC/USDT."""
-        return self.symbol.partition("/")[2].partition(":")[0]
+        """Currency that prices and cash are in: USDT of BTC/USDT, `quote currency` of one without it."""
+        _, slash, rest = self.symbol.partition("/")
+        return rest.partition(":")[0] if slash else "quote currency"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+@dataclass(frozen=True, slots=True, eq=False)
+class Order(ByValue):
     """A proposed order. Quantity is in base units and positive; prices are in quote currency.
 
     `decision_price` is the close of the bar on which the order was decided, `decided_at` the close time of that bar, ns
@@ -115,8 +152,8 @@ class Order:
         return self.quantity if self.side is Side.BUY else -self.quantity
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
+@dataclass(frozen=True, slots=True, eq=False)
+class Fill(ByValue):
     """An executed trade: price in quote currency, quantity positive in base units, fee in quote currency.
 
     `reference_price` is the price before slippage; `ts_event` is the time of the trade, ns UTC. `fee_in_base` is a fee
@@ -147,15 +184,13 @@ class Fill:
         return self.signed_quantity - self.fee_in_base
 
 
-@dataclass(frozen=True, slots=True)
-class Denial:
+@dataclass(frozen=True, slots=True, eq=False)
+class Denial(ByValue):
     """Refusal of an order by one gate: the code of the rule, the observed value and the limit."""
 
     code: str
     observed: float
     limit: float
-
-    __eq__ = equal_values
 
 
 class PastOrder(NamedTuple):
@@ -179,16 +214,19 @@ class PastFill(NamedTuple):
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
-class AccountView:
+@dataclass(frozen=True, slots=True, eq=False)
+class AccountView(ByValue):
     """State of the account at the decision, as gates receive it.
 
     Money is in quote currency. `positions` are signed base units by symbol, `marks` the last known closes.
     `pending` holds (symbol, signed base units still open) of every open order that may open or enlarge a position, and
     of the exits that are open at the same time as such an order.
     `recent_orders` and `recent_fills` cover the longest window of the limits, oldest first.
+    `open_exits` is the unsigned quantity of the open exits by target on a reducing order's symbol and side, base units.
     `throttled` names the strategies that stay disabled until an operator enables them; `ramp` is the fraction of the
     size limits that applies after a recovery, 1 in normal trading.
+    `daily_weights` are the exposures at the start of each of the last days, for the backtest of the VaR model; None if
+    no limit needs them, and in records of earlier versions.
     """
 
     equity: float
@@ -204,6 +242,8 @@ class AccountView:
     recent_fills: tuple[PastFill, ...] = ()
     throttled: tuple[str, ...] = ()
     ramp: float = 1.0
+    open_exits: float = 0.0
+    daily_weights: WeightHistory | None = None
 
     def __post_init__(self) -> None:
         if self.positions.__class__ is dict:
@@ -211,11 +251,9 @@ class AccountView:
         if self.marks.__class__ is dict:
             object.__setattr__(self, "marks", MappingProxyType(dict(self.marks)))
 
-    __eq__ = equal_values
 
-
-@dataclass(frozen=True, slots=True)
-class MarketView:
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketView(ByValue):
     """State of the market at the decision, as gates receive it: the bar that closed at `as_of`, ns UTC.
 
     `decision_price` is the last close of the symbol, also when the order was decided at another price; `bar_time` is
@@ -235,11 +273,9 @@ class MarketView:
     daily_volatility: float = math.nan
     returns: ReturnHistory | None = None
 
-    __eq__ = equal_values
 
-
-@dataclass(frozen=True, slots=True)
-class OrderBook:
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderBook(ByValue):
     """Order book at one instant: levels of (price in quote currency, quantity in base units), best first."""
 
     ts_event: int

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from peak_trade.core.bars import COLUMNS, as_bars
 from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.causality import synthetic_bars
 
 BARS = synthetic_bars(48)
 PRICES = BARS.frame.round()

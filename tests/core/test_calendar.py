@@ -14,6 +14,7 @@ from peak_trade.core.history import DailyHistory
 from peak_trade.core.time import Timeframe
 from peak_trade.metrics import period_returns
 from peak_trade.risk.limits import RiskLimits
+from tests.examples import examples
 from tests.tolerances import RTOL_SAME
 
 PERIODS = ("day", "week", "month", "quarter", "year")
@@ -43,7 +44,7 @@ def equities(draw):
 
 
 @given(equities(), st.sampled_from(PERIODS))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_returns_of_periods_compound_to_the_whole_and_a_bar_belongs_to_the_period_of_its_open(drawn, period):
     equity, timeframe = drawn
     changes = period_returns(equity, period, timeframe)

@@ -4,48 +4,24 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from peak_trade.core.files import create_file, make_folder, write_bytes, write_text
+from peak_trade.core.files import create_file, make_folder, read_bytes, read_text, write_bytes, write_text
+from tests.core.faults import Calls
+from tests.examples import examples
 
-CALLS = ("open", "write", "fsync", "close", "replace")
 OLD, NEW = b"old", b"the new content"
 
 
 class Interrupted(BaseException):
     """Stands for Ctrl-C."""
-
-
-class Calls:
-    """Watches the system calls of a write, and fails at one of them after it did half of its work."""
-
-    def __init__(self, patch, fails_at=-1, error=OSError):
-        self.seen, self.fails_at, self.error = [], fails_at, error
-        self.true = {name: getattr(os, name) for name in CALLS}
-        for name in CALLS:
-            patch.setattr(os, name, lambda *args, name=name, **options: self.call(name, *args, **options))
-
-    def call(self, name, *args, **options):
-        is_failing = len(self.seen) == self.fails_at
-        self.seen.append((name, self.what(name, args[0])))
-        if not is_failing:
-            return self.true[name](*args, **options)
-        if name == "write":
-            self.true[name](args[0], args[1][: len(args[1]) // 2])
-        elif name == "close":
-            self.true[name](*args)
-        raise self.error
-
-    def what(self, name, target):
-        if name in ("open", "replace"):
-            return str(target)
-        status = os.fstat(target)
-        return "folder" if stat.S_ISDIR(status.st_mode) else status.st_size
 
 
 def watched(path, content, **options):
@@ -101,7 +77,7 @@ def test_a_full_disk_leaves_the_old_content(tmp_path):
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_written_last_is_read_back(tmp_path, first, second):
     for content in (first, second):
         write_bytes(tmp_path / "file", content)
@@ -109,7 +85,7 @@ def test_what_was_written_last_is_read_back(tmp_path, first, second):
 
 
 @given(st.text(max_size=50))
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_text_is_utf_8_with_its_line_ends_as_they_are(tmp_path, text):
     write_text(tmp_path / "file", text)
     assert (tmp_path / "file").read_bytes().decode("utf-8") == text
@@ -174,3 +150,49 @@ def test_a_written_file_has_the_mode_that_any_new_file_has(tmp_path):
     (tmp_path / "plain").write_bytes(NEW)
     write_bytes(tmp_path / "file", NEW)
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def pipe_at(path):
+    os.mkfifo(path)
+    return path
+
+
+def socket_at(path):
+    with socket.socket(socket.AF_UNIX) as open_socket:
+        open_socket.bind(str(path))
+    return path
+
+
+IRREGULAR = {
+    "folder": lambda folder: folder,
+    "pipe": lambda folder: pipe_at(folder / "pipe"),
+    "socket": lambda folder: socket_at(folder / "socket"),
+    "device": lambda folder: Path("/dev/zero"),
+    "link to a device": lambda folder: linked(folder / "link", "/dev/zero"),
+}
+
+
+def linked(path, target):
+    path.symlink_to(target)
+    return path
+
+
+@pytest.mark.parametrize("kind", IRREGULAR)
+def test_only_a_regular_file_is_read_or_replaced(tmp_path, kind):
+    """A pipe without a writer would wait, and a device of zeros would fill the memory."""
+    path = IRREGULAR[kind](tmp_path)
+    before = sorted(tmp_path.iterdir()), path.stat().st_ino
+    for call in (lambda: read_bytes(path), lambda: read_text(path), lambda: write_bytes(path, NEW)):
+        with pytest.raises(OSError, match=r"not a file|Is a directory|No such device"):
+            call()
+    assert (sorted(tmp_path.iterdir()), path.stat().st_ino) == before
+
+
+def test_a_link_stays_a_link_to_the_replaced_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    link = linked(tmp_path / "link", tmp_path / "folder" / "file")
+    for content in (OLD, NEW):
+        write_bytes(link, content)
+        assert (tmp_path / "folder" / "file").read_bytes() == content
+    assert link.is_symlink()
+    assert len(list(tmp_path.rglob("*"))) == 3
