@@ -5,7 +5,7 @@ import pandas as pd
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.history import DailyHistory
-from peak_trade.studies.causality import synthetic_bars
+from peak_trade.data.sample import synthetic_bars
 from tests.risk.test_histories import without
 
 

@@ -1,0 +1,109 @@
+"""Evaluation of a strategy or function on bars that are its own, each time from the state it had at the start."""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, redirect_stdout
+from threading import RLock
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peak_trade.causality.comparison import Results, as_results
+from peak_trade.causality.kept_state import FileLog, KeptState
+from peak_trade.causality.report import Write
+from peak_trade.core.bars import COLUMNS, index_ns, private_frame
+from peak_trade.strategies.base import Strategy, strategy_errors
+from peak_trade.tracking.counting import not_trials
+
+Subject = Strategy | Callable[[pd.DataFrame], Any]
+_ONE_AT_A_TIME = RLock()
+"""Held during an evaluation, since it replaces `open`, standard output and the state of modules for all threads."""
+
+
+def can_be_imported(subject: Subject) -> bool:
+    """Return whether another process can import the class of a strategy, or a function, by its name."""
+    part: Any = type(subject) if isinstance(subject, Strategy) else subject
+    found: Any = sys.modules.get(getattr(part, "__module__", ""))
+    for name in getattr(part, "__qualname__", "<unknown>").split("."):
+        found = getattr(found, name, None)
+    return found is part and part.__module__ != "__main__"
+
+
+class Evaluator:
+    """Evaluates a subject from the state that it had when this object was made; collects its writes into the bars.
+
+    Files that it wrote are restored, too; `hidden` are files that seem not to exist. The frames that are passed in are
+    those of Bars, rows of them, or rewritten ones: nothing can write to their memory.
+    """
+
+    def __init__(self, subject: Subject, hidden: Collection[str] = ()) -> None:
+        if isinstance(subject, Strategy):
+            self.name: str = subject.name
+            self._evaluate: Callable[[pd.DataFrame], Any] = subject.exposure
+        else:
+            self.name = getattr(subject, "__name__", type(subject).__name__)
+            self._evaluate = subject
+        self.writes: list[Write] = []
+        self.kept_state: dict[str, None] = {}
+        self.subject = subject
+        self.files = FileLog(hidden)
+        self._state = KeptState(subject)
+        self._state.restore()
+
+    def outcome(self, frame: pd.DataFrame) -> Any:
+        """Return what the subject returns for a copy of the bars, and note what it writes into the copy.
+
+        StrategyError when the subject raises.
+        """
+        handed = private_frame(frame)
+        with self._quiet(), strategy_errors(self.name):
+            outcome = self._evaluate(handed)
+        self._note_writes(frame, handed)
+        return outcome
+
+    def __call__(self, frame: pd.DataFrame, *, restores: bool = True) -> Results:
+        """Return the results on a copy of the bars by name, each of shape (n_bars,); the name of a single one is empty.
+
+        The state is then restored, unless `restores` is False. Exceptions of the subject are passed on.
+        """
+        with self._quiet(restores):
+            outcome = self._evaluate(private_frame(frame))
+        return as_results(outcome, len(frame), self.name)
+
+    @contextmanager
+    def _quiet(self, restores: bool = True) -> Iterator[None]:
+        with _ONE_AT_A_TIME, warnings.catch_warnings(), np.errstate(all="ignore"), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            try:
+                with not_trials(), self.files.watched():
+                    yield
+            finally:
+                if restores:
+                    self.kept_state |= dict.fromkeys(self._state.restore())
+                    self.files.restore()
+
+    def _note_writes(self, frame: pd.DataFrame, handed: pd.DataFrame) -> None:
+        known = {each.column for each in self.writes}
+        if not handed.index.equals(frame.index):
+            found = [Write("index")]
+        else:
+            found = [write for name in COLUMNS if (write := _write_to(name, frame, handed)) is not None]
+        self.writes += [write for write in found if write.column not in known]
+
+
+def _write_to(name: str, frame: pd.DataFrame, handed: pd.DataFrame) -> Write | None:
+    if list(handed.columns).count(name) != 1:
+        return Write(name)
+    before, after = frame[name].to_numpy(), handed[name].to_numpy()
+    changed = np.flatnonzero(~((before == after) | (np.isnan(before) & pd.isna(after))))
+    if not changed.size:
+        return None
+    row = int(changed[0])
+    return Write(
+        name, int(index_ns(frame.index)[row]), before[row].item(), getattr(after[row], "item", lambda: after[row])()
+    )
