@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import COLUMNS
@@ -17,12 +18,12 @@ from peak_trade.data.tables import Table
 
 Stamp = Literal["open", "close"]
 
-TIME_NAMES = (
+_TIME_NAMES = (
     *("unix", "unixtime", "unixtimestamp", "epoch", "timestamp", "timestampms", "timestamputc", "time", "datetime"),
     *("dateutc", "datetimeutc", "timeutc", "gmttime", "date", "ts", "t", "id", ""),
 )
 """Plain names of columns of time, in the order in which they are tried; an unnamed column is the last."""
-OPEN_TIME_NAMES = (
+_OPEN_TIME_NAMES = (
     "timeperiodstart",
     "opentime",
     "timeopen",
@@ -33,21 +34,21 @@ OPEN_TIME_NAMES = (
     "begin",
     "beginat",
 )
-CLOSE_TIME_NAMES = ("timeperiodend", "closetime", "timeclose", "endtime", "timeend", "klineclosetime", "end")
-CLOCK_NAMES = ("time", "clock", "hour", "timeofday")
-PRICE_NAMES = {
+_CLOSE_TIME_NAMES = ("timeperiodend", "closetime", "timeclose", "endtime", "timeend", "klineclosetime", "end")
+_CLOCK_NAMES = ("time", "clock", "hour", "timeofday")
+_PRICE_NAMES = {
     "open": ("open", "o", "openprice", "priceopen"),
     "high": ("high", "h", "highprice", "pricehigh", "max"),
     "low": ("low", "l", "lowprice", "pricelow", "min"),
     "close": ("close", "c", "closeprice", "priceclose"),
 }
-SYMBOL_NAMES = ("symbol", "ticker", "pair", "instrument", "instid", "market")
-BASE_VOLUME_NAMES = ("basevolume", "volumebase", "basevol", "volbase", "volumetraded")
-QUOTE_VOLUME_NAMES = (
+_SYMBOL_NAMES = ("symbol", "ticker", "pair", "instrument", "instid", "market")
+_BASE_VOLUME_NAMES = ("basevolume", "volumebase", "basevol", "volbase", "volumetraded")
+_QUOTE_VOLUME_NAMES = (
     *("quotevolume", "volumequote", "quotevol", "volquote", "volccyquote", "quoteassetvolume", "turnover"),
     *("volumecurrency", "quoteturnover"),
 )
-VOLUME_NAMES = ("volume", "v", "vol", "amount", "volccy", *BASE_VOLUME_NAMES, *QUOTE_VOLUME_NAMES)
+_VOLUME_NAMES = ("volume", "v", "vol", "amount", "volccy", *_BASE_VOLUME_NAMES, *_QUOTE_VOLUME_NAMES)
 LAYOUTS = {
     5: ("time open high low close",),
     6: ("time open high low close volume", "time low high open close volume", "time open close high low volume"),
@@ -61,6 +62,8 @@ LAYOUTS = {
     12: ("open_time open high low close volume close_time quote_volume trades taker_base taker_quote ignore",),
 }
 """Columns of files without a header, by their number: the first layout in which every high is the highest price."""
+_JUDGED_ROWS = 1_000
+"""Number of rows, spread over a file without a header, on which its layouts are judged first."""
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?|\d{1,6}")
 _VOLUME_TOLERANCE = 0.1
 """Largest deviation of the median of quote volume / (close × base volume) from one."""
@@ -121,7 +124,7 @@ def recognize_columns(
             plain.setdefault(_plain(name), []).append(position)
     _require_one_symbol(table, plain, names)
     positions = {key: position for key, position in wanted.items() if key in COLUMNS}
-    for ours, candidates in PRICE_NAMES.items():
+    for ours, candidates in _PRICE_NAMES.items():
         if ours not in positions:
             positions[ours] = _named(table, names, plain, ours, candidates)
     times = _time_columns(table, names, plain, wanted, stamp)
@@ -154,7 +157,7 @@ def _layout(table: Table, wanted: Mapping[str, int]) -> tuple[tuple[str, ...], l
     """Return names for the columns of a file without a header."""
     cells, width = table.cells, table.cells.shape[1]
     numbered = tuple(f"column {place + 1}" for place in range(width))
-    if wanted.keys() >= set(PRICE_NAMES) | {"time"} or wanted.keys() >= set(PRICE_NAMES) | {"date"}:
+    if wanted.keys() >= set(_PRICE_NAMES) | {"time"} or wanted.keys() >= set(_PRICE_NAMES) | {"date"}:
         return numbered, []
     second = str(cells.iloc[0, 1]).strip() if len(cells) else ""
     layouts: Sequence[str] = LAYOUTS.get(width, ())
@@ -165,21 +168,24 @@ def _layout(table: Table, wanted: Mapping[str, int]) -> tuple[tuple[str, ...], l
             f"{table.path}: the file has {width} columns without names. "
             "Number them: --column time=1 --column open=2 and so on, up to volume."
         )
-    matching = [layout for layout in layouts if _is_consistent(table, layout.split())]
+    matching = layouts
+    for judged in (cells.iloc[:: len(cells) // _JUDGED_ROWS + 1], cells):
+        if len(matching) > 1:
+            matching = [layout for layout in matching if _is_consistent(judged, table, layout.split())]
     layout = (matching or layouts)[0]
     return tuple(layout.split()), [f"no header, columns taken as {layout}"]
 
 
-def _is_consistent(table: Table, layout: list[str]) -> bool:
-    used = [table.cells[layout.index(name)] for name in PRICE_NAMES]
-    open_, high, low, close = read_numbers(used, used, f"{table.path}", table.format)[0]
+def _is_consistent(cells: pd.DataFrame, table: Table, layout: list[str]) -> bool:
+    used = [cells[layout.index(name)] for name in _PRICE_NAMES]
+    open_, high, low, close = read_numbers(used, f"{table.path}", table.format)[0]
     known = ~np.isnan(open_ + high + low + close)
     is_highest, is_lowest = high >= np.maximum(open_, close), low <= np.minimum(open_, close)
     return bool((is_highest & is_lowest)[known].all())
 
 
 def _require_one_symbol(table: Table, plain: Mapping[str, list[int]], names: Sequence[str]) -> None:
-    for key in SYMBOL_NAMES:
+    for key in _SYMBOL_NAMES:
         for position in plain.get(key, ()):
             found = table.cells[position].dropna().unique()
             if len(found) > 1:
@@ -217,7 +223,7 @@ def _time_columns(
         positions = tuple(wanted[key] for key in ("date", "time") if key in wanted)
         name = " and ".join(names[place] for place in positions)
         return (TimeColumn(name, positions, _stamp_of(names[positions[0]]) if len(positions) == 1 else None),)
-    ranked = [OPEN_TIME_NAMES, TIME_NAMES, CLOSE_TIME_NAMES]
+    ranked = [_OPEN_TIME_NAMES, _TIME_NAMES, _CLOSE_TIME_NAMES]
     found = [
         TimeColumn(names[place], (place,), _stamp_of(names[place]))
         for candidates in (reversed(ranked) if stamp == "close" else ranked)
@@ -225,7 +231,7 @@ def _time_columns(
         for place in plain.get(candidate, ())
     ]
     dates = plain.get("date", ())
-    clocks = [place for name in CLOCK_NAMES for place in plain.get(name, ())]
+    clocks = [place for name in _CLOCK_NAMES for place in plain.get(name, ())]
     if len(dates) == 1 and len(clocks) == 1 and _is_clock(table, clocks[0]) and not _has_clock(table, dates[0]):
         pair = TimeColumn(f"{names[dates[0]]} and {names[clocks[0]]}", (dates[0], clocks[0]))
         found = [pair, *(each for each in found if each.positions[0] not in (dates[0], clocks[0]))]
@@ -236,7 +242,7 @@ def _time_columns(
 
 def _stamp_of(name: str) -> Stamp | None:
     plain = _plain(name)
-    return "open" if plain in OPEN_TIME_NAMES else "close" if plain in CLOSE_TIME_NAMES else None
+    return "open" if plain in _OPEN_TIME_NAMES else "close" if plain in _CLOSE_TIME_NAMES else None
 
 
 def _is_clock(table: Table, position: int) -> bool:
@@ -260,19 +266,19 @@ def _volume(
         place: key
         for key, every in plain.items()
         for place in every
-        if key in VOLUME_NAMES or key in own | of_quote or re.fullmatch("volume[a-z]{2,6}", key)
+        if key in _VOLUME_NAMES or key in own | of_quote or re.fullmatch("volume[a-z]{2,6}", key)
     }
     if not places:
         remedy = "Pass --column volume=NAME, or --no-volume to import bars without volume"
         raise _missing(table, names, "volume", remedy)
-    listed = [place for place, key in places.items() if key in own or key in BASE_VOLUME_NAMES]
+    listed = [place for place, key in places.items() if key in own or key in _BASE_VOLUME_NAMES]
     if not listed:
-        of_quote |= set(QUOTE_VOLUME_NAMES)
+        of_quote |= set(_QUOTE_VOLUME_NAMES)
         listed = [place for place, key in places.items() if key not in of_quote]
     if len(places) == len(listed) == 1:
         return listed[0], []
     cells = [table.cells[close], *(table.cells[place] for place in places)]
-    read = read_numbers(cells, cells, f"{table.path}", table.format)[0]
+    read = read_numbers(cells, f"{table.path}", table.format)[0]
     values = dict(zip(places, read[1:], strict=True))
     turnover_of = {place: _turnovers(place, values, read[0]) for place in places}
     confirmed = [place for place, found in turnover_of.items() if found]

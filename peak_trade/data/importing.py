@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import IntArray
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bars import COLUMNS, Bars, most_common_step
+from peak_trade.core.calendar import close_times, grid_place, open_times
 from peak_trade.core.errors import ConfigError, DataError, excerpt
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.data.columns import Stamp
@@ -59,7 +60,7 @@ def import_file(
     stamp: Stamp | None = None,
     options: ReadOptions | None = None,
     *,
-    replaces: bool = False,
+    replace: bool = False,
     clock: Callable[[], int] = time_ns,
 ) -> ImportResult:
     """Import a file of bars into the store; after an error nothing is stored.
@@ -75,7 +76,7 @@ def import_file(
     stamp : {"open", "close"}, optional
         Meaning of the times in the file; required unless the name of their column states it (open_time, close_time).
     options : ReadOptions, optional
-    replaces : bool
+    replace : bool
         Whether bars of the file replace stored bars that differ from them.
     clock : callable
         Returns the current time, ns UTC. A bar that is still open then is left out.
@@ -91,26 +92,32 @@ def import_file(
     options = options or ReadOptions()
     raw = read_raw(path, symbol, stamp, options)
     meaning = stamp_meaning(raw, stamp)
-    raw, times, open_times, now = _closed_bars(raw, timeframe, meaning, options, clock)
-    faults = find_faults(times, raw.values, timeframe, now=now, anchor=options.anchor_ns)
+    raw, times, still_open, now = _closed_bars(raw, timeframe, meaning, options, clock)
+    faults = find_faults(times, raw.values, timeframe, now=now, anchor=options.anchor_ns, place=raw.place)
     if not options.no_volume and np.isnan(raw.values[:, 4]).all():
         raise DataError(f"{path}: no row has a volume. Pass --no-volume to import bars without volume.")
     if faults:
         raise _refusal(raw, times, timeframe, faults)
     _check_step(path, times, timeframe)
+    gaps = tuple(find_gaps(times, timeframe, options.anchor_ns))
+    implausible = tuple(find_implausible(times, raw.values, timeframe.ns))
     index = pd.DatetimeIndex(times, name="close_time").tz_localize("UTC")
-    bars = Bars(pd.DataFrame(raw.values, columns=list(COLUMNS), index=index), symbol, timeframe, exchange)
+    frame = pd.DataFrame(raw.values, columns=list(COLUMNS), index=index, copy=False)
+    columns, time_unit, said, n_skipped = raw.columns, raw.time_unit, raw.said, raw.n_skipped
+    del raw, times, index  # a long file need not be in memory twice while its bars are saved
+    bars = Bars(frame, symbol, timeframe, exchange)
+    del frame
     return ImportResult(
         n_rows=len(bars),
-        columns=raw.columns,
-        time_unit=raw.time_unit,
+        columns=columns,
+        time_unit=time_unit,
         stamp=meaning,
-        said=raw.said,
-        open_bars=tuple(open_times.tolist()),
-        n_skipped=raw.n_skipped,
-        gaps=tuple(find_gaps(times, timeframe, options.anchor_ns)),
-        implausible=tuple(find_implausible(times, raw.values, timeframe.ns)),
-        saved=save_bars(bars, replace=replaces),
+        said=said,
+        open_bars=tuple(still_open.tolist()),
+        n_skipped=n_skipped,
+        gaps=gaps,
+        implausible=implausible,
+        saved=save_bars(bars, replace=replace),
     )
 
 
@@ -129,7 +136,8 @@ def check_file(
     """
     options = options or ReadOptions()
     raw = read_raw(path, symbol, stamp, options)
-    step, meaning = timeframe or _most_common_step(raw), stamp or raw.stamp or "open"
+    step = timeframe or most_common_step(np.unique(raw.stamps), f"{path}", "Pass --timeframe")
+    meaning = stamp or raw.stamp or "open"
     raw, times, _, now = _closed_bars(raw, step, meaning, options, clock)
     return check_quality(times, raw.values, step, f"{path}", now=now, anchor=options.anchor_ns, rows=raw.rows)
 
@@ -153,26 +161,26 @@ def _closed_bars(
     raw: RawBars, timeframe: Timeframe, stamp: Stamp, options: ReadOptions, clock: Callable[[], int]
 ) -> tuple[RawBars, IntArray, IntArray, int]:
     """Return the rows that are not an open bar with their close times, the close times of open bars, and the clock."""
-    times, now = raw.stamps if stamp == "close" else raw.stamps + timeframe.ns, clock()
+    times, now = raw.stamps if stamp == "close" else close_times(raw.stamps, timeframe), clock()
     if stamp == "close":
         times, instant = from_last_instants(times, timeframe, options.anchor_ns or 0)
         said = f"times are the last {instant} of each bar, moved to its close"
-        raw = replace(raw, said=(*raw.said, said)) if instant else raw
-    is_open = (times > now) & (times - timeframe.ns <= now)
+        raw = dataclasses.replace(raw, said=(*raw.said, said)) if instant else raw
+    is_open = (times > now) & (open_times(times, timeframe) <= now)
     if is_open.all():
         raise DataError(f"{raw.path}: every bar is still open, now is {iso(now)}. Import the file when one has closed.")
-    open_times = times[is_open]
-    if open_times.size:
-        listed = f"{len(open_times)} open bar left out, it closes at {iso(int(open_times[0]))}"
+    still_open = times[is_open]
+    if still_open.size:
+        listed = f"{len(still_open)} open bar left out, it closes at {iso(int(still_open[0]))}"
         raw, times = raw.take(np.flatnonzero(~is_open), listed), times[~is_open]
-    return raw, times, open_times, now
+    return raw, times, still_open, now
 
 
 def _refusal(raw: RawBars, times: IntArray, timeframe: Timeframe, faults: list[Fault]) -> DataError:
     """Return the error of the first of several faults: its place, what it was, and a remedy."""
     fault = faults[0]
     remedy = _REMEDY.get(fault.kind, "Drop or fix the row")
-    phases = np.unique(times % timeframe.ns)
+    phases = np.unique(grid_place(times, timeframe)[1])
     if fault.kind is FaultKind.OFF_GRID and len(phases) == 1 and phases[0] % (60 * NS_PER_SECOND) == 0:
         hours, minutes = divmod(int(phases[0]) // (60 * NS_PER_SECOND), 60)
         remedy = f"No bar is; check --timeframe and --stamp, or pass --anchor {hours:02}:{minutes:02}"
@@ -188,30 +196,14 @@ def _refusal(raw: RawBars, times: IntArray, timeframe: Timeframe, faults: list[F
 
 
 def _observed(raw: RawBars, fault: Fault) -> str:
-    row = fault.row
-    if fault.kind is FaultKind.DUPLICATE:
-        earlier = int(np.flatnonzero(raw.stamps == raw.stamps[row])[0])
-        return f"the time appears in {raw.place(earlier)} already"
-    if fault.kind is FaultKind.BACKWARDS:
-        return f"the time is before that of {raw.place(row - 1)}, {iso(int(raw.stamps[row - 1]))}"
     if fault.kind is not FaultKind.NOT_A_NUMBER:
         return fault.was
+    row = fault.row
     column = int(np.flatnonzero(~np.isfinite(raw.values[row]))[0])
-    cell: Any = raw.cells[COLUMNS[column]].iloc[row]
+    cell = raw.cell(row, COLUMNS[column])
     is_empty = np.ndim(cell) == 0 and bool(pd.isna(cell))
     shown = f"{excerpt(cell)!r}" if isinstance(cell, str) else "empty" if is_empty else excerpt(cell)
     return f"{COLUMNS[column]} was {shown}, not a number"
-
-
-def _most_common_step(raw: RawBars) -> Timeframe:
-    steps = np.diff(np.unique(raw.stamps))
-    if len(steps) == 0:
-        raise ConfigError(f"{raw.path}: the timeframe can not be inferred from one bar. Pass --timeframe.")
-    lengths, counts = np.unique(steps, return_counts=True)
-    seconds = int(lengths[counts.argmax()]) // NS_PER_SECOND
-    if seconds == 0:
-        raise DataError(f"{raw.path}: most stamps are less than a second apart; these are not bars.")
-    return Timeframe(seconds)
 
 
 def _check_step(path: Path, times: IntArray, timeframe: Timeframe) -> None:

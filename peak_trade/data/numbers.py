@@ -16,16 +16,13 @@ _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)?(,\d+)?([eE][+-]
 _COMMA_OF_THOUSANDS = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)?(\.\d*)?([eE][+-]?\d+)?")
 
 
-def read_numbers(
-    columns: Sequence[pd.Series[Any]], deciding: Sequence[pd.Series[Any]], where: str, table_format: str
-) -> tuple[list[FloatArray], str]:
+def read_numbers(columns: Sequence[pd.Series[Any]], where: str, table_format: str) -> tuple[list[FloatArray], str]:
     """Return columns as numbers, NaN where a cell is not one, and how commas in them were read.
 
     Parameters
     ----------
     columns : sequence of Series of shape (n_rows,)
-    deciding : sequence of Series
-        The columns that decide the meaning of commas: all cells are read in one way.
+        All of them decide the meaning of commas together, and all cells are read in one way.
     where : str
         The file.
     table_format : str
@@ -37,9 +34,9 @@ def read_numbers(
         If commas may separate decimals or thousands.
 
     """
-    if not any(_has_comma(column) for column in deciding):
+    if not any(_has_comma(column) for column in columns):
         return [_to_floats(column) for column in columns], ""
-    texts = pd.concat([_stripped(column) for column in deciding]).dropna()
+    texts = pd.concat([_stripped(column) for column in columns]).dropna()
     is_decimal, is_thousands = (texts.str.fullmatch(form.pattern) for form in (_DECIMAL_COMMA, _COMMA_OF_THOUSANDS))
     if bool(is_decimal.all()) and bool(is_thousands.all()) and "semicolon" not in table_format:
         shown = texts[texts.str.contains(",")].iloc[0]
@@ -69,4 +66,6 @@ def _converted(column: pd.Series[Any], form: re.Pattern[str], dropped: str, deci
 def _to_floats(column: pd.Series[Any]) -> FloatArray:
     if column.dtype.kind in "mM":
         return np.full(len(column), np.nan)
+    if column.dtype == np.float64:
+        return column.to_numpy()
     return np.asarray(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))

@@ -87,21 +87,27 @@ def find_implausible(times: IntArray, values: FloatArray, timeframe_ns: int) -> 
     each of those before it. What returns is a spike of the fields that are that far from the closes around the bar.
 
     """
-    known = np.flatnonzero((values[:, :4] > 0.0).all(axis=1) & np.isfinite(values[:, :4]).all(axis=1))
+    prices = values[:, :4]
+    is_known = (prices > 0.0).all(axis=1) & np.isfinite(prices).all(axis=1)
+    known = np.flatnonzero(is_known)
     if known.size < 2:
         return []
-    logs, at = np.log(values[known, :4]), times[known]
-    scale = STEP_SCALES * step_scale(values[known, 3])
+    if known.size < len(prices):
+        prices, times = prices[known], times[known]
+    closes = np.log(prices[:, 3])
+    scale = STEP_SCALES * step_scale(prices[:, 3])
     one_bar = max(scale, SMALLEST_STEP)
-    passed = np.maximum(scale * np.sqrt(np.maximum(np.diff(at) / timeframe_ns, 1.0)), SMALLEST_STEP)
-    moved = np.maximum(np.abs(np.diff(logs[:, 3])), np.abs(logs[1:, 0] - logs[:-1, 3])) > passed
-    is_suspect = np.concatenate(([False], moved)) | (np.ptp(logs, axis=1) > one_bar)
+    passed = np.maximum(scale * np.sqrt(np.maximum(np.diff(times) / timeframe_ns, 1.0)), SMALLEST_STEP)
+    moved = np.abs(np.diff(closes)) > passed
+    moved |= np.abs(np.log(prices[1:, 0]) - closes[:-1]) > passed
+    is_suspect = np.log(prices.max(axis=1)) - np.log(prices.min(axis=1)) > one_bar
+    is_suspect[1:] |= moved
     found = []
     for row in np.flatnonzero(is_suspect).tolist():
         limit = float(passed[row - 1]) if row else one_bar
-        judged = _step(logs[:, 3], row, limit) or _spike(logs, row, one_bar)
+        judged = _step(closes, row, limit) or _spike(np.log(prices[row]), closes, row, one_bar)
         if judged is not None:
-            found.append(Implausible(int(known[row]), int(at[row]), *judged))
+            found.append(Implausible(int(known[row]), int(times[row]), *judged))
     return found
 
 
@@ -118,11 +124,11 @@ def _step(closes: FloatArray, row: int, limit: float) -> tuple[ImplausibleKind, 
     return ImplausibleKind.STEP, "close", math.exp(change)
 
 
-def _spike(logs: FloatArray, row: int, limit: float) -> tuple[ImplausibleKind, str, float] | None:
-    around = np.concatenate((logs[max(row - _NEAR, 0) : row, 3], logs[row + 1 : row + 1 + _NEAR, 3]))
-    deviations = logs[row] - float(np.median(around))
+def _spike(fields: FloatArray, closes: FloatArray, row: int, limit: float) -> tuple[ImplausibleKind, str, float] | None:
+    around = np.concatenate((closes[max(row - _NEAR, 0) : row], closes[row + 1 : row + 1 + _NEAR]))
+    deviations = fields - float(np.median(around))
     is_far = np.abs(deviations) > limit
     if not is_far.any():
         return None
-    fields = ", ".join(name for name, far in zip(COLUMNS, is_far, strict=False) if far)
-    return ImplausibleKind.SPIKE, fields, math.exp(deviations[np.abs(deviations).argmax()])
+    named = ", ".join(name for name, far in zip(COLUMNS, is_far, strict=False) if far)
+    return ImplausibleKind.SPIKE, named, math.exp(deviations[np.abs(deviations).argmax()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from time import time_ns
 from typing import Any
 
@@ -12,13 +13,14 @@ import numpy as np
 
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.calendar import NS_PER_DAY, close_times, grid_place, open_times
+from peak_trade.core.errors import DataError, exact
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.plausibility import Implausible, find_implausible
-from peak_trade.data.store import load_bars, select_series
+from peak_trade.data.store import files_at, read_file, select_series
 
 STALE_BARS = 3
 """Smallest number of consecutive flat bars at one price that is a stale run."""
-_DAY_NS = 86_400 * 1_000_000_000
 
 
 class FaultKind(StrEnum):
@@ -172,10 +174,20 @@ def check_stored(
     timeframe: Timeframe | None = None,
     exchange: str | None = None,
     clock: Callable[[], int] = time_ns,
-) -> list[QualityReport]:
-    """Report everything that is wrong with the bars of the store, or with those that the arguments select."""
-    chosen = select_series(symbol, timeframe, exchange)
-    return [check_bars(load_bars(item.symbol, item.timeframe, item.exchange), clock()) for item in chosen]
+) -> tuple[list[QualityReport], dict[Path, DataError]]:
+    """Report everything that is wrong with the bars of the store, or with those that the arguments select.
+
+    The mapping has the error of each damaged or misplaced file. DataError when the arguments select no file.
+    """
+    reports, refused = [], {}
+    for path in files_at(symbol, timeframe, exchange) or [
+        item.path for item in select_series(symbol, timeframe, exchange)
+    ]:
+        try:
+            reports.append(check_bars(read_file(path), clock()))
+        except DataError as error:
+            refused[path] = error
+    return sorted(reports, key=lambda report: (report.where, report.timeframe)), refused
 
 
 def find_faults(
@@ -186,34 +198,42 @@ def find_faults(
     now: int | None = None,
     anchor: int | None = None,
     rows: IntArray | None = None,
+    place: Callable[[int], str] = "row {}".format,
 ) -> list[Fault]:
-    """Return every fault, ordered by row; a row may have several. See `check_quality` for the arguments."""
+    """Return every fault, ordered by row; a row may have several.
+
+    `place` names a row in a description. See `check_quality` for the other arguments.
+    """
     open_, high, low, close, volume = values.T
     numbers = np.arange(len(times)) if rows is None else rows
-    _, first_rows, which = np.unique(times, return_index=True, return_inverse=True)
-    first_row = first_rows[which]
-    latest_above = np.concatenate((times[:1], np.maximum.accumulate(times)[:-1]))
-    seen_before = first_row < np.arange(len(times))
+    first_row = latest = latest_above = times
+    seen_before = is_above = np.zeros(len(times), dtype=bool)
+    if not (times[1:] > times[:-1]).all():
+        _, first_rows, which = np.unique(times, return_index=True, return_inverse=True)
+        first_row = first_rows[which]
+        latest = np.maximum.accumulate(times)
+        latest_above = np.concatenate((times[:1], latest[:-1]))
+        seen_before, is_above = first_row < np.arange(len(times)), times < latest_above
     needed = values[:, :4] if np.isnan(volume).all() else values
     broken = ~np.isfinite(needed).all(axis=1)
-    body_high, body_low = np.maximum(open_, close), np.minimum(open_, close)
     found = {
         FaultKind.DUPLICATE: seen_before,
-        FaultKind.BACKWARDS: (times < latest_above) & ~seen_before,
-        FaultKind.OFF_GRID: (times - _grid_phase(times, timeframe, anchor)) % timeframe.ns != 0,
+        FaultKind.BACKWARDS: is_above & ~seen_before,
+        FaultKind.OFF_GRID: ~_on_grid(times, timeframe, anchor),
         FaultKind.NOT_A_NUMBER: broken,
         FaultKind.PRICE: (values[:, :4] <= 0.0).any(axis=1) & ~broken,
         FaultKind.VOLUME: (volume < 0.0) & ~broken,
-        FaultKind.OHLC: ((high < body_high) | (low > body_low) | (high < low)) & ~broken,
+        FaultKind.OHLC: ((high < open_) | (high < close) | (low > open_) | (low > close) | (high < low)) & ~broken,
         FaultKind.FUTURE: times > (np.iinfo(np.int64).max if now is None else now),
     }
 
     def was(kind: FaultKind, row: int) -> str:
         match kind:
             case FaultKind.DUPLICATE:
-                return f"the time appears in row {numbers[first_row[row]]} already"
+                return f"the time appears in {place(int(numbers[first_row[row]]))} already"
             case FaultKind.BACKWARDS:
-                return f"the time is before {iso(int(latest_above[row]))} of a row above"
+                above = int(numbers[np.searchsorted(latest, latest_above[row])])
+                return f"the time is before that of {place(above)}, {iso(int(latest_above[row]))}"
             case FaultKind.OFF_GRID:
                 return f"the time is not on the grid of {timeframe}"
             case FaultKind.FUTURE:
@@ -231,12 +251,11 @@ def find_faults(
 
 def find_gaps(times: IntArray, timeframe: Timeframe, anchor: int | None = None) -> list[Gap]:
     """Return the gaps between the first and the last close time; times off the grid are ignored."""
-    on_grid = np.sort(times[(times - _grid_phase(times, timeframe, anchor)) % timeframe.ns == 0])
-    missing = np.diff(on_grid) // timeframe.ns - 1
-    return [
-        Gap(int(on_grid[row]) + timeframe.ns, int(on_grid[row + 1]) - timeframe.ns, int(missing[row]))
-        for row in np.flatnonzero(missing > 0)
-    ]
+    on_grid = np.sort(times[_on_grid(times, timeframe, anchor)])
+    missing = np.diff(grid_place(on_grid, timeframe)[0]) - 1
+    rows = np.flatnonzero(missing > 0)
+    firsts, lasts = close_times(on_grid[rows], timeframe), open_times(on_grid[rows + 1], timeframe)
+    return [Gap(*map(int, gap)) for gap in zip(firsts, lasts, missing[rows], strict=True)]
 
 
 def _find_runs(times: IntArray, values: FloatArray) -> list[Run]:
@@ -254,17 +273,23 @@ def _stretches(holds: BoolArray) -> list[tuple[int, int]]:
     return [(int(start), int(end - start)) for start, end in edges.reshape(-1, 2)]
 
 
-def _grid_phase(times: IntArray, timeframe: Timeframe, anchor: int | None) -> int:
-    if anchor is not None and timeframe.ns <= _DAY_NS:
-        return anchor % timeframe.ns
-    return int(times.min()) % timeframe.ns if timeframe.ns > _DAY_NS else 0
+def _on_grid(times: IntArray, timeframe: Timeframe, anchor: int | None) -> BoolArray:
+    """Return whether close times are on the grid, which has one distance from that of 1970-01-01 UTC."""
+    phases = grid_place(times, timeframe)[1]
+    phase = 0 if anchor is None else anchor % timeframe.ns
+    if timeframe.months:
+        phase = 0 if anchor is None else anchor % NS_PER_DAY
+    elif timeframe.ns > NS_PER_DAY:
+        phase = int(times.min()) % timeframe.ns
+    on_grid: BoolArray = phases == phase
+    return on_grid
 
 
 def _wrong_value(kind: FaultKind, row: FloatArray) -> str:
     if kind is FaultKind.OHLC:
-        return "open {:.12g}, high {:.12g}, low {:.12g}, close {:.12g} contradict each other".format(*row[:4])
+        return "open {}, high {}, low {}, close {} contradict each other".format(*map(exact, row[:4]))
     if kind is FaultKind.VOLUME:
-        return f"volume was {row[4]:.12g}, below zero"
+        return f"volume was {exact(row[4])}, below zero"
     is_wrong = ~np.isfinite(row) if kind is FaultKind.NOT_A_NUMBER else row[:4] <= 0.0
     column = int(np.flatnonzero(is_wrong)[0])
-    return f"{COLUMNS[column]} was {row[column]:.12g}" + (", not above zero" if kind is FaultKind.PRICE else "")
+    return f"{COLUMNS[column]} was {exact(row[column])}" + (", not above zero" if kind is FaultKind.PRICE else "")

@@ -18,7 +18,7 @@ from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.data.columns import Columns, Stamp, TimeColumn, recognize_columns
 from peak_trade.data.numbers import read_numbers
 from peak_trade.data.stamps import read_stamps
-from peak_trade.data.tables import Table, read_table
+from peak_trade.data.tables import Table, place_of_row, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,13 @@ class RawBars:
     """The rows of a file before validation, oldest first if they are sorted, and how they were read.
 
     `stamps` are ns UTC, `values` of shape (n_rows, 5), and `rows` the numbers of the rows in the file, from 0.
-    `columns` maps standard names to the names in the file. `stamp` is the meaning of the stamps, if the name of their
-    column states it. `said` lists every decision.
+    `columns` maps standard names to the names in the file, and `cells` to the cells of each row with a value that is
+    not finite, by the number of the row in the file. `stamp` is the meaning of the stamps, if the name of their column
+    states it. `said` lists every decision. `first_line` is that of `Table`.
     """
 
-    table: Table
+    path: Path
+    first_line: int
     stamps: IntArray
     values: FloatArray
     rows: IntArray
@@ -68,14 +70,13 @@ class RawBars:
     said: tuple[str, ...]
     n_skipped: int
 
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.table.path
-
     def place(self, row: int) -> str:
         """Return the place of a row (from 0) in its file, as text."""
-        return self.table.place(int(self.rows[row]))
+        return place_of_row(int(self.rows[row]), self.first_line)
+
+    def cell(self, row: int, name: str) -> Any:
+        """Return a cell of a row (from 0) with a value that is not finite."""
+        return self.cells[name].loc[self.rows[row]]
 
     def take(self, rows: IntArray, why: str) -> RawBars:
         """Return some rows in an order, and why as one more decision."""
@@ -84,14 +85,25 @@ class RawBars:
             stamps=self.stamps[rows],
             values=self.values[rows],
             rows=self.rows[rows],
-            cells={name: column.iloc[rows] for name, column in self.cells.items()},
             said=(*self.said, why),
         )
 
 
 def read_raw(path: Path, symbol: str = "", stamp: Stamp | None = None, options: ReadOptions | None = None) -> RawBars:
     """Read a file of bars without validating its values; DataError when it is another file."""
-    options = options or ReadOptions()
+    raw = _read_raw(path, symbol, stamp, options or ReadOptions())
+    _release_memory()
+    return raw
+
+
+def _release_memory() -> None:
+    """Return the memory of columns of text, which may be as large as the bars, to the system."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+
+
+def _read_raw(path: Path, symbol: str, stamp: Stamp | None, options: ReadOptions) -> RawBars:
     table = read_table(path, options.separator)
     columns = recognize_columns(table, symbol, stamp, options.columns, volume=not options.no_volume)
     if not len(table.cells):
@@ -102,17 +114,24 @@ def read_raw(path: Path, symbol: str = "", stamp: Stamp | None = None, options: 
         cells, n_skipped = cells[~is_empty], int(is_empty.sum())
         if not len(cells):
             raise DataError(f"{path}: every row is without prices. Give at least one bar.")
-    picked = {name: cells[columns.positions[name]] for name in COLUMNS if name in columns.positions}
-    numbers, commas = read_numbers(list(picked.values()), list(picked.values()), f"{path}", table.format)
-    values = np.column_stack([*numbers, *([np.full(len(cells), np.nan)] if options.no_volume else [])])
     rows: IntArray = cells.index.to_numpy(dtype=np.int64)
     stamps, unit, column = _read_times(table, cells, columns, rows, options.time_format)
-    said = [table.format, f"time = {excerpt(column.name) or 'the unnamed column'} ({unit})", *columns.said]
+    picked = {name: cells[columns.positions[name]] for name in COLUMNS if name in columns.positions}
+    table_format, first_line = table.format, table.first_line
+    del table, cells  # the other columns of a long file need not be in memory together with the values
+    _release_memory()
+    numbers, commas = read_numbers(list(picked.values()), f"{path}", table_format)
+    values = np.full((len(rows), len(COLUMNS)), np.nan)
+    for place, number in enumerate(numbers):
+        values[:, place] = number
+    is_odd = ~np.isfinite(values[:, : len(numbers)]).all(axis=1)
+    odd = {name: column[is_odd] for name, column in picked.items()}
+    said = [table_format, f"time = {excerpt(column.name) or 'the unnamed column'} ({unit})", *columns.said]
     said += [commas] if commas else []
     said += ["without volume"] if options.no_volume else []
     said += [f"{n_skipped:,} rows without prices left out"] if n_skipped else []
     names = {"time": column.name} | {name: columns.names[columns.positions[name]] for name in picked}
-    raw = RawBars(table, stamps, values, rows, names, picked, unit, column.stamp, tuple(said), n_skipped)
+    raw = RawBars(path, first_line, stamps, values, rows, names, odd, unit, column.stamp, tuple(said), n_skipped)
     if len(rows) > 1 and (np.diff(stamps) < 0).all():
         raw = raw.take(np.arange(len(rows))[::-1], "newest first, sorted")
     return raw
@@ -123,11 +142,17 @@ def _read_times(
 ) -> tuple[IntArray, str, TimeColumn]:
     """Return the stamps of the first column of time that can be read, their unit and the column."""
     refusal: DataError | None = None
+
+    def place(row: int) -> str:
+        return place_of_row(int(rows[row]), table.first_line)
+
     for column in columns.times:
         parts = [cells[position] for position in column.positions]
         text = parts[0] if len(parts) == 1 else _joined(*parts)
         try:
-            stamps, unit = read_stamps(text, f"{table.path}", lambda row: table.place(int(rows[row])), time_format)
+            stamps, unit = read_stamps(
+                text, f"{table.path}", lambda row: place_of_row(int(rows[row]), table.first_line), time_format
+            )
         except DataError as error:
             refusal = refusal or error
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,18 @@ import pandas as pd
 
 from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import Bars
+from peak_trade.core.calendar import NS_PER_DAY, close_times, grid_place, open_times, period_start
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
-from peak_trade.data.store import SaveResult, load_bars, save_bars
+from peak_trade.data.merging import merge
+from peak_trade.data.series import Origin, StoredSeries
+from peak_trade.data.store import SaveResult, find_series, is_outdated, list_bars, read_file, save_bars
+
+RTOL_VOLUME = 1e-9
+"""Relative difference up to which two sums of volumes are equal: above that of sums of 10 million terms."""
 
 _WEEK = Timeframe.parse("1w")
-_FIRST_MONDAY_NS = 4 * 86_400 * 1_000_000_000
+_FIRST_MONDAY_NS = 4 * NS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +36,21 @@ class PartialBar:
 class ResampleResult:
     """Coarse bars and the incomplete buckets.
 
-    `partial` are coarse bars with missing fine bars (an outage). `unstarted` and `unfinished` are the buckets in which
-    the data starts or ends; they have no coarse bar.
+    `n_fine_per_bar` is None for months, which differ; see `n_expected`. `partial` are coarse bars with missing fine
+    bars (an outage). `unstarted` and `unfinished` are the buckets in which the data starts or ends; they have no coarse
+    bar.
     """
 
     bars: Bars
-    n_fine_per_bar: int
+    n_fine_per_bar: int | None
     partial: tuple[PartialBar, ...]
     unstarted: PartialBar | None
     unfinished: PartialBar | None
+    fine: Timeframe
+
+    def n_expected(self, part: PartialBar) -> int:
+        """Return the number of fine bars of a coarse bar or bucket without a gap."""
+        return int(_n_fine(np.array([part.close_time]), self.fine, self.bars.timeframe)[0])
 
 
 def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
@@ -47,7 +60,9 @@ def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
     ----------
     bars : Bars
     timeframe : Timeframe
-        A whole multiple of the timeframe of the bars. Buckets start at 1970-01-01 UTC, whole weeks on Monday.
+        A whole multiple of the timeframe of the bars, or calendar months (1M) of bars that divide a day. Buckets start
+        at 1970-01-01 UTC, whole weeks on Monday, months on the first. A fine bar belongs to the bucket of its open:
+        days that close at 16:00 make weeks that start on Monday 16:00.
 
     Returns
     -------
@@ -68,18 +83,18 @@ def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
     change it: resampling the first part of the data gives the first part of the result.
 
     """
-    n_fine_per_bar, rest = divmod(timeframe.seconds, bars.timeframe.seconds)
-    if rest or n_fine_per_bar < 2:
+    if not _is_multiple(bars.timeframe, timeframe):
+        example = Timeframe(4 * bars.timeframe.seconds, 4 * bars.timeframe.months)
         raise ConfigError(
             f"{bars.symbol}: bars of {timeframe} can not be made from {bars.timeframe}. "
-            f"Use a whole multiple of {bars.timeframe}, such as {Timeframe(4 * bars.timeframe.seconds)}."
+            f"Use a whole multiple of {bars.timeframe}, such as {example}."
         )
-    closes = _bucket_closes(bars.times, timeframe)
+    closes = _bucket_closes(open_times(bars.times, bars.timeframe), bars.timeframe, timeframe)
     starts = np.flatnonzero(np.concatenate(([True], closes[1:] != closes[:-1])))
     bucket_closes = closes[starts]
     n_fine = np.diff(np.append(starts, len(closes)))
     is_started = np.ones(len(starts), dtype=bool)
-    is_started[0] = bars.times[0] == bucket_closes[0] - timeframe.ns + bars.timeframe.ns
+    is_started[0] = bars.times[0] == close_times(open_times(bucket_closes[:1], timeframe), bars.timeframe)[0]
     is_finished = bucket_closes <= bars.times[-1]
     exists = is_started & is_finished
     if not exists.any():
@@ -105,23 +120,86 @@ def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
 
     unstarted, unfinished = named(~is_started), named(~is_finished)
     return ResampleResult(
-        bars=Bars(coarse[exists], bars.symbol, timeframe, bars.exchange),
-        n_fine_per_bar=n_fine_per_bar,
-        partial=named(exists & (n_fine < n_fine_per_bar)),
+        bars=Bars(coarse[exists], bars.symbol, timeframe, bars.exchange, bars.notes),
+        n_fine_per_bar=None if timeframe.months else timeframe.seconds // bars.timeframe.seconds,
+        partial=named(exists & (n_fine < _n_fine(bucket_closes, bars.timeframe, timeframe))),
         unstarted=unstarted[0] if unstarted else None,
         unfinished=unfinished[0] if unfinished else None,
+        fine=bars.timeframe,
     )
 
 
 def resample_stored(
-    symbol: str, timeframe: Timeframe, to: Timeframe, exchange: str | None = None
+    symbol: str, timeframe: Timeframe, to: Timeframe, exchange: str | None = None, *, replace: bool = False
 ) -> tuple[ResampleResult, SaveResult]:
-    """Resample the stored bars of a symbol and save the result; see `resample`."""
-    made = resample(load_bars(symbol, timeframe, exchange), to)
-    return made, save_bars(made.bars)
+    """Resample the stored bars of a symbol and save the result with its origin; see `resample`.
+
+    Stored bars that were resampled from this timeframe are renewed. Other stored bars must be equal, except for volumes
+    within `RTOL_VOLUME`, where the stored value is kept, unless `replace` is set.
+    """
+    source = find_series(symbol, timeframe, exchange)
+    made = resample(read_file(source.path), to)
+    held = next((item for item in list_bars() if _names(item) == (source.exchange, symbol, to)), None)
+    origin = Origin(timeframe, source.digest)
+    if held is None:
+        return made, save_bars(made.bars, origin=origin)
+    stored = read_file(held.path)
+    bars = _with_stored_volumes(made.bars, stored)
+    if held.origin is None or held.origin.timeframe != timeframe:
+        merge(stored, bars, replace=replace)
+        if np.setdiff1d(stored.times, bars.times).size:
+            return made, save_bars(bars, replace=replace)
+    return made, save_bars(bars, origin=origin)
 
 
-def _bucket_closes(times: IntArray, timeframe: Timeframe) -> IntArray:
-    phase = _FIRST_MONDAY_NS if timeframe.seconds % _WEEK.seconds == 0 else 0
-    closes: IntArray = -((phase - times) // timeframe.ns) * timeframe.ns + phase
+def renew_resampled(symbol: str, timeframe: Timeframe, exchange: str) -> list[SaveResult]:
+    """Resample stored bars again into the series that were resampled from them before they changed, and so on."""
+    renewed = []
+    stored = list_bars()
+    for item in stored:
+        source = None if item.origin is None else (item.exchange, item.symbol, item.origin.timeframe)
+        if source == (exchange, symbol, timeframe) and is_outdated(item, stored):
+            _, saved = resample_stored(symbol, timeframe, item.timeframe, exchange)
+            renewed += [saved, *renew_resampled(symbol, item.timeframe, exchange)]
+    return renewed
+
+
+def _names(series: StoredSeries) -> tuple[str, str, Timeframe]:
+    return series.exchange, series.symbol, series.timeframe
+
+
+def _with_stored_volumes(bars: Bars, stored: Bars) -> Bars:
+    """Return bars with the stored volume where both are equal up to the rounding of a sum."""
+    _, rows, rows_stored = np.intersect1d(bars.times, stored.times, assume_unique=True, return_indices=True)
+    volume, stored_volume = bars.frame["volume"].to_numpy().copy(), stored.frame["volume"].to_numpy()[rows_stored]
+    is_close = np.isclose(volume[rows], stored_volume, rtol=RTOL_VOLUME, atol=0.0)
+    volume[rows[is_close]] = stored_volume[is_close]
+    return dataclasses.replace(bars, frame=bars.frame.assign(volume=volume))
+
+
+def _is_multiple(fine: Timeframe, coarse: Timeframe) -> bool:
+    """Return whether coarse bars are whole numbers of fine bars, at least two."""
+    if coarse.months and not fine.months:
+        return NS_PER_DAY % fine.ns == 0
+    n_fine, rest = divmod(coarse.seconds, fine.seconds)
+    return rest == 0 and n_fine >= 2 and bool(coarse.months) == bool(fine.months)
+
+
+def _n_fine(closes: IntArray, fine: Timeframe, coarse: Timeframe) -> IntArray:
+    """Return the number of fine bars in each bucket without a gap, from the closes of the buckets."""
+    n_fine: IntArray = (closes - open_times(closes, coarse)) // fine.ns
+    return n_fine if not fine.months else np.full(len(closes), coarse.months // fine.months)
+
+
+def _bucket_closes(opens: IntArray, fine: Timeframe, coarse: Timeframe) -> IntArray:
+    """Return the close of the bucket of each open. Buckets start at the first open of a fine bar in their period."""
+    if coarse.months:
+        phase = int(grid_place(opens[0], fine)[1])
+        numbers = grid_place(opens - phase, coarse)[0]
+        starts = period_start(numbers * coarse.months, "month").astype(np.int64)
+        months: IntArray = close_times(starts, coarse) + phase
+        return months
+    phase = _FIRST_MONDAY_NS if coarse.seconds % _WEEK.seconds == 0 else 0
+    phase += int(opens[0] - phase) % fine.ns
+    closes: IntArray = ((opens - phase) // coarse.ns + 1) * coarse.ns + phase
     return closes

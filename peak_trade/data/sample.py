@@ -118,6 +118,28 @@ def save_samples(seed: int = SEED) -> list[SaveResult]:
     return [save_bars(sample_bars(symbol, seed)) for symbol in SYMBOLS]
 
 
+def synthetic_bars(n_bars: int = 3_000, seed: int = 0) -> Bars:
+    """Return seeded hourly bars: a random walk whose volatility and drift change every 60 bars."""
+    rng = np.random.default_rng(seed)
+    n_spells = n_bars // 60 + 1
+    volatility = np.repeat(rng.choice([0.003, 0.006, 0.015], n_spells), 60)[:n_bars]
+    drift = np.repeat(rng.choice([-0.0015, 0.0, 0.0015], n_spells), 60)[:n_bars]
+    close = 20_000.0 * np.exp(np.cumsum(drift + volatility * rng.standard_normal(n_bars)))
+    open_ = np.concatenate(([20_000.0], close[:-1]))
+    reach = np.exp(volatility * np.abs(rng.standard_normal((2, n_bars))) / 2.0)
+    frame = pd.DataFrame(
+        {
+            "open": open_,
+            "high": np.maximum(open_, close) * reach[0],
+            "low": np.minimum(open_, close) / reach[1],
+            "close": close,
+            "volume": rng.lognormal(4.0, 1.0, n_bars),
+        },
+        index=pd.date_range("2021-01-01 01:00", periods=n_bars, freq="h", tz="UTC", unit="ns", name="close_time"),
+    )
+    return Bars(frame, "SPECIMEN/USD", Timeframe.parse("1h"), "generated")
+
+
 def _stream(seed: int, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, *name.encode()]))
 

@@ -11,16 +11,9 @@ import pandas as pd
 
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
 from peak_trade.core.errors import ConfigError, DataError, excerpt
-from peak_trade.core.time import NS_PER_SECOND, Timeframe
+from peak_trade.core.time import EPOCH_UNITS, NS_PER_SECOND, Timeframe
 
-_UNITS = (
-    (1e11, "seconds", 1_000_000_000),
-    (1e14, "milliseconds", 1_000_000),
-    (1e17, "microseconds", 1_000),
-    (np.inf, "nanoseconds", 1),
-)
-"""Upper bound of each unit for instants between 1973 and 5138, its name, and its length in ns."""
-_INSTANTS = tuple((name.removesuffix("s"), length) for _, name, length in _UNITS)
+_INSTANTS = tuple((name.removesuffix("s"), length) for _, name, length in EPOCH_UNITS)
 _COMPACT = (("%Y%m%d", 10**0), ("%Y%m%d%H%M", 10**4), ("%Y%m%d%H%M%S", 10**6))
 """Dates written as a number, which no unit since 1970 reads as a time between 1980 and 2200."""
 _DATES = (
@@ -33,6 +26,7 @@ _CLOCKS = (
     *(" %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p", " %I-%p", " %I %p", " %I%p"),
 )
 _ISO = "ISO 8601"
+_BLOCK = 500_000
 _EARLIEST, _LATEST = (np.datetime64(day, "ns").astype(np.int64) for day in ("1980-01-01", "2200-01-01"))
 
 Place = Callable[[int], str]
@@ -77,16 +71,16 @@ def read_stamps(
         return _from_format(column, where, place, time_format)
     if pd.api.types.is_bool_dtype(column):
         raise DataError(f"{where}, {place(0)}: the time was {column.iloc[0]}, not a time. Pass --column time=NAME.")
+    if pd.to_numeric(column.iloc[:1], errors="coerce").isna().all():
+        return _from_text(column, where, place)
     numbers = pd.to_numeric(column, errors="coerce")
     is_number = numbers.notna().to_numpy()
-    if is_number.all():
-        return _from_numbers(numbers, where, place)
-    if is_number[0]:
+    if not is_number.all():
         row = _first(~is_number)
         raise DataError(
             f"{where}, {place(row)}: the time was {_shown(column, row)}, not a number as above. Drop or fix the row."
         )
-    return _from_text(column, where, place)
+    return _from_numbers(numbers, where, place)
 
 
 def from_last_instants(times: IntArray, timeframe: Timeframe, anchor: int) -> tuple[IntArray, str]:
@@ -107,29 +101,63 @@ def _from_numbers(numbers: pd.Series[Any], where: str, place: Place) -> tuple[In
         if ((values >= 19_800_101 * scale) & (values < 22_000_101 * scale)).all():
             text = numbers.astype("int64").astype(str)
             return _from_format(text, where, place, form)
-    whole = np.floor(values) if values.dtype.kind == "f" else values
-    units = np.searchsorted([bound for bound, _, _ in _UNITS], np.abs(values.astype(np.float64)), side="right")
-    units = units.clip(max=len(_UNITS) - 1)
-    ns = np.array([length for _, _, length in _UNITS])[units]
-    outside = (whole < _EARLIEST // ns) | (whole > _LATEST // ns)
-    if outside.any():
-        row = _first(outside)
-        raise DataError(
-            f"{where}, {place(row)}: the time {numbers.iloc[row]}, read as {_UNITS[units[row]][1]} since 1970, is "
-            "outside 1980 to 2200. Write ISO dates, or seconds, ms, us or ns since 1970."
-        )
-    part: FloatArray = np.rint((values - whole) * ns)
-    names = [_UNITS[unit][1] for unit in dict.fromkeys(units.tolist())]
+    times, units = np.empty(len(values), np.int64), np.empty(len(values), np.int8)
+    for rows in _blocks(len(values)):
+        part = values[rows]
+        unit = np.searchsorted([bound for bound, _, _ in EPOCH_UNITS], np.abs(part.astype(np.float64)), side="right")
+        units[rows] = unit = unit.clip(max=len(EPOCH_UNITS) - 1)
+        ns = np.array([length for _, _, length in EPOCH_UNITS])[unit]
+        whole = np.floor(part) if part.dtype.kind == "f" else part
+        outside = (whole < _EARLIEST // ns) | (whole > _LATEST // ns)
+        if outside.any():
+            row = rows.start + _first(outside)
+            raise DataError(
+                f"{where}, {place(row)}: the time {numbers.iloc[row]}, read as {EPOCH_UNITS[units[row]][1]} since "
+                "1970, is outside 1980 to 2200. Write ISO dates, or seconds, ms, us or ns since 1970."
+            )
+        rest: FloatArray = np.rint((part - whole) * ns)
+        times[rows] = whole.astype(np.int64) * ns + rest.astype(np.int64)
+    first_rows = sorted(_first(units == unit) for unit in np.unique(units))
+    names = [EPOCH_UNITS[units[row]][1] for row in first_rows]
     said = f"{names[0]} since 1970, UTC"
     if names[1:]:
-        said = f"{names[0]} and, first in {place(_first(units != units[0]))}, {' and '.join(names[1:])} since 1970, UTC"
-    return whole.astype(np.int64) * ns + part.astype(np.int64), said
+        said = f"{names[0]} and, first in {place(first_rows[1])}, {' and '.join(names[1:])} since 1970, UTC"
+    return times, said
+
+
+def _blocks(n_rows: int) -> list[slice]:
+    return [slice(start, min(start + _BLOCK, n_rows)) for start in range(0, n_rows, _BLOCK)]
+
+
+def _in_blocks(function: Callable[[pd.Series[Any]], pd.Series[Any]], column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a function of each cell of a column, applied to blocks of rows to use little memory at a time."""
+    result: pd.Series[Any] = pd.concat([function(column.iloc[rows]) for rows in _blocks(len(column))])
+    return result
+
+
+def _instants(text: pd.Series[Any], form: str) -> pd.Series[Any]:
+    return pd.to_datetime(text, format=form, utc=True, errors="coerce")
+
+
+def _spaced(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return text with single blanks, without commas, and with the sign of UTC of ISO 8601."""
+    text = column.astype(str).str.replace(r"[,\s]+", " ", regex=True).str.strip()
+    is_utc = text.str.contains(r"(?: UTC| GMT)$", regex=True)
+    return text.where(~is_utc, text.str.slice(stop=-4) + "Z")
+
+
+def _plain_instants(form: str) -> Callable[[pd.Series[Any]], pd.Series[Any]]:
+    return lambda part: _instants(_spaced(part).str.removesuffix("Z"), form)
+
+
+def _has_zone(column: pd.Series[Any]) -> pd.Series[Any]:
+    return _spaced(column).str.contains(r":.*(?:Z|[+-]\d{2}(?::?\d{2})?)$", regex=True)
 
 
 def _from_format(column: pd.Series[Any], where: str, place: Place, form: str) -> tuple[IntArray, str]:
     text = column.astype(str).str.strip()
     try:
-        instants = pd.to_datetime(text, format=form, utc=True, errors="coerce")
+        instants = _in_blocks(lambda part: _instants(part, form), text)
     except ValueError as error:
         raise ConfigError(f"--time-format was {excerpt(form)!r}: {excerpt(error, 80)}.") from None
     wrong = instants.isna().to_numpy()
@@ -141,14 +169,11 @@ def _from_format(column: pd.Series[Any], where: str, place: Place, form: str) ->
 
 
 def _from_text(column: pd.Series[Any], where: str, place: Place) -> tuple[IntArray, str]:
-    text = column.astype(str).str.replace(r"[,\s]+", " ", regex=True).str.strip()
-    is_utc = text.str.contains(r"(?: UTC| GMT)$", regex=True)
-    text = text.where(~is_utc, text.str.slice(stop=-4) + "Z")
-    instants = {_ISO: pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")}
+    instants = {_ISO: _in_blocks(lambda part: _instants(_spaced(part), "ISO8601"), column)}
     if not instants[_ISO].notna().all():
-        plain = text.str.removesuffix("Z")
-        for form in [date + clock for date in _DATES for clock in _CLOCKS if _fits(plain.iloc[0], date + clock)]:
-            instants[form] = pd.to_datetime(plain, format=form, utc=True, errors="coerce")
+        first = _spaced(column.iloc[:1]).str.removesuffix("Z").iloc[0]
+        for form in [date + clock for date in _DATES for clock in _CLOCKS if _fits(first, date + clock)]:
+            instants[form] = _in_blocks(_plain_instants(form), column)
     whole = {form: found for form, found in instants.items() if found.notna().all()}
     if not whole:
         closest = min(instants, key=lambda form: int(instants[form].isna().sum()))
@@ -166,7 +191,7 @@ def _from_text(column: pd.Series[Any], where: str, place: Place) -> tuple[IntArr
         )
     if first != _ISO:
         return _to_ns(whole[first], where, place), f"text of the format {first}, taken as UTC"
-    has_zone = text.str.contains(r":.*(?:Z|[+-]\d{2}(?::?\d{2})?)$", regex=True).to_numpy(dtype=bool)
+    has_zone = _in_blocks(_has_zone, column).to_numpy(dtype=bool)
     if has_zone.any() and not has_zone.all():
         row = _first(has_zone != has_zone[0])
         raise DataError(

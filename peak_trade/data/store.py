@@ -1,48 +1,52 @@
-"""The store of bars: one Parquet file per exchange, symbol and timeframe, in the workspace.
+"""The store of bars in the workspace: one series for each exchange, symbol and timeframe; see `data.series`.
 
-Files are replaced atomically, so a reader sees either the old bars or the new ones. One lock covers all writes; the
-system releases it when the process that holds it ends.
+One lock covers all writes; the system releases it when the process that holds it ends.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.arguments import checks_arguments
+from peak_trade.core.bars import COLUMNS, Bars, span_ns
 from peak_trade.core.errors import ConfigError, DataError, did_you_mean
-from peak_trade.core.files import write_bytes
-from peak_trade.core.time import Timeframe, iso, parse_utc
+from peak_trade.core.files import reason_of, require_regular
+from peak_trade.core.lock import held_lock
+from peak_trade.core.time import Timeframe, iso
+from peak_trade.data.merging import shared_rows
+from peak_trade.data.places import check_names, place_of
+from peak_trade.data.plausibility import SMALLEST_STEP
+from peak_trade.data.series import (
+    DESCRIPTION,
+    PART_DIGEST,
+    Origin,
+    Part,
+    StoredSeries,
+    add_bars,
+    damaged,
+    former_file,
+    in_stretches,
+    read_bars,
+    read_series,
+    remove_leftovers,
+    remove_series,
+    write_series,
+)
 from peak_trade.data.workspace import workspace
 
 LOCK_WAIT_SECONDS = 3.0
-_METADATA = b"peak_trade"
-_SYMBOL = re.compile(r"[A-Z0-9.]+/[A-Z0-9.]+(:[A-Z0-9.]+)?")
-_EXCHANGE = re.compile(r"[a-z0-9_]+")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSeries:
-    """Description of one stored series of bars; `first` and `last` are close times, ns UTC."""
-
-    exchange: str
-    symbol: str
-    timeframe: Timeframe
-    n_bars: int
-    first: int
-    last: int
-    digest: str
-    path: Path
+StoreScan = tuple[list[StoredSeries], dict[Path, DataError]]
+"""Every stored series, in order of the names, and the error of each damaged or misplaced file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +59,31 @@ class SaveResult:
     n_replaced: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class JoinResult:
+    """Result of a join. `last_close` of the earlier symbol is in units of the later one, `first_open` is the latter's.
+
+    `n_shared` bars are in both series; `shared_ratio` is the median of earlier close / later close, 1.0 without any.
+    """
+
+    note: str
+    last_close: float
+    first_open: float
+    n_shared: int
+    shared_ratio: float
+    saved: SaveResult
+
+
 def bars_folder() -> Path:
     """Return the folder of the store."""
     return workspace() / "bars"
 
 
-def save_bars(bars: Bars, *, replace: bool = False) -> SaveResult:
+def save_bars(bars: Bars, *, replace: bool = False, origin: Origin | None = None) -> SaveResult:
     """Merge bars into the store.
 
     Saving the same bars twice changes nothing. Bars that overlap stored bars must be equal to them, unless they are to
-    replace them.
+    replace them. Bars with an origin take the place of the whole stored series.
 
     Raises
     ------
@@ -75,18 +94,18 @@ def save_bars(bars: Bars, *, replace: bool = False) -> SaveResult:
         When the symbol or the exchange is malformed.
 
     """
-    path = _path(bars.exchange, bars.symbol, bars.timeframe)
+    check_names(bars.exchange, bars.symbol)
+    folder = bars_folder() / place_of(bars.exchange, bars.symbol, bars.timeframe)
     with _writing():
-        stored = read_file(path) if path.exists() else None
-        merged = bars if stored is None else merge(stored, bars, replace=replace)
-        n_added = len(merged) - (0 if stored is None else len(stored))
-        n_replaced = 0 if stored is None or not replace else _n_different(stored, bars)
-        if n_added or n_replaced:
-            try:
-                _write(merged, path)
-            except OSError as error:
-                raise DataError(f"{path}: could not be written ({error}). The stored bars are unchanged.") from None
-        return SaveResult(n_added, len(bars) - n_added - n_replaced, _series(path), n_replaced)
+        path = next((path for path in (folder / DESCRIPTION, former_file(folder)) if path.exists()), None)
+        stored = None if path is None else read_series(path)
+        try:
+            if stored is None:
+                return SaveResult(len(bars), 0, write_series(folder, bars, origin, in_stretches(bars).values()))
+            series, n_added, n_replaced = add_bars(stored, folder, bars, replace, origin)
+            return SaveResult(n_added, len(bars) - n_added - n_replaced, series, n_replaced)
+        except OSError as error:
+            raise DataError(f"{folder}: could not be written ({error}). The stored bars are unchanged.") from None
 
 
 def remove_bars(symbol: str, timeframe: Timeframe, exchange: str | None = None) -> StoredSeries:
@@ -94,72 +113,68 @@ def remove_bars(symbol: str, timeframe: Timeframe, exchange: str | None = None) 
     with _writing():
         found = find_series(symbol, timeframe, exchange)
         try:
-            found.path.unlink()
-            for folder in (found.path.parent, found.path.parent.parent):
-                if any(folder.iterdir()):
-                    break
-                folder.rmdir()
+            remove_series(found)
         except OSError as error:
             raise DataError(f"{found.path}: could not be removed ({error.strerror}).") from None
         return found
 
 
-def merge(stored: Bars, new: Bars, *, replace: bool = False) -> Bars:
-    """Return the union of two series in order; bars in both must be equal, unless the new ones `replace` the others.
+def join_earlier(
+    symbol: str, earlier: str, ratio: float, timeframe: Timeframe, exchange: str | None = None
+) -> JoinResult:
+    """Store the bars of an earlier symbol before the first bar of a symbol, converted to its units.
+
+    Parameters
+    ----------
+    symbol, earlier : str
+        For example POL/USDT and MATIC/USDT, both in the store.
+    ratio : float, from 1e-12 to 1e12
+        Base units of `symbol` for one base unit of `earlier`: prices are divided by it, volumes multiplied.
+    timeframe : Timeframe
+    exchange : str, optional
+        Required only when the symbol is stored from several exchanges.
 
     Raises
     ------
+    ConfigError
+        When the ratio is outside its range, or the quote currencies differ.
     DataError
-        When a bar differs (the message names the first one, its column and both values), when only one of the two has a
-        volume, or when they close at different times of the day.
+        When a series is missing, there is no earlier bar, or the prices do not fit: their ratio on shared bars, or
+        else that of the first open and the last close, is above 1.49 or below 1 / 1.49. Nothing is written then.
 
     """
-    where = f"{new.exchange} {new.symbol} {new.timeframe}"
-    remedy = "use another exchange name, or remove the stored bars with `peak-trade data remove`"
-    if stored.has_volume != new.has_volume:
-        with_volume = "stored" if stored.has_volume else "new"
-        raise DataError(f"{where}: only the {with_volume} bars have a volume. Nothing was written; {remedy}.")
-    if (int(new.times[0]) - int(stored.times[0])) % new.timeframe.ns:
+    if not 1e-12 <= ratio <= 1e12:
+        raise ConfigError(f"ratio was {ratio:g}: give the units of {symbol} for one of {earlier}, from 1e-12 to 1e12.")
+    if symbol.partition("/")[2] != earlier.partition("/")[2]:
+        raise ConfigError(f"{symbol} and {earlier} have different quote currencies. Join bars in one quote currency.")
+    found = find_series(symbol, timeframe, exchange)
+    later, former = read_file(found.path), read_file(find_series(earlier, timeframe, found.exchange).path)
+    where, first = f"{found.exchange} {earlier} {timeframe}", int(later.times[0])
+    n_earlier = int(np.searchsorted(former.times, first))
+    if n_earlier == 0:
+        raise DataError(f"{where}: no bar is before {iso(first)}, the first of {symbol}. There is nothing to join.")
+    frame = former.for_strategy()
+    for name in COLUMNS:
+        frame[name] = frame[name] * ratio if name == "volume" else frame[name] / ratio
+    _, rows, rows_former = shared_rows(later, former)
+    closes = later.frame["close"].to_numpy()[rows], frame["close"].to_numpy()[rows_former]
+    shared_ratio = float(np.median(closes[1] / closes[0])) if rows.size else 1.0
+    last_close, first_open = float(frame["close"].iloc[n_earlier - 1]), float(later.frame["open"].iloc[0])
+    wrong = shared_ratio if rows.size else last_close / first_open
+    if abs(math.log(wrong)) > SMALLEST_STEP:
         raise DataError(
-            f"{where}: the stored bars close at {iso(int(stored.times[0]))}, the new ones at {iso(int(new.times[0]))}, "
-            f"not whole multiples of {new.timeframe} apart. Nothing was written; {remedy}."
+            f"{where}: with a ratio of {ratio:g} its prices are {wrong:.4g} times those of {symbol}. Nothing was "
+            f"written; check the ratio, {ratio * wrong:.4g} would fit."
         )
-    shared, rows_stored, rows_new = _shared(stored, new)
-    if not replace and _n_different(stored, new):
-        values_stored, values_new = stored.frame.to_numpy()[rows_stored], new.frame.to_numpy()[rows_new]
-        differ = _differ(values_stored, values_new)
-        row, column = (int(part) for part in np.argwhere(differ)[0])
-        raise DataError(
-            f"{where}: the bar of {iso(int(shared[row]))} is stored with "
-            f"{COLUMNS[column]} {values_stored[row, column]:.12g}, the new one has {values_new[row, column]:.12g} "
-            f"({int(differ.any(axis=1).sum())} of {len(shared)} shared bars differ). Nothing was written; "
-            f"pass --replace to keep the new bars, or {remedy}."
-        )
-    kept = np.setdiff1d(np.arange(len(stored)), rows_stored, assume_unique=True) if replace else np.arange(len(stored))
-    fresh = np.arange(len(new)) if replace else np.setdiff1d(np.arange(len(new)), rows_new, assume_unique=True)
-    if len(fresh) == 0:
-        return stored
-    frame = pd.concat([stored.frame.iloc[kept], new.frame.iloc[fresh]]).sort_index()
-    return Bars(frame, stored.symbol, stored.timeframe, stored.exchange)
+    note = (
+        f"Up to {iso(int(former.times[n_earlier - 1]))}, {symbol} is {earlier} at {ratio:g} "
+        f"{symbol.partition('/')[0]} for each {earlier.partition('/')[0]}."
+    )
+    joined = Bars(frame.iloc[:n_earlier], symbol, timeframe, found.exchange, (*former.notes, note))
+    return JoinResult(note, last_close, first_open, int(rows.size), shared_ratio, save_bars(joined))
 
 
-def _shared(stored: Bars, new: Bars) -> tuple[IntArray, IntArray, IntArray]:
-    """Return the close times of both series, and their rows in each."""
-    return np.intersect1d(stored.times, new.times, assume_unique=True, return_indices=True)
-
-
-def _differ(first: FloatArray, second: FloatArray) -> BoolArray:
-    differs: BoolArray = (first != second) & ~(np.isnan(first) & np.isnan(second))
-    return differs
-
-
-def _n_different(stored: Bars, new: Bars) -> int:
-    """Return the number of bars of both series that differ."""
-    _, rows_stored, rows_new = _shared(stored, new)
-    differ = _differ(stored.frame.to_numpy()[rows_stored], new.frame.to_numpy()[rows_new])
-    return int(differ.any(axis=1).sum())
-
-
+@checks_arguments()
 def load_bars(
     symbol: str,
     timeframe: str | Timeframe,
@@ -180,24 +195,47 @@ def load_bars(
     start, end : datetime or ISO text, optional
         Instants without an offset are taken as UTC. `start` is inclusive, `end` exclusive.
 
+    Returns
+    -------
+    Bars
+        `notes` state that bars are outdated: that they were resampled from bars that have changed since.
+
     Raises
     ------
     DataError
         When there is no such series (the closest stored name is suggested), no bar is in the span, or the content of
-        the file does not match its digest.
+        a file does not match its digest. Only the files of the span are read.
     ConfigError
         When start is not before end, or the timeframe is malformed.
 
     """
     step = timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe)
-    first, after = _moment(start, "start"), _moment(end, "end")
-    bars = read_file(find_series(symbol, step, exchange).path)
-    return bars if first is None and after is None else bars.between(first, after)
+    scan = scan_store()
+    found = find_series(symbol, step, exchange, scan)
+    bars = read_file(found.path, *span_ns(start, end))
+    if found.origin is None or not is_outdated(found, scan[0]):
+        return bars
+    note = f"The {step} bars of {symbol} were resampled from {found.origin.timeframe} bars that have changed since."
+    return dataclasses.replace(bars, notes=(*bars.notes, note))
 
 
-def find_series(symbol: str, timeframe: Timeframe, exchange: str | None = None) -> StoredSeries:
-    """Return the stored series of these names; DataError, with the closest stored name, when there is none."""
-    stored = select_series(symbol, timeframe, exchange)
+def is_outdated(series: StoredSeries, stored: Iterable[StoredSeries]) -> bool:
+    """Return whether a stored series was resampled from stored bars that have changed since."""
+    if series.origin is None:
+        return False
+    source = series.exchange, series.symbol, series.origin.timeframe
+    digests = {item.digest for item in stored if (item.exchange, item.symbol, item.timeframe) == source}
+    return bool(digests) and series.origin.digest not in digests
+
+
+def find_series(
+    symbol: str, timeframe: Timeframe, exchange: str | None = None, scan: StoreScan | None = None
+) -> StoredSeries:
+    """Return the stored series of these names; DataError, with the closest stored name, when there is none.
+
+    `scan` is the content of the store, if the caller has scanned it.
+    """
+    stored = select_series(symbol, timeframe, exchange, scan)
     if len(stored) > 1:
         raise DataError(
             f"{symbol} {timeframe} is stored from {' and '.join(item.exchange for item in stored)}. "
@@ -207,10 +245,22 @@ def find_series(symbol: str, timeframe: Timeframe, exchange: str | None = None) 
 
 
 def select_series(
-    symbol: str | None = None, timeframe: Timeframe | None = None, exchange: str | None = None
+    symbol: str | None = None,
+    timeframe: Timeframe | None = None,
+    exchange: str | None = None,
+    scan: StoreScan | None = None,
 ) -> list[StoredSeries]:
-    """Return every stored series that matches, None matching any name; DataError when there is none."""
-    stored = list_bars()
+    """Return every stored series that matches, None matching any name.
+
+    DataError when there is none, or a file at the place of one is damaged or misplaced.
+    """
+    paths = files_at(symbol, timeframe, exchange)
+    if scan is None and paths:
+        return _in_order(map(read_series, paths))
+    stored, refused = scan_store() if scan is None else scan
+    for path in paths:
+        if path in refused:
+            raise refused[path]
     if not stored:
         raise DataError(
             f"the store at {bars_folder()} is empty. Import bars with `peak-trade data import FILE`, "
@@ -237,123 +287,114 @@ def select_series(
 
 
 def list_bars() -> list[StoredSeries]:
-    """Return every stored series, ordered by exchange, symbol and timeframe."""
-    paths = [path for path in bars_folder().glob("*/*/*.parquet") if not path.name.startswith(".")]
-    return sorted(map(_series, paths), key=lambda item: (item.exchange, item.symbol, item.timeframe))
+    """Return every stored series, ordered by exchange, symbol and timeframe; files that are none are left out."""
+    return scan_store()[0]
 
 
-def read_file(path: Path) -> Bars:
-    """Return the bars of one file of the store, after a check of their digest."""
+def scan_store() -> StoreScan:
+    """Return every stored series, in order of the names, and the error of each damaged or misplaced file."""
+    stored, refused = [], {}
+    for path in files_at():
+        try:
+            stored.append(read_series(path))
+        except DataError as error:
+            refused[path] = error
+    for path in _former_files():
+        if (path.with_suffix("") / DESCRIPTION).exists():
+            refused[path] = DataError(
+                f"{path}: this file of an earlier version is not used, the series is in folder {path.stem}. Delete it."
+            )
+    return _in_order(stored), refused
+
+
+def damaged_parts(stored: Iterable[StoredSeries]) -> list[DataError]:
+    """Return the error of each part of some series that is missing, unfinished, or that of other bars.
+
+    No bars are read: a part whose bars were changed within the file is found when they are loaded.
+    """
+    found = []
+    for series in stored:
+        for part in series.parts:
+            path = series.path.with_name(part.name)
+            why = _damage_of(path, part)
+            found += [damaged(path, why)] if why else []
+    return found
+
+
+def _damage_of(path: Path, part: Part) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    about = _about(path)
     try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, str(error)) from None
-    index = pd.DatetimeIndex(table["close_time"].to_numpy(), name="close_time").tz_localize("UTC")
-    frame = pd.DataFrame({name: table[name].to_numpy() for name in COLUMNS}, index=index)
-    bars = Bars(frame, about["symbol"], Timeframe.parse(about["timeframe"]), about["exchange"])
-    if bars.digest() != about["digest"]:
-        raise _unreadable(path, "its bars do not match their digest")
-    return bars
+        require_regular(path)
+        about = pq.read_metadata(path)
+    except OSError as error:
+        return reason_of(error)
+    except pa.ArrowException as error:
+        return str(error)
+    held = (about.metadata or {}).get(PART_DIGEST.encode(), part.digest.encode()).decode()
+    return "" if (about.num_rows, held) == (part.n_bars, part.digest) else "it has other bars than its name says"
 
 
-def _write(bars: Bars, path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _in_order(stored: Iterable[StoredSeries]) -> list[StoredSeries]:
+    return sorted(stored, key=lambda item: (item.exchange, item.symbol, item.timeframe))
 
-    about = {
-        "symbol": bars.symbol,
-        "timeframe": str(bars.timeframe),
-        "exchange": bars.exchange,
-        "digest": bars.digest(),
-        "n_bars": len(bars),
-        "first": int(bars.times[0]),
-        "last": int(bars.times[-1]),
-    }
-    columns = {"close_time": pa.array(bars.times, type=pa.timestamp("ns", tz="UTC"))}
-    columns |= {name: pa.array(bars.frame[name].to_numpy()) for name in COLUMNS}
-    table = pa.table(columns).replace_schema_metadata({_METADATA: json.dumps(about, sort_keys=True).encode()})
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
-    write_bytes(path, buffer.getvalue())
+
+_LONGEST_NAME = 255
+"""Largest number of characters of a file name; no series is stored under a longer one."""
+
+
+def files_at(symbol: str | None = None, timeframe: Timeframe | None = None, exchange: str | None = None) -> list[Path]:
+    """Return the descriptions of series at the place of these names, in order, None matching any name.
+
+    A series that an earlier version stored is in one file. No content is read.
+    """
+    given = exchange is not None, symbol is not None, timeframe is not None
+    names = place_of(exchange or "", symbol or "", timeframe or Timeframe(1)).parts
+    if any(len(name) > _LONGEST_NAME for name in names):
+        return []
+    place = "/".join(name if is_given else "*" for is_given, name in zip(given, names, strict=True))
+    described = set(bars_folder().glob(f"{place}/{DESCRIPTION}"))
+    former = {path for path in _former_files(place) if path.with_suffix("") / DESCRIPTION not in described}
+    return sorted(described | former)
+
+
+def _former_files(place: str = "*/*/*") -> list[Path]:
+    return [path for path in bars_folder().glob(f"{place}.parquet") if not path.name.startswith(".")]
+
+
+def read_file(path: Path, first: int | None = None, after: int | None = None) -> Bars:
+    """Return the bars of a series with first <= close_time < after, ns UTC, after a check of their digests."""
+    series = read_series(path)
+    while True:
+        try:
+            return read_bars(series, first, after)
+        except DataError:
+            latest = read_series(path)
+            if latest == series:
+                raise
+            series = latest
 
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
     folder = bars_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=LOCK_WAIT_SECONDS)
-        lock.acquire()
-    except Timeout:
-        raise DataError(
-            f"{folder}: another process is writing to the store (waited {LOCK_WAIT_SECONDS:g} s). "
-            "Nothing was written; try again when it is done."
-        ) from None
-    except OSError as error:
-        raise DataError(f"{folder}: the store can not be written ({error.strerror}). Check the folder.") from None
-    try:
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(held_lock(folder / ".lock", LOCK_WAIT_SECONDS))
+        except TimeoutError as error:
+            raise DataError(f"store of bars {error}. Nothing was written; try again when it is done.") from None
+        except OSError as error:
+            raise DataError(f"{folder}: the store can not be written ({error.strerror}). Check the folder.") from None
+        remove_leftovers(folder)
         yield
-    finally:
-        lock.release()
-
-
-def _about(path: Path) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, str(error)) from None
-    if _METADATA not in metadata:
-        raise _unreadable(path, "it was not written by this store")
-    about: dict[str, Any] = json.loads(metadata[_METADATA])
-    return about
-
-
-def _unreadable(path: Path, why: str) -> DataError:
-    return DataError(f"{path}: this file of the store is damaged ({why}). Delete it and import its bars again.")
-
-
-def _series(path: Path) -> StoredSeries:
-    about = _about(path)
-    return StoredSeries(
-        exchange=about["exchange"],
-        symbol=about["symbol"],
-        timeframe=Timeframe.parse(about["timeframe"]),
-        n_bars=about["n_bars"],
-        first=about["first"],
-        last=about["last"],
-        digest=about["digest"],
-        path=path,
-    )
-
-
-def _path(exchange: str, symbol: str, timeframe: Timeframe) -> Path:
-    if not _SYMBOL.fullmatch(symbol):
-        raise ConfigError(f"symbol was {symbol!r}: write base and quote in capitals, like BTC/USDT.")
-    if not _EXCHANGE.fullmatch(exchange):
-        raise ConfigError(f"exchange was {exchange!r}: write a lower-case name, like binance.")
-    return bars_folder() / exchange / symbol.replace("/", "-").replace(":", "_") / f"{timeframe}.parquet"
 
 
 def _nearest_symbol(symbol: str, stored: set[str]) -> str:
-    spelled = symbol.upper().replace("-", "/").replace("_", "/")
-    if spelled in stored:
-        return f"Did you mean {spelled}?"
-    joined = {name for name in stored if name.replace("/", "") == spelled}
-    return f"Did you mean {joined.pop()}?" if joined else did_you_mean(spelled, stored)
+    same = [name for name in sorted(stored) if _letters(name) == _letters(symbol)]
+    return f"Did you mean {same[0]}?" if same else did_you_mean(symbol.upper().replace("-", "/"), stored)
 
 
-def _moment(moment: datetime | str | None, what: str) -> datetime | None:
-    if moment is None:
-        return None
-    if isinstance(moment, str):
-        return parse_utc(moment, what)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.upper()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from peak_trade.core.errors import ConfigError
@@ -49,7 +51,26 @@ def package_data() -> Path:
 
 
 def make_workspace(folder: Path) -> list[Path]:
-    """Make a folder with copies of the notebooks and run files and return the files; an error leaves no file.
+    """Make a folder with copies of the notebooks and run files and return the files.
+
+    An error or an interruption half way removes what was made, with the folders above that were made for it.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is a file, is not empty, or can not be written.
+
+    """
+    with filled_folder(folder, ".init-") as unfinished:
+        _copy_package_data(unfinished)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def filled_folder(folder: Path, prefix: str) -> Iterator[Path]:
+    """Yield a temporary folder, whose name has a prefix; its content is moved into a new folder when the block ends.
+
+    An error or an interruption half way removes what was made, with the folders above that were made for it.
 
     Raises
     ------
@@ -61,21 +82,45 @@ def make_workspace(folder: Path) -> list[Path]:
         raise ConfigError(f"{folder} is a file. Name a folder that is new or empty.")
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty. Name a folder that is new or empty.")
-    is_new = not folder.exists()
+    new_folders = [each for each in (folder, *folder.parents) if not each.exists()]
+    moved: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".init-") as unfinished:
-                _copy_package_data(Path(unfinished))
-                for part in Path(unfinished).iterdir():
-                    rename(part, folder / part.name)
-        except OSError:
-            if is_new:
-                folder.rmdir()
+        with tempfile.TemporaryDirectory(dir=folder, prefix=prefix) as unfinished:
+            yield Path(unfinished)
+            for part in Path(unfinished).iterdir():
+                moved.append(folder / part.name)
+                rename(part, moved[-1])
+    except BaseException as error:
+        _remove(moved, new_folders)
+        if not isinstance(error, OSError):
             raise
-    except OSError as error:
         raise ConfigError(f"{folder} could not be made: {error.strerror}. Choose another place.") from None
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def workspace_at(folder: Path) -> Iterator[None]:
+    """Make a folder the workspace of this process while the block runs."""
+    former = os.environ.get("PEAK_TRADE_HOME")
+    os.environ["PEAK_TRADE_HOME"] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ["PEAK_TRADE_HOME"]
+        else:
+            os.environ["PEAK_TRADE_HOME"] = former
+
+
+def _remove(parts: Sequence[Path], folders: Sequence[Path]) -> None:
+    for part in parts:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _copy_package_data(target: Path) -> None:

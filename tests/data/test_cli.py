@@ -17,6 +17,8 @@ def held(home):
 def test_an_empty_store_lists_what_to_do(home, capsys):
     assert main(["data", "list"]) == 0
     assert "peak-trade data sample" in capsys.readouterr().out
+    assert main(["data", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
 
 
 def test_the_list_names_what_is_held(held, capsys):
@@ -46,7 +48,7 @@ def test_resampling_stores_the_coarse_bars_and_names_the_rest(held, capsys):
     assert "can not be made from 4h" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["import", "fetch", "list", "check", "remove", "sample", "resample"])
+@pytest.mark.parametrize("verb", ["import", "fetch", "join", "list", "check", "remove", "sample", "resample"])
 def test_every_verb_shows_an_example_and_its_exit_codes(verb, capsys):
     assert main(["data", verb, "--help"]) == 0
     out = capsys.readouterr().out

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import re
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe, from_ns, iso, parse_utc
 from peak_trade.data import fetching
 from peak_trade.data.fetching import connect, fetch_bars
-from peak_trade.data.store import load_bars
+from peak_trade.data.store import load_bars, save_bars
+from peak_trade.data.transport import ATTEMPTS, retry_after
 from peak_trade.wiring.exchanges import bar_source
+from tests.emulator.server import on_loopback
+from tests.examples import examples, mostly_long
 
 HOUR = Timeframe.parse("1h")
 HOUR_MS = 3_600_000
@@ -25,9 +33,18 @@ LISTED = 1_704_067_200_000
 START = parse_utc("2024-01-01")
 
 
+@dataclass(frozen=True)
+class Reply:
+    """A response as it is sent."""
+
+    body: str
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
 @contextmanager
 def serving(routes):
-    """Serve routes {path: query -> JSON content} on loopback; yields the base URL and the requests seen."""
+    """Serve routes {path: query -> JSON content or Reply} on loopback; yields the base URL and the requests seen."""
     seen = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,27 +55,22 @@ def serving(routes):
             query = dict(parse_qsl(url.query))
             seen.append((url.path, query))
             content = routes[url.path](query) if url.path in routes else None
-            status = 200 if content is not None else 503
-            body = json.dumps(content if content is not None else {"code": -1, "msg": "service is down"}).encode()
-            self.send_response(status)
+            reply = content if isinstance(content, Reply) else Reply(json.dumps(content))
+            if content is None:
+                reply = Reply('{"code": -1, "msg": "service is down"}', 503)
+            (self.send_response_only if "Date" in reply.headers else self.send_response)(reply.status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(reply.body.encode())))
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(reply.body.encode())
 
         def log_message(self, *_args):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with on_loopback(Handler) as url:
+        yield url, seen
 
 
 def kline(open_ms):
@@ -121,13 +133,16 @@ def quick(exchange, url):
     """The client without its rate limit."""
     with connect(exchange, url) as client:
         client.rateLimit = 0
-        client.options["maxRetriesOnFailureDelay"] = 1
         yield client
+
+
+def no_wait(seconds):
+    """Pass over the pauses before a request is repeated."""
 
 
 def fetch(exchange, url, symbol, start=START, end=None, **more):
     with quick(exchange, url) as client:
-        return fetch_bars(client, bar_source(exchange), symbol, HOUR, start, end, **more)
+        return fetch_bars(client, bar_source(exchange), symbol, HOUR, start, end, **{"wait": no_wait} | more)
 
 
 def asked(seen):
@@ -154,7 +169,8 @@ def test_a_stopped_fetch_goes_on_where_it_was_and_a_finished_one_asks_for_nothin
         assert (again.n_added, again.n_requests, asked(seen)) == (0, 0, [])
     with serving(binance(n_bars=33, page=10)) as (url, seen):
         later = fetch("binance", url, "BTC/USDT", start=from_ns((LISTED + HOUR_MS) * 1_000_000))
-        assert (later.n_added, [int(query["startTime"]) for query in asked(seen)]) == (3, [LISTED + 30 * HOUR_MS])
+        # The last held bar opens at hour 29: it is requested again, to see that it is still the same.
+        assert (later.n_added, [int(query["startTime"]) for query in asked(seen)]) == (3, [LISTED + 29 * HOUR_MS])
     assert load_bars("BTC/USDT", "1h", end="2024-01-02T07:00").digest() == digest
 
 
@@ -225,6 +241,258 @@ def test_the_command_fetches_and_prints_what_it_did(home, capsys, monkeypatch):
     with serving(binance(n_bars=25, page=10)) as (url, _):
         assert main([*line.split(), url]) == 0
     assert "25 bars added with 3 requests" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "first", "n_bars"),
+    [
+        ("--days 1", "2024-01-01 02:00:00Z", 24),
+        ("--days 1 --end 2024-01-01T20:00", "2024-01-01 01:00:00Z", 19),
+        ("--days 30", "2024-01-01 01:00:00Z", 25),
+    ],
+)
+def test_days_count_back_from_the_end_or_from_the_clock_of_the_exchange(
+    home, capsys, monkeypatch, options, first, n_bars
+):
+    monkeypatch.setattr(fetching, "connect", quick)
+    line = f"data fetch --symbol BTC/USDT --timeframe 1h --exchange binance {options} --base-url"
+    with serving(binance(n_bars=25, page=10)) as (url, _):
+        assert main([*line.split(), url]) == 0
+    bars = load_bars("BTC/USDT", "1h")
+    assert (iso(int(bars.times[0])), len(bars)) == (first, n_bars)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "peak-trade: neither --start nor --days is given. Give one of them, for example --days 30.\n"),
+        (
+            ["--start", "2024-01-01", "--days", "3"],
+            "peak-trade: --start was '2024-01-01', --days 3: give one of them.\n",
+        ),
+    ],
+)
+def test_a_fetch_starts_at_one_stated_time(home, capsys, options, message):
+    assert main(["data", "fetch", "--symbol", "A/B", "--timeframe", "1h", "--exchange", "binance", *options]) == 2
+    assert capsys.readouterr().err == message
+
+
+def hold(n_bars, first=1, factor=1.0, url_page=1_000):
+    """Put the bars of hours `first` to `n_bars` into the store, their prices multiplied by a factor."""
+    with serving(binance(n_bars, url_page)) as (url, _):
+        fetch("binance", url, "BTC/USDT", start=from_ns((LISTED + first * HOUR_MS) * 1_000_000))
+    bars = load_bars("BTC/USDT", "1h")
+    if factor != 1.0:
+        frame = bars.frame.assign(**{name: bars.frame[name] * factor for name in ("open", "high", "low", "close")})
+        save_bars(replace(bars, frame=frame), replace=True)
+    return load_bars("BTC/USDT", "1h").digest()
+
+
+def command(monkeypatch, url, *options, start="2024-01-01"):
+    monkeypatch.setattr(fetching, "connect", quick)
+    line = f"data fetch --symbol BTC/USDT --timeframe 1h --exchange binance --start {start} --base-url {url}"
+    return main([*line.split(), *options])
+
+
+@pytest.mark.parametrize("page", mostly_long([400, 1_000], 1))
+def test_held_bars_that_differ_now_are_counted_and_nothing_is_spliced(home, capsys, monkeypatch, page):
+    digest = hold(1_000, first=11, factor=0.5)
+    with serving(binance(1_000, page)) as (url, _):
+        assert command(monkeypatch, url) == 1
+        printed = " ".join(capsys.readouterr().out.split())
+        assert "990 held bars differ now: the exchange restated its history." in printed
+        was = float(kline(LISTED + 10 * HOUR_MS)[1])
+        assert f"that of 2024-01-01 11:00:00Z: its open was {was / 2}, it is {was} now" in printed
+        assert "0 bars added" in printed
+        assert load_bars("BTC/USDT", "1h").digest() == digest
+        assert command(monkeypatch, url, "--replace") == 0
+    assert "10 bars added and 990 replaced" in capsys.readouterr().out
+    fetched = load_bars("BTC/USDT", "1h").frame
+    assert fetched["open"].tolist() == [float(kline(LISTED + hour * HOUR_MS)[1]) for hour in range(1_000)]
+
+
+@pytest.mark.parametrize(
+    ("held", "start", "n_bars", "n_differ", "is_all"),
+    [
+        ((30, 1), "2024-01-01", 40, 30, True),
+        ((60, 35), "2024-01-01", 60, 26, True),
+        ((300, 1), "2024-01-01", 310, 200, False),
+        ((30, 1), "2024-01-02T12:00", 40, 0, True),
+    ],
+    ids=["continued", "bars before", "more pages than are counted", "not adjacent"],
+)
+def test_a_restated_history_is_noticed_at_every_seam(home, held, start, n_bars, n_differ, is_all):
+    digest = hold(*held, factor=0.5)
+    with serving(binance(n_bars, page=10)) as (url, _):
+        done = fetch("binance", url, "BTC/USDT", start=parse_utc(start))
+    if not n_differ:
+        assert (done.restated, done.n_added) == (None, 5)
+        return
+    assert (done.restated.n_bars, done.restated.is_all, done.n_added) == (n_differ, is_all, 0)
+    assert load_bars("BTC/USDT", "1h").digest() == digest
+
+
+def test_bars_beside_a_replaced_span_that_differ_too_are_not_spliced(home, capsys, monkeypatch):
+    digest = hold(40, factor=0.5)
+    with serving(binance(40, page=100)) as (url, _):
+        assert command(monkeypatch, url, "--replace", start="2024-01-01T20:00") == 1
+    assert "1 held bar differs now outside the span" in " ".join(capsys.readouterr().out.split())
+    assert load_bars("BTC/USDT", "1h").digest() == digest
+
+
+def broken_once(routes, reply, at=1, times=1):
+    """Answer the requests of bars from number `at` on with a reply that can not be used, so many times."""
+    klines, count = routes["/api/v3/klines"], iter(range(10_000))
+
+    def answer(query):
+        return reply(query, klines) if at <= next(count) < at + times else klines(query)
+
+    return routes | {"/api/v3/klines": answer}
+
+
+UNUSABLE = {
+    "empty": lambda query, klines: [],
+    "an earlier page": lambda query, klines: klines(query | {"startTime": str(LISTED)}),
+    "HTML": lambda query, klines: Reply("<html>maintenance</html>"),
+    "cut": lambda query, klines: Reply(json.dumps(klines(query))[:-40]),
+    "nothing": lambda query, klines: Reply(""),
+    "an object": lambda query, klines: {},
+    "null": lambda query, klines: Reply("null"),
+    "numbers": lambda query, klines: [1, 2, 3],
+    "no prices": lambda query, klines: [row[:1] for row in klines(query)],
+    "a text for a price": lambda query, klines: [[row[0], "?", *row[2:]] for row in klines(query)],
+    "a low above the high": lambda query, klines: [[*row[:2], row[3], row[2], *row[4:]] for row in klines(query)],
+    "microseconds": lambda query, klines: [[row[0] * 1_000, *row[1:]] for row in klines(query)],
+    "two bars of one time": lambda query, klines: [*klines(query), [*klines(query)[0][:5], "9.0"]],
+    "unavailable": lambda query, klines: None,
+    "busy": lambda query, klines: Reply('{"code": -1003, "msg": "slow down"}', 429),
+}
+
+
+@pytest.mark.parametrize("reply", mostly_long(UNUSABLE.values(), 8), ids=UNUSABLE)
+def test_a_page_that_can_not_be_used_is_asked_for_again(home, reply):
+    waits = []
+    with serving(broken_once(binance(25, page=10), reply, times=2)) as (url, _):
+        done = fetch("binance", url, "BTC/USDT", start=from_ns((LISTED + HOUR_MS) * 1_000_000), wait=waits.append)
+    assert (done.n_added, done.n_missing, done.n_requests) == (25, 0, 5)
+    assert waits == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (
+            "empty",
+            "binance returned no bar that closes from 2024-01-01 11:00:00Z on. .*--end 2024-01-01T11:00\\.",
+        ),
+        ("an earlier page", "binance returned no bar that closes from 2024-01-01 11:00:00Z on"),
+        ("HTML", "the answer of binance is not JSON, it starts with '<html>maintenance</html>'"),
+        (
+            "a low above the high",
+            r"binance returned bars that can not be used \(BTC/USDT 1h: the bar of 2024-01-01 11:00",
+        ),
+        ("unavailable", r"the request to binance failed \(ExchangeError: .*\)"),
+        ("microseconds", "binance returned bars of the future"),
+    ],
+)
+def test_a_page_that_can_never_be_used_ends_the_fetch_and_what_was_received_is_kept(home, fault, sentence):
+    routes = broken_once(binance(25, page=10), UNUSABLE[fault], times=1_000)
+    with (
+        serving(routes) as (url, seen),
+        pytest.raises(
+            DataError,
+            match=f"^binance BTC/USDT 1h: after 4 attempts, {sentence}.* The 10 bars fetched so far are stored; run",
+        ),
+    ):
+        fetch("binance", url, "BTC/USDT", start=from_ns((LISTED + HOUR_MS) * 1_000_000))
+    assert len(asked(seen)) == 1 + ATTEMPTS
+    assert len(load_bars("BTC/USDT", "1h")) == 10
+
+
+@given(st.lists(st.sampled_from([None, *UNUSABLE]), max_size=12))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_bar_is_lost_or_changed_whatever_the_pages_are(tmp_path_factory, faults):
+    """The store has every bar of the exchange, or the fetch says that it failed and the next one completes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEAK_TRADE_HOME", str(tmp_path_factory.mktemp("home")))
+        start, schedule = from_ns((LISTED + HOUR_MS) * 1_000_000), iter(faults)
+        routes = binance(45, page=10)
+        klines = routes["/api/v3/klines"]
+
+        def answer(query):
+            fault = next(schedule, None)
+            return klines(query) if fault is None else UNUSABLE[fault](query, klines)
+
+        with serving(routes | {"/api/v3/klines": answer}) as (url, _):
+            for _ in range(6):
+                with suppress(DataError):
+                    fetch("binance", url, "BTC/USDT", start=start)
+                    break
+        stored = load_bars("BTC/USDT", "1h").frame
+        expected = [[float(text) for text in kline(LISTED + hour * HOUR_MS)[1:]] for hour in range(45)]
+        assert stored.to_numpy().tolist() == expected
+
+
+def test_a_bar_that_is_sent_twice_is_stored_once(home):
+    routes = binance(25, page=10)
+    klines = routes["/api/v3/klines"]
+    routes["/api/v3/klines"] = lambda query: [row for row in klines(query)[:5] for _ in range(2)]
+    with serving(routes) as (url, _):
+        done = fetch("binance", url, "BTC/USDT", start=from_ns((LISTED + HOUR_MS) * 1_000_000))
+    assert (done.n_added, len(load_bars("BTC/USDT", "1h"))) == (25, 25)
+
+
+IN_70_S = {"Date": "Mon, 01 Jan 2024 00:00:00 GMT", "Retry-After": "Mon, 01 Jan 2024 00:01:10 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause"),
+    [({"Retry-After": "70"}, 70.0), (IN_70_S, 70.0), ({"Retry-After": "soon"}, 1.0), ({"Retry-After": "0"}, 1.0)],
+    ids=["seconds", "date", "unreadable", "at once"],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_the_exchange_asks_for_is_kept(home, headers, pause, status):
+    waits = []
+    reply = Reply('{"code": -1003, "msg": "slow down"}', status, headers)
+    with serving(broken_once(binance(25, page=10), lambda query, klines: reply)) as (url, _):
+        done = fetch("binance", url, "BTC/USDT", wait=waits.append)
+    assert (done.n_added, waits) == (25, [pause])
+
+
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        (
+            Reply("banned", 418, {"Retry-After": "120"}),
+            r"has blocked this address .*418\)\. It asks to wait 120 s\. Send no",
+        ),
+        (
+            Reply("banned", 418),
+            r"has blocked this address for too many requests \(status 418\)\. Send no request before",
+        ),
+        (Reply("{}", 429, {"Retry-After": "3600"}), r"limits the requests .*429\)\. It asks to wait 3,600 s\. Run the"),
+        (Reply("{}", 451), r"refuses requests from this network \(status 451\)\. Use another exchange or network"),
+    ],
+    ids=["blocked", "blocked for good", "a long pause", "refused"],
+)
+def test_an_exchange_that_is_not_to_be_asked_again_is_left_alone(home, capsys, monkeypatch, reply, sentence):
+    with serving(broken_once(binance(25, page=10), lambda query, klines: reply, times=9)) as (url, seen):
+        assert command(monkeypatch, url) == 2
+    assert len(asked(seen)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"binance {sentence}.* The 10 bars fetched so far are stored", line), line
+    assert len(load_bars("BTC/USDT", "1h")) == 10
+
+
+@given(st.integers(-10_000, 10_000), st.integers(0, 2**31))
+def test_a_date_asks_for_the_seconds_up_to_it(seconds, now):
+    date = format_datetime(datetime.fromtimestamp(now + seconds, UTC), usegmt=True)
+    assert retry_after({"Retry-After": date}, now) == max(seconds, 0)
+
+
+@given(st.text(st.characters(codec="latin-1"), max_size=40))
+def test_no_text_of_an_exchange_asks_for_a_negative_pause(text):
+    assert retry_after({"Retry-After": text}, 0.0) >= 0.0
 
 
 def replay_binance(real_data):

@@ -20,6 +20,7 @@ from peak_trade.data.importing import check_file, import_file
 from peak_trade.data.reading import ReadOptions, read_raw
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import load_bars
+from tests.examples import examples, mostly_long
 
 HOUR = Timeframe.parse("1h")
 N = 30
@@ -234,6 +235,29 @@ def test_every_format_gives_the_same_bars_and_states_how_it_was_read(tmp_path, n
     assert said in "; ".join([*raw.said, *moved])
 
 
+def outcome_of(path, n_rows_per_chunk, **how):
+    """Return how a file is read in chunks of rows, or the error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("peak_trade.data.tables._ROWS_PER_CHUNK", n_rows_per_chunk)
+        patch.setattr("peak_trade.data.stamps._BLOCK", n_rows_per_chunk)
+        stamp = how.pop("stamp", "open")
+        try:
+            raw = read_raw(path, "BTC/USDT", stamp, ReadOptions(**how))
+        except PeakTradeError as error:
+            return str(error)
+        return raw.values.tobytes(), raw.stamps.tolist(), raw.rows.tolist(), raw.said, raw.columns, raw.n_skipped
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "name"), [*[(7, name) for name in FORMATS], *mostly_long([(1, name) for name in FORMATS], 5)]
+)
+def test_a_file_that_is_read_in_chunks_gives_the_same(tmp_path, name, n_rows):
+    content, how, _ = FORMATS[name]
+    path = tmp_path / "bars.dat"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert outcome_of(path, n_rows, **how) == outcome_of(path, 1_000, **how)
+
+
 @given(
     order=st.sampled_from([OLDEST_FIRST, NEWEST_FIRST]),
     separator=st.sampled_from([",", ";", "\t", "|"]),
@@ -243,7 +267,7 @@ def test_every_format_gives_the_same_bars_and_states_how_it_was_read(tmp_path, n
     packed=st.sampled_from([lambda content: content, gzip.compress, lambda content: zipped("x.csv", content)]),
     names=st.permutations(range(6)),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_order_separator_decimal_unit_compression_and_columns_do_not_matter(
     tmp_path, order, separator, point, unit, change, packed, names
 ):
@@ -264,6 +288,7 @@ def test_order_separator_decimal_unit_compression_and_columns_do_not_matter(
 
 
 GOOD = csv_of(PLAIN, lambda place: (SECONDS[place], *ohlcv(place))).encode()
+HALF = len(GOOD) // 2
 MARK = "Ж"
 
 
@@ -276,13 +301,18 @@ MARK = "Ж"
 @example(b"[" * 100_000, [], b"", 0)
 @example(GOOD, [], b"," + MARK.encode() * 3_000, GOOD.index(b"\n"))
 @example(GOOD, [], MARK.encode() * 3_000, GOOD.index(b"time") + 2)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(GOOD, [], PLAIN.encode() + b"\n", GOOD.index(b"\n", HALF) + 1)
+@example(GOOD, [], b"x", GOOD.index(b"\n", HALF) - 1)
+@example(GOOD, [], b"1,2,3,4,5,6,7\n", GOOD.index(b"\n", HALF) + 1)
+@example(GOOD, [], b"\n\n", GOOD.index(b"\n", HALF) + 1)
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_read_or_refused_in_one_short_line(tmp_path, content, edits, insertion, place):
     for start, length, new in edits:
         content = content[:start] + new + content[start + length :]
     content = content[:place] + insertion + content[place:]
     path = tmp_path / "bars.csv"
     path.write_bytes(content)
+    assert outcome_of(path, 8) == outcome_of(path, 1_000)
     try:
         check_file(path, HOUR, "open", "BTC/USDT")
     except PeakTradeError as refusal:
@@ -303,7 +333,7 @@ def test_the_clock_leaves_out_the_open_bar_and_a_longer_file_replaces_it(home, t
     path.write_text(csv_of(PLAIN, lambda p: (SECONDS[p], *ohlcv(p)[:4], 7.0 if p == N - 2 else VOLUME[p])))
     with pytest.raises(DataError, match=r"stored with volume .*pass --replace to keep the new bars"):
         import_file(path, "BTC/USDT", HOUR, "binance", "open")
-    done = import_file(path, "BTC/USDT", HOUR, "binance", "open", replaces=True)
+    done = import_file(path, "BTC/USDT", HOUR, "binance", "open", replace=True)
     assert (done.saved.n_added, done.saved.n_replaced, done.saved.n_known) == (1, 1, N - 2)
     assert load_bars("BTC/USDT", "1h").frame["volume"].iloc[N - 2] == 7.0
     with pytest.raises(DataError, match=r"line 3 .*the bar closes after now, 2023-01-01 00:00:00Z\. Check the time"):

@@ -8,9 +8,11 @@ from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
 from peak_trade.data.importing import check_file, import_file
+from peak_trade.data.numbers import read_numbers
 from peak_trade.data.quality import FaultKind
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import list_bars, load_bars
+from tests.examples import mostly_long
 
 HOUR = Timeframe.parse("1h")
 BARS = sample_bars("BTC/USDT", n_bars=30)
@@ -51,7 +53,7 @@ WAYS_TO_WRITE_TIME = {
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-@pytest.mark.parametrize("way", WAYS_TO_WRITE_TIME)
+@pytest.mark.parametrize("way", mostly_long(WAYS_TO_WRITE_TIME, 6))
 def test_every_way_to_write_time_gives_the_same_bars(home, tmp_path, way, suffix):
     times, said = WAYS_TO_WRITE_TIME[way]
     path = tmp_path / f"bars.{suffix}"
@@ -92,6 +94,25 @@ def test_a_file_without_a_header_is_read_as_binance_writes_it(home, tmp_path):
     done = take(tmp_path / "bars.csv", stamp=None)
     assert (done.stamp, done.columns["time"]) == ("open", "open_time")
     assert load_bars("BTC/USDT", "1h").times.tolist() == BARS.times.tolist()
+
+
+@pytest.mark.parametrize(("odd_row", "n_read"), [(None, 750), (1, 3_000)], ids=["clear", "one-row-decides"])
+def test_a_layout_is_judged_on_a_part_of_the_rows_unless_these_fit_two(home, tmp_path, monkeypatch, odd_row, n_read):
+    """Flat bars fit every layout; the bar that is not flat has its close in the third column."""
+    read = []
+    monkeypatch.setattr(
+        "peak_trade.data.columns.read_numbers",
+        lambda columns, *rest: read.append(len(columns[0])) or read_numbers(columns, *rest),
+    )
+    flat, moving = "10,10,10,10,5", "10,12,13,9,5"
+    rows = [moving if odd_row in (None, place) else flat for place in range(3_000)]
+    path = tmp_path / "bars.csv"
+    path.write_text("".join(f"{3_600 * (400_000 + place)},{row}\n" for place, row in enumerate(rows)))
+    done = import_file(path, "BTC/USDT", HOUR, "kucoin", "open")
+    bars = load_bars("BTC/USDT", "1h")
+    assert bars.frame.iloc[1].tolist() == [10.0, 13.0, 9.0, 12.0, 5.0]
+    assert any("open close high low volume" in each for each in done.said)
+    assert max(read) == n_read
 
 
 def test_a_line_before_the_header_and_blank_lines_at_the_end_are_passed_over(home, tmp_path):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,15 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.data.plausibility import ImplausibleKind, find_implausible
 from peak_trade.data.sample import sample_bars
-from peak_trade.data.store import save_bars
+from peak_trade.data.store import load_bars, save_bars
+from peak_trade.reports.views import backtest as backtest_view
+from peak_trade.reports.views import portfolio as portfolio_view
+from peak_trade.strategies.buy_and_hold import BuyAndHold
+from peak_trade.studies.backtest import backtest
+from peak_trade.studies.portfolio.run import run_portfolio
+from peak_trade.studies.portfolio.settings import PortfolioSettings
+from peak_trade.studies.risk import decisions
+from tests.examples import examples, mostly_long
 
 HOUR = Timeframe.parse("1h")
 SAMPLE = sample_bars("BTC/USDT", n_bars=300)
@@ -25,7 +35,7 @@ def found_in(prices, keep=slice(None)):
 
 
 @given(st.floats(1e-6, 1e6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_the_unit_of_the_price_does_not_matter(factor):
     """Ordinary bars are plausible in any unit, and a step is found at the same bar with the same factor."""
     assert found_in(PRICES * factor) == []
@@ -38,7 +48,7 @@ def test_the_unit_of_the_price_does_not_matter(factor):
 
 
 @given(st.integers(1, 299), st.sampled_from([1e-4, 0.1, 10.0, 1_000.0, 1e6]), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_redenomination_is_found_at_its_bar(row, factor, opens_on_the_old_level):
     prices = PRICES.copy()
     prices[row:] *= factor
@@ -51,8 +61,27 @@ def test_a_redenomination_is_found_at_its_bar(row, factor, opens_on_the_old_leve
     ]
 
 
+@pytest.mark.parametrize("power", [1_000.0, 0.01])
+@pytest.mark.parametrize(
+    ("deviation", "kind"),
+    [
+        (-0.12, ImplausibleKind.STEP),
+        (-0.08, ImplausibleKind.REDENOMINATION),
+        (0.08, ImplausibleKind.REDENOMINATION),
+        (0.12, ImplausibleKind.STEP),
+    ],
+)
+def test_a_redenomination_is_a_power_of_ten_within_a_tenth(power, deviation, kind):
+    """The factor deviates from a power of ten by at most 0.1 as log; the price itself moves in the same bar."""
+    prices = np.ones((300, 4))
+    prices[100:] = power * np.exp(deviation)
+    (found,) = found_in(prices)
+    assert (found.row, found.kind) == (100, kind)
+    assert found.factor == pytest.approx(power if kind is ImplausibleKind.REDENOMINATION else prices[100, 0])
+
+
 @given(st.integers(0, 299), st.sampled_from(["open", "high", "low", "close"]), st.sampled_from([0.01, 0.5, 2.0, 100.0]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_a_spike_in_one_field_is_found_at_its_bar(row, field, factor):
     prices = PRICES.copy()
     prices[row, ["open", "high", "low", "close"].index(field)] *= factor
@@ -106,3 +135,37 @@ def test_check_and_backtest_name_a_redenomination(redenominated, capsys):
     after = str(pd.Timestamp(SAMPLE.times[160], unit="ns"))
     assert main([*line, "--start", after]) == 0
     assert "implausible" not in capsys.readouterr().out
+
+
+HELD_ACROSS = "BTC/USDT was held across an implausible bar, redenomination of the close by a factor of 1,000 at "
+PORTFOLIO = '[[strategies]]\nname = "buy_and_hold"\nsymbol = "BTC/USDT"\n'
+
+
+@pytest.mark.parametrize("verb", mostly_long(["backtest", "sweep", "portfolio", "regime"], 2))
+def test_every_study_that_holds_across_a_redenomination_says_so(verb, registry, tmp_path, monkeypatch, capsys):
+    bars = sample_bars("BTC/USDT", n_bars=1_000)
+    save_bars(replace(bars, frame=bars.frame * np.where(np.arange(1_000) < 900, 1.0, 1_000.0)[:, None]))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "portfolio.toml").write_text(PORTFOLIO, encoding="utf-8")
+    words = ["--strategy", "buy_and_hold", "--symbol", "BTC/USDT"]
+    long = ["--strategy", "ma_crossover", *words[2:], "-p", "fast=3", "-p", "slow=10"]
+    others = {
+        "portfolio": ["--config", "portfolio.toml"],
+        "regime": [*words, "--detector", "rules"],
+        "sweep": long,
+    }
+    words = others.get(verb, words)
+    assert main([verb, *words, "--no-record"]) == 0
+    assert HELD_ACROSS in " ".join(capsys.readouterr().out.split())
+    assert main([verb, *words, "--no-record", "--json"]) == 0
+    (remark,) = json.loads(capsys.readouterr().out)["remarks"]
+    assert remark.startswith(HELD_ACROSS)
+
+
+def test_the_pages_of_studies_say_so(redenominated):
+    bars = load_bars("BTC/USDT", HOUR)
+    settings = PortfolioSettings.parse(tomllib.loads(PORTFOLIO), "portfolio")
+    result = backtest(BuyAndHold(), bars)
+    pages = [backtest_view.outcome(result), *portfolio_view.outcome(run_portfolio(settings))]
+    assert sum(HELD_ACROSS in page for page in pages) == 2
+    assert decisions.outcome(result)["remarks"].startswith(HELD_ACROSS)

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peak_trade.cli import main
 from peak_trade.core.time import Timeframe
-from peak_trade.data.quality import FaultKind, check_quality
+from peak_trade.data.quality import FaultKind, check_quality, check_stored
+from peak_trade.data.sample import SYMBOLS, sample_bars
+from peak_trade.data.store import save_bars
+from tests.examples import examples
 
 HOUR = Timeframe.parse("1h")
 FIRST = 1_704_067_200_000_000_000
@@ -31,7 +38,7 @@ def test_sound_rows_have_nothing_to_report():
 
 
 @given(st.sets(st.integers(1, 58), max_size=30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_every_bar_left_out_is_counted_in_exactly_one_gap(left_out):
     times, values = sound(60)
     keep = [row for row in range(60) if row not in left_out]
@@ -87,3 +94,54 @@ def test_weekly_bars_keep_the_weekday_of_the_first_one():
     week = Timeframe.parse("1w")
     times = FIRST + week.ns * np.arange(4, dtype=np.int64)
     assert report_on(times, sound(4)[1], week).keeps_contract
+
+
+def test_the_bars_of_the_store_are_checked_with_one_read_of_each_file(home, monkeypatch):
+    for symbol in SYMBOLS:
+        save_bars(sample_bars(symbol, n_bars=50))
+    opened: list[str] = []
+
+    def counted(name):
+        original = getattr(pq, name)
+
+        def read(path, *rest, **options):
+            opened.append(name)
+            return original(path, *rest, **options)
+
+        return read
+
+    for name in ("read_schema", "ParquetFile"):
+        monkeypatch.setattr(pq, name, counted(name))
+    reports, refused = check_stored()
+    assert [report.n_bars for report in reports] == [50] * len(SYMBOLS)
+    assert refused == {}
+    assert opened == ["ParquetFile"] * len(SYMBOLS)
+
+
+def test_a_check_of_the_store_names_every_damaged_or_misplaced_file_and_checks_the_others(home, capsys):
+    for symbol in SYMBOLS:
+        save_bars(sample_bars(symbol, n_bars=50))
+    folder = home / "bars" / "sample"
+    good, damaged, altered = sorted(folder.glob("*/1h/series.json"))
+    misplaced = folder / "AAA-USDT" / "1h" / "series.json"
+    misplaced.parent.mkdir(parents=True)
+    misplaced.write_bytes(good.read_bytes())
+    damaged.write_bytes(b"{}")
+    (altered,) = altered.parent.glob("*.parquet")
+    pq.write_table(pq.read_table(altered).slice(1), altered)
+    for names, bad in (
+        ([], {misplaced, damaged, altered}),
+        (["--symbol", "ETH/USDT"], {damaged}),
+        (["--exchange", "sample", "--timeframe", "1h"], {misplaced, damaged, altered}),
+    ):
+        assert main(["data", "check", "--json", *names]) == 1
+        found = json.loads(capsys.readouterr().out)
+        sound = [report["where"] for report in found if report["keeps_contract"]]
+        assert sound == (["sample BTC/USDT"] if len(bad) > 1 else [])
+        refused = {report["where"]: report["refused"] for report in found if "refused" in report}
+        assert refused.keys() == {str(path.with_name("series.json")) for path in bad}
+        assert all(any(error.startswith(f"{path}: ") for error in refused.values()) for path in bad)
+        assert main(["data", "check", *names]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(line.startswith(f"{path}: ") for line in lines for path in bad) == len(bad)
+    assert main(["data", "check", "--symbol", "BTC/USDT"]) == 0

@@ -25,6 +25,7 @@ def log_returns(symbol):
     return np.log(frame["close"] / frame["open"])
 
 
+@pytest.mark.long
 def test_another_process_under_another_hash_seed_makes_the_same_bits():
     code = "from peak_trade.data.sample import *; print([sample_bars(s).digest() for s in SYMBOLS])"
     root = str(Path(__file__).parents[2])

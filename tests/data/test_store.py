@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.lock import held_lock
 from peak_trade.core.time import Timeframe
 from peak_trade.data import store
-from peak_trade.data.store import list_bars, load_bars, merge, save_bars
+from peak_trade.data.merging import merge
+from peak_trade.data.store import find_series, list_bars, load_bars, save_bars, scan_store
+from tests.examples import examples
 
 HOUR = Timeframe.parse("1h")
 START = pd.Timestamp("2024-01-01", tz="UTC")
@@ -31,7 +37,7 @@ hour_sets = st.sets(st.integers(0, 60), min_size=1, max_size=25)
 
 
 @given(hour_sets)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bars_come_back_bit_for_bit(tmp_path_factory, hours):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEAK_TRADE_HOME", str(tmp_path_factory.mktemp("home")))
@@ -43,7 +49,7 @@ def test_bars_come_back_bit_for_bit(tmp_path_factory, hours):
 
 
 @given(hour_sets, hour_sets, hour_sets)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_merging_commutes_associates_and_loses_nothing(first, second, third):
     a, b, c = bars_at(first), bars_at(second), bars_at(third)
     assert merge(a, b).digest() == merge(b, a).digest() == bars_at(first | second).digest()
@@ -121,13 +127,13 @@ def test_names_that_are_no_names_are_refused(home, symbol, exchange):
 
 
 def test_a_store_that_another_process_writes_is_one_clear_line_after_a_short_wait(home, monkeypatch):
-    from filelock import FileLock
-
     save_bars(bars_at(range(3)))
     monkeypatch.setattr(store, "LOCK_WAIT_SECONDS", 0.05)
     with (
-        FileLock(home / "bars" / ".lock"),
-        pytest.raises(DataError, match=r"another process is writing to the store \(waited 0\.05 s\)"),
+        held_lock(home / "bars" / ".lock", 0.0),
+        pytest.raises(
+            DataError, match=r"process \d+ \(.+\) has held the lock since .* \(waited 0\.05 s\)\. Nothing was"
+        ),
     ):
         save_bars(bars_at(range(5)))
     assert len(load_bars("BTC/USDT", "1h")) == 3
@@ -154,4 +160,27 @@ def test_a_failed_write_leaves_the_old_bars_and_no_litter(home, monkeypatch):
         with pytest.raises(DataError, match="no space left on device"):
             save_bars(bars_at(range(9)))
     assert len(load_bars("BTC/USDT", "1h")) == 3
-    assert sorted(path.name for path in home.rglob("*") if path.is_file()) == [".lock", "1h.parquet"]
+    assert [path.suffix for path in sorted(home.rglob("*")) if path.is_file()] == ["", ".parquet", ".json"]
+
+
+@pytest.mark.parametrize("place", ["binance/BTC-USDT/1h", "binance/ETH-USDT/4h", "kraken/ETH-USDT/1h"])
+def test_a_file_at_the_place_of_another_series_is_refused_and_blocks_no_other(home, capsys, place):
+    for symbol in ("ETH/USDT", "SOL/USDT"):
+        save_bars(bars_at(range(3), symbol))
+    copy = home / "bars" / place
+    shutil.copytree(home / "bars/binance/ETH-USDT/1h", copy)
+    exchange, folder, timeframe = place.split("/")
+    with pytest.raises(DataError, match=rf"{place}.*has the bars of binance ETH/USDT 1h"):
+        load_bars(folder.replace("-", "/"), timeframe, exchange)
+    with pytest.raises(DataError, match=place):
+        find_series(folder.replace("-", "/"), Timeframe.parse(timeframe), exchange, scan_store())
+    assert load_bars("SOL/USDT", "1h").symbol == "SOL/USDT"
+    (home / "bars/binance/SOL-USDT/2h.parquet").write_bytes(b"not a file of bars")
+    (home / "bars/binance/SOL-USDT/4h").mkdir()
+    (home / "bars/binance/SOL-USDT/4h/series.json").write_text("{}")
+    assert main(["data", "list"]) == 1
+    printed = capsys.readouterr()
+    assert "SOL/USDT" in printed.out
+    assert str(copy) in printed.err
+    assert "SOL-USDT/2h.parquet: this file of the store is damaged" in printed.err
+    assert "SOL-USDT/4h/series.json: this file of the store is damaged" in printed.err

@@ -1,12 +1,14 @@
 """The package data, and a workspace made from it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from peak_trade.cli import main
+from peak_trade.core.errors import ConfigError
 from peak_trade.core.settings import Settings
-from peak_trade.data.workspace import package_data
+from peak_trade.data.workspace import make_workspace, package_data
 from peak_trade.engine.settings import BacktestSettings
 
 RUN_FILES = sorted((package_data() / "config").glob("backtest*_example.toml"))
@@ -46,6 +48,29 @@ def test_init_leaves_nothing_behind_when_copying_fails(tmp_path, monkeypatch, ca
     assert main(["init", str(tmp_path / "research")]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("n_moved", [0, 1, 3])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "stop"])
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "empty"])
+def test_init_leaves_nothing_behind_when_it_ends_half_way(tmp_path, monkeypatch, n_moved, error, is_new):
+    moved: list[Path] = []
+
+    def move(source: Path, target: Path) -> None:
+        if len(moved) == n_moved:
+            raise error
+        moved.append(target)
+        os.rename(source, target)
+
+    monkeypatch.setattr("peak_trade.data.workspace.rename", move)
+    folder = tmp_path / "deep" / "research"
+    if not is_new:
+        folder.mkdir(parents=True)
+    with pytest.raises((ConfigError, KeyboardInterrupt)) as raised:
+        make_workspace(folder)
+    assert isinstance(raised.value, KeyboardInterrupt) or "No space left on device" in str(raised.value)
+    assert len(moved) == n_moved
+    assert list(tmp_path.rglob("*")) == ([] if is_new else [folder.parent, folder])
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
