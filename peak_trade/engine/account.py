@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from types import MappingProxyType
 
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.calendar import period_of
+from peak_trade.core.calendar import NS_PER_DAY, open_times, period_of
+from peak_trade.core.history import WeightHistory
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, Order
 from peak_trade.engine.market import Market
@@ -91,12 +94,12 @@ class TradedAccount:
 
     def days(self, start: int, stop: int) -> IntArray:
         """Return the numbers of the UTC days in which bars start to stop - 1 open, shape (stop - start,)."""
-        days: IntArray = period_of(self.market.times[start:stop] - self.market.timeframe.ns, "day")
+        days: IntArray = period_of(open_times(self.market.times[start:stop], self.market.timeframe), "day")
         return days
 
     def day(self, bar: int) -> int:
         """Return the number of the UTC day in which a bar opens."""
-        return int(period_of(int(self.market.times[bar]) - self.market.timeframe.ns, "day"))
+        return int(period_of(open_times(int(self.market.times[bar]), self.market.timeframe), "day"))
 
     def holdings(self, bar: int) -> Holdings:
         """Return equity, positions and marks at the close of a bar; the same objects until something moves."""
@@ -106,6 +109,22 @@ class TradedAccount:
             marks = {symbol: float(column.mark[bar]) for symbol, column in self._columns.items()}
             self._known = (self.equity(bar), MappingProxyType(positions), MappingProxyType(marks))
         return self._known
+
+    def exposures_at(self, when: int) -> Mapping[str, float]:
+        """Return the exposures at the last close up to an earlier instant, ns UTC, signed fractions of equity.
+
+        Symbols without a position are left out. Empty before the first bar, and where equity is not above zero.
+        """
+        bar = int(np.searchsorted(self.market.times, when, side="right")) - 1
+        if bar < 0:
+            return {}
+        equity, worth = _value_at(self.cash_path, bar), {}
+        for symbol, column in self._columns.items():
+            quantity = _value_at(self.position_path[symbol], bar)
+            if quantity != 0.0:
+                worth[symbol] = quantity * float(column.mark[bar])
+                equity += worth[symbol]
+        return {symbol: own / equity for symbol, own in worth.items()} if equity > 0.0 else {}
 
     def _book_fill(self, sleeve: Sleeve, fill: Fill, bar: int) -> None:
         lot = self._columns[fill.symbol].instrument.lot_size
@@ -141,3 +160,41 @@ class TradedAccount:
             return stop
         failed = self.equity_between(start, stop) <= 0.0
         return start + int(failed.argmax()) if failed.any() else stop
+
+
+class DailyWeights:
+    """The exposures of an account when each of the last days began; those of a day are computed once.
+
+    Parameters
+    ----------
+    n_days : int
+        Number of days.
+
+    """
+
+    def __init__(self, n_days: int) -> None:
+        self._n_days = n_days
+        self._known: dict[int, Mapping[str, float]] = {}
+        self._latest: WeightHistory | None = None
+
+    def at(self, exposures_at: Callable[[int], Mapping[str, float]], as_of: int) -> WeightHistory:
+        """Return the weights of the days up to the one that ends at `as_of`, ns UTC, an instant that has passed.
+
+        `exposures_at` returns the account's exposures at an instant; see `TradedAccount.exposures_at`.
+        """
+        latest = self._latest
+        if latest is None or latest.as_of != as_of:
+            starts = range(as_of - self._n_days * NS_PER_DAY, as_of, NS_PER_DAY)
+            known = self._known
+            self._known = {start: known[start] if start in known else exposures_at(start) for start in starts}
+            symbols = sorted({symbol for held in self._known.values() for symbol in held})
+            rows = [[held.get(symbol, 0.0) for held in self._known.values()] for symbol in symbols]
+            latest = WeightHistory(as_of, symbols, np.array(rows).reshape(len(symbols), self._n_days))
+            self._latest = latest
+        return latest
+
+
+def _value_at(path: Sequence[tuple[int, float]], bar: int) -> float:
+    """Return the last value of a path up to a bar; 0.0 before the first one."""
+    place = bisect_right(path, bar, key=itemgetter(0))
+    return path[place - 1][1] if place else 0.0

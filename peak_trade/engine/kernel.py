@@ -11,11 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, types
 
-from peak_trade.core.arrays import FloatArray
+from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.costs.model import Costs
 
 SAME_RETURNS = 1e-12
 """Returns whose squared deviations are below this fraction of their squares count as equal."""
+INITIAL_CASH = 10_000.0
+"""Cash at the start of a screened run, quote currency."""
+NO_BARS = np.zeros(0, np.int64)
+_NONE = np.zeros(0)
 _INPUT = types.Array(types.float64, 1, "C", readonly=True)
 
 
@@ -24,12 +28,15 @@ class Screen:
     """Statistics of one run: total return and drawdown as fractions, the Sharpe ratio per bar, the number of fills.
 
     `sharpe` is 0.0 if the returns do not vary; multiply it by the square root of `bars_per_year` to annualise it.
+    `skewness` and `kurtosis` are the moment ratios of the same returns (3 for normal ones), NaN if they do not vary.
     """
 
     total_return: float
     sharpe: float
     max_drawdown: float
     n_fills: int
+    skewness: float
+    kurtosis: float
 
 
 def simulate(
@@ -50,30 +57,53 @@ def simulate(
     Causal. After a bankruptcy, equity and position are 0.0.
     """
     equity, position = np.zeros(close.size), np.zeros(close.size)
-    _pass(open_, close, exposure, costs.taker_rate, costs.slippage_rate, initial_cash, equity, position)
+    _pass(open_, close, exposure, costs.taker_rate, costs.slippage_rate, initial_cash, equity, position, NO_BARS, _NONE)
     return equity, position
 
 
-def screen(open_: FloatArray, close: FloatArray, exposure: FloatArray, costs: Costs) -> Screen:
-    """Return the statistics of one run without its path; the arguments are those of `simulate`."""
-    none = np.zeros(0)
-    total, sharpe, drawdown, n_fills = _pass(
-        open_, close, exposure, costs.taker_rate, costs.slippage_rate, 10_000.0, none, none
+def screen(
+    open_: FloatArray,
+    close: FloatArray,
+    exposure: FloatArray,
+    costs: Costs,
+    bars: IntArray = NO_BARS,
+    equity_out: FloatArray = _NONE,
+) -> Screen:
+    """Return the statistics of one run without its path; the first arguments are those of `simulate`.
+
+    `equity_out` gets equity at the close of each of `bars`, increasing indices; the initial cash is 10,000.
+    """
+    total, sharpe, drawdown, n_fills, skewness, kurtosis = _pass(
+        open_,
+        close,
+        exposure,
+        costs.taker_rate,
+        costs.slippage_rate,
+        INITIAL_CASH,
+        _NONE,
+        _NONE,
+        bars,
+        equity_out,
     )
-    return Screen(total, sharpe, drawdown, int(n_fills))
+    return Screen(total, sharpe, drawdown, int(n_fills), skewness, kurtosis)
 
 
 @njit(
-    types.Tuple((types.float64, types.float64, types.float64, types.int64))(
-        *3 * (_INPUT,), *3 * (types.float64,), *2 * (types.float64[::1],)
+    types.Tuple((*3 * (types.float64,), types.int64, *2 * (types.float64,)))(
+        *3 * (_INPUT,), *3 * (types.float64,), *2 * (types.float64[::1],), types.int64[::1], types.float64[::1]
     ),
     cache=True,
 )
-def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, position_out):  # type: ignore[no-untyped-def]
+def _pass(  # type: ignore[no-untyped-def]
+    open_, close, exposure, fee, slippage, initial_cash, equity_out, position_out, bars, at_bars
+):
     keeps_path = equity_out.size > 0
+    at_bars[:] = 0.0
+    place = 0
+    next_bar = bars[0] if bars.size > 0 else -1
     cash, position, target, pending = initial_cash, 0.0, 0.0, 0.0
     equity, peak, drawdown = initial_cash, initial_cash, 0.0
-    total, squares, n_fills = 0.0, 0.0, 0
+    total, squares, cubes, fourths, n_fills = 0.0, 0.0, 0.0, 0.0, 0
     bar = 0
     while bar < close.size and equity > 0.0:
         if pending != 0.0:
@@ -96,15 +126,26 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
         for held in range(bar, stop):
             worth = max(cash + position * close[held] if position != 0.0 else cash, 0.0)
             change = worth / equity - 1.0
+            square = change * change
             total += change
-            squares += change * change
+            squares += square
+            cubes += square * change
+            fourths += square * square
             equity = worth
             peak = max(peak, equity)
             drawdown = max(drawdown, 1.0 - equity / peak)
             if equity == 0.0:
                 break
+            if held == next_bar:
+                at_bars[place] = equity
+                place += 1
+                next_bar = bars[place] if place < bars.size else -1
             if keeps_path:
                 equity_out[held], position_out[held] = equity, position
+        while equity > 0.0 and 0 <= next_bar <= decision:
+            at_bars[place] = equity
+            place += 1
+            next_bar = bars[place] if place < bars.size else -1
         if keeps_path and equity > 0.0:
             equity_out[stop : decision + 1] = equity
         if exposure[decision] != target:
@@ -112,9 +153,14 @@ def _pass(open_, close, exposure, fee, slippage, initial_cash, equity_out, posit
             pending = target * equity / close[decision] - position
         bar = decision + 1
     n_returns = close.size - 1
-    sharpe = 0.0
+    sharpe, skewness, kurtosis = 0.0, np.nan, np.nan
     if n_returns > 1:
-        spread = squares - total * total / n_returns
+        mean = total / n_returns
+        spread = squares - total * mean
         if spread > SAME_RETURNS * squares:
-            sharpe = total / n_returns / np.sqrt(spread / (n_returns - 1))
-    return equity / initial_cash - 1.0, sharpe, drawdown, n_fills
+            sharpe = mean / np.sqrt(spread / (n_returns - 1))
+            variance = spread / n_returns
+            skewness = (cubes / n_returns - 3.0 * mean * squares / n_returns + 2.0 * mean**3) / variance**1.5
+            powers = fourths - 4.0 * mean * cubes + 6.0 * mean * mean * squares
+            kurtosis = (powers / n_returns - 3.0 * mean**4) / variance**2
+    return equity / initial_cash - 1.0, sharpe, drawdown, n_fills, skewness, kurtosis

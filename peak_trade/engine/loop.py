@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from peak_trade.core.calendar import open_times
 from peak_trade.core.values import Fill, MarketView, Order, Side, TradingState
 from peak_trade.costs.model import n_fundings_until
 from peak_trade.engine.account import TradedAccount
 from peak_trade.engine.market import Market
 from peak_trade.engine.policy import Leg, as_order, protective_legs
+from peak_trade.engine.refused_exits import RefusedExits
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.simulated_venue import SimulatedVenue
@@ -22,15 +24,20 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.engine.traders import Allocation, SleeveTrader, Trader
 from peak_trade.engine.venue import Execution, Phase, Venue, end_event, fill_of, order_event, trade_event
 from peak_trade.journal.events import (
+    AlertEvent,
     AllocationEvent,
     BankruptcyEvent,
     CashFlowEvent,
+    EndCause,
     Event,
     OrderEventKind,
     SignalEvent,
 )
 from peak_trade.risk.review import ApprovedOrder
 from peak_trade.risk.state import Observation
+
+_NOISE = 1e-9
+"""Fraction of a quantity that is rounding noise."""
 
 
 class EventLoop(TradedAccount):
@@ -44,6 +51,10 @@ class EventLoop(TradedAccount):
     settings : BacktestSettings
     emit : callable
         Called with every event, in order.
+    alert : callable, optional
+        Called with the alert on an exit that was denied or rejected, once per episode.
+    repeats_exits : bool
+        Whether such an exit is asked again. False: the rule of sessions whose journal has version 1.
     venue : Venue, optional
         Receives the approved orders; a SimulatedVenue by default.
     risk_engine : RiskEngine, optional
@@ -71,6 +82,8 @@ class EventLoop(TradedAccount):
         settings: BacktestSettings,
         *,
         emit: Callable[[Event], None],
+        alert: Callable[[AlertEvent], None] = lambda alert: None,
+        repeats_exits: bool = True,
         venue: Venue | None = None,
         risk_engine: RiskEngine | None = None,
         trader: Trader | None = None,
@@ -84,15 +97,18 @@ class EventLoop(TradedAccount):
         self.trader: Trader = trader or SleeveTrader(market, sleeves, settings)
         self.risk_engine = risk_engine or RiskEngine.without_limits()
         self.risk_engine.emit = emit
-        self.n_ambiguous = 0
         self.bankrupt_bar: int | None = None
         self._emit = emit
+        self._alert = alert
+        self._repeats_exits = repeats_exits
         self._id_prefix = id_prefix
         self._drift_band = drift_band
         self._n_orders = 0
         self._sleeve_of: dict[str, Sleeve] = {}
+        self._refused = RefusedExits(market)
         self._has_carry = settings.costs.has_carry
         self._is_netted = self.trader.is_netted
+        self._shares_symbols = len({sleeve.symbol for sleeve in self.sleeves}) < len(self.sleeves)
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
         """Visit every bar at which something can happen, then expire the open orders."""
@@ -110,6 +126,7 @@ class EventLoop(TradedAccount):
             stop = self.trader.next_cross(bar, stop) if self._is_netted else stop
             stop = self._first_insolvent(bar + 1, stop) if self._can_fail else stop
             stop = stop if self._drift_band is None else self._first_drift(bar + 1, stop, self._drift_band)
+            stop = self._refused.next_bar(bar, stop) if self._asks_again else stop
             bar = self.risk_engine.skip_to(self, stop) if self._sleeve_of else stop
             if progress is not None:
                 progress(bar)
@@ -125,7 +142,7 @@ class EventLoop(TradedAccount):
 
     def _visit(self, bar: int) -> None:
         closed = int(self.market.times[bar])
-        opened = closed - self.market.timeframe.ns
+        opened = open_times(closed, self.market.timeframe)
         last_close = int(self.market.times[bar - 1]) if bar > 0 else closed
         if self._has_carry and opened > last_close:
             self._charge_carry(bar, last_close, opened, bar - 1)
@@ -162,12 +179,17 @@ class EventLoop(TradedAccount):
         if state is TradingState.ACTIVE:
             return
         for order_id in [held.order.order_id for held in self.venue.resting() if not held.order.is_reducing]:
-            self._cancel(order_id, now, f"trading is {state}")
+            self._cancel(order_id, now, EndCause.TRADING_STATE, f"trading is {state}")
 
-    def finish(self, bar: int, reason: str = "end of run", kind: OrderEventKind = OrderEventKind.EXPIRED) -> None:
-        """End the open orders at the close of a bar: they expire with the run, or are canceled if it is stopped."""
+    def finish(self, bar: int, cause: EndCause = EndCause.FEED_ENDED, reason: str = "end of run") -> None:
+        """End the open orders at the close of a bar: they expire with the bars, any other cause cancels them."""
         for held in self.venue.resting():
-            self._cancel(held.order.order_id, int(self.market.times[bar]), reason, kind)
+            self._cancel(held.order.order_id, int(self.market.times[bar]), cause, reason)
+
+    @property
+    def n_ambiguous(self) -> int:
+        """Number of bars that do not show the order of events on which the fills depend."""
+        return self.venue.n_ambiguous
 
     @property
     def n_open(self) -> int:
@@ -177,6 +199,9 @@ class EventLoop(TradedAccount):
     def _schedule(self) -> list[int]:
         bars = [np.flatnonzero(np.diff(sleeve.exposure, prepend=0.0)) for sleeve in self.sleeves]
         bars += [np.array(sorted(sleeve.rebalance_bars), dtype=np.int64) for sleeve in self.sleeves]
+        for sleeve in self.sleeves:
+            if sleeve.scale is not None:
+                bars.append(np.flatnonzero(np.diff(np.isnan(sleeve.scale).astype(np.int8)) < 0) + 1)
         if self._has_carry:
             bars.append(np.flatnonzero(np.diff(n_fundings_until(self.market.times))) + 1)
         scheduled: list[int] = np.unique(np.concatenate(bars)).tolist()
@@ -186,12 +211,10 @@ class EventLoop(TradedAccount):
         equity = None if self._drift_band is None else self.equity(bar)
         acting: list[Sleeve] = []
         for sleeve in self.sleeves:
-            has_changed = float(sleeve.exposure[bar]) != sleeve.target
-            if not has_changed and (sleeve.is_stopped or not self._is_due(sleeve, bar, equity)):
-                continue
-            if self._columns[sleeve.symbol].has_bar(bar):
+            if self._is_acting(sleeve, bar, equity) and self._columns[sleeve.symbol].has_bar(bar):
                 acting.append(sleeve)
-        if not acting:
+        asking = self._refused.due(bar) if self._refused else []
+        if not acting and not asking:
             return
         self._update_trading_state(bar)
         for sleeve in acting:
@@ -202,14 +225,71 @@ class EventLoop(TradedAccount):
                 self._emit(SignalEvent(int(self.market.times[bar]), sleeve.strategy, sleeve.symbol, target))
             if has_changed or bar in sleeve.rebalance_bars:
                 sleeve.allowed_fill_ratio = 1.0
-            sleeve.decision_bar = bar
-        legs = self.trader.legs(acting, bar, self.equity(bar) if equity is None else equity, self._cancel_target_orders)
+            sleeve.decision_bar, sleeve.awaits_order = bar, sleeve.is_closing
+        equity = self.equity(bar) if equity is None else equity
+        ready = [sleeve for sleeve in self._with_followers(acting) if not sleeve.awaits_order]
+        exiting = self._exiting(ready)
+        legs = self.trader.legs(ready, bar, equity, self._cancel_target_orders)
+        legs += self._legs_to_ask_again([holder for holder in asking if holder in self._refused], bar, equity)
         if len(legs) > 1:
             legs.sort(key=lambda pair: (pair[0].opens(pair[1]), pair[0].priority, pair[0].symbol, pair[0].strategy))
         for sleeve, leg in legs:
             self._order_leg(sleeve, leg, bar)
+        for sleeve in exiting:
+            if sleeve.position != 0.0 and not sleeve.orders_against():
+                self._protect(sleeve, bar, Phase.AFTER_CLOSE, int(self.market.times[bar]), sleeve.entry_price)
+
+    def _exiting(self, sleeves: Sequence[Sleeve]) -> list[Sleeve]:
+        """Return the sleeves whose protective orders an open exit has replaced; they need them if it is canceled."""
+        if not self.settings.execution.has_protection:
+            return []
+        return [sleeve for sleeve in sleeves if {order.reason for order in sleeve.orders_against()} == {"target"}]
+
+    def _with_followers(self, acting: list[Sleeve]) -> list[Sleeve]:
+        """Return the acting sleeves and those whose refused exits their orders replace; these episodes end."""
+        found = list(acting)
+        for holder in dict.fromkeys(self.trader.holder_of(sleeve) for sleeve in acting):
+            if holder in self._refused:
+                self._refused.remove(holder)
+                found += [sleeve for sleeve in self.trader.followers(holder) if sleeve not in found]
+        return found
+
+    @property
+    def _asks_again(self) -> bool:
+        """Whether an exit was refused and may be asked again; not while trading is halted."""
+        return bool(self._refused) and self.risk_engine.state is not TradingState.HALTED
+
+    def _legs_to_ask_again(self, holders: Sequence[Sleeve], bar: int, equity: float) -> list[tuple[Sleeve, Leg]]:
+        """Return the refused exits that are still wanted at a close and that the limits on the order rate allow."""
+        legs: list[tuple[Sleeve, Leg]] = []
+        for holder in holders if self._asks_again else ():
+            wanted = self.trader.legs(self.trader.followers(holder), bar, equity, lambda sleeve, bar: None)
+            exits = [leg for _, leg in wanted if not holder.opens(leg)]
+            if not exits:
+                self._refused.remove(holder)
+            for leg in exits:
+                if self._refused.is_sendable(holder, leg, bar) and self._keeps_order_rate(holder, leg, bar):
+                    legs.append((holder, leg))
+        return legs
+
+    def _keeps_order_rate(self, holder: Sleeve, leg: Leg, bar: int) -> bool:
+        close = float(self._columns[holder.symbol].close[bar])
+        order = self._order_of(
+            holder, leg, f"{self._id_prefix}{self._n_orders + 1}", int(self.market.times[bar]), close
+        )
+        return self.risk_engine.keeps_order_rate(order, self._market_view(order, bar), self, bar)
+
+    def _is_acting(self, sleeve: Sleeve, bar: int, equity: float | None) -> bool:
+        """Return whether a sleeve decides at a close: on a new target, or one that is due or waits for its order."""
+        if float(sleeve.exposure[bar]) != sleeve.target:
+            return True
+        if sleeve.is_closing:
+            return False
+        return sleeve.awaits_order or (not sleeve.is_stopped and self._is_due(sleeve, bar, equity))
 
     def _is_due(self, sleeve: Sleeve, bar: int, equity: float | None) -> bool:
+        if sleeve.awaits_scale:
+            return sleeve.knows_scale(bar)
         if bar in sleeve.rebalance_bars:
             return True
         if self._drift_band is None or equity is None or sleeve.target == 0.0 or self.trader.is_ordering(sleeve):
@@ -241,46 +321,61 @@ class EventLoop(TradedAccount):
         if sleeve.position * leg.quantity < 0.0 and not leg.follows_exit:
             protection = [order_id for order_id, order in sleeve.working.items() if order.reason != "target"]
         for order_id in protection:
-            self._cancel(order_id, now, "target changed")
+            self._cancel(order_id, now, EndCause.TARGET_CHANGED, "target changed")
         close = float(self._columns[sleeve.symbol].close[bar])
-        sent = self._submit(sleeve, leg, bar, Phase.AFTER_CLOSE, now, close)
+        sent, refusal = self._submit(sleeve, leg, bar, Phase.AFTER_CLOSE, now, close)
         if self.risk_engine.has_limits and sent != abs(leg.quantity):
             self.trader.restrict(sleeve, leg.quantity, sent / abs(leg.quantity))
+        if not sleeve.opens(leg):
+            self._note_exit(sleeve, leg, refusal, now, close)
         if protection and not sent:
             self._protect(sleeve, bar, Phase.AFTER_CLOSE, now, sleeve.entry_price)
 
-    def _submit(self, sleeve: Sleeve, leg: Leg, bar: int, phase: Phase, now: int, price: float) -> float:
-        """Review a leg as an order and submit it; return the quantity that the venue took."""
-        self._n_orders += 1
-        order = as_order(
+    def _note_exit(self, holder: Sleeve, leg: Leg, refusal: str, now: int, close: float) -> None:
+        """Note that an exit was sent or, with the reason, that it was refused."""
+        if not refusal:
+            self._refused.remove(holder)
+            return
+        alert = self._refused.add(holder, leg, refusal, now, close) if self._repeats_exits else None
+        if alert is not None:
+            self._alert(alert)
+
+    def _order_of(self, sleeve: Sleeve, leg: Leg, order_id: str, now: int, price: float) -> Order:
+        return as_order(
             leg,
             self.settings.execution,
-            order_id=f"{self._id_prefix}{self._n_orders}",
+            order_id=order_id,
             decided_at=now,
             strategy=sleeve.strategy,
             symbol=sleeve.symbol,
             held=sleeve.position,
             price=price,
         )
+
+    def _submit(self, sleeve: Sleeve, leg: Leg, bar: int, phase: Phase, now: int, price: float) -> tuple[float, str]:
+        """Review a leg as an order and submit it; return the quantity that the venue took, and why it took none."""
+        self._n_orders += 1
+        order = self._order_of(sleeve, leg, f"{self._id_prefix}{self._n_orders}", now, price)
         known_bar = bar if phase is Phase.AFTER_CLOSE else max(bar - 1, 0)
         view = self._market_view(order, known_bar)
-        if self.risk_engine.sizes_orders:
+        if self.risk_engine.sizes_orders or self._shares_symbols:
             order = self.risk_engine.reduced(order, view, self, known_bar)
         self._emit(order_event(order, OrderEventKind.REQUESTED, now, reason=order.reason))
         answer = self.risk_engine.decide(order, view, self, known_bar)
         if not isinstance(answer, ApprovedOrder):
             codes = ", ".join(denial.code for denial in answer)
             self._emit(order_event(order, OrderEventKind.DENIED, now, leaves=0.0, reason=codes))
-            return 0.0
+            return 0.0, codes
         self._emit(order_event(order, OrderEventKind.SUBMITTED, now))
         rejected = self.venue.submit(answer, bar, phase)
         if rejected:
-            self._emit(order_event(order, OrderEventKind.REJECTED, now, leaves=0.0, reason=rejected))
-            return 0.0
+            kind, reason, cause = OrderEventKind.REJECTED, rejected.reason, rejected.cause
+            self._emit(order_event(order, kind, now, leaves=0.0, reason=reason, cause=cause))
+            return 0.0, reason
         sleeve.working[order.order_id] = order
         self._sleeve_of[order.order_id] = sleeve
         self._emit(order_event(order, OrderEventKind.ACCEPTED, now))
-        return order.quantity
+        return order.quantity, ""
 
     def _market_view(self, order: Order, bar: int) -> MarketView:
         column = self._columns[order.symbol]
@@ -298,19 +393,19 @@ class EventLoop(TradedAccount):
             self._book_fill(sleeve, fill, bar)
             if has_limits:
                 self.risk_engine.remember_fill(fill)
-            is_whole = execution.ended == "filled"
-            self._emit(trade_event(execution, OrderEventKind.FILLED if is_whole else OrderEventKind.PARTIALLY_FILLED))
+            kind = OrderEventKind.FILLED if execution.is_filled else OrderEventKind.PARTIALLY_FILLED
+            self._emit(trade_event(execution, kind))
             parts = self.trader.allocate(sleeve, fill.position_change, fill.fee)
             self._allocate(parts, bar, fill.ts_event, fill.order_id, fill.price)
-        if execution.ended:
+        if execution.has_ended:
             del self._sleeve_of[order.order_id]
             del sleeve.working[order.order_id]
-            if execution.ended != "filled":
+            if not execution.is_filled:
                 self._emit(end_event(execution))
         if not self.settings.execution.has_protection:
             return
-        if execution.quantity > 0.0:
-            self._protect_after_fill(execution, sleeve, bar)
+        if execution.quantity > 0.0 or not execution.has_ended:
+            self._protect_after(execution, sleeve, bar)
         elif sleeve.position != 0.0 and order.reason == "target" and not sleeve.working:
             self._protect(sleeve, bar, Phase.WITHIN, execution.ts_event, sleeve.entry_price)
 
@@ -322,20 +417,28 @@ class EventLoop(TradedAccount):
                 event = AllocationEvent(now, order_id, sleeve.strategy, sleeve.symbol, quantity, price, cost)
                 self._emit(event)
 
-    def _protect_after_fill(self, execution: Execution, sleeve: Sleeve, bar: int) -> None:
-        """Keep the protective orders equal to the position; once one of them has filled, the sleeve stays flat."""
-        filled = execution.order.reason
-        now = execution.ts_event
-        if filled != "target":
+    def _protect_after(self, execution: Execution, sleeve: Sleeve, bar: int) -> None:
+        """Keep the protective orders equal to the position after a fill, or after a stop that only triggered.
+
+        Once one of them has filled, the sleeve stays flat. A stop that has triggered closes the position alone: it
+        cancels what is left of the entry, and everything else. An entry that only triggers changes nothing.
+        """
+        order, now = execution.order, execution.ts_event
+        is_protective = order.reason != "target"
+        if order.order_id == sleeve.closing_order or not (execution.quantity or is_protective):
+            return
+        is_first = is_protective and execution.cumulative <= execution.quantity * (1.0 + _NOISE)
+        is_trigger = is_protective and order.limit_price is None
+        if is_first:
             sleeve.is_stopped = True
-            if execution.phase is Phase.WITHIN and self._are_both_in_reach(execution, sleeve, bar):
-                self.n_ambiguous += 1
-        for order_id, order in list(sleeve.working.items()):
-            if order_id == execution.order.order_id or (order.reason == "target" and filled == "target"):
-                continue
-            self._cancel(order_id, now, f"{filled} filled")
-        if sleeve.position != 0.0:
-            self._protect(sleeve, bar, execution.phase, now, execution.price, without=filled)
+        if is_trigger:
+            sleeve.closing_order = order.order_id
+        for order_id, other in list(sleeve.working.items()):
+            if order_id != order.order_id and (is_first or other.reason != "target"):
+                effect = "filled" if execution.quantity else "triggered"
+                self._cancel(order_id, now, EndCause.OTHER_FILLED, f"{order.reason} {effect}")
+        if sleeve.position != 0.0 and not is_trigger:
+            self._protect(sleeve, bar, execution.phase, now, execution.price, without=order.reason)
 
     def _protect(self, sleeve: Sleeve, bar: int, phase: Phase, now: int, last: float, without: str = "") -> None:
         best = float((np.fmax if sleeve.position > 0.0 else np.fmin)(last, sleeve.best_price))
@@ -345,13 +448,6 @@ class EventLoop(TradedAccount):
             if leg.reason != without:
                 price = best if leg.trail is not None else sleeve.entry_price
                 self._submit(sleeve, leg, bar, phase, now, price)
-
-    def _are_both_in_reach(self, execution: Execution, sleeve: Sleeve, bar: int) -> bool:
-        column = self._columns[sleeve.symbol]
-        low, high = float(column.low[bar]), float(column.high[bar])
-        others = [order for order in sleeve.working.values() if order.reason not in ("target", execution.order.reason)]
-        levels = [order.limit_price or order.stop_price for order in others]
-        return any(level is not None and low <= level <= high for level in levels)
 
     def _update_trading_state(self, bar: int) -> None:
         """Update the trading state at the close of a bar; cancel orders that can enlarge a position if it changes."""
@@ -366,16 +462,18 @@ class EventLoop(TradedAccount):
     def _cancel_target_orders(self, sleeve: Sleeve, bar: int) -> None:
         for order_id, order in list(sleeve.working.items()):
             if order.reason == "target":
-                self._cancel(order_id, int(self.market.times[bar]), "target changed")
+                self._cancel(order_id, int(self.market.times[bar]), EndCause.TARGET_CHANGED, "target changed")
 
-    def _cancel(self, order_id: str, now: int, reason: str, kind: OrderEventKind = OrderEventKind.CANCELED) -> None:
+    def _cancel(self, order_id: str, now: int, cause: EndCause, reason: str) -> None:
         """Cancel an open order; its sleeve keeps the best price that a trailing stop has followed."""
         held = self.venue.cancel(order_id)
         if held is None:
             return
         sleeve = self._sleeve_of.pop(order_id)
         del sleeve.working[order_id]
-        self._emit(order_event(held.order, kind, now, leaves=0.0, cumulative=held.cumulative, reason=reason))
+        kind = OrderEventKind.EXPIRED if cause is EndCause.FEED_ENDED else OrderEventKind.CANCELED
+        done = held.cumulative
+        self._emit(order_event(held.order, kind, now, cumulative=done, leaves=0.0, reason=reason, cause=cause))
         if held.order.trail is not None and held.order.signed_quantity * sleeve.position < 0.0:
             sleeve.best_price = held.best_price
 
@@ -401,7 +499,7 @@ class EventLoop(TradedAccount):
     def _go_bankrupt(self, bar: int) -> None:
         now, equity = int(self.market.times[bar]), self.equity(bar)
         for order_id in list(self._sleeve_of):
-            self._cancel(order_id, now, "bankrupt")
+            self._cancel(order_id, now, EndCause.BANKRUPT, "bankrupt")
         self._emit(BankruptcyEvent(now, equity, -equity))
         for sleeve in self.trader.holders:
             if sleeve.position != 0.0:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from peak_trade.core.arguments import check_fields
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.calendar import n_missing, observed_per_year
-from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.errors import ConfigError, DataError, listed
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 
@@ -56,6 +57,11 @@ class Market:
     symbols: tuple[str, ...]
     columns: tuple[SymbolBars, ...]
 
+    @property
+    def instruments(self) -> dict[str, Instrument]:
+        """The instruments by symbol."""
+        return {column.instrument.symbol: column.instrument for column in self.columns}
+
     @classmethod
     def of(cls, bars: Sequence[Bars], instruments: dict[str, Instrument] | None = None) -> Market:
         """Align the bars of several symbols.
@@ -65,7 +71,7 @@ class Market:
         DataError
             If there are no bars.
         ConfigError
-            If a symbol is given twice, or timeframes or quote currencies differ.
+            If a symbol is given twice, timeframes or quote currencies differ, or an instrument has a wrong field.
 
         """
         ordered = sorted(bars, key=lambda part: part.symbol)
@@ -73,23 +79,23 @@ class Market:
         if not ordered:
             raise DataError("a run needs the bars of at least one symbol.")
         if len(set(symbols)) < len(symbols):
-            raise ConfigError(f"symbols were {', '.join(symbols)}: give each symbol once.")
+            raise ConfigError(f"symbols were {listed(symbols)}: give each symbol once.")
         timeframes = {part.timeframe for part in ordered}
         if len(timeframes) > 1:
-            named = ", ".join(f"{part.symbol} {part.timeframe}" for part in ordered)
+            named = listed(f"{part.symbol} {part.timeframe}" for part in ordered)
             raise ConfigError(
                 f"timeframes differ ({named}): resample the finer bars first (`peak-trade data resample`)."
             )
-        listed = [(instruments or {}).get(symbol, Instrument(symbol)) for symbol in symbols]
-        quotes = {instrument.quote for instrument in listed}
+        traded = [(instruments or {}).get(symbol, Instrument(symbol)) for symbol in symbols]
+        for instrument in traded:
+            check_fields(instrument)
+        quotes = {instrument.quote for instrument in traded}
         if len(quotes) > 1:
-            raise ConfigError(
-                f"quote currencies differ ({', '.join(sorted(quotes))}): one cash account has one currency."
-            )
+            raise ConfigError(f"quote currencies differ ({listed(sorted(quotes))}): one cash account has one currency.")
         times = ordered[0].times
         for part in ordered[1:]:
             times = np.union1d(times, part.times)
-        columns = tuple(_on_grid(part, times, instrument) for part, instrument in zip(ordered, listed, strict=True))
+        columns = tuple(_on_grid(part, times, instrument) for part, instrument in zip(ordered, traded, strict=True))
         return cls(times, ordered[0].timeframe, symbols, columns)
 
     @property

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.rounding import floor_to, nearest_to
+from peak_trade.core.rounding import floor_difference, floor_to
 from peak_trade.core.values import OrderType
 from peak_trade.engine.market import Market
 from peak_trade.engine.policy import Leg
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
+from peak_trade.engine.target_counts import TargetCounts
 from peak_trade.engine.traders import Allocation, CancelTargetOrders, Trader
 
 NETTED = "netted"
@@ -90,7 +91,7 @@ class NettedTrader(Trader):
                 f"{policy.order_type.value}{' and protective levels' if policy.has_protection else ''}. "
                 'Use mode = "sleeves" for these.'
             )
-        self.n_below_lot = 0
+        self.counts = TargetCounts()
         self._settings = settings
         self._columns = dict(zip(market.symbols, market.columns, strict=True))
         self._nets: dict[str, Net] = {}
@@ -122,7 +123,10 @@ class NettedTrader(Trader):
         """Set the demands of the changing sleeves; return the quantity to order, signed base units."""
         column = self._columns[net.holder.symbol]
         lot, close = column.instrument.lot_size, float(column.close[bar])
-        wanted = {id(sleeve): sleeve.notional(bar, equity, self._settings.sizing) / close for sleeve in changing}
+        sizing = self._settings.sizing
+        wanted = {id(sleeve): sleeve.decide_position(bar, equity, sizing, close) for sleeve in changing}
+        for sleeve in changing:
+            self.counts.count_size(sleeve, bar, equity, sizing)
         net.demands = [
             Demand(sleeve, wanted[id(sleeve)] - sleeve.position, wanted[id(sleeve)] != 0.0) for sleeve in changing
         ]
@@ -131,12 +135,12 @@ class NettedTrader(Trader):
             net.demands.append(Demand(max(holders, key=lambda sleeve: abs(sleeve.position)), 0.0, True))
         total = math.fsum(wanted.get(id(sleeve), sleeve.position) for sleeve in net.members)
         desired = floor_to(total, lot)
-        delta = nearest_to(desired - net.holder.position, lot)
+        delta = floor_difference(desired, net.holder.position, lot)
         moved = math.fsum(abs(demand.change) for demand in net.demands)
         is_negligible = abs(delta) <= _NEGLIGIBLE * moved
         is_small = desired != 0.0 and abs(delta) * close < self._settings.execution.no_trade_band * equity
         if is_negligible or is_small:
-            self.n_below_lot += is_negligible and total != 0.0 and desired == 0.0
+            self.counts.n_below_lot += is_negligible and total != 0.0 and desired == 0.0
             net.crosses_at = column.next_bar(bar)
             delta = 0.0
         net.ordered, net.traded = delta, 0.0
@@ -145,6 +149,14 @@ class NettedTrader(Trader):
     def is_ordering(self, sleeve: Sleeve) -> bool:
         """Return whether an order or a cross on the sleeve's symbol is not done."""
         return bool(self._nets[sleeve.symbol].unfinished())
+
+    def holder_of(self, sleeve: Sleeve) -> Sleeve:
+        """Return the holder that orders for all sleeves on the symbol."""
+        return self._nets[sleeve.symbol].holder
+
+    def followers(self, holder: Sleeve) -> Sequence[Sleeve]:
+        """Return the sleeves on the symbol whose demand is not done."""
+        return [demand.sleeve for demand in self._nets[holder.symbol].demands if demand.done != demand.change]
 
     def restrict(self, holder: Sleeve, change: float, fraction: float) -> None:
         """Note that limits allowed only a fraction of the demand of each sleeve on the symbol."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from peak_trade.core.rounding import nearest_to
+from peak_trade.core.rounding import floor_difference, limit_to, stop_to
 from peak_trade.core.values import Instrument, Order, OrderType, Side, TimeInForce
 from peak_trade.engine.settings import ExecutionPolicy
 
@@ -39,12 +39,12 @@ def entry_legs(
     better = price * policy.limit_offset_bps / 10_000.0
     stop = limit = None
     if policy.order_type is OrderType.LIMIT:
-        limit = nearest_to(price - sign * better, instrument.tick_size)
+        limit = limit_to(price - sign * better, sign, instrument.tick_size)
     elif policy.order_type is not OrderType.TRAILING_STOP:
-        stop = nearest_to(price + sign * away, instrument.tick_size)
+        stop = stop_to(price + sign * away, sign, instrument.tick_size)
         if policy.order_type is OrderType.STOP_LIMIT:
-            limit = nearest_to(stop + sign * better, instrument.tick_size)
-    opening = nearest_to(delta - closing, instrument.lot_size)
+            limit = limit_to(stop + sign * better, sign, instrument.tick_size)
+    opening = floor_difference(delta, closing, instrument.lot_size)
     entry = Leg(opening, policy.order_type, limit, stop, policy.trail, follows_exit=closing != 0.0)
     return (Leg(closing), entry) if closing else (entry,)
 
@@ -57,14 +57,14 @@ def protective_legs(
     legs = []
     stop = policy.stop_loss if policy.stop_loss_atr is None else policy.stop_loss_atr * atr / entry_price
     if stop is not None:
-        level = nearest_to(entry_price * (1.0 - sign * stop), instrument.tick_size)
+        level = stop_to(entry_price * (1.0 - sign * stop), -sign, instrument.tick_size)
         if level > 0.0:
             legs.append(Leg(-position, OrderType.STOP, stop_price=level, reason="stop_loss"))
     if policy.trailing_stop is not None:
         legs.append(Leg(-position, OrderType.TRAILING_STOP, trail=policy.trailing_stop, reason="trailing_stop"))
     target = policy.take_profit if policy.take_profit_atr is None else policy.take_profit_atr * atr / entry_price
     if target is not None:
-        level = nearest_to(entry_price * (1.0 + sign * target), instrument.tick_size)
+        level = limit_to(entry_price * (1.0 + sign * target), -sign, instrument.tick_size)
         if level > 0.0:
             legs.append(Leg(-position, OrderType.LIMIT, limit_price=level, reason="take_profit"))
     return tuple(legs)

@@ -6,28 +6,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import takewhile
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.causality import CausalityOutcome, causality_note
+from peak_trade.core.described import described
 from peak_trade.core.digest import digest_bytes, digest_of
+from peak_trade.core.former_names import HasFormerNames
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, TradingState
 from peak_trade.data.plausibility import find_implausible
+from peak_trade.engine.inputs import RunInputs
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market, SymbolBars
 from peak_trade.engine.netting import NettedTrader
+from peak_trade.engine.refused_exits import exits_below_minimum, small_exits_sentence
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
+from peak_trade.engine.target_counts import TargetCounts
 from peak_trade.engine.traders import SleeveTrader
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, TradingStateEvent
 from peak_trade.journal.orders import GateDenials, denials_by_gate, denials_sentence
+from peak_trade.metrics.drawdowns import drawdown
 from peak_trade.metrics.summary import Stats, summary
-from peak_trade.risk.limits import RiskLimits
+from peak_trade.metrics.table import format_measure
+from peak_trade.risk.limits import RiskLimits, has_limits
 
 TRADE_COLUMNS = (
     "strategy",
@@ -49,13 +57,21 @@ NO_LIMITS = "No risk limits are set: every order that the instrument allows pass
 
 
 @dataclass(frozen=True, eq=False)
-class BacktestResult:
+class BacktestResult(HasFormerNames):
     """A finished run. Money is in quote currency, times are close times in UTC, bars are indices of the market's grid.
 
     `digests` identifies config, data, code, seed and environment. `run_id` follows from these, `content_digest` from
     the events and the equity. `best_intrabar` is the same run with the target taken before the stop if one bar reached
     both.
     """
+
+    former_names: ClassVar = {
+        "fill_rows": "fill_bars",
+        "bankrupt_row": "bankrupt_bar",
+        "standing": "risk_status",
+        "why": "no_trade_reason",
+        "n_below_lot": "counts.n_below_lot",
+    }
 
     market: Market
     settings: BacktestSettings
@@ -67,7 +83,7 @@ class BacktestResult:
     equity_values: FloatArray
     positions: dict[str, FloatArray]
     n_ambiguous: int
-    n_below_lot: int
+    counts: TargetCounts
     bankrupt_bar: int | None
     movements: Sequence[tuple[int, str, str, float, float]] = ()
     """Bar, strategy, symbol, change of position (base units) and of cash (quote currency) of each sleeve, in order."""
@@ -76,12 +92,44 @@ class BacktestResult:
     best_intrabar: BacktestResult | None = None
     limits: RiskLimits | None = None
     notes: tuple[str, ...] = ()
-    """Sentences on how the bars were read."""
+    """Sentences on how the bars were read, and on the code that ran."""
+    causality: tuple[CausalityOutcome, ...] = ()
+    """Outcome of the check for look-ahead of each strategy that a user wrote; no part of any digest."""
+    is_weighted: bool = False
+    """Whether a target of 1 stands for another part of equity than the sizing says: a sleeve has a weight."""
+    weight_remarks: tuple[str, ...] = ()
+    """Sentences on the estimates of a portfolio's weights."""
+    warm_up: tuple[str, ...] = ()
+    """Sentences on the bars before the first traded one that the run knew, one per symbol; empty for a cold run."""
+    inputs: RunInputs | None = None
+    """The inputs of the run; None for a run within another one, such as a benchmark."""
+    not_rerunnable: str = ""
+    """Why the run can not be made again elsewhere, as a sentence; empty if it can."""
+
+    def __repr__(self) -> str:
+        market, stats = self.market, self.stats()
+        names = ("total_return", "sharpe", "max_drawdown", "n_trades", "n_fills")
+        span = f"{self.index[0]:%Y-%m-%d %H:%M} to {self.index[-1]:%Y-%m-%d %H:%M} UTC"
+        return described(
+            f"BacktestResult: {', '.join(self.strategies)} on {', '.join(market.symbols)} ({self.exchange})",
+            {"bars": f"{len(market):,} of {market.timeframe}, {span}"}
+            | {name: format_measure(name, stats[name]) for name in names}
+            | {
+                "limits": self.risk_status if self.limits else "",
+                "remarks": len(self.remarks) or "",
+                "run id": self.run_id,
+            },
+        )
 
     @property
     def index(self) -> pd.DatetimeIndex:
         """Close times, shape (n_bars,), UTC."""
         return pd.DatetimeIndex(self.market.times, tz="UTC", name="close_time")
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the run knew bars before its first one."""
+        return bool(self.warm_up)
 
     @property
     def run_id(self) -> str:
@@ -97,6 +145,21 @@ class BacktestResult:
     def equity(self) -> pd.Series[float]:
         """Cash plus positions at each close, shape (n_bars,), quote currency; 0.0 after a bankruptcy."""
         return pd.Series(self.equity_values, index=self.index, name="equity")
+
+    @property
+    def returns(self) -> pd.Series[float]:
+        """Simple return of each bar from its previous close, shape (n_bars - 1,), fraction; index close times, UTC.
+
+        -1 at the bar of a bankruptcy, and NaN after it.
+        """
+        before = pd.Series(self.equity_values[:-1], index=self.index[1:], name="return")
+        after = pd.Series(self.equity_values[1:], index=self.index[1:], name="return")
+        return after / before.where(before > 0.0) - 1.0
+
+    @property
+    def drawdown(self) -> pd.Series[float]:
+        """Fraction lost from the last peak of the equity at each close, shape (n_bars,), 0 … 1."""
+        return drawdown(self.equity)
 
     @cached_property
     def exposure(self) -> pd.Series[float]:
@@ -137,8 +200,12 @@ class BacktestResult:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """What a reader of the measures has to know, one sentence each: missing bars and volumes, implausible bars."""
-        sentences = []
+        """What a reader of the measures has to know, one sentence each.
+
+        Look-ahead, code without source, missing bars and volumes, implausible bars, and targets that were not held as
+        asked.
+        """
+        sentences = [each for each in [causality_note(self.causality), self.not_rerunnable] if each]
         gaps = [f"{n:,} of {whole:,} bars of {symbol}" for symbol, (n, whole) in self.market.gaps.items()]
         if gaps:
             sentences.append(
@@ -153,7 +220,9 @@ class BacktestResult:
                     "take any size."
                 )
             sentences += self._held_across(symbol, column)
-        return sentences
+        reasons = self.counts.reasons(self.settings.sizing.kind) if self.fill_list else []
+        trims = self.counts.trims(self.settings.sizing.kind, self.market.times)
+        return [*sentences, *(f"{reason.capitalize()}." for reason in reasons), *trims, *self.weight_remarks]
 
     def _held_across(self, symbol: str, column: SymbolBars) -> list[str]:
         """Return a sentence on the implausible bars across which a position of a symbol was held, if there are any."""
@@ -184,8 +253,8 @@ class BacktestResult:
         if denied:
             commonest = max(sorted(set(denied)), key=denied.count)
             return f"Nothing traded: {len(denied):,} orders were denied, most often for {commonest}."
-        if self.n_below_lot:
-            return f"Nothing traded: {self.n_below_lot:,} target positions were below one lot. Start with more cash."
+        if reasons := self.counts.reasons(self.settings.sizing.kind):
+            return f"Nothing traded: {'; '.join(reasons)}."
         if ended:
             commonest = max(sorted({event.reason for event in ended}), key=[event.reason for event in ended].count)
             return f"Nothing traded: {len(ended):,} orders ended unfilled, most often because of: {commonest}."
@@ -226,8 +295,8 @@ class BacktestResult:
 
     @cached_property
     def cut_short(self) -> list[str]:
-        """What cut the run short, one sentence each: denied orders, a time after which nothing traded, bankruptcy."""
-        sentences = [denials_sentence(self.events)]
+        """What cut the run short, one sentence each: denied orders and exits, an end of trading, bankruptcy."""
+        sentences = [denials_sentence(self.events), small_exits_sentence(self.events)]
         if self._after_last_fill is not None:
             last, n_denied, n_unmet = self._after_last_fill
             reason = f"{n_denied:,} orders were denied" if n_denied else f"{n_unmet:,} targets led to no position"
@@ -246,9 +315,15 @@ class BacktestResult:
         return {
             "n_orders": kinds.count(OrderEventKind.REQUESTED),
             "n_denials": kinds.count(OrderEventKind.DENIED),
+            **self.counts.to_dict(self.market.times),
             "denials": [asdict(each) | {"first": iso(each.first), "last": iso(each.last)} for each in self.denials],
+            "exits_below_minimum": [
+                asdict(each) | {"first": iso(each.first), "last": iso(each.last)}
+                for each in exits_below_minimum(self.events)
+            ],
             "last_fill": iso(max(fill.ts_event for fill in self.fill_list)) if self.fill_list else None,
             "nothing_traded_after": None if after is None else iso(after),
+            "causality": [each.to_dict() for each in self.causality],
             "remarks": self.remarks,
             "cut_short": self.cut_short,
             "risk_status": self.risk_status,
@@ -259,7 +334,7 @@ class BacktestResult:
     @property
     def risk_status(self) -> str:
         """The trading state at the end as a sentence; empty if limits were set and trading was active."""
-        if self.limits is None:
+        if not has_limits(self.limits):
             return NO_LIMITS
         states = [event for event in self.events if isinstance(event, TradingStateEvent)]
         if not states or states[-1].state is TradingState.ACTIVE:
@@ -274,19 +349,22 @@ class BacktestResult:
         cap = costs.max_participation
         sentences = [
             *self.notes,
+            *self.warm_up,
             "A decision on a close fills at the next bar's open, never earlier.",
             f"A taking fill pays {costs.fee_bps:g} bps fee and {costs.slippage_bps:g} bps slippage.",
             "Fills take any size of a bar." if cap is None else f"Fills take at most {cap:.0%} of a bar's volume.",
             f"Entries are {execution.order_type.value} orders; exits by target are market orders.",
             f"The account starts with {self.settings.initial_cash:,.2f} {self.market.columns[0].instrument.quote}; "
             "a long buy is reduced at the fill to the available cash, and a constant target does not rebalance.",
-            NO_LIMITS
-            if self.limits is None
-            else f"Every order is checked against the risk limits {self.limits.digest()[:16]}.",
+            f"Every order is checked against the risk limits {self.limits.digest()[:16]}."
+            if self.limits is not None and self.limits.in_force
+            else NO_LIMITS,
         ]
         if execution.has_protection:
             order = "stop before target" if self.settings.intrabar == "worst" else "target before stop"
-            sentences.append(f"If one bar reaches both, {order}: this happened in {self.n_ambiguous:,} bars.")
+            sentences.append(
+                f"Where a bar does not show the order of events, {order}: this happened in {self.n_ambiguous:,} bars."
+            )
         return [*sentences, *self.remarks, *self.cut_short]
 
 
@@ -324,10 +402,11 @@ def run_sleeves(
         equity_values=equity_path(loop),
         positions=position_paths(loop),
         n_ambiguous=loop.n_ambiguous,
-        n_below_lot=trader.n_below_lot,
+        counts=trader.counts,
         bankrupt_bar=loop.bankrupt_bar,
         movements=loop.movements,
         limits=loop.risk_engine.limits,
+        is_weighted=any(not np.all(sleeve.weight == 1.0) for sleeve in sleeves),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from peak_trade.core.arrays import FloatArray, IntArray
@@ -23,20 +23,23 @@ from peak_trade.core.values import (
     PastOrder,
     TradingState,
 )
-from peak_trade.engine.account import Holdings
-from peak_trade.engine.venue import Venue, pending_quantities
+from peak_trade.engine.account import DailyWeights, Holdings
+from peak_trade.engine.venue import Venue, open_exits, pending_quantities
 from peak_trade.journal.events import DecisionEvent, Event
 from peak_trade.journal.inputs import DecisionInputs
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.gate import GateChain
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.risk.order_gates import INSTRUMENT_GATES
+from peak_trade.risk.order_gates import INSTRUMENT_GATES, LEVERAGE_GATE
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.risk.sizing import size_to_limits
 from peak_trade.risk.state import AccountObserved, Control, Observation, StrategyEnabled, StrategyThrottled, advance
 from peak_trade.risk.state_scan import first_trigger, track_after, track_of, triggers, with_track
+from peak_trade.risk.var_backtest import N_BACKTEST_DAYS
 
 _HALTED = TradingState.HALTED
+_NO_LIMITS = RiskLimits()
+_PACE = (DenialCode.ORDER_RATE, DenialCode.DUPLICATE_ORDER)
 
 
 class Account(Protocol):
@@ -70,6 +73,9 @@ class Account(Protocol):
 
     def day(self, bar: int) -> int:
         """Return the number of the UTC day in which a bar opens."""
+
+    def exposures_at(self, when: int) -> Mapping[str, float]:
+        """Return the exposures at the last close up to an earlier instant, ns UTC, signed fractions of equity."""
 
 
 class RiskEngine:
@@ -120,10 +126,11 @@ class RiskEngine:
         codes = {gate.code for gate in gates}
         self._order_window = int(max(limits.order_window, limits.duplicate_window or 0.0) * NS_PER_SECOND)
         self._fill_window = int(limits.fill_window * NS_PER_SECOND)
-        self._keeps_orders = bool(codes & {DenialCode.ORDER_RATE, DenialCode.DUPLICATE_ORDER})
+        self._keeps_orders = bool(codes & set(_PACE))
         self._keeps_fills = DenialCode.REPEATED_EXECUTION in codes
         self._needs_activity = daily_history is not None and limits.liquidity is not None
         self._needs_returns = daily_history is not None and limits.var is not None
+        self._daily_weights = DailyWeights(N_BACKTEST_DAYS) if DenialCode.VAR_MODEL in codes else None
         rules = limits.state
         thresholds = (rules.reduce_drawdown, rules.halt_drawdown, rules.reduce_daily_loss, rules.halt_daily_loss)
         self._has_thresholds = any(threshold is not None for threshold in thresholds)
@@ -168,14 +175,30 @@ class RiskEngine:
         return MarketView(now, instrument, price, volume, bar_time, book, daily, volatility, returns)
 
     def reduced(self, order: Order, market: MarketView, loop: Account, bar: int) -> Order:
-        """Return an order reduced to the size limits; only orders that follow a target are reduced."""
+        """Return an order reduced to the size limits, or without these to the leverage of its instrument.
+
+        Only orders that follow a target are reduced.
+        """
         if order.reason != "target":
             return order
-        return size_to_limits(order, self._account(loop, bar, order), market, self.gates, self._limits)
+        gates, limits = (self.gates, self._limits) if self.sizes_orders else ((LEVERAGE_GATE,), _NO_LIMITS)
+        return size_to_limits(order, self._account(loop, bar, order, market), market, gates, limits)
+
+    def keeps_order_rate(self, order: Order, market: MarketView, loop: Account, bar: int) -> bool:
+        """Return whether an order that is asked again keeps within the limits on repeated orders.
+
+        These are the largest number of orders and the window of duplicates. They apply to an exit too, which is asked
+        again until it is sent.
+        """
+        if not self._keeps_orders:
+            return True
+        account = self._account(loop, bar, order, market)
+        pace = [gate for gate in self.gates if gate.code in _PACE]
+        return all(gate.read(order, account, market, self._limits).headroom >= 0.0 for gate in pace)
 
     def decide(self, order: Order, market: MarketView, loop: Account, bar: int) -> ApprovedOrder | tuple[Denial, ...]:
         """Review an order decided on the close of a bar; with limits, emit the decision together with its inputs."""
-        account = self._account(loop, bar, order)
+        account = self._account(loop, bar, order, market)
         answer = review(order, account, market, self.gates, self._limits)
         if self.limits is None:
             return answer
@@ -272,7 +295,7 @@ class RiskEngine:
         self._triggers = triggers(control, self._limits.state)
         self.can_stop = self._has_thresholds or control.recovered_at != 0
 
-    def _account(self, loop: Account, bar: int, order: Order) -> AccountView:
+    def _account(self, loop: Account, bar: int, order: Order, market: MarketView) -> AccountView:
         now = order.decided_at
         if self.has_limits and self._next_bar <= bar:
             self.catch_up(loop, bar + 1)
@@ -288,7 +311,9 @@ class RiskEngine:
             earliest = now - self._fill_window
             while fills and fills[0].ts_event < earliest:
                 fills.popleft()
-        control = self._control
+        control, weights = self._control, None
+        if self._daily_weights is not None and market.returns is not None:
+            weights = self._daily_weights.at(loop.exposures_at, market.returns.as_of)
         return AccountView(
             equity,
             loop.ledger.cash,
@@ -303,6 +328,8 @@ class RiskEngine:
             tuple(fills),
             control.throttled,
             control.ramp,
+            open_exits(loop.venue, order) if n_open and order.is_reducing else 0.0,
+            weights,
         )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from peak_trade.core.errors import ConfigError
 from peak_trade.core.settings import BarCount, Bps, Fraction, Notional, Positive, Settings
-from peak_trade.core.values import OrderType, TimeInForce
+from peak_trade.core.values import Instrument, OrderType, TimeInForce
 from peak_trade.costs.model import Costs
-from peak_trade.portfolio.sizing import FractionOfEquity, Sizing
+from peak_trade.portfolio.sizing import FixedRisk, FractionOfEquity, Sizing
+from peak_trade.risk.limits import RiskLimits
 
 Distance = Annotated[float, Field(gt=0.0, lt=1.0)]
 """A distance from a price as a fraction of it: 0.05 is five percent. Values of 1 and above are errors."""
@@ -65,10 +68,14 @@ class ExecutionPolicy(Settings):
         return self
 
     @property
+    def has_stop(self) -> bool:
+        """Whether fills are followed by an order that limits the loss."""
+        return any(level is not None for level in (self.stop_loss, self.stop_loss_atr, self.trailing_stop))
+
+    @property
     def has_protection(self) -> bool:
         """Whether fills are followed by protective orders."""
-        levels = (self.stop_loss, self.take_profit, self.stop_loss_atr, self.take_profit_atr, self.trailing_stop)
-        return any(level is not None for level in levels)
+        return self.has_stop or self.take_profit is not None or self.take_profit_atr is not None
 
     @property
     def needs_atr(self) -> bool:
@@ -87,7 +94,40 @@ class BacktestSettings(Settings):
     sizing: Sizing = FractionOfEquity()
 
     intrabar: Literal["worst", "best"] = "worst"
-    """`worst` takes the stop if one bar reaches both stop and target, `best` the target."""
+    """Order of events where a bar does not show it: `worst` takes the stop, `best` the target."""
 
     seed: int = 0
     """Seed of the run."""
+
+    @model_validator(mode="after")
+    def _risk_has_a_stop(self) -> Self:
+        if not isinstance(self.sizing, FixedRisk):
+            return self
+        if not self.execution.has_stop:
+            raise ValueError("sizing fixed_risk needs a stop: set execution.stop_loss, stop_loss_atr or trailing_stop.")
+        if self.sizing.stop_distance not in (None, self.execution.stop_loss):
+            raise ValueError(
+                f"sizing.stop_distance was {self.sizing.stop_distance:g}, and execution.stop_loss is "
+                f"{self.execution.stop_loss}. Leave stop_distance out: the stop of the execution policy counts."
+            )
+        return self
+
+
+def check_leverage(instruments: Sequence[Instrument], settings: BacktestSettings, limits: RiskLimits | None) -> None:
+    """Raise ConfigError if a setting allows more exposure to a symbol than the instruments do.
+
+    `sizing.max_scale` must be at most the `max_leverage` of every instrument, and `risk.max_symbol_exposure` that of
+    one of them. Limits on the sum over all symbols are not compared.
+    """
+    scale = getattr(settings.sizing, "max_scale", None)
+    least, largest = (choose(instruments, key=lambda each: each.max_leverage) for choose in (min, max))
+    exposure = None if limits is None else limits.max_symbol_exposure
+    for name, value, instrument in (
+        ("sizing.max_scale", scale, least),
+        ("risk.max_symbol_exposure", exposure, largest),
+    ):
+        if value is not None and value > instrument.max_leverage:
+            raise ConfigError(
+                f"{name} was {value:g}, and the max_leverage of {instrument.symbol} is {instrument.max_leverage:g}. "
+                f"Lower {name}, or raise the instrument's max_leverage."
+            )

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from peak_trade.core.rounding import floor_to
+from peak_trade.core.rounding import floor_difference, floor_to
 from peak_trade.engine.market import Market
 from peak_trade.engine.policy import Leg, entry_legs
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
+from peak_trade.engine.target_counts import TargetCounts
 
 CancelTargetOrders = Callable[[Sleeve, int], None]
 """(holder, bar): cancels the open orders of a holder that follow a target."""
@@ -29,15 +30,15 @@ class Trader(Protocol):
     ----------
     holders : sequence of Sleeve
         The sleeves that orders and the account's positions belong to.
-    n_below_lot : int
-        Number of target positions that were smaller than one lot.
+    counts : TargetCounts
+        Target positions that were not held as asked.
     is_netted : bool
         Whether an order may belong to several sleeves, so that each allocation is an event.
 
     """
 
     holders: Sequence[Sleeve]
-    n_below_lot: int
+    counts: TargetCounts
     is_netted: bool
 
     def legs(
@@ -50,6 +51,12 @@ class Trader(Protocol):
 
     def is_ordering(self, sleeve: Sleeve) -> bool:
         """Return whether an order for a sleeve's target is open."""
+
+    def holder_of(self, sleeve: Sleeve) -> Sleeve:
+        """Return the holder that orders for a sleeve."""
+
+    def followers(self, holder: Sleeve) -> Sequence[Sleeve]:
+        """Return the sleeves whose targets the latest order of a holder follows and has not reached."""
 
     def restrict(self, holder: Sleeve, change: float, fraction: float) -> None:
         """Note that limits allowed only a fraction of the change of a position, signed base units."""
@@ -80,7 +87,7 @@ class SleeveTrader(Trader):
 
     def __init__(self, market: Market, sleeves: Sequence[Sleeve], settings: BacktestSettings) -> None:
         self.holders = list(sleeves)
-        self.n_below_lot = 0
+        self.counts = TargetCounts()
         self._settings = settings
         self._columns = dict(zip(market.symbols, market.columns, strict=True))
 
@@ -97,10 +104,12 @@ class SleeveTrader(Trader):
     def _legs_of(self, sleeve: Sleeve, bar: int, equity: float) -> tuple[Leg, ...]:
         column, policy = self._columns[sleeve.symbol], self._settings.execution
         lot, close = column.instrument.lot_size, float(column.close[bar])
-        desired = floor_to(sleeve.notional(bar, equity, self._settings.sizing) / close, lot)
-        delta = floor_to(desired - sleeve.position, lot)
+        wanted = sleeve.decide_position(bar, equity, self._settings.sizing, close)
+        desired = floor_to(wanted, lot)
+        self.counts.count_size(sleeve, bar, equity, self._settings.sizing)
+        self.counts.n_below_lot += wanted != 0.0 and desired == 0.0
+        delta = floor_difference(desired, sleeve.position, lot)
         if delta == 0.0:
-            self.n_below_lot += sleeve.target != 0.0 and desired == 0.0
             return ()
         if desired != 0.0 and abs(delta) * close < policy.no_trade_band * equity:
             return ()
@@ -109,6 +118,14 @@ class SleeveTrader(Trader):
     def is_ordering(self, sleeve: Sleeve) -> bool:
         """Return whether an order for the sleeve's target is open; protective orders do not count."""
         return any(order.reason == "target" for order in sleeve.working.values())
+
+    def holder_of(self, sleeve: Sleeve) -> Sleeve:
+        """Return the sleeve itself."""
+        return sleeve
+
+    def followers(self, holder: Sleeve) -> Sequence[Sleeve]:
+        """Return the holder itself."""
+        return (holder,)
 
     def restrict(self, holder: Sleeve, change: float, fraction: float) -> None:
         """Note that limits allowed only a fraction of the change of the sleeve's position."""

@@ -9,7 +9,8 @@ from typing import ClassVar, Protocol
 
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, Order
-from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, ReconciliationEvent
+from peak_trade.engine.bar_path import Start
+from peak_trade.journal.events import EndCause, Ending, Event, OrderEvent, OrderEventKind, ReconciliationEvent
 from peak_trade.risk.review import ApprovedOrder
 
 BuyingPower = Callable[[Order, float], float]
@@ -26,9 +27,10 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """The effect of a bar on an order: a trade if the quantity is above zero, and its end if `ended` is not empty.
+    """The effect of a bar on an order: a trade if the quantity is above zero, and its end if `has_ended`.
 
-    `ended` is filled, ioc (its one bar is over) or cash (the rest could not be paid for). `fee` is in quote currency.
+    `cause` and `reason`, its text, are empty for an order that is filled or still open. Without a trade and an end, a
+    stop has triggered for which no volume is left. `fee` is in quote currency.
     `fee_in_base` is the part of it that an exchange took in base units, 0.0 if it took quote currency.
     """
 
@@ -41,8 +43,15 @@ class Execution:
     reference_price: float
     arrival_price: float
     cumulative: float
-    ended: str
+    has_ended: bool
     fee_in_base: float = 0.0
+    cause: EndCause | None = None
+    reason: str = ""
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether the order ended because it is filled."""
+        return self.has_ended and self.cause is None
 
 
 @dataclass(slots=True)
@@ -61,6 +70,8 @@ class Resting:
     """Best price since it rests, for a trailing stop: as of bar `followed_to`."""
     followed_to: int
     is_triggered: bool = False
+    start: Start | None = None
+    """Point of its bar's path at which it was submitted; None if that was between bars or at an open."""
     touch: int = -1
     """Next bar known to touch it; none lies between the last visited bar and this one."""
 
@@ -98,14 +109,20 @@ class Reconciliation:
 class Venue(Protocol):
     """The port that approved orders are sent to. A backtest, a paper session and a sandbox differ in it.
 
-    A simulated venue trades at bars only; it inherits `reconcile`, `apply_recorded` and `resume`, which do nothing.
+    A simulated venue trades at bars only; it inherits `reconcile`, `apply_recorded`, `resume` and `withdraw_all`,
+    which do nothing.
     """
 
     is_remote: ClassVar[bool] = False
     """Whether it is an exchange, which trades between bars too and may be out of reach."""
 
-    def submit(self, approved: ApprovedOrder, bar: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
-        """Accept an order in a bar; return the reason if it is rejected, otherwise an empty text."""
+    @property
+    def n_ambiguous(self) -> int:
+        """Number of bars of one symbol that do not show the order of events on which the fills depend."""
+        return 0
+
+    def submit(self, approved: ApprovedOrder, bar: int, phase: Phase = Phase.AFTER_CLOSE) -> Ending | None:
+        """Accept an order in a bar; return the cause if it is rejected, otherwise None."""
 
     def cancel(self, order_id: str) -> Resting | None:
         """Cancel an order and return it; None if it no longer rests."""
@@ -134,6 +151,10 @@ class Venue(Protocol):
         """Continue with the exchange itself after the last recorded event."""
         return
 
+    def withdraw_all(self) -> None:
+        """Cancel the open orders at the exchange, as far as it answers, when nothing can be recorded any more."""
+        return
+
 
 def pending_quantities(venue: Venue, order: Order) -> tuple[tuple[str, float], ...]:
     """Return (symbol, signed open quantity in base units) of each open order that counts when `order` is reviewed.
@@ -148,9 +169,18 @@ def pending_quantities(venue: Venue, order: Order) -> tuple[tuple[str, float], .
     )
 
 
+def open_exits(venue: Venue, order: Order) -> float:
+    """Return the open quantity of the exits by target on the symbol and side of `order`, unsigned, base units."""
+    return sum(held.leaves for held in venue.resting() if held.order.is_reducing and _is_alike(order, held.order))
+
+
 def _is_additional(order: Order, exit_: Order) -> bool:
-    is_by_target = exit_.reason == "target"
-    return is_by_target and not order.is_reducing and (exit_.symbol, exit_.side) == (order.symbol, order.side)
+    return not order.is_reducing and _is_alike(order, exit_)
+
+
+def _is_alike(order: Order, exit_: Order) -> bool:
+    """Return whether an exit follows a target and trades in addition to the order; protective exits end with it."""
+    return exit_.reason == "target" and (exit_.symbol, exit_.side) == (order.symbol, order.side)
 
 
 def fill_of(execution: Execution) -> Fill:
@@ -180,6 +210,7 @@ def order_event(
     cumulative: float = 0.0,
     leaves: float | None = None,
     reason: str = "",
+    cause: EndCause | None = None,
 ) -> OrderEvent:
     """Return an event of an order that is not a trade; `leaves` is the whole quantity by default."""
     return OrderEvent(
@@ -199,6 +230,7 @@ def order_event(
         limit_price=order.limit_price,
         stop_price=order.stop_price,
         reason=reason,
+        cause=cause,
     )
 
 
@@ -237,5 +269,6 @@ def end_event(execution: Execution) -> OrderEvent:
         execution.ts_event,
         cumulative=execution.cumulative,
         leaves=0.0,
-        reason=execution.ended,
+        reason=execution.reason,
+        cause=execution.cause,
     )

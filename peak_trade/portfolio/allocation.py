@@ -1,20 +1,27 @@
 """Allocation: the weight of each sleeve, estimated from past returns only.
 
 A *sleeve* is one strategy on one symbol. It holds weight x exposure x equity.
+
+Its volatility is measured at the bars over which it held a position: a bar without a position is not a calm one, it
+says nothing about the risk of a position. With fewer than 20 such bars the volatility is that of the traded symbol. It
+counts as at least 1 % per year. A sleeve has no estimate if fewer than nine tenths of the window's returns are known,
+or if the returns do not vary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from peak_trade.core.arrays import BoolArray, FloatArray
-from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
+from peak_trade.core.calendar import Period
+from peak_trade.core.errors import ConfigError, DataError, listed
 from peak_trade.core.settings import Positive, Settings
-from peak_trade.portfolio.rebalancing import Period
+from peak_trade.portfolio.sizing import LEAST_VOLATILITY
 
 Allocator = Callable[[FloatArray, float], FloatArray]
 """Function of past returns and the largest weight that returns weights; see `portfolio.allocators`."""
@@ -22,8 +29,11 @@ UNESTIMATED = ("equal", "fixed")
 """Methods whose weights are not estimated."""
 SUM_RTOL = 1e-9
 """Relative tolerance of the sum of fixed weights."""
+LEAST_ANNUAL_VOLATILITY = 0.01
+"""The volatility of a sleeve counts as at least this, per year, so that a nearly constant one does not get all."""
 _WEIGHT_TOLERANCE = 1e-6
 _KNOWN_SHARE = 0.9
+_LEAST_HELD = 20
 
 
 class Allocation(Settings):
@@ -49,7 +59,8 @@ class Allocation(Settings):
     """Target volatility of all weights together, per year of 365 days; none: no scaling."""
 
     max_scale: Positive = 1.0
-    """Largest multiplier of the volatility target; 1 is no leverage."""
+    """Largest multiplier of the volatility target. The weights never sum to more than the invested part: above 1 it
+    counts where max_weight, or sleeves without an estimate, leave a part in cash."""
 
     @model_validator(mode="after")
     def _scale_has_a_target(self) -> Self:
@@ -82,17 +93,17 @@ def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation
     if allocation.method != "fixed":
         if stated:
             raise ConfigError(
-                f"{', '.join(stated)}: a weight is set, but allocation.method {allocation.method} estimates weights. "
+                f"{listed(stated)}: a weight is set, but allocation.method {allocation.method} estimates weights. "
                 'Drop the weight, or set method = "fixed".'
             )
         return None
     missing = [sleeve for sleeve in weights if sleeve not in stated]
     if missing:
-        raise ConfigError(f'{", ".join(missing)}: weight is missing; method = "fixed" needs one for every strategy.')
+        raise ConfigError(f'{listed(missing)}: weight is missing; method = "fixed" needs one for every strategy.')
     total = sum(stated.values())
     if abs(total - 1.0) > SUM_RTOL:
         raise ConfigError(
-            f"weights sum to {total:.10g} ({', '.join(f'{b} {w:g}' for b, w in stated.items())}); they must sum to 1. "
+            f"weights sum to {total:.10g} ({listed(f'{b} {w:g}' for b, w in stated.items())}); they must sum to 1. "
             "Set cash with allocation.cash_buffer."
         )
     above = [sleeve for sleeve, weight in stated.items() if weight > allocation.max_weight]
@@ -104,8 +115,8 @@ def check_fixed_weights(weights: dict[str, float | None], allocation: Allocation
     return np.array(list(stated.values()))
 
 
-def sleeve_returns(exposure: FloatArray, close: FloatArray) -> FloatArray:
-    """Return the return of a sleeve of weight 1 at each bar before costs: previous exposure times return.
+def held_over_bars(exposure: FloatArray, close: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the exposure that a sleeve held over each bar and the return of its symbol; their product is its return.
 
     Parameters
     ----------
@@ -114,7 +125,7 @@ def sleeve_returns(exposure: FloatArray, close: FloatArray) -> FloatArray:
 
     Returns
     -------
-    float64 array of shape (n,), simple returns; NaN at the first bar of the symbol and where it has no bar
+    two float64 arrays of shape (n,), exposure and simple returns; NaN at the symbol's first bar and where it has none
         After a gap the return is relative to the last close before it.
 
     Notes
@@ -122,10 +133,11 @@ def sleeve_returns(exposure: FloatArray, close: FloatArray) -> FloatArray:
     Causal: row t is computed from rows up to t.
 
     """
-    returns = np.full(close.size, np.nan)
+    held, returns = np.full(close.size, np.nan), np.full(close.size, np.nan)
     rows = np.flatnonzero(~np.isnan(close))
-    returns[rows[1:]] = exposure[rows[:-1]] * (close[rows[1:]] / close[rows[:-1]] - 1.0)
-    return returns
+    held[rows[1:]] = exposure[rows[:-1]]
+    returns[rows[1:]] = close[rows[1:]] / close[rows[:-1]] - 1.0
+    return held, returns
 
 
 def weights_from(past_returns: FloatArray, allocator: Allocator, max_weight: float = 1.0) -> FloatArray:
@@ -177,33 +189,47 @@ def weights_from(past_returns: FloatArray, allocator: Allocator, max_weight: flo
     return weights
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """Weights of the sleeves over a run, and what happened at the closes at which they were estimated."""
+
+    values: FloatArray
+    """Weight after each close, shape (n_bars, n_sleeves), fractions of equity, not negative; sum at most 1."""
+    estimated_at: IntArray
+    """Bars with an estimate, shape (n_estimates,); a window that is not full has none."""
+    has_estimate: BoolArray
+    """Whether a sleeve had an estimate, shape (n_estimates, n_sleeves)."""
+    asked: FloatArray
+    """Sum of the weights that the volatility target asked for, shape (n_estimates,), fraction of the invested part.
+
+    What is above 1 was trimmed. 1.0 without a volatility target.
+    """
+
+
 def walk_forward_weights(
+    held: FloatArray,
     returns: FloatArray,
     instants: BoolArray,
     allocation: Allocation,
-    bars_per_year: float,
+    bars_per_year: FloatArray,
     fixed: FloatArray | None = None,
     allocator: Allocator | None = None,
-) -> FloatArray:
+) -> Weights:
     """Return the weight of each sleeve after each close, estimated at the given instants and kept between them.
 
     Parameters
     ----------
-    returns : float64 array of shape (n_bars, n_sleeves)
-        See `sleeve_returns`; NaN where a sleeve's symbol has no bar.
+    held, returns : float64 arrays of shape (n_bars, n_sleeves)
+        See `held_over_bars`; NaN where a sleeve's symbol has no bar.
     instants : bool array of shape (n_bars,)
         Closes after which weights are estimated, from the last `allocation.window` returns including that close.
     allocation : Allocation
-    bars_per_year : float
+    bars_per_year : float64 array of shape (n_bars,)
+        Returns in a year of 365 days by the time that the window of each bar spans; see `trailing_per_year`.
     fixed : float64 array of shape (n_sleeves,), or None
         The result of `check_fixed_weights`.
     allocator : Allocator, or None
         Function named by `allocation.method`; None for equal and fixed weights.
-
-    Returns
-    -------
-    float64 array of shape (n_bars, n_sleeves), fractions of equity, not negative
-        The weights at one close sum to at most (1 - cash_buffer) x max_scale.
 
     Raises
     ------
@@ -214,10 +240,9 @@ def walk_forward_weights(
 
     Notes
     -----
-    Causal: row t is computed from rows up to t. A sleeve has an estimate when at least nine tenths of the window's
-    returns are known (the rest count as 0) and they vary. Sleeves with an estimate divide among themselves the sum of
-    their equal weights; the others keep their equal weights, in cash while the symbol has no bars. With a volatility
-    target everything is cash until the window is full.
+    Causal: row t is computed from rows up to t. Sleeves with an estimate divide among themselves the sum of their
+    equal weights. The others keep their equal weights, in cash while the symbol has no bars; a volatility target leaves
+    them in cash, and everything until the window is full.
 
     """
     if (allocator is None) is not (allocation.method in UNESTIMATED):
@@ -226,42 +251,64 @@ def walk_forward_weights(
     n_bars, n_sleeves = returns.shape
     invested = 1.0 - allocation.cash_buffer
     base = np.full(n_sleeves, min(1.0 / n_sleeves, allocation.max_weight)) if fixed is None else fixed
-    weights = np.empty((n_bars, n_sleeves))
-    if not allocation.is_estimated:
-        weights[:] = invested * base
-        return weights
-    rows = np.flatnonzero(instants)
-    current = np.zeros(n_sleeves) if allocation.annual_volatility is not None else invested * base
-    weights[: rows[0] if rows.size else n_bars] = current
-    for place, row in enumerate(rows):
-        past = returns[max(row + 1 - allocation.window, 0) : row + 1]
-        current = invested * _estimate(past, base, allocation, allocator, bars_per_year)
-        weights[row : rows[place + 1] if place + 1 < rows.size else n_bars] = current
+    weights = np.full((n_bars, n_sleeves), invested * base)
+    rows = np.flatnonzero(instants) if allocation.is_estimated else np.zeros(0, dtype=np.int64)
+    full = rows[rows + 1 >= allocation.window]
+    if allocation.annual_volatility is not None:
+        weights[: full[0] if full.size else n_bars] = 0.0
+    has_estimate, asked = np.zeros((full.size, n_sleeves), dtype=bool), np.ones(full.size)
+    for place, row in enumerate(full):
+        window = slice(row + 1 - allocation.window, row + 1)
+        past, has_estimate[place] = _at_volatility(held[window], returns[window], float(bars_per_year[row]))
+        current = _shares(past, has_estimate[place], base, allocation, allocator)
+        if allocation.annual_volatility is not None:
+            current = np.where(has_estimate[place], current, 0.0)
+            scale = _target_scale(past, invested * current, allocation, float(bars_per_year[row]))
+            asked[place] = scale * current.sum()
+            current = current * (scale / max(asked[place], 1.0))
+        weights[row : full[place + 1] if place + 1 < full.size else n_bars] = invested * current
+    return Weights(weights, full, has_estimate, asked)
+
+
+def _at_volatility(held: FloatArray, returns: FloatArray, bars_per_year: float) -> tuple[FloatArray, BoolArray]:
+    """Return the past returns of sleeves at the volatility of their positions, and which sleeves have an estimate.
+
+    Both arguments and the first result have shape (window, n_sleeves); returns that are not known count as 0.
+    """
+    known = ~np.isnan(returns)
+    of_symbol, of_sleeve = np.where(known, returns, 0.0), np.where(known, held * returns, 0.0)
+    has_position = known & (held != 0.0)
+    of_positions = _deviation(of_sleeve, has_position)
+    is_held = (has_position.sum(axis=0) >= _LEAST_HELD) & (of_positions >= LEAST_VOLATILITY)
+    volatility = np.where(is_held, of_positions, _deviation(of_symbol, known))
+    source = np.where(is_held, of_sleeve, of_symbol)
+    has_estimate = (known.mean(axis=0) >= _KNOWN_SHARE) & (volatility >= LEAST_VOLATILITY)
+    wanted = np.maximum(volatility, LEAST_ANNUAL_VOLATILITY / np.sqrt(bars_per_year))
+    own = np.where(has_estimate, source.std(axis=0, ddof=1), np.inf)
+    return source * (wanted / own), has_estimate
+
+
+def _deviation(values: FloatArray, chosen: BoolArray) -> FloatArray:
+    """Return the sample deviation of the chosen values of each column; 0.0 of fewer than two."""
+    n = chosen.sum(axis=0)
+    centred = (values - (values * chosen).sum(axis=0) / np.maximum(n, 1)) * chosen
+    deviation: FloatArray = np.sqrt((centred**2).sum(axis=0) / np.maximum(n - 1, 1))
+    return deviation
+
+
+def _shares(
+    past: FloatArray, has_estimate: BoolArray, base: FloatArray, allocation: Allocation, allocator: Allocator | None
+) -> FloatArray:
+    weights = base.copy()
+    share = has_estimate.mean()
+    if allocator is not None and share > 0.0:
+        own = weights_from(past[:, has_estimate], allocator, min(allocation.max_weight / share, 1.0))
+        weights[has_estimate] = share * own
     return weights
 
 
-def _estimate(
-    past: FloatArray, base: FloatArray, allocation: Allocation, allocator: Allocator | None, bars_per_year: float
-) -> FloatArray:
-    known = ~np.isnan(past)
-    filled = np.where(known, past, 0.0)
-    is_full = past.shape[0] == allocation.window
-    weights = base.copy()
-    if allocator is not None and is_full:
-        has_estimate = (known.mean(axis=0) >= _KNOWN_SHARE) & (np.ptp(filled, axis=0) > 0.0)
-        share = has_estimate.mean()
-        if share > 0.0:
-            own = weights_from(filled[:, has_estimate], allocator, min(allocation.max_weight / share, 1.0))
-            weights[has_estimate] = share * own
-    if allocation.annual_volatility is None:
-        return weights
-    if not is_full:
-        return np.zeros_like(weights)
-    invested = (1.0 - allocation.cash_buffer) * (filled * weights).sum(axis=1)
-    realised = float(invested.std(ddof=1)) * np.sqrt(bars_per_year)
-    if realised * allocation.max_scale <= allocation.annual_volatility:
-        scale = allocation.max_scale
-    else:
-        scale = allocation.annual_volatility / realised
-    scaled: FloatArray = weights * scale
-    return scaled
+def _target_scale(past: FloatArray, weights: FloatArray, allocation: Allocation, bars_per_year: float) -> float:
+    """Return the multiplier of the weights that reaches the volatility target, at most `max_scale`."""
+    assert allocation.annual_volatility is not None
+    realised = float((past * weights).sum(axis=1).std(ddof=1)) * np.sqrt(bars_per_year)
+    return float(min(allocation.annual_volatility / max(realised, LEAST_ANNUAL_VOLATILITY), allocation.max_scale))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from peak_trade.core.arrays import BoolArray, IntArray
-from peak_trade.core.calendar import period_of
+from peak_trade.core.calendar import Period, period_of
 from peak_trade.core.settings import Settings
-
-Period = Literal["day", "week", "month", "quarter"]
-"""A calendar period in UTC; weeks begin on Monday."""
 
 
 class Rebalancing(Settings):

@@ -1,17 +1,23 @@
-"""Sizing: the notional of a target exposure, from past bars only."""
+"""Sizing: the notional of a target exposure, from past bars only.
+
+The scale of a rule is unknown, NaN, until its window is full, and where the returns of its window do not vary: constant
+prices say nothing about risk. A target waits until the scale is known.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import Bars
+from peak_trade.core.calendar import trailing_per_year
 from peak_trade.core.settings import Fraction, Notional, Positive, Settings
-from peak_trade.indicators.dispersion import rolling_std
-from peak_trade.indicators.means import sma
+
+LEAST_VOLATILITY = 1e-8
+"""Returns with a smaller standard deviation, per bar, count as constant: it can come from the rounding of prices."""
 
 Window = Annotated[int, Field(ge=2)]
 
@@ -23,7 +29,7 @@ class FractionOfEquity(Settings):
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Fraction of equity that a target of 1 invests."""
 
-    def scale(self, bars: pd.DataFrame, bars_per_year: float) -> FloatArray:
+    def scale(self, bars: Bars) -> FloatArray:
         """Return multipliers of equity, shape (n_bars,)."""
         return np.full(len(bars), self.fraction)
 
@@ -44,17 +50,16 @@ class VolatilityTarget(Settings):
     """Target volatility, per year of 365 days."""
 
     window: Window = 100
-    """Window of the realised volatility, bars."""
+    """Window of the realised volatility, bars; it is annualised by the time that the window spans."""
 
     max_scale: Positive = 1.0
-    """Largest multiplier of equity."""
+    """Largest multiplier of equity, at most the instrument's `max_leverage`; above 1 it counts for targets below 1."""
 
-    def scale(self, bars: pd.DataFrame, bars_per_year: float) -> FloatArray:
-        """Return multipliers of equity, shape (n_bars,); 0 until the window is full."""
+    def scale(self, bars: Bars) -> FloatArray:
+        """Return multipliers of equity, shape (n_bars,); NaN if unknown."""
         _, deviation = _past_moments(bars, self.window)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            wanted = self.annual_volatility / (deviation * np.sqrt(bars_per_year))
-        return _capped(wanted, self.max_scale)
+        per_year = trailing_per_year(bars.times, bars.timeframe.bars_per_year, self.window)
+        return np.minimum(self.annual_volatility / (deviation * np.sqrt(per_year)), self.max_scale)
 
 
 class FractionalKelly(Settings):
@@ -71,32 +76,37 @@ class FractionalKelly(Settings):
     """Window of mean and variance, bars."""
 
     max_scale: Positive = 1.0
-    """Largest multiplier of equity."""
+    """Largest multiplier of equity, at most the instrument's `max_leverage`; above 1 it counts for targets below 1."""
 
-    def scale(self, bars: pd.DataFrame, bars_per_year: float) -> FloatArray:
-        """Return multipliers of equity, shape (n_bars,); 0 until the window is full or without a positive mean."""
+    def scale(self, bars: Bars) -> FloatArray:
+        """Return multipliers of equity, shape (n_bars,); 0 unless the mean is positive, NaN if unknown."""
         mean, deviation = _past_moments(bars, self.window)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            wanted = self.fraction * mean / deviation**2
-        return _capped(wanted, self.max_scale)
+        return np.clip(self.fraction * mean / deviation**2, 0.0, self.max_scale)
 
 
 class FixedRisk(Settings):
-    """Notional = target x equity x risk / stop distance: a stopped trade loses `risk` of equity before costs."""
+    """Notional = target x equity x risk / stop distance: a stopped trade loses `risk` of equity before costs.
+
+    The stop is the nearest one of the execution policy: stop_loss, stop_loss_atr or trailing_stop.
+    """
 
     kind: Literal["fixed_risk"] = "fixed_risk"
     risk: Annotated[float, Field(gt=0.0, le=0.2)] = 0.01
     """Fraction of equity that one stopped trade may lose."""
 
-    stop_distance: Annotated[float, Field(gt=0.0, lt=1.0)]
-    """Distance of the stop as a fraction of the entry price; use the same stop_loss in the execution policy."""
+    stop_distance: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Not needed; run files of earlier versions state it. It must equal execution.stop_loss."""
 
     max_scale: Positive = 1.0
-    """Largest multiplier of equity."""
+    """Largest multiplier of equity, at most the instrument's `max_leverage`; above 1 it counts for targets below 1."""
 
-    def scale(self, bars: pd.DataFrame, bars_per_year: float) -> FloatArray:
-        """Return multipliers of equity, shape (n_bars,)."""
-        return np.full(len(bars), min(self.risk / self.stop_distance, self.max_scale))
+    def scale_for(self, stop_distance: FloatArray) -> FloatArray:
+        """Return multipliers of equity from the distances of the stop (fraction of the price), both of shape (n_bars,).
+
+        NaN where the distance is NaN or 0, as the average true range of constant prices is.
+        """
+        known = np.where(stop_distance > 0.0, stop_distance, np.nan)
+        return np.minimum(self.risk / known, self.max_scale)
 
 
 Sizing = Annotated[
@@ -104,14 +114,13 @@ Sizing = Annotated[
 ]
 
 
-def _past_moments(bars: pd.DataFrame, window: int) -> tuple[FloatArray, FloatArray]:
-    close = bars["close"].to_numpy()
+def _past_moments(bars: Bars, window: int) -> tuple[FloatArray, FloatArray]:
+    from peak_trade.indicators.dispersion import rolling_std  # loads numba
+    from peak_trade.indicators.means import sma
+
+    close = bars.frame["close"].to_numpy()
     mean, deviation = np.full(close.size, np.nan), np.full(close.size, np.nan)
     returns = close[1:] / close[:-1] - 1.0
     to_sample = np.sqrt(window / (window - 1.0))
     mean[1:], deviation[1:] = sma(returns, window), to_sample * rolling_std(returns, window)
-    return mean, deviation
-
-
-def _capped(wanted: FloatArray, cap: float) -> FloatArray:
-    return np.where(np.isfinite(wanted), np.clip(wanted, 0.0, cap), np.where(wanted == np.inf, cap, 0.0))
+    return mean, np.where(deviation >= LEAST_VOLATILITY, deviation, np.nan)

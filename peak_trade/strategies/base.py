@@ -85,6 +85,10 @@ class Strategy(Settings, ABC):
 
         """
 
+    def from_bars(self) -> Strategy:
+        """Return the strategy that computes everything from its bars, which a check for look-ahead evaluates."""
+        return self
+
     def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
         """Return `exposure` with indicators from `compute`, so that the parameter sets of a sweep can share them.
 

@@ -215,12 +215,11 @@ SCENARIOS = [
     ),
     one("below the minimum notional is denied", [flat(100)] * 3, [0.04] * 3, [], instrument={"min_notional": 50.0}),
     one(
-        "what closes all may be below the minimum notional",
+        "an exit below the minimum notional is denied",
         [flat(100), flat(100), flat(1), flat(1)],
         [0.5, 0.5, 0, 0],
-        [(1, "buy", 5, 100), (3, "sell", 5, 1)],
+        [(1, "buy", 5, 100)],
         instrument={"min_notional": 50.0},
-        vectorbt="decisions",
     ),
     one(
         "a short of an instrument without shorts is denied",

@@ -21,6 +21,7 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import CashFlowEvent, Event
 from tests.engine.running import bars_of
 from tests.engine.scenarios import A, flat
+from tests.examples import examples
 from tests.tolerances import RTOL_SAME
 
 HOUR = 3_600 * NS_PER_SECOND
@@ -81,7 +82,7 @@ def test_what_is_due_in_a_gap_is_paid_by_the_position_held_through_it() -> None:
 
 
 @given(st.lists(st.integers(1, 200), min_size=2, max_size=20, unique=True), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_every_payment_is_made_by_the_position_that_the_fills_left_before_it(hours: Hours, seed: int) -> None:
     """With fills at opens only, the sum of all flows is the sum over due times of the position held just before."""
     hours = sorted(hours)

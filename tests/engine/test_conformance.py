@@ -10,6 +10,7 @@ from peak_trade.engine.kernel import screen, simulate
 from peak_trade.engine.second_opinion import second_opinion
 from tests.engine.running import run_scenario, settings_of
 from tests.engine.scenarios import SCENARIOS, A, Scenario
+from tests.examples import mostly_long
 from tests.tolerances import RTOL_SAME
 
 by_name = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -46,7 +47,7 @@ def test_kernel_gives_the_event_loops_equity(scenario: Scenario) -> None:
     assert screen(column.open, column.close, exposure, costs).n_fills == len(scenario.fills)
 
 
-@by_name
+@pytest.mark.parametrize("scenario", mostly_long(SCENARIOS, 16), ids=lambda scenario: scenario.name)
 def test_vectorbt_agrees_within_its_scope(scenario: Scenario) -> None:
     result = run_scenario(scenario)
     if scenario.vectorbt == "nothing":

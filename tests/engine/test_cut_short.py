@@ -23,6 +23,7 @@ from peak_trade.wiring.gates import make_risk_engine
 from tests.engine.running import bars_of
 from tests.engine.scenarios import A, flat
 from tests.engine.test_laws import cost_choices, lots, policies, random_bars, random_exposure, seeds
+from tests.examples import examples
 
 LIMITS = st.sampled_from(
     [
@@ -43,7 +44,7 @@ def run_of(exposure: list[float], limits: RiskLimits | None, prices: list[float]
     return run_sleeves(market, [Sleeve("s", A, np.array(exposure))], chosen, risk_engine=engine)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(seeds, policies, cost_choices, lots, LIMITS)
 def test_what_a_result_says_is_what_its_events_hold(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any], limits: RiskLimits | None
@@ -116,3 +117,63 @@ def test_the_page_of_a_portfolio_says_it_too() -> None:
     }
     result = pt.run_portfolio(PortfolioSettings.parse(values, "test"), [bars])
     assert "orders were denied: order_notional (" in portfolio_view.outcome(result)[-1]
+
+
+def test_an_exit_below_the_minimum_notional_is_said_in_sentences_page_and_json() -> None:
+    prices = [100.0, 100.0, 3.0, 3.0, 3.0]
+    bars = bars_of(A, [flat(price) for price in prices])
+    market = Market.of([bars], {A: pt.Instrument(A, min_notional=50.0)})
+    chosen = BacktestSettings.parse({"initial_cash": 1000.0, "costs": {"fee_bps": 0.0, "slippage_bps": 0.0}}, "test")
+    result = run_sleeves(market, [Sleeve("s", A, np.array([0.5, 0.5, 0, 0, 0]))], chosen)
+    sentence = (
+        "Below the exchange's minimum notional: 1 exit of AAA/USD, the last one at 2024-01-01 03:00:00Z of 5 worth "
+        "15.00, which is still held."
+    )
+    assert result.positions[A].tolist() == [0.0, 5.0, 5.0, 5.0, 5.0]
+    assert sentence in result.cut_short
+    assert sentence in result.assumptions
+    assert sentence in view.outcome(result)
+    moment = "2024-01-01 03:00:00Z"
+    assert result.trading_facts()["exits_below_minimum"] == [
+        {
+            "symbol": A,
+            "n_orders": 1,
+            "first": moment,
+            "last": moment,
+            "quantity": 5.0,
+            "notional": 15.0,
+            "is_held": True,
+        }
+    ]
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(seeds, policies, cost_choices)
+def test_no_fill_of_a_run_begins_below_the_minimum_notional(
+    seed: int, policy: dict[str, Any], costs: dict[str, Any]
+) -> None:
+    """An order of every kind, exits included, was worth the minimum at its decision; the denied ones are told."""
+    bars = random_bars(seed)
+    chosen = BacktestSettings.parse({"initial_cash": 1000.0, "costs": costs, "execution": policy}, "random")
+    market = Market.of([bars], {bars.symbol: pt.Instrument(bars.symbol, min_notional=450.0)})
+    result = run_sleeves(market, [Sleeve("random", bars.symbol, random_exposure(seed))], chosen)
+    orders = [event for event in result.events if isinstance(event, OrderEvent)]
+    close = dict(zip(market.times.tolist(), market.columns[0].close.tolist(), strict=True))
+    for order in orders:
+        if order.event is OrderEventKind.REQUESTED and order.reason == "target":
+            is_denied = any(
+                other.order_id == order.order_id and other.event is OrderEventKind.DENIED for other in orders
+            )
+            assert is_denied == (order.quantity * close[order.ts_event] < 450.0)
+    n_told = sum(each["n_orders"] for each in result.trading_facts()["exits_below_minimum"])
+    assert n_told <= sum(each.n_orders for each in result.denials if each.gate == "min_notional")
+
+
+def test_an_exit_that_was_below_the_minimum_and_sold_later_is_not_said_to_be_held() -> None:
+    bars = bars_of(A, [flat(price) for price in (100.0, 100.0, 3.0, 3.0, 20.0, 20.0)])
+    market = Market.of([bars], {A: pt.Instrument(A, min_notional=50.0)})
+    chosen = BacktestSettings.parse({"initial_cash": 1000.0, "costs": {"fee_bps": 0.0, "slippage_bps": 0.0}}, "test")
+    result = run_sleeves(market, [Sleeve("s", A, np.array([0.5, 0.5, 0, 0, 0, 0]))], chosen)
+    assert result.positions[A][-1] == 0.0
+    assert [each["is_held"] for each in result.trading_facts()["exits_below_minimum"]] == [False]
+    assert result.cut_short[-1].endswith("of 5 worth 15.00, which has traded since.")

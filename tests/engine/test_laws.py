@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core.bars import COLUMNS, Bars
-from peak_trade.core.rounding import floor_to, nearest_to
+from peak_trade.core.rounding import floor_difference, floor_to, nearest_to, remove_noise
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.costs.model import Costs
@@ -30,6 +30,7 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import TERMINAL, Event, OrderEvent, OrderEventKind, TradingStateEvent
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.wiring.gates import make_risk_engine
+from tests.examples import examples
 from tests.tolerances import RTOL_SAME
 
 N_BARS = 60
@@ -102,7 +103,7 @@ def run_random(
 
 
 @given(seeds, policies, cost_choices, lots)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_skipping_bars_without_events_changes_nothing(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any]
 ) -> None:
@@ -124,7 +125,7 @@ state_rules = st.sampled_from(
 
 
 @given(seeds, policies, cost_choices, state_rules, st.sampled_from([1, 2]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_skipping_bars_misses_no_change_of_the_trading_state(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], rules: dict[str, float], n_symbols: int
 ) -> None:
@@ -143,7 +144,7 @@ def test_the_trading_state_changes_in_most_of_such_runs() -> None:
 
 
 @given(seeds, policies, cost_choices, lots)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_equity_change_is_pnl_minus_costs(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any]
 ) -> None:
@@ -166,7 +167,7 @@ def test_equity_change_is_pnl_minus_costs(
 
 
 @given(seeds, policies, cost_choices, lots)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_every_order_ends_exactly_once_and_adds_up(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any]
 ) -> None:
@@ -188,7 +189,7 @@ def test_every_order_ends_exactly_once_and_adds_up(
 
 
 @given(seeds, policies)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_rewriting_the_future_does_not_change_the_past_of_a_run(seed: int, policy: dict[str, Any]) -> None:
     bars, exposure = random_bars(seed), random_exposure(seed)
     cut = 1 + seed % (N_BARS - 2)
@@ -202,7 +203,7 @@ def test_rewriting_the_future_does_not_change_the_past_of_a_run(seed: int, polic
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_three_engines_agree_on_random_prices_and_exposures(seed: int) -> None:
     result = run_market_orders(seed)
     column = result.market.columns[0]
@@ -220,7 +221,7 @@ def run_market_orders(seed: int) -> BacktestResult:
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_the_second_opinion_notices_a_fill_that_is_off(seed: int) -> None:
     result = run_market_orders(seed)
     if not result.fill_list:
@@ -241,6 +242,13 @@ def test_rounding_down_never_grows_and_stays_on_the_grid(amount: float, step: fl
     assert abs(rounded) <= abs(amount) * (1 + 1e-9) + step * 1e-9
     assert abs(amount) - abs(rounded) <= step * (1 + 1e-6) + abs(amount) * 1e-15
     assert nearest_to(rounded, step) == rounded
+
+
+@given(st.integers(-(10**10), 10**10), st.integers(-1000, 1000), st.sampled_from([1e-8, 1e-5, 0.001, 0.07, 0.3, 5.0]))
+def test_a_difference_of_whole_lots_loses_no_lot(held: int, change: int, lot: float) -> None:
+    before, after = held * lot, (held + change) * lot
+    assert round(floor_difference(after, before, lot) / lot) == change
+    assert round(remove_noise(before + change * lot, lot, change * lot) / lot) == held + change
 
 
 def test_the_best_case_is_reported_with_the_worst() -> None:
@@ -273,6 +281,14 @@ for frame in (plain, shuffled):
 """
 
 
+def test_one_digest_over_shuffled_input(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(DIGEST_PROGRAM, {})
+    plain, shuffled = capsys.readouterr().out.splitlines()
+    assert plain == shuffled
+    assert json.loads(plain)[2] > 10
+
+
+@pytest.mark.long
 def test_one_digest_over_hash_seeds_processes_and_shuffled_input() -> None:
     root = str(Path(__file__).parents[2])
     running = [

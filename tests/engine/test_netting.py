@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market
@@ -10,6 +12,8 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
 from tests.engine.running import bars_of
 from tests.engine.scenarios import A, flat
+from tests.engine.test_laws import random_bars, seeds
+from tests.examples import examples
 
 
 def test_a_sleeve_that_exits_is_flat_and_the_other_absorbs_the_rounding():
@@ -26,3 +30,19 @@ def test_a_sleeve_that_exits_is_flat_and_the_other_absorbs_the_rounding():
     assert result.positions[A][-1] == 4.0
     assert moved["leaves"] == pytest.approx(0.0, abs=1e-12)
     assert moved["stays"] == pytest.approx(4.0)
+
+
+@given(seeds, st.sampled_from([1e-8, 1e-7, 1e-5, 0.3]))
+@settings(max_examples=examples(20), deadline=None)
+def test_a_sleeve_alone_orders_the_same_lots_netted_or_not(seed: int, lot: float) -> None:
+    """Small changes of a large position: the float noise of the position exceeds that of the change."""
+    bars = random_bars(seed)
+    market = Market.of([bars], {bars.symbol: Instrument(bars.symbol, lot_size=lot)})
+    chosen = BacktestSettings.parse({"initial_cash": 1e7, "costs": {"max_participation": None}}, "test")
+    exposure = 0.5 + 1e-6 * np.random.default_rng(seed).random(len(market))
+    runs = [
+        run_sleeves(market, [Sleeve("alone", bars.symbol, exposure)], chosen, is_netted=is_netted)
+        for is_netted in (False, True)
+    ]
+    alone, netted = ([fill.quantity for fill in run.fill_list] for run in runs)
+    assert alone == netted

@@ -167,3 +167,20 @@ def test_a_target_sent_again_at_an_open_beyond_it_sells_at_that_open():
     more = {"execution": {"take_profit": 0.05}, "costs": {"max_participation": 1.0}}
     fills = run(rows, [1] * 4, **more).fill_list
     assert all(119.0 <= fill.price <= 125.0 for fill in fills if fill.reason == "take_profit")
+
+
+@pytest.mark.parametrize(
+    ("execution", "wanted", "level"),
+    [({}, 0.5, 45.0), ({"order_type": "stop", "stop_offset_bps": 200.0}, 0.9, 45.9)],
+    ids=["nothing-to-order", "an-entry-rests"],
+)
+def test_an_exit_that_is_canceled_unfilled_leaves_the_position_protected(execution, wanted, level):
+    """The bar after the exit has no volume, and at its close the target asks for the position again."""
+    rows = [flat(50), bar(50, 51, 50, 50), flat(50, 0), bar(50, 50, 44, 44), flat(44)]
+    result = run(
+        rows,
+        [0.5, 0.0, wanted, wanted, wanted],
+        execution={"stop_loss": 0.1, **execution},
+        costs={"max_participation": 0.5},
+    )
+    assert traded(result)[1:] == [(3, "sell", 10, level)]

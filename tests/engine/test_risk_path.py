@@ -23,6 +23,7 @@ from peak_trade.wiring.gates import make_risk_engine
 from tests.engine.running import bars_of
 from tests.engine.scenarios import A, flat
 from tests.engine.test_laws import cost_choices, lots, policies, run_random, seeds
+from tests.examples import examples
 
 TAKEN = 0.0006
 
@@ -38,8 +39,8 @@ class TakesBase(SimulatedVenue):
 
 
 @pytest.mark.parametrize("limits", [None, RiskLimits()], ids=["no-limits", "no-limit-set"])
-def test_an_exit_of_all_whole_lots_may_be_below_the_minimum_notional(limits: RiskLimits | None) -> None:
-    """The position is 0.0504, the exit 0.05 of it is worth 5.0, and the exchange's minimum is 10."""
+def test_an_exit_of_all_whole_lots_below_the_minimum_notional_is_denied(limits: RiskLimits | None) -> None:
+    """The position is 0.0504, the exit 0.05 of it is worth 5.0, and the exchange's minimum of 10 holds for it too."""
     bars = bars_of(A, [flat(400), flat(400), flat(100), flat(100)])
     market = Market.of([bars], {A: Instrument(A, lot_size=0.001, min_notional=10.0)})
     chosen = BacktestSettings.parse({"initial_cash": 1000.0, "costs": {"fee_bps": 0.0, "slippage_bps": 0.0}}, "test")
@@ -53,12 +54,13 @@ def test_an_exit_of_all_whole_lots_may_be_below_the_minimum_notional(limits: Ris
         risk_engine=make_risk_engine(limits, [bars]),
     )
     loop.run()
-    assert [fill.position_change for fill in loop.fills] == pytest.approx([0.0504, -0.05])
-    assert not any(isinstance(event, OrderEvent) and event.event is OrderEventKind.DENIED for event in events)
+    assert [fill.position_change for fill in loop.fills] == pytest.approx([0.0504])
+    denied = [event for event in events if isinstance(event, OrderEvent) and event.event is OrderEventKind.DENIED]
+    assert [(event.quantity, event.reason) for event in denied] == [(pytest.approx(0.05), "min_notional")]
 
 
 @given(seeds, policies, cost_choices, lots)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_a_run_without_limits_differs_from_one_with_no_limit_set_in_the_decisions_only(
     seed: int, policy: dict[str, Any], costs: dict[str, Any], lot: dict[str, Any]
 ) -> None:

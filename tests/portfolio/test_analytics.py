@@ -19,6 +19,7 @@ from peak_trade.portfolio.analytics import (
     risk_contributions,
     rolling_correlation,
 )
+from tests.examples import examples
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 CASH = 10_000.0
@@ -41,7 +42,7 @@ def test_contributions_sum_to_the_return_of_the_portfolio():
     np.testing.assert_allclose(contributions(pnl, CASH).sum(axis=1), expected, rtol=1e-9, atol=1e-15)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.integers(1, 4), st.integers(0, 500))
 def test_risk_contributions_sum_to_the_volatility(n_sleeves, seed):
     parts = contributions(cumulated(60, n_sleeves, seed), CASH)
@@ -61,7 +62,7 @@ def test_what_never_moves_has_no_risk_to_share():
     assert np.isnan(diversification_ratio(still))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.integers(1, 4), st.integers(0, 500), st.integers(1, 80))
 def test_drawdown_contributions_sum_to_each_drawdown(n_sleeves, seed, n_bars):
     pnl = cumulated(n_bars, n_sleeves, seed)

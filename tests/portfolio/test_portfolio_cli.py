@@ -61,7 +61,7 @@ def test_a_missing_file_is_exit_code_2(capsys):
 
 def test_the_run_is_recorded_once_with_its_settings(store, monkeypatch, capsys):
     kept = []
-    monkeypatch.setattr("peak_trade.studies.recording.record_run", kept.append)
+    monkeypatch.setattr("peak_trade.studies.recording.record_run", lambda run, keep: kept.append(run))
     assert main(["portfolio", "--config", str(EXAMPLE), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     (run,) = kept

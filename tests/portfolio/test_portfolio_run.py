@@ -17,11 +17,13 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import AllocationEvent
 from peak_trade.metrics import sharpe, simple_returns
 from peak_trade.portfolio.analytics import portfolio_sharpe
+from peak_trade.reports.views import portfolio as portfolio_view
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
+from tests.examples import examples
 from tests.portfolio.conftest import made_bars
 
 SYMBOLS = ("A/USD", "B/USD", "C/USD")
@@ -58,7 +60,7 @@ sleeves = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     sleeves,
     st.sampled_from(["sleeves", "netted"]),
@@ -102,7 +104,7 @@ def assert_journal_tells_the_pnl(result: PortfolioResult) -> None:
         np.testing.assert_allclose(by_order[order_id], traded, rtol=1e-9)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(st.sampled_from(SYMBOLS), st.integers(2, 6), st.integers(7, 30), st.sampled_from(["sleeves", "netted"]))
 def test_a_portfolio_of_one_is_that_strategys_backtest(three_symbols, symbol, fast, slow, mode):
     bars = next(part for part in three_symbols if part.symbol == symbol)
@@ -115,7 +117,7 @@ def test_a_portfolio_of_one_is_that_strategys_backtest(three_symbols, symbol, fa
 
 
 @pytest.mark.parametrize("mode", ["sleeves", "netted"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(st.integers(2, 6), st.integers(7, 30), st.sampled_from([{}, {"every": "week"}, {"drift_band": 0.03}]))
 def test_two_equal_halves_do_what_the_whole_does(three_symbols, mode, fast, slow, rebalancing):
     """With cash for every order: where it runs out, the first of two halves is served before the second."""
@@ -142,7 +144,7 @@ def test_the_order_in_which_strategies_are_listed_changes_nothing(three_symbols,
     assert len(seen) == 1
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(sleeves, st.sampled_from([{}, {"every": "day"}]))
 def test_without_costs_netting_changes_nothing_but_the_number_of_orders(three_symbols, chosen, rebalancing):
     entries = [
@@ -375,3 +377,71 @@ def test_real_bars_of_three_symbols_add_up(real_data):
     assert_sums(result)
     assert len(result.run.fills) > 500
     assert result.drawdowns()["drawdown"].iloc[0] == pytest.approx(result.drawdown.max(), rel=RTOL_SUM)
+
+
+def test_new_listings_wait_for_an_estimate_and_the_result_names_them():
+    """Nine books, of which four are listed within the window: the others have the volatility that was asked for."""
+    draw = np.random.default_rng(1)
+    shared, n_bars = draw.normal(size=900), 900
+    bars = []
+    for place in range(9):
+        moves = 0.009 * (np.sqrt(0.8) * shared + np.sqrt(0.2) * draw.normal(size=n_bars))
+        whole = made_bars(f"S{place}/USD", place, n_bars)
+        close = 100.0 * np.exp(np.cumsum(moves))
+        frame = whole.frame.assign(open=np.r_[close[:1], close[:-1]], close=close)
+        frame = frame.assign(high=frame[["open", "close"]].max(axis=1), low=frame[["open", "close"]].min(axis=1))
+        bars.append(Bars(frame.iloc[400 if place >= 5 else 0 :], whole.symbol, whole.timeframe, "made"))
+    entries = [{"name": "buy_and_hold", "symbol": part.symbol} for part in bars]
+    allocation = {"annual_volatility": 0.3, "window": 240, "every": "day"}
+    result = run_portfolio(settings_of(entries, allocation=allocation, costs=FREE), bars)
+    weights = result.weights.to_numpy()
+    assert (weights[400:600, 5:] == 0.0).all()
+    assert (weights[-100:] > 0.0).all()
+    for span in (slice(300, 400), slice(400, 600), slice(700, 900)):
+        returns = np.diff(result.equity.to_numpy()[span]) / result.equity.to_numpy()[span][:-1]
+        assert returns.std(ddof=1) * np.sqrt(8_760.0) == pytest.approx(0.3, rel=0.2)
+    assert [event.subject for event in result.left_out] == [f"buy_and_hold S{place}/USD" for place in range(5, 9)]
+    (remark,) = [text for text in result.run.remarks if "Left out of the volatility target" in text]
+    assert "buy_and_hold S8/USD (" in remark
+    assert remark in result.assumptions
+    assert remark in portfolio_view.outcome(result)
+    assert result.trimmed is None
+
+
+def test_a_volatility_target_is_trimmed_to_the_equity_and_the_result_says_when(three_symbols):
+    entries = [{"name": "buy_and_hold", "symbol": symbol} for symbol in SYMBOLS]
+    allocation = {"annual_volatility": 4.0, "window": 100, "every": "day", "max_scale": 8.0}
+    result = run_portfolio(settings_of(entries, allocation=allocation), three_symbols)
+    assert result.weights.to_numpy().sum(axis=1).max() <= 1.0 + RTOL_SUM
+    assert result.trimmed is not None
+    assert result.trimmed.n_estimates == len(three_symbols[0]) // 24 - 100 // 24
+    (remark,) = [text for text in result.run.remarks if "trimmed at" in text]
+    assert f"asked for up to {result.trimmed.largest:.2f} times the invested part" in remark
+
+
+@pytest.mark.parametrize("method", ["inverse_volatility", "risk_parity", "minimum_variance"])
+def test_a_nearly_constant_book_does_not_end_a_portfolio(three_symbols, method):
+    peg = made_bars("PEG/USD", 9)
+    prices = {name: 1.0 + 1e-10 * (peg.frame[name] - 100.0) for name in ("open", "high", "low", "close")}
+    bars = [*three_symbols, Bars(peg.frame.assign(**prices), peg.symbol, peg.timeframe, "made")]
+    entries = [{"name": "buy_and_hold", "symbol": part.symbol} for part in bars]
+    allocation = {"method": method, "window": 100, "every": "week"}
+    result = run_portfolio(settings_of(entries, allocation=allocation), bars)
+    assert [event.subject for event in result.left_out] == ["buy_and_hold PEG/USD"]
+    np.testing.assert_allclose(result.weights.xs("PEG/USD", axis=1, level="symbol").to_numpy(), 0.25, rtol=1e-12)
+    assert "Their equal weight kept" in " ".join(result.run.remarks)
+
+
+def test_windows_of_weights_are_annualised_by_the_time_that_they_span(three_symbols):
+    """Of hourly bars every second one is missing: the volatility of the portfolio is still the one asked for."""
+    thin = [
+        Bars(part.frame.iloc[np.flatnonzero(np.arange(400) % 4 < 2)], part.symbol, part.timeframe)
+        for part in three_symbols
+    ]
+    entries = [{"name": "buy_and_hold", "symbol": symbol} for symbol in SYMBOLS]
+    allocation = {"annual_volatility": 0.2, "window": 100, "every": "week"}
+    result = run_portfolio(settings_of(entries, allocation=allocation), thin)
+    row = int(np.flatnonzero(result.weights.to_numpy().any(axis=1))[0])
+    past = result.unit_returns.to_numpy()[row - 99 : row + 1] @ result.weights.to_numpy()[row]
+    years = (result.weights.index[row] - result.weights.index[row - 100]).total_seconds() / 31_536_000.0
+    assert past.std(ddof=1) * np.sqrt(100 / years) == pytest.approx(0.2, rel=1e-9)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peak_trade.core.errors import ConfigError, StrategyError
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.strategies.base import allow, check_exposure
 from peak_trade.strategies.breakout import Breakout
 from peak_trade.strategies.composite import Composite
@@ -18,7 +19,6 @@ from peak_trade.strategies.momentum import Momentum
 from peak_trade.strategies.random_entry import RandomEntry
 from peak_trade.strategies.rsi_reversion import RsiReversion
 from peak_trade.strategies.trend_following import TrendFollowing
-from peak_trade.studies.causality import synthetic_bars
 
 TIMES = synthetic_bars(20).times
 

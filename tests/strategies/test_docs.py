@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import peak_trade
-from peak_trade.studies.causality import check_causality, synthetic_bars
+from peak_trade.causality.check import check_causality
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy, strategy_class
 
 PAGE = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,20 +13,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peak_trade.causality.check import check_causality
 from peak_trade.core.bars import COLUMNS, Bars, private_frame
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.engine.market import Market
 from peak_trade.journal.events import BarEvent
 from peak_trade.regimes.rules import RulesDetector
+from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes
 from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.strategies.base import Compute, Strategy
 from peak_trade.strategies.composite import Composite
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.causality import check_causality, synthetic_bars
+from peak_trade.studies.portfolio.run import run_portfolio
+from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.strategy import RegimeAware
-from peak_trade.studies.sweep import IndicatorCache
+from peak_trade.studies.regime.study import study_regimes
+from peak_trade.studies.sweep import IndicatorCache, sweep
+from tests.examples import examples, mostly_long
 
 Write = Callable[[pd.DataFrame], Any]
 N_BARS = 120
@@ -59,8 +67,8 @@ PANDAS_WRITES: dict[str, Write] = {
     "columns": lambda frame: setattr(frame, "columns", list("abcde")),
     "index": lambda frame: setattr(frame, "index", frame.index[::-1]),
     "index name": lambda frame: setattr(frame.index, "name", "when"),
-    "index memory": lambda frame: frame.index.asi8.__setitem__(slice(None), 0),
     "index values": lambda frame: _unlocked(frame.index.values).__setitem__(slice(None), np.datetime64(0, "ns")),
+    "index frequency": lambda frame: setattr(frame.index, "freq", "h"),
 }
 ARRAY_WRITES: dict[str, Write] = {
     "values": lambda frame: frame["open"].values.__setitem__(slice(None), 1.0),
@@ -71,6 +79,8 @@ ARRAY_WRITES: dict[str, Write] = {
     "unlock all": lambda frame: _unlocked(frame.to_numpy()).__setitem__(slice(None), 1.0),
     "unlock a view": lambda frame: _unlocked(frame["open"].to_numpy()[::2]).__setitem__(slice(None), 1.0),
     "unlock the base": lambda frame: _unlocked(_base(frame["open"].to_numpy())).__setitem__(slice(None), 1.0),
+    "index memory": lambda frame: frame.index.asi8.__setitem__(slice(None), 0),
+    "index base": lambda frame: _unlocked(_base(frame.index.asi8)).__setitem__(slice(None), 0),
     "out": lambda frame: np.multiply(frame["open"].to_numpy(), 2.0, out=frame["open"].to_numpy()),
 }
 WRITES = PANDAS_WRITES | ARRAY_WRITES
@@ -123,12 +133,13 @@ def _doubled(values: np.ndarray) -> np.ndarray:
 
 
 def _state(bars: Bars) -> tuple[str, str, list[str]]:
-    return bars.digest(), str(bars.frame.index.name), list(bars.frame.columns)
+    index = pd.DatetimeIndex(bars.frame.index)
+    return bars.digest(), f"{index.name} {index.freq}", list(bars.frame.columns)
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("is_last", [False, True])
-@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("write", mostly_long(WRITES, 4))
 def test_backtests_do_not_depend_on_writes(write: str, is_last: bool) -> None:
     bars, plain = synthetic_bars(N_BARS), Writer()
     before = _state(bars)
@@ -152,7 +163,7 @@ def test_writes_to_arrays_are_refused(write: str) -> None:
             evaluate(Writer(write=write, catches=False), synthetic_bars(N_BARS))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.sampled_from(sorted(WRITES)), max_size=6))
 @pytest.mark.filterwarnings("ignore")
 def test_no_sequence_of_writes_reaches_the_bars(writes: list[str]) -> None:
@@ -172,6 +183,7 @@ def test_no_sequence_of_writes_reaches_the_bars(writes: list[str]) -> None:
 
 def test_bars_do_not_follow_the_frame_they_were_made_of() -> None:
     source = synthetic_bars(N_BARS).frame.copy()
+    source.index = source.index.copy(deep=True)
     bars = Bars(source, "X/USD", Timeframe.parse("1h"))
     before = bars.digest()
     _unlocked(source["open"].to_numpy())[:] = 1.0
@@ -192,7 +204,7 @@ def test_shared_indicators_can_not_be_changed(write: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("write", ["assignment", "index memory", "unlock the base"])
+@pytest.mark.parametrize("write", mostly_long(WRITES, 3))
 def test_sessions_keep_their_bars(write: str) -> None:
     bars = synthetic_bars(N_BARS)
     buffer = BarBuffer(Instrument(bars.symbol), bars.timeframe, N_BARS, bars.exchange)
@@ -200,6 +212,7 @@ def test_sessions_keep_their_bars(write: str) -> None:
         buffer.add(BarEvent(time, bars.symbol, *row))
         if buffer.n_bars > N_BARS - 3:
             Writer(write=write).exposure(buffer.bars().for_strategy())
+        pd.testing.assert_frame_equal(buffer.bars().frame, bars.frame.iloc[: buffer.n_bars], check_freq=False)
     assert buffer.bars().digest() == bars.digest()
 
 
@@ -210,3 +223,85 @@ def test_parts_of_a_regime_strategy_keep_their_bars(write: str) -> None:
     writer, handed = Writer(write=write), bars.for_strategy()
     RegimeAware(inner=writer, sideways_strategy=writer, mode="switch", detector=RulesDetector()).exposure(handed)
     pd.testing.assert_frame_equal(handed, bars.frame)
+
+
+class WritingDetector(RulesDetector):
+    """The rules detector, which writes into its bars afterwards."""
+
+    write: str
+
+    def filter(self, bars: pd.DataFrame) -> FilteredRegimes:
+        return self._written(bars, super().filter)
+
+    def smooth(self, bars: pd.DataFrame) -> SmoothedRegimes:
+        return self._written(bars, super().smooth)
+
+    def _written(self, bars: pd.DataFrame, detect: Callable[[pd.DataFrame], Any]) -> Any:
+        found = detect(bars.set_axis(bars.index.copy(deep=True)))
+        with suppress(ValueError, KeyError, TypeError):
+            WRITES[self.write](bars)
+        return found
+
+
+def _sweep(write: str) -> Any:
+    bars = synthetic_bars(N_BARS)
+    before = _state(bars)
+    found = sweep(Writer, {"write": ["", write, ""]}, bars)
+    assert _state(bars) == before
+    assert len(set(found.table["total_return"])) == 1
+    assert found.winner.digests["data"] == sweep(Writer, {"write": [""]}, bars).winner.digests["data"]
+
+
+def _regime(write: str) -> None:
+    bars = synthetic_bars(900)
+    before = _state(bars)
+    found = [
+        study_regimes(Writer(write=each), bars, detector)
+        for each, detector in (("", RulesDetector()), (write, WritingDetector(write=write)))
+    ]
+    assert _state(bars) == before
+    assert np.array_equal(found[0].labels, found[1].labels)
+    assert found[0].result.equity_values.tobytes() == found[1].result.equity_values.tobytes()
+    assert found[0].lookahead_cost().equals(found[1].lookahead_cost())
+    assert _state(bars) == before
+
+
+def _portfolio(write: str) -> None:
+    bars = synthetic_bars(N_BARS)
+    before = _state(bars)
+    entry = {"name": f"{__name__}:Writer", "symbol": bars.symbol}
+    curves = []
+    for each in ("", write):
+        entries = [entry | {"label": "one", "parameters": {"write": each}}, entry | {"label": "two"}]
+        settings = PortfolioSettings.parse({"strategies": entries}, "portfolio")
+        curves.append(run_portfolio(settings, [bars]).equity.to_numpy().tobytes())
+    assert _state(bars) == before
+    assert curves[0] == curves[1]
+
+
+STUDIES = {"sweep": _sweep, "regime": _regime, "portfolio": _portfolio}
+USED_WRITES = ["assignment", "own column", "pop", "index name", "index memory", "unlock the base"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", mostly_long(USED_WRITES, 1))
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_keeps_its_bars(study: str, write: str, registry: Path) -> None:
+    STUDIES[study](write)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_that_hands_out_its_own_frame_is_found(
+    study: str, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bars, "for_strategy", lambda bars: bars.frame)
+    with pytest.raises(AssertionError):
+        STUDIES[study]("own column")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_regime_strategy_that_hands_out_its_own_frame_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peak_trade.studies.regime.strategy.private_frame", lambda frame: frame)
+    with pytest.raises(AssertionError):
+        test_parts_of_a_regime_strategy_keep_their_bars("assignment")

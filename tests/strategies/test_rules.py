@@ -13,6 +13,7 @@ import pytest
 
 from peak_trade.core.arrays import BoolArray
 from peak_trade.core.bars import Bars
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.strategies.base import Direction, Strategy
 from peak_trade.strategies.bollinger_bands import BollingerBands
 from peak_trade.strategies.breakout import Breakout
@@ -27,7 +28,6 @@ from peak_trade.strategies.momentum import Momentum
 from peak_trade.strategies.random_entry import RandomEntry
 from peak_trade.strategies.rsi_reversion import RsiReversion
 from peak_trade.strategies.trend_following import TrendFollowing
-from peak_trade.studies.causality import synthetic_bars
 from tests.indicators import plain
 from tests.tolerances import RTOL_SAME
 
