@@ -17,10 +17,14 @@ from peak_trade.core.time import checked_per_year
 
 MIN_RETURNS = 30
 """Smallest number of bar returns for volatility, Sharpe and Sortino ratio."""
+MIN_ROBUST = 120
+"""Smallest number of bar returns from which the standard error of a Sharpe ratio is the autocorrelation-robust one."""
 MIN_DAYS = 30.0
-"""Shortest span, in days of bars, for annualised growth and turnover."""
+"""Shortest span, in days of bars, for annualised growth, turnover, Sharpe and Sortino ratio."""
 MIN_TRADES = 10
 """Smallest number of closed trades for win rate and profit factor."""
+ROUNDING = 1e-14
+"""Standard deviation of simple returns up to which it is rounding error."""
 DIGITS = 9
 """Significant digits in JSON and in the comparison of two runs."""
 
@@ -38,6 +42,8 @@ class Measure:
     0.125
     >>> print(Measure(None, n=3, note="too few: 3 trades, 10 needed"))
     too few: 3 trades, 10 needed
+    >>> f"{Measure(0.125, n=500):.1%}", Measure(0.125, n=500) > 0.1
+    ('12.5%', True)
 
     """
 
@@ -50,6 +56,30 @@ class Measure:
         for number in (self.value, self.stderr):
             if number is not None and not math.isfinite(number):
                 raise ValueError(f"a Measure has finite numbers or None, this one had {number}")
+
+    def __float__(self) -> float:
+        """Return the value, NaN if there is none."""
+        return math.nan if self.value is None else self.value
+
+    def __lt__(self, other: Measure | float) -> bool:
+        """Compare values; a measure without a value is neither below nor above anything."""
+        return float(self) < float(other)
+
+    def __le__(self, other: Measure | float) -> bool:
+        """Compare values, as `<` does."""
+        return float(self) <= float(other)
+
+    def __gt__(self, other: Measure | float) -> bool:
+        """Compare values, as `<` does."""
+        return float(self) > float(other)
+
+    def __ge__(self, other: Measure | float) -> bool:
+        """Compare values, as `<` does."""
+        return float(self) >= float(other)
+
+    def __format__(self, spec: str) -> str:
+        """Return the value in a format such as `.2f`, or why there is none; without a format, its text."""
+        return str(self) if not spec or self.value is None else format(self.value, spec)
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         """Return value and standard error (None if there is none), number of observations and note, for JSON."""

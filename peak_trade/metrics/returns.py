@@ -10,12 +10,15 @@ import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import index_ns
-from peak_trade.core.calendar import Period, period_of, period_start
+from peak_trade.core.calendar import Period, open_times, period_of, period_start
 from peak_trade.core.time import SECONDS_PER_YEAR, Timeframe, checked_per_year
+from peak_trade.metrics.dependence import long_run_variance
 from peak_trade.metrics.drawdowns import max_drawdown
 from peak_trade.metrics.measure import (
     MIN_DAYS,
     MIN_RETURNS,
+    MIN_ROBUST,
+    ROUNDING,
     Measure,
     checked,
     checked_equity,
@@ -28,8 +31,6 @@ RUIN = "equity fell to zero or below"
 FLAT = "the returns do not vary"
 LOG_LARGEST = 709.0
 """Largest argument of an exponential that a float64 can represent."""
-ROUNDING = 1e-14
-"""Standard deviation of simple returns up to which it is rounding error."""
 
 
 def simple_returns(equity: Any) -> FloatArray:
@@ -90,8 +91,8 @@ def period_returns(equity: pd.Series[float], period: Period, timeframe: Timefram
     values, times = checked_equity(equity), index_ns(equity.index)
     if values.size < 2:
         return pd.Series(dtype=np.float64, index=pd.DatetimeIndex([], tz="UTC"))
-    length = int(np.diff(times).min()) if timeframe is None else timeframe.ns
-    numbers = period_of(times - length, period)[1:]
+    opens = times - int(np.diff(times).min()) if timeframe is None else open_times(times, timeframe)
+    numbers = period_of(opens, period)[1:]
     ends = np.append(np.flatnonzero(np.diff(numbers)) + 1, values.size - 1)
     reached = values[np.concatenate([[0], ends])]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -148,7 +149,7 @@ def annual_volatility(returns: Any, bars_per_year: float) -> Measure:
 
 
 def sharpe(
-    returns: Any, bars_per_year: float, risk_free: float = 0.0, stderr: Literal["iid", "robust"] = "iid"
+    returns: Any, bars_per_year: float, risk_free: float = 0.0, stderr: Literal["robust", "iid"] | None = None
 ) -> Measure:
     """Return the annualised Sharpe ratio with its standard error.
 
@@ -159,50 +160,55 @@ def sharpe(
         `bars.bars_per_year`: bars in a year of 365 days, by elapsed time.
     risk_free : float
         Fraction a year, distributed evenly over the bars.
-    stderr : iid or robust
-        iid: independent returns. robust: Newey-West long-run variance, for returns that depend on earlier ones. The
-        note says which.
+    stderr : robust or iid
+        robust: for returns that depend on earlier ones, see `long_run_variance`. iid: for independent returns. By
+        default robust from 120 returns, iid below. The note says which.
 
     Returns
     -------
     Measure
-        No value below 30 returns, or if the returns are constant.
+        No value below 30 returns or 30 days, or if the returns are constant.
 
     References
     ----------
     Lo (2002), The Statistics of Sharpe Ratios, Financial Analysts Journal 58(4): equation 9 for iid, its GMM estimator
-    for robust; lags 4 (n / 100) ** (2 / 9) after Newey and West (1994). Ratio and standard error of one bar are both
-    scaled by sqrt(bars_per_year).
+    for robust. Ratio and standard error of one bar are both scaled by sqrt(bars_per_year).
 
     """
     values, bars_per_year = checked(returns, "returns"), checked_per_year(bars_per_year)
-    n = values.size
-    if n < MIN_RETURNS:
-        return too_few(n, MIN_RETURNS, "returns")
+    n, needed = values.size, fewest_for_ratio(bars_per_year)
+    if n < needed:
+        return too_few(n, needed, "returns")
     deviation = float(values.std(ddof=1))
     if deviation <= ROUNDING:
         return Measure(None, n, note=FLAT)
     excess = float(values.mean()) - risk_free / bars_per_year
     ratio = excess / deviation
-    if stderr == "iid":
+    if (stderr or ("robust" if n >= MIN_ROBUST else "iid")) == "iid":
         variance, note = 1.0 + 0.5 * ratio * ratio, "standard error: iid (Lo 2002, eq. 9)"
     else:
-        lags = int(4.0 * (n / 100.0) ** (2.0 / 9.0))
-        variance, note = _long_run_variance(values, ratio, lags), f"standard error: Lo 2002, GMM, {lags} lags"
+        variance, bandwidth = long_run_variance(sharpe_influence(values, ratio))
+        note = f"standard error: robust (Lo 2002, GMM; prewhitened Parzen kernel, bandwidth {bandwidth:.1f})"
     scale = math.sqrt(bars_per_year)
-    return finite_or(ratio * scale, n, "too large to state", math.sqrt(max(variance, 0.0) / n) * scale, note)
+    return finite_or(ratio * scale, n, "too large to state", math.sqrt(variance / n) * scale, note)
+
+
+def sharpe_influence(returns: FloatArray, ratio: float) -> FloatArray:
+    """Return the influence of each return on the Sharpe ratio of one bar, shape (n,), mean 0; the returns vary."""
+    influence: FloatArray = (returns - returns.mean()) / returns.std()
+    return influence - 0.5 * ratio * (influence * influence - 1.0)
 
 
 def sortino(returns: Any, bars_per_year: float, target: float = 0.0) -> Measure:
     """Return the annualised mean excess over the downside deviation.
 
     `target` is a fraction a year. The deviation is the root mean square of the shortfalls below the target over all
-    n bars (Sortino and Price 1994). No value below 30 returns, or without a shortfall.
+    n bars (Sortino and Price 1994). No value below 30 returns or 30 days, or without a shortfall.
     """
     values, bars_per_year = checked(returns, "returns"), checked_per_year(bars_per_year)
-    n = values.size
-    if n < MIN_RETURNS:
-        return too_few(n, MIN_RETURNS, "returns")
+    n, needed = values.size, fewest_for_ratio(bars_per_year)
+    if n < needed:
+        return too_few(n, needed, "returns")
     shortfall = values - target / bars_per_year
     excess = float(shortfall.mean())
     np.minimum(shortfall, 0.0, out=shortfall)
@@ -231,11 +237,6 @@ def fewest_bars(bars_per_year: float) -> int:
     return max(2, math.ceil(MIN_DAYS * 86_400 / SECONDS_PER_YEAR * checked_per_year(bars_per_year) - 1e-9))
 
 
-def _long_run_variance(values: FloatArray, ratio: float, lags: int) -> float:
-    scores = (values - values.mean()) / values.std()
-    influence = scores - 0.5 * ratio * (scores * scores - 1.0)
-    n = values.size
-    variance = float(influence @ influence) / n
-    for lag in range(1, lags + 1):
-        variance += 2.0 * (1.0 - lag / (lags + 1.0)) * float(influence[lag:] @ influence[:-lag]) / n
-    return variance
+def fewest_for_ratio(bars_per_year: float) -> int:
+    """Return the smallest number of returns of an annualised ratio: 30, and those of 30 days."""
+    return max(MIN_RETURNS, fewest_bars(bars_per_year))

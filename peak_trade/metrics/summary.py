@@ -21,6 +21,7 @@ from peak_trade.metrics.returns import (
     sortino,
     total_return,
 )
+from peak_trade.metrics.selection import selection_measures
 from peak_trade.metrics.table import MEASURES, format_measure
 from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
 
@@ -40,6 +41,16 @@ class Stats(Mapping[str, Measure]):
     def __len__(self) -> int:
         return len(self.measures)
 
+    def to_series(self) -> pd.Series[float]:
+        """Return the values by name, NaN where there is none."""
+        return pd.Series({name: float(measure) for name, measure in self.items()}, dtype="float64", name="value")
+
+    @property
+    def errors(self) -> pd.Series[float]:
+        """The standard errors by name, NaN where there is none."""
+        known = {name: measure.stderr for name, measure in self.items()}
+        return pd.Series(known, dtype="float64", name="stderr")
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per measure: value (NaN if there is none), stderr, n, unit, note."""
         rows = [(name, m.value, m.stderr, m.n, MEASURES[name].unit, m.note) for name, m in self.items()]
@@ -57,6 +68,9 @@ class Stats(Mapping[str, Measure]):
     def to_text(self) -> dict[str, str]:
         """Return the measures by name as tables show them; see `format_measure`."""
         return {name: format_measure(name, measure) for name, measure in self.items()}
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         width = max((len(name) for name in self), default=0)
@@ -97,13 +111,15 @@ def summary(equity: Any, trades: pd.DataFrame, fills: pd.DataFrame, exposure: An
     deepest, longest, back = drawdown_measures(values)
     growth = cagr(values, bars_per_year)
     ruined = Measure(None, values.size - 1, note=RUIN)
+    ratio = ruined if is_ruined else sharpe(returns, bars_per_year)
     return Stats(
         MappingProxyType(
             {
                 "total_return": total_return(values),
                 "cagr": ruined if is_ruined else growth,
                 "annual_volatility": ruined if is_ruined else annual_volatility(returns, bars_per_year),
-                "sharpe": ruined if is_ruined else sharpe(returns, bars_per_year),
+                "sharpe": ratio,
+                **selection_measures(returns, ratio, bars_per_year),
                 "sortino": ruined if is_ruined else sortino(returns, bars_per_year),
                 "calmar": ruined if is_ruined else growth_per_drawdown(growth, deepest),
                 "max_drawdown": deepest,

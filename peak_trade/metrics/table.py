@@ -13,9 +13,10 @@ from typing import Literal
 
 from peak_trade.metrics.measure import Measure
 
-Place = Literal["run", "runs", "sweep", "regimes", "delays"]
+Place = Literal["run", "runs", "sweep", "selection", "overfitting", "regimes", "delays"]
 """run: all measures of one run, as `summary` returns them. runs: lists of recorded runs. sweep: the parameter sets of a
-sweep, from the array kernel. regimes, delays: the tables of a regime study."""
+sweep, from the array kernel. selection: a run as one of many trials. overfitting: the choice of a sweep. regimes,
+delays: the tables of a regime study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ MEASURES: Mapping[str, MeasureRow] = MappingProxyType(
         "cagr": MeasureRow("fraction a year", _PERCENT),
         "annual_volatility": MeasureRow("fraction a year", _PERCENT, ("run", "regimes")),
         "sharpe": MeasureRow("ratio, annualised", _RATIO, ("run", "runs", "sweep", "regimes", "delays")),
+        "sharpe_aggregated": MeasureRow("ratio, annualised", _RATIO),
+        "probabilistic_sharpe": MeasureRow("probability", _PERCENT),
+        "minimum_track_length": MeasureRow("bars", _COUNT),
         "sortino": MeasureRow("ratio, annualised", _RATIO),
         "calmar": MeasureRow("ratio", _RATIO),
         "max_drawdown": MeasureRow("fraction", _PERCENT, ("run", "runs", "sweep", "regimes")),
@@ -46,6 +50,12 @@ MEASURES: Mapping[str, MeasureRow] = MappingProxyType(
         "turnover": MeasureRow("ratio a year", _RATIO, ("run", "delays")),
         "n_trades": MeasureRow("count", _COUNT, ("run", "runs")),
         "n_fills": MeasureRow("count", _COUNT, ("run", "sweep")),
+        "deflated_sharpe": MeasureRow("probability", _PERCENT, ("selection",)),
+        "deflated_sharpe_effective": MeasureRow("probability", _PERCENT, ("selection",)),
+        "deflated_sharpe_null": MeasureRow("probability", _PERCENT, ("selection",)),
+        "deflated_sharpe_null_effective": MeasureRow("probability", _PERCENT, ("selection",)),
+        "probability_of_overfitting": MeasureRow("probability", _PERCENT, ("overfitting",)),
+        "probability_of_loss": MeasureRow("probability", _PERCENT, ("overfitting",)),
         "expected_duration": MeasureRow("bars", _COUNT, ("regimes",)),
     }
 )

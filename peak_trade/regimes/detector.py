@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import check_frame
 from peak_trade.core.settings import BarCount, Settings
@@ -43,6 +44,7 @@ class Detector(Settings, ABC):
         """Return hindsight regimes: every label depends on all bars. For reports only."""
 
 
+@checks_arguments(detector="a Detector, or make_detector(name, timeframe)")
 def filter_regimes(bars: pd.DataFrame, detector: Detector) -> FilteredRegimes:
     """Check bars and return their causal regimes, which a backtest may use.
 
@@ -66,6 +68,7 @@ def filter_regimes(bars: pd.DataFrame, detector: Detector) -> FilteredRegimes:
     return detector.filter(bars)
 
 
+@checks_arguments(detector="a Detector, or make_detector(name, timeframe)")
 def smooth_regimes(bars: pd.DataFrame, detector: Detector) -> SmoothedRegimes:
     """Check bars and return their regimes with hindsight: for reports, a backtest refuses them.
 

@@ -207,25 +207,9 @@ def floor_covariances(covariances: FloatArray, floor: float) -> FloatArray:
 
 
 def random_start(scaled: FloatArray, settings: HmmDetector, generator: np.random.Generator) -> GaussianHmm:
-    """Draw a start: means by k-means++ and two Lloyd steps, covariances of the clusters, persistent states.
-
-    References
-    ----------
-    Arthur, Vassilvitskii (2007), "k-means++: the advantages of careful seeding".
-
-    """
+    """Draw a start: means by `start_centers`, covariances of the clusters, persistent states."""
     n_states, n_features = settings.n_states, scaled.shape[1]
-    centers = scaled[generator.integers(len(scaled))][None, :]
-    while len(centers) < n_states:
-        nearest = _distances(scaled, centers).min(axis=1)
-        total = nearest.sum()
-        chosen = generator.choice(len(scaled), p=nearest / total) if total > 0.0 else generator.integers(len(scaled))
-        centers = np.vstack([centers, scaled[chosen]])
-    for _ in range(2):
-        cluster = _distances(scaled, centers).argmin(axis=1)
-        centers = np.vstack(
-            [scaled[cluster == s].mean(axis=0) if (cluster == s).any() else centers[s] for s in range(n_states)]
-        )
+    centers = start_centers(scaled, n_states, generator)
     cluster = _distances(scaled, centers).argmin(axis=1)
     covariances = np.empty((n_states, n_features, n_features))
     for state in range(n_states):
@@ -242,6 +226,28 @@ def random_start(scaled: FloatArray, settings: HmmDetector, generator: np.random
         centers,
         floor_covariances(covariances, settings.covariance_floor),
     )
+
+
+def start_centers(scaled: FloatArray, n_states: int, generator: np.random.Generator) -> FloatArray:
+    """Draw centers of shape (n_states, n_features) by k-means++ and two Lloyd steps.
+
+    References
+    ----------
+    Arthur, Vassilvitskii (2007), "k-means++: the advantages of careful seeding".
+
+    """
+    centers: FloatArray = scaled[generator.integers(len(scaled))][None, :]
+    while len(centers) < n_states:
+        nearest = _distances(scaled, centers).min(axis=1)
+        total = nearest.sum()
+        chosen = generator.choice(len(scaled), p=nearest / total) if total > 0.0 else generator.integers(len(scaled))
+        centers = np.vstack([centers, scaled[chosen]])
+    for _ in range(2):
+        cluster = _distances(scaled, centers).argmin(axis=1)
+        centers = np.vstack(
+            [scaled[cluster == s].mean(axis=0) if (cluster == s).any() else centers[s] for s in range(n_states)]
+        )
+    return centers
 
 
 def _distances(scaled: FloatArray, centers: FloatArray) -> FloatArray:

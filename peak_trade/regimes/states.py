@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import combinations, permutations
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,9 @@ class Refit:
     `refit_at` is the close, ns UTC, of the last bar fitted, `n_bars` the number of bars fitted. `objective` is the
     log-likelihood (HMM) or the loss (jump model). `spread` is the largest − smallest objective of the short starts,
     `gap` that of the fits run to convergence; both are None for a model without them. `is_reordered` is True when the
-    states, matched to those of the previous fit, are not in the order of their mean returns.
+    states, matched to those of the previous fit, are not in the order of their mean returns. `separation` is the mean
+    return of the bull state − that of the bear state, in standard errors of the difference; see `separation_of`.
+    `jump_penalty` is that of a jump model, otherwise None.
     """
 
     refit_at: int
@@ -47,6 +50,8 @@ class Refit:
     gap: float | None
     n_iterations: int
     is_reordered: bool = False
+    separation: float | None = None
+    jump_penalty: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class FilteredRegimes:
     those of bear, sideways and bull, NaN in the first `warm_up` bars. The rules and the jump model have probabilities
     of 0 and 1.
     """
+
+    remedy: ClassVar[str] = "Regimes become a strategy as RegimeAware.of(strategy, regimes)."
 
     times: IntArray
     labels: NDArray[np.int8]
@@ -87,6 +94,11 @@ class SmoothedRegimes:
     The fields are those of `FilteredRegimes`.
     """
 
+    remedy: ClassVar[str] = (
+        "The regimes are smoothed: every label depends on the whole sample, so a backtest on them looks ahead. "
+        "Use filter_regimes(bars, detector) instead of smooth_regimes."
+    )
+
     times: IntArray
     labels: NDArray[np.int8]
     probabilities: FloatArray
@@ -99,10 +111,7 @@ def require_filtered(regimes: object) -> FilteredRegimes:
     if isinstance(regimes, FilteredRegimes):
         return regimes
     if isinstance(regimes, SmoothedRegimes):
-        raise ConfigError(
-            "the regimes are smoothed: every label depends on the whole sample, so a backtest on them looks ahead. "
-            "Use filter_regimes(bars, detector) instead of smooth_regimes."
-        )
+        raise ConfigError(regimes.remedy)
     raise ConfigError(
         f"regimes were {type(regimes).__name__}; give the FilteredRegimes of filter_regimes(bars, detector)."
     )
@@ -178,6 +187,18 @@ def match_states(new: StateParameters, previous: StateParameters | None, return_
         for low, high in combinations(states, 2)
     )
     return by_return if contradicted else matched
+
+
+def separation_of(named: StateParameters, return_column: int) -> float | None:
+    """Return the mean return of the last state − that of the first one, in standard errors of the difference.
+
+    The standard errors are those of the means of independent returns, with the fitted states taken as known. The normal
+    distribution function of it is the probability, given the data and a flat prior, that the last mean is the higher.
+    None without variance.
+    """
+    means, errors = named.means[:, return_column], named.variances[:, return_column] / named.weights
+    error = float(np.sqrt(errors[0] + errors[-1]))
+    return float(means[-1] - means[0]) / error if error > 0.0 else None
 
 
 def with_min_duration(labels: NDArray[np.int8], min_duration: int) -> NDArray[np.int8]:

@@ -27,6 +27,7 @@ from peak_trade.regimes.states import (
     StateParameters,
     match_states,
     regimes_of,
+    separation_of,
     with_min_duration,
 )
 
@@ -39,7 +40,8 @@ class FitFailure(Exception):
 class FittedStates:
     """A fitted model, the parameters of its states in the features' own units, and how the fit went.
 
-    States are in the model's own order. `objective`, `spread`, `gap` and `n_iterations` are those of `Refit`.
+    States are in the model's own order. `objective`, `spread`, `gap`, `n_iterations` and `jump_penalty` are those of
+    `Refit`.
     """
 
     model: object
@@ -48,6 +50,7 @@ class FittedStates:
     spread: float | None
     gap: float | None
     n_iterations: int
+    jump_penalty: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,7 +198,7 @@ class ModelDetector(Detector):
             inferred = self.infer(step.fitted.model, step.scaled)[step.n_past - 1 :]
             probabilities[span] = _by_regime(inferred, step.order)
             labels[span] = probabilities[span].argmax(axis=1)
-            ordered_returns = step.fitted.states.means[list(step.order), return_column]
+            named = step.fitted.states.take(step.order)
             refits.append(
                 Refit(
                     refit_at=int(times[step.fit_bar]),
@@ -204,7 +207,9 @@ class ModelDetector(Detector):
                     spread=step.fitted.spread,
                     gap=step.fitted.gap,
                     n_iterations=step.fitted.n_iterations,
-                    is_reordered=bool((np.diff(ordered_returns) < 0.0).any()),
+                    is_reordered=bool((np.diff(named.means[:, return_column]) < 0.0).any()),
+                    separation=separation_of(named, return_column),
+                    jump_penalty=step.fitted.jump_penalty,
                 )
             )
         return FilteredRegimes(

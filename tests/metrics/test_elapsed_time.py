@@ -16,10 +16,17 @@ from peak_trade.core.calendar import n_missing, observed_per_year, trailing_per_
 from peak_trade.core.errors import ConfigError, DataError, PeakTradeError
 from peak_trade.core.time import NS_PER_SECOND, SECONDS_PER_YEAR, Timeframe
 from peak_trade.metrics import annual_volatility, cagr, calmar, sharpe, sortino, turnover
+from peak_trade.regimes.rules import RuleSettings
 from peak_trade.strategies.buy_and_hold import BuyAndHold
+from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.studies.sweep import sweep
+from tests.examples import examples
 from tests.tolerances import RTOL_SAME
 
 YEAR = SECONDS_PER_YEAR * NS_PER_SECOND
+DETECTOR = pt.make_detector(
+    "rules", Timeframe(3_600), {"rules": RuleSettings(rsi_window=14, atr_window=5, atr_baseline=50)}
+)
 seconds = st.sampled_from([1, 60, 300, 3_600, 14_400, 86_400, 604_800])
 
 
@@ -78,6 +85,29 @@ def test_few_missing_bars_are_not_remarked():
     assert result.market.bars_per_year == pytest.approx(8_700.0, rel=RTOL_SAME)
 
 
+def thin_history(n_traded: int = 800) -> tuple[Bars, pd.Timestamp]:
+    """Bars whose first half is thin and whose second half is whole, and the first close of the second half."""
+    frame = thin(n_bars=1_000, n_kept=300)
+    index = frame.index[-1] + pd.Timedelta(hours=1) * np.arange(1, n_traded + 1)
+    whole = thin(2, n_traded, n_traded).iloc[:n_traded].set_axis(index)
+    bars = pt.as_bars(pd.concat([frame, whole]), "X/USDT", "1h")
+    return bars, index[0]
+
+
+def test_a_sweep_and_a_regime_study_are_annualised_by_the_bars_that_they_trade(home):
+    bars, start = thin_history()
+    assert bars.bars_per_year < 6_000.0
+    swept = sweep(MaCrossover, {"fast": [3, 5], "slow": [12]}, bars, start=start.to_pydatetime())
+    best = swept.table["sharpe"].to_numpy()[swept.winner_index]
+    assert swept.winner.market.bars_per_year == 8_760.0
+    assert best == pytest.approx(swept.winner.stats()["sharpe"].value, rel=1e-9)
+    study = pt.study_regimes(BuyAndHold(), bars, DETECTOR, start=start.to_pydatetime())
+    assert study.bars_per_year == 8_760.0
+
+
+THIN_CLOSE = pd.Series(thin()["close"])
+
+
 @pytest.mark.parametrize("per_year", [0.0, -1.0, math.nan, math.inf])
 @pytest.mark.parametrize(
     "measure",
@@ -85,7 +115,7 @@ def test_few_missing_bars_are_not_remarked():
     ids=["cagr", "calmar", "volatility", "sharpe", "sortino", "turnover"],
 )
 def test_a_number_of_bars_per_year_without_meaning_is_refused(measure, per_year):
-    for equity in (np.linspace(1.0, 2.0, 50), pd.Series(thin()["close"])):
+    for equity in (np.linspace(1.0, 2.0, 50), THIN_CLOSE):
         with pytest.raises(ConfigError, match="bars_per_year was"):
             measure(equity, per_year)
 
@@ -120,7 +150,7 @@ def test_a_timeframe_below_one_second_is_refused():
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_any_part_of_bars_with_gaps_is_still_bars(steps, data):
     times = pd.Timestamp("2024-01-01", tz="UTC") + pd.Timedelta(hours=1) * np.cumsum([0, *steps])
     frame = frame_every("1h", len(times)).set_axis(times)

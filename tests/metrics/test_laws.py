@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from peak_trade import metrics
+from tests.examples import examples
 from tests.tolerances import RTOL_SAME
 
-HOURS_A_YEAR = 8_760.0
+HOURS_A_YEAR, DAYS_A_YEAR = 8_760.0, 365.0
 returns_a_bar = arrays(
     np.float64, st.integers(40, 120), elements=st.floats(-0.05, 0.05).map(lambda value: round(value, 6))
 ).filter(lambda values: values.std() > 1e-4)
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=examples(30), deadline=None)
 
 
 def curve(returns, start=100.0):
@@ -44,8 +45,8 @@ def test_no_measure_of_equity_depends_on_the_currency_unit(returns, unit):
 @given(returns_a_bar, st.floats(0.1, 20.0))
 def test_sharpe_is_invariant_to_leverage(returns, leverage):
     for stderr in ("iid", "robust"):
-        plain = metrics.sharpe(returns, HOURS_A_YEAR, stderr=stderr)
-        levered = metrics.sharpe(leverage * returns, HOURS_A_YEAR, stderr=stderr)
+        plain = metrics.sharpe(returns, DAYS_A_YEAR, stderr=stderr)
+        levered = metrics.sharpe(leverage * returns, DAYS_A_YEAR, stderr=stderr)
         assert levered.value == pytest.approx(plain.value, rel=1e-9, abs=1e-9)
         assert levered.stderr == pytest.approx(plain.stderr, rel=1e-9)
 
@@ -53,7 +54,7 @@ def test_sharpe_is_invariant_to_leverage(returns, leverage):
 @few
 @given(returns_a_bar)
 def test_turning_every_return_round_turns_the_sharpe_round_and_keeps_the_volatility(returns):
-    plain, mirrored = (metrics.sharpe(values, HOURS_A_YEAR) for values in (returns, -returns))
+    plain, mirrored = (metrics.sharpe(values, DAYS_A_YEAR) for values in (returns, -returns))
     assert mirrored.value == -plain.value
     assert mirrored.stderr == plain.stderr
     assert metrics.annual_volatility(-returns, HOURS_A_YEAR) == metrics.annual_volatility(returns, HOURS_A_YEAR)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from peak_trade.core.bars import Bars
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.engine.kernel import Screen
 from peak_trade.metrics import MEASURES, MeasureRow, measures_in
 from peak_trade.metrics.table import Place
 from peak_trade.reports.site.runs_index import METRICS
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.causality import synthetic_bars
 from peak_trade.studies.regime.tables import regime_table
 from peak_trade.studies.sweep import sweep
 
@@ -24,8 +24,8 @@ def bars() -> Bars:
     return synthetic_bars(400)
 
 
-def test_the_kernel_computes_just_the_measures_that_a_sweep_shows(bars):
-    assert tuple(field.name for field in fields(Screen)) == measures_in("sweep")
+def test_the_kernel_computes_the_measures_that_a_sweep_shows(bars):
+    assert set(measures_in("sweep")) <= {field.name for field in fields(Screen)}
     assert tuple(sweep(BuyAndHold, {}, bars).table.columns) == measures_in("sweep")
 
 

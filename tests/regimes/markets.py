@@ -23,7 +23,7 @@ WALK = {
 }
 DETECTORS: dict[str, Detector] = {
     "hmm": HmmDetector(**WALK, n_starts=3, tolerance=1e-4),
-    "jump": JumpDetector(**WALK, jump_penalty=3.0),
+    "jump": JumpDetector(**WALK),
     "rules": RulesDetector(rules=SMALL_RULES, min_duration=24),
 }
 

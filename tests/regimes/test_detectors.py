@@ -13,11 +13,12 @@ from peak_trade.regimes.features import FeatureSettings
 from peak_trade.regimes.hmm import HmmDetector
 from peak_trade.regimes.states import Regime, count_transitions, durations
 from peak_trade.studies.regime.tables import detection_lag
+from tests.examples import mostly_long
 from tests.regimes.markets import DETECTORS, SMALL_FEATURES, WALK, frame_of, switching_bars
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-@pytest.mark.parametrize("cut", [400, 551, 699])
+@pytest.mark.parametrize("cut", mostly_long([400, 551, 699], 1))
 def test_filtered_regimes_ignore_the_future(name, cut):
     """Cutting, or rewriting, the bars after t leaves every label and probability up to t bit-identical."""
     bars, _ = switching_bars(700, 1)
@@ -67,7 +68,7 @@ def test_known_truth_is_recovered_causally(name, least):
     assert max(lags) <= 12, "bars of the features' windows"
 
 
-@pytest.mark.parametrize("name", ["hmm", "jump"])
+@pytest.mark.parametrize("name", mostly_long(["hmm", "jump"], 1))
 def test_the_samples_own_regimes_are_recovered_where_they_are_well_separated(name):
     quick = FeatureSettings(used=("log_return", "volatility", "trend"), volatility_window=12, trend_window=12)
     detector = DETECTORS[name].model_copy(

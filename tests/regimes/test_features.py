@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from peak_trade.core.bars import index_ns
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.regimes.features import FEATURES, FeatureSettings, check_features, measure_features
+from tests.examples import examples
 from tests.regimes.markets import frame_of, switching_bars
 from tests.tolerances import RTOL_REFERENCE
 
 ALL = FeatureSettings(used=FEATURES, volatility_window=5, range_window=4, volume_window=6, trend_window=7)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(10, 119), st.integers(0, 2**16), st.booleans())
 def test_features_ignore_the_future(cut, seed, is_rewritten):
     """Cutting, or rewriting, the bars after t leaves every feature up to t bit-identical."""

@@ -7,9 +7,9 @@ import pytest
 
 from peak_trade.regimes.gaussian import expect
 from peak_trade.regimes.hmm import HmmDetector, climb, fit_hmm, random_start
-from peak_trade.regimes.jump import JumpDetector, best_path, online_states
+from peak_trade.regimes.jump import PENALTIES, JumpDetector, best_path, online_states
 from peak_trade.regimes.walk_forward import FitFailure, Scale
-from tests.regimes.markets import switching_bars
+from tests.regimes.markets import DETECTORS, switching_bars
 
 SEED = (0, 1_700_000_000_000_000_000)
 
@@ -108,3 +108,29 @@ def test_a_jump_model_with_an_empty_state_is_a_failure():
     scaled, _, scale = scaled_clouds()
     with pytest.raises(FitFailure, match=r"state \d of the jump model is empty"):
         JumpDetector(jump_penalty=1e9).fit(scaled, scale, SEED, None)
+
+
+def noisy_clouds(seed: int) -> tuple[np.ndarray, np.ndarray, Scale]:
+    """Return scaled features whose clouds overlap, and states that last 30 bars."""
+    values, states = three_clouds(seed)
+    values = values + np.random.default_rng([seed, 1]).normal(0.0, 1.2, values.shape)
+    scale = Scale.of(values, ("log_return", "volatility"))
+    return scale.apply(values), states, scale
+
+
+def test_the_penalty_that_is_chosen_finds_more_states_than_a_smaller_and_a_larger_one():
+    scaled, truth, scale = noisy_clouds(0)
+    shares = {}
+    for penalty in (None, 1.0, 10.0):
+        fitted = JumpDetector(jump_penalty=penalty).fit(scaled, scale, SEED, None)
+        order = fitted.states.means[:, 0].argsort().argsort()
+        labels = order[online_states(scaled, fitted.model.centers, fitted.jump_penalty)]
+        shares[penalty] = (labels == truth).mean()
+    assert shares[None] > max(shares[1.0], shares[10.0])
+
+
+def test_a_given_penalty_is_used_and_every_refit_states_its_own():
+    bars, _ = switching_bars(700, 1)
+    chosen, given = (DETECTORS["jump"].model_copy(update={"jump_penalty": each}) for each in (None, 7.0))
+    assert {each.jump_penalty for each in given.filter(bars).refits} == {7.0}
+    assert {each.jump_penalty for each in chosen.filter(bars).refits} <= set(PENALTIES)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from peak_trade.regimes.gaussian import GaussianHmm, expect, filter_probabilities
 from peak_trade.regimes.hmm import HmmDetector, floor_covariances, maximise
+from tests.examples import examples
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 
@@ -55,7 +56,7 @@ def hmmlearn_of(model: GaussianHmm):
     return reference
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(0, 2**16), st.integers(2, 3), st.integers(1, 4))
 def test_filter_equals_the_slow_textbook(seed, n_states, n_features):
     model, values = model_of(seed, n_states, n_features), values_of(seed, 60, n_features)
@@ -96,7 +97,7 @@ def test_one_em_step_equals_hmmlearns():
     np.testing.assert_allclose(stepped.covariances, reference.covars_, rtol=RTOL_REFERENCE)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(0, 2**16), st.integers(1, 199))
 def test_filter_ignores_the_future(seed, cut):
     """Cutting, or rewriting, the rows after t leaves every probability up to t bit-identical."""

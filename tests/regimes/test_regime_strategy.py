@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from peak_trade.causality.check import check_causality
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, StrategyError
 from peak_trade.core.time import Timeframe
@@ -13,7 +14,6 @@ from peak_trade.regimes.states import Regime
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.causality import check_causality
 from peak_trade.studies.regime.strategy import RegimeAware, delayed
 from peak_trade.studies.regime.study import backtest_regimes
 from tests.regimes.markets import DETECTORS, switching_bars

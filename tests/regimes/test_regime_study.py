@@ -13,25 +13,36 @@ import pytest
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe, parse_utc
+from peak_trade.metrics import Measure, SharpeDifference, sharpe, sharpe_difference, simple_returns
 from peak_trade.regimes.features import FeatureSettings
 from peak_trade.regimes.hmm import HmmDetector
 from peak_trade.regimes.rules import RulesDetector, RuleSettings
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.buy_and_hold import BuyAndHold
+from peak_trade.strategies.cash import Cash
+from peak_trade.studies.noise import edge, noise_table, sign_flipped
 from peak_trade.studies.regime.controls import (
     TIMINGS,
-    NoiseControl,
+    annual_ratio,
     annual_turnover,
     circular_shift_test,
+    conclusion,
     edge_free_bars,
     noise_control,
     phase_randomised_bars,
-    sharpe_difference,
 )
-from peak_trade.studies.regime.study import RegimeStudy, study_regimes
-from peak_trade.studies.regime.tables import detection_lag, duration_table, regime_table, transition_matrix
+from peak_trade.studies.regime.strategy import RegimeAware
+from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_regimes
+from peak_trade.studies.regime.tables import (
+    detection_lag,
+    duration_table,
+    regime_table,
+    target_exposure,
+    transition_matrix,
+)
 from peak_trade.wiring.detectors import make_detector
-from tests.regimes.markets import DETECTORS, switching_bars
+from tests.examples import mostly_long
+from tests.regimes.markets import DETECTORS, SMALL_RULES, frame_of, switching_bars
 from tests.tolerances import RTOL_SAME
 
 HOURS = 8_760.0
@@ -159,28 +170,36 @@ def test_delays_ask_the_strategy_once_each_and_count_what_it_wanted(study):
         assert table.loc[delay, "turnover"] == pytest.approx(annual_turnover(wanted, HOURS), rel=RTOL_SAME)
 
 
-def test_edge_free_series_are_edge_free_whatever_returns_are_given():
-    returns = np.random.default_rng(7).normal(0.002, 0.01, 2_600)
-    plain, given = (noise_control("edge-free", QUICK, [0], 2_600, HOURS, part) for part in (None, returns))
-    pd.testing.assert_frame_equal(plain.sharpes, given.sharpes)
+def drifting(n_bars: int) -> Bars:
+    """Bars with fat tails and a strong drift, of which a noise series must keep nothing."""
+    moves = np.random.default_rng(7).standard_t(4, n_bars) * 0.006 + 0.002
+    return Bars(frame_of(100.0 * np.cumprod(1.0 + moves)), "BTC/USDT", Timeframe.parse("1h"), "sample")
 
 
-@pytest.mark.parametrize("kind", ["edge-free", "phase-randomised"])
+def test_edge_free_series_are_edge_free_whatever_bars_are_given():
+    aware = RegimeAware(detector=RulesDetector(rules=SMALL_RULES))
+    other = Bars(frame_of(np.full(700, 100.0)), "BTC/USDT", Timeframe.parse("1h"), "sample")
+    one, two = (noise_control("edge-free", aware, bars, [0]) for bars in (drifting(700), other))
+    pd.testing.assert_frame_equal(one.edges, two.edges)
+
+
+@pytest.mark.parametrize("kind", mostly_long(["sign-flipped", "edge-free"], 1))
 def test_noise_has_no_causal_edge_and_hindsight_finds_one(kind):
-    """Mean Sharpe over twelve pre-set seeds: within two standard errors of 0 causally, far outside with hindsight."""
-    returns = np.random.default_rng(7).standard_t(4, 2_600) * 0.006 if kind == "phase-randomised" else None
-    control = noise_control(kind, QUICK, range(12), 2_600, HOURS, returns)
-    assert control.is_clean, control.to_frame()
-    hindsight = control.mean(TIMINGS[0])
-    assert hindsight.value > 2.0 * hindsight.stderr, control.to_frame()
+    """On twenty pre-set seeds the traded timing is clean, and the same rule with hindsight is a leak."""
+    control = noise_control(kind, RegimeAware(detector=QUICK), drifting(2_100), range(20))
+    assert control.is_judged
+    assert not control.is_leak()
+    leaky = replace(control, edges=control.edges[[TIMINGS[0]]])
+    assert leaky.is_leak(), noise_table([control])
 
 
-def test_series_without_a_sharpe_ratio_prove_nothing():
-    silent = pd.DataFrame(np.nan, index=range(12), columns=list(TIMINGS))
-    control = NoiseControl("edge-free", silent)
-    assert not control.has_enough_series
-    assert not control.is_clean
-    assert control.to_frame()["n_series"].tolist() == [0] * len(TIMINGS)
+def test_phase_randomised_series_are_an_extra_that_is_not_judged(study):
+    kinds = [control.kind for control in noise_controls(study, 1, 800)]
+    assert kinds == ["sign-flipped", "edge-free"]
+    extra = noise_controls(study, 1, 800, phase_randomised=True)[2]
+    assert (extra.kind, extra.is_judged) == ("phase-randomised", False)
+    assert noise_table([extra])["verdict"].tolist() == ["not judged"] * 3
+    assert "not judged" in study.verdict(0.5, [extra])[-2]
 
 
 def test_phase_randomised_returns_keep_the_spectrum_and_lose_the_order():
@@ -203,20 +222,134 @@ def test_circular_shifts_find_timing_and_only_timing():
     generator = np.random.default_rng(0)
     signal = np.repeat(generator.integers(0, 2, 60), 20).astype(float)
     returns = generator.normal(0.0, 0.01, len(signal))
-    lucky, _ = circular_shift_test(signal, returns + 0.01 * signal, 199, 0, HOURS)
+    labels = signal.astype(np.int8)
+    timed, always = (np.tile(row, (len(returns), 1)) for row in ([0.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]))
+    lucky, _ = circular_shift_test(timed, labels, returns + 0.01 * signal, 199, 0, HOURS)
     assert lucky == pytest.approx(1 / 200)
-    constant, _ = circular_shift_test(np.ones(len(returns)), returns, 199, 0, HOURS)
+    constant, _ = circular_shift_test(always, labels, returns, 199, 0, HOURS)
     assert constant > 0.4
     with pytest.raises(ConfigError, match="too few to shift"):
-        circular_shift_test(signal[:10], returns[:10], 9, 0, HOURS)
+        circular_shift_test(timed[:10], labels[:10], returns[:10], 9, 0, HOURS)
 
 
-def test_a_difference_of_sharpe_ratios_counts_their_correlation():
-    returns = np.random.default_rng(1).normal(0.0005, 0.01, 4_000)
-    assert sharpe_difference(returns, returns, HOURS).value == 0.0
-    halved = sharpe_difference(returns, 0.5 * returns, HOURS)
-    assert halved.value == pytest.approx(0.0, abs=1e-9)
-    assert sharpe_difference(returns, np.zeros(4_000), HOURS).value is None
+class Weekly(Strategy):
+    """Long and short in turn, a week each."""
+
+    @property
+    def warm_up(self) -> int:
+        return 0
+
+    def exposure(self, bars):
+        return np.where(np.arange(len(bars)) // 168 % 2 == 0, 1.0, -1.0)
+
+
+RULES = {
+    "scale": {"mode": "scale", "bull": 0.25, "sideways": 1.0, "bear": 0.5},
+    "scale, later": {"mode": "scale", "bull": 0.25, "bear": 1.0, "delay": 7},
+    "filter": {"mode": "filter", "bull": 0.0, "sideways": 0.5, "bear": 0.5},
+    "switch": {"mode": "switch", "bear_strategy": BuyAndHold(), "delay": 3},
+    "switch in all": {"mode": "switch", "bull_strategy": BuyAndHold(), "sideways_strategy": Weekly()},
+}
+
+
+WEEKS_OF_BARS = Bars(switching_bars(1_200, 1)[0], "BTC/USDT", Timeframe.parse("1h"), "sample")
+
+
+@pytest.mark.parametrize("rule", mostly_long(RULES.values(), 2), ids=RULES)
+def test_every_control_judges_the_exposure_that_is_traded(rule):
+    """The event loop, shifts, look-ahead cost and noise use one exposure, with mode, weights, strategies and delay."""
+    aware = study_regimes(Weekly(), WEEKS_OF_BARS, DETECTORS["hmm"], **rule)
+    traded = target_exposure(aware.result)
+    returns = aware.close.pct_change().to_numpy()[1:]
+    earned = traded[:-1] * returns
+    assert np.unique(traded).size > 1
+    assert aware.unshifted_sharpe() == pytest.approx(annual_ratio(earned, aware.bars_per_year), rel=RTOL_SAME)
+    timings = aware.lookahead_cost().set_index("timing")
+    n_skipped = len(earned) - int(timings.loc[TIMINGS[2], "n"])
+    causal = sharpe(earned[n_skipped:], aware.bars_per_year).value
+    assert timings.loc[TIMINGS[2], "sharpe"] == pytest.approx(causal, rel=RTOL_SAME)
+    p_value, shifted = aware.shift_test(39, 5)
+    labels, rows = aware.labels[:-1], np.arange(len(returns))
+    shift = int(np.random.default_rng([5, 3]).integers(len(rows) // 20, len(rows) - len(rows) // 20, 39)[0])
+    moved = replace(
+        aware.filtered, labels=np.concatenate([aware.filtered.labels[: aware.first], np.roll(labels, -shift), [0]])
+    )
+    by_hand = RegimeAware.of(Weekly(), moved, **rule | {"delay": 0}).exposure(aware.bars.frame)[aware.first : -1]
+    assert shifted[0] == pytest.approx(annual_ratio(by_hand * returns, aware.bars_per_year), rel=RTOL_SAME)
+    assert p_value == (1 + (shifted >= aware.unshifted_sharpe()).sum()) / 40
+    noise = noise_control("sign-flipped", aware.strategy, aware.bars, [4])
+    twin = sign_flipped([aware.bars], 4).bars[0]
+    on_twin = study_regimes(Weekly(), twin, DETECTORS["hmm"], **rule)
+    twin_returns = on_twin.close.pct_change().to_numpy()[1:]
+    by_twin = edge(target_exposure(on_twin.result)[:-1] * twin_returns, twin_returns, aware.bars_per_year)
+    assert noise.edges.loc[4, TIMINGS[2]] == pytest.approx(by_twin.value, rel=RTOL_SAME)
+
+
+def test_the_p_value_of_a_switch_is_not_that_of_the_opposite_rule():
+    """Short in bear regimes earns where bear regimes fall: few shifts do as well. Long there, most of them do."""
+    bars = Bars(switching_bars(2_500, 3)[0], "BTC/USDT", Timeframe.parse("1h"), "sample")
+    values = {}
+    for name, part in (("short", AlwaysShort()), ("long", BuyAndHold())):
+        study = study_regimes(Cash(), bars, DETECTORS["hmm"], mode="switch", bear_strategy=part)
+        assert (study.labels == 0).any()
+        values[name] = study.shift_test(199)[0]
+    assert values["short"] < 0.2
+    assert values["long"] > 0.8
+
+
+class Clean:
+    """A judged noise control, which finds a leak or none."""
+
+    is_judged = True
+
+    def __init__(self, *, leaks=False):
+        self.leaks = leaks
+
+    def is_leak(self, n_judged):
+        return self.leaks
+
+
+def difference(value, low, high):
+    return SharpeDifference(Measure(value, 900, (high - low) / 4.0), low, high, 0.04)
+
+
+BETTER, SAME = difference(0.8, 0.1, 1.5), difference(0.1, -0.5, 0.7)
+SURE, UNSURE, LOSING = Measure(1.5, 900, 0.5), Measure(0.5, 900, 0.5), Measure(-0.5, 900, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("own", "gain", "p_value", "noise", "says"),
+    [
+        (SURE, BETTER, 0.01, [Clean()], "evidence of an edge from the regimes"),
+        (SURE, BETTER, 0.01, [], "a hint only, because no noise control was judged"),
+        (SURE, BETTER, 0.2, [Clean()], "a hint only, because shifted regimes do as well"),
+        (UNSURE, BETTER, 0.01, [Clean()], "a hint only, because the Sharpe ratio with regimes is not above 0 beyond"),
+        (SURE, SAME, 0.01, [Clean()], "a hint only, because the difference from the strategy without regimes"),
+        (SURE, SAME, 0.2, [Clean()], "no evidence that the regimes improve"),
+        (
+            LOSING,
+            BETTER,
+            0.01,
+            [Clean()],
+            "no evidence of an edge: the Sharpe ratio with regimes is not above 0. The str",
+        ),
+        (LOSING, difference(-0.1, -0.2, 0.1), 0.01, [Clean()], "no evidence of an edge: the Sharpe ratio with"),
+        (SURE, BETTER, 0.01, [Clean(), Clean(leaks=True)], "no conclusion, because the method fails"),
+        (Measure(None, 9, note="too few"), BETTER, 0.01, [Clean()], "no conclusion, because one of the Sharpe"),
+        (SURE, SharpeDifference(Measure(None, 0), None, None, None), 0.01, [], "no conclusion, because one of the"),
+    ],
+)
+def test_an_edge_needs_every_test_and_losing_less_is_none(own, gain, p_value, noise, says):
+    sentence = conclusion(own, gain, p_value, noise)
+    assert sentence.startswith(f"Verdict: {says}")
+    assert ("loses less" in sentence) == (own is LOSING and gain.difference.value > 0.0)
+
+
+def test_the_difference_is_that_of_ledoit_and_wolf_over_the_bars_of_both_runs(study):
+    ours, theirs = (simple_returns(run.equity_values) for run in (study.result, study.baseline))
+    assert study.sharpe_test == sharpe_difference(ours, theirs, study.bars_per_year)
+    assert study.sharpe_gain() == study.sharpe_test.difference
+    assert "(Ledoit and Wolf 2008)" in study.verdict(0.5)[1]
 
 
 def test_turnover_counts_every_change_of_exposure():
@@ -259,3 +392,22 @@ def test_a_study_of_a_bankrupt_strategy_says_so():
     assert np.isfinite(study.baseline_table()["total_return"]).all()
     assert study.sharpe_gain().value is None
     assert "bankrupt" in " ".join(study.verdict(0.5))
+
+
+class Counted(BuyAndHold):
+    """Buy and hold that counts its evaluations."""
+
+    n_evaluations: ClassVar[int] = 0
+
+    def exposure(self, bars):
+        Counted.n_evaluations += 1
+        return super().exposure(bars)
+
+
+def test_the_tables_of_a_study_evaluate_the_inner_strategy_once(study):
+    counted = replace(study, strategy=study.strategy.model_copy(update={"inner": Counted()}))
+    before = Counted.n_evaluations
+    counted.lookahead_cost()
+    counted.shift_test(n_shifts=5)
+    counted.unshifted_sharpe()
+    assert Counted.n_evaluations == before + 1

@@ -79,10 +79,11 @@ def test_a_detector_that_hmmlearn_does_not_have_is_refused(bars, name):
         regime_second_opinion(study_regimes(BuyAndHold(), bars, DETECTORS[name]))
 
 
+@pytest.mark.long
 def test_hmmlearn_is_imported_for_the_second_opinion_only_and_decides_no_number():
     code = (
         "import sys, numpy as np, peak_trade as pt\n"
-        "from peak_trade.studies.causality import synthetic_bars\n"
+        "from peak_trade.data.sample import synthetic_bars\n"
         "from tests.regimes.markets import DETECTORS\n"
         "study = pt.study_regimes(pt.make_strategy('buy_and_hold'), synthetic_bars(700), DETECTORS['hmm'])\n"
         "study.verdict(study.shift_test(5)[0])\n"
@@ -99,7 +100,7 @@ COMMAND = ["regime", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--no
 
 
 def test_the_command_prints_both_likelihoods_and_the_verdict(home, capsys, monkeypatch):
-    save_bars(sample_bars("BTC/USDT", n_bars=2_500))
+    save_bars(sample_bars("BTC/USDT", n_bars=1_500))
     assert main([*COMMAND, *QUICK]) == 0
     printed = capsys.readouterr().out
     assert "hmmlearn agrees" in printed

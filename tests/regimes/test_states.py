@@ -21,6 +21,7 @@ from peak_trade.regimes.states import (
     state_distance,
     with_min_duration,
 )
+from tests.examples import examples
 
 PREVIOUS = StateParameters(
     np.array([[-0.01, 1.0], [0.0, 0.2], [0.01, 0.4]]),
@@ -30,7 +31,7 @@ PREVIOUS = StateParameters(
 labels_of = st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=80).map(lambda row: np.array(row, dtype=np.int8))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(labels_of, st.integers(1, 9), st.integers(1, 80))
 def test_a_held_regime_lasts_its_minimum_and_knows_no_future(labels, min_duration, cut):
     held = with_min_duration(labels, min_duration)
