@@ -28,6 +28,10 @@ class DenialCode(StrEnum):
     QUANTITY = "quantity", "order quantity, base units, above zero; the limit is one lot, or the next whole lot"
     MIN_NOTIONAL = "min_notional", "order notional, quote currency; the limit is the exchange's minimum"
     NOT_SHORTABLE = "not_shortable", "position after the order, base units; the limit is zero"
+    MAX_LEVERAGE = (
+        "max_leverage",
+        "exposure to the symbol after the order, multiples of equity; the limit is the instrument's, 1 by default",
+    )
     DUPLICATE_ORDER = "duplicate_order", "earlier orders with the same id, and similar orders within the window"
     ORDER_RATE = "order_rate", "orders within the window, including this one"
     REPEATED_EXECUTION = "repeated_execution", "same-side fills of the strategy within the window, including this order"
@@ -56,7 +60,8 @@ class DenialCode(StrEnum):
     BAR_VOLUME_SHARE = "bar_volume_share", "order quantity as a fraction of the bar's volume"
     VAR_MODEL = (
         "var_model",
-        "exceptions of the VaR model in 250 days; the limit is the largest count outside the red zone",
+        "exceptions of the VaR model in 250 days (12.5 expected at 95 %, 2.5 at 99 %), in the test nearest to the red "
+        "zone; the limit is the largest count outside it",
     )
     VALUE_AT_RISK = "value_at_risk", "one-day value at risk of the portfolio with the order, fraction of equity"
     EXPECTED_SHORTFALL = (

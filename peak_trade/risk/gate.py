@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from peak_trade.core.settings import LARGEST
 from peak_trade.core.values import AccountView, Denial, MarketView, Order, Side
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 
-LARGEST = 1e15
-"""Amounts, prices and quantities of this size or above are unreadable."""
 _END_OF_TIME = 2**63
+_SUM_RTOL = 1e-12
+"""Relative error of a sum of exits: parts that make up the position may exceed it by so much."""
 BUY, SELL = Side.BUY, Side.SELL
 """Members by name, because looking one up on its class takes as long as a comparison."""
 
@@ -53,7 +54,7 @@ class Reading(NamedTuple):
     """The observed value of one gate, its limit, and the headroom between them.
 
     Headroom is negative if the gate denies, and NaN if an input could not be read. `reason` then names that input, and
-    `limit` is the limit as it is set.
+    `limit` is the limit as it is set. `detail` is what a gate says about its observed value; most say nothing.
     """
 
     code: str
@@ -63,6 +64,11 @@ class Reading(NamedTuple):
     headroom: float
     is_denied: bool
     reason: str = ""
+    detail: str = ""
+
+
+def _nothing(proposal: Proposal) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,8 @@ class RiskGate:
         Whether a purely reducing order passes, whatever the gate observes.
     ramps : bool
         Whether the limit is multiplied by the account's ramp.
+    describe : callable, optional
+        Returns the detail of a reading: where the observed value comes from.
 
     """
 
@@ -90,6 +98,7 @@ class RiskGate:
     is_floor: bool = False
     relieves: bool = True
     ramps: bool = False
+    describe: Callable[[Proposal], str] = _nothing
 
     def __call__(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> Denial | None:
         """Return the denial of an order, or None."""
@@ -118,14 +127,16 @@ class RiskGate:
 
     def reading(self, proposal: Proposal) -> Reading:
         """Return the reading of a proposal, by the same measure and comparison as the denial."""
-        denial, reason = self.check(proposal), ""
+        denial, reason, detail = self.check(proposal), "", ""
         try:
             observed, limit = self.measured(proposal)
+            detail = self.describe(proposal)
         except Exception as error:  # as above
             observed, limit, reason = math.nan, _limit_as_set(proposal.limits, self.setting), _reason_of(error)
         headroom = observed - limit if self.is_floor else limit - observed
         is_denied = denial is not None
-        return Reading(self.code, self.setting, float(observed), float(limit), float(headroom), is_denied, reason)
+        numbers = float(observed), float(limit), float(headroom)
+        return Reading(self.code, self.setting, *numbers, is_denied, reason, detail)
 
 
 class GateChain(tuple[RiskGate, ...]):
@@ -254,12 +265,17 @@ def side_sign(order: Order) -> float:
 
 
 def reduces(order: Order, account: AccountView) -> bool:
-    """Return whether an order that claims to be reducing can only bring its position nearer to zero."""
+    """Return whether an order that claims to be reducing can only bring its position nearer to zero.
+
+    The exits that are open already may fill first.
+    """
     try:
         if order.is_reducing is not True:
             return False
         held, quantity = number(account.positions[order.symbol]), positive(order.quantity)
-        return held * side_sign(order) < 0.0 and quantity <= abs(held)
+        exiting = not_negative(account.open_exits)
+        room = abs(held) * (1.0 + _SUM_RTOL) if exiting else abs(held)
+        return held * side_sign(order) < 0.0 and quantity + exiting <= room
     except Exception:  # a position that cannot be read is not known to be reduced
         return False
 

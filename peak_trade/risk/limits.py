@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from types import NoneType
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from peak_trade.core.settings import Fraction, NonNegative, Notional, Positive, Settings
 from peak_trade.core.time import Timeframe
+from peak_trade.data.places import EXCHANGE
 
 Window = Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Days = Annotated[int, Field(ge=2, le=10_000)]
 Level = Annotated[float, Field(ge=0.5, lt=1.0)]
 VarMethod = Literal["historical", "parametric", "cornish_fisher", "filtered_historical"]
+EWMA_DECAY = 0.96
+"""Decay with the smallest QLIKE loss of one-day variance forecasts on three symbols; docs/risk.md states the rule."""
 
 
 class LiquidityLimits(Settings):
@@ -43,6 +48,9 @@ class LiquidityLimits(Settings):
 
     max_bar_volume_share: Positive | None = None
     """Maximum order as a fraction of the decision bar's volume."""
+
+    max_book_deviation: Fraction = 0.2
+    """Maximum distance of the book's mid from the decision price, fraction. A book farther away counts as missing."""
 
     max_book_age: Positive | None = 5.0
     """Maximum age of the order book, seconds. Needs a declared book."""
@@ -75,7 +83,7 @@ class VarLimits(Settings):
     max_expected_shortfall: Fraction | None = None
     """Maximum expected shortfall, fraction of equity."""
 
-    method: VarMethod = "historical"
+    method: VarMethod = "filtered_historical"
     """Estimator of both."""
 
     level: Level = 0.95
@@ -93,7 +101,7 @@ class VarLimits(Settings):
     max_age_days: Positive = 2.0
     """Maximum age of the last day of the history, days before the decision."""
 
-    ewma_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.94
+    ewma_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = EWMA_DECAY
     """Decay of the volatility estimate of the filtered historical method."""
 
     refuse_red_zone: bool = True
@@ -111,7 +119,7 @@ class VarLimits(Settings):
     @classmethod
     def _is_a_source(cls, source: str) -> str:
         exchange, _, timeframe = source.rpartition(" ")
-        is_stored = re.fullmatch(r"[a-z0-9_]*", exchange) and re.fullmatch(r"[1-9][0-9]*[smhd]", timeframe)
+        is_stored = (not exchange or EXCHANGE.fullmatch(exchange)) and re.fullmatch(r"[1-9][0-9]*[smhd]", timeframe)
         if source != "run" and not (is_stored and Timeframe.parse(timeframe).seconds <= 86_400):
             raise ValueError("use run for the run's own bars, or stored bars of at most a day, like 1d or binance 1d")
         return source
@@ -227,7 +235,7 @@ class RiskLimits(Settings):
     """Maximum distance of a decision, limit or stop price from the market price, fraction."""
 
     max_symbol_exposure: Positive | None = None
-    """Maximum exposure to one symbol, fraction of equity; above 1 is leverage."""
+    """Maximum exposure to one symbol, fraction of equity; at most the `max_leverage` of an instrument of the run."""
 
     max_gross_exposure: Positive | None = None
     """Maximum sum of unsigned exposures, fraction of equity."""
@@ -263,3 +271,31 @@ class RiskLimits(Settings):
         if self.stress is not None and self.var is None:
             raise ValueError("[stress] needs the return history that [var] declares; add a [var] table")
         return self
+
+    @property
+    def in_force(self) -> tuple[str, ...]:
+        """Names of the limits that can deny an order or stop trading, such as `max_orders` and `liquidity.max_spread`.
+
+        Switches, windows and parameters of estimators are not limits; neither are limits on an order book that is not
+        declared.
+        """
+        has_book = self.liquidity is not None and self.liquidity.book == "declared"
+        return tuple(name for name in _set_limits(self) if has_book or name not in _BOOK_LIMITS)
+
+
+def has_limits(limits: RiskLimits | None) -> bool:
+    """Return whether any limit is in force."""
+    return limits is not None and bool(limits.in_force)
+
+
+_BOOK_LIMITS = ("liquidity.min_touch_depth", "liquidity.min_book_depth", "liquidity.max_book_age")
+
+
+def _set_limits(settings: Settings) -> Iterator[str]:
+    """Yield the names of the numbers that are set and could be left out, those of tables with their table's name."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            yield from (f"{name}.{inner}" for inner in _set_limits(value))
+        elif NoneType in get_args(field.annotation) and isinstance(value, int | float):
+            yield name

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.core.values import MarketView, Order, OrderBook, OrderType
+from peak_trade.core.values import Order, OrderBook, OrderType
 from peak_trade.risk.gate import BUY, SELL, Proposal, UnreadableError, instant, not_negative, number, positive
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits
 
@@ -61,6 +61,33 @@ def mid_price(book: OrderBook) -> float:
     return 0.5 * (bid + ask)
 
 
+def usable_book(proposal: Proposal) -> OrderBook:
+    """Return the order book of a decision.
+
+    Raises
+    ------
+    UnreadableError
+        If there is none, or it is not one of this market: a side is not sorted from the best price on, bids and asks
+        cross, or its mid is farther from the decision price than `liquidity.max_book_deviation`.
+
+    """
+    market, rules = proposal.market, _liquidity_limits(proposal.limits)
+    book = market.book
+    if book is None:
+        raise UnreadableError("the declared order book is missing")
+    distance = abs(mid_price(book) / positive(market.decision_price) - 1.0)
+    if not distance <= rules.max_book_deviation:
+        raise UnreadableError(f"the mid of the book is {distance:.1%} away from the decision price")
+    for levels, sign in ((book.bids, -1.0), (book.asks, 1.0)):
+        before = positive(levels[0][0])
+        for price, size in levels:
+            not_negative(size)
+            if sign * (positive(price) - before) < 0.0:
+                raise UnreadableError(f"the book is not sorted: {price} comes after {before}")
+            before = price
+    return book
+
+
 def depth_within(levels: tuple[tuple[float, float], ...], width: float) -> float:
     """Return the quantity at prices within a width of the best price, base units.
 
@@ -84,7 +111,7 @@ def depth_within(levels: tuple[tuple[float, float], ...], width: float) -> float
 def stale_book(proposal: Proposal) -> tuple[float, float]:
     """Measure the age of the order book, seconds; a book from the future cannot be read."""
     market = proposal.market
-    age = (instant(market.as_of) - instant(_book(market).ts_event)) / NS_PER_SECOND
+    age = (instant(market.as_of) - instant(proposal.shared(usable_book).ts_event)) / NS_PER_SECOND
     return not_negative(age), number(_liquidity_limits(proposal.limits).max_book_age)
 
 
@@ -94,7 +121,7 @@ def spread(proposal: Proposal) -> tuple[float, float]:
     limit = number(rules.max_spread) * _limit_fraction(proposal.order, rules)
     if rules.book == "absent":
         return not_negative(rules.model_spread), limit
-    book = _book(proposal.market)
+    book = proposal.shared(usable_book)
     return (book.asks[0][0] - book.bids[0][0]) / mid_price(book), limit
 
 
@@ -107,21 +134,21 @@ def slippage(proposal: Proposal) -> tuple[float, float]:
         volume, volatility = positive(market.average_daily_volume), not_negative(market.daily_volatility)
         cost = impact(quantity, volume, volatility, not_negative(rules.impact_coefficient))
         return 0.5 * not_negative(rules.model_spread) + cost, limit
-    book = _book(market)
+    book = proposal.shared(usable_book)
     return abs(walk(_levels(proposal.order, book), quantity) / mid_price(book) - 1.0), limit
 
 
 def touch_depth(proposal: Proposal) -> tuple[float, float]:
     """Measure the quantity within the touch's width of the best price, in multiples of the order."""
     rules, order = _liquidity_limits(proposal.limits), proposal.order
-    depth = depth_within(_levels(order, _book(proposal.market)), not_negative(rules.touch_width))
+    depth = depth_within(_levels(order, proposal.shared(usable_book)), not_negative(rules.touch_width))
     return depth / positive(order.quantity), number(rules.min_touch_depth) / _limit_fraction(order, rules)
 
 
 def book_depth(proposal: Proposal) -> tuple[float, float]:
     """Measure the quantity over twenty levels, in multiples of the order."""
     rules, order = _liquidity_limits(proposal.limits), proposal.order
-    depth = sum(not_negative(size) for _, size in _levels(order, _book(proposal.market))[:N_LEVELS])
+    depth = sum(not_negative(size) for _, size in _levels(order, proposal.shared(usable_book))[:N_LEVELS])
     return depth / positive(order.quantity), number(rules.min_book_depth) / _limit_fraction(order, rules)
 
 
@@ -143,12 +170,6 @@ def _liquidity_limits(limits: RiskLimits) -> LiquidityLimits:
     if limits.liquidity is None:
         raise UnreadableError("there are no liquidity limits")
     return limits.liquidity
-
-
-def _book(market: MarketView) -> OrderBook:
-    if market.book is None:
-        raise UnreadableError("the declared order book is missing")
-    return market.book
 
 
 def _levels(order: Order, book: OrderBook) -> tuple[tuple[float, float], ...]:

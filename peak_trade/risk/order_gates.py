@@ -30,6 +30,8 @@ _PRICES = {
     OrderType.TRAILING_STOP: (False, False, True),
 }
 """Whether an order of each type has a limit price, a stop price and a trail."""
+LEVERAGE_RTOL = 1e-9
+"""Fraction of the largest exposure by which rounding may exceed it."""
 _MARKET, _ACTIVE = OrderType.MARKET, TradingState.ACTIVE
 
 
@@ -97,14 +99,17 @@ def quantity(proposal: Proposal) -> tuple[float, float]:
 
 
 def min_notional(proposal: Proposal) -> tuple[float, float]:
-    """Measure the notional against the exchange's minimum; an exit of all whole lots of a position is always enough."""
+    """Measure the notional at the last close against the exchange's minimum, which applies to exits too.
+
+    Without a price an exit of all whole lots of a position passes.
+    """
     order, market = proposal.order, proposal.market
     amount = positive(order.quantity)
     least = not_negative(market.instrument.min_notional)
-    if order.is_reducing is True:
+    if order.is_reducing is True and _price_or_zero(market.decision_price) == 0.0:
         left = abs(number(proposal.account.positions.get(order.symbol, 0.0))) - amount
         if left == 0.0 or 0.0 < left < not_negative(market.instrument.lot_size):
-            least = 0.0
+            return 0.0, 0.0
     return amount * positive(market.decision_price), least
 
 
@@ -119,51 +124,81 @@ def not_shortable(proposal: Proposal) -> tuple[float, float]:
     return held + signed, 0.0
 
 
+def max_leverage(proposal: Proposal) -> tuple[float, float]:
+    """Measure the largest exposure to the symbol with all pending orders, if the order enlarges it; fraction of equity.
+
+    An order that leaves the position nearer to zero is measured as the limit at most, and so is one that exceeds the
+    limit by rounding.
+    """
+    order, account, market = proposal.order, proposal.account, proposal.market
+    limit = positive(market.instrument.max_leverage)
+    held, signed = number(account.positions.get(order.symbol, 0.0)), side_sign(order) * positive(order.quantity)
+    low, high = min(held, held + signed), max(held, held + signed)
+    if _tuple(account.pending):
+        low, high = reachable_positions(order, account)[order.symbol]
+    reached = max(-low if signed < 0.0 else high, abs(held + signed))
+    exposure = reached * positive(market.decision_price) / positive(account.equity)
+    if reached <= abs(held) or exposure <= limit * (1.0 + LEVERAGE_RTOL):
+        return min(exposure, limit), limit
+    return exposure, limit
+
+
+LEVERAGE_GATE = RiskGate(DenialCode.MAX_LEVERAGE, "", max_leverage)
 INSTRUMENT_GATES = GateChain(
     (
         RiskGate(DenialCode.QUANTITY, "", quantity, is_floor=True, relieves=False),
         RiskGate(DenialCode.MIN_NOTIONAL, "", min_notional, is_floor=True, relieves=False),
         RiskGate(DenialCode.NOT_SHORTABLE, "", not_shortable, is_floor=True, relieves=False),
+        LEVERAGE_GATE,
     )
 )
 """The rules of the instrument: the only gates of a run without limits."""
 
 
 def duplicate_order(proposal: Proposal) -> tuple[float, float]:
-    """Count earlier orders with the same id, and similar ones within the window."""
+    """Count earlier orders with the same id, and similar ones within the window; an unreadable one is not similar."""
     order = proposal.order
     earliest = instant(order.decided_at) - positive(proposal.limits.duplicate_window) * NS_PER_SECOND
     amount, sign = positive(order.quantity), side_sign(order)
     n_duplicates = 0
     for past in _tuple(proposal.account.recent_orders):
-        n_duplicates += past.order_id == order.order_id or (
-            instant(past.decided_at) >= earliest
-            and number(past.quantity) == amount
-            and past.symbol == order.symbol
-            and past.strategy == order.strategy
-            and past.reason == order.reason
-            and side_sign(past) == sign
-        )
+        try:
+            n_duplicates += past.order_id == order.order_id or (
+                instant(past.decided_at) >= earliest
+                and number(past.quantity) == amount
+                and past.symbol == order.symbol
+                and past.strategy == order.strategy
+                and past.reason == order.reason
+                and side_sign(past) == sign
+            )
+        except (UnreadableError, AttributeError):
+            continue
     return float(n_duplicates), 0.0
 
 
 def order_rate(proposal: Proposal) -> tuple[float, float]:
-    """Count the orders within the window, including this one."""
+    """Count the orders within the window, including this one and those whose time cannot be read."""
     earliest = instant(proposal.order.decided_at) - positive(proposal.limits.order_window) * NS_PER_SECOND
     n_orders = 1.0
     for past in _tuple(proposal.account.recent_orders):
-        n_orders += instant(past.decided_at) > earliest
+        try:
+            n_orders += instant(past.decided_at) > earliest
+        except (UnreadableError, AttributeError):
+            n_orders += 1.0
     return n_orders, number(proposal.limits.max_orders)
 
 
 def repeated_execution(proposal: Proposal) -> tuple[float, float]:
-    """Count the strategy's fills on the order's side within the window, including this order."""
+    """Count the strategy's fills on the order's side within the window, including this order and unreadable fills."""
     order = proposal.order
     earliest = instant(order.decided_at) - positive(proposal.limits.fill_window) * NS_PER_SECOND
     sign, strategy = side_sign(order), _text(order.strategy)
     n_fills = 1.0
     for past in _tuple(proposal.account.recent_fills):
-        n_fills += instant(past.ts_event) > earliest and side_sign(past) == sign and past.strategy == strategy
+        try:
+            n_fills += instant(past.ts_event) > earliest and side_sign(past) == sign and past.strategy == strategy
+        except (UnreadableError, AttributeError):
+            n_fills += 1.0
     return n_fills, number(proposal.limits.max_same_side_fills)
 
 
@@ -302,3 +337,10 @@ def _text(name: object) -> str:
     if isinstance(name, str):
         return name
     raise UnreadableError(f"{name!r} is not a name")
+
+
+def _price_or_zero(price: object) -> float:
+    try:
+        return positive(price)
+    except UnreadableError:
+        return 0.0

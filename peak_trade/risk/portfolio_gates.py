@@ -2,34 +2,118 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.history import ReturnHistory
-from peak_trade.core.time import NS_PER_SECOND
+from peak_trade.core.calendar import NS_PER_DAY
+from peak_trade.core.history import ReturnHistory, WeightHistory
 from peak_trade.risk.gate import Proposal, UnreadableError, instant, not_negative, number, positive, side_sign
 from peak_trade.risk.limits import RiskLimits, StressLimits, VarLimits, VarMethod
 from peak_trade.risk.stress import projected_drawdown, stress_losses
 from peak_trade.risk.var import estimate
-from peak_trade.risk.var_backtest import N_BACKTEST_DAYS, exceptions, most_yellow
-
-_NS_PER_DAY = 86_400 * NS_PER_SECOND
-
+from peak_trade.risk.var_backtest import MIN_DAYS, N_BACKTEST_DAYS, most_yellow
+from peak_trade.risk.walk_forward import complete_walk, walk_forward
 
 Portfolio = tuple[FloatArray, ReturnHistory]
 """Signed exposures (fractions of equity) of the symbols that are not flat, in alphabetical order, and their history."""
+_TESTED_LEVELS = (0.95, 0.99)
+_nearness = attrgetter("nearness")
+
+
+class ModelTest(NamedTuple):
+    """The exceptions of the VaR model on one portfolio over the tested days, at a confidence level."""
+
+    portfolio: str
+    level: float
+    n_days: int
+    n_exceptions: int
+
+    @property
+    def expected(self) -> float:
+        """Number of exceptions of a correct model in the mean."""
+        return self.n_days * (1.0 - self.level)
+
+    @property
+    def limit(self) -> int:
+        """Largest number of exceptions outside the red zone."""
+        return most_yellow(self.n_days, self.level)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.portfolio} at {100.0 * self.level:g} %: {self.n_exceptions} exceptions in {self.n_days} days, "
+            f"{self.expected:.1f} expected, red above {self.limit}"
+        )
+
+
+class ModelTests(NamedTuple):
+    """Tests of one portfolio or of several, and the one nearest to the red zone, or farthest in it."""
+
+    tests: tuple[ModelTest, ...]
+    worst: ModelTest | None
+    nearness: float
+    """Exceptions of the worst test as a fraction of the smallest number in the red zone; 0.0 without a test."""
+
+    @classmethod
+    def of(cls, tests: Sequence[ModelTest]) -> ModelTests:
+        """Return the tests with the worst of them."""
+        worst = max(tests, key=lambda test: test.n_exceptions / (test.limit + 1), default=None)
+        return cls(tuple(tests), worst, worst.n_exceptions / (worst.limit + 1) if worst else 0.0)
 
 
 def var_model(proposal: Proposal) -> tuple[float, float]:
-    """Count the model's exceptions over 250 days, on equal weights of the symbols that are held or ordered."""
-    rules = _var_limits(proposal.limits)
-    counts = [
-        _n_exceptions(history, rules.method, rules.level, rules.ewma_decay) if history.symbols else 0
-        for _, history in proposal.shared(portfolios_after)
+    """Count the model's exceptions in the test that is nearest to the red zone, or farthest in it; see `model_tests`.
+
+    Zero of 250 days without any position.
+    """
+    worst = max(proposal.shared(model_tests), key=_nearness).worst
+    if worst is None:
+        return 0.0, float(most_yellow(N_BACKTEST_DAYS, _var_limits(proposal.limits).level))
+    return float(worst.n_exceptions), float(worst.limit)
+
+
+def describe_model(proposal: Proposal) -> str:
+    """Return every test of `var_model` as text, with the expected number of exceptions."""
+    return "; ".join(map(str, dict.fromkeys(test for each in proposal.shared(model_tests) for test in each.tests)))
+
+
+def model_tests(proposal: Proposal) -> tuple[ModelTests, ...]:
+    """Test the model on every symbol held or ordered, on their equal weights, and on the account's own portfolio.
+
+    The own portfolio has the weights held at each day's close, on the returns of the next day. Every portfolio is
+    tested at 95 %, at 99 % and at the level of the limits.
+
+    Returns
+    -------
+    tuple of ModelTests
+        One for each portfolio of `portfolios_after`, then one for the own portfolio. That one has no test if it was
+        held on fewer than `MIN_DAYS` of the last 250 days. Days on which it had no position, no estimate or no known
+        return do not count. An account without daily weights, as in records of earlier versions, is tested as these
+        were: the symbols and equal weights at the level of the limits alone.
+
+    Raises
+    ------
+    UnreadableError, KeyError, DataError
+        If an input cannot be read, or the history of a symbol is missing or too short.
+
+    """
+    rules, weights, history = _var_limits(proposal.limits), proposal.account.daily_weights, proposal.market.returns
+    levels = (rules.level,) if weights is None else _tested_levels(rules.level)
+    tests = [
+        _symbol_tests(used, rules.method, levels, rules.ewma_decay) for _, used in proposal.shared(portfolios_after)
     ]
-    return float(max(counts)), float(most_yellow(N_BACKTEST_DAYS, rules.level))
+    if weights is None:
+        return tuple(tests)
+    if not (isinstance(weights, WeightHistory) and isinstance(history, ReturnHistory)):
+        raise UnreadableError("the daily weights of the account can not be read")
+    if weights.as_of != history.as_of:
+        raise UnreadableError(f"{weights!r} does not fit {history!r}")
+    used = history.select(weights.symbols)
+    return (*tests, _own_tests(weights, used, rules.method, levels, rules.ewma_decay))
 
 
 def value_at_risk(proposal: Proposal) -> tuple[float, float]:
@@ -88,7 +172,7 @@ def portfolios_after(proposal: Proposal) -> tuple[Portfolio, ...]:
         raise UnreadableError("the declared return history is missing")
     if history.source != rules.source:
         raise UnreadableError(f"the returns come from {history.source!r}, declared is {rules.source!r}")
-    if not_negative((instant(market.as_of) - instant(history.as_of)) / _NS_PER_DAY) > rules.max_age_days:
+    if not_negative((instant(market.as_of) - instant(history.as_of)) / NS_PER_DAY) > rules.max_age_days:
         raise UnreadableError(f"{history!r} is too old")
     equity, price = positive(account.equity), positive(market.decision_price)
     positions = {symbol: number(held) for symbol, held in account.positions.items()}
@@ -132,10 +216,51 @@ def _is_usable(history: ReturnHistory, min_days: int, n_days: int) -> bool:
     return min_days <= history.n_days <= n_days and bool(np.isfinite(history.returns).all())
 
 
+@lru_cache(maxsize=16)
+def _tested_levels(level: float) -> tuple[float, ...]:
+    return tuple(sorted({*_TESTED_LEVELS, level}))
+
+
 @lru_cache(maxsize=256)
-def _n_exceptions(history: ReturnHistory, method: VarMethod, level: float, ewma_decay: float) -> int:
-    weights = np.full(len(history.symbols), 1.0 / len(history.symbols))
-    return int(exceptions(weights, history, method, level, N_BACKTEST_DAYS, ewma_decay)[0].sum())
+def _symbol_tests(
+    history: ReturnHistory, method: VarMethod, levels: tuple[float, ...], ewma_decay: float
+) -> ModelTests:
+    """Test the model on each symbol, and on equal weights of all if there are several."""
+    tested = dict.fromkeys([*((symbol,) for symbol in history.symbols), history.symbols])
+    parts = [history.select(symbols) for symbols in tested if symbols]
+    return ModelTests.of([test for part in parts for test in _equal_tests(part, method, levels, ewma_decay)])
+
+
+@lru_cache(maxsize=256)
+def _equal_tests(
+    history: ReturnHistory, method: VarMethod, levels: tuple[float, ...], ewma_decay: float
+) -> tuple[ModelTest, ...]:
+    """Test the model on equal weights of all symbols."""
+    symbols = history.symbols
+    name, weights = symbols[0] if len(symbols) == 1 else "equal weights", np.full(len(symbols), 1.0 / len(symbols))
+    walks = complete_walk(weights, history, method, levels, N_BACKTEST_DAYS, ewma_decay)
+    return tuple(
+        ModelTest(name, level, N_BACKTEST_DAYS, int(walk.exceptions.sum()))
+        for level, walk in zip(levels, walks, strict=True)
+    )
+
+
+@lru_cache(maxsize=256)
+def _own_tests(
+    weights: WeightHistory, history: ReturnHistory, method: VarMethod, levels: tuple[float, ...], ewma_decay: float
+) -> ModelTests:
+    """Test the model on the portfolio of the account."""
+    if not np.isfinite(weights.weights).all():
+        raise UnreadableError(f"{weights!r} has weights that are not finite")
+    walks = walk_forward(weights.weights.T, history, method, levels, weights.n_days, ewma_decay)
+    is_held = (weights.weights != 0.0).any(axis=0)
+    tests = []
+    for level, walk in zip(levels, walks, strict=True):
+        is_known = is_held & np.isfinite(walk.value_at_risk) & np.isfinite(walk.returns)
+        n_days = int(is_known.sum())
+        if n_days >= MIN_DAYS:
+            tests.append(ModelTest("the account", level, n_days, int(walk.exceptions[is_known].sum())))
+    return ModelTests.of(tests)
 
 
 def _var_limits(limits: RiskLimits) -> VarLimits:

@@ -23,6 +23,7 @@ TARGET_FRACTION = 0.999
 """Fraction of the limit that is sized to; the rest is a margin for lots and rounding."""
 SIZE_CODES = frozenset(
     {
+        DenialCode.MAX_LEVERAGE,
         DenialCode.ORDER_NOTIONAL,
         DenialCode.SYMBOL_EXPOSURE,
         DenialCode.GROSS_EXPOSURE,

@@ -10,8 +10,8 @@ from typing import Any
 from peak_trade.core.calendar import period_of
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND, iso
-from peak_trade.core.values import TradingState, equal_values
-from peak_trade.journal.events import Event, TradingStateEvent
+from peak_trade.core.values import ByValue, TradingState
+from peak_trade.journal.events import Event, TradingStateCause, TradingStateEvent
 from peak_trade.risk.limits import StateLimits
 
 RAMP = (0.5, 0.75, 1.0)
@@ -21,8 +21,8 @@ SEVERITY = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTE
 """Severity of each trading state."""
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+@dataclass(frozen=True, slots=True, eq=False)
+class Control(ByValue):
     """The trading state and the values that it depends on. Times are ns UTC, money is in quote currency.
 
     `peak` is the highest equity since the start or the last recovery, `equity` the last observed equity, and
@@ -42,8 +42,6 @@ class Control:
     day_start: float = math.nan
     throttled: tuple[str, ...] = ()
     ramp_stage: float = _RAMP_STAGE
-
-    __eq__ = equal_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,15 @@ class KillSwitch:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalLapsed:
+    """The approval of a session has expired or was revoked, as `reason` says; `actor` found it."""
+
+    ts_event: int
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """A person, named by `actor`, resumes trading."""
 
@@ -97,10 +104,9 @@ class StrategyEnabled:
     actor: str
 
 
-_DISABLED, _ENABLED, _RAMP_AT = " disabled", " enabled", "ramp at "
-"""Parts of the reason of a recorded change that is no change of state; journals of every version spell them so."""
-
-Observation = AccountObserved | FeedObserved | KillSwitch | Recovery | StrategyThrottled | StrategyEnabled
+Observation = (
+    AccountObserved | FeedObserved | KillSwitch | ApprovalLapsed | Recovery | StrategyThrottled | StrategyEnabled
+)
 
 
 def advance(
@@ -111,7 +117,7 @@ def advance(
     Parameters
     ----------
     control : Control
-    observation : one of AccountObserved, FeedObserved, KillSwitch, Recovery, StrategyThrottled, StrategyEnabled
+    observation : Observation
     rules : StateLimits
 
     Returns
@@ -131,11 +137,14 @@ def advance(
         case FeedObserved(now, age):
             if rules.max_feed_age is None or age <= rules.max_feed_age:
                 return control, ()
-            return _change(control, TradingState.REDUCING, now, "stale feed", age, rules.max_feed_age)
+            return _change(control, TradingState.REDUCING, now, TradingStateCause.STALE_FEED, age, rules.max_feed_age)
         case KillSwitch():
             _require_actor(observation.actor, "the kill switch")
+            now, actor, reason = observation.ts_event, observation.actor, observation.reason
+            return _change(control, TradingState.HALTED, now, TradingStateCause.KILL, 1.0, 0.0, actor, reason)
+        case ApprovalLapsed(now, actor, reason):
             return _change(
-                control, TradingState.HALTED, observation.ts_event, observation.reason, 1.0, 0.0, observation.actor
+                control, TradingState.REDUCING, now, TradingStateCause.APPROVAL_LAPSED, 1.0, 0.0, actor, reason
             )
         case Recovery():
             return _recover(control, observation, rules)
@@ -143,17 +152,13 @@ def advance(
             if observation.strategy in control.throttled:
                 return control, ()
             throttled = tuple(sorted({*control.throttled, observation.strategy}))
-            return replace(control, throttled=throttled), (
-                _event(control, observation.ts_event, f"{observation.strategy}{_DISABLED}", 1.0, 0.0),
-            )
+            return _set_throttled(control, throttled, observation, TradingStateCause.STRATEGY_DISABLED)
         case StrategyEnabled():
             _require_actor(observation.actor, "enabling a strategy")
             if observation.strategy not in control.throttled:
                 raise ConfigError(f"{observation.strategy} is not disabled; there is nothing to enable.")
             throttled = tuple(name for name in control.throttled if name != observation.strategy)
-            return replace(control, throttled=throttled), (
-                _event(control, observation.ts_event, f"{observation.strategy}{_ENABLED}", 0.0, 0.0, observation.actor),
-            )
+            return _set_throttled(control, throttled, observation, TradingStateCause.STRATEGY_ENABLED)
 
 
 def control_from_events(control: Control, events: Iterable[Event]) -> Control:
@@ -175,14 +180,14 @@ def _apply_change(control: Control, event: TradingStateEvent) -> Control:
             recovered_at=event.ts_event if is_recovery else 0,
             ramp=event.observed if is_recovery else 1.0,
         )
-    if event.reason.endswith(_DISABLED):
-        return replace(control, throttled=tuple(sorted({*control.throttled, event.reason.removesuffix(_DISABLED)})))
-    if event.reason.endswith(_ENABLED):
-        enabled = event.reason.removesuffix(_ENABLED)
-        return replace(control, throttled=tuple(name for name in control.throttled if name != enabled))
-    if event.reason.startswith(_RAMP_AT):
-        recovered_at = control.recovered_at if event.observed < 1.0 else 0
-        return replace(control, ramp=event.observed, recovered_at=recovered_at)
+    match event.cause:
+        case TradingStateCause.STRATEGY_DISABLED:
+            return replace(control, throttled=tuple(sorted({*control.throttled, event.strategy})))
+        case TradingStateCause.STRATEGY_ENABLED:
+            return replace(control, throttled=tuple(name for name in control.throttled if name != event.strategy))
+        case TradingStateCause.RAMP:
+            recovered_at = control.recovered_at if event.observed < 1.0 else 0
+            return replace(control, ramp=event.observed, recovered_at=recovered_at)
     return control
 
 
@@ -228,7 +233,7 @@ def _observe(
     control: Control, seen: AccountObserved, rules: StateLimits
 ) -> tuple[Control, tuple[TradingStateEvent, ...]]:
     if not (math.isfinite(seen.equity) and seen.equity > 0.0):
-        return _change(control, TradingState.REDUCING, seen.ts_event, "equity unreadable", 1.0, 0.0)
+        return _change(control, TradingState.REDUCING, seen.ts_event, TradingStateCause.EQUITY_UNREADABLE, 1.0, 0.0)
     day = period_of(seen.ts_event - 1, "day") if seen.day is None else seen.day
     day_start = control.day_start
     if day != control.day:
@@ -237,18 +242,19 @@ def _observe(
     control = replace(control, equity=seen.equity, peak=peak, day=day, day_start=day_start)
     fallen = max(1.0 - seen.equity / peak, 0.0)
     lost = max(1.0 - seen.equity / day_start, 0.0)
-    for state, reason, observed, limit in (
-        (TradingState.HALTED, "drawdown", fallen, rules.halt_drawdown),
-        (TradingState.HALTED, "daily loss", lost, rules.halt_daily_loss),
-        (TradingState.REDUCING, "drawdown", fallen, rules.reduce_drawdown),
-        (TradingState.REDUCING, "daily loss", lost, rules.reduce_daily_loss),
+    for state, cause, observed, limit in (
+        (TradingState.HALTED, TradingStateCause.DRAWDOWN, fallen, rules.halt_drawdown),
+        (TradingState.HALTED, TradingStateCause.DAILY_LOSS, lost, rules.halt_daily_loss),
+        (TradingState.REDUCING, TradingStateCause.DRAWDOWN, fallen, rules.reduce_drawdown),
+        (TradingState.REDUCING, TradingStateCause.DAILY_LOSS, lost, rules.reduce_daily_loss),
     ):
         if limit is not None and observed >= limit and SEVERITY[state] > SEVERITY[control.state]:
-            return _change(control, state, seen.ts_event, reason, observed, limit)
+            return _change(control, state, seen.ts_event, cause, observed, limit)
     climbed = climb(control, seen.ts_event)
     if climbed.ramp == control.ramp:
         return control, ()
-    return climbed, (_event(climbed, seen.ts_event, f"{_RAMP_AT}{climbed.ramp:.0%}", climbed.ramp, 1.0),)
+    reason = f"ramp at {climbed.ramp:.0%}"
+    return climbed, (_event(climbed, seen.ts_event, TradingStateCause.RAMP, climbed.ramp, 1.0, reason=reason),)
 
 
 def climb(control: Control, now: int) -> Control:
@@ -281,22 +287,57 @@ def _recover(control: Control, command: Recovery, rules: StateLimits) -> tuple[C
         peak=control.equity,
         day_start=control.equity,
     )
-    return recovered, (_event(recovered, command.ts_event, "recovery", RAMP[0], 1.0, command.actor),)
+    cause = TradingStateCause.RECOVERY
+    return recovered, (_event(recovered, command.ts_event, cause, RAMP[0], 1.0, command.actor),)
 
 
 def _change(
-    control: Control, state: TradingState, ts_event: int, reason: str, observed: float, limit: float, actor: str = ""
+    control: Control,
+    state: TradingState,
+    ts_event: int,
+    cause: TradingStateCause,
+    observed: float,
+    limit: float,
+    actor: str = "",
+    reason: str = "",
 ) -> tuple[Control, tuple[TradingStateEvent, ...]]:
     if SEVERITY[state] <= SEVERITY[control.state]:
         return control, ()
+    reason = reason or _text_of(cause)
     changed = replace(control, state=state, reason=reason, changed_at=ts_event, recovered_at=0, ramp=1.0)
-    return changed, (_event(changed, ts_event, reason, observed, limit, actor),)
+    return changed, (_event(changed, ts_event, cause, observed, limit, actor, reason),)
+
+
+def _set_throttled(
+    control: Control,
+    throttled: tuple[str, ...],
+    observation: StrategyThrottled | StrategyEnabled,
+    cause: TradingStateCause,
+) -> tuple[Control, tuple[TradingStateEvent, ...]]:
+    name, now = observation.strategy, observation.ts_event
+    if isinstance(observation, StrategyThrottled):
+        event = _event(control, now, cause, 1.0, 0.0, reason=f"{name} disabled", strategy=name)
+    else:
+        event = _event(control, now, cause, 0.0, 0.0, observation.actor, f"{name} enabled", name)
+    return replace(control, throttled=throttled), (event,)
 
 
 def _event(
-    control: Control, ts_event: int, reason: str, observed: float, limit: float, actor: str = ""
+    control: Control,
+    ts_event: int,
+    cause: TradingStateCause,
+    observed: float,
+    limit: float,
+    actor: str = "",
+    reason: str = "",
+    strategy: str = "",
 ) -> TradingStateEvent:
-    return TradingStateEvent(ts_event, control.state, reason, observed, limit, actor)
+    reason = reason or _text_of(cause)
+    return TradingStateEvent(ts_event, control.state, reason, observed, limit, actor, cause, strategy)
+
+
+def _text_of(cause: TradingStateCause) -> str:
+    return cause.replace("_", " ")
 
 
 def _require_actor(actor: str, command: str) -> None:

@@ -7,15 +7,17 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
+from numba import float64, njit, types
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
-from peak_trade.risk.limits import VarMethod
+from peak_trade.risk.limits import EWMA_DECAY, VarMethod
 
-_SEED_DAYS = 20
+SEED_DAYS = 20
 """Days whose mean square is the initial value of the volatility recursion."""
 _TAIL_START = -3.5
+_READ_ONLY = types.Array(float64, 2, "C", readonly=True)
 
 
 def portfolio_returns(weights: FloatArray, returns: FloatArray) -> FloatArray:
@@ -181,22 +183,40 @@ def filtered_returns(history: ReturnHistory, decay: float) -> FloatArray:
     """
     returns = history.returns
     _check_finite(returns)
-    variance = np.empty((returns.shape[0], returns.shape[1] + 1))
-    variance[:, 0] = (returns[:, :_SEED_DAYS] ** 2).mean(axis=1)
-    unmoved = [symbol for symbol, seed in zip(history.symbols, variance[:, 0], strict=True) if not seed > 0.0]
+    seeds = (returns[:, :SEED_DAYS] ** 2).mean(axis=1)
+    unmoved = [symbol for symbol, seed in zip(history.symbols, seeds, strict=True) if not seed > 0.0]
     if unmoved:
         raise DataError(
-            f"{unmoved[0]} did not move in the first {_SEED_DAYS} days of {history!r}. Use the historical method."
+            f"{unmoved[0]} did not move in the first {SEED_DAYS} days of {history!r}. Use the historical method."
         )
-    for day in range(returns.shape[1]):
-        variance[:, day + 1] = decay * variance[:, day] + (1.0 - decay) * returns[:, day] ** 2
+    variance = ewma_variance(returns, seeds, decay)
     scaled: FloatArray = returns * np.sqrt(variance[:, -1:] / variance[:, :-1])
     scaled.flags.writeable = False
     return scaled
 
 
+@njit(float64[:, ::1](_READ_ONLY, float64[::1], float64), cache=True)
+def ewma_variance(returns: FloatArray, seeds: FloatArray, decay: float) -> FloatArray:
+    """Return the EWMA variance before every day and after the last one, shape (n_symbols, n_days + 1).
+
+    The first column is `seeds`, fractions squared. Causal: column t is computed from the days before t.
+
+    References
+    ----------
+    RiskMetrics (1996), "Technical document", section 5.2.
+
+    """
+    variance = np.empty((returns.shape[0], returns.shape[1] + 1))
+    for row in range(returns.shape[0]):
+        variance[row, 0] = seeds[row]
+        for day in range(returns.shape[1]):
+            own = returns[row, day]
+            variance[row, day + 1] = decay * variance[row, day] + (1.0 - decay) * (own * own)
+    return variance
+
+
 def estimate(
-    weights: FloatArray, history: ReturnHistory, method: VarMethod, level: float, ewma_decay: float = 0.94
+    weights: FloatArray, history: ReturnHistory, method: VarMethod, level: float, ewma_decay: float = EWMA_DECAY
 ) -> tuple[float, float]:
     """Return one-day value at risk and expected shortfall of a portfolio.
 
@@ -222,18 +242,26 @@ def estimate(
         return historical(portfolio_returns(weights, history.returns), level)
     if method == "filtered_historical":
         return historical(portfolio_returns(weights, filtered_returns(history, ewma_decay)), level)
+    mean, deviation, skewness, excess_kurtosis = portfolio_moments(weights, history)
+    if method == "parametric" or skewness == excess_kurtosis == 0.0:
+        return normal(mean, deviation, level)
+    return cornish_fisher(mean, deviation, skewness, excess_kurtosis, level)
+
+
+def portfolio_moments(weights: FloatArray, history: ReturnHistory) -> tuple[float, float, float, float]:
+    """Return mean, deviation under the shrunk covariance, skewness and excess kurtosis of the portfolio's daily return.
+
+    The excess kurtosis is at least zero; skewness and excess kurtosis of a constant return are zero.
+    """
     deviation = math.sqrt(max(float(portfolio_variance(weights, history)), 0.0))
     series = portfolio_returns(weights, history.returns)
-    mean = float(series.mean())
-    if method == "parametric":
-        return normal(mean, deviation, level)
-    spread = float(series.std())
+    mean, spread = float(series.mean()), float(series.std())
     if spread == 0.0:
-        return normal(mean, deviation, level)
+        return mean, deviation, 0.0, 0.0
     standard = (series - mean) / spread
     square = standard * standard
     excess_kurtosis = max(float((square * square).mean()) - 3.0, 0.0)
-    return cornish_fisher(mean, deviation, float((square * standard).mean()), excess_kurtosis, level)
+    return mean, deviation, float((square * standard).mean()), excess_kurtosis
 
 
 def portfolio_variance(weights: FloatArray, history: ReturnHistory) -> float:
@@ -250,7 +278,7 @@ def normal_tail(level: float) -> tuple[float, float]:
 
 
 def marginal_var(
-    weights: FloatArray, history: ReturnHistory, method: VarMethod, level: float, ewma_decay: float = 0.94
+    weights: FloatArray, history: ReturnHistory, method: VarMethod, level: float, ewma_decay: float = EWMA_DECAY
 ) -> FloatArray:
     """Return the derivative of the one-day value at risk by each weight.
 

@@ -47,7 +47,7 @@ ACCOUNT = AccountView(
 )
 MARKET = MarketView(
     as_of=NOW,
-    instrument=Instrument(BTC, tick_size=0.01, lot_size=0.001, min_notional=5.0),
+    instrument=Instrument(BTC, tick_size=0.01, lot_size=0.001, min_notional=5.0, max_leverage=1_000.0),
     decision_price=100.0,
     bar_volume=1_000.0,
     bar_time=NOW,
@@ -156,6 +156,12 @@ CASES = (
         {},
         _order(side=Side.SELL, quantity=1.1) | _market(instrument=Instrument(BTC, is_shortable=False)),
         _order(side=Side.SELL, quantity=0.9) | _market(instrument=Instrument(BTC, is_shortable=False)),
+    ),
+    Case(
+        DenialCode.MAX_LEVERAGE,
+        {},
+        _order(quantity=100.0) | _market(instrument=Instrument(BTC)),
+        _order(quantity=98.9) | _market(instrument=Instrument(BTC)),
     ),
     Case(
         DenialCode.DUPLICATE_ORDER,
@@ -312,7 +318,7 @@ CASES = (
     ),
     Case(
         DenialCode.VAR_MODEL,
-        {"var": {"refuse_red_zone": True, "max_var": None}},
+        {"var": {"refuse_red_zone": True, "max_var": None, "method": "historical"}},
         _market(returns=CRASHED),
         _market(returns=HISTORY),
     ),

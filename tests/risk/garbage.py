@@ -8,7 +8,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from peak_trade.core.history import ReturnHistory
+from peak_trade.core.history import ReturnHistory, WeightHistory
 from peak_trade.core.settings import Settings
 from peak_trade.core.values import AccountView, Instrument, MarketView, Order, OrderBook, PastFill, PastOrder
 from tests.risk.cases import DAY, ETH, NOW
@@ -144,6 +144,8 @@ def garbage_for(parts: dict[str, Any], path: Path) -> Iterator[Any]:
         yield from NOT_NAMES
     elif isinstance(value, ReturnHistory):
         yield from _histories(value)
+    elif isinstance(value, WeightHistory):
+        yield from _weights(value)
     elif isinstance(value, OrderBook):
         yield from [None, "book", {}, 1.0]
     elif name in ("bids", "asks") or path[-2] in ("bids", "asks"):
@@ -174,6 +176,17 @@ def _histories(history: ReturnHistory) -> Iterator[Any]:
     yield ReturnHistory(history.source, NOW - 10 * DAY, history.symbols, history.returns)
     yield ReturnHistory(history.source, history.as_of, history.symbols, history.returns[:, :100])
     yield ReturnHistory(history.source, history.as_of, ["SOL/USDT", "X/USDT"], history.returns)
+
+
+def _weights(weights: WeightHistory) -> Iterator[Any]:
+    yield from [None, "daily", 1.0, weights.weights, weights.weights.tolist(), object()]
+    for bad in (math.nan, math.inf, -math.inf):
+        holed = weights.weights.copy()
+        holed[0, 100] = bad
+        yield WeightHistory(weights.as_of, weights.symbols, holed)
+    yield WeightHistory(NOW + 1, weights.symbols, weights.weights)
+    yield WeightHistory(NOW - DAY, weights.symbols, weights.weights)
+    yield WeightHistory(weights.as_of, ["SOL/USDT", "X/USDT"], weights.weights)
 
 
 def _entries(entries: tuple[Any, ...]) -> Iterator[Any]:

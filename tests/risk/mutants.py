@@ -20,6 +20,7 @@ _COPIED = (
     "peak_trade",
     "tests/risk",
     "tests/conftest.py",
+    "tests/examples.py",
     "tests/tolerances.py",
     "config",
     "conftest.py",

@@ -14,6 +14,7 @@ from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder
 from peak_trade.studies.risk.decisions import explain
+from tests.examples import mostly_long
 from tests.risk.cases import BTC, ETH
 from tests.risk.runs import decisions, denials_of, idle_risk_engine, run
 
@@ -157,7 +158,7 @@ RUNS = [
         liquidity(max_daily_volume_share=0.004),
     ),
     limit(DenialCode.BAR_VOLUME_SHARE, liquidity(max_bar_volume_share=0.014), liquidity(max_bar_volume_share=0.015)),
-    market(DenialCode.VAR_MODEL, "crash", True, False, {"var": {"max_var": None}}),
+    market(DenialCode.VAR_MODEL, "crash", True, False, {"var": {"max_var": None, "method": "historical"}}),
     limit(DenialCode.VALUE_AT_RISK, var(max_var=0.03), var(max_var=0.08)),
     limit(DenialCode.EXPECTED_SHORTFALL, var(max_expected_shortfall=0.03), var(max_expected_shortfall=0.12)),
     limit(DenialCode.STRESS_LOSS, stress(max_stress_loss=0.36), stress(max_stress_loss=0.38)),
@@ -175,7 +176,9 @@ def is_finite(denial) -> bool:
     return math.isfinite(denial.observed) and math.isfinite(denial.limit)
 
 
-@pytest.mark.parametrize("trial", RUNS, ids=[f"{trial.name}-{place}" for place, trial in enumerate(RUNS)])
+@pytest.mark.parametrize(
+    "trial", mostly_long(RUNS, 8), ids=[f"{trial.name}-{place}" for place, trial in enumerate(RUNS)]
+)
 def test_a_limit_denies_in_a_run_and_a_wider_one_lets_the_same_run_trade(trial):
     denied = denials_of(trial.result(trial.denying), trial.code)
     assert denied
@@ -216,6 +219,7 @@ ASKED = [
         {"size": 2.1, "n_levels": 1},
     ),
     (DenialCode.BOOK_DEPTH, liquidity(min_book_depth=1.4, **BOOKED), {"size": 0.09, "n_levels": 30}, {"size": 0.11}),
+    (DenialCode.MAX_LEVERAGE, {}, {"quantity": 100.1}, {"quantity": 99.9}),
     (DenialCode.ORDER_SHAPE, {}, {"order_type": OrderType.LIMIT}, {"order_type": OrderType.MARKET}),
 ]
 """Gates whose inputs do not come from bars: the risk engine of a loop reviews a buy of one unit at 100."""

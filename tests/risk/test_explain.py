@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tomllib
 from pathlib import Path
@@ -16,12 +17,13 @@ from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.risk.decisions import decisions_in, explain, find_decision
+from tests.examples import mostly_long
 from tests.sessions.running import run_session
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "portfolios" / "multi_strategy_example.toml"
 LIMITS = """
 [risk]
-max_order_notional = 2000.0
+max_order_notional = 3500.0
 max_gross_exposure = 0.75
 duplicate_window = 1.0
 [risk.liquidity]
@@ -45,7 +47,7 @@ def recorded(home, monkeypatch):
     """A store of sample bars, and a registry that accepts every run and keeps none."""
     for symbol in SYMBOLS:
         save_bars(sample_bars(symbol, n_bars=3_000))
-    monkeypatch.setattr("peak_trade.studies.recording.record_run", lambda run: None)
+    monkeypatch.setattr("peak_trade.studies.recording.record_run", lambda run, keep=lambda: None: keep())
     return home
 
 
@@ -61,7 +63,7 @@ def check_reproduced(file: Path, n_least: int) -> list[DecisionEvent]:
     return decisions
 
 
-@pytest.mark.parametrize("mode", ["sleeves", "netted"])
+@pytest.mark.parametrize("mode", mostly_long(["netted", "sleeves"], 1))
 def test_every_decision_of_a_portfolio_run_is_kept_and_equals_its_record(mode, recorded, tmp_path, capsys):
     path = tmp_path / "portfolio.toml"
     text = EXAMPLE.read_text(encoding="utf-8").replace('mode = "sleeves"', f'mode = "{mode}"')
@@ -90,4 +92,8 @@ def test_every_decision_of_a_paper_session_equals_its_record(home):
     session = run_session(folder, key, MaCrossover(fast=3, slow=9), sample_bars("BTC/USDT", n_bars=600), risk=limits)
     session.journal.close()
     decisions = check_reproduced(folder / "events.jsonl", 20)
+    assert find_decision(f"one/{decisions[-1].order_id}") == decisions[-1]
+    texts = (folder / "events.jsonl").read_bytes()
+    (folder / "events.jsonl.gz").write_bytes(gzip.compress(texts))
+    (folder / "events.jsonl").unlink()
     assert find_decision(f"one/{decisions[-1].order_id}") == decisions[-1]

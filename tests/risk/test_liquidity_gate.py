@@ -59,7 +59,6 @@ def test_market_orders_may_use_seventy_percent_of_a_limit(change, limits):
         (DenialCode.TOUCH_DEPTH, 1.5 / share),
         (DenialCode.BOOK_DEPTH, 1.5 / share),
         (DenialCode.DAILY_VOLUME_SHARE, 0.02 * share),
-        (DenialCode.BAR_VOLUME_SHARE, 0.1 * share),
     ):
         assert gates[code].read(order, ACCOUNT, MARKET, limits).limit == pytest.approx(limit, rel=RTOL_SAME)
 

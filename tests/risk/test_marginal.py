@@ -12,6 +12,7 @@ from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.var import component_var, estimate, ledoit_wolf, marginal_var
 from peak_trade.studies.risk.value_at_risk import VAR_METHODS
+from tests.examples import examples
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 SYMBOLS = ["S0/USDT", "S1/USDT", "S2/USDT"]
@@ -28,7 +29,7 @@ shares = st.lists(st.floats(-1.0, 1.0).filter(lambda share: abs(share) > 0.05), 
 
 @pytest.mark.parametrize("level", [0.95, 0.99])
 @pytest.mark.parametrize("method", VAR_METHODS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(weights=shares)
 def test_weights_times_marginal_var_sum_to_the_var(method, level, weights):
     try:
@@ -41,7 +42,7 @@ def test_weights_times_marginal_var_sum_to_the_var(method, level, weights):
 
 
 @pytest.mark.parametrize("method", VAR_METHODS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(weights=shares.filter(lambda weights: weights.sum() > 0.3))
 def test_marginal_var_is_the_slope_of_the_estimate(method, weights):
     slopes = []

@@ -16,10 +16,12 @@ from peak_trade.risk.sizing import SIZE_CODES, size_to_limits
 from peak_trade.risk.state import Control
 from peak_trade.risk.stress import projected_drawdown, stress_losses
 from peak_trade.risk.var import estimate
-from peak_trade.risk.var_backtest import exceptions, most_yellow
+from peak_trade.risk.var_backtest import most_yellow
+from peak_trade.risk.walk_forward import complete_walk
 from peak_trade.studies.risk.decisions import explain
 from peak_trade.studies.risk.value_at_risk import VAR_METHODS
 from peak_trade.wiring.gates import GATES
+from tests.examples import mostly_long
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, HISTORY, MARKET, NOW, ORDER, SELL
 from tests.risk.runs import decisions, idle_risk_engine, run
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
@@ -45,7 +47,7 @@ def exposures_after(inputs, pending):
     return np.array(list(held.values())), market.returns.select(tuple(held))
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", mostly_long(LEVELS, 1))
 @pytest.mark.parametrize("method", VAR_METHODS)
 def test_in_a_run_both_risk_readings_are_the_estimate_by_the_method_and_level_that_are_set(method, level):
     rules = {"method": method, "level": level, "ewma_decay": DECAY, "refuse_red_zone": False}
@@ -75,18 +77,22 @@ WILD = ReturnHistory("run", NOW, [BTC], [np.random.default_rng(3).standard_t(4, 
 """Volatility increases throughout, so every model fails in its own way."""
 
 
+def n_exceptions(method, level, decay):
+    return int(complete_walk(np.ones(1), WILD, method, (level,), 250, decay)[0].exceptions.sum())
+
+
 @pytest.mark.parametrize("level", [0.9, 0.95])
 @pytest.mark.parametrize("method", VAR_METHODS)
 def test_the_model_that_is_tested_is_the_one_that_is_set(method, level):
     limits = {"var": {"method": method, "level": level, "ewma_decay": DECAY, "max_var": None, "min_days": 350}}
     reading = reading_of(DenialCode.VAR_MODEL, limits, market=replace(MARKET, returns=WILD))
-    assert reading.observed == exceptions(np.ones(1), WILD, method, level, 250, DECAY)[0].sum()
+    assert reading.observed == n_exceptions(method, level, DECAY)
     assert reading.limit == most_yellow(250, level)
 
 
 def test_each_of_these_models_has_another_number_of_exceptions():
     counts = {
-        (method, level, decay): int(exceptions(np.ones(1), WILD, method, level, 250, decay)[0].sum())
+        (method, level, decay): n_exceptions(method, level, decay)
         for method in VAR_METHODS
         for level in (0.9, 0.95)
         for decay in (0.8, 0.94)
@@ -192,10 +198,10 @@ def test_the_collar_measures_each_price_of_an_order(change, distance):
     assert reading.observed == pytest.approx(distance, rel=RTOL_REFERENCE)
 
 
-def test_closing_a_whole_position_may_be_below_the_minimum_notional_and_a_part_may_not():
+def test_the_minimum_notional_applies_to_an_exit_as_to_an_entry():
     account = replace(ACCOUNT, positions={BTC: 0.01})
     closing = replace(SELL, quantity=0.01)
-    assert not reading_of(DenialCode.MIN_NOTIONAL, {}, closing, account).is_denied
+    assert reading_of(DenialCode.MIN_NOTIONAL, {}, closing, account).is_denied
     assert reading_of(DenialCode.MIN_NOTIONAL, {}, replace(closing, quantity=0.009), account).is_denied
     assert reading_of(DenialCode.MIN_NOTIONAL, {}, replace(closing, is_reducing=False), account).is_denied
     assert reading_of(

@@ -10,12 +10,13 @@ from peak_trade.core.history import ReturnHistory
 from peak_trade.core.values import OrderBook
 from peak_trade.risk.codes import DenialCode
 from peak_trade.wiring.gates import GATES
+from tests.examples import examples
 from tests.risk.cases import CASES
 
 GATE = {gate.code: gate for gate in GATES}
 LIMITED = [case for case in CASES if case.looser is not None]
 PARTS = ("order", "account", "market")
-N_EXAMPLES = 40
+N_EXAMPLES = max(25, examples(40))  # each law needs a draw on which its two thresholds differ
 
 
 def moved(value, other, share):

@@ -10,7 +10,7 @@ import pytest
 from tests.risk import mutants
 from tests.risk.mutants import Mutant
 
-ALIVE, MEASURES, NEVER = "test_alive.py", "test_measures.py", "test_never_allow.py"
+ALIVE, MEASURES, NEVER, OWN = "test_alive.py", "test_measures.py", "test_never_allow.py", "test_own_portfolio.py"
 IN_A_RUN = f"{MEASURES}::test_in_a_run_both_risk_readings_are_the_estimate_by_the_method_and_level_that_are_set"
 MODEL = f"{MEASURES}::test_the_model_that_is_tested_is_the_one_that_is_set"
 PRICED = f"{MEASURES}::test_an_order_is_valued_at_the_decision_price_and_not_at_the_last_mark"
@@ -23,6 +23,7 @@ SCENARIOS = f"{MEASURES}::test_the_worst_of_the_named_scenarios_counts"
 PURITY = "test_purity.py"
 COLLAR = f"{MEASURES}::test_the_collar_measures_each_price_of_an_order"
 
+LEVERAGE = "test_leverage.py"
 SEE_EACH_OTHER = "test_risk_engine.py::test_simultaneous_orders_see_each_other"
 SEEDED = "test_var.py::test_filtered_returns_are_the_plain_recursion"
 ZONES = "test_var_backtest.py::test_zones_at_another_level_follow_the_binomial_distribution"
@@ -63,9 +64,9 @@ MUTANTS = [
     Mutant(ORDERS, "(order.limit_price, order.stop_price)", "(order.limit_price,)", COLLAR),
     Mutant(
         ORDERS,
-        "least = 0.0\n",
-        "pass\n",
-        f"{MEASURES}::test_closing_a_whole_position_may_be_below_the_minimum_notional_and_a_part_may_not",
+        "if order.is_reducing is True and _price_or_zero(market.decision_price) == 0.0:",
+        "if order.is_reducing is True:",
+        f"{MEASURES}::test_the_minimum_notional_applies_to_an_exit_as_to_an_entry",
     ),
     Mutant(
         ORDERS,
@@ -81,7 +82,7 @@ MUTANTS = [
     ),
     Mutant(
         "risk/gate.py",
-        "< 0.0 and quantity <= abs(held)",
+        "< 0.0 and quantity + exiting <= room",
         "< 0.0",
         "test_gates.py::test_an_order_that_does_not_purely_reduce_is_not_relieved",
     ),
@@ -117,21 +118,33 @@ MUTANTS = [
     ),
     Mutant(
         PORTFOLIO,
-        "exceptions(weights, history, method, level, N_BACKTEST_DAYS, ewma_decay)",
-        'exceptions(weights, history, "historical", level, N_BACKTEST_DAYS, ewma_decay)',
+        "complete_walk(weights, history, method, levels, N_BACKTEST_DAYS, ewma_decay)",
+        'complete_walk(weights, history, "historical", levels, N_BACKTEST_DAYS, ewma_decay)',
         MODEL,
     ),
     Mutant(
         PORTFOLIO,
-        "exceptions(weights, history, method, level, N_BACKTEST_DAYS, ewma_decay)",
-        "exceptions(weights, history, method, level, N_BACKTEST_DAYS)",
+        "complete_walk(weights, history, method, levels, N_BACKTEST_DAYS, ewma_decay)",
+        "complete_walk(weights, history, method, levels, N_BACKTEST_DAYS)",
         MODEL,
     ),
     Mutant(
         PORTFOLIO,
-        "exceptions(weights, history, method, level, N_BACKTEST_DAYS, ewma_decay)",
-        "exceptions(weights, history, method, 0.95, N_BACKTEST_DAYS, ewma_decay)",
+        "complete_walk(weights, history, method, levels, N_BACKTEST_DAYS, ewma_decay)",
+        "complete_walk(weights, history, method, (0.95,) * len(levels), N_BACKTEST_DAYS, ewma_decay)",
         MODEL,
+    ),
+    Mutant(ORDERS, "LEVERAGE_RTOL = 1e-9", "LEVERAGE_RTOL = 1e-3", LEVERAGE),
+    Mutant(ORDERS, "if reached <= abs(held) or exposure <=", "if exposure <=", LEVERAGE),
+    Mutant(ORDERS, "low, high = reachable_positions(order, account)[order.symbol]", "pass", LEVERAGE),
+    Mutant("engine/loop.py", "sizes_orders or self._shares_symbols:", "sizes_orders:", LEVERAGE),
+    Mutant(PORTFOLIO, "_TESTED_LEVELS = (0.95, 0.99)", "_TESTED_LEVELS = (0.95,)", OWN),
+    Mutant(PORTFOLIO, "return (*tests, _own_tests(", "return (*tests,) if used else (*tests, _own_tests(", OWN),
+    Mutant(
+        DESK,
+        "            weights,\n        )",
+        "            None,\n        )",
+        f"{OWN}::test_a_backtest_shows_the_gate_the_weights_that_it_held",
     ),
     Mutant(
         STRESS,
@@ -178,7 +191,7 @@ MUTANTS = [
         "(z**3 + 3.0 * z) * k / 24.0",
         "test_var.py::test_the_cornish_fisher_shortfall_is_the_mean_of_its_quantiles_beyond_the_level",
     ),
-    Mutant("risk/var.py", "_SEED_DAYS = 20", "_SEED_DAYS = 21", SEEDED),
+    Mutant("risk/var.py", "SEED_DAYS = 20", "SEED_DAYS = 21", SEEDED),
     Mutant(BACKTEST, "_RED_FROM = 0.95, 0.9999", "_RED_FROM = 0.95, 0.999", ZONES),
     Mutant(
         "studies/risk/decisions.py",
@@ -197,7 +210,7 @@ def test_the_code_of_a_mutant_occurs_exactly_once(mutant):
 @pytest.fixture(scope="module")
 def exit_codes(tmp_path_factory):
     """Exit codes of pytest by mutant; the last one is the unchanged package."""
-    unbroken = Mutant("risk/gate.py", "LARGEST = 1e15", "LARGEST = 1e15", " ".join(sorted({m.tests for m in MUTANTS})))
+    unbroken = Mutant("risk/gate.py", "2**63", "2**63", " ".join(sorted({m.tests for m in MUTANTS})))
     folder = tmp_path_factory.mktemp("mutants")
     asked = json.dumps([*MUTANTS, unbroken])
     command = [sys.executable, str(Path(mutants.__file__)), str(folder)]

@@ -3,17 +3,20 @@
 import math
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.history import WeightHistory
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import AccountView, Instrument, MarketView, Order, OrderType, PastFill, PastOrder, Side
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits, StressLimits, VarLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import GATES, gate_chain
+from tests.examples import examples
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, MARKET, NOW, ORDER, SELL, Case, _liquidity
 from tests.risk.garbage import (
     BELOW_ZERO,
@@ -51,6 +54,7 @@ BUSY = {
         "throttled": ("rsi",),
         "n_open_orders": 1,
         "ramp": 0.75,
+        "daily_weights": WeightHistory(NOW, [BTC, ETH], np.tile([0.3, -0.2], (250, 1)).T),
     }
 }
 SCENES = {
@@ -78,12 +82,14 @@ EXCUSED = {
     ("order", "symbol"): "missing_data, which is always asked, refuses a symbol that is not the instrument's",
     ("order", "order_id"): "an id of another type equals none before it",
     ("order", "reason"): "a reason of another type equals none before it",
+    ("account", "daily_weights"): "without them the model is tested on the symbols alone, as in earlier records",
 }
 """Inputs for which not every unreadable value denies at each gate that reads them, with the reason why it is safe.
 
 Also: an order without a limit price, stop price or trail has None there; an empty container of another type has no
 pending orders; the depth of a book adds sizes and skips prices; levels behind the touch are read, but count only
-within its width; strategy_disabled denies a strategy that is not a text.
+within its width; strategy_disabled denies a strategy that is not a text; an earlier order or fill that cannot be read
+counts as one more, and denies no other order by itself.
 """
 
 
@@ -105,12 +111,16 @@ SCENE_IDS = [f"{code.value}-{name}" for code, name, *_ in SCENE_LIST]
 def is_excused(gate, parts, path, passed):
     if path[-1] in ("limit_price", "stop_price", "trail"):
         return passed in ([], [None])
+    if path[-1] == "daily_weights":
+        return passed == [None]
     if path[-1] == "pending":
         return not any(passed)
     if gate.code is DenialCode.BOOK_DEPTH and "book" in path and path[-1] == 0:
         return True
     if gate.code is DenialCode.TOUCH_DEPTH and "book" in path and path[-2] != 0:
         return True
+    if path[-1] in ("recent_orders", "recent_fills"):
+        return all(isinstance(entries, tuple) for entries in passed)
     if gate.code is DenialCode.DUPLICATE_ORDER and path == ("order", "strategy"):
         return True
     return path in EXCUSED or not passed
@@ -197,7 +207,7 @@ amounts = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(scene=st.sampled_from(SCENE_LIST), data=st.data())
 def test_no_gate_raises_or_passes_a_number_that_is_not_finite_or_too_large(scene, data):
     code, _, gate, parts = scene

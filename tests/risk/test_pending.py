@@ -91,6 +91,7 @@ def test_sizing_follows_the_ramp():
     assert cuts[1] == pytest.approx(0.5 * cuts[0], abs=0.002)
 
 
+@pytest.mark.long
 def test_the_example_portfolio_is_sized_to_the_var_limit_by_size_to_var_and_trades(config, monkeypatch):
     """The stress limit is left out, because it is the tighter one for most orders."""
     settings = PortfolioSettings.from_toml(config / "portfolios" / "multi_strategy_example.toml")

@@ -119,6 +119,8 @@ def test_denied_orders_are_the_denials_of_the_record(refused):
     counts = denials_by_code(result.events)
     assert denied["code"].value_counts().to_dict() == dict(zip(counts["code"], counts["n_denials"], strict=True))
     assert denied["code"].nunique() == 2
+    assert counts["n_first"].sum() == denied["order_id"].nunique() < counts["n_denials"].sum()
+    assert counts["share_of_decisions"].sum() <= 1.0
     assert (denied["observed"] > denied["limit"]).all()
     assert denied["price"].isin(result.market.columns[0].mark).all()
 

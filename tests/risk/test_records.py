@@ -2,20 +2,25 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from peak_trade.cli import main
-from peak_trade.core.errors import ConfigError
+from peak_trade.core.errors import ConfigError, SessionError
 from peak_trade.core.values import Denial
 from peak_trade.reports.views.risk import headroom_over_time
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.studies.risk.decisions import DECISIONS, explain, find_decision, headroom, keep_decisions
+from peak_trade.studies.risk.decisions import DECISIONS, decisions_in, explain, find_decision, headroom, keep_decisions
 from peak_trade.wiring.gates import GATES
 from tests.risk.cases import ACCOUNT, CASES, MARKET, ORDER
 from tests.risk.runs import decisions, run
+
+RECORDED = sorted(Path(__file__).with_name("recorded").glob("version_*/*"))
+"""Decisions of two runs in each earlier version of the format; never record them again."""
 
 GATE = {gate.code: gate for gate in GATES}
 LIMITS = {"max_order_notional": 6_000.0, "var": {"max_var": 0.02, "n_days": 400, "refuse_red_zone": False}}
@@ -139,6 +144,68 @@ def test_a_removed_line_is_detected_at_the_next_line(result, home, capsys):
     assert "changed" in refused(capsys, "risk", "explain", f"{result.run_id}/{decisions(result)[1].order_id}")
 
 
+@pytest.mark.parametrize("n_kept", [0, 1, 12, 24])
+def test_a_cut_is_detected_wherever_the_decision_is(result, home, capsys, n_kept):
+    file = keep_decisions(result)
+    lines = file.read_text().splitlines(keepends=True)
+    assert len(lines) == 25
+    file.write_text("".join(lines[:n_kept]))
+    message = refused(capsys, "risk", "explain", f"{result.run_id}/{decisions(result)[0].order_id}")
+    assert "cut" in message
+    assert str(file) in message
+    file.write_text("".join(lines)[: -len(lines[-1]) // 2])
+    assert "cut" in refused(capsys, "risk", "explain", f"{result.run_id}/{decisions(result)[0].order_id}")
+
+
+def test_a_run_without_decisions_has_a_last_line(home):
+    file = keep_decisions(run(LIMITS, (0.0, 0.0)))
+    assert list(decisions_in(file)) == []
+    assert json.loads(file.read_text())["n_decisions"] == 0
+
+
+@pytest.mark.parametrize("folder", RECORDED, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+def test_decisions_of_earlier_versions_are_read_and_a_change_of_them_is_detected(folder, tmp_path):
+    kept = list(decisions_in(folder / DECISIONS))
+    assert len(kept) in (4, 9, 18)
+    for decision in kept:
+        explained = explain(decision)
+        assert explained.is_reproduced
+        assert explained.is_approved is not any(reading.is_denied for reading in explained.readings)
+        assert DenialCode.MAX_LEVERAGE not in {reading.code for reading in explained.readings}
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy)
+    text = (copy / DECISIONS).read_text()
+    (copy / DECISIONS).write_text(text.replace('"is_approved":', '"is_approved": ', 1))
+    with pytest.raises(SessionError, match="changed after it was written"):
+        list(decisions_in(copy / DECISIONS))
+
+
+def test_two_runs_of_each_earlier_version_are_kept_and_one_has_more_exposure_than_the_gate_allows():
+    assert [folder.parent.name for folder in RECORDED] == ["version_1"] * 2 + ["version_2"] * 2
+    (shared,) = [folder for folder in RECORDED if len(list(decisions_in(folder / DECISIONS))) == 4]
+    decision = list(decisions_in(shared / DECISIONS))[1]
+    now = json.loads(decision.inputs)
+    now["market"]["instrument"]["max_leverage"] = 1.0
+    assert decision.is_approved
+    assert not explain(replace(decision, inputs=json.dumps(now))).is_reproduced
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda lines: [*lines, lines[1]], f"{DECISIONS}:25: this is not a line of a journal"),
+        (lambda lines: [*lines[:9], lines[9].replace("10000.0", "10001.0"), *lines[10:]], f"{DECISIONS}:10: this line"),
+        (lambda lines: [*lines[:9], *lines[10:]], "decisions are missing: the file was cut"),
+        (lambda lines: [lines[0][:-1]], "decisions are missing: the file was cut"),
+    ],
+    ids=["line after the end", "later line edited", "later line removed", "half a line"],
+)
+def test_a_change_anywhere_in_the_file_is_detected(result, home, capsys, change, named):
+    file = keep_decisions(result)
+    file.write_text("".join(change(file.read_text().splitlines(keepends=True))))
+    assert named in refused(capsys, "risk", "explain", f"{result.run_id}/{decisions(result)[0].order_id}")
+
+
 @pytest.mark.parametrize("damage", ['{"kind":"decision",', "decision\x00", '{"kind":"decision"}'])
 def test_a_damaged_line_is_named(result, home, capsys, damage):
     file = keep_decisions(result)
@@ -167,5 +234,8 @@ def test_a_changed_limits_file_does_not_affect_an_explanation(result):
 
 def test_a_trading_state_that_is_a_folder_is_an_error_of_one_line(home, capsys):
     (home / "trading_state.json").mkdir(parents=True)
-    assert "trading_state.json" in refused(capsys, "risk", "kill", "--by", "ada")
+    assert main(["risk", "kill", "--by", "ada"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("no process was told to halt; the state could not be saved: ")
+    assert "trading_state.json is a folder" in line
     assert [path.name for path in home.iterdir()] == ["trading_state.json"]

@@ -13,6 +13,7 @@ from peak_trade.core.values import Side
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.stress import reverse_stress
 from peak_trade.wiring.gates import GATES
+from tests.examples import examples
 from tests.risk.cases import ACCOUNT, BTC, ETH, HISTORY, MARKET, ORDER
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
@@ -111,7 +112,7 @@ exposures = st.tuples(*[st.floats(-1.5, 1.5).filter(lambda share: abs(share) > 0
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(weights=exposures, room=st.floats(1.02, 3.0))
 def test_the_gate_passes_below_the_shock_and_denies_above_it(setting, weights, room):
     (now,) = reverse_stress(np.array(weights), HISTORY, only(setting, 0.5), EQUITY)
@@ -131,7 +132,7 @@ def test_the_gate_passes_below_the_shock_and_denies_above_it(setting, weights, r
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(weights=exposures, limit=st.floats(0.02, 0.95), tighter=st.floats(0.1, 1.0))
 def test_a_tighter_limit_breaks_at_a_smaller_shock(setting, weights, limit, tighter):
     loose, tight = shock_of(weights, setting, limit), shock_of(weights, setting, tighter * limit)

@@ -189,6 +189,7 @@ def test_a_record_that_was_changed_is_not_reproduced(guarded):
     assert not explain(forged).is_reproduced
 
 
+@pytest.mark.long
 def test_the_example_portfolio_is_sized_to_the_conservative_limits_and_trades(config):
     settings = PortfolioSettings.from_toml(config / "portfolios" / "multi_strategy_example.toml")
     limits = read_risk_file(config / "risk.toml")

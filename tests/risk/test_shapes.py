@@ -83,7 +83,7 @@ def test_float_noise_is_on_the_grid_and_a_part_of_a_step_is_not(n_steps, step, p
 
 
 def test_a_position_with_dust_can_be_closed_down_to_the_dust():
-    instrument = Instrument(BTC, lot_size=0.001, min_notional=5.0, is_shortable=False)
+    instrument = Instrument(BTC, lot_size=0.001, min_notional=2.0, is_shortable=False)
     market = replace(MARKET, instrument=instrument)
     account = replace(ACCOUNT, positions={BTC: 0.0204})
     assert codes(replace(SELL, quantity=0.02), account, market) == []
@@ -96,7 +96,10 @@ def test_unreadable_pending_orders_deny_a_sale_of_an_instrument_without_shorts()
     market = replace(MARKET, instrument=Instrument(BTC, is_shortable=False))
     for pending in (None, 0, "", [], {}):
         sale = replace(ORDER, side=Side.SELL)
-        assert codes(sale, replace(ACCOUNT, pending=pending), market) == [DenialCode.NOT_SHORTABLE]
+        assert codes(sale, replace(ACCOUNT, pending=pending), market) == [
+            DenialCode.NOT_SHORTABLE,
+            DenialCode.MAX_LEVERAGE,
+        ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.code.value)

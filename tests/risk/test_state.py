@@ -27,6 +27,7 @@ from peak_trade.risk.state import (
 )
 from peak_trade.risk.state_scan import first_trigger, track_after, track_of, triggers, with_track
 from peak_trade.sessions.control.state import FILE_NAME, read_control, write_control
+from tests.examples import examples
 
 HOUR = 3_600 * NS_PER_SECOND
 DAY = 24 * HOUR
@@ -153,7 +154,7 @@ starts = st.sampled_from(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(equities, starts, st.sampled_from([HOUR, 5 * HOUR, DAY]), st.sampled_from([RULES, StateLimits()]))
 def test_scanning_bars_for_a_trigger_equals_advancing_the_state_at_every_bar(values, control, step, rules):
     times = 1_000 * DAY + np.arange(len(values)) * step
@@ -174,7 +175,7 @@ def test_scanning_bars_for_a_trigger_equals_advancing_the_state_at_every_bar(val
         assert len(events) == 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(equities, st.randoms(use_true_random=False))
 def test_the_state_only_gets_more_severe_by_itself(values, random):
     severity = list(TradingState)

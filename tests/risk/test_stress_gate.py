@@ -39,7 +39,7 @@ def codes(order, limits, account=ACCOUNT, market=MARKET):
 
 
 def test_a_portfolio_over_the_var_limit_is_blocked_and_one_below_it_passes(limits):
-    var_of_all = estimate(np.ones(1), HISTORY.select((BTC,)), "historical", 0.95)[0]
+    var_of_all = estimate(np.ones(1), HISTORY.select((BTC,)), limits.var.method, 0.95, limits.var.ewma_decay)[0]
     most = 0.02 / var_of_all * ACCOUNT.equity / 100.0 - 1.0
     assert DenialCode.VALUE_AT_RISK in codes(replace(ORDER, quantity=most * 1.001), limits)
     assert DenialCode.VALUE_AT_RISK not in codes(replace(ORDER, quantity=most * 0.999), limits)
@@ -56,7 +56,9 @@ def test_positions_and_pending_orders_count_and_a_hedge_reduces_the_risk(method)
     assert codes(replace(order, side=Side.SELL), limits, held) == []
 
 
-def test_a_model_in_the_red_zone_denies(limits):
+def test_a_model_in_the_red_zone_denies_and_one_that_follows_the_volatility_passes(limits):
+    assert DenialCode.VAR_MODEL not in codes(ORDER, limits, market=replace(MARKET, returns=CRASHED))
+    limits = limits.model_copy(update={"var": limits.var.model_copy(update={"method": "historical"})})
     answer = review(ORDER, ACCOUNT, replace(MARKET, returns=CRASHED), gate_chain(limits), limits)
     denial = next(denial for denial in answer if denial.code is DenialCode.VAR_MODEL)
     assert denial.observed > denial.limit == 26.0
@@ -195,7 +197,7 @@ def test_a_full_position_in_bitcoin_breaks_the_limit_on_nearly_every_day_and_a_s
         history = record.returns_at(int(real_bars[0].times[day * 24]))
         size = size_to_var(BTC, 1.0, {}, history, VarLimits())
         sizes.append(size)
-        assert estimate(np.array([size]), history, "historical", 0.95)[0] <= 0.02
+        assert estimate(np.array([size]), history, VarLimits().method, 0.95)[0] <= 0.02
     assert max(sizes) < 1.0
     assert 0.25 < np.mean(sizes) < 0.55
 

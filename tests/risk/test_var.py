@@ -19,6 +19,7 @@ from peak_trade.risk.var import (
     normal,
     portfolio_returns,
 )
+from tests.examples import examples
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 METHODS = ["historical", "parametric", "cornish_fisher", "filtered_historical"]
@@ -33,7 +34,7 @@ THREE = history_of(MIXING @ np.random.default_rng(5).standard_t(12, size=(3, 500
 tails = st.lists(st.floats(-0.5, 0.5), min_size=20, max_size=300).map(np.array)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(tails, st.sampled_from([0.9, 0.95, 0.975, 0.99]))
 def test_the_historical_quantile_is_that_of_numpy_and_the_shortfall_is_at_least_as_large(returns, level):
     var, shortfall = historical(returns, level)
@@ -82,7 +83,7 @@ def test_the_shrunk_covariance_is_that_of_scikit_learn():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(share=st.floats(0.01, 5.0))
 def test_var_grows_in_proportion_to_the_position(method, share):
     weights = np.array([0.4, -0.1, 0.3])

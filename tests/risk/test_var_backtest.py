@@ -12,11 +12,11 @@ from peak_trade.risk.var_backtest import (
     christoffersen_conditional_coverage,
     christoffersen_independence,
     cumulative_probability,
-    exceptions,
     kupiec_pof,
     most_yellow,
     traffic_light,
 )
+from peak_trade.risk.walk_forward import complete_walk
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 CRITICAL_1, CRITICAL_2 = 3.841, 5.991
@@ -121,12 +121,12 @@ def test_the_walk_forward_uses_only_days_before_the_estimated_one():
     rng = np.random.default_rng(3)
     returns = rng.normal(0, 0.02, (1, 400))
     history = ReturnHistory("run", 10**18, ["A/USDT"], returns)
-    hits, stated = exceptions(np.ones(1), history, "historical", 0.95)
+    (walk,) = complete_walk(np.ones(1), history, "historical", (0.95,))
+    hits, stated = walk.exceptions, walk.value_at_risk
     later = returns.copy()
     later[0, 300:] = -0.5
-    hits_after, stated_after = exceptions(
-        np.ones(1), ReturnHistory("run", 10**18, ["A/USDT"], later), "historical", 0.95
-    )
+    (after,) = complete_walk(np.ones(1), ReturnHistory("run", 10**18, ["A/USDT"], later), "historical", (0.95,))
+    hits_after, stated_after = after.exceptions, after.value_at_risk
     np.testing.assert_array_equal(stated[:151], stated_after[:151])
     np.testing.assert_array_equal(hits[:150], hits_after[:150])
     assert stated[0] == pytest.approx(-np.quantile(returns[0, :150], 0.05), rel=RTOL_REFERENCE)

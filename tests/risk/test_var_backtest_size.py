@@ -12,15 +12,19 @@ from scipy import stats
 from peak_trade.core.bars import Bars
 from peak_trade.core.history import ReturnHistory
 from peak_trade.core.time import Timeframe
+from peak_trade.risk.limits import EWMA_DECAY, VarLimits, VarMethod
 from peak_trade.risk.var_backtest import (
     christoffersen_conditional_coverage,
     christoffersen_independence,
-    exceptions,
+    dynamic_quantile,
     kupiec_pof,
     most_yellow,
     traffic_light,
 )
-from peak_trade.studies.risk.value_at_risk import VAR_METHODS, var_tests, var_walk
+from peak_trade.risk.walk_forward import complete_walk
+from peak_trade.studies.risk.value_at_risk import VAR_METHODS, coverage_table, daily_history, decay_losses
+from tests.examples import mostly_long
+from tests.risk.peers import PEERS, Peer, peer_var
 
 LEVEL = 0.95
 HALVED = float(stats.norm.sf(stats.norm.isf(1.0 - LEVEL) / 2.0))
@@ -106,7 +110,7 @@ def test_the_exact_size_of_kupiec_is_the_binomial_probability_of_its_rejections(
     assert rejected("Kupiec", 250, 0.05) == pytest.approx(weight, abs=1e-6)
 
 
-@pytest.mark.parametrize("n_days", [250, 1_000])
+@pytest.mark.parametrize("n_days", mostly_long([250, 1_000], 1))
 @pytest.mark.parametrize("name", TESTS)
 def test_the_simulated_size_is_the_exact_one_within_monte_carlo_error(name, n_days):
     n_runs = 2_000
@@ -135,29 +139,133 @@ def test_a_halved_var_is_red_within_a_year_nearly_always():
     assert traffic_light(round(250 * HALVED), 250, LEVEL) == "red"
 
 
-def test_a_halved_var_that_was_estimated_walk_forward_is_found_in_every_run():
-    n_runs, rng = 40, np.random.default_rng(8)
+@pytest.mark.parametrize("n_runs", mostly_long([8, 40], 1))
+def test_a_halved_var_that_was_estimated_walk_forward_is_found_in_every_run(n_runs):
+    rng = np.random.default_rng(8)
     for _ in range(n_runs):
         history = ReturnHistory("daily", 10**18, ["A/USDT"], rng.normal(0.0, 0.02, (1, 500)))
-        _, stated = exceptions(np.ones(1), history, "parametric", LEVEL)
-        hits = -history.returns[0, 250:] > stated / 2.0
+        (walk,) = complete_walk(np.ones(1), history, "parametric", (LEVEL,))
+        hits = -history.returns[0, 250:] > walk.value_at_risk / 2.0
         assert kupiec_pof(hits, LEVEL).p_value < 0.05
         assert traffic_light(int(hits.sum()), 250, LEVEL) == "red"
 
 
-def test_the_page_states_the_results_of_the_models_on_real_days(real_data):
+@cache
+def real_history(folder: Path) -> ReturnHistory:
     bars = []
     for name in ("BTC", "ETH", "SOL"):
-        frame = pd.read_parquet(real_data / "bars" / f"binance_{name}USDT_1h.parquet").set_index("timestamp")
+        frame = pd.read_parquet(folder / "bars" / f"binance_{name}USDT_1h.parquet").set_index("timestamp")
         frame.index = pd.DatetimeIndex(frame.index).as_unit("ns") + pd.Timedelta("1h")
         bars.append(Bars(frame.astype(float), f"{name}/USDT", Timeframe.parse("1h")))
-    weights = {part.symbol: 1.0 / 3.0 for part in bars}
-    table = var_tests({method: var_walk(bars, weights, method) for method in VAR_METHODS})
-    stated = rows_of("| model | days | exceptions")
-    made = [
-        [f"`{row.model}`", str(row.n_days), str(row.n_exceptions), str(row.n_without)]
-        + [f"{p:.3f}" for p in (row.kupiec_p, row.independence_p, row.coverage_p)]
-        + [row.zone]
+    return daily_history(bars)
+
+
+def made_rows(history: ReturnHistory, methods: tuple[VarMethod, ...], side: float = 1.0) -> list[list[str]]:
+    """Return the rows of the page's table of models; `side` is -1.0 for short portfolios."""
+    portfolios = {name.split("/")[0]: (np.full(1, side), history.select((name,))) for name in history.symbols}
+    portfolios["equal weights"] = (np.full(3, side / 3.0), history)
+    table = coverage_table(portfolios, methods, n_paths=500)
+    assert not table["n_without"].any()
+    return [
+        [f"`{row.model}`", row.portfolio, f"{100.0 * row.level:.0f} %", str(row.n_days), f"{row.expected:.1f}"]
+        + [str(row.n_exceptions)]
+        + [f"{value:.3f}" for value in (row.kupiec_p, row.coverage_p, row.quantile_p)]
+        + [f"{row.z2:.2f}", f"{row.z2_critical:.2f}", f"{row.z2_p:.3f}"]
         for row in table.itertuples()
     ]
+
+
+def test_the_page_states_the_results_of_the_default_model_on_real_days(real_data):
+    stated = [row for row in rows_of("| model | portfolio") if row[0] == "`filtered_historical`"]
+    assert made_rows(real_history(real_data), (VarLimits().method,)) == stated
+    assert min(float(row[6]) for row in stated) > 0.05
+    assert min(float(row[11]) for row in stated) > 0.05
+
+
+def test_the_page_states_that_the_default_model_fails_for_short_portfolios(real_data):
+    stated = rows_of("| short | level")
+    made = [row[1:] for row in made_rows(real_history(real_data), (VarLimits().method,), side=-1.0)]
     assert made == stated
+    assert [row[:2] for row in stated if float(row[5]) < 0.05] == [["BTC", "99 %"]]
+    assert len([row for row in stated if float(row[10]) < 0.05]) == 4
+
+
+@pytest.mark.long
+def test_the_page_states_the_results_of_all_models_on_real_days(real_data):
+    stated = rows_of("| model | portfolio")
+    assert sorted(made_rows(real_history(real_data), VAR_METHODS)) == sorted(stated)
+    rejected = [row for row in stated if row[0] == "`cornish_fisher`" and row[2] == "95 %"]
+    assert max(float(row[6]) for row in rejected) < 0.05
+
+
+def test_the_default_decay_has_the_smallest_loss_on_the_days_before_the_tested_ones(real_data):
+    history = real_history(real_data)
+    before = ReturnHistory("daily", history.as_of, history.symbols, history.returns[:, :500])
+    (losses,) = rows_of("| decay |")
+    header = next(line for line in PAGE.splitlines() if line.startswith("| decay |"))
+    decays = [float(cell) for cell in header.strip("|").split("|")[1:]]
+    table = decay_losses(before, decays)
+    assert losses[1:] == [f"{loss:.3f}" for loss in table["mean"]]
+    assert table["decay"][table["mean"].idxmin()] == VarLimits().ewma_decay == EWMA_DECAY
+    whole = decay_losses(history, decays)
+    assert whole["decay"][whole["mean"].idxmin()] == EWMA_DECAY
+
+
+def peer_rows(history: ReturnHistory, peers: tuple[Peer, ...], symbols: tuple[str, ...]) -> list[list[str]]:
+    """Return the rows of the page's table of peers, for symbols or, with none, for equal weights."""
+    weights = np.full(len(history.symbols), 1.0 / len(history.symbols)) if not symbols else np.ones(1)
+    part, levels = history.select(symbols or history.symbols), (0.95, 0.99)
+    returns = (weights[:, None] * part.returns).sum(axis=0)
+    name = symbols[0].split("/")[0] if symbols else "equal weights"
+    rows = []
+    for peer in peers:
+        for level, stated in zip(levels, peer_var(returns, peer, levels), strict=True):
+            hits = -returns[-stated.size :] > stated
+            tests = kupiec_pof(hits, level), christoffersen_conditional_coverage(hits, level)
+            clusters = dynamic_quantile(hits, stated, level, n_simulated=500).p_value
+            expected = f"{hits.size * (1.0 - level):.1f}"
+            numbers = [f"{test.p_value:.3f}" for test in tests] + [f"{clusters:.3f}"]
+            rows.append([peer, name, f"{100.0 * level:.0f} %", expected, str(hits.sum()), *numbers])
+    return rows
+
+
+def check_peers(made: list[list[str]], stated: list[list[str]]) -> None:
+    """Compare rows; the p-value of the dynamic quantile test depends on the last digits of the fitted parameters."""
+    assert [row[:-1] for row in made] == [row[:-1] for row in stated]
+    assert [float(row[-1]) for row in made] == pytest.approx([float(row[-1]) for row in stated], abs=0.01)
+
+
+def test_the_page_states_the_results_of_a_peer(real_data):
+    stated = [row for row in rows_of("| peer |") if row[:2] == [PEERS[0], "BTC"]]
+    check_peers(peer_rows(real_history(real_data), PEERS[:1], ("BTC/USDT",)), stated)
+
+
+@pytest.mark.long
+def test_the_page_states_the_results_of_all_peers(real_data):
+    history = real_history(real_data)
+    chosen = [*((symbol,) for symbol in history.symbols), ()]
+    made = [row for symbols in chosen for row in peer_rows(history, PEERS, symbols)]
+    stated = rows_of("| peer |")
+    check_peers(sorted(made), sorted(stated))
+    rejected = {(row[0], row[1], row[2]) for row in stated if min(float(row[5]), float(row[6])) < 0.05}
+    assert rejected == {
+        ("GARCH-normal FHS", "BTC", "95 %"),
+        ("GARCH EVT", "BTC", "95 %"),
+        ("GARCH EVT", "equal weights", "99 %"),
+    }
+    assert max(float(row[7]) for row in stated if row[1:3] == ["SOL", "99 %"]) < 0.05
+
+
+def test_a_peer_keeps_its_coverage_on_days_of_its_own_law_and_looks_at_no_later_day():
+    rng, variance, days = np.random.default_rng(31), 1e-3, []
+    for _ in range(1_100):
+        days.append(rng.normal() * variance**0.5)
+        variance = 5e-5 + 0.1 * days[-1] ** 2 + 0.85 * variance
+    returns = np.array(days)
+    for peer in PEERS:
+        (stated,) = peer_var(returns, peer, (LEVEL,), every=100)
+        assert kupiec_pof(-returns[500:] > stated, LEVEL).p_value > 0.01
+    changed = np.where(np.arange(1_100) < 750, returns, -3.0 * returns)
+    (after,) = peer_var(changed, peer, (LEVEL,), every=100)
+    np.testing.assert_array_equal(stated[:251], after[:251])
+    assert stated[251] != after[251]
