@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +15,86 @@ import pandas as pd
 
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.time import to_ns
+from peak_trade.metrics import MEASURES
 from peak_trade.tracking.record import RUN_TYPES
-from peak_trade.tracking.registry import is_registry_empty, open_registry
+from peak_trade.tracking.registry import (
+    is_database,
+    is_registry_empty,
+    open_database,
+    open_registry,
+    read_artifacts,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
 
 TAGS = ("run_id", "run_type", "strategy", "symbol", "timeframe", "start", "end")
+SORTABLE = ("recorded_at", *TAGS, *MEASURES)
+"""Names that runs are sorted by; the others of a run are no measures."""
+LATEST = "-recorded_at"
 PAGE = 1_000
+KINDS = ("tag", "parameter", "metric")
+NO_RUNS = "there are no runs yet; a backtest records the first one."
+DONE, UNFINISHED = "done", "unfinished"
+"""Status of a run: all of it is recorded, or its recording was stopped (or goes on)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An entry as it is stored: MLflow's id of it, and the time of recording, ms UTC."""
+
+    mlflow_id: str
+    is_finished: bool
+    recorded_at: int
+    tags: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return self.tags.get("run_id", "")
+
+    @property
+    def status(self) -> str:
+        return DONE if self.is_finished else UNFINISHED
+
+    @property
+    def when(self) -> pd.Timestamp:
+        return pd.Timestamp(self.recorded_at, unit="ms", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """Conditions that hold for all entries asked for: equal tags, a prefix of the run id, a tag, ms UTC; their order.
+
+    `sort` is a name of SORTABLE, after a minus sign for the largest first.
+    """
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    tag: str = ""
+    since: int | None = None
+    until: int | None = None
+    sort: str = LATEST
+    has_parameters: bool = True
+    """Whether the parameters of the entries are read: a database has more of them than of tags and metrics."""
+
+    @property
+    def sort_name(self) -> str:
+        return self.sort.removeprefix("-")
+
+    @property
+    def direction(self) -> str:
+        return "DESC" if self.sort.startswith("-") else "ASC"
+
+
+@dataclass(frozen=True, slots=True)
+class RunsPage:
+    """Some of the runs that match a query, in its order, and the number of all that match."""
+
+    n_runs: int
+    runs: list[dict[str, Any]]
+    """The columns of `list_runs` without the metrics, and the dict `metrics`."""
 
 
 def list_runs(
@@ -45,8 +120,9 @@ def list_runs(
     Returns
     -------
     DataFrame of shape (n_runs, ...)
-        recorded_at (UTC), the tags run_id, run_type, strategy, symbol, timeframe, start, end, then one column per
-        metric that any of the runs has; NaN where a run has none.
+        recorded_at (UTC), the tags run_id, run_type, strategy, symbol, timeframe, start, end, status (done, or
+        unfinished when its recording was stopped), then one column per metric that any of the runs has; NaN where a run
+        has none.
 
     Raises
     ------
@@ -57,20 +133,72 @@ def list_runs(
     if run_type is not None and run_type not in RUN_TYPES:
         raise ConfigError(f"type was {run_type!r}. {did_you_mean(run_type, RUN_TYPES)}")
     wanted = {"run_type": run_type, "strategy": strategy, "symbol": symbol, "timeframe": timeframe}
-    filters = [f"tags.{name} = {_quoted(value)}" for name, value in wanted.items() if value is not None]
-    if since is not None:
-        filters.append(f"attributes.start_time >= {to_ns(since) // 1_000_000}")
-    if until is not None:
-        filters.append(f"attributes.start_time < {to_ns(until) // 1_000_000}")
-    rows: list[dict[str, Any]] = []
-    if not is_registry_empty():
-        with open_registry() as (client, experiment_id):
-            for run in _pages(client, experiment_id, " and ".join(filters), limit):
-                tags = {name: run.data.tags.get(name, "") for name in TAGS}
-                rows.append({"recorded_at": _recorded_at(run), **tags, **run.data.metrics})
+    rows = [_columns(entry) | entry.metrics for entry in _entries(_query(wanted, since, until), limit)]
     if not rows:
-        return pd.DataFrame(columns=["recorded_at", *TAGS])
+        return pd.DataFrame(columns=["recorded_at", *TAGS, "status"])
     return pd.DataFrame(rows)
+
+
+def page_runs(
+    tags: Mapping[str, str | None],
+    since: datetime | None = None,
+    until: datetime | None = None,
+    sort: str = LATEST,
+    offset: int = 0,
+    limit: int = 100,
+) -> RunsPage:
+    """Return `limit` runs from the place `offset` on, of those that match every filter given; see `list_runs`.
+
+    Parameters
+    ----------
+    tags : mapping
+        Name of TAGS to its value; None is no filter.
+    sort : str
+        A name of SORTABLE; after a minus sign the largest is first. Runs without the measure are last, and of equal
+        runs the latest is first.
+
+    Raises
+    ------
+    ConfigError
+        If the name to sort by is not in SORTABLE, or the registry cannot be read.
+
+    """
+    query = _query(tags, since, until, sort)
+    if query.sort_name not in SORTABLE:
+        raise ConfigError(f"sort was {sort!r}. {did_you_mean(query.sort_name, SORTABLE)}")
+    entries = _entries(query, limit, offset)
+    return RunsPage(_count(query), [_columns(entry) | {"metrics": entry.metrics} for entry in entries])
+
+
+def find_run(run_id: str) -> dict[str, dict[str, Any]] | None:
+    """Return the tags, parameters and metrics of the run with this whole id; None without one."""
+    entries = _entries(_Query({"run_id": run_id}), 1)
+    if not entries:
+        return None
+    contents = _contents(entries[0])
+    return {kind: {name: value for (of, name), value in contents.items() if of == kind} for kind in KINDS}
+
+
+def count_runs() -> int:
+    """Return the number of runs in the registry, unfinished ones included."""
+    return _count(_Query())
+
+
+def _query(
+    tags: Mapping[str, str | None], since: datetime | None, until: datetime | None, sort: str = LATEST
+) -> _Query:
+    return _Query(
+        {name: value for name, value in tags.items() if value is not None},
+        since=None if since is None else to_ns(since) // 1_000_000,
+        until=None if until is None else to_ns(until) // 1_000_000,
+        sort=sort,
+        has_parameters=False,
+    )
+
+
+def _columns(entry: _Entry) -> dict[str, Any]:
+    tags = {name: entry.tags.get(name, "") for name in TAGS}
+    return {"recorded_at": entry.when, **tags, "status": entry.status}
 
 
 def show_run(run_id: str) -> pd.DataFrame:
@@ -98,12 +226,11 @@ def show_run(run_id: str) -> pd.DataFrame:
 def compare_runs(run_ids: Sequence[str]) -> pd.DataFrame:
     """Return runs side by side: index kind and name, one column per run in the given order; see `show_run`."""
     if is_registry_empty():
-        raise ConfigError("there are no runs yet; a backtest records the first one.")
+        raise ConfigError(NO_RUNS)
     columns: dict[str, dict[tuple[str, str], Any]] = {}
-    with open_registry() as (client, experiment_id):
-        for asked in run_ids:
-            run = _find(client, experiment_id, asked)
-            columns[run.data.tags["run_id"]] = _entries(run)
+    for asked in run_ids:
+        entry = _find(asked)
+        columns[entry.run_id] = _contents(entry)
     names = sorted({key for column in columns.values() for key in column}, key=_order)
     index = pd.MultiIndex.from_tuples(names, names=["kind", "name"])
     return pd.DataFrame(
@@ -114,39 +241,65 @@ def compare_runs(run_ids: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def _entries(run: Run) -> dict[tuple[str, str], Any]:
-    tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """The tags and metrics of a finished run, and the content of its files by their path in the entry."""
+
+    run_id: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    files: Mapping[str, bytes]
+
+
+def read_run(run_id: str) -> StoredRun:
+    """Return tags, metrics and files of a run by its id or a prefix; ConfigError if it is unknown or unfinished."""
+    if is_registry_empty():
+        raise ConfigError(NO_RUNS)
+    entry = _find(run_id)
+    if not entry.is_finished:
+        raise ConfigError(
+            f"run {entry.run_id} is unfinished: it was stopped while it was recorded. Make and record it again."
+        )
+    return StoredRun(entry.run_id, entry.tags, entry.metrics, read_artifacts(entry.mlflow_id))
+
+
+def notes_of(name: str) -> dict[str, str]:
+    """Return the text of a note by run id, of every run that has it."""
+    tag = f"note.{name}"
+    return {entry.run_id: entry.tags[tag] for entry in _entries(_Query(tag=tag), sys.maxsize)}
+
+
+def _contents(entry: _Entry) -> dict[tuple[str, str], Any]:
+    tags = {name: value for name, value in entry.tags.items() if not name.startswith("mlflow.")}
     return (
         {("tag", name): value for name, value in tags.items()}
-        | {("tag", "recorded_at"): str(_recorded_at(run))}
-        | {("parameter", name): value for name, value in run.data.params.items()}
-        | {("metric", name): value for name, value in run.data.metrics.items()}
+        | {("tag", "recorded_at"): str(entry.when), ("tag", "status"): entry.status}
+        | {("parameter", name): value for name, value in entry.parameters.items()}
+        | {("metric", name): value for name, value in entry.metrics.items()}
     )
 
 
 def _order(key: tuple[str, str]) -> tuple[int, int, str]:
     kind, name = key
     place = TAGS.index(name) if kind == "tag" and name in TAGS else len(TAGS)
-    return ("tag", "parameter", "metric").index(kind), place, name
+    return KINDS.index(kind), place, name
 
 
-def _find(client: MlflowClient, experiment_id: str, asked: str) -> Run:
-    runs = [
-        run
-        for run in _pages(client, experiment_id, f"tags.run_id LIKE {_quoted(asked + '%')}", PAGE)
-        if run.data.tags["run_id"].startswith(asked)
-    ]
-    exact = [run for run in runs if run.data.tags["run_id"] == asked]
+def _find(asked: str) -> _Entry:
+    if not asked.strip():
+        raise ConfigError("the run id was empty. Give an id, or the beginning of one; see `peak-trade runs list`.")
+    entries = _entries(_Query(prefix=asked), PAGE)
+    exact = [entry for entry in entries if entry.run_id == asked]
     if exact:
         return exact[0]
-    if len(runs) == 1:
-        return runs[0]
-    if runs:
-        ids = ", ".join(sorted(run.data.tags["run_id"] for run in runs)[:5])
-        raise ConfigError(f"run {asked} could be any of {len(runs)} runs: {ids}. Give more of its id.")
-    known = [run.data.tags.get("run_id", "") for run in _pages(client, experiment_id, "", PAGE)]
+    if len(entries) == 1:
+        return entries[0]
+    if entries:
+        ids = ", ".join(sorted(entry.run_id for entry in entries)[:5])
+        raise ConfigError(f"run {asked} could be any of {len(entries)} runs: {ids}. Give more of its id.")
+    known = [entry.run_id for entry in _entries(_Query(), PAGE)]
     if not known:
-        raise ConfigError("there are no runs yet; a backtest records the first one.")
+        raise ConfigError(NO_RUNS)
     starts = {run_id[: len(asked)]: run_id for run_id in reversed(known)}
     close = difflib.get_close_matches(asked, starts, n=1, cutoff=0.6)
     latest = f"The latest is {known[0]}; see `peak-trade runs list`."
@@ -154,25 +307,131 @@ def _find(client: MlflowClient, experiment_id: str, asked: str) -> Run:
     raise ConfigError(f"run {asked} is not recorded. {hint}")
 
 
-def _pages(client: MlflowClient, experiment_id: str, filter_string: str, limit: int) -> Iterator[Run]:
-    token: str | None = None
-    while limit > 0:
-        page = client.search_runs(
-            [experiment_id],
-            filter_string,
-            max_results=min(limit, PAGE),
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
-        yield from page
-        limit -= len(page)
-        token = page.token
-        if not token:
-            return
+def _entries(query: _Query, limit: int, offset: int = 0) -> list[_Entry]:
+    """Return the first entries that match, in the order of the query: by default the newest, newest first.
+
+    Those of a database are read from its tables: MLflow takes seconds to be imported and more for a thousand runs, and
+    it writes where it reads.
+    """
+    if is_registry_empty():
+        return []
+    if is_database():
+        return _from_database(query, limit, offset)
+    return list(_from_mlflow(query, limit + offset))[offset:]
 
 
-def _recorded_at(run: Run) -> pd.Timestamp:
-    return pd.Timestamp(run.info.start_time, unit="ms", tz="UTC")
+def _count(query: _Query) -> int:
+    if not is_database():
+        return 0 if is_registry_empty() else sum(1 for _ in _from_mlflow(query, sys.maxsize))
+    with open_database() as opened:
+        if opened is None:
+            return 0
+        where, values = _where(query, opened[1])
+        return int(opened[0].execute(f"SELECT count(*) FROM {where}", values).fetchone()[0])
+
+
+_ACTIVE = "runs WHERE lifecycle_stage = 'active' AND experiment_id = ?"
+_HAS_TAG = "EXISTS (SELECT 1 FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ?"
+
+
+_OF_THE_RUNS = "run_uuid IN (SELECT value FROM json_each(?))"
+_ORDERS = {
+    "tag": "(SELECT value FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ?)",
+    "metric": "(SELECT CASE WHEN is_nan THEN NULL ELSE value END FROM latest_metrics "
+    "WHERE latest_metrics.run_uuid = runs.run_uuid AND key = ?)",
+}
+
+
+def _from_database(query: _Query, limit: int, offset: int) -> list[_Entry]:
+    with open_database() as opened:
+        if opened is None:
+            return []
+        connection, experiment_id = opened
+        where, values = _where(query, experiment_id)
+        order = f"start_time {query.direction}, run_uuid"
+        if query.sort_name != "recorded_at":
+            words = _ORDERS["tag" if query.sort_name in TAGS else "metric"]
+            order = f"{words} {query.direction} NULLS LAST, start_time DESC, run_uuid"
+            values.append(query.sort_name)
+        chosen = f"SELECT run_uuid, status, start_time FROM {where} ORDER BY {order} LIMIT ? OFFSET ?"
+        rows = connection.execute(chosen, [*values, min(limit, sys.maxsize), offset])
+        entries = {key: _Entry(key, status == "FINISHED", recorded_at) for key, status, recorded_at in rows}
+        asked = (json.dumps(list(entries)),)
+        for key, name, value in connection.execute(
+            f"SELECT run_uuid, key, value FROM tags WHERE {_OF_THE_RUNS}", asked
+        ):
+            entries[key].tags[name] = value
+        words = f"SELECT run_uuid, key, value FROM params WHERE {_OF_THE_RUNS}"
+        for key, name, value in connection.execute(words, asked) if query.has_parameters else ():
+            entries[key].parameters[name] = value
+        words = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE {_OF_THE_RUNS}"
+        for key, name, value, is_nan in connection.execute(words, asked):
+            entries[key].metrics[name] = math.nan if is_nan else value
+        return list(entries.values())
+
+
+def _where(query: _Query, experiment_id: int) -> tuple[str, list[Any]]:
+    where: list[str] = [_ACTIVE]
+    values: list[Any] = [experiment_id]
+    for condition, part in _conditions(query):
+        where.append(condition)
+        values += [_storable(value) if isinstance(value, str) else value for value in part]
+    return " AND ".join(where), values
+
+
+def _storable(text: str) -> str:
+    """Return text as the database can hold it; a lone surrogate, which no tag has, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _conditions(query: _Query) -> Iterator[tuple[str, list[Any]]]:
+    for name, value in query.tags.items():
+        yield f"{_HAS_TAG} AND value = ?)", [name, value]
+    if query.prefix:
+        yield f"{_HAS_TAG} AND substr(value, 1, ?) = ?)", ["run_id", len(query.prefix), query.prefix]
+    if query.tag:
+        yield f"{_HAS_TAG})", [query.tag]
+    if query.since is not None:
+        yield "start_time >= ?", [query.since]
+    if query.until is not None:
+        yield "start_time < ?", [query.until]
+
+
+def _from_mlflow(query: _Query, limit: int) -> Iterator[_Entry]:
+    filters = [f"tags.{name} = {_quoted(value)}" for name, value in query.tags.items()]
+    filters += [f"tags.run_id LIKE {_quoted(query.prefix + '%')}"] if query.prefix else []
+    filters += [f"tags.`{query.tag}` LIKE '%'"] if query.tag else []
+    filters += [f"attributes.start_time >= {query.since}"] if query.since is not None else []
+    filters += [f"attributes.start_time < {query.until}"] if query.until is not None else []
+    with open_registry() as (client, experiment_id):
+        token: str | None = None
+        while limit > 0:
+            page = client.search_runs(
+                [experiment_id],
+                " and ".join(filters),
+                max_results=min(limit, PAGE),
+                order_by=list(_mlflow_order(query)),
+                page_token=token,
+            )
+            yield from (entry for entry in map(_entry_of, page) if entry.run_id.startswith(query.prefix))
+            limit -= len(page)
+            token = page.token
+            if not token:
+                return
+
+
+def _mlflow_order(query: _Query) -> Iterator[str]:
+    if query.sort_name != "recorded_at":
+        kind = "tags" if query.sort_name in TAGS else "metrics"
+        yield f"{kind}.`{query.sort_name}` {query.direction}"
+        yield "attributes.start_time DESC"
+    else:
+        yield f"attributes.start_time {query.direction}"
+
+
+def _entry_of(run: Run) -> _Entry:
+    is_finished = run.info.status == "FINISHED"
+    return _Entry(run.info.run_id, is_finished, run.info.start_time, run.data.tags, run.data.params, run.data.metrics)
 
 
 def _quoted(value: str) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.dotted import flat
+from peak_trade.core.errors import ConfigError, ReproductionError, did_you_mean
 from peak_trade.metrics import Measure
-from peak_trade.tracking.registry import open_registry
-from peak_trade.tracking.trials import record_trials
+from peak_trade.tracking.counts import ledger_note
+from peak_trade.tracking.registry import digest_of_files, discard_entry, has_files, open_registry, store_artifacts
 
 DIGEST_NAMES = ("config", "data", "code", "seed", "environment")
 """Digests from which a run id is derived."""
@@ -28,8 +29,16 @@ RUN_TYPES = (
     "replay",
     "diff",
 )
+SESSION_TYPES = ("paper", "shadow", "testnet")
+"""Types of run that are sessions, to which events are added when they are resumed."""
 LONGEST_VALUE = 5_000
 """Largest length of a parameter or tag, characters; MLflow allows a few more."""
+EVENTS_TAG = "digest.events"
+"""Tag with the digest of the events and the equity of a run."""
+FILES_TAG = "digest.files"
+"""Tag with the digest of the files of a run."""
+BATCH = 100
+"""Most parameters that MLflow accepts at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,8 @@ class RunRecord:
     strategy, symbol, timeframe : str
         Names in the run, joined by a comma.
     start, end : str
-        First and last close time of the data, UTC, as `core.time.iso` writes them.
+        Close times of the data, UTC, as `core.time.iso` writes them: the first one, and one timeframe after the last
+        one. As options `--start` and `--end` they name the same bars.
     digests : mapping
         Exactly the `DIGEST_NAMES`.
     parameters : mapping
@@ -55,8 +65,10 @@ class RunRecord:
         `note.<name>`.
     notes : mapping of name to text
         Stored as tags `note.<name>`; empty texts are left out.
+    provenance : mapping of name to text
+        Tags on where the run comes from: its class, versions, commits, and the digests of its events and files.
     artifacts : tuple of Path
-        Files to store with the run.
+        Files and folders to store with the run.
 
     Raises
     ------
@@ -76,6 +88,7 @@ class RunRecord:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Measure | float | None] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
     artifacts: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
@@ -90,7 +103,7 @@ class RunRecord:
             name: getattr(self, name)
             for name in ("run_id", "run_type", "strategy", "symbol", "timeframe", "start", "end")
         }
-        named |= {f"digest.{name}": self.digests[name] for name in DIGEST_NAMES}
+        named |= {f"digest.{name}": self.digests[name] for name in DIGEST_NAMES} | dict(self.provenance)
         for name, measure in self.metrics.items():
             if isinstance(measure, Measure) and measure.value is None:
                 named[f"note.{name}"] = measure.note
@@ -108,49 +121,65 @@ class RunRecord:
         return found
 
 
-def record_run(run: RunRecord) -> None:
-    """Record a run in MLflow and its pair of config and data as a trial; an existing entry is not changed.
+def record_run(run: RunRecord, keep: Callable[[], object] = lambda: None) -> None:
+    """Record a run in MLflow, with the length, the head and the id of the trial ledger.
 
-    A sweep itself is no trial; its parameter sets are recorded by the sweep.
+    An existing entry is not changed, except that the outcome of a check for look-ahead replaces an earlier one. An
+    entry is unfinished until all of it is stored, including what `keep` stores elsewhere; an unfinished one, whose
+    recording was stopped, is replaced, and so is one whose files are gone or damaged. Equal runs that are recorded at
+    the same time wait for each other and make one entry.
 
     Raises
     ------
     ConfigError
         If the registry cannot be reached.
+    ReproductionError
+        If the entry of this run id has another digest of events: the run depends on something that is none of its
+        inputs. Nothing is changed.
 
     """
-    if run.run_type != "sweep":
-        record_trials([(run.digests["config"], run.digests["data"])])
+    run = replace(run, notes={**run.notes, **ledger_note()})
     with open_registry() as (client, experiment_id):
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Metric, Param
 
         for earlier in client.search_runs([experiment_id], filter_string=f"tags.run_id = '{run.run_id}'"):
             if earlier.info.status == "FINISHED":
+                _check_events(run, earlier.data.tags.get(EVENTS_TAG))
+                if run.artifacts and not has_files(earlier.info.run_id, earlier.data.tags.get(FILES_TAG)):
+                    discard_entry(client, earlier.info.run_id)
+                    continue
+                if run.notes.get("causality_verdict", "not checked") != "not checked":
+                    for name in ("causality", "causality_verdict", "remarks"):
+                        client.set_tag(earlier.info.run_id, f"note.{name}", run.tags()[f"note.{name}"][:LONGEST_VALUE])
+                keep()
                 return
-            client.delete_run(earlier.info.run_id)
+            discard_entry(client, earlier.info.run_id)
         now = time.time_ns() // 1_000_000
         name = " ".join((run.run_type, run.strategy, run.symbol, run.timeframe))
-        started = client.create_run(experiment_id, start_time=now, tags={"run_id": run.run_id}, run_name=name[:240])
+        tags = {key: value[:LONGEST_VALUE] for key, value in run.tags().items()}
+        metrics = [Metric(key, value, now, 0) for key, value in run.numbers().items()]
+        parameters = [Param(key, _text(value)[:LONGEST_VALUE]) for key, value in flat(run.parameters).items()]
+        started = client.create_run(experiment_id, start_time=now, tags=tags, run_name=name[:240])
         mlflow_id = started.info.run_id
-        client.log_batch(
-            mlflow_id,
-            metrics=[Metric(key, value, now, 0) for key, value in run.numbers().items()],
-            params=[Param(key, value) for key, value in _flat(run.parameters).items()],
-            tags=[RunTag(key, value[:LONGEST_VALUE]) for key, value in run.tags().items()],
-        )
-        for path in run.artifacts:
-            client.log_artifact(mlflow_id, str(path))
+        client.log_batch(mlflow_id, metrics=metrics)
+        for first in range(0, len(parameters), BATCH):
+            client.log_batch(mlflow_id, params=parameters[first : first + BATCH])
+        store_artifacts(client, mlflow_id, run.artifacts)
+        if run.artifacts:
+            client.set_tag(mlflow_id, FILES_TAG, digest_of_files(run.artifacts))
+        keep()
         client.set_terminated(mlflow_id, "FINISHED")
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = _text(value)[:LONGEST_VALUE]
-    return flat
+def _check_events(run: RunRecord, recorded: str | None) -> None:
+    found = run.provenance.get(EVENTS_TAG)
+    if None in (found, recorded) or found == recorded or run.run_type in SESSION_TYPES:
+        return
+    raise ReproductionError(
+        f"run {run.run_id} is recorded with the events {str(recorded)[:16]}, this run has {str(found)[:16]}: its code "
+        "depends on something that is none of its inputs, such as the clock, random numbers without a seed, or a file "
+        "that no parameter names. The record was not changed. Make that an input, then run it again."
+    )
 
 
 def _text(value: Any) -> str:

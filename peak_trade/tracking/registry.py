@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
+from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.errors import ConfigError, shortened
+from peak_trade.core.files import make_folder, read_bytes, replacing
+from peak_trade.core.lock import database_holder, held_lock
 from peak_trade.data.workspace import workspace
 
 if TYPE_CHECKING:
@@ -30,9 +35,40 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{_database().resolve()}"
 
 
+def is_registry_in_workspace() -> bool:
+    """Return whether the registry is that of the workspace, and not one that MLFLOW_TRACKING_URI names."""
+    return not os.environ.get("MLFLOW_TRACKING_URI")
+
+
 def is_registry_empty() -> bool:
     """Return whether the registry is in the workspace and has no entry yet."""
-    return not os.environ.get("MLFLOW_TRACKING_URI") and not _database().exists()
+    return is_registry_in_workspace() and not _database().exists()
+
+
+def local_notes(name: str) -> list[str]:
+    """Return the texts of a note over all runs of a registry in SQLite, read without MLflow, which is slow.
+
+    Empty for a registry on a server, and for one that cannot be read.
+    """
+    return _local("SELECT value FROM tags WHERE key = ?", f"note.{name}")
+
+
+def local_note(run_id: str, name: str) -> str:
+    """Return the text of a note of a run, read as `local_notes` does; empty without one."""
+    same_entry = "SELECT run_uuid FROM tags WHERE key = 'run_id' AND value = ?"
+    found = _local(f"SELECT value FROM tags WHERE key = ? AND run_uuid IN ({same_entry})", f"note.{name}", run_id)
+    return found[0] if found else ""
+
+
+def _local(query: str, *values: str) -> list[str]:
+    if not _is_local(tracking_uri()) or not Path(tracking_uri().removeprefix(SQLITE)).exists():
+        return []
+    path = Path(tracking_uri().removeprefix(SQLITE)).resolve()
+    try:
+        with closing(_connect(path, 1.0)) as connection:
+            return [str(value) for (value,) in connection.execute(query, values)]
+    except sqlite3.Error:
+        return []
 
 
 @contextmanager
@@ -56,29 +92,137 @@ def open_registry() -> Iterator[tuple[MlflowClient, str]]:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # an error is raised; its log is a traceback
         uri = tracking_uri()
-        try:
-            with _held(uri):
-                _make_schema(uri)
-                client = MlflowClient(uri)
-                try:
-                    yield client, _experiment(client, uri)
-                finally:
-                    _close(client, uri)
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            reason = shortened(str(error).strip().splitlines()[0]).rstrip(".")
-            raise ConfigError(f"run registry {uri}: {reason}. {_remedy(uri)}") from error
+        with _explaining(uri, MlflowException, SQLAlchemyError), _held(uri):
+            _make_schema(uri)
+            client = MlflowClient(uri)
+            try:
+                yield client, _experiment(client, uri)
+            finally:
+                _close(client, uri)
+
+
+@contextmanager
+def open_database() -> Iterator[tuple[sqlite3.Connection, int] | None]:
+    """Yield a connection that reads the registry, and the id of the project's experiment; None without an entry.
+
+    The registry must be a database; see `is_database`. Nothing is written, so the folder may be read-only, and MLflow
+    is not imported.
+
+    Raises
+    ------
+    ConfigError
+        If the database is locked or damaged, or its experiment was deleted.
+
+    """
+    uri = tracking_uri()
+    path = Path(uri.removeprefix(SQLITE))
+    if not path.exists():
+        yield None
+        return
+    with _explaining(uri), closing(_connect(path, LOCK_WAIT_SECONDS)) as connection:
+        known = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'experiments'").fetchone()[0]
+        words = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
+        found = connection.execute(words, (EXPERIMENT,)).fetchone() if known else None
+        if found is not None and found[1] != "active":
+            raise _deleted(uri, found[0])
+        yield None if found is None else (connection, found[0])
+
+
+def _connect(path: Path, wait_seconds: float) -> sqlite3.Connection:
+    """Connect to an existing database, for reading.
+
+    A connection for reading only could not undo what a killed process has written in part. On a file that can not be
+    written, this is one.
+    """
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", wait_seconds, uri=True)
+
+
+def is_database() -> bool:
+    """Return whether the registry is an SQLite database on this machine, as that of a workspace is."""
+    return tracking_uri().startswith(SQLITE)
+
+
+@contextmanager
+def _explaining(uri: str, *errors: type[Exception]) -> Iterator[None]:
+    known: tuple[type[Exception], ...] = (*errors, sqlite3.Error, OSError)
+    try:
+        yield
+    except TimeoutError as error:
+        raise ConfigError(f"run registry {error}. Wait for that process, or stop it.") from None
+    except known as error:
+        reason = shortened(str(error).strip().splitlines()[0]).rstrip(".")
+        if _is_local(uri) and "locked" in reason and (holder := database_holder(Path(uri.removeprefix(SQLITE)))):
+            reason += f" by {holder}"
+        raise ConfigError(f"run registry {uri}: {reason}. {_remedy(uri)}") from error
+
+
+def store_artifacts(client: MlflowClient, mlflow_id: str, paths: Sequence[Path]) -> None:
+    """Store files and folders with an entry.
+
+    The registry of the workspace has them in the workspace, wherever it was when the registry was made.
+    """
+    for path in paths:
+        if os.environ.get("MLFLOW_TRACKING_URI"):
+            client.log_artifact(mlflow_id, str(path))
+        elif path.is_dir():
+            shutil.copytree(path, _own_artifacts(mlflow_id) / path.name)
+        else:
+            make_folder(_own_artifacts(mlflow_id))
+            shutil.copyfile(path, _own_artifacts(mlflow_id) / path.name)
+
+
+def read_artifacts(mlflow_id: str) -> dict[str, bytes]:
+    """Return the content of each file that is stored with an entry, by its path in the entry."""
+    own = _own_artifacts(mlflow_id)
+    if own.is_dir():
+        return _contents(own)
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return {}
+    with open_registry() as (client, _), TemporaryDirectory() as folder:
+        if not client.list_artifacts(mlflow_id):
+            return {}
+        return _contents(Path(client.download_artifacts(mlflow_id, "", folder)))
+
+
+def digest_of_files(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 of the names and contents of files, and of the files in folders."""
+    found: dict[str, bytes] = {}
+    for path in paths:
+        inner = _contents(path) if path.is_dir() else {"": read_bytes(path)}
+        found |= {f"{path.name}/{name}": content for name, content in inner.items()}
+    return digest_of({name: digest_bytes(content) for name, content in found.items()})
+
+
+def has_files(mlflow_id: str, digest: str | None) -> bool:
+    """Return whether the files of an entry have a digest; True for an entry whose files are not in the workspace."""
+    own = _own_artifacts(mlflow_id)
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return True
+    return digest is not None and own.is_dir() and digest_of_files(list(own.iterdir())) == digest
+
+
+def discard_entry(client: MlflowClient, mlflow_id: str) -> None:
+    """Delete an entry that is not whole, with its files if they are in the workspace."""
+    client.delete_run(mlflow_id)
+    shutil.rmtree(_own_artifacts(mlflow_id).parent, ignore_errors=True)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): read_bytes(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def _own_artifacts(mlflow_id: str) -> Path:
+    return workspace() / "mlartifacts" / mlflow_id / "artifacts"
 
 
 @contextmanager
 def _held(uri: str) -> Iterator[None]:
-    from filelock import FileLock
-
     if not _is_local(uri):
         yield
         return
     for folder in (Path(uri.removeprefix(SQLITE)).parent, workspace()):
         folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(workspace() / "mlflow.lock", timeout=LOCK_WAIT_SECONDS):
+    with held_lock(workspace() / "mlflow.lock", LOCK_WAIT_SECONDS):
         _check_readable(Path(uri.removeprefix(SQLITE)))
         yield
 
@@ -86,7 +230,7 @@ def _held(uri: str) -> Iterator[None]:
 def _check_readable(path: Path) -> None:
     """Raise sqlite3.Error when a database is locked or damaged, for which MLflow would wait a minute."""
     if path.exists():
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", LOCK_WAIT_SECONDS, uri=True)) as connection:
+        with closing(_connect(path, LOCK_WAIT_SECONDS)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
@@ -97,10 +241,16 @@ def _remedy(uri: str) -> str:
 
 
 def _make_schema(uri: str) -> None:
-    if _is_local(uri) and not Path(uri.removeprefix(SQLITE)).exists():
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    """Make the database if it is missing: under another name first, because MLflow can not complete a part of one."""
+    path = Path(uri.removeprefix(SQLITE))
+    if not _is_local(uri) or (path.exists() and path.stat().st_size > 0):
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        SqlAlchemyStore(uri, _artifacts())  # type: ignore[no-untyped-call]
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        leftover.unlink()
+    with replacing(path) as draft:
+        SqlAlchemyStore(f"{SQLITE}{draft}", _artifacts()).engine.dispose()  # type: ignore[no-untyped-call]
 
 
 def _close(client: MlflowClient, uri: str) -> None:
@@ -112,13 +262,17 @@ def _close(client: MlflowClient, uri: str) -> None:
 def _experiment(client: MlflowClient, uri: str) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None and found.lifecycle_stage != "active":
-        raise ConfigError(
-            f"run registry {uri}: the experiment {EXPERIMENT} was deleted. Restore it with `mlflow experiments restore "
-            f"--experiment-id {found.experiment_id}`."
-        )
+        raise _deleted(uri, found.experiment_id)
     if found is not None:
         return str(found.experiment_id)
     return str(client.create_experiment(EXPERIMENT, artifact_location=_artifacts() if _is_local(uri) else None))
+
+
+def _deleted(uri: str, experiment_id: Any) -> ConfigError:
+    return ConfigError(
+        f"run registry {uri}: the experiment {EXPERIMENT} was deleted. Restore it with `mlflow experiments restore "
+        f"--experiment-id {experiment_id}`."
+    )
 
 
 def _artifacts() -> str:

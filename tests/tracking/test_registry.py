@@ -1,25 +1,42 @@
 """Runs are recorded once, found again, and compared."""
 
+import errno
 import json
+import os
 import shutil
+import sqlite3
+import sys
+import time
+import warnings
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow.tracking import MlflowClient
 
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError
+from peak_trade.data.sample import sample_bars
+from peak_trade.data.store import save_bars
 from peak_trade.metrics import Measure
+from peak_trade.reports.site import runs_index
+from peak_trade.reports.site.runs_index import index_page, index_rows
 from peak_trade.tracking import (
     DIGEST_NAMES,
     RunRecord,
     compare_runs,
-    count_trials,
+    count_runs,
     list_runs,
+    queries,
     record_run,
-    record_trials,
     show_run,
 )
+from peak_trade.tracking import record as record_module
+from peak_trade.tracking.queries import notes_of, read_run
+from peak_trade.tracking.registry import local_note
+from tests.examples import mostly_long
 
 
 def run_of(run_id, **changes):
@@ -43,7 +60,55 @@ def test_a_run_recorded_twice_is_one_row(registry):
     runs = list_runs()
     assert runs["run_id"].tolist() == ["aa11"]
     assert runs["total_return"].tolist() == [0.25]
-    assert count_trials() == 1
+
+
+def test_a_note_of_a_run_is_read_without_mlflow(registry, home):
+    record_run(run_of("aa11", notes={"causality": "no look-ahead"}))
+    record_run(run_of("bb22", notes={"causality": "LOOKS AHEAD"}))
+    assert [local_note(run_id, "causality") for run_id in ("aa11", "bb22", "cc33")] == [
+        "no look-ahead",
+        "LOOKS AHEAD",
+        "",
+    ]
+
+
+READS_A_FILE = """
+from pathlib import Path
+
+from peak_trade.strategies.base import Strategy
+from tests.examples import mostly_long
+
+
+class Own(Strategy):
+    @property
+    def warm_up(self):
+        return 0
+
+    def exposure(self, bars):
+        return bars["close"].to_numpy() * 0.0 + float(Path("level.txt").read_text())
+"""
+
+
+def test_a_run_with_other_events_than_the_recorded_one_of_its_id_is_refused(registry, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    save_bars(sample_bars("BTC/USDT", n_bars=60))
+    (tmp_path / "reads_a_file.py").write_text(READS_A_FILE)
+    (tmp_path / "level.txt").write_text("0.5")
+    asked = ["backtest", "--strategy", "reads_a_file:Own", "--symbol", "BTC/USDT", "--no-causality-check"]
+    assert main(asked) == main(asked) == 0
+    recorded = show_run(list_runs()["run_id"][0])
+    (tmp_path / "level.txt").write_text("0.25")
+    capsys.readouterr()
+    assert main(asked) == 1
+    shown = capsys.readouterr()
+    assert "events" in shown.out
+    (line,) = shown.err.splitlines()
+    run_id, events = recorded.columns[0], recorded.loc[("tag", "digest.events"), recorded.columns[0]]
+    assert f"run {run_id} is recorded with the events {events[:16]}, this run has " in line
+    assert len(list_runs()) == 1
+    pd.testing.assert_frame_equal(show_run(run_id), recorded)
+    sys.modules.pop("reads_a_file")
 
 
 def test_everything_recorded_comes_back(registry, tmp_path):
@@ -92,20 +157,19 @@ def test_runs_are_compared_side_by_side_and_found_by_the_beginning_of_their_id(r
     assert pd.isna(both.loc[("metric", "sharpe"), "aa11"])
 
 
-@pytest.mark.parametrize(
-    ("asked", "says"),
-    [
+def test_an_unknown_run_is_refused_and_the_nearest_named(registry):
+    record_run(run_of("aa11111"))
+    record_run(run_of("aa22222"))
+    for asked, says in (
         ("aa11112", "Did you mean aa11111"),
         ("aa", "could be any of 2 runs"),
         ("zz", "The latest is aa22222"),
         ("a_", "not recorded"),
-    ],
-)
-def test_an_unknown_run_is_refused_and_the_nearest_named(registry, asked, says):
-    record_run(run_of("aa11111"))
-    record_run(run_of("aa22222"))
-    with pytest.raises(ConfigError, match=says):
-        show_run(asked)
+        ("", "the run id was empty"),
+        (" ", "the run id was empty"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            show_run(asked)
 
 
 def test_a_workspace_without_runs_is_empty_and_stays_untouched(home):
@@ -145,14 +209,6 @@ def test_mlflow_tracking_uri_is_honoured_and_an_unusable_one_is_one_line(registr
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     with pytest.raises(ConfigError, match=r"run registry nonsense://x: .*MLFLOW_TRACKING_URI"):
         list_runs()
-
-
-def test_a_trial_is_a_distinct_pair_of_config_and_data(home):
-    assert count_trials() == 0
-    assert record_trials([("c1", "d1"), ("c2", "d1"), ("c1", "d1")]) == 2
-    assert record_trials([("c2", "d1"), ("c2", "d2")]) == 1
-    assert count_trials() == 3
-    assert count_trials("d1") == 2
 
 
 def test_the_runs_command_lists_shows_and_compares(registry, capsys):
@@ -206,3 +262,162 @@ def test_bad_input_to_the_runs_command_is_one_line_and_exit_code_2(home, capsys,
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+STAGES = ("log_batch", "log_batch again", "store_artifacts", "set_terminated")
+
+
+def kill_at(stage, monkeypatch):
+    """Stop the process that records at a stage, as SIGKILL does: nothing after it runs."""
+
+    class Killed(BaseException):
+        pass
+
+    name, _, again = stage.partition(" ")
+    where = record_module if name == "store_artifacts" else MlflowClient
+    n_calls, former = 0, getattr(where, name)
+
+    def stopping(*arguments, **options):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == (2 if again else 1):
+            raise Killed
+        return former(*arguments, **options)
+
+    monkeypatch.setattr(where, name, stopping)
+    return Killed
+
+
+@pytest.mark.parametrize("stage", mostly_long(STAGES, 2))
+def test_a_run_killed_while_it_is_recorded_is_unfinished_until_it_is_recorded_again(
+    stage, registry, tmp_path, monkeypatch, capsys
+):
+    table = tmp_path / "table.csv"
+    table.write_text("a\n")
+    run = run_of("aa11", artifacts=(table,))
+    with monkeypatch.context() as patch, pytest.raises(kill_at(stage, patch)):
+        record_run(run)
+    assert list_runs()[["run_id", "strategy", "status"]].to_numpy().tolist() == [["aa11", "ma_crossover", "unfinished"]]
+    assert show_run("aa11")["aa11"]["tag", "status"] == "unfinished"
+    assert main(["runs", "list"]) == 0
+    assert "unfinished" in capsys.readouterr().out
+    ((row,), n_left_out) = index_rows([], tmp_path)
+    assert (row.status, n_left_out) == ("unfinished", 0)
+    assert "1 run, newest first; 1 unfinished." in index_page([row])
+    record_run(run)
+    assert list_runs()[["status", "total_return"]].to_numpy().tolist() == [["done", 0.25]]
+    assert show_run("aa11")["aa11"]["parameter", "fee_bps"] == "10.0"
+    assert read_run("aa11").files == {"table.csv": b"a\n"}
+    assert index_rows([], tmp_path)[0][0].status == "done"
+    assert len(list((registry / "mlartifacts").glob("*"))) == 1
+
+
+def numbered(count):
+    for n in range(count):
+        yield run_of(f"{n:04x}", strategy=f"s{n % 3}", metrics={"total_return": n / 7.0, f"m{n % 2}": 1.0})
+
+
+def test_the_database_and_mlflow_give_the_same_runs(registry, tmp_path, monkeypatch):
+    """The registry of a workspace is read from its tables; one at MLFLOW_TRACKING_URI through MLflow."""
+    for run in numbered(5):
+        record_run(run)
+        time.sleep(0.002)  # runs of one millisecond have no order
+    with pytest.raises(ConfigError):
+        record_run(run_of("ffff", artifacts=(tmp_path / "missing",), notes={"chain_head": "abc"}))
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+
+    def answers():
+        frames = [
+            list_runs(),
+            list_runs(limit=2),
+            list_runs(strategy="s1", symbol="BTC/USDT"),
+            list_runs(since=tomorrow),
+            list_runs(until=tomorrow),
+            compare_runs(["0003", "0001", "ffff"]),
+        ]
+        return frames, count_runs(), notes_of("chain_head")
+
+    frames, *others = answers()
+    monkeypatch.setattr(queries, "is_database", lambda: False)
+    expected, *other_expected = answers()
+    for frame, wanted in zip(frames, expected, strict=True):
+        pd.testing.assert_frame_equal(frame, wanted, check_like=True)
+    assert others == other_expected == [6, {"ffff": "abc"}]
+
+
+def test_a_workspace_that_can_not_be_written_is_read(registry, monkeypatch):
+    record_run(run_of("aa11"))
+    (registry / "mlflow.lock").unlink(missing_ok=True)
+    before = {path: path.stat().st_mtime_ns for path in registry.rglob("*")}
+    opened = os.open
+
+    def read_only(path, flags, *arguments, **options):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return opened(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    assert list_runs()["run_id"].tolist() == ["aa11"]
+    assert show_run("aa11")["aa11"]["metric", "total_return"] == 0.25
+    assert main(["runs", "list"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in registry.rglob("*")} == before
+
+
+def test_a_registry_that_was_not_completed_has_no_runs(home):
+    home.mkdir()
+    sqlite3.connect(home / "mlflow.db").close()
+    (home / "mlflow.db").touch()
+    assert list_runs().empty
+    assert count_runs() == 0
+
+
+def test_the_index_says_how_many_runs_it_leaves_out(registry, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs_index, "MAX_RUNS", 2)
+    for run in numbered(3):
+        record_run(run)
+    for _ in range(2):  # read, then from the cache
+        rows, n_left_out = index_rows([], tmp_path)
+        assert (len(rows), n_left_out) == (2, 1)
+        assert "2 of 3 runs, newest first." in index_page(rows, n_left_out)
+
+
+def test_what_a_killed_process_wrote_in_part_is_undone_when_runs_are_read(registry, tmp_path, monkeypatch):
+    """SQLite keeps what it replaces in a journal, which only a connection that may write can put back."""
+    record_run(run_of("aa11"))
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    with closing(sqlite3.connect(registry / "mlflow.db")) as connection:
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("UPDATE alembic_version SET version_num = 'x'")
+        connection.executemany("INSERT INTO tags VALUES (?, ?, '')", [(f"k{n}", "v" * 4_000) for n in range(50)])
+        for name in ("mlflow.db", "mlflow.db-journal"):
+            shutil.copy(registry / name, killed / name)
+        connection.rollback()
+    monkeypatch.setenv("PEAK_TRADE_HOME", str(killed))
+    assert list_runs()["run_id"].tolist() == ["aa11"]
+    record_run(run_of("bb22"))
+    assert count_runs() == 2
+
+
+def test_a_registry_appears_whole_in_its_workspace(home, empty_registry, monkeypatch):
+    """A part of one, which a kill leaves, could not be completed by MLflow."""
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.store.tracking import sqlalchemy_store
+
+    class Store(sqlalchemy_store.SqlAlchemyStore):
+        def __init__(self, uri, *arguments):
+            path = Path(uri.removeprefix("sqlite:///"))
+            if path.name != "mlflow.db":
+                assert not (home / "mlflow.db").exists()
+                shutil.copy(empty_registry, path)
+            super().__init__(uri, *arguments)
+
+    monkeypatch.setattr(sqlalchemy_store, "SqlAlchemyStore", Store)
+    home.mkdir()
+    for name in (".mlflow.db.0badcafe", ".mlflow.db.0badcafe-journal"):
+        (home / name).write_bytes(b"a part")
+    record_run(run_of("aa11"))
+    assert list_runs()["status"].tolist() == ["done"]
+    assert not list(home.glob(".mlflow*"))
