@@ -15,20 +15,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
-from peak_trade.core.errors import SessionError, did_you_mean
+from peak_trade.core.errors import SessionError, did_you_mean, listed
 from peak_trade.core.values import Denial
 from peak_trade.journal.events import EVENT_CLASSES, DecisionEvent, Event, Levels
+from peak_trade.journal.versions import JOURNAL_VERSION, with_codes
 
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False, check_circular=False).encode
 _LINE = re.compile(
     rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([1-9][0-9]{0,17}),"ts_recorded":(0|-?[1-9][0-9]{0,18})\}$'
 )
 _INT64 = range(-(2**63), 2**63)
-_OPTIONAL = "fee_in_base"
-"""The only field that is omitted from a line where it is 0.0: it was added later, and older lines do not have it."""
-
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -80,7 +78,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
     names, values_of = _WRITERS[type(event)]
     values = dict(zip(names, values_of(event), strict=True))
     if isinstance(event, DecisionEvent):
-        values["denials"] = _spell_out([(denial.code, denial.observed, denial.limit) for denial in event.denials])
+        values["denials"] = spell_out([(denial.code, denial.observed, denial.limit) for denial in event.denials])
         values["inputs"] = event.inputs if isinstance(event.inputs, str) else event.inputs.to_json()
     return values
 
@@ -88,12 +86,13 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 def encode_event(event: Event) -> bytes:
     """Return an event as canonical JSON; NaN and infinities are the strings NaN, Infinity and -Infinity."""
     record = event_to_dict(event)
-    if record.get(_OPTIONAL) == 0.0:
-        del record[_OPTIONAL]
+    for name, default in _ADDED[type(event)]:
+        if record[name] == default:
+            del record[name]
     try:
         return _encode(record).encode()
     except ValueError:
-        return _encode(_spell_out(record)).encode()
+        return _encode(spell_out(record)).encode()
 
 
 def decode_event(content: dict[str, Any]) -> Event:
@@ -101,13 +100,12 @@ def decode_event(content: dict[str, Any]) -> Event:
     kind = content.get("kind")
     if not isinstance(kind, str) or kind not in _READERS:
         raise SessionError(f"event kind {kind!r} is not known. {did_you_mean(str(kind), _READERS)}")
-    event_class, readers = _READERS[kind]
-    values = {name: value for name, value in content.items() if name != "kind"}
-    odd = sorted((values.keys() ^ readers.keys()) - ({_OPTIONAL} & (readers.keys() - values.keys())))
-    if odd:
-        raise SessionError(f"a {kind} event has unknown or missing fields: {', '.join(odd)}.")
+    event_class, readers, required, known = _READERS[kind]
+    if not required <= content.keys() <= known:
+        odd = sorted((required - content.keys()) | (content.keys() - known))
+        raise SessionError(f"a {kind} event has unknown or missing fields: {listed(odd)}.")
     try:
-        return event_class(**{name: readers[name](value) for name, value in values.items()})
+        return event_class(**{name: readers[name](value) for name, value in content.items() if name != "kind"})
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise SessionError(f"a {kind} event could not be read: {error}.") from None
 
@@ -120,19 +118,29 @@ def split_line(text: bytes) -> RawLine | None:
     return RawLine(match[1], int(match[3]), int(match[4]), match[2].decode())
 
 
-def read_line(text: bytes, where: str) -> Line:
-    """Return the decoded line (without its newline); SessionError when it is not one. The hash is not checked."""
+def read_line(text: bytes, where: str, version: int = JOURNAL_VERSION) -> Line:
+    """Return the decoded line (without its newline) of a journal of a version; SessionError when it is not one.
+
+    The hash is not checked. Lines of version 1 have the codes that later versions record; see `versions`.
+    """
     raw = split_line(text)
+    if raw is None:
+        raise SessionError(f"{where}: {_NO_LINE}")
+    return Line(decode_raw(raw, where, version), raw.sequence, raw.ts_recorded, raw.hash)
+
+
+_NO_LINE = "this is not a line of a journal. Run `peak-trade audit verify` on the session."
+
+
+def decode_raw(raw: RawLine, where: str, version: int = JOURNAL_VERSION) -> Event:
+    """Return the event of a line of a journal of a version; SessionError as of `read_line`."""
     try:
-        record = json.loads(raw.event) if raw else None
-    except (ValueError, RecursionError):
-        record = None
-    if raw is None or record is None:
-        raise SessionError(f"{where}: this is not a line of a journal. Run `peak-trade audit verify` on the session.")
-    try:
-        return Line(decode_event(record), raw.sequence, raw.ts_recorded, raw.hash)
+        event = decode_event(json.loads(raw.event))
     except SessionError as error:
         raise SessionError(f"{where}: {error}") from None
+    except (ValueError, RecursionError):
+        raise SessionError(f"{where}: {_NO_LINE}") from None
+    return event if version > 1 else with_codes(event)
 
 
 def complete_lines(content: bytes) -> Iterator[bytes]:
@@ -140,13 +148,14 @@ def complete_lines(content: bytes) -> Iterator[bytes]:
     yield from content.split(b"\n")[:-1]
 
 
-def _spell_out(value: Any) -> Any:
+def spell_out(value: Any) -> Any:
+    """Return a JSON value with NaN and infinities as the strings NaN, Infinity and -Infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {name: _spell_out(part) for name, part in value.items()}
+        return {name: spell_out(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_spell_out(part) for part in value]
+        return [spell_out(part) for part in value]
     return value
 
 
@@ -180,6 +189,12 @@ def _read_denials(value: Any) -> tuple[Denial, ...]:
     return tuple(Denial(_read_text(code), _read_float(observed), _read_float(limit)) for code, observed, limit in value)
 
 
+def _read_texts(value: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise ValueError(f"{value!r:.40} is not a list")
+    return tuple(_read_text(each) for each in value)
+
+
 _PLAIN: dict[Any, Callable[[Any], Any]] = {float: _read_float, int: _read_int, bool: _read_bool, str: _read_text}
 
 
@@ -188,10 +203,15 @@ def _reader_of(hint: Any) -> Callable[[Any], Any]:
         return _PLAIN[hint]
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint
+    enum = next((part for part in get_args(hint) if isinstance(part, type) and issubclass(part, StrEnum)), None)
+    if enum is not None:
+        return lambda value: None if value is None else enum(value)
     if float in get_args(hint):
         return lambda value: None if value is None else _read_float(value)
     if Denial in get_args(hint):
         return _read_denials
+    if hint == tuple[str, ...]:
+        return _read_texts
     if hint == Levels:
         return lambda value: tuple((_read_float(price), _read_float(quantity)) for price, quantity in value)
     if str in get_args(hint):
@@ -204,11 +224,27 @@ def _writer_of(event_class: type[Event]) -> tuple[tuple[str, ...], Callable[[Eve
     return names, attrgetter(*names)
 
 
-_WRITERS = {event_class: _writer_of(event_class) for event_class in EVENT_CLASSES}
-_READERS: dict[str, tuple[type[Event], dict[str, Callable[[Any], Any]]]] = {
-    event_class.kind: (
-        event_class,
-        {part.name: _reader_of(get_type_hints(event_class)[part.name]) for part in fields(event_class)},
-    )
+_ADDED = {
+    event_class: tuple((part.name, part.default) for part in fields(event_class) if "since" in part.metadata)
     for event_class in EVENT_CLASSES
 }
+"""Fields that were added to an event later, with their defaults; a line omits them where they have the default."""
+
+_WRITERS = {event_class: _writer_of(event_class) for event_class in EVENT_CLASSES}
+
+
+class _Readers(NamedTuple):
+    event_class: type[Event]
+    readers: dict[str, Callable[[Any], Any]]
+    required: frozenset[str]
+    known: frozenset[str]
+
+
+def _readers_of(event_class: type[Event]) -> _Readers:
+    hints = get_type_hints(event_class)
+    readers = {part.name: _reader_of(hints[part.name]) for part in fields(event_class)}
+    known = frozenset({"kind", *readers})
+    return _Readers(event_class, readers, known - {name for name, _ in _ADDED[event_class]}, known)
+
+
+_READERS = {event_class.kind: _readers_of(event_class) for event_class in EVENT_CLASSES}

@@ -6,11 +6,11 @@ writing (`ts_recorded`) belong to the line of the journal, so equal runs have eq
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-from peak_trade.core.values import Denial, OrderType, Side, TimeInForce, TradingState, equal_values
+from peak_trade.core.values import ByValue, Denial, OrderType, Side, TimeInForce, TradingState
 from peak_trade.journal.inputs import DecisionInputs
 
 
@@ -52,8 +52,55 @@ FIX = {
 """FIX 5.0 OrdStatus (tag 39) and ExecType (tag 150) of each kind of order event."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignalEvent:
+class EndCause(StrEnum):
+    """Cause of the end of a session, or of an order that is not filled.
+
+    The causes from `feed_ended` on end a session; the orders that are open then have the same cause.
+    """
+
+    TARGET_CHANGED = "target_changed"
+    OTHER_FILLED = "other_filled"
+    TRADING_STATE = "trading_state"
+    TIME_IN_FORCE = "time_in_force"
+    CASH = "cash"
+    EXCHANGE = "exchange"
+    NOT_SENT = "not_sent"
+    FEED_ENDED = "feed_ended"
+    DURATION = "duration"
+    STOPPED = "stopped"
+    KILLED = "killed"
+    BALANCE_MISMATCH = "balance_mismatch"
+    BANKRUPT = "bankrupt"
+
+
+class Ending(NamedTuple):
+    """The cause of the end of a session or an order, and its text for readers."""
+
+    cause: EndCause
+    reason: str
+
+
+class TradingStateCause(StrEnum):
+    """Cause of a change of the trading state, of its ramp or of its disabled strategies."""
+
+    DRAWDOWN = "drawdown"
+    DAILY_LOSS = "daily_loss"
+    EQUITY_UNREADABLE = "equity_unreadable"
+    STALE_FEED = "stale_feed"
+    KILL = "kill"
+    RECOVERY = "recovery"
+    RAMP = "ramp"
+    STRATEGY_DISABLED = "strategy_disabled"
+    STRATEGY_ENABLED = "strategy_enabled"
+    APPROVAL_LAPSED = "approval_lapsed"
+
+
+_SINCE_1, _SINCE_2 = {"since": 1}, {"since": 2}
+"""Metadata of fields that were added in a version of the journal; a line omits them where they have the default."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalEvent(ByValue):
     """A change of a strategy's target exposure at a close."""
 
     kind: ClassVar[str] = "signal"
@@ -63,15 +110,17 @@ class SignalEvent:
     exposure: float
 
 
-@dataclass(frozen=True, slots=True)
-class OrderEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderEvent(ByValue):
     """One step in the lifecycle of an order.
 
     `decision_price` is the close on which the order was decided. `arrival_price` is the open at which it reached the
     market, and equals the decision price until that open is known. `last_price` and `last_quantity` are the trade of
     this event, 0.0 without one. `cumulative` is the quantity traded so far, `leaves` the quantity still open. `fee` is
-    in quote currency. `fee_in_base` is a fee that the exchange charged in base units; `fee` is then its value at
-    `last_price`. The field is written only where it is not 0.0.
+    in quote currency, NaN if it is unknown. `fee_in_base` is a fee that the exchange charged in base units; `fee` is
+    then its value at `last_price`. `fee_paid` is a fee in another currency, `fee_currency`: neither cash nor position
+    pays it, and `fee` is 0.0. `cause` is set on the last event of an order that is not filled, except by a denial:
+    `reason` then has the codes of its gates. Elsewhere `reason` is a text for readers.
     """
 
     kind: ClassVar[str] = "order"
@@ -94,7 +143,10 @@ class OrderEvent:
     limit_price: float | None = None
     stop_price: float | None = None
     reason: str = ""
-    fee_in_base: float = 0.0
+    fee_in_base: float = field(default=0.0, metadata=_SINCE_1)
+    cause: EndCause | None = field(default=None, metadata=_SINCE_2)
+    fee_paid: float = field(default=0.0, metadata=_SINCE_2)
+    fee_currency: str = field(default="", metadata=_SINCE_2)
 
     @property
     def ord_status(self) -> str:
@@ -107,8 +159,8 @@ class OrderEvent:
         return FIX[self.event][1]
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class DecisionEvent(ByValue):
     """The decision of the gates about one order; `inputs` holds everything that is needed to recompute it."""
 
     kind: ClassVar[str] = "decision"
@@ -120,8 +172,8 @@ class DecisionEvent:
     """Order, account view, market view and limits, as canonical JSON in a journal. Empty on pass-through limits."""
 
 
-@dataclass(frozen=True, slots=True)
-class CashFlowEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class CashFlowEvent(ByValue):
     """A cash flow without a fill: funding, borrow cost or a write-off. Negative amounts are paid."""
 
     kind: ClassVar[str] = "cash_flow"
@@ -132,8 +184,8 @@ class CashFlowEvent:
     amount: float
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class AllocationEvent(ByValue):
     """Allocation of a netted fill or flow to one strategy: signed base units at a price, and its part of the costs.
 
     The allocations of an order sum to its fills. `order_id` is empty where strategies traded with each other inside the
@@ -151,9 +203,12 @@ class AllocationEvent:
     cost: float
 
 
-@dataclass(frozen=True, slots=True)
-class TradingStateEvent:
-    """A change of the account's trading state."""
+@dataclass(frozen=True, slots=True, eq=False)
+class TradingStateEvent(ByValue):
+    """A change of the account's trading state, of its ramp or of its disabled strategies.
+
+    `strategy` is the strategy that was disabled or enabled, empty for other causes.
+    """
 
     kind: ClassVar[str] = "trading_state"
     ts_event: int
@@ -162,12 +217,12 @@ class TradingStateEvent:
     observed: float
     limit: float
     actor: str = ""
+    cause: TradingStateCause | None = field(default=None, metadata=_SINCE_2)
+    strategy: str = field(default="", metadata=_SINCE_2)
 
-    __eq__ = equal_values
 
-
-@dataclass(frozen=True, slots=True)
-class BankruptcyEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class BankruptcyEvent(ByValue):
     """Equity at or below zero: all positions are closed at the marks and the run ends."""
 
     kind: ClassVar[str] = "bankruptcy"
@@ -199,11 +254,12 @@ class FeedFault(StrEnum):
 
 
 class CommandKind(StrEnum):
-    """Kind of operator command."""
+    """Kind of operator command; REDUCE is given by the session itself when its approval has lapsed."""
 
     KILL = "kill"
     RECOVER = "recover"
     ENABLE = "enable"
+    REDUCE = "reduce"
 
 
 class AlertLevel(StrEnum):
@@ -213,8 +269,8 @@ class AlertLevel(StrEnum):
     CRITICAL = "critical"
 
 
-@dataclass(frozen=True, slots=True)
-class BarEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class BarEvent(ByValue):
     """A closed bar that the session received; `ts_event` is its close time."""
 
     kind: ClassVar[str] = "bar"
@@ -227,9 +283,12 @@ class BarEvent:
     volume: float
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEvent:
-    """Start, resumption (after an interruption without a seal) or stop of the session, with the equity at that time."""
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionEvent(ByValue):
+    """Start, resumption (after an interruption without a seal) or stop of the session, with the equity at that time.
+
+    `cause` is set on a stop, `strategies` and `symbols` on a start.
+    """
 
     kind: ClassVar[str] = "session"
     ts_event: int
@@ -237,8 +296,9 @@ class SessionEvent:
     mode: str
     reason: str
     equity: float
-
-    __eq__ = equal_values
+    cause: EndCause | None = field(default=None, metadata=_SINCE_2)
+    strategies: tuple[str, ...] = field(default=(), metadata=_SINCE_2)
+    symbols: tuple[str, ...] = field(default=(), metadata=_SINCE_2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +321,8 @@ Levels = tuple[tuple[float, float], ...]
 """One side of an order book, best first: (price, quantity) in quote currency and base units."""
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class SnapshotEvent(ByValue):
     """Market data that gates use in addition to the bars; recorded only where a limit needs it.
 
     `ts_event` is the time of the decision by the exchange's clock; `feed_age` is `ts_event` − close time of the bar, in
@@ -278,8 +338,6 @@ class SnapshotEvent:
     bids: Levels = ()
     asks: Levels = ()
     detail: str = ""
-
-    __eq__ = equal_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +358,8 @@ class CommandEvent:
     given_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClockOffsetEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class ClockOffsetEvent(ByValue):
     """Offset of a source's clock, source − local in ms, and the round-trip time of the measurement."""
 
     kind: ClassVar[str] = "clock_offset"
@@ -311,9 +369,12 @@ class ClockOffsetEvent:
     round_trip_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReconciliationEvent:
-    """Comparison of an expected value of the journal with the one that the exchange reports, in base or quote units."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ReconciliationEvent(ByValue):
+    """Comparison of an expected value of the journal with the one that the exchange reports, in base or quote units.
+
+    The first comparison of a holding is its baseline: it takes the reported value as given.
+    """
 
     kind: ClassVar[str] = "reconciliation"
     ts_event: int
@@ -322,12 +383,11 @@ class ReconciliationEvent:
     observed: float
     is_equal: bool
     detail: str = ""
+    is_baseline: bool = field(default=False, metadata=_SINCE_2)
 
-    __eq__ = equal_values
 
-
-@dataclass(frozen=True, slots=True)
-class AlertEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class AlertEvent(ByValue):
     """A condition that needs the attention of an operator, with the observed value and the limit."""
 
     kind: ClassVar[str] = "alert"
@@ -338,11 +398,9 @@ class AlertEvent:
     observed: float
     limit: float
 
-    __eq__ = equal_values
 
-
-@dataclass(frozen=True, slots=True)
-class LatencyEvent:
+@dataclass(frozen=True, slots=True, eq=False)
+class LatencyEvent(ByValue):
     """Duration of one step by the session's clock, in ms. Telemetry: never part of a digest."""
 
     kind: ClassVar[str] = "latency"
@@ -350,6 +408,32 @@ class LatencyEvent:
     step: str
     latency_ms: float
     order_id: str = ""
+
+
+class GovernanceAction(StrEnum):
+    """Kind of an entry in the governance log."""
+
+    POLICY_ADOPTED = "policy_adopted"
+    DECIDED = "decided"
+    APPROVAL_USED = "approval_used"
+    APPROVAL_REVOKED = "approval_revoked"
+    DRILLED = "drilled"
+
+
+@dataclass(frozen=True, slots=True)
+class GovernanceEvent:
+    """An entry of the governance log of a workspace; no session has one.
+
+    `subject` is the digest of the adopted policy or of the decision, or the id of the approval. `actor` is the person
+    who acted, empty for a decision. `content` is canonical JSON: all from which the entry is checked again.
+    """
+
+    kind: ClassVar[str] = "governance"
+    ts_event: int
+    action: GovernanceAction
+    subject: str
+    actor: str
+    content: str
 
 
 Event = (
@@ -369,6 +453,7 @@ Event = (
     | ReconciliationEvent
     | AlertEvent
     | LatencyEvent
+    | GovernanceEvent
 )
 EVENT_CLASSES: tuple[type[Event], ...] = (
     SignalEvent,
@@ -387,4 +472,5 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     ReconciliationEvent,
     AlertEvent,
     LatencyEvent,
+    GovernanceEvent,
 )

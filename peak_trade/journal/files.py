@@ -12,8 +12,10 @@ from typing import Any
 
 from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
+from peak_trade.core.files import open_binary, read_bytes
 from peak_trade.journal.codec import Line, complete_lines, read_line
 from peak_trade.journal.events import Event
+from peak_trade.journal.versions import JOURNAL_VERSION
 
 MANIFEST = "manifest.json"
 EVENTS = "events.jsonl"
@@ -56,10 +58,11 @@ def read_checkpoints(folder: Path) -> list[Checkpoint | None]:
     path = folder / CHECKPOINTS
     if not path.exists():
         return []
-    return [_checkpoint(text) for text in complete_lines(_bytes_of(path))]
+    return [parse_checkpoint(text) for text in complete_lines(_bytes_of(path))]
 
 
-def _checkpoint(text: bytes) -> Checkpoint | None:
+def parse_checkpoint(text: bytes) -> Checkpoint | None:
+    """Return the checkpoint of a line (without its newline), or None when it is not one."""
     try:
         record = json.loads(text)
         checkpoint = Checkpoint(**record)
@@ -91,7 +94,7 @@ def _refuse_constant(name: str) -> Any:
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError:
         raise SessionError(f"{path.parent}: there is no {path.name}; this is not the folder of a session.") from None
     except OSError as error:
@@ -103,43 +106,75 @@ def manifest_digest(folder: Path) -> str:
     return digest_bytes(_bytes_of(folder / MANIFEST))
 
 
+def journal_version(folder: Path) -> int:
+    """Return the version of a session's journal; SessionError when it is not one that this package reads.
+
+    Manifests of imported logs of version 1 do not state it.
+    """
+    version = read_manifest(folder).get("version", 1)
+    if type(version) is not int or version not in range(1, JOURNAL_VERSION + 1):
+        raise SessionError(
+            f"{folder / MANIFEST}: version was {version!r:.40}; this version of peak_trade reads journals of the "
+            f"versions 1 to {JOURNAL_VERSION}. Read it with the version that wrote it."
+        )
+    return version
+
+
 def events_path(folder: Path) -> Path:
     """Return the file of the events: plain, or compressed by the retention rule."""
     packed = folder / f"{EVENTS}.gz"
     return packed if packed.exists() else folder / EVENTS
 
 
-def decompressed(folder: Path) -> bytes | None:
-    """Return the decompressed bytes of the journal, empty without a file; None when decompression fails."""
-    path = events_path(folder)
-    content = _bytes_of(path) if path.exists() else b""
-    if path.suffix != ".gz":
-        return content
+def read_texts(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a journal's file with their newlines, decompressed; the last one may lack its newline.
+
+    No file is an empty one. SessionError when the file can not be read or decompressed.
+    """
+    if not path.exists():
+        return
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error):
-        return None
+        with open_binary(path) as file:
+            yield from gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise SessionError(
+            f"{path}: could not be decompressed. Run `peak-trade audit verify` on the session."
+        ) from None
+    except OSError as error:
+        raise SessionError(f"{path}: could not be read ({error.strerror}).") from None
+
+
+def read_since(path: Path, start: int) -> bytes:
+    """Return the bytes of a growing file from a position on; no file is an empty one. Errors as of `read_bytes`."""
+    try:
+        with open_binary(path) as file:
+            file.seek(start)
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def read_content(folder: Path) -> bytes:
-    """Return the decompressed bytes of the journal; SessionError when decompression fails."""
-    content = decompressed(folder)
-    if content is None:
-        path = events_path(folder)
-        raise SessionError(f"{path}: could not be decompressed. Run `peak-trade audit verify` on the session.")
-    return content
+    """Return the decompressed bytes of the journal; see `read_texts`."""
+    return b"".join(read_texts(events_path(folder)))
 
 
 def read_lines(folder: Path) -> Iterator[Line]:
     """Yield every complete line of a session in order. The hash chain is not checked; see `verify`."""
-    path = events_path(folder)
-    for n, text in enumerate(complete_lines(read_content(folder)), start=1):
-        yield read_line(text, f"{path}:{n}")
+    path, version = events_path(folder), journal_version(folder)
+    for n, text in enumerate(read_texts(path), start=1):
+        if text.endswith(b"\n"):
+            yield read_line(text[:-1], f"{path}:{n}", version)
+
+
+def stream_events(folder: Path) -> Iterator[Event]:
+    """Yield the events of a session in order."""
+    return (line.event for line in read_lines(folder))
 
 
 def read_events(folder: Path) -> list[Event]:
     """Return the events of a session in order."""
-    return [line.event for line in read_lines(folder)]
+    return list(stream_events(folder))
 
 
 def is_sealed(folder: Path) -> bool:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.digest import canonical_json
-from peak_trade.core.errors import SessionError
-from peak_trade.core.history import ReturnHistory
+from peak_trade.core.errors import DataError, SessionError
+from peak_trade.core.history import ReturnHistory, WeightHistory
 from peak_trade.core.settings import Settings
 from peak_trade.core.values import (
     AccountView,
@@ -42,9 +43,18 @@ class DecisionInputs(NamedTuple):
     def to_json(self) -> str:
         """Return canonical JSON from which `read_inputs` restores equal views.
 
-        The return history is reduced to the symbols that are held, pending or ordered; gates use no others.
+        The return history is reduced to the symbols that are held, pending or ordered, or in the daily weights; gates
+        use no others. Open exits, daily weights and a leverage other than 1 are left out where there are none, as in
+        journals of earlier versions.
         """
         content = {name: _encode(getattr(self, name)) for name in ("order", "account", "market")}
+        if not self.account.open_exits:
+            del content["account"]["open_exits"]
+        if self.account.daily_weights is None:
+            del content["account"]["daily_weights"]
+        instrument = content["market"]["instrument"]
+        if isinstance(instrument, dict) and instrument.get("max_leverage") == 1.0:
+            del instrument["max_leverage"]
         content["market"]["returns"] = _encode_history(self.market.returns, self._symbols())
         content["limits"] = self.limits.model_dump(mode="json")
         return canonical_json(content)
@@ -53,7 +63,9 @@ class DecisionInputs(NamedTuple):
         held = (
             {str(symbol) for symbol in self.account.positions} if isinstance(self.account.positions, Mapping) else set()
         )
-        return held | {str(entry[0]) for entry in self.account.pending} | {str(self.order.symbol)}
+        weights = self.account.daily_weights
+        weighted = set(weights.symbols) if isinstance(weights, WeightHistory) else set()
+        return held | weighted | {str(entry[0]) for entry in self.account.pending} | {str(self.order.symbol)}
 
 
 def read_inputs(text: str) -> tuple[Order, AccountView, MarketView, dict[str, Any]]:
@@ -91,6 +103,7 @@ def read_inputs(text: str) -> tuple[Order, AccountView, MarketView, dict[str, An
                         PastFill(*entry)._replace(side=_member(Side, entry[3])) for entry in account["recent_fills"]
                     ),
                     "throttled": tuple(account["throttled"]),
+                    "daily_weights": _weights(account.get("daily_weights")),
                 }
             ),
             MarketView(
@@ -103,7 +116,7 @@ def read_inputs(text: str) -> tuple[Order, AccountView, MarketView, dict[str, An
             ),
             content["limits"],
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, DataError, KeyError, TypeError, ValueError) as error:
         raise SessionError(f"the inputs of a decision could not be read ({error!r}); the journal is damaged.") from None
 
 
@@ -118,6 +131,9 @@ def _encode(value: Any) -> Any:
         return int(value)
     if isinstance(value, ReturnHistory):
         return None
+    if isinstance(value, WeightHistory):
+        days = {"as_of": value.as_of, "symbols": list(value.symbols), "n_days": value.n_days}
+        return days | {"float64": _encode_array(value.weights)}
     if isinstance(value, (tuple, list)):
         return [_encode(entry) for entry in value]
     if isinstance(value, Mapping):
@@ -137,8 +153,12 @@ def _encode_history(history: Any, symbols: set[str]) -> Any:
         "as_of": part.as_of,
         "symbols": list(kept),
         "n_days": part.n_days,
-        "float64": base64.b64encode(part.returns.astype("<f8").tobytes()).decode("ascii"),
+        "float64": _encode_array(part.returns),
     }
+
+
+def _encode_array(values: FloatArray) -> str:
+    return base64.b64encode(values.astype("<f8").tobytes()).decode("ascii")
 
 
 def _decode(value: Any) -> Any:
@@ -161,6 +181,16 @@ def _book(content: dict[str, Any]) -> Any:
 def _history(content: dict[str, Any]) -> Any:
     if "float64" not in content:
         return content
+    return ReturnHistory(content["source"], content["as_of"], content["symbols"], _rows(content))
+
+
+def _weights(content: Any) -> Any:
+    if not isinstance(content, dict) or "float64" not in content:
+        return content
+    return WeightHistory(content["as_of"], content["symbols"], _rows(content))
+
+
+def _rows(content: dict[str, Any]) -> FloatArray:
+    """Return the rows of a history, shape (n_symbols, n_days)."""
     rows = np.frombuffer(base64.b64decode(content["float64"]), dtype="<f8")
-    shape = (len(content["symbols"]), content["n_days"])
-    return ReturnHistory(content["source"], content["as_of"], content["symbols"], rows.reshape(shape))
+    return rows.reshape(len(content["symbols"]), content["n_days"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from peak_trade.core.errors import SessionError
-from peak_trade.core.files import create_file, make_folder, sync_folder, write_text
+from peak_trade.core.files import create_file, make_folder, read_bytes, sync_folder, write_text
 
 PRIVATE_NAME = "journal.pem"
 PUBLIC_NAME = "journal.pub"
@@ -52,7 +52,7 @@ class WorkspaceKey:
                 )
             _make_key(keys)
         try:
-            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+            key = serialization.load_pem_private_key(read_bytes(path), password=None)
         except (OSError, TypeError, ValueError, UnsupportedAlgorithm):
             key = None
         if not isinstance(key, Ed25519PrivateKey):
@@ -81,7 +81,7 @@ def read_public_key(keys: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = read_bytes(path).decode("ascii").strip()
     except (OSError, ValueError):
         text = ""
     if not is_public_key(text):

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.core.files import read_bytes
 from peak_trade.core.settings import Settings
 from peak_trade.journal.codec import complete_lines, split_line
 from peak_trade.journal.files import read_content
@@ -120,7 +121,7 @@ def prove_consistency(folder: Path, first_size: int) -> ConsistencyProof:
 def read_proof(path: Path) -> Proof:
     """Return the proof in a file; ConfigError when the file is not a proof."""
     try:
-        record: Any = json.loads(path.read_bytes())
+        record: Any = json.loads(read_bytes(path))
     except OSError as error:
         raise ConfigError(f"{path}: could not be read ({error.strerror}).") from None
     except (ValueError, RecursionError):

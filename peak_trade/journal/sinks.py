@@ -21,6 +21,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import Field
 
 from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.core.files import replacing, sync_file
+from peak_trade.core.network import is_protected, place_of
 from peak_trade.core.settings import Settings
 from peak_trade.journal.codec import Line, encode_event, encode_line
 from peak_trade.journal.events import (
@@ -38,7 +40,7 @@ from peak_trade.journal.events import (
     SessionEvent,
     TradingStateEvent,
 )
-from peak_trade.journal.export import trail_frame
+from peak_trade.journal.export import columns, rows_of, write_parquet
 
 Level = Literal["orders", "replay", "full"]
 _ORDERS = (
@@ -171,7 +173,9 @@ class ParquetSink:
 
     def close(self) -> None:
         """Write the file; an interrupted session has one after it was resumed and closed."""
-        trail_frame(self._path.parent.name, self._lines).to_parquet(self._path, index=False)
+        with replacing(self._path) as draft:
+            write_parquet(rows_of(self._path.parent.name, self._lines), columns(), draft)
+            sync_file(draft)
 
 
 class StreamSink:
@@ -210,8 +214,6 @@ _RETRY_DELAYS = (0.0, 0.5, 1.0)
 _CLOSE_SECONDS = 8.0
 """Time that the end of a session waits for pending alerts, seconds."""
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 class WebhookSettings(Settings):
     """Webhook for alerts and changes of the trading state, posted as JSON."""
@@ -241,8 +243,8 @@ def webhook_url(settings: WebhookSettings, environment: Mapping[str, str]) -> Sp
         is_plain = url.username is None and (url.port is None or url.port > 0)
     except ValueError:
         raise ConfigError(f"{name} is not a URL.") from None
-    is_safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in _LOOPBACK)
-    if not (url.hostname and is_safe and is_plain and text.isascii() and text.isprintable() and " " not in text):
+    is_readable = text.isascii() and text.isprintable() and " " not in text
+    if not (is_protected(text) and is_plain and is_readable):
         raise ConfigError(
             f"{name} is not a usable URL: write https://…, or http:// to this machine, without a user name."
         )
@@ -311,18 +313,23 @@ class WebhookSink:
         for delay in _RETRY_DELAYS:
             self._is_closing.wait(delay)
             try:
-                status = self._status_of(body)
+                status, target = self._status_of(body)
             except Exception as error:
                 fault = f"an alert could not be delivered in {len(_RETRY_DELAYS)} tries ({type(error).__name__})"
                 continue
             if 200 <= status < 300:
                 return ""
+            if 300 <= status < 400:
+                return (
+                    f"an alert was not delivered: HTTP {status} redirects to {target}, and redirects are not followed"
+                )
             fault = f"an alert was not accepted (HTTP {status})"
             if status < 500 and status != http.client.TOO_MANY_REQUESTS:
                 return fault
         return fault
 
-    def _status_of(self, body: bytes) -> int:
+    def _status_of(self, body: bytes) -> tuple[int, str]:
+        """Return the status of the response, and scheme and host of its redirect."""
         host, port = self._url.hostname or "", self._url.port
         connection: http.client.HTTPConnection
         if self._url.scheme == "https":
@@ -333,6 +340,7 @@ class WebhookSink:
         target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
         try:
             connection.request("POST", target, body, {"Content-Type": "application/json"})
-            return connection.getresponse().status
+            response = connection.getresponse()
+            return response.status, place_of(response.headers.get("Location", ""))
         finally:
             connection.close()

@@ -27,6 +27,7 @@ FIX_TAGS = {
     "last_quantity": "32 LastQty",
     "last_price": "31 LastPx",
     "fee": "12 Commission",
+    "fee_currency": "479 CommCurrency",
     "limit_price": "44 Price",
     "stop_price": "99 StopPx",
     "reason": "58 Text",
@@ -78,14 +79,43 @@ line. `ts_event` is the time of the event and `ts_recorded` the time of writing,
 over recorded bars `ts_event` is bar time. Prices, money and fees are in quote currency, quantities and volumes in base
 units.
 
+Since version 2, the `version` of the manifest, lines have codes (`cause`) for what version 1 says in texts (`reason`,
+`detail`) alone; version 3 adds the command `reduce` and the cause `approval_lapsed`. Journals of earlier versions still
+verify and replay: the codes of version 1 are read from its texts. A field that a version adds is optional: a line omits
+it where it has its default.
+
 The SUBMITTED event of an order, and every event before it, is on disk before the order is sent. Other events are on
 disk within the commit interval of `config/execution_telemetry.toml` (at most one second).
 """
 
 
+_CHAIN = """## Chain of sessions
+
+`sessions/chain.jsonl` has one line for each session that was started or deleted by `peak-trade audit tidy`, in
+canonical JSON: `sequence`, `action` (`started` or `deleted`), `session_id`, `manifest` (SHA-256 of the session's
+manifest), `ts_recorded`, `previous` (SHA-256 of the line before it without its newline, 64 zeros in the first
+line), `public_key` and `signature`. The signature covers the line without its member `signature`. The record of a
+session in the run registry holds the SHA-256 of the session's line as the note `chain_head`.
+
+`peak-trade audit verify` without a session reports a session whose folder is gone, a session without a line, a line
+that was changed, moved or removed, and a `chain_head` that is not in the chain.
+
+## What is not proved
+
+- A rewrite of journals, chain and registry by a person who has the private key.
+- The deletion of the newest sessions together with the end of the chain, if no run record holds their `chain_head`
+  (`--no-record`, or the registry was changed too), and the deletion of a whole workspace.
+- The deletion of a session whose journal has version 1, and of one that was killed before its first event.
+- A cut of an unsealed session back to one of its checkpoints, and lines that are added after its last checkpoint.
+- Which of two equal copies of a workspace is the original.
+- A rewrite of a backtest's `decisions.jsonl`, which is chained but not signed, and a cut of one that has version 1.
+- The clock of the machine that wrote `ts_recorded`, the bars of a live feed, and the answers of an exchange.
+"""
+
+
 def telemetry_spec() -> str:
     """Return the specification as Markdown."""
-    parts = [_INTRO, *(_section(event_class) for event_class in EVENT_CLASSES), _orders(), _enumerations()]
+    parts = [_INTRO, *(_section(event_class) for event_class in EVENT_CLASSES), _orders(), _enumerations(), _CHAIN]
     return "\n".join(parts)
 
 
@@ -97,6 +127,7 @@ def _section(event_class: type[Event]) -> str:
     lines = [f"## `{event_class.kind}`", "", summary, "", head, "|---|---|---|" + ("---|---|" if is_order else "")]
     for part in fields(event_class):
         default = "mandatory" if part.default is MISSING else f"`{part.default!r}`"
+        default += ", omitted" * ("since" in part.metadata) + ", since version 2" * (part.metadata.get("since") == 2)
         row = f"| `{part.name}` | {_type(hints[part.name])} | {default} |"
         tags = f" {FIX_TAGS.get(part.name, '—')} | {RTS_24.get(part.name, '')} |"
         lines.append(row + (tags if is_order else ""))
@@ -111,6 +142,8 @@ def _type(hint: object) -> str:
         return "canonical JSON text"
     if hint == Levels:
         return "list of [price, quantity]"
+    if hint == tuple[str, ...]:
+        return "list of texts"
     if "Denial" in text:
         return "list of [code, observed, limit]"
     return re.sub(r"[\w.]+\.", "", text).replace("|", "or")

@@ -6,17 +6,21 @@ import gzip
 import os
 import shutil
 import sys
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TextIO
 
 from pydantic import Field
 
-from peak_trade.core.files import write_bytes
+from peak_trade.core.calendar import NS_PER_DAY
+from peak_trade.core.files import read_bytes, rename, write_bytes
 from peak_trade.core.settings import Positive, Settings
-from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.journal.files import EVENTS, is_sealed, read_checkpoints
+from peak_trade.journal.keys import Signer
 from peak_trade.journal.lock import is_open
+from peak_trade.journal.session_chain import append_tombstone
 from peak_trade.journal.sinks import (
     Level,
     ParquetSink,
@@ -27,8 +31,6 @@ from peak_trade.journal.sinks import (
     WebhookSink,
     webhook_url,
 )
-
-_NS_PER_DAY = 86_400 * NS_PER_SECOND
 
 
 class SinkSettings(Settings):
@@ -112,14 +114,20 @@ class TidiedSession:
     n_bytes: int
 
 
-def tidy(sessions: Path, settings: Retention, now: int) -> list[TidiedSession]:
-    """Compress or delete the sealed sessions that are old enough at `now` (ns UTC) and return them."""
+def tidy(sessions: Path, settings: Retention, now: int, signer: Callable[[], Signer]) -> list[TidiedSession]:
+    """Compress or delete the sealed sessions that are old enough at `now` (ns UTC) and return them.
+
+    A line of the chain, signed by `signer`, says that a session is deleted before it is.
+    """
+    for path in sessions.glob(f".*{_DELETED}"):
+        shutil.rmtree(path)
     done = []
-    for folder in sorted(path for path in sessions.glob("*") if path.is_dir()):
+    for folder in sorted(path for path in sessions.glob("[!.]*") if path.is_dir()):
         if not is_sealed(folder) or is_open(folder):
             continue
-        age = (now - _sealed_at(folder)) / _NS_PER_DAY
+        age = (now - _sealed_at(folder)) / NS_PER_DAY
         if settings.delete_after_days is not None and age >= settings.delete_after_days:
+            append_tombstone(folder, signer(), now)
             done.append(TidiedSession(folder.name, "deleted", _delete(folder)))
         elif settings.compress_after_days is not None and age >= settings.compress_after_days:
             freed = _compress(folder)
@@ -138,16 +146,27 @@ def _compress(folder: Path) -> int:
     path = folder / EVENTS
     if not path.exists():
         return 0
-    content = path.read_bytes()
-    packed = gzip.compress(content, mtime=0)
-    if gzip.decompress(packed) != content:
+    content, target = read_bytes(path), folder / f"{EVENTS}.gz"
+    packed = read_bytes(target) if target.exists() else gzip.compress(content, mtime=0)
+    try:
+        is_equal = gzip.decompress(packed) == content
+    except (OSError, EOFError, zlib.error):
+        is_equal = False
+    if not is_equal:
         return 0
-    write_bytes(folder / f"{EVENTS}.gz", packed)
+    if not target.exists():
+        write_bytes(target, packed)
     path.unlink()
     return len(content) - len(packed)
 
 
+_DELETED = ".deleted"
+"""End of the name of a folder while it is deleted: a crash leaves no part of a session under its name."""
+
+
 def _delete(folder: Path) -> int:
     n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    shutil.rmtree(folder)
+    leaving = folder.with_name(f".{folder.name}{_DELETED}")
+    rename(folder, leaving)
+    shutil.rmtree(leaving)
     return n_bytes

@@ -1,18 +1,34 @@
 """Verification of a session's journal: a verdict, and the first line that was tampered with.
 
 The hash chain detects changes that do not recompute the chain. The signed checkpoints detect a recomputed chain, the
-seal detects a truncated end. A journal that the owner of the key rewrites is not detected.
+seal detects a truncated end, the session's id in the signed manifest a renamed folder. A journal that the owner of the
+key rewrites is not detected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate, zip_longest
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
+from peak_trade.core.errors import SessionError
+from peak_trade.core.files import open_binary
 from peak_trade.journal.codec import RawLine, split_line
-from peak_trade.journal.files import EVENTS, Checkpoint, decompressed, events_path, manifest_digest, read_checkpoints
+from peak_trade.journal.files import (
+    EVENTS,
+    Checkpoint,
+    events_path,
+    manifest_digest,
+    read_checkpoints,
+    read_manifest,
+    read_texts,
+)
 from peak_trade.journal.keys import verify_signature
 
 
@@ -28,6 +44,7 @@ class VerdictKind(StrEnum):
     TRUNCATED = "truncated"
     REWRITTEN = "rewritten"
     FORGED = "forged"
+    FOREIGN = "foreign"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +62,7 @@ class Verdict:
         return self.finding in (VerdictKind.INTACT, VerdictKind.UNSEALED)
 
 
-def verify(folder: Path, public: str | None) -> Verdict:
+def verify(folder: Path, public: str | None, sessions: Path | None = None) -> Verdict:
     """Return the verdict on a session's journal.
 
     Parameters
@@ -56,6 +73,9 @@ def verify(folder: Path, public: str | None) -> Verdict:
         Public key of the workspace, 64 hex digits. Without it the signatures are checked against the key that the
         checkpoints name, and a journal that was rewritten and signed with another key is not detected; the message
         says so.
+    sessions : Path, optional
+        Folder of the workspace's sessions. A session in it must be in the folder of its id; one that is elsewhere is a
+        copy, under any name. Without it the name of the folder is not checked.
 
     Raises
     ------
@@ -63,41 +83,127 @@ def verify(folder: Path, public: str | None) -> Verdict:
         When the manifest is missing.
 
     """
-    genesis = manifest_digest(folder)
-    content = decompressed(folder)
-    if content is None:
-        return Verdict(VerdictKind.EDITED, 0, 0, f"{events_path(folder).name}: could not be decompressed.")
-    texts = content.split(b"\n")
-    torn = texts.pop()
-    lines = [split_line(text) for text in texts]
+    genesis, path = manifest_digest(folder), events_path(folder)
+    is_copied = path.suffix == ".gz" and (folder / EVENTS).exists()
     checkpoints = read_checkpoints(folder)
     signed_manifest = next((mark.manifest for mark in checkpoints if mark is not None), genesis)
+    try:
+        if is_copied and not _are_equal(read_texts(folder / EVENTS), read_texts(path)):
+            message = f"{EVENTS}: it lies next to {EVENTS}.gz and differs from it: one of the two is not the journal."
+            return Verdict(VerdictKind.EDITED, 0, 0, message)
+        chain = _read_chain(path, signed_manifest, {mark.sequence for mark in checkpoints if mark is not None})
+        if chain.fault:
+            with _open_lines(path) as lines:
+                return _name(lines, chain.fault, chain.head)
+    except SessionError as error:
+        if path.suffix != ".gz":
+            raise
+        return Verdict(VerdictKind.EDITED, 0, 0, str(error))
+    n_events = chain.n_events
     verdict = (
-        _chain(lines, signed_manifest)
-        or _signatures(checkpoints, public, len(lines))
-        or _manifest(checkpoints, genesis, len(lines))
-        or _heads(lines, checkpoints, len(torn))
+        _signatures(checkpoints, public, n_events)
+        or _manifest(checkpoints, genesis, n_events)
+        or _heads(chain, checkpoints)
+        or _name_of_folder(folder, sessions, n_events)
     )
-    return verdict or _end(checkpoints, len(lines), len(torn), public)
+    notes = _place(folder, sessions) + (_COPY if is_copied else "")
+    return verdict or _end(checkpoints, n_events, chain.n_torn, public, notes)
 
 
-def _chain(lines: Sequence[RawLine | None], genesis: str) -> Verdict | None:
-    """Return the verdict on the first line whose hash does not follow from the previous line, or None."""
-    previous = genesis
-    for place, line in enumerate(lines, start=1):
-        if line is None or line.sequence != place or line.hash_after(previous) != line.hash:
-            return _name(lines, place, previous)
-        previous = line.hash
-    return None
+_COPY = f" {EVENTS} next to {EVENTS}.gz is an equal copy; `peak-trade audit tidy` removes it."
 
 
-def _name(lines: Sequence[RawLine | None], place: int, previous: str) -> Verdict:
+def _are_equal(texts: Iterator[bytes], others: Iterator[bytes]) -> bool:
+    return all(text == other for text, other in zip_longest(texts, others))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """The hash chain of a journal, read line by line.
+
+    `hashes` are those of the lines that a checkpoint names. `fault` is the number of the first line whose hash does not
+    follow from `head`, the hash of the line before it; 0 without one.
+    """
+
+    n_events: int
+    n_torn: int
+    hashes: Mapping[int, str]
+    head: str
+    fault: int = 0
+
+
+def _read_chain(path: Path, genesis: str, marked: Collection[int]) -> _Chain:
+    head, n_events, n_torn = genesis, 0, 0
+    hashes: dict[int, str] = {}
+    for place, text in enumerate(read_texts(path), start=1):
+        if not text.endswith(b"\n"):
+            n_torn = len(text)
+            break
+        line = split_line(text[:-1])
+        if line is None or line.sequence != place or line.hash_after(head) != line.hash:
+            return _Chain(n_events, 0, hashes, head, fault=place)
+        head, n_events = line.hash, place
+        if place in marked:
+            hashes[place] = head
+    return _Chain(n_events, n_torn, hashes, head)
+
+
+class _Lines:
+    """The complete lines of a journal's file, read when they are asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        ends = accumulate(len(text) for text in file if text.endswith(b"\n"))
+        self._starts = array("q", [0])
+        self._starts.extend(ends)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, index: int) -> RawLine | None:
+        self._file.seek(self._starts[index])
+        return split_line(self._file.read(self._starts[index + 1] - self._starts[index])[:-1])
+
+    def since(self, index: int) -> Iterator[RawLine | None]:
+        """Yield the lines from an index on."""
+        return (self[n] for n in range(index, len(self)))
+
+
+@contextmanager
+def _open_lines(path: Path) -> Iterator[_Lines]:
+    """Yield the lines of a file; a compressed one is decompressed into a temporary file."""
+    if path.suffix != ".gz":
+        with open_binary(path) as file:
+            yield _Lines(file)
+        return
+    with TemporaryFile() as file:
+        file.writelines(read_texts(path))
+        file.seek(0)
+        yield _Lines(file)
+
+
+def _name_of_folder(folder: Path, sessions: Path | None, n_events: int) -> Verdict | None:
+    session_id = read_manifest(folder).get("session_id", folder.name)
+    if sessions is None or folder.parent.resolve() != sessions.resolve() or session_id == folder.name:
+        return None
+    message = f"{folder.name}: this is the journal of session {session_id!r:.80}: the folder was renamed or exchanged."
+    return Verdict(VerdictKind.FOREIGN, 0, n_events, message)
+
+
+def _place(folder: Path, sessions: Path | None) -> str:
+    if sessions is None or folder.parent.resolve() == sessions.resolve():
+        return ""
+    session_id = read_manifest(folder).get("session_id", "")
+    return f" It is outside its workspace, a copy of session {session_id}."
+
+
+def _name(lines: _Lines, place: int, previous: str) -> Verdict:
     def verdict(finding: VerdictKind, message: str) -> Verdict:
         return Verdict(finding, place, len(lines), f"{EVENTS}:{place}: {message}")
 
     line = lines[place - 1]
     following = lines[place] if place < len(lines) else None
-    numbers = [part.sequence for part in lines if part is not None]
+    numbers = [part.sequence for part in lines.since(0) if part is not None]
     if line is None:
         return (
             verdict(
@@ -108,7 +214,7 @@ def _name(lines: Sequence[RawLine | None], place: int, previous: str) -> Verdict
         )
     if numbers != list(range(1, len(lines) + 1)) and sorted(numbers) == list(range(1, len(lines) + 1)):
         return verdict(VerdictKind.REORDERED, f"event {line.sequence} is in the place of event {place}.")
-    is_copy = sum(part is not None and part.hash == line.hash for part in lines) > 1
+    is_copy = sum(part is not None and part.hash == line.hash for part in lines.since(0)) > 1
     if _is_moved(lines, place, previous) and not is_copy and _has_place_later(lines, place, line):
         return verdict(VerdictKind.REORDERED, f"the line of this place is elsewhere; this is event {line.sequence}.")
     if following is not None and any(following.hash_after(previous, n) == following.hash for n in (place, place + 1)):
@@ -132,12 +238,12 @@ _RENUMBERED = 1_000
 """Largest number of consecutive deleted lines that is searched for when the rest was renumbered."""
 
 
-def _is_moved(lines: Sequence[RawLine | None], place: int, previous: str) -> bool:
-    return any(part is not None and part.hash_after(previous, place) == part.hash for part in lines[place:])
+def _is_moved(lines: _Lines, place: int, previous: str) -> bool:
+    return any(part is not None and part.hash_after(previous, place) == part.hash for part in lines.since(place))
 
 
-def _has_place_later(lines: Sequence[RawLine | None], place: int, line: RawLine) -> bool:
-    followers = enumerate(lines[place:], start=place + 1)
+def _has_place_later(lines: _Lines, place: int, line: RawLine) -> bool:
+    followers = enumerate(lines.since(place), start=place + 1)
     return any(part is not None and line.hash_after(part.hash, n) == line.hash for n, part in followers)
 
 
@@ -168,31 +274,32 @@ def _manifest(checkpoints: Sequence[Checkpoint | None], genesis: str, n_events: 
     )
 
 
-def _heads(lines: Sequence[RawLine | None], checkpoints: Sequence[Checkpoint | None], n_torn: int) -> Verdict | None:
+def _heads(chain: _Chain, checkpoints: Sequence[Checkpoint | None]) -> Verdict | None:
+    n_events = chain.n_events
     marks = [mark for mark in checkpoints if mark is not None]
     for mark in marks:
-        if 0 < mark.sequence <= len(lines):
-            line = lines[mark.sequence - 1]
-            if line is None or line.hash != mark.hash:
-                message = (
-                    f"{EVENTS}:{mark.sequence}: the chain is valid, but its hash is not the signed one: "
-                    "the journal was rewritten."
-                )
-                return Verdict(VerdictKind.REWRITTEN, mark.sequence, len(lines), message)
+        if 0 < mark.sequence <= n_events and chain.hashes[mark.sequence] != mark.hash:
+            message = (
+                f"{EVENTS}:{mark.sequence}: the chain is valid, but its hash is not the signed one: "
+                "the journal was rewritten."
+            )
+            return Verdict(VerdictKind.REWRITTEN, mark.sequence, n_events, message)
     furthest = max(marks, key=lambda mark: mark.sequence)
-    if furthest.sequence > len(lines):
-        message = f"{EVENTS}: events {len(lines) + 1} to {furthest.sequence} were signed and are missing at the end."
-        return Verdict(VerdictKind.TRUNCATED, len(lines), len(lines), message)
+    if furthest.sequence > n_events:
+        message = f"{EVENTS}: events {n_events + 1} to {furthest.sequence} were signed and are missing at the end."
+        return Verdict(VerdictKind.TRUNCATED, n_events, n_events, message)
     final = next((mark for mark in marks if mark.is_final), None)
-    if final is not None and (len(lines) > final.sequence or n_torn or marks[-1] is not final):
+    if final is not None and (n_events > final.sequence or chain.n_torn or marks[-1] is not final):
         message = f"{EVENTS}: there is content after the seal of event {final.sequence}."
-        return Verdict(VerdictKind.INSERTED, final.sequence + 1, len(lines), message)
+        return Verdict(VerdictKind.INSERTED, final.sequence + 1, n_events, message)
     return None
 
 
-def _end(checkpoints: Sequence[Checkpoint | None], n_events: int, n_torn: int, public: str | None) -> Verdict:
+def _end(
+    checkpoints: Sequence[Checkpoint | None], n_events: int, n_torn: int, public: str | None, notes: str
+) -> Verdict:
     last = checkpoints[-1]
-    unsure = "" if public else " No public key was given: the signer is not verified."
+    unsure = notes + ("" if public else " No public key was given: the signer is not verified.")
     if last is not None and last.is_final:
         return Verdict(VerdictKind.INTACT, 0, n_events, f"{n_events} events, chained, signed and sealed.{unsure}")
     signed = last.sequence if last is not None else 0

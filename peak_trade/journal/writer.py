@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
-from peak_trade.core.files import create_file, make_folder, rename, sync_folder, write_all
+from peak_trade.core.files import create_file, make_folder, read_bytes, rename, sync_folder, write_all
 from peak_trade.journal.codec import Line, chain_hash, encode_event, encode_line
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.journal.files import (
@@ -43,10 +43,15 @@ CHECKPOINT_EVERY = 10_000
 _COMMIT_AT_ONCE = frozenset({OrderEventKind.SUBMITTED})
 
 
+class SessionExistsError(SessionError):
+    """There is a session of this id."""
+
+
 def create_session(folder: Path, manifest: Mapping[str, Any], signer: Signer, clock: Callable[[], int]) -> None:
     """Make the folder of a session, with its manifest and first checkpoint, atomically and durably.
 
-    `clock` returns the current time, ns UTC. SessionError when the folder exists or can not be made.
+    `clock` returns the current time, ns UTC. SessionExistsError when the folder exists, SessionError when it can not be
+    made.
     """
     draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     content = canonical_json(manifest).encode() + b"\n"
@@ -59,7 +64,9 @@ def create_session(folder: Path, manifest: Mapping[str, Any], signer: Signer, cl
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         if folder.exists():
-            raise SessionError(f"{folder}: this session exists. Resume it, or start one with another id.") from None
+            raise SessionExistsError(
+                f"{folder}: this session exists. Resume it, or start one with another id."
+            ) from None
         raise SessionError(f"{folder}: the folder of the session could not be made ({error.strerror}).") from None
 
 
@@ -145,6 +152,11 @@ class JournalWriter:
     def committed(self) -> int:
         """Number of the last event that is on disk."""
         return self._committed
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be written any more; empty while the journal works."""
+        return self._fault
 
     @property
     def dropped_sinks(self) -> list[str]:
@@ -256,13 +268,16 @@ class JournalWriter:
                 self.orders.apply(line.event)
             self._sequence, self._hash = line.sequence, line.hash
         self._committed, self._committed_hash = self._sequence, self._hash
-        signed = max((mark.sequence for mark in read_checkpoints(self.folder) if mark is not None), default=0)
-        self.n_unsigned = max(0, self._sequence - signed)
+        signed = max((mark.sequence for mark in read_checkpoints(self.folder) if mark is not None), default=-1)
+        self.n_unsigned = max(0, self._sequence - max(0, signed))
         self._file = os.open(self.folder / EVENTS, os.O_CREAT | os.O_WRONLY, 0o644)
         os.ftruncate(self._file, self._size)
         os.lseek(self._file, self._size, os.SEEK_SET)
         _remove_incomplete_line(self.folder / CHECKPOINTS)
-        self._checkpoint(is_final=False)
+        if signed == self._sequence:
+            self._checkpointed = signed
+        else:
+            self._checkpoint(is_final=False)
         sync_folder(self.folder)
         self._sinks.start(lines)
 
@@ -325,6 +340,6 @@ class JournalWriter:
 
 def _remove_incomplete_line(path: Path) -> None:
     if path.exists():
-        content = path.read_bytes()
+        content = read_bytes(path)
         if not content.endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)

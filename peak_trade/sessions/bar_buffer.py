@@ -1,32 +1,41 @@
-"""The bars of a session in preallocated arrays that the event loop reads in place."""
+"""The bars of a session in one growing buffer, which the event loop and the strategy read in place."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from mmap import ACCESS_READ, ACCESS_WRITE, mmap
+from tempfile import TemporaryFile
 
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.calendar import period_of
 from peak_trade.core.errors import SessionError
 from peak_trade.core.history import DailyHistory, ReturnHistory, extend_history
-from peak_trade.core.time import Timeframe
+from peak_trade.core.time import Timeframe, iso
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market, SymbolBars
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import BarEvent
+from peak_trade.sessions.feeds.base import fault_of
 
 Evaluate = Callable[[Bars], Sleeve]
 """Evaluates the strategy over all known bars and returns its sleeve, with the function that a backtest uses."""
 
 
 class BarBuffer:
-    """Arrays for `capacity` bars of one symbol; they hold NaN after the last known bar."""
+    """Memory for `capacity` bars of one symbol; prices and volumes are NaN after the last known bar.
+
+    The prices are mapped twice: the session writes each bar once into the first mapping, and the frames of `bars` are
+    views of the second one, which is read-only and knows nothing of the first.
+    """
 
     def __init__(self, instrument: Instrument, timeframe: Timeframe, capacity: int, exchange: str) -> None:
         self._exchange = exchange
-        self._columns = np.full((len(COLUMNS), capacity), np.nan)
+        self._columns, self._readable = _mapped_twice(np.full((len(COLUMNS), capacity), np.nan))
         times = np.full(capacity, np.iinfo(np.int64).max, dtype=np.int64)
         open_, high, low, close, volume = self._columns
         symbol_bars = SymbolBars(instrument, open_, high, low, close, volume, close, None)
@@ -34,20 +43,42 @@ class BarBuffer:
         self.n_bars = 0
 
     def add(self, bar: BarEvent) -> int:
-        """Write the next bar and return its index; SessionError when the buffer is full."""
+        """Write the next bar and return its index; SessionError when it breaks the contract or the buffer is full."""
         index = self.n_bars
         if index == self.market.times.size:
             raise SessionError(f"{bar.symbol}: the session holds {index} bars, its maximum. Start a new session.")
+        fault = self._fault_of(bar)
+        if fault:
+            raise SessionError(
+                f"{bar.symbol}: the bar of {iso(bar.ts_event)} breaks the contract of bars ({fault}). Drop or fix it."
+            )
         self.market.times[index] = bar.ts_event
         self._columns[:, index] = (bar.open, bar.high, bar.low, bar.close, bar.volume)
         self.n_bars = index + 1
         return index
 
     def bars(self) -> Bars:
-        """Return the bars known so far."""
+        """Return the bars known so far, without a copy of their prices."""
         index = pd.DatetimeIndex(self.market.times[: self.n_bars], tz="UTC", name="close_time")
-        frame = pd.DataFrame(self._columns[:, : self.n_bars].T, index, list(COLUMNS), copy=False)
-        return Bars(frame, self.market.symbols[0], self.market.timeframe, self._exchange)
+        frame = pd.DataFrame(self._readable[:, : self.n_bars].T, index, list(COLUMNS), copy=False)
+        return Bars.over(frame, self.market.symbols[0], self.market.timeframe, self._exchange)
+
+    def _fault_of(self, bar: BarEvent) -> str:
+        """Return why a bar can not follow the known ones; empty if it can. Either all bars have a volume or none."""
+        if self.n_bars and bar.ts_event <= self.market.times[self.n_bars - 1]:
+            return "it does not close after the bar before it"
+        first_volume = self._columns[-1, 0] if self.n_bars else bar.volume
+        return fault_of(bar, 0.0 if math.isnan(first_volume) and math.isnan(bar.volume) else bar.volume)
+
+
+def _mapped_twice(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return two arrays over one memory with these values: one to write to, and one that nothing can unlock."""
+    with TemporaryFile() as file:
+        file.write(values.data)
+        file.flush()
+        maps = [mmap(file.fileno(), values.nbytes, access=access) for access in (ACCESS_WRITE, ACCESS_READ)]
+    writable, readable = (np.frombuffer(each).reshape(values.shape) for each in maps)
+    return writable, readable
 
 
 class BufferedHistory(DailyHistory):

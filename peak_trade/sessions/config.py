@@ -15,7 +15,7 @@ from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import Timeframe
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import Event
-from peak_trade.risk.limits import RiskLimits
+from peak_trade.risk.limits import RiskLimits, has_limits
 from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.run_file import InstrumentSettings
 from peak_trade.wiring.venues import VENUES
@@ -24,19 +24,36 @@ MAX_BARS = 3_000_000
 """Maximum number of bars in a session: five years of minutes."""
 
 
-class SessionConfig(Settings):
-    """A session's configuration."""
+class SessionStrategy(Settings):
+    """A strategy of a session."""
 
-    mode: str
-    """A mode in VENUES: paper, shadow or testnet."""
-
-    strategy: str
+    name: str
     """A strategy's name, or package.module:Class."""
 
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the strategy."""
 
-    symbol: str
+
+class SessionSymbol(Settings):
+    """A symbol of a session."""
+
+    name: str
+    instrument: InstrumentSettings = InstrumentSettings()
+
+
+class SessionConfig(Settings):
+    """A session's configuration.
+
+    Manifests hold lists of strategies and symbols, with one entry each so far. One strategy with its parameters and one
+    symbol with its instrument may also be given as `strategy`, `parameters`, `symbol` and `instrument`, as in manifests
+    of version 1.
+    """
+
+    mode: str
+    """A mode in VENUES: paper, shadow or testnet."""
+
+    strategies: Annotated[tuple[SessionStrategy, ...], Field(strict=False, min_length=1, max_length=1)]
+    symbols: Annotated[tuple[SessionSymbol, ...], Field(strict=False, min_length=1, max_length=1)]
     timeframe: str
     exchange: str
     feed: str = "live"
@@ -63,7 +80,6 @@ class SessionConfig(Settings):
     follow: str | None = None
     """The session that a shadow follows."""
 
-    instrument: InstrumentSettings = InstrumentSettings()
     trading: BacktestSettings = BacktestSettings()
     """Cash, costs, execution and sizing, as in a backtest."""
 
@@ -74,6 +90,33 @@ class SessionConfig(Settings):
     def from_manifest(cls, values: Mapping[str, Any], where: str) -> Self:
         """Build from the values of a manifest, also under the names of earlier versions; `where` opens an error."""
         return cls.parse(_with_current_names(values), where)
+
+    @property
+    def strategy(self) -> str:
+        """Name of the strategy."""
+        return self.strategies[0].name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameters of the strategy."""
+        return self.strategies[0].parameters
+
+    @property
+    def symbol(self) -> str:
+        """The symbol."""
+        return self.symbols[0].name
+
+    @property
+    def instrument(self) -> InstrumentSettings:
+        """Steps and minima of the symbol."""
+        return self.symbols[0].instrument
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_one_of_each(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.keys() & {"strategies", "symbols"}:
+            return values
+        return {name: value for name, value in values.items() if name not in _SINGLE} | _lists_of(values)
 
     @model_validator(mode="before")
     @classmethod
@@ -101,10 +144,17 @@ class SessionConfig(Settings):
             raise ValueError(f"it is not a feed. {did_you_mean(name, FEEDS)}")
         return name
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether any risk limit is in force."""
+        return has_limits(self.risk)
+
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:
         if len({self.mode == "shadow", self.feed == "follow", self.follow is not None}) > 1:
             raise ValueError("a shadow session, and no other, follows a session: name it with --follow.")
+        if Timeframe.parse(self.timeframe).months:
+            raise ValueError(f"timeframe was {self.timeframe}: months differ in length. Use at most 1w in a session.")
         feed = FEEDS[self.feed]
         if not feed.is_recorded:
             self._check_without_recording()
@@ -135,6 +185,31 @@ class SessionConfig(Settings):
             raise ValueError("only a recording can be evaluated as a whole.")
 
 
+_SINGLE = ("strategy", "parameters", "symbol", "instrument")
+
+
+def _lists_of(single: Mapping[str, Any]) -> dict[str, Any]:
+    lists: dict[str, Any] = {}
+    for many, one, part in (("strategies", "strategy", "parameters"), ("symbols", "symbol", "instrument")):
+        entry = {name: single[key] for name, key in (("name", one), (part, part)) if key in single}
+        if entry:
+            lists[many] = [entry]
+    return lists
+
+
+def names_in(config: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the strategies and of the symbols in the `config` of a manifest of any version."""
+    found = {**_lists_of(config), **config}
+    symbols = _names(found.get("symbols"))
+    return _names(found.get("strategies")), tuple(name for text in symbols for name in text.split(", "))
+
+
+def _names(entries: Any) -> tuple[str, ...]:
+    if not isinstance(entries, list):
+        return ()
+    return tuple(str(entry.get("name", "")) for entry in entries if isinstance(entry, Mapping))
+
+
 def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     current = {("follow" if name == "beside" else name): value for name, value in values.items()}
     if current.get("feed") == "beside":
@@ -157,6 +232,9 @@ class SessionContext:
     recording: Bars | None = None
     client: Any = None
     """Client of the session's exchange; None for a recording and in a replay."""
+
+    admission: Any = None
+    """Admission to the exchange's sandbox; None in any other mode and in a replay."""
 
     recorded: Sequence[Event] = ()
     """Events of a session that resumes or is replayed."""

@@ -17,27 +17,27 @@ from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.venue import Venue
 from peak_trade.journal.events import (
+    AlertEvent,
     BarEvent,
     CommandEvent,
     CommandKind,
+    Ending,
     Event,
     FeedFault,
     FeedFaultEvent,
-    OrderEventKind,
     SessionEvent,
     SessionPhase,
     SnapshotEvent,
 )
-from peak_trade.risk.state import FeedObserved, KillSwitch, Observation, Recovery, StrategyEnabled
+from peak_trade.risk.state import (
+    ApprovalLapsed,
+    FeedObserved,
+    KillSwitch,
+    Observation,
+    Recovery,
+    StrategyEnabled,
+)
 from peak_trade.sessions.bar_buffer import BarBuffer, Evaluate, LiveSleeve
-
-END_OF_RUN = "end of run"
-"""Reason for which a session ends when its feed does."""
-
-
-def ending_of(reason: str) -> tuple[str, OrderEventKind]:
-    """Return reason and kind of the events that end open orders: they expire with the feed, a stop cancels them."""
-    return reason, OrderEventKind.EXPIRED if reason == END_OF_RUN else OrderEventKind.CANCELED
 
 
 class Driver:
@@ -60,6 +60,10 @@ class Driver:
         Start of every order id.
     recording : Bars, optional
         Bars of the whole recording: the strategy is evaluated over them once.
+    alert : callable, optional
+        Called with the alerts of the loop.
+    repeats_exits : bool
+        As of `EventLoop`.
 
     Attributes
     ----------
@@ -89,6 +93,8 @@ class Driver:
         risk_engine: RiskEngine | None = None,
         id_prefix: str = "o-",
         recording: Bars | None = None,
+        alert: Callable[[AlertEvent], None] = lambda alert: None,
+        repeats_exits: bool = True,
     ) -> None:
         self._buffer = buffer
         self._sleeve = LiveSleeve(buffer, evaluate, strategy, recording)
@@ -97,6 +103,8 @@ class Driver:
             [self._sleeve.sleeve],
             settings,
             emit=emit,
+            alert=alert,
+            repeats_exits=repeats_exits,
             venue=None if make_venue is None else make_venue(buffer.market),
             risk_engine=risk_engine,
             id_prefix=id_prefix,
@@ -130,13 +138,13 @@ class Driver:
         if self.has_traded_bars and self.loop.venue.is_remote:
             self.loop.settle(self._buffer.n_bars - 1)
 
-    def finish(self, reason: str) -> None:
-        """End the open orders at the last close, as `ending_of` says."""
+    def finish(self, ending: Ending) -> None:
+        """End the open orders at the last close: they expire with the feed, any other cause cancels them."""
         if not self.has_traded_bars or self.loop.bankrupt_bar is not None:
             return
         last = self._buffer.n_bars - 1
         self.settle()
-        self.loop.finish(last, *ending_of(reason))
+        self.loop.finish(last, *ending)
         self.settle()
         self.equity[-1] = self.loop.equity(last)
 
@@ -171,6 +179,8 @@ class Driver:
             self.loop.observe(_observation(event), self._buffer.n_bars - 1)
         except ConfigError as error:
             return str(error)
+        if event.act is CommandKind.REDUCE:
+            self._cancel_enlarging(event.ts_event)
         return ""
 
     def _apply_fault(self, event: FeedFaultEvent) -> None:
@@ -183,8 +193,11 @@ class Driver:
         elif event.fault is FeedFault.STALE and last >= 0:
             age = (event.ts_event - int(self.loop.times[last])) / NS_PER_SECOND
             self.loop.observe(FeedObserved(event.ts_event, age), last)
-            if not (self._is_disconnected and self.loop.venue.is_remote):
-                self.loop.cancel_enlarging(event.ts_event)
+            self._cancel_enlarging(event.ts_event)
+
+    def _cancel_enlarging(self, now: int) -> None:
+        if not (self._is_disconnected and self.loop.venue.is_remote):
+            self.loop.cancel_enlarging(now)
 
     def _reconnect(self, now: int) -> None:
         if self._is_disconnected:
@@ -196,6 +209,8 @@ def _observation(event: CommandEvent) -> Observation:
     match event.act:
         case CommandKind.KILL:
             return KillSwitch(event.ts_event, event.actor, event.reason)
+        case CommandKind.REDUCE:
+            return ApprovalLapsed(event.ts_event, event.actor, event.reason)
         case CommandKind.RECOVER:
             return Recovery(event.ts_event, event.actor)
         case CommandKind.ENABLE:

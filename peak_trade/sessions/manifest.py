@@ -13,6 +13,7 @@ from peak_trade.core.errors import DataError, SessionError
 from peak_trade.core.time import iso, parse_utc, to_ns
 from peak_trade.journal.events import BarEvent
 from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.journal.versions import JOURNAL_VERSION
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import bar_events
 from peak_trade.sessions.store import find_session
@@ -20,8 +21,6 @@ from peak_trade.strategies.base import Strategy
 from peak_trade.wiring.digests import code_digest
 from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.gates import declared_history
-
-MANIFEST_VERSION = 1
 
 
 def make_manifest(
@@ -37,7 +36,7 @@ def make_manifest(
     if recording is not None:
         digests["data"] = recording.digest()
     return {
-        "version": MANIFEST_VERSION,
+        "version": JOURNAL_VERSION,
         "session_id": session_id,
         "config": config.model_dump(mode="json"),
         "digests": digests,

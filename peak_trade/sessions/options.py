@@ -9,7 +9,7 @@ from typing import Any
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe
 from peak_trade.data.store import find_series
-from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.settings import BacktestSettings, check_leverage
 from peak_trade.journal.telemetry import TelemetrySettings
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.store import config_of, find_session
@@ -61,7 +61,9 @@ def make_config(
     given = _with_exchange(given)
     given["instrument"] = settings.rules.get(given["symbol"], given.get("instrument", {}))
     given["parameters"] = make_strategy(given["strategy"], parameters).model_dump(mode="json")
-    return SessionConfig.parse(given | {"trading": settings.settings, "risk": settings.risk}, "session")
+    config = SessionConfig.parse(given | {"trading": settings.settings, "risk": settings.risk}, "session")
+    check_leverage([config.instrument.instrument(config.symbol)], config.trading, config.risk)
+    return config
 
 
 def _following(given: dict[str, Any], followed: SessionConfig) -> dict[str, Any]:

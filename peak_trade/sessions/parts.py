@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from peak_trade.causality.short import check_run
 from peak_trade.core.bars import Bars
+from peak_trade.core.causality import CausalityOutcome
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe, iso, parse_utc, to_ns
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.data.store import load_bars
 from peak_trade.engine.market import Market
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.engine.venue import Venue
+from peak_trade.journal.events import BarEvent
 from peak_trade.risk.state import Control
 from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory, Evaluate
 from peak_trade.sessions.config import SessionConfig, SessionContext
@@ -60,6 +65,27 @@ def recording_of(config: SessionConfig) -> Bars | None:
     if not FEEDS[config.feed].is_recorded:
         return None
     return load_bars(config.symbol, config.timeframe, config.exchange or None, None, config.end)
+
+
+def check_strategy(
+    config: SessionConfig, strategy: Strategy, recording: Bars | None, history: Sequence[BarEvent], is_wanted: bool
+) -> tuple[CausalityOutcome, ...]:
+    """Check a user's strategy for look-ahead, in short, on the bars known at the start of a session.
+
+    A session that starts with too few bars for the warm-up of the strategy is checked on generated bars.
+    """
+    bars = recording
+    if bars is None and len(history) >= strategy.warm_up + 20:
+        buffer = buffer_of(config, len(history))
+        for event in history:
+            buffer.add(event)
+        bars = buffer.bars()
+    generated = synthetic_bars(max(3_000, 2 * strategy.warm_up + 1_000))
+    outcomes = check_run([(strategy, bars or generated)], is_wanted=is_wanted)
+    if bars is not None or not is_wanted:
+        return outcomes
+    reason = "The bars were generated, because the session starts with too few."
+    return tuple(replace(each, sentence=f"{each.sentence} {reason}") for each in outcomes)
 
 
 def buffer_of(config: SessionConfig, n_bars: int) -> BarBuffer:

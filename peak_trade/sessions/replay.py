@@ -11,24 +11,27 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import iso
+from peak_trade.core.values import equal_parts
 from peak_trade.journal.codec import encode_event, event_to_dict
 from peak_trade.journal.events import (
     BarEvent,
     DecisionEvent,
+    Ending,
     Event,
+    LatencyEvent,
     OrderEvent,
     OrderEventKind,
     SessionEvent,
     SessionPhase,
     SignalEvent,
 )
-from peak_trade.journal.files import is_sealed, read_events, read_manifest
+from peak_trade.journal.files import is_sealed, journal_version, read_manifest, stream_events
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.risk.state import Control
 from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.config import SessionConfig, SessionContext
 from peak_trade.sessions.control.state import control_at_start
-from peak_trade.sessions.driver import Driver, ending_of
+from peak_trade.sessions.driver import Driver
 from peak_trade.sessions.manifest import history_of
 from peak_trade.sessions.parts import buffer_of, evaluator, order_prefix, risk_engine_of, venue_maker
 from peak_trade.sessions.runner import LOOP_EVENTS
@@ -75,19 +78,9 @@ def replay(name: str) -> Replay:
 
     """
     folder = find_session(name)
-    verdict = check_journal(folder)
-    if not verdict.is_intact:
-        raise SessionError(
-            f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it can not be replayed. Run "
-            "`peak-trade audit verify` on it."
-        )
-    config = config_of(folder)
-    recorded = read_events(folder)
+    config, recorded = config_of(folder), _recorded(folder)
+    produced, ledger = _replayed(folder, config, recorded)
     expected = [event for event in recorded if isinstance(event, LOOP_EVENTS)]
-    if VENUES[config.mode].is_sandbox and not is_sealed(folder):
-        raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
-    past = history_of(folder, config)
-    produced, ledger = rerun(config, recorded, folder.name, control_at_start(folder), past=past)
     difference = _first_difference(expected, produced, is_whole=is_sealed(folder)) or _ledger_difference(
         ledger,
         ledger_from_events(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),
@@ -105,13 +98,41 @@ def replay(name: str) -> Replay:
     )
 
 
+def replayed_events(folder: Path) -> list[Event]:
+    """Return the events that the journal of a session leads to now; SessionError as of `replay`."""
+    return _replayed(folder, config_of(folder), _recorded(folder))[0]
+
+
+def _recorded(folder: Path) -> list[Event]:
+    return [event for event in stream_events(folder) if not isinstance(event, LatencyEvent)]
+
+
+def _replayed(folder: Path, config: SessionConfig, recorded: Sequence[Event]) -> tuple[list[Event], Ledger]:
+    verdict = check_journal(folder)
+    if not verdict.is_intact:
+        raise SessionError(
+            f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); it can not be replayed. Run "
+            "`peak-trade audit verify` on it."
+        )
+    if VENUES[config.mode].is_sandbox and not is_sealed(folder):
+        raise SessionError(f"{folder.name}: orders at an exchange may still be open; resume the session first.")
+    past, start = history_of(folder, config), control_at_start(folder)
+    return rerun(config, recorded, folder.name, start, past=past, repeats_exits=journal_version(folder) > 1)
+
+
 def rerun(
-    config: SessionConfig, recorded: Sequence[Event], session_id: str, start: Control, *, past: Sequence[Bars] = ()
+    config: SessionConfig,
+    recorded: Sequence[Event],
+    session_id: str,
+    start: Control,
+    *,
+    past: Sequence[Bars] = (),
+    repeats_exits: bool = True,
 ) -> tuple[list[Event], Ledger]:
     """Return the events and the ledger that recorded events lead to under a configuration, from a trading state.
 
-    `past` is the declared history of the risk estimates. Answers and fills of an exchange come from the record; nothing
-    is sent to it.
+    `past` is the declared history of the risk estimates, `repeats_exits` is as of `EventLoop`. Answers and fills of an
+    exchange come from the record; nothing is sent to it.
     """
     bars = [event for event in recorded if isinstance(event, BarEvent)]
     strategy = make_strategy(config.strategy, config.parameters)
@@ -129,8 +150,9 @@ def rerun(
         risk_engine=risk_engine_of(config, buffer, recording, start, past=past),
         id_prefix=order_prefix(context),
         recording=recording,
+        repeats_exits=repeats_exits,
     )
-    stop = next((event.reason for event in recorded if _is_stop(event)), None)
+    stop = next((_ending_of(event) for event in recorded if _is_stop(event)), None)
     end = len(recorded) if stop is None else _end_of_trading(recorded, stop)
     for event in recorded[:end]:
         driver.apply(event)
@@ -152,13 +174,18 @@ def _is_stop(event: Event) -> TypeGuard[SessionEvent]:
     return isinstance(event, SessionEvent) and event.phase is SessionPhase.STOPPED
 
 
-def _end_of_trading(recorded: Sequence[Event], reason: str) -> int:
+def _ending_of(stop: SessionEvent) -> Ending:
+    if stop.cause is None:
+        raise SessionError("the stop of the session has no cause: the journal is damaged.")
+    return Ending(stop.cause, stop.reason)
+
+
+def _end_of_trading(recorded: Sequence[Event], ending: Ending) -> int:
     """Return the place of the first event that ends an open order with the session, or of the stop."""
-    ending = ending_of(reason)
     return next(
         place
         for place, event in enumerate(recorded)
-        if _is_stop(event) or (isinstance(event, OrderEvent) and (event.reason, event.event) == ending)
+        if _is_stop(event) or (isinstance(event, OrderEvent) and event.cause is ending.cause)
     )
 
 
@@ -179,7 +206,7 @@ def _changes(then: Event, now: Event) -> str:
     if then.kind != now.kind:
         return f"came out as {now.kind} at {iso(now.ts_event)}"
     before, after = event_to_dict(then), event_to_dict(now)
-    changed = [name for name in before if before[name] != after[name]]
+    changed = [name for name in before if not equal_parts(before[name], after[name])]
     return "; ".join(f"{name} was {before[name]}, came out {after[name]}" for name in changed)
 
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from peak_trade.causality.short import naming_look_ahead
 from peak_trade.core.bars import Bars
+from peak_trade.core.causality import outcomes_of
 from peak_trade.core.errors import SessionError
 from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.core.values import TradingState
 from peak_trade.data.workspace import workspace
+from peak_trade.governance.grant import Grant
 from peak_trade.journal.events import BarEvent
-from peak_trade.journal.files import read_events
+from peak_trade.journal.files import journal_version, read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.session_chain import ensure_started, start_session
 from peak_trade.journal.sinks import level_filter
 from peak_trade.journal.telemetry import TelemetrySettings, make_sinks
-from peak_trade.journal.writer import JournalWriter, create_session
+from peak_trade.journal.writer import JournalWriter, SessionExistsError
 from peak_trade.risk.state import Control, control_to_dict
 from peak_trade.sessions.config import MAX_BARS, SessionConfig, SessionContext
 from peak_trade.sessions.control.commands import is_kill_pending
@@ -37,6 +45,7 @@ from peak_trade.sessions.parts import (
     buffer_of,
     check_sources,
     check_span,
+    check_strategy,
     evaluator,
     order_prefix,
     recording_of,
@@ -44,15 +53,19 @@ from peak_trade.sessions.parts import (
     venue_maker,
 )
 from peak_trade.sessions.runner import KILLED, Session, Status
+from peak_trade.sessions.sandbox.admission import Admission, admission_of
 from peak_trade.sessions.sandbox.client import (
     Connect,
-    check_approval,
+    check_sandbox_config,
     client_of,
     connect_public,
     with_exchange_steps,
 )
 from peak_trade.sessions.store import check_journal, config_of, find_session, keys_folder, session_id, sessions_folder
 from peak_trade.strategies.base import Strategy
+from peak_trade.tracking.counting import counted
+from peak_trade.tracking.trials import Evaluation, Observations
+from peak_trade.wiring.digests import user_code_digest
 from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.strategies import make_strategy
 
@@ -84,12 +97,15 @@ def run_session(
     config: SessionConfig,
     *,
     switch: StopSwitch | None = None,
-    on_start: Callable[[], None] = lambda: None,
+    on_start: Callable[[Path], None] = lambda folder: None,
     on_status: Callable[[Status], None] = lambda status: None,
     clock: Callable[[], int] = time.time_ns,
     telemetry: TelemetrySettings | None = None,
     connect: Connect = connect_public,
+    grant: Grant | None = None,
     sandbox: Callable[[], Any] | None = None,
+    causality_check: bool = True,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> SessionResult:
     """Start a session and run it to its end.
 
@@ -99,7 +115,7 @@ def run_session(
     switch : StopSwitch
         Stops it cleanly from outside.
     on_start : callable
-        Called when the session is created, before its first bar.
+        Called with the folder of the session when it is created, before its first bar.
     on_status : callable
         Called with the session's status after each bar.
     clock : callable
@@ -108,19 +124,29 @@ def run_session(
         Levels and sinks of the recording.
     connect : callable
         Yields the client of an exchange's public data, for a live feed.
+    grant : Grant
+        Permission of the live-execution gate, see `studies.readiness`. A session at an exchange's sandbox needs one.
     sandbox : callable
-        Makes the client of an exchange's sandbox, as `connect_sandbox` does. Only tests pass one, until approvals
-        exist.
+        Makes the client of the exchange's sandbox; by default `connect_sandbox` with the keys of the environment. It
+        must send to the place that the gate has seen.
+    causality_check : bool
+        Whether to check a user's strategy for look-ahead, in short. The manifest has the outcome, and the session does
+        not depend on it.
+    on_note : callable
+        Called with the outcome of the check as a sentence, before `on_start`.
 
     Raises
     ------
     ConfigError
-        While the workspace's trading state is halted. For a testnet session: it needs an approval, and approvals do not
-        exist yet.
+        While the workspace's trading state is halted.
+    GovernanceError
+        If the session trades at a sandbox and has no grant, or its grant does not admit it.
     DataError, SessionError, StrategyError
 
     """
-    check_approval(config, sandbox)
+    check_sandbox_config(config)
+    folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
+    admission, asked = admission_of(config, grant, folder.name, clock), config.digest()
     workspace_state = starting_control(config, clock())
     controls = _controls(switch, on_status, clock, telemetry)
     check_sources(config)
@@ -129,34 +155,63 @@ def run_session(
     check_span(config, recording)
     with client_of(config, connect, sandbox) as client:
         config = config if client is None else with_exchange_steps(config, client, controls.switch)
-        folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
-        context = SessionContext(folder.name, config, clock, controls.switch.wait, recording, client)
+        context = SessionContext(folder.name, config, clock, controls.switch.wait, recording, client, admission)
         feed = FEEDS[config.feed].open(context)
         history = feed.history()
         starts = history[0].ts_event if history else first_bar(config, recording, clock())
         until = clock() if recording is None else int(recording.times[-1])
         content = make_manifest(folder.name, config, strategy, recording, starts)
+        if clock is not time.time_ns:
+            content["clock_is_emulated"] = True
         control = in_session_time(workspace_state, clock(), _session_time(config, history, recording))
         if control != Control():
             content["trading_state"] = control_to_dict(control)
+        outcomes = check_strategy(config, strategy, recording, history, causality_check)
+        if outcomes:
+            content["causality"] = [each.to_dict() for each in outcomes]
+        if admission is not None:
+            content |= {"approved_config": asked, "decision": admission.grant.decision}
+            content["governance_log"] = admission.grant.log_id
+            admission.use()
         first = starts if history or config.follow is None else 0
-        create_session(folder, with_history(content, config, first, until), WorkspaceKey(keys_folder()), clock)
-        on_start()
-        return _run(folder, context, strategy, feed, controls)
+        content = with_history(content, config, first, until)
+        while True:
+            try:
+                start_session(folder, content, WorkspaceKey(keys_folder()), clock)
+                break
+            except SessionExistsError:  # a session that started in the same second took the name
+                if admission is not None:  # its approval is used up under this name
+                    raise
+                folder = _new_folder(config, datetime.fromtimestamp(clock() / NS_PER_SECOND, UTC))
+                content = content | {"session_id": folder.name}
+        for each in outcomes:
+            on_note(each.sentence)
+        on_start(folder)
+        return _run(folder, replace(context, session_id=folder.name), strategy, feed, controls)
 
 
 def resume_session(
     name: str,
     *,
     switch: StopSwitch | None = None,
+    on_start: Callable[[Path], None] = lambda folder: None,
     on_status: Callable[[Status], None] = lambda status: None,
     clock: Callable[[], int] = time.time_ns,
     telemetry: TelemetrySettings | None = None,
     connect: Connect = connect_public,
+    grant: Grant | None = None,
     sandbox: Callable[[], Any] | None = None,
 ) -> SessionResult:
-    """Resume an interrupted session; SessionError if its journal does not verify. Options as of `run_session`."""
+    """Resume an interrupted session; options as of `run_session`.
+
+    SessionError if it is a copy outside the workspace, or its journal does not verify.
+    """
     folder = find_session(name)
+    if folder.parent.resolve() != sessions_folder().resolve():
+        raise SessionError(
+            f"{folder.name}: this folder is outside the workspace, so it is a copy, and a copy can not be resumed. "
+            "Resume the session by its id."
+        )
     verdict = check_journal(folder)
     if not verdict.is_intact:
         raise SessionError(
@@ -164,15 +219,30 @@ def resume_session(
             "session."
         )
     config = config_of(folder)
-    check_approval(config, sandbox)
+    check_sandbox_config(config)
+    admission = admission_of(config, grant, folder.name, clock, approved_config(folder))
     refuse_when_halted()
     controls = _controls(switch, on_status, clock, telemetry)
     recording = recording_of(config)
     check_against_store(folder, recording)
     strategy = make_strategy(config.strategy, config.parameters)
+    ensure_started(folder, WorkspaceKey(keys_folder()), clock())
     with client_of(config, connect, sandbox) as client:
-        context = SessionContext(folder.name, config, clock, controls.switch.wait, recording, client)
-        return _run(folder, context, strategy, FEEDS[config.feed].open(context), controls)
+        if admission is not None:
+            admission.use()
+        context = SessionContext(folder.name, config, clock, controls.switch.wait, recording, client, admission)
+        feed = FEEDS[config.feed].open(context)
+        on_start(folder)
+        return _run(folder, context, strategy, feed, controls)
+
+
+def approved_config(folder: Path) -> str:
+    """Return the digest of the configuration that the approval of a session binds, from its manifest; empty if none."""
+    return str(read_manifest(folder).get("approved_config", ""))
+
+
+def _lapse_of(admission: Admission | None) -> Callable[[], str]:
+    return (lambda: "") if admission is None else admission.fault
 
 
 def _controls(
@@ -191,25 +261,34 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
 
     def stop_if_killed() -> None:
         if is_kill_pending(folder) or read_control(workspace()).state is TradingState.HALTED:
-            controls.switch.stop(KILLED)
+            controls.switch.stop(KILLED.reason, KILLED.cause)
 
     def on_status(status: Status) -> None:
+        if status.n_bars:
+            equity_at[status.last_bar] = status.equity
         controls.on_status(status)
         stop_if_killed()
 
     controls.switch.poll = stop_if_killed
+    equity_at: dict[int, float] = {}
     known = read_events(folder)
     context = replace(context, recorded=known)
     n_bars = len(recording) if recording is not None else len(known) + _n_expected(config) + _n_followed(config)
-    with JournalWriter(
-        folder,
-        WorkspaceKey(keys_folder()),
-        controls.clock,
-        sinks=make_sinks(telemetry.sinks, folder),
-        is_recorded=level_filter(telemetry.level),
-        commit_seconds=telemetry.commit_seconds,
-        checkpoint_every=telemetry.checkpoint_every,
-    ) as journal:
+    outcomes = outcomes_of(read_manifest(folder))
+    with (
+        _counted_as_trial(folder, recording, strategy, equity_at),
+        naming_look_ahead(outcomes),
+        controls.switch.on_terminate(),
+        JournalWriter(
+            folder,
+            WorkspaceKey(keys_folder()),
+            controls.clock,
+            sinks=make_sinks(telemetry.sinks, folder),
+            is_recorded=level_filter(telemetry.level),
+            commit_seconds=telemetry.commit_seconds,
+            checkpoint_every=telemetry.checkpoint_every,
+        ) as journal,
+    ):
         buffer = buffer_of(config, n_bars + 1)
         session = Session(
             buffer,
@@ -230,15 +309,35 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
             on_status=on_status,
             measures=telemetry.level == "full",
             is_live=FEEDS[config.feed].is_live,
+            find_lapse=_lapse_of(context.admission),
+            repeats_exits=journal_version(folder) > 1,
         )
         reason = session.run(feed, known)
-    notes = [f"A copy was dropped: {fault}." for fault in journal.dropped_sinks]
+    notes = [each.sentence for each in outcomes]
+    notes += [f"A copy was dropped: {fault}." for fault in journal.dropped_sinks]
     if journal.n_unsigned:
         notes.append(
             f"{journal.n_unsigned} events at the end of the journal were not signed when the session resumed: no key "
             "shows who wrote them."
         )
     return SessionResult(folder, reason, session.status("stopped"), tuple(notes))
+
+
+@contextmanager
+def _counted_as_trial(
+    folder: Path, recording: Bars | None, strategy: Strategy, equity_at: Mapping[int, float]
+) -> Iterator[None]:
+    """Count a session over a recording as a trial; `equity_at` is equity by close time, ns UTC, when the block ends."""
+    if recording is None:
+        yield
+        return
+    digests, code = read_manifest(folder)["digests"], user_code_digest([strategy])
+    with counted(Evaluation.of([digests["config"]], code, digests["data"], [recording], recording.times)) as trial:
+        yield
+        if equity_at:
+            times, equity = np.array(list(equity_at), np.int64), np.array(list(equity_at.values()))
+            trial.evaluation = replace(trial.evaluation, first=int(times[0]), last=int(times[-1]))
+            trial.observe = partial(Observations.of_equity, equity, times, recording.timeframe)
 
 
 def _n_expected(config: SessionConfig) -> int:

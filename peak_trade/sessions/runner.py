@@ -11,10 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
 from peak_trade.core.time import iso
+from peak_trade.core.values import TradingState
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.risk_engine import RiskEngine
@@ -29,6 +31,8 @@ from peak_trade.journal.events import (
     CashFlowEvent,
     CommandKind,
     DecisionEvent,
+    EndCause,
+    Ending,
     Event,
     FeedFault,
     FeedFaultEvent,
@@ -43,18 +47,22 @@ from peak_trade.journal.events import (
 )
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.sessions.bar_buffer import BarBuffer, Evaluate
-from peak_trade.sessions.control.commands import pending_commands, remove_command
+from peak_trade.sessions.control.commands import new_command, pending_commands, remove_command
 from peak_trade.sessions.control.stop_switch import StopSwitch
-from peak_trade.sessions.driver import END_OF_RUN, Driver
+from peak_trade.sessions.driver import Driver
 from peak_trade.sessions.feeds.base import Feed, FeedItem
 
 LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
 """Events that the loop emits. A backtest over the same bars has the same ones."""
 
-KILLED = "kill switch"
-MISMATCH = "balance mismatch"
-BANKRUPT = "bankrupt"
-DURATION_REACHED = "duration reached"
+LIVE_GATE = "live-execution gate"
+"""Actor of the command to reduce."""
+
+KILLED = Ending(EndCause.KILLED, "kill switch")
+MISMATCH = Ending(EndCause.BALANCE_MISMATCH, "balance mismatch")
+BANKRUPT = Ending(EndCause.BANKRUPT, "bankrupt")
+DURATION_REACHED = Ending(EndCause.DURATION, "duration reached")
+END_OF_RUN = Ending(EndCause.FEED_ENDED, "end of run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +116,17 @@ class Session:
     is_live: bool = False
     """Whether bars close as time passes: a command then applies with the first bar that closes after it was given."""
 
+    find_lapse: Callable[[], str] = lambda: ""
+    """Returns why the session may not enlarge a position any more, empty while it may: its approval has lapsed."""
+
+    repeats_exits: bool = True
+    """Whether a refused exit is asked again; sessions whose journal has version 1 did not."""
+
     _driver: Driver = field(init=False)
     _expected: deque[bytes] = field(default_factory=deque)
+    _resumed_alerts: list[AlertEvent] | None = None
+    """Alerts of the recorded events while these are applied, None otherwise."""
+
     _n_denials: int = 0
     _n_faults: int = 0
 
@@ -124,6 +141,8 @@ class Session:
             risk_engine=self.risk_engine,
             id_prefix=self.id_prefix,
             recording=self.recording,
+            alert=self._take_alert,
+            repeats_exits=self.repeats_exits,
         )
 
     @property
@@ -139,6 +158,8 @@ class Session:
     def run(self, feed: Feed, events: Sequence[Event] = ()) -> str:
         """Run to the end of the feed, the duration or a stop; seal the journal and return the reason of the end.
 
+        When the journal can not be written, open orders at an exchange are canceled before the error is raised.
+
         Parameters
         ----------
         feed : Feed
@@ -152,6 +173,14 @@ class Session:
             the session can be resumed.
 
         """
+        try:
+            return self._run(feed, events)
+        except Exception:
+            if self.journal.fault or self.switch.is_stopping:
+                self.loop.venue.withdraw_all()
+            raise
+
+    def _run(self, feed: Feed, events: Sequence[Event]) -> str:
         stopping = self._resume(events)
         if not self._driver.is_started:
             self._start(feed)
@@ -160,10 +189,10 @@ class Session:
             tail = f"; {n_unsigned} events at its end were not signed" if n_unsigned else ""
             self._driver.apply(self._append_phase(SessionPhase.RESUMED, f"taken up from its journal{tail}"))
         self._apply_commands(None)
-        reason = stopping or (KILLED if self._driver.is_killed else self._follow(feed))
+        ending = stopping or (KILLED if self._driver.is_killed else self._follow(feed))
         self._apply_commands(None)
-        self._stop(reason)
-        return reason
+        self._stop(ending)
+        return ending.reason
 
     def _start(self, feed: Feed) -> None:
         last = self._last_close()
@@ -171,31 +200,33 @@ class Session:
             if bar.ts_event > last:
                 self.journal.append(bar)
                 self._driver.apply(bar)
-        self._driver.apply(self._append_phase(SessionPhase.STARTED, ""))
+        strategies, symbols = (self.strategy,), tuple(self.buffer.market.symbols)
+        self._driver.apply(self._append_phase(SessionPhase.STARTED, "", strategies=strategies, symbols=symbols))
 
-    def _resume(self, events: Sequence[Event]) -> str:
-        """Apply recorded events; return the reason if the session was already stopping."""
+    def _resume(self, events: Sequence[Event]) -> Ending | None:
+        """Apply recorded events; return the ending if the session was already stopping."""
         self._expected.extend(encode_event(event) for event in events if isinstance(event, LOOP_EVENTS))
-        refusals: list[AlertEvent] = []
+        self._resumed_alerts = alerts = []
         for event in events:
             refusal = self._driver.apply(event)
-            refusals += [_refusal(event.ts_event, refusal)] if refusal else []
+            alerts += [_refusal(event.ts_event, refusal)] if refusal else []
+        self._resumed_alerts = None
         left = [event for event in events[::-1] if isinstance(event, LOOP_EVENTS)][: len(self._expected)]
-        if left and all(isinstance(event, OrderEvent) and event.leaves == 0.0 for event in left):
-            ending = left[-1]
-            assert isinstance(ending, OrderEvent)
-            return ending.reason
+        last = left[-1] if left else None
+        is_stopping = all(isinstance(event, OrderEvent) and event.leaves == 0.0 for event in left)
+        if is_stopping and isinstance(last, OrderEvent) and last.cause is not None:
+            return Ending(last.cause, last.reason)
         if left:
             raise SessionError(
                 f"{self.journal.folder.name}: its bars do not lead to its events, so it can not be resumed. Start a "
                 "new session."
             )
-        for alert in refusals:
+        for alert in alerts:
             if alert not in events:
                 self.journal.append(alert)
         self.loop.venue.resume()
         self._driver.settle()
-        return BANKRUPT if self.loop.bankrupt_bar is not None else KILLED if self._driver.is_killed else ""
+        return BANKRUPT if self.loop.bankrupt_bar is not None else KILLED if self._driver.is_killed else None
 
     def _apply_commands(self, now: int | None) -> None:
         """Record and apply the operator commands due before the bar that closes at `now`, ns UTC; None: kills only.
@@ -216,8 +247,20 @@ class Session:
                     self.journal.append(_refusal(event.ts_event, refusal))
             remove_command(self.journal.folder, command.command_id)
 
-    def _reconcile(self) -> str:
-        """Compare with the exchange, if there is one; return the reason if the session must stop."""
+    def _reduce_if_lapsed(self, now: int) -> None:
+        """Record and apply the command to reduce, unless the approval is valid or trading is reducing or halted."""
+        if self.risk_engine.state is not TradingState.ACTIVE or not self._driver.is_started:
+            return
+        reason = self.find_lapse()
+        if reason:
+            at = max(now, self._last_close())
+            command = new_command(CommandKind.REDUCE, LIVE_GATE, self.clock(), reason).event_at(at)
+            self.journal.append(command)
+            self.journal.commit()
+            self._driver.apply(command)
+
+    def _reconcile(self) -> Ending | None:
+        """Compare with the exchange, if there is one; return the ending if the session must stop."""
         found = [self._compare()]
         if not found[0].is_equal:
             kept = [replace(found[0], holdings=())] if found[0].has_canceled else []
@@ -231,7 +274,7 @@ class Session:
                     self._alert(AlertLevel.CRITICAL, "balance_mismatch", message, event)
             if each.orders is not None and not each.orders.is_equal:
                 self._alert(AlertLevel.WARNING, "open_orders", each.orders.detail, each.orders)
-        return "" if found[-1].holds_as_expected else MISMATCH
+        return None if found[-1].holds_as_expected else MISMATCH
 
     def _alert(self, level: AlertLevel, code: str, message: str, event: ReconciliationEvent) -> None:
         self.journal.append(AlertEvent(event.ts_event, level, code, message, event.observed, event.expected))
@@ -241,7 +284,7 @@ class Session:
         self._driver.settle()
         return self.loop.venue.reconcile(self.loop.ledger, self.clock())
 
-    def _follow(self, feed: Feed) -> str:
+    def _follow(self, feed: Feed) -> Ending:
         last = self._last_close()
         if self._is_over(last):
             return DURATION_REACHED
@@ -249,19 +292,20 @@ class Session:
         if mismatch:
             return mismatch
         for item in feed.items(last):
-            reason = self._take(item)
-            if reason:
-                return reason
+            ending = self._take(item)
+            if ending is not None:
+                return ending
             if self.switch.is_stopping:
-                return self.switch.reason
-        return self.switch.reason if self.switch.is_stopping else END_OF_RUN
+                return self.switch.ending()
+        return self.switch.ending() if self.switch.is_stopping else END_OF_RUN
 
-    def _take(self, item: FeedItem) -> str:
-        """Record an item of the feed and apply it; return the reason if the session ends with it."""
+    def _take(self, item: FeedItem) -> Ending | None:
+        """Record an item of the feed and apply it; return the ending if the session ends with it."""
         if isinstance(item, BarEvent):
             self._apply_commands(item.ts_event)
             if self._driver.is_killed:
                 return KILLED
+        self._reduce_if_lapsed(item.ts_event)
         self.journal.append(item)
         if isinstance(item, FeedFaultEvent) and item.fault is FeedFault.RECONNECTED:
             mismatch = self._reconcile()
@@ -271,14 +315,14 @@ class Session:
         self._driver.apply(item)
         if not isinstance(item, BarEvent):
             self._n_faults += isinstance(item, FeedFaultEvent)
-            return ""
+            return None
         if self.measures:
             elapsed = (time.perf_counter() - started) * 1_000.0
             self.journal.append(LatencyEvent(item.ts_event, "bar", elapsed))
         self.on_status(self.status("running"))
         if self.loop.bankrupt_bar is not None:
             return BANKRUPT
-        return DURATION_REACHED if self._is_over(item.ts_event) else ""
+        return DURATION_REACHED if self._is_over(item.ts_event) else None
 
     def _last_close(self) -> int:
         return int(self.buffer.market.times[self.buffer.n_bars - 1]) if self.buffer.n_bars else -1
@@ -289,23 +333,29 @@ class Session:
         start = int(self.buffer.market.times[self._driver.first_bar]) - self.buffer.market.timeframe.ns
         return now - start >= self.duration
 
-    def _stop(self, reason: str) -> None:
+    def _stop(self, ending: Ending) -> None:
         is_open = self._driver.has_traded_bars and self.loop.bankrupt_bar is None
-        self._driver.finish(reason)
-        if is_open and reason != MISMATCH:
+        self._driver.finish(ending)
+        if is_open and ending.cause is not EndCause.BALANCE_MISMATCH:
             self._reconcile()
         self.journal.flush_sinks()
         for fault in self.journal.dropped_sinks:
             self.journal.append(AlertEvent(self.clock(), AlertLevel.WARNING, "sink_dropped", fault, 1.0, 0.0))
-        self._append_phase(SessionPhase.STOPPED, reason)
+        self._append_phase(SessionPhase.STOPPED, ending.reason, cause=ending.cause)
         self.journal.seal()
         self.on_status(self.status("stopped"))
 
-    def _append_phase(self, phase: SessionPhase, reason: str) -> SessionEvent:
-        event = SessionEvent(self.clock(), phase, self.mode, reason, self._equity_now())
+    def _append_phase(self, phase: SessionPhase, reason: str, **values: Any) -> SessionEvent:
+        event = SessionEvent(self.clock(), phase, self.mode, reason, self._equity_now(), **values)
         self.journal.append(event)
         self.journal.commit()
         return event
+
+    def _take_alert(self, alert: AlertEvent) -> None:
+        if self._resumed_alerts is None:
+            self.journal.append(alert)
+        else:
+            self._resumed_alerts.append(alert)
 
     def _emit(self, event: Event) -> None:
         if isinstance(event, OrderEvent) and event.event is OrderEventKind.DENIED:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,10 +13,13 @@ from typing import Any
 
 from peak_trade.core.errors import PeakTradeError, SessionError, did_you_mean
 from peak_trade.core.time import iso
+from peak_trade.data.places import symbol_folder
 from peak_trade.data.workspace import workspace
 from peak_trade.journal.codec import event_to_dict
 from peak_trade.journal.events import (
+    BankruptcyEvent,
     BarEvent,
+    CashFlowEvent,
     Event,
     LatencyEvent,
     OrderEvent,
@@ -23,13 +28,14 @@ from peak_trade.journal.events import (
     SessionPhase,
     SnapshotEvent,
 )
-from peak_trade.journal.files import MANIFEST, is_sealed, read_events, read_manifest
+from peak_trade.journal.files import MANIFEST, Checkpoint, is_sealed, read_checkpoints, read_manifest, stream_events
 from peak_trade.journal.keys import read_public_key
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.journal.lock import is_open
 from peak_trade.journal.orders import denials_sentence
+from peak_trade.journal.session_chain import ChainCheck, check_chain
 from peak_trade.journal.verify import Verdict, verify
-from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.config import SessionConfig, names_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,8 @@ class SessionSummary:
 
     session_id: str
     mode: str
-    strategy: str
-    symbol: str
+    strategies: tuple[str, ...]
+    symbols: tuple[str, ...]
     timeframe: str
     state: str
     started: int
@@ -77,8 +83,8 @@ def keys_folder() -> Path:
 
 def session_id(moment: datetime, mode: str, strategy: str, symbol: str, timeframe: str) -> str:
     """Return an id like 20251221_220016_paper_ma_crossover_BTC-EUR_1m."""
-    name = strategy.rpartition(":")[2]
-    return f"{moment:%Y%m%d_%H%M%S}_{mode}_{name}_{symbol.replace('/', '-').replace(':', '-')}_{timeframe}"
+    name, traded = strategy.rpartition(":")[2], symbol_folder(symbol).replace("_", "-")
+    return f"{moment:%Y%m%d_%H%M%S}_{mode}_{name}_{traded}_{timeframe}"
 
 
 def session_ids() -> list[str]:
@@ -87,10 +93,23 @@ def session_ids() -> list[str]:
     return sorted(path.parent.name for path in folder.glob(f"[!.]*/{MANIFEST}"))
 
 
+def latest_session() -> str:
+    """Return the id of the session that was started last; SessionError without a session."""
+    folder = sessions_folder()
+    started = [
+        (marks[0].ts_recorded, name)
+        for name in session_ids()
+        if (marks := read_checkpoints(folder / name)) and marks[0] is not None
+    ]
+    if not started:
+        raise SessionError(f"there are no sessions in {folder}. Start one with `peak-trade session run`.")
+    return max(started)[1]
+
+
 def find_session(name: str) -> Path:
     """Return the folder of a session id, of a unique beginning of one, or of a path; SessionError names the nearest."""
     path = Path(name)
-    if (path / MANIFEST).exists():
+    if os.path.exists(path / MANIFEST):  # False for a name that is too long, too
         return path.resolve()
     known = session_ids()
     found = [known_id for known_id in known if known_id == name] or [k for k in known if name and k.startswith(name)]
@@ -104,24 +123,31 @@ def find_session(name: str) -> Path:
 def summary(folder: Path) -> SessionSummary:
     """Return the summary of a session from its journal; SessionError or another PeakTradeError if it is damaged."""
     config = read_manifest(folder).get("config", {})
-    events = read_events(folder)
-    bars = [event for event in events if isinstance(event, BarEvent)]
+    n_bars = last_bar = 0
+    events: list[Event] = []
+    marks: dict[str, BarEvent] = {}
+    for event in stream_events(folder):
+        if isinstance(event, BarEvent):
+            n_bars, last_bar, marks[event.symbol] = n_bars + 1, event.ts_event, event
+        elif isinstance(event, BankruptcyEvent):
+            events += [*marks.values(), event]
+        elif isinstance(event, SessionEvent | OrderEvent | CashFlowEvent):
+            events.append(event)
     phases = [event for event in events if isinstance(event, SessionEvent)]
     orders = [event for event in events if isinstance(event, OrderEvent)]
     state = "sealed" if is_sealed(folder) else "running" if is_open(folder) else "interrupted"
     return SessionSummary(
         folder.name,
         str(config.get("mode", "")),
-        str(config.get("strategy", "")),
-        str(config.get("symbol", "")),
+        *names_in(config),
         str(config.get("timeframe", "")),
         state,
         next((event.ts_event for event in phases if event.phase is SessionPhase.STARTED), 0),
-        bars[-1].ts_event if bars else 0,
-        len(bars),
+        last_bar,
+        n_bars,
         sum(event.last_quantity > 0.0 for event in orders),
         sum(event.event is OrderEventKind.DENIED for event in orders),
-        _equity(events, config),
+        _equity([*events, *marks.values()], config),
         phases[-1].reason if phases else "",
     )
 
@@ -133,7 +159,7 @@ def summaries() -> list[SessionSummary]:
         try:
             found.append(summary(sessions_folder() / name))
         except PeakTradeError as error:
-            found.append(_unreadable(name, str(error)))
+            found.append(unreadable(name, str(error)))
     return found
 
 
@@ -141,12 +167,13 @@ def describe(name: str) -> SessionDescription:
     """Return the description of a session that is named by its id, the beginning of it or its folder."""
     folder = find_session(name)
     return SessionDescription(
-        summary(folder), read_manifest(folder), recent(folder), denials_sentence(read_events(folder))
+        summary(folder), read_manifest(folder), recent(folder), denials_sentence(stream_events(folder))
     )
 
 
-def _unreadable(name: str, reason: str) -> SessionSummary:
-    return SessionSummary(name, "", "", "", "", "unreadable", 0, 0, 0, 0, 0, None, reason)
+def unreadable(name: str, reason: str) -> SessionSummary:
+    """Return the summary of a session whose journal cannot be read, with the reason."""
+    return SessionSummary(name, "", (), (), "", "unreadable", 0, 0, 0, 0, 0, None, reason)
 
 
 def _equity(events: Sequence[Event], config: Mapping[str, Any]) -> float | None:
@@ -165,8 +192,9 @@ def _equity(events: Sequence[Event], config: Mapping[str, Any]) -> float | None:
 
 def recent(folder: Path, n_lines: int = 10) -> list[str]:
     """Return one line per event for the last events of a session; bars, snapshots and latencies are left out."""
-    events = [event for event in read_events(folder) if not isinstance(event, BarEvent | SnapshotEvent | LatencyEvent)]
-    return [_sentence(event) for event in events[-n_lines:]]
+    left_out = BarEvent | SnapshotEvent | LatencyEvent
+    events = (event for event in stream_events(folder) if not isinstance(event, left_out))
+    return [_sentence(event) for event in deque(events, n_lines)]
 
 
 def _sentence(event: Event) -> str:
@@ -177,7 +205,30 @@ def _sentence(event: Event) -> str:
 
 def check_journal(folder: Path) -> Verdict:
     """Return the verdict on a session's journal, checked with the workspace's key."""
-    return verify(folder, read_public_key(keys_folder()))
+    return verify(folder, read_public_key(keys_folder()), sessions_folder())
+
+
+def last_signature(folder: Path) -> Checkpoint:
+    """Return the last signed statement on a session's journal: its hash follows from all lines before it."""
+    marks = [mark for mark in read_checkpoints(folder) if mark is not None]
+    if not marks:
+        raise SessionError(f"{folder.name}: it has no signed line; see `peak-trade audit verify {folder.name}`.")
+    return marks[-1]
+
+
+def check_sessions(key: str | None = None, heads: Mapping[str, str] | None = None) -> ChainCheck:
+    """Return the check of the chain of the workspace's sessions, by default with the workspace's key."""
+    return check_chain(sessions_folder(), key or read_public_key(keys_folder()), heads or {})
+
+
+def decisions_in(governance_log: str) -> dict[str, str]:
+    """Return the digest of the decision that admitted each session at a sandbox, by its name, of one governance log."""
+    manifests = {name: read_manifest(sessions_folder() / name) for name in session_ids()}
+    return {
+        f"session {name}": str(content["decision"])
+        for name, content in manifests.items()
+        if content.get("governance_log") == governance_log and "decision" in content
+    }
 
 
 def config_of(folder: Path) -> SessionConfig:

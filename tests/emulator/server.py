@@ -22,6 +22,21 @@ KEY, SECRET = "emulated-key-0123456789", "emulated-secret-9876543210"
 KRAKEN_SECRET = base64.b64encode(SECRET.encode()).decode()
 
 
+@contextlib.contextmanager
+def on_loopback(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve on loopback in a thread and yield the URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 class BinanceApi:
     """Requests to Binance spot: decimal text in one query, signed as a whole."""
 
@@ -159,11 +174,8 @@ class Emulator:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._serving = contextlib.ExitStack()
+        self.url = self._serving.enter_context(on_loopback(_handler(self)))
 
     def fail(self, method: str, path: str, kind: str, **options: Any) -> None:
         """Make the next request of this kind fail."""
@@ -176,9 +188,7 @@ class Emulator:
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._serving.close()
 
     def answer(self, method: str, path: str, query: dict[str, Any], is_signed: bool) -> tuple[int, Any] | None:
         """Return status and content, or None for no answer at all."""

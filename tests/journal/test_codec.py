@@ -16,6 +16,7 @@ from peak_trade.core.errors import SessionError
 from peak_trade.core.values import Denial
 from peak_trade.journal.codec import chain_hash, decode_event, encode_event, encode_line, read_line, split_line
 from peak_trade.journal.events import EVENT_CLASSES, BarEvent, Event, Levels
+from tests.examples import examples
 
 texts = st.text(max_size=8)
 floats = st.floats()
@@ -24,6 +25,11 @@ floats = st.floats()
 def _values(hint: Any) -> st.SearchStrategy[Any]:
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return st.sampled_from(list(hint))
+    enum = next((part for part in get_args(hint) if isinstance(part, type) and issubclass(part, StrEnum)), None)
+    if enum is not None:
+        return st.none() | st.sampled_from(list(enum))
+    if hint == tuple[str, ...]:
+        return st.lists(texts, max_size=2).map(tuple)
     if Denial in get_args(hint):
         return st.lists(st.builds(Denial, texts, floats, floats), max_size=2).map(tuple)
     if hint == Levels:
@@ -35,16 +41,16 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
     return {float: floats, int: st.integers(-(2**62), 2**62), str: texts, bool: st.booleans()}[hint]
 
 
-def _events(event_class: type[Event]) -> st.SearchStrategy[Event]:
+def events_of(event_class: type[Event]) -> st.SearchStrategy[Event]:
     hints = get_type_hints(event_class)
     return st.builds(event_class, **{part.name: _values(hints[part.name]) for part in fields(event_class)})
 
 
 @pytest.mark.parametrize("event_class", EVENT_CLASSES, ids=lambda c: c.kind)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_an_event_comes_back_from_its_line_as_it_was(event_class, data):
-    event = data.draw(_events(event_class))
+    event = data.draw(events_of(event_class))
     encoded = encode_event(event)
     assert repr(decode_event(json.loads(encoded))) == repr(event)
     assert json.dumps(json.loads(encoded), sort_keys=True, separators=(",", ":"), allow_nan=False).encode() == encoded

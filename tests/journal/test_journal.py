@@ -25,6 +25,7 @@ from peak_trade.journal.keys import WorkspaceKey, read_public_key
 from peak_trade.journal.lock import is_open
 from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.journal.writer import JournalWriter, create_session
+from tests.examples import examples
 
 
 def bar(n: int) -> BarEvent:
@@ -112,7 +113,7 @@ TAMPERINGS = {
 @pytest.mark.parametrize("finding", TAMPERINGS)
 @pytest.mark.parametrize("is_renumbered", [False, True], ids=["as-it-was", "renumbered"])
 @given(n=st.integers(1, 17))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=examples(4), deadline=None)
 def test_every_kind_of_tampering_has_its_verdict(tmp_path_factory, key, finding, is_renumbered, n):
     folder = written(tmp_path_factory.mktemp("j") / "s", key, [bar(n) for n in range(20)])
     assert verify(folder, key.public).finding is VerdictKind.INTACT
@@ -167,7 +168,7 @@ def test_a_session_that_runs_or_was_killed_is_unsealed(tmp_path, key):
 
 
 @given(cut=st.integers(1, 150))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 def test_an_incomplete_last_line_is_removed_and_the_session_goes_on(tmp_path_factory, key, cut):
     folder = written(tmp_path_factory.mktemp("j") / "s", key, [bar(n) for n in range(3)], seal=False)
     whole = (folder / EVENTS).read_bytes()
@@ -230,7 +231,10 @@ def test_a_second_process_can_not_write_to_the_session(tmp_path, key):
     assert other.stdin is not None
     assert other.stdout.readline() == b"open\n"
     assert is_open(tmp_path / "s")
-    with pytest.raises(SessionError, match="another process is running this session"):
+    with pytest.raises(
+        SessionError,
+        match=rf"s: process {other.pid} \(python.*\) has been running this session since 20.*Stop that one first",
+    ):
         JournalWriter(tmp_path / "s", key, Ticks())
     other.send_signal(signal.SIGKILL)
     other.wait()

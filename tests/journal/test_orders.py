@@ -13,6 +13,7 @@ from peak_trade.core.errors import SessionError
 from peak_trade.core.values import OrderType, Side, TimeInForce
 from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
 from peak_trade.journal.orders import OrderStates
+from tests.examples import examples
 
 Kind = OrderEventKind
 TRADES = (Kind.PARTIALLY_FILLED, Kind.FILLED)
@@ -109,7 +110,7 @@ class Orders(RuleBasedStateMachine):
             assert (order_id in still_open) == (bool(life) and not ends)
 
 
-Orders.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Orders.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=25, deadline=None)
 TestOrders = Orders.TestCase
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,33 @@ def test_what_is_no_proof_is_refused(session, tmp_path, text, capsys):
 def test_what_can_not_be_proven_is_refused_in_one_line(session, asked, capsys):
     assert main(["audit", "prove", "s", *asked]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.csv", "out.parquet"])
+@pytest.mark.parametrize("old", [b"old", None], ids=["replaced", "first"])
+def test_a_proof_and_a_trail_are_written_whole_or_not_at_all(session, old, name, capsys):
+    """A file size limit of the kernel stands for the full disk."""
+    path = session.parents[2] / name
+    if old is not None:
+        path.write_bytes(old)
+    ask = ["prove", "s", "4"] if name == "out.json" else ["export"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        assert main(["audit", *ask, "--output", str(path)]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "it could not be written (File too large)" in capsys.readouterr().err
+    assert (path.read_bytes() if path.exists() else None) == old
+    assert sorted(each.name for each in path.parent.iterdir()) == sorted({"home", *([name] if old else [])})
+    assert main(["audit", *ask, "--output", str(path)]) == 0
+    assert path.stat().st_size > 100
+
+
+def test_a_proof_is_not_written_over_a_device(session, capsys):
+    assert main(["audit", "prove", "s", "4", "--output", "/dev/null"]) == 2
+    assert "a device, a pipe or a socket, not a file" in capsys.readouterr().err
+    assert not Path("/dev/null").is_file()
 
 
 def test_an_edited_journal_proves_nothing(session, capsys):

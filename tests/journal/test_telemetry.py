@@ -22,11 +22,11 @@ from peak_trade.journal.events import (
     OrderEvent,
     OrderEventKind,
 )
-from peak_trade.journal.export import trail_frame, write_trail
+from peak_trade.journal.export import write_trail
 from peak_trade.journal.files import EVENTS, read_events, read_lines
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.lock import is_open
-from peak_trade.journal.sinks import level_filter
+from peak_trade.journal.sinks import ParquetSink, level_filter
 from peak_trade.journal.spec import FIX_TAGS, RTS_24, RTS_24_EVENTS, telemetry_spec
 from peak_trade.journal.telemetry import Retention, Sinks, TelemetrySettings, make_sinks, tidy
 from peak_trade.journal.verify import VerdictKind, verify
@@ -130,6 +130,22 @@ def test_a_copy_that_can_not_be_written_is_dropped_and_the_session_is_sealed(tmp
     assert not is_open(folder)
 
 
+def test_a_copy_in_parquet_is_replaced_as_a_whole(tmp_path, key, monkeypatch):
+    def broken(rows, names, path):
+        path.write_bytes(b"PAR1 and no more")
+        raise OSError("full")
+
+    create_session(tmp_path / "s", {}, key, lambda: 1)
+    copy = tmp_path / "s" / "events.parquet"
+    copy.write_bytes(b"the copy before")
+    before = sorted(path.name for path in copy.parent.iterdir())
+    monkeypatch.setattr("peak_trade.journal.sinks.write_parquet", broken)
+    with pytest.raises(OSError, match="full"):
+        ParquetSink(copy, "full").close()
+    assert copy.read_bytes() == b"the copy before"
+    assert sorted(path.name for path in copy.parent.iterdir()) == before
+
+
 def test_a_locked_database_delays_no_order(tmp_path, key):
     folder = tmp_path / "s"
     create_session(folder, {}, key, lambda: 1)
@@ -157,15 +173,16 @@ def test_retention_never_touches_an_open_or_interrupted_session(tmp_path, key):
     create_session(sessions / "open", {}, key, lambda: 1)
     writer = JournalWriter(sessions / "open", key, lambda: 1)
     rules = Retention(compress_after_days=5.0)
-    assert tidy(sessions, rules, 14 * DAY) == []
-    assert [(each.session_id, each.action) for each in tidy(sessions, rules, 15 * DAY)] == [("sealed", "compressed")]
-    assert tidy(sessions, rules, 99 * DAY) == []
+    assert tidy(sessions, rules, 14 * DAY, lambda: key) == []
+    done = tidy(sessions, rules, 15 * DAY, lambda: key)
+    assert [(each.session_id, each.action) for each in done] == [("sealed", "compressed")]
+    assert tidy(sessions, rules, 99 * DAY, lambda: key) == []
     assert not (sessions / "sealed" / EVENTS).exists()
     assert verify(sessions / "sealed", key.public).finding is VerdictKind.INTACT
     assert read_events(sessions / "sealed") == EVENTS_OF_A_RUN
-    done = tidy(sessions, Retention(delete_after_days=1.0), 15 * DAY)
+    done = tidy(sessions, Retention(delete_after_days=1.0), 15 * DAY, lambda: key)
     assert [(each.session_id, each.action) for each in done] == [("sealed", "deleted")]
-    assert sorted(path.name for path in sessions.iterdir()) == ["interrupted", "open"]
+    assert sorted(path.name for path in sessions.glob("[!.]*")) == ["chain.jsonl", "interrupted", "open"]
     writer.close()
 
 
@@ -173,7 +190,7 @@ def test_retention_never_touches_an_open_or_interrupted_session(tmp_path, key):
 def test_the_trail_holds_every_event_in_each_format(tmp_path, key, suffix):
     folder = run(tmp_path / "s", key)
     path = tmp_path / f"trail{suffix}"
-    assert write_trail([trail_frame("s", read_lines(folder))], path) == 4
+    assert write_trail([("s", read_lines(folder))], path) == 4
     read = {".csv": pd.read_csv, ".parquet": pd.read_parquet}.get(suffix)
     rows = read(path).to_dict("records") if read else json.loads(path.read_text())
     assert [row["kind"] for row in rows] == ["bar", "order", "decision", "latency"]

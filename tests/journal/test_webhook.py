@@ -108,7 +108,7 @@ def test_a_passing_failure_is_tried_again(tmp_path, receiver):
     assert writer.dropped_sinks == []
 
 
-@pytest.mark.parametrize(("status", "n_tries"), [(500, 3), (404, 1), (302, 1)])
+@pytest.mark.parametrize(("status", "n_tries"), [(500, 3), (404, 1), (403, 1)])
 def test_a_webhook_that_refuses_is_dropped_and_the_session_is_sealed(tmp_path, receiver, status, n_tries):
     receiver.statuses = [status]
     writer = start(tmp_path)

@@ -10,13 +10,21 @@ import pytest
 from peak_trade.core.bars import Bars
 from peak_trade.data.fetching import connect
 from peak_trade.data.store import save_bars
+from peak_trade.governance.decision import Decision
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.sessions.sandbox.client import connect_sandbox
+from peak_trade.studies.readiness import admit_again
+from tests.sessions import granting
 from tests.sessions.running import part_of, read_bars, wavy
 from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
+
+
+@pytest.fixture(autouse=True)
+def _registry_of_grants(request, monkeypatch):
+    monkeypatch.setattr(granting, "find_registry", lambda: request.getfixturevalue("empty_registry"))
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +65,9 @@ def live(home, btc_1m):
             client.milliseconds = lambda: exchange.now_ms
             return client
 
+        def clock():
+            return (exchange.now_ms + skew_ms) * NS_PER_MS
+
         base = {"mode": "paper", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1m"}
         config = make_config(base | asked, {"fast": 3, "slow": 9}, 5_000.0, None)
         if settings is not None:
@@ -64,13 +75,22 @@ def live(home, btc_1m):
         surroundings = {
             "switch": StopSwitch() if asked.get("feed") == "follow" else switch,
             "on_status": on_status,
-            "clock": lambda: (exchange.now_ms + skew_ms) * NS_PER_MS,
+            "clock": clock,
             "connect": connected,
-            "sandbox": sandbox if config.mode == "testnet" else None,
         }
+        config = config.model_copy(update={"n_history": 50, "risk": risk})
+        if config.mode == "testnet" and (risk is not None or resumes is not None):
+            config = config.model_copy(update={"risk": granting.with_all_limits(risk)})
+            surroundings["sandbox"] = sandbox
+            gate = granting.gate(clock, sandbox)
+            found = granting.grant_for(config, clock, sandbox) if resumes is None else admit_again(resumes, gate)
+            while isinstance(found, Decision) and exchange.now_ms < switch.until:  # a feed without bars is refused
+                exchange.advance_to(exchange.now_ms + 60_000)
+                found = admit_again(resumes, gate)
+            surroundings["grant"] = granting.granted(found)
         if resumes is not None:
             return resume_session(resumes, **surroundings)
-        return run_session(config.model_copy(update={"n_history": 50, "risk": risk}), **surroundings)
+        return run_session(config, **surroundings)
 
     return run, exchange, bars
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
+from peak_trade.data.store import save_bars
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.files import read_events
@@ -26,6 +29,8 @@ from peak_trade.strategies.base import Strategy
 from peak_trade.wiring.gates import make_risk_engine
 from peak_trade.wiring.sleeves import sleeve_for
 
+RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet", "--no-record"]
+RUN += ["-p", "fast=3", "-p", "slow=8"]
 BTC = Instrument("BTC/USDT", tick_size=0.01, lot_size=1e-5, min_notional=5.0)
 
 
@@ -58,6 +63,16 @@ def wavy(n_bars: int = 120) -> Bars:
 def part_of(bars: Bars, start: int, n_bars: int) -> Bars:
     """Consecutive bars."""
     return Bars(bars.frame.iloc[start : start + n_bars], bars.symbol, bars.timeframe, bars.exchange)
+
+
+def sealed_sessions(home: Path, n_sessions: int) -> Path:
+    """Record sealed sessions with orders in a workspace, and return it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEAK_TRADE_HOME", str(home))
+        save_bars(wavy(40))
+        for _ in range(n_sessions):
+            assert main(RUN) == 0
+    return home
 
 
 def evaluator(strategy: Strategy, settings: BacktestSettings, instrument: Instrument = BTC) -> Evaluate:

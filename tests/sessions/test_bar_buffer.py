@@ -1,11 +1,18 @@
-"""The daily history of a session is, on every day, the one computed over all bars."""
+"""The buffer of a session: one memory for all frames, and a daily history equal to the one over all bars."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.errors import SessionError
 from peak_trade.core.history import DailyHistory
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
 from peak_trade.sessions.feeds.base import bar_events
 from tests.sessions.running import BTC, part_of
@@ -28,3 +35,62 @@ def test_the_history_of_a_buffer_is_on_every_day_the_history_of_all_bars(btc_1h,
         ends.add(None if history is None else history.as_of)
     assert len(ends) >= 38
     assert not np.isnan(record.activity_at("BTC/USDT", bar.ts_event)).any()
+
+
+def filled(bars: Bars) -> BarBuffer:
+    buffer = BarBuffer(BTC, bars.timeframe, len(bars) + 1, bars.exchange)
+    for bar in bar_events(bars):
+        buffer.add(bar)
+    return buffer
+
+
+def test_frames_of_two_bars_are_views_of_one_memory():
+    bars = synthetic_bars(50)
+    buffer = BarBuffer(BTC, bars.timeframe, len(bars), bars.exchange)
+    frames = []
+    for bar in bar_events(bars):
+        buffer.add(bar)
+        frames.append(buffer.bars().for_strategy())
+    for name in COLUMNS:
+        assert np.shares_memory(frames[10][name].to_numpy()[-1:], frames[-1][name].to_numpy()[10:11])
+        for place, frame in enumerate(frames):
+            np.testing.assert_array_equal(frame[name], bars.frame[name].iloc[: place + 1])
+
+
+def test_the_owner_of_the_memory_refuses_writes():
+    values = filled(synthetic_bars(20)).bars().for_strategy()["close"].to_numpy()
+    owner: Any = values
+    while getattr(owner, "base", None) is not None:
+        owner = owner.base
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        values.setflags(write=True)
+    with pytest.raises((TypeError, ValueError)):
+        owner[0:8] = b"12345678"
+    assert memoryview(owner).readonly
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ts_event": 0}, "does not close after the bar before it"),
+        ({"close": math.nan}, "close nan"),
+        ({"low": -1.0}, "below zero"),
+        ({"high": 1.0}, "do not hold"),
+        ({"volume": math.nan}, "volume nan"),
+    ],
+    ids=["time", "nan", "negative", "high", "volume"],
+)
+def test_a_bar_that_breaks_the_contract_is_refused(changes, says):
+    bars = synthetic_bars(21)
+    buffer = filled(replace(bars, frame=bars.frame.iloc[:20]))
+    last = bar_events(bars)[-1]
+    with pytest.raises(SessionError, match=says):
+        buffer.add(replace(last, **changes))
+    assert buffer.n_bars == 20
+    assert buffer.add(last) == 20
+
+
+def test_bars_without_volume_are_kept():
+    bars = synthetic_bars(20)
+    bare = replace(bars, frame=bars.frame.assign(volume=math.nan))
+    assert filled(bare).bars().digest() == replace(bare, symbol="BTC/USDT").digest()

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from peak_trade.cli import main
+from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import iso
 from peak_trade.data.store import save_bars
 from peak_trade.journal.events import OrderEvent, SessionEvent
-from peak_trade.journal.files import EVENTS, MANIFEST, is_sealed, read_events
+from peak_trade.journal.files import EVENTS, MANIFEST, is_sealed, read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.writer import JournalWriter
-from peak_trade.sessions.config import SessionConfig
+from peak_trade.journal.writer import JournalWriter, create_session
+from peak_trade.sessions.config import SessionConfig, names_in
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.replay import replay
@@ -25,10 +26,7 @@ from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.sessions.store import config_of, find_session, keys_folder, session_ids, sessions_folder
 from peak_trade.studies.recording import session_record
 from peak_trade.tracking import record_run
-from tests.sessions.running import wavy
-
-RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet", "--no-record"]
-RUN += ["-p", "fast=3", "-p", "slow=8"]
+from tests.sessions.running import RUN, wavy
 
 
 def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, capsys, monkeypatch, tmp_path):
@@ -52,7 +50,7 @@ def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, ca
     assert "intact" in capsys.readouterr().out
     for suffix in ("csv", "json", "parquet"):
         assert main(["audit", "export", "--session", name, "--output", str(tmp_path / f"trail.{suffix}")]) == 0
-    assert main(["audit", "export", "--output", str(tmp_path / "all.csv")]) == 0
+    assert main(["audit", "export", "--all", "--output", str(tmp_path / "all.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "all.csv")) == len(read_events(find_session(name)))
     capsys.readouterr()
     assert main(["replay", "--session", name, "--json"]) == 0
@@ -112,10 +110,9 @@ def test_a_replay_names_the_first_difference(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
     true = find_session(name)
-    folder = sessions_folder() / "other"
-    folder.mkdir()
-    (folder / MANIFEST).write_bytes((true / MANIFEST).read_bytes())
-    with JournalWriter(folder, WorkspaceKey(keys_folder()), lambda: 1) as writer:
+    folder, key = sessions_folder() / "other", WorkspaceKey(keys_folder())
+    create_session(folder, read_manifest(true) | {"session_id": folder.name}, key, lambda: 1)
+    with JournalWriter(folder, key, lambda: 1) as writer:
         for event in read_events(true):
             if isinstance(event, OrderEvent) and event.last_quantity > 0.0:
                 writer.append(replace(event, last_price=event.last_price + 1.0))
@@ -130,6 +127,7 @@ def test_a_replay_names_the_first_difference(stored, capsys):
     assert "last_price was" in printed
 
 
+@pytest.mark.long
 def test_a_shadow_has_room_for_all_that_its_session_recorded(stored, monkeypatch):
     monkeypatch.setattr("peak_trade.sessions.run._n_expected", lambda config: 10)
     save_bars(wavy(700))
@@ -182,7 +180,82 @@ def test_a_stop_cancels_open_orders_marks_and_seals(stored):
     assert replay(outcome.folder.name).is_identical
 
 
-def test_ctrl_c_stops_cleanly(stored, capsys, monkeypatch):
+def test_a_session_has_lists_of_strategies_and_symbols_and_reads_one_of_each(stored, capsys):
+    assert main(RUN) == 0
+    folder = find_session(session_ids()[0])
+    config = read_manifest(folder)["config"]
+    assert [each["name"] for each in config["strategies"]] == ["ma_crossover"]
+    assert [each["name"] for each in config["symbols"]] == ["BTC/USDT"]
+    (start,) = [event for event in read_events(folder) if isinstance(event, SessionEvent) and event.phase == "started"]
+    assert (start.strategies, start.symbols) == (("ma_crossover",), ("BTC/USDT",))
+    (strategy,), (symbol,) = config.pop("strategies"), config.pop("symbols")
+    flat = {"strategy": "ma_crossover", "parameters": strategy["parameters"], "symbol": "BTC/USDT"}
+    flat["instrument"] = symbol["instrument"]
+    assert SessionConfig.from_manifest(config | flat, "manifest") == config_of(folder)
+    assert names_in(flat) == names_in({"strategies": [strategy], "symbols": [symbol]})
+    two = {"strategies": [strategy] * 2, "symbols": [symbol]}
+    with pytest.raises(ConfigError, match=r"strategies was .*at most 1 item"):
+        SessionConfig.from_manifest(config | two, "manifest")
+    with pytest.raises(ConfigError, match="parameters is not a setting"):
+        SessionConfig.from_manifest(config | two | {"strategies": [strategy], "parameters": {}}, "manifest")
+    capsys.readouterr()
+    assert main(["session", "list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["strategies"], listed["symbols"]) == (["ma_crossover"], ["BTC/USDT"])
+    assert (listed["strategy"], listed["symbol"]) == ("ma_crossover", "BTC/USDT")
+
+
+def test_the_list_has_one_line_per_session_at_any_width(stored, capsys, monkeypatch):
+    for _ in range(2):
+        assert main(RUN) == 0
+    for width in (1, 20, 80, 300):
+        monkeypatch.setenv("COLUMNS", str(width))
+        capsys.readouterr()
+        assert main(["session", "list"]) == 0
+        header, *lines = capsys.readouterr().out.splitlines()
+        assert header.split()[:3] == ["session", "state", "bars"]
+        assert [line.split()[0] for line in lines] == session_ids()
+        assert all(line.split()[1] == "sealed" and line.endswith(line.split()[-1]) for line in lines)
+        assert len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        ({"strategy": "a", "symbol": "A/B, C/D"}, (("a",), ("A/B", "C/D"))),
+        ({}, ((), ())),
+        ({"strategies": 3, "symbols": "A/B"}, ((), ())),
+        ({"strategies": [3], "symbols": [{}]}, ((), ("",))),
+    ],
+)
+def test_the_names_in_a_manifest_of_any_shape(config, names):
+    assert names_in(config) == names
+
+
+def test_a_stop_is_read_by_its_code_and_not_by_its_text(stored):
+    switch = StopSwitch()
+    asked = {"mode": "paper", "strategy": "buy_and_hold", "symbol": "BTC/USDT", "timeframe": "1h", "feed": "recorded"}
+    outcome = run_session(
+        make_config(asked, {}, None, None), switch=switch, on_status=lambda status: switch.stop("end of run")
+    )
+    events = read_events(outcome.folder)
+    (order,) = [event for event in events if isinstance(event, OrderEvent)][-1:]
+    assert (order.event, order.cause, events[-1].cause) == ("CANCELED", "stopped", "stopped")
+    assert replay(outcome.folder.name).is_identical
+
+
+@pytest.mark.parametrize(
+    ("signals", "reason"),
+    [
+        ([signal.SIGINT], "Ctrl-C"),
+        ([signal.SIGINT, signal.SIGTERM], "Ctrl-C"),
+        ([signal.SIGTERM, signal.SIGINT], "Ctrl-C"),
+        ([signal.SIGTERM, signal.SIGTERM], "terminated by a signal"),
+    ],
+    ids=["Ctrl-C", "Ctrl-C, then a kill", "a kill, then Ctrl-C", "two kills"],
+)
+def test_one_ctrl_c_and_a_kill_stop_cleanly_in_any_order(stored, capsys, monkeypatch, signals, reason):
+    from peak_trade.sessions.control import stop_switch
     from peak_trade.sessions.feeds.base import RecordedFeed
 
     items = RecordedFeed.items
@@ -190,12 +263,14 @@ def test_ctrl_c_stops_cleanly(stored, capsys, monkeypatch):
     def interrupted(self, after):
         for n, item in enumerate(items(self, after)):
             if n == 10:
-                signal.raise_signal(signal.SIGINT)
+                for number in signals:
+                    signal.raise_signal(number)
             yield item
 
     monkeypatch.setattr(RecordedFeed, "items", interrupted)
+    monkeypatch.setattr(stop_switch, "_GRACE_SECONDS", 0.05)
     assert main(RUN) == 0
-    assert "Ctrl-C; 11 bars" in capsys.readouterr().out
+    assert f"{reason}; 11 bars" in capsys.readouterr().out
     assert is_sealed(find_session(session_ids()[0]))
 
 
@@ -224,8 +299,6 @@ def test_a_second_ctrl_c_stops_at_once_and_the_session_can_be_resumed(stored, ca
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("--mode testnet", "approval"),
-        ("--mode testnet --exchange krakenfutures", "approval"),
         ("--mode testnet --exchange kraken", "Did you mean krakenfutures"),
         ("--duration 10x", "duration was '10x'"),
         ("--duration 0m", "duration was '0m'"),
@@ -247,8 +320,20 @@ def test_bad_input_is_one_line_that_says_what_to_do(stored, capsys, options, say
     shown = capsys.readouterr()
     assert says in shown.err
     assert shown.err.count("\n") == 1
-    assert "testnet" not in options or shown.out == ""
     assert session_ids() == []
+
+
+@pytest.mark.parametrize("exchange", ["binance", "krakenfutures"])
+def test_a_testnet_session_is_refused_with_the_requirements_that_it_does_not_meet(stored, capsys, exchange):
+    asked = ["--symbol", "BTC/USDT", "--timeframe", "1h", "--exchange", exchange]
+    assert main(["session", "run", "--mode", "testnet", "--quiet", *asked]) == 1
+    shown = capsys.readouterr()
+    for name in ("policy", "approval", "shadow session", "kill switch drill", "credentials"):
+        assert f"FAIL  {name}: " in shown.out
+    assert shown.out.splitlines()[-1].startswith("The session was not started. testnet: not ready, ")
+    assert session_ids() == []
+    assert main(["session", "run", "--mode", "testnet", "--quiet", *asked, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["is_ready"] is False
 
 
 def test_tidying_compresses_a_session_that_still_verifies_and_replays(stored, capsys, tmp_path):

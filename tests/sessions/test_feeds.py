@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +17,15 @@ from peak_trade.journal.events import BarEvent, FeedFault, FeedFaultEvent, Order
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.limits import RiskLimits
+from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.base import FROZEN_AFTER, BarCheck, bar_events
 from peak_trade.sessions.feeds.following import FollowerFeed
 from peak_trade.sessions.replay import replay
+from peak_trade.sessions.sandbox.client import with_exchange_steps
 from peak_trade.sessions.sandbox.venue import id_prefix
 from tests.emulator.server import emulated
+from tests.examples import examples
 from tests.sessions.running import part_of
 
 MINUTE = Timeframe.parse("1m")
@@ -59,8 +64,15 @@ def test_each_fault_of_a_feed_has_its_name(bars, places, faults):
     assert taken(bars) == ([bars[place] for place in places], faults)
 
 
+def test_a_bar_without_volume_that_comes_twice_is_the_same_again():
+    check = BarCheck("BTC/USDT", MINUTE, has_volume=False)
+    check.faults(bar(1, volume=float("nan")))
+    (fault,), _ = check.faults(bar(1, volume=float("nan")))
+    assert fault.detail == "the same again"
+
+
 @given(st.lists(st.tuples(st.integers(1, 20), st.sampled_from([100.0, 101.0, math.nan, -1.0])), max_size=40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_bars_that_are_used_are_in_order_finite_and_unique(arrivals):
     used, _ = taken([bar(n, close) for n, close in arrivals])
     times = [each.ts_event for each in used]
@@ -77,8 +89,9 @@ def test_a_live_paper_session_uses_closed_bars_on_the_exchange_grid(live):
     recorded = {event.ts_event: event for event in bar_events(bars)}
     assert [recorded[event.ts_event] for event in seen] == seen
     assert len(seen) == 50 + 20
-    instrument = read_manifest(outcome.folder)["config"]["instrument"]
-    assert instrument == {"tick_size": 0.01, "lot_size": 1e-5, "min_notional": 5.0, "is_shortable": False}
+    instrument = read_manifest(outcome.folder)["config"]["symbols"][0]["instrument"]
+    steps = {"tick_size": 0.01, "lot_size": 1e-5, "min_notional": 5.0, "is_shortable": False}
+    assert instrument == steps | {"max_leverage": 1.0}
     assert replay(outcome.folder.name).is_identical
 
 
@@ -144,3 +157,20 @@ def test_a_shadow_follows_a_session_while_it_runs(tmp_path, key, btc_1m):
     feed = FollowerFeed(tmp_path / "s", next_bar)
     assert feed.history() == bars[:1]
     assert list(feed.items(bars[0].ts_event)) == bars[1:]
+
+
+def test_a_leverage_alone_leaves_the_steps_to_the_exchange():
+    market = {"precision": {"price": 0.1, "amount": 1e-4}, "limits": {"cost": {"min": 5.0}}, "contract": True}
+    client = SimpleNamespace(load_markets=lambda: {"BTC/USDT": market})
+    values = {
+        "mode": "paper",
+        "strategy": "ma_crossover",
+        "symbol": "BTC/USDT",
+        "timeframe": "1h",
+        "exchange": "binance",
+    }
+    config = SessionConfig.parse(values | {"instrument": {"max_leverage": 2.0}}, "test")
+    instrument = with_exchange_steps(config, client, StopSwitch()).instrument
+    assert (instrument.tick_size, instrument.min_notional, instrument.max_leverage) == (0.1, 5.0, 2.0)
+    given = SessionConfig.parse(values | {"instrument": {"tick_size": 0.5}}, "test")
+    assert with_exchange_steps(given, client, StopSwitch()) == given

@@ -22,6 +22,8 @@ from peak_trade.sessions.sandbox.client import connect_sandbox
 from peak_trade.sessions.sandbox.kraken_futures import KrakenFutures
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated
+from tests.examples import mostly_long
+from tests.sessions import granting
 from tests.sessions.running import part_of
 from tests.sessions.trading import (
     KEYS,
@@ -139,7 +141,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("faults", mostly_long([(faults,) for faults in FAULTS.values()], 3), ids=FAULTS)
 def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, market, faults):
     events, session, emulator = trade(tmp_path / "s", key, market, prepare=failing(faults))
     assert emulator.faults == []
@@ -311,17 +313,21 @@ def test_a_session_as_a_run_file_names_it_trades_and_replays(monkeypatch, tmp_pa
         exchange="krakenfutures",
         n_history=50,
         trading=BacktestSettings(initial_cash=5_000.0, sizing=FractionOfEquity(fraction=0.5)),
-        risk=RiskLimits(max_gross_exposure=2.0),
+        risk=granting.with_all_limits(RiskLimits(max_gross_exposure=2.0)),
     )
+    clock = EmulatedTime(exchange, 0).now
     with emulated(exchange) as emulator:
-        outcome = run_session(
-            config,
-            switch=EmulatedSwitch(exchange, end_of(market)),
-            clock=lambda: exchange.now_ms * NS_PER_MS,
-            sandbox=sandbox,
-        )
-    steps = read_manifest(outcome.folder)["config"]["instrument"]
-    assert steps == {"tick_size": 0.5, "lot_size": 1e-4, "min_notional": 0.0, "is_shortable": True}
+        grant = granting.grant_for(config, clock, sandbox)
+        switch = EmulatedSwitch(exchange, end_of(market))
+        outcome = run_session(config, switch=switch, clock=clock, grant=grant, sandbox=sandbox)
+    steps = read_manifest(outcome.folder)["config"]["symbols"][0]["instrument"]
+    assert steps == {
+        "tick_size": 0.5,
+        "lot_size": 1e-4,
+        "min_notional": 0.0,
+        "is_shortable": True,
+        "max_leverage": 1.0,
+    }
     shown = replay(outcome.folder.name)
     assert shown.is_identical, shown.first_difference
     assert shown.n_fills >= 4

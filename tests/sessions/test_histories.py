@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -16,14 +17,14 @@ from peak_trade.core.time import Timeframe
 from peak_trade.data.resampling import resample
 from peak_trade.data.store import list_bars, save_bars
 from peak_trade.journal.events import BarEvent, DecisionEvent
-from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.journal.files import MANIFEST, read_events, read_manifest
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.risk.decisions import explain
+from peak_trade.studies.risk.decisions import explain, find_decision
 from peak_trade.wiring.gates import declared_history, make_risk_engine, read_risk_file
 from peak_trade.wiring.strategies import make_strategy
 from tests.sessions.running import BTC
@@ -92,6 +93,12 @@ def decisions_in(folder):
     return [event for event in read_events(folder) if isinstance(event, DecisionEvent)]
 
 
+def change_manifest(folder, change):
+    content = read_manifest(folder)
+    change(content["config"])
+    (folder / MANIFEST).write_text(json.dumps(content))
+
+
 def test_a_session_of_a_few_hundred_bars_trades_on_the_conservative_limits_once_a_daily_source_is_declared(
     stored, limits
 ):
@@ -104,6 +111,11 @@ def test_a_session_of_a_few_hundred_bars_trades_on_the_conservative_limits_once_
         found = explain(decision)
         assert found.is_reproduced
         assert all(reading.observed <= 0.02 for reading in found.readings if reading.code == "value_at_risk")
+    kept = find_decision(f"{outcome.folder.name}/o-1")
+    assert "max_leverage" in {reading.code for reading in explain(kept).readings}
+    change_manifest(outcome.folder, lambda config: config["symbols"][0]["instrument"].pop("max_leverage"))
+    kept = find_decision(f"{outcome.folder.name}/o-1")
+    assert "max_leverage" not in {reading.code for reading in explain(kept).readings}
 
 
 def test_a_session_a_backtest_and_another_exchanges_name_give_the_same_decisions(stored, limits):
@@ -145,7 +157,7 @@ def test_an_interrupted_session_is_resumed_on_the_history_it_started_on(stored, 
 
     with pytest.raises(Killed):
         run_session(config, on_status=kill)
-    broken = max(folder.parent.iterdir(), key=lambda part: part.stat().st_mtime)
+    broken = max(folder.parent.glob("*/"), key=lambda part: part.stat().st_mtime)
     resumed = resume_session(broken.name)
     assert resumed.status.n_fills == whole.status.n_fills
     assert [d.denials for d in decisions_in(resumed.folder)] == [d.denials for d in decisions_in(folder)]

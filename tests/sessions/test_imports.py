@@ -11,7 +11,7 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
 from peak_trade.journal.files import read_events, read_manifest
-from peak_trade.journal.importers import read_jesse, read_orders
+from peak_trade.journal.importers import LogOptions, read_jesse, read_orders
 from peak_trade.sessions.store import check_journal, session_ids, sessions_folder
 
 ORDERS = """order_id,Date(UTC),end_time,symbol,side,type,quantity,status,executed,price,limit_price,fee
@@ -26,7 +26,7 @@ BAD = """5,2024-01-01 00:04:00,2024-01-01 00:03:00,BTC/USDT,SELL,LIMIT,0.3,CANCE
 1,2024-01-01 00:04:00,2024-01-01 00:05:00,BTC/USDT,SELL,LIMIT,0.3,CANCELED,0,,45000,
 8,2024-01-01 00:04:00,2024-01-01 00:05:00,BTC/USDT,SELL,LIMIT,0.3,FILLED,0.2,45000,45000,
 """
-TIME = ["--column", "time=Date(UTC)"]
+TIME = ["--column", "time=Date(UTC)", "--fee-currency", "USDT"]
 
 
 @pytest.fixture
@@ -72,7 +72,9 @@ def test_a_real_paper_session_ends_every_order_once(here, real_data: Path, capsy
     for verb in (["session", "show", name], ["session", "list"], ["audit", "verify", name],
                  ["audit", "export", "--session", name, "--output", "trail.csv"]):  # fmt: skip
         assert main(verb) == 0
-    assert main(["audit", "import", str(path), "--format", "jesse"]) == 2, "it was imported already"
+    capsys.readouterr()
+    assert main(["audit", "import", str(path), "--format", "jesse"]) == 2
+    assert f"was imported already, as {name}. Rename the file" in capsys.readouterr().err
 
 
 def test_an_export_of_orders_becomes_order_histories(here):
@@ -107,7 +109,7 @@ def test_a_line_that_ends_no_open_order_is_refused():
     rows = [submitted(), submitted(event="EXECUTED", price=101.0), submitted(event="SOMETHING"), submitted(event="FEE"),
             submitted(event="EXECUTED"), submitted(event="FEE"), submitted(event="CANCELED"),
             submitted(timestamp=pd.NaT), submitted(qty="much")]  # fmt: skip
-    log = read_jesse(pd.DataFrame(rows), "s")
+    log = read_jesse(pd.DataFrame(rows), LogOptions("s", "USDT"))
     assert [row for row, _ in log.refused] == [2, 3, 4, 7, 8, 9]
     assert log.n_used == 3
     assert log.events[-1].fee == 0.1
@@ -116,7 +118,7 @@ def test_a_line_that_ends_no_open_order_is_refused():
 
 def test_equal_orders_end_oldest_first():
     rows = [submitted(), submitted(), submitted(event="CANCELED"), submitted(event="EXECUTED")]
-    found = lives(read_jesse(pd.DataFrame(rows), "s").events)
+    found = lives(read_jesse(pd.DataFrame(rows), LogOptions("s")).events)
     assert [life[-1] for life in found.values()] == ["CANCELED", "FILLED"]
 
 
@@ -154,4 +156,4 @@ def test_what_can_not_be_imported_leaves_nothing_behind(here, asked, capsys):
 def test_a_table_of_orders_needs_no_map_when_it_has_our_names():
     frame = pd.DataFrame([dict(zip(ORDERS.splitlines()[0].replace("Date(UTC)", "time").split(","),
                                    ORDERS.splitlines()[1].split(","), strict=True))])  # fmt: skip
-    assert len(read_orders(frame, "s", {}).events) == 4
+    assert len(read_orders(frame, LogOptions("s", "USDT"), {}).events) == 4

@@ -36,6 +36,7 @@ from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.sandbox.venue import SandboxVenue
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated
+from tests.examples import mostly_long
 from tests.sessions.running import BTC, open_session, part_of
 
 DEPTH, KLINES = "/api/v3/depth", "/api/v3/klines"
@@ -188,8 +189,10 @@ def test_orders_on_bars_that_were_asked_for_after_an_outage_are_denied_as_stale(
     assert replay(outcome.folder.name).is_identical
 
 
-@pytest.mark.parametrize("kind", ["silent", "away"])
-@pytest.mark.parametrize("mode", ["paper", "testnet"])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    mostly_long([("silent", "paper"), ("away", "paper"), ("away", "testnet"), ("silent", "testnet")], 2),
+)
 def test_a_feed_gone_stale_reduces_when_it_happens_and_cancels_what_could_enlarge(live, mode, kind):
     run, exchange, _ = live
     with emulated(exchange) as emulator:
@@ -253,8 +256,10 @@ def test_a_fill_that_was_reported_after_the_feed_went_stale_is_replayed_after_it
     assert traded(venue) == pytest.approx([0.6])
 
 
-@pytest.mark.parametrize("mode", ["paper", "testnet"])
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("mode", "moment"),
+    mostly_long([("paper", "before"), ("paper", "after"), ("testnet", "after"), ("testnet", "before")], 2),
+)
 def test_a_session_killed_as_its_feed_goes_stale_resumes_reducing(live, monkeypatch, mode, moment):
     run, exchange, _ = live
     append = JournalWriter.append

@@ -35,6 +35,7 @@ from peak_trade.risk.state import Control, KillSwitch, Recovery, advance, contro
 from peak_trade.sessions.control.commands import (
     FOLDER,
     is_kill_pending,
+    kill_session,
     new_command,
     pending_commands,
     remove_command,
@@ -49,6 +50,7 @@ from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.store import session_ids, sessions_folder
+from tests.examples import mostly_long
 from tests.sessions.test_commands import wavy
 
 HOUR = 3_600 * NS_PER_SECOND
@@ -150,7 +152,7 @@ def test_a_session_that_halted_by_itself_is_recovered_climbs_the_ramp_and_trades
     assert replay(outcome.folder.name).is_identical
 
 
-@pytest.mark.parametrize(("stage_hours", "share"), [(36, 0.5), (10, 0.75), (5, 1.0)])
+@pytest.mark.parametrize(("stage_hours", "share"), mostly_long([(10, 0.75), (36, 0.5), (5, 1.0)], 1))
 def test_after_a_recovery_orders_are_limited_by_the_stage_of_the_ramp(stored, stage_hours, share):
     on_status, _ = recovering()
     stages = FALLING.state.model_copy(update={"ramp_stage": stage_hours * 3_600.0})
@@ -175,7 +177,7 @@ def test_a_command_is_in_the_journal_before_the_bar_it_is_applied_with(stored):
     assert pending_commands(outcome.folder) == []
 
 
-@pytest.mark.parametrize("moment", ["before recording", "after recording", "after the state"])
+@pytest.mark.parametrize("moment", mostly_long(["after recording", "before recording", "after the state"], 1))
 def test_a_command_is_applied_once_however_the_session_is_killed(stored, monkeypatch, moment):
     config = config_with(FALLING)
     on_status, _ = recovering()
@@ -357,7 +359,7 @@ def test_a_kill_reaches_a_session_whose_next_bar_is_an_hour_away(stored, aim):
         if aim == "workspace":
             kill_workspace(stored)
         else:
-            send_command(running().name, CommandKind.KILL, "ada", WALL)
+            kill_session(running().name, "ada", WALL, "kill switch")
 
     thread = threading.Thread(target=strike)
     thread.start()
@@ -377,7 +379,7 @@ def test_a_kill_cancels_the_open_orders_and_one_that_comes_between_is_finished_o
 
     def on_status(status):
         if status.n_open_orders:
-            send_command(status.session_id, CommandKind.KILL, "ada", WALL)
+            kill_session(status.session_id, "ada", WALL, "kill switch")
 
     def die(self, reason):
         raise Killed
@@ -396,8 +398,8 @@ def test_a_kill_cancels_the_open_orders_and_one_that_comes_between_is_finished_o
     assert replay(folder.name).is_identical
 
 
-@pytest.mark.parametrize("n_history", [0, 40])
-@pytest.mark.parametrize(("elapsed", "ramp"), [(0, 0.5), (11 * HOUR, 0.75), (30 * HOUR, 1.0)])
+@pytest.mark.parametrize("n_history", mostly_long([0, 40], 1))
+@pytest.mark.parametrize(("elapsed", "ramp"), mostly_long([(11 * HOUR, 0.75), (0, 0.5), (30 * HOUR, 1.0)], 1))
 def test_a_session_starts_on_the_ramp_of_the_workspace_and_climbs_it_in_its_own_time(stored, elapsed, ramp, n_history):
     rules = StateLimits(cooldown=0.0, ramp_stage=36_000.0)
     control, _ = advance(Control(), KillSwitch(WALL - elapsed, "ada"), rules)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from peak_trade.core.history import daily_returns
+from peak_trade.core.time import Timeframe
+from peak_trade.data.resampling import resample
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import BarEvent, DecisionEvent
 from peak_trade.journal.files import read_events
+from peak_trade.journal.inputs import read_inputs
+from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.feeds.base import bar_events
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.studies.backtest import backtest
+from peak_trade.studies.risk.value_at_risk import book_weights
 from peak_trade.wiring.gates import read_risk_file
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
+from tests.examples import mostly_long
 from tests.sessions.running import BTC, part_of, run_session
 
 PARAMETERS = {"composite": {"members": "ma_crossover,momentum"}}
@@ -28,7 +36,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 6))
 def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name, settings):
     bars = part_of(btc_1h, 6_000, 300)
     strategy = make_strategy(name, PARAMETERS.get(name))
@@ -56,7 +64,23 @@ def test_parity_holds_with_the_shipped_risk_limits(tmp_path, key, btc_1h, name):
     assert session.equity == result.equity_values.tolist()
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+def test_parity_holds_for_the_weights_that_the_var_model_is_tested_on(tmp_path, key, btc_1h):
+    bars = resample(part_of(btc_1h, 0, 24 * 430), Timeframe.parse("6h")).bars
+    risk = RiskLimits.parse({"size_to_limits": True, "var": {"max_var": 0.03, "n_days": 400}}, "test")
+    strategy = make_strategy("ma_crossover", {"fast": 4, "slow": 20})
+    result = backtest(strategy, bars, risk=risk, instruments={"BTC/USDT": BTC})
+    run_session(tmp_path / "s", key, strategy, bars, risk=risk)
+    events = [event for event in read_events(tmp_path / "s") if isinstance(event, LOOP_EVENTS)]
+    assert [encode_event(event) for event in events] == [encode_event(event) for event in result.events]
+    last = [event for event in events if isinstance(event, DecisionEvent)][-1]
+    weights = read_inputs(last.inputs)[1].daily_weights
+    assert weights is not None
+    expected = book_weights(result, daily_returns([bars], "run", 400, weights.as_of), 250)
+    np.testing.assert_array_equal(weights.weights.T, expected)
+    assert (expected != 0.0).sum() > 20
+
+
+@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 4))
 def test_bar_by_bar_evaluation_equals_the_whole_recording(tmp_path, key, btc_1h, name):
     bars = part_of(btc_1h, 6_000, 120)
     strategy = make_strategy(name, PARAMETERS.get(name))

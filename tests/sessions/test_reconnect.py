@@ -22,6 +22,7 @@ from peak_trade.sessions.run import run_session
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.sandbox.client import check_policy
 from tests.emulator.server import emulated
+from tests.examples import mostly_long
 from tests.sessions.running import part_of
 from tests.sessions.trading import (
     N_BARS,
@@ -117,12 +118,15 @@ def around_reconnect(events):
 
 @pytest.mark.parametrize(
     ("change", "kind"),
-    [
-        (fill_whole, OrderEventKind.FILLED),
-        (fill_part, OrderEventKind.PARTIALLY_FILLED),
-        (end_it, OrderEventKind.CANCELED),
-    ],
-    ids=["filled", "partly-filled", "ended"],
+    mostly_long(
+        [
+            (fill_part, OrderEventKind.PARTIALLY_FILLED),
+            (fill_whole, OrderEventKind.FILLED),
+            (end_it, OrderEventKind.CANCELED),
+        ],
+        1,
+    ),
+    ids=["partly-filled", "filled", "ended"],
 )
 def test_what_an_outage_hid_is_booked_before_balances_are_compared(monkeypatch, tmp_path, key, market, change, kind):
     events, session, emulator = run(tmp_path / "s", key, market, settings=FAR, prepare=while_away(change))
@@ -139,7 +143,7 @@ def test_what_an_outage_hid_is_booked_before_balances_are_compared(monkeypatch, 
 NEAR = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_type="limit", limit_offset_bps=3.0))
 
 
-@pytest.mark.parametrize("settings", [NEAR, None], ids=["limit", "market"])
+@pytest.mark.parametrize("settings", mostly_long([NEAR, None], 1), ids=["limit", "market"])
 def test_trades_that_are_reported_late_are_waited_for(tmp_path, key, market, settings):
     """The filled quantity is known before the trades: no fill is lost at an end, a cancel or a stop."""
 
@@ -212,7 +216,7 @@ def test_an_order_that_is_not_listed_is_never_silently_equal(tmp_path, key, mark
     events, session, _ = run(tmp_path / "s", key, market, settings=FAR, prepare=prepare)
     (wrong,) = [event for event in events if isinstance(event, ReconciliationEvent) and not event.is_equal]
     assert (wrong.subject, wrong.expected, wrong.observed) == ("open orders", 1.0, 0.0)
-    assert wrong.detail == "not open there: pt1234abcd-1"
+    assert wrong.detail == f"not open there: {PREFIX}1"
     (alert,) = [event for event in events if isinstance(event, AlertEvent)]
     assert alert.code == "open_orders"
     assert session.journal.orders.open_orders() == []
@@ -225,14 +229,14 @@ def test_an_open_order_that_the_session_does_not_know_is_canceled_and_recorded(t
         session, feed, events = open_testnet(tmp_path / "s", key, STRATEGY, emulator, clock, settings=FAR)
         price = float(exchange.price()) * 0.9 // 1
         session.loop.venue._sandbox.client.create_order(
-            market.symbol, "limit", "buy", 0.01, price, {"clientOrderId": "pt1234abcd-999"}
+            market.symbol, "limit", "buy", 0.01, price, {"clientOrderId": f"{PREFIX}999"}
         )
         while_away(lambda exchange, order: None)(emulator, clock)
         session.run(feed, events)
         hang_up(session)
     events = read_events(tmp_path / "s")
     unequal = [event for event in events if isinstance(event, ReconciliationEvent) and not event.is_equal]
-    assert [event.detail for event in unequal] == ["canceled pt1234abcd-999"]
+    assert [event.detail for event in unequal] == [f"canceled {PREFIX}999"]
     assert not resting(exchange)
     assert orders_of(events, OrderEventKind.CANCELED)
 
@@ -265,7 +269,7 @@ class Killed(Exception):
     """The process was killed."""
 
 
-@pytest.mark.parametrize("change", [fill_whole, fill_part, end_it])
+@pytest.mark.parametrize("change", mostly_long([fill_part, fill_whole, end_it], 1))
 def test_what_happened_while_the_session_was_down_is_recorded_when_it_resumes(tmp_path, key, market, change):
     exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))

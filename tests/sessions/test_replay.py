@@ -35,7 +35,7 @@ def rewritten(stored):
 
     def run(change, *, seal=True):
         folder = sessions_folder() / "other"
-        create_session(folder, read_manifest(true), key, lambda: 1)
+        create_session(folder, read_manifest(true) | {"session_id": folder.name}, key, lambda: 1)
         with JournalWriter(folder, key, lambda: 1) as writer:
             for event in change(read_events(true)):
                 writer.append(event)

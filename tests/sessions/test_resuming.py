@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -32,8 +33,7 @@ from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.runner import Session
 from peak_trade.sessions.store import check_journal, find_session, session_ids, summary
-from tests.sessions.running import wavy
-from tests.sessions.test_commands import RUN
+from tests.sessions.running import RUN, wavy
 
 ASKED = {"mode": "paper", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1h", "feed": "recorded"}
 FAST = {"fast": 3, "slow": 8}
@@ -141,6 +141,15 @@ def test_a_session_does_not_resume_on_other_bars(killed, stored, capsys):
     assert replay(name).is_identical
 
 
+def test_a_session_over_bars_without_volume_resumes(killed, stored, capsys):
+    bars = wavy()
+    shutil.rmtree(stored / "bars")
+    save_bars(replace(bars, frame=bars.frame.assign(volume=math.nan)))
+    name = killed(60)
+    assert main(["session", "resume", name, "--quiet", "--no-record"]) == 0
+    assert replay(name).is_identical
+
+
 def forge(folder, event):
     """Append a line that follows from the last one, as anyone can who reads the file."""
     *_, last = (folder / EVENTS).read_bytes().splitlines()
@@ -162,6 +171,20 @@ def test_an_appended_bar_is_compared_with_the_store(killed, capsys):
     assert main(["session", "resume", name]) == 2
     assert "holds a bar of 2024-01-03 13:00:00Z that is not the store's" in capsys.readouterr().err
     assert not is_sealed(folder)
+
+
+def test_a_copy_outside_the_workspace_does_not_resume(killed, tmp_path, capsys):
+    """A session has one history: a copy would be a second one, signed with the same key."""
+    name = killed(10)
+    copy = tmp_path / "copies" / name
+    shutil.copytree(find_session(name), copy)
+    content = (copy / EVENTS).read_bytes()
+    capsys.readouterr()
+    assert main(["session", "resume", str(copy), "--quiet", "--no-record"]) == 2
+    assert "outside the workspace" in capsys.readouterr().err
+    assert [path.name for path in copy.parent.iterdir()] == [name]
+    assert (copy / EVENTS).read_bytes() == content
+    assert main(["session", "resume", str(find_session(name)), "--quiet", "--no-record"]) == 0
 
 
 def test_events_that_the_key_does_not_vouch_for_are_counted_when_a_session_is_resumed(killed, capsys):

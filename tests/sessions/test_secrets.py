@@ -16,6 +16,7 @@ from peak_trade.sessions.options import make_config
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.sandbox.client import connect_sandbox
 from tests.emulator.server import emulated
+from tests.sessions import granting
 from tests.sessions.running import part_of
 from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
 
@@ -42,14 +43,22 @@ def test_keys_are_in_no_file_and_no_output(home, tmp_path, btc_1m, capsys, caplo
             with connect(name, emulator.url) as client:
                 yield client
 
-        emulator.fail("POST", "/api/v3/order", "error", status=400, code=-1013, message="Filter failure: LOT_SIZE")
-        emulator.fail("GET", "/api/v3/klines", "drop")
         asked = {"mode": "testnet", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1m"}
         config = make_config(asked, {"fast": 3, "slow": 9}, 5_000.0, None)
+        risk = granting.with_all_limits(RiskLimits(max_gross_exposure=2.0))
+        config = config.model_copy(update={"n_history": 50, "risk": risk})
+
+        def clock():
+            return exchange.now_ms * NS_PER_MS
+
+        grant = granting.grant_for(config, clock, sandbox)
+        emulator.fail("POST", "/api/v3/order", "error", status=400, code=-1013, message="Filter failure: LOT_SIZE")
+        emulator.fail("GET", "/api/v3/klines", "drop")
         outcome = run_session(
-            config.model_copy(update={"n_history": 50, "risk": RiskLimits(max_gross_exposure=2.0)}),
+            config,
             switch=EmulatedSwitch(exchange, int(bars.times[99]) // NS_PER_MS),
-            clock=lambda: exchange.now_ms * NS_PER_MS,
+            clock=clock,
+            grant=grant,
             on_status=seen.append,
             telemetry=TelemetrySettings.parse({"sinks": SINKS}, "test"),
             connect=connected,

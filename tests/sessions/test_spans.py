@@ -15,8 +15,8 @@ from peak_trade.sessions.replay import replay
 from peak_trade.sessions.runner import StopSwitch
 from peak_trade.sessions.store import find_session, session_ids
 from peak_trade.strategies.ma_crossover import MaCrossover
-from tests.sessions.running import open_session, wavy
-from tests.sessions.test_commands import RUN
+from tests.examples import mostly_long
+from tests.sessions.running import RUN, open_session, wavy
 
 STRATEGY = MaCrossover(fast=3, slow=9)
 BTC = "session run --quiet --no-record --symbol BTC/USDT --timeframe 1h"
@@ -79,7 +79,7 @@ def test_a_start_makes_the_bars_before_it_history(stored):
     assert replay(name).n_fills > 0
 
 
-@pytest.mark.parametrize("options", [[], ["--start", "2024-01-02"]], ids=["no-history", "history"])
+@pytest.mark.parametrize("options", mostly_long([["--start", "2024-01-02"], []], 1), ids=["history", "no-history"])
 def test_a_shadow_has_the_history_of_the_followed_session(stored, options):
     assert main([*RUN, *options]) == 0
     (name,) = session_ids()
@@ -131,7 +131,7 @@ def test_an_undisturbed_wait_lasts_as_long_as_asked_and_polls_meanwhile(monkeypa
     slept, polls, switch = [], [], StopSwitch()
     switch.poll = lambda: polls.append(sum(slept))
     monkeypatch.setattr("peak_trade.sessions.control.stop_switch.time.monotonic", lambda: sum(slept))
-    monkeypatch.setattr(switch._event, "wait", lambda seconds: slept.append(seconds))
+    monkeypatch.setattr(switch._changed, "wait_for", lambda _, seconds: slept.append(seconds))
     assert not switch.wait(10.25)
     assert sum(slept) == 10.25
     assert max(slept) <= 0.5

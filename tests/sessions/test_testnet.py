@@ -12,6 +12,7 @@ from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.sessions.sandbox.client import connect_sandbox
 from peak_trade.wiring.exchanges import EXCHANGES, sandbox_class
 from tests.emulator.server import emulated
+from tests.examples import mostly_long
 from tests.sessions.running import part_of
 from tests.sessions.trading import (
     KEYS,
@@ -93,7 +94,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("faults", mostly_long([(faults,) for faults in FAULTS.values()], 2), ids=FAULTS)
 def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, market, faults):
     events, session, emulator = run(tmp_path / "s", key, market, prepare=failing(faults))
     assert emulator.faults == []

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Instrument
+from peak_trade.data.store import load_bars
+from peak_trade.data.workspace import workspace_at
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, ReconciliationEvent
@@ -20,16 +24,18 @@ from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.live import LiveFeed
+from peak_trade.sessions.options import make_config
 from peak_trade.sessions.runner import Session
+from peak_trade.sessions.sandbox.admission import Admission, admission_of
 from peak_trade.sessions.sandbox.client import connect_sandbox
-from peak_trade.sessions.sandbox.venue import SandboxVenue
+from peak_trade.sessions.sandbox.venue import SandboxVenue, id_prefix
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.wiring.exchanges import sandbox_class
 from tests.emulator.exchange import Exchange
 from tests.emulator.futures import FuturesExchange
 from tests.emulator.matching import Matching
 from tests.emulator.server import KEY, KRAKEN_SECRET, SECRET, Emulator, emulated
+from tests.sessions import granting
 from tests.sessions.running import BTC, evaluator
 
 NS_PER_MS = 1_000_000
@@ -40,7 +46,8 @@ KEYS = {
     "KRAKEN_FUTURES_DEMO_SECRET": KRAKEN_SECRET,
 }
 PERPETUAL = Instrument("BTC/USD:USD", tick_size=0.5, lot_size=1e-4)
-PREFIX = "pt1234abcd-"
+SESSION_ID = "20190101_010000_testnet_ma_crossover_BTC-USDT_1h"
+PREFIX = id_prefix(SESSION_ID)
 N_HISTORY, N_BARS = 60, 40
 STRATEGY = MaCrossover(fast=3, slow=9)
 
@@ -69,6 +76,27 @@ def client_of(emulator: Emulator, clock: EmulatedTime) -> Any:
     client.enableRateLimit = False
     client.milliseconds = lambda: clock.now() // NS_PER_MS - clock.skew_ms
     return client
+
+
+@cache
+def admission(name: str) -> Admission:
+    """The admission of a session with the id SESSION_ID to the emulator of an exchange, from the real gate."""
+    symbol = PERPETUAL.symbol if name == "krakenfutures" else BTC.symbol
+    asked = {"mode": "testnet", "strategy": "ma_crossover", "symbol": symbol, "timeframe": "1h", "exchange": name}
+    config = make_config(asked, {"fast": 3, "slow": 9}, 5_000.0, None)
+    config = config.model_copy(update={"risk": granting.with_all_limits(None)})
+    folder = granting.shared_folder() / f"{name}-{os.getpid()}"
+    with workspace_at(folder):
+        granting.prepare(config)
+        bars = load_bars(symbol, "1h", name)
+        exchange = exchange_at(bars, len(bars))
+        clock = EmulatedTime(exchange, 0)
+        with emulated(exchange) as emulator:
+            grant = granting.grant_for(config, clock.now, lambda: client_of(emulator, clock))
+        found = admission_of(config, grant, SESSION_ID, clock.now)
+        assert found is not None
+        found.use()
+    return found
 
 
 def as_perpetual(bars: Bars) -> Bars:
@@ -104,7 +132,7 @@ def open_testnet(
     instrument = PERPETUAL if bars.exchange == "krakenfutures" else BTC
 
     def make_venue(market: Market) -> SandboxVenue:
-        sandbox = sandbox_class(bars.exchange)(client, instrument)
+        sandbox = admission(bars.exchange).sandbox(bars.exchange, client, instrument)
         return SandboxVenue(sandbox, market, PREFIX, clock.wait, events)
 
     session = Session(

@@ -8,19 +8,20 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from dataclasses import dataclass
+import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from peak_trade.core.digest import canonical_json
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
-from peak_trade.core.files import write_text
+from peak_trade.core.files import read_text, reason_of, write_text
 from peak_trade.core.time import iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.workspace import workspace
 from peak_trade.journal.events import BarEvent, CommandEvent, CommandKind, TradingStateEvent
 from peak_trade.journal.files import is_sealed, read_events
-from peak_trade.journal.lock import is_open
+from peak_trade.journal.lock import holder_of, is_open
 from peak_trade.risk.limits import StateLimits
 from peak_trade.risk.state import (
     Control,
@@ -33,7 +34,7 @@ from peak_trade.risk.state import (
     control_from_events,
 )
 from peak_trade.sessions.control.state import control_at_start, read_control, write_control
-from peak_trade.sessions.store import config_of, find_session
+from peak_trade.sessions.store import config_of, find_session, session_ids, sessions_folder
 from peak_trade.wiring.gates import read_risk_file
 
 FOLDER = "acts"
@@ -114,10 +115,8 @@ def state_of(name: str, clock_now: int) -> SessionState:
     return SessionState(folder, control_from_events(control_at_start(folder), events), now, is_open(folder), pending)
 
 
-def send_command(
-    name: str, kind: CommandKind, actor: str, clock_now: int, *, reason: str = "", strategy: str = ""
-) -> SessionState:
-    """Leave a command for a session. A running session applies a kill at once, any other command with its next bar.
+def send_command(name: str, kind: CommandKind, actor: str, clock_now: int, *, strategy: str = "") -> SessionState:
+    """Leave a command for a session, which applies it with its next bar. For a kill, see `kill_session`.
 
     Parameters
     ----------
@@ -128,7 +127,6 @@ def send_command(
         Name of the person.
     clock_now : int
         Now by the machine's clock, ns UTC.
-    reason : str
     strategy : str
         The strategy to enable.
 
@@ -151,7 +149,7 @@ def send_command(
         raise SessionError(f"{found.folder.name} has ended and is sealed; it takes no commands.")
     if not actor.strip():
         raise ConfigError("a command needs the name of the person who gives it: --by NAME.")
-    if kind is not CommandKind.KILL and (kind, strategy) in {(each.kind, each.strategy) for each in found.pending}:
+    if (kind, strategy) in {(each.kind, each.strategy) for each in found.pending}:
         raise ConfigError(f"{found.folder.name}: the same command is pending; the session has not applied it yet.")
     limits = config_of(found.folder).risk
     rules = StateLimits() if limits is None else limits.state
@@ -162,7 +160,7 @@ def send_command(
             advance(found.control, StrategyEnabled(found.now, strategy, actor), rules)
     except ConfigError as error:
         raise ConfigError(f"{found.folder.name}: {error}{_hint(found, strategy)}") from None
-    write_command(found.folder, new_command(kind, actor, clock_now, reason, strategy))
+    write_command(found.folder, new_command(kind, actor, clock_now, strategy=strategy))
     return found
 
 
@@ -184,11 +182,10 @@ def command_workspace(
     actor: str,
     clock_now: int,
     *,
-    reason: str = "",
     strategy: str = "",
     risk_file: Path | None = None,
 ) -> WorkspaceChange:
-    """Apply a command to the trading state of the workspace.
+    """Apply a command to the trading state of the workspace. For a kill, see `kill_workspace`.
 
     Parameters
     ----------
@@ -197,8 +194,6 @@ def command_workspace(
         Name of the person.
     clock_now : int
         Now by the machine's clock, ns UTC.
-    reason : str
-        Reason of a kill.
     strategy : str
         The strategy to enable.
     risk_file : Path
@@ -211,15 +206,80 @@ def command_workspace(
         named.
 
     """
-    observation: Observation = KillSwitch(clock_now, actor, reason)
-    if kind is CommandKind.RECOVER:
-        observation = Recovery(clock_now, actor)
-    elif kind is CommandKind.ENABLE:
+    observation: Observation = Recovery(clock_now, actor)
+    if kind is CommandKind.ENABLE:
         observation = StrategyEnabled(clock_now, strategy, actor)
     rules = StateLimits() if risk_file is None else read_risk_file(risk_file).state
     control, events = advance(read_control(workspace()), observation, rules)
     write_control(workspace(), control)
     return WorkspaceChange(control, tuple(events))
+
+
+@dataclass(frozen=True, slots=True)
+class KillResult:
+    """The effect of a kill.
+
+    `pids` are the processes that got SIGTERM. `unknown` are running sessions whose process is not
+    known: they read the saved state. `is_running` is whether any session runs. `fault` is why the state could not be
+    saved, empty if it was. `events` are the changes of the workspace's trading state.
+    """
+
+    pids: tuple[int, ...] = ()
+    unknown: tuple[str, ...] = ()
+    is_running: bool = False
+    fault: str = ""
+    events: tuple[TradingStateEvent, ...] = ()
+
+
+def kill_workspace(actor: str, now: int, reason: str) -> KillResult:
+    """Halt trading in the workspace: every session cancels its orders and ends, and no session starts.
+
+    Parameters
+    ----------
+    actor : str
+        Name of the person.
+    now : int
+        Now by the machine's clock, ns UTC.
+    reason : str
+
+    Raises
+    ------
+    ConfigError
+        If no person is named.
+
+    """
+    folder = workspace()
+    control, events = advance(read_control(folder), KillSwitch(now, actor, reason), StateLimits())
+    told = _signal([sessions_folder() / name for name in session_ids()])
+    try:
+        write_control(folder, control)
+    except (OSError, ConfigError) as error:
+        return replace(told, fault=reason_of(error) if isinstance(error, OSError) else str(error))
+    return replace(told, events=tuple(events))
+
+
+def kill_session(name: str, actor: str, now: int, reason: str) -> KillResult:
+    """Halt one session: it cancels its orders and ends. Parameters as of `kill_workspace`.
+
+    Raises
+    ------
+    SessionError
+        If there is no such session, or it has ended.
+    ConfigError
+        If no person is named.
+
+    """
+    folder = find_session(name)
+    if not actor.strip():
+        raise ConfigError("a command needs the name of the person who gives it: --by NAME.")
+    if is_sealed(folder):
+        raise SessionError(f"{folder.name} has ended and is sealed; it takes no commands.")
+    told = _signal([folder])
+    try:
+        write_command(folder, new_command(CommandKind.KILL, actor, now, reason))
+    except OSError as error:
+        return replace(told, fault=reason_of(error))
+    return told
 
 
 def _hint(found: SessionState, strategy: str) -> str:
@@ -247,10 +307,32 @@ def _as_record(command: OperatorCommand) -> dict[str, Any]:
 
 def _read(path: Path) -> OperatorCommand | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
         kind = CommandKind(record.pop("act"))
         return OperatorCommand(command_id=record.pop("act_id"), kind=kind, **record)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return OperatorCommand(path.stem, CommandKind.KILL, "unknown", "a command could not be read", "", 0)
+
+
+def _signal(folders: list[Path]) -> KillResult:
+    """Send SIGTERM to the processes that hold sessions; this process reads the saved state instead.
+
+    A session whose lock can not be read may run: it counts as unknown, and the others are told all the same.
+    """
+    pids, unknown, is_running = [], [], False
+    for folder in folders:
+        try:
+            if not is_open(folder):
+                continue
+            is_running = True
+            process = holder_of(folder)
+            if process is None:
+                unknown.append(folder.name)
+            elif process.pid != os.getpid():
+                os.kill(process.pid, signal.SIGTERM)
+                pids.append(process.pid)
+        except OSError:
+            unknown.append(folder.name)
+    return KillResult(tuple(pids), tuple(unknown), is_running or bool(unknown))

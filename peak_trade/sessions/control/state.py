@@ -7,7 +7,7 @@ from pathlib import Path
 
 from peak_trade.core.digest import canonical_json
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.files import write_text
+from peak_trade.core.files import read_text, write_text
 from peak_trade.core.values import TradingState
 from peak_trade.data.workspace import workspace
 from peak_trade.journal.files import read_manifest
@@ -20,14 +20,10 @@ FILE_NAME = "trading_state.json"
 def read_control(folder: Path) -> Control:
     """Return the trading state of a folder: active if there is none yet, halted if it can not be read."""
     try:
-        text = (folder / FILE_NAME).read_text(encoding="utf-8")
+        record = json.loads(read_text(folder / FILE_NAME))
     except FileNotFoundError:
         return Control()
-    except (OSError, UnicodeDecodeError):
-        return control_from_dict({})
-    try:
-        record = json.loads(text)
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         return control_from_dict({})
     return control_from_dict(record if isinstance(record, dict) else {})
 

@@ -60,7 +60,7 @@ class BarCheck:
 
     def faults(self, bar: BarEvent) -> tuple[list[FeedFaultEvent], bool]:
         """Return the faults of the next bar, and whether the bar can be used."""
-        problem = _problem(bar, bar.volume if self._has_volume else 0.0)
+        problem = fault_of(bar, bar.volume if self._has_volume else 0.0)
         if problem:
             return [self._fault(bar, FeedFault.MALFORMED, 1, problem)], False
         last, since = self._last, self._last_time
@@ -150,7 +150,8 @@ def bar_events(bars: Bars) -> list[BarEvent]:
     ]  # fmt: skip
 
 
-def _problem(bar: BarEvent, volume: float) -> str:
+def fault_of(bar: BarEvent, volume: float) -> str:
+    """Return which part of the bar contract a bar breaks, empty if none; `volume` is that of the bar, 0.0 for none."""
     prices = (bar.open, bar.high, bar.low, bar.close)
     if not all(math.isfinite(value) for value in (*prices, volume)):
         return f"open {bar.open}, high {bar.high}, low {bar.low}, close {bar.close}, volume {volume}"

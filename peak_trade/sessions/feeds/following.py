@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeGuard
@@ -17,7 +16,7 @@ from peak_trade.journal.events import (
     SessionPhase,
     SnapshotEvent,
 )
-from peak_trade.journal.files import EVENTS, events_path, is_sealed, read_content
+from peak_trade.journal.files import EVENTS, events_path, is_sealed, journal_version, read_content, read_since
 from peak_trade.journal.lock import is_open
 from peak_trade.sessions.config import SessionContext
 from peak_trade.sessions.feeds.base import FeedItem, snapshot_for
@@ -73,22 +72,13 @@ class FollowerFeed:
         return isinstance(event, SnapshotEvent) and self._sees_snapshots
 
     def _events(self) -> Iterator[Event]:
-        read = 0
+        read, version = 0, journal_version(self._folder)
         while True:
             is_over = is_sealed(self._folder) or not is_open(self._folder)
-            content = read_content(self._folder) if is_over else _tail(self._folder, read)
+            content = read_content(self._folder) if is_over else read_since(self._folder / EVENTS, read)
             fresh = content[read:] if is_over else content
             for text in complete_lines(fresh):
-                yield read_line(text, str(events_path(self._folder))).event
+                yield read_line(text, str(events_path(self._folder)), version).event
                 read += len(text) + 1
             if is_over or self._wait(POLL_SECONDS):
                 return
-
-
-def _tail(folder: Path, start: int) -> bytes:
-    path = folder / EVENTS
-    if not path.exists():
-        return b""
-    with path.open("rb") as file:
-        file.seek(start, os.SEEK_SET)
-        return file.read()

@@ -88,7 +88,7 @@ class LiveFeed:
         return self._history
 
     def _fetch_history(self) -> list[BarEvent]:
-        offset = ask(self._measure, self._wait, "clock")
+        offset = ask(self.measure, self._wait, "clock")
         start = offset.ts_event + self._offset - (self._n_history + 1) * self._timeframe.ns
         check = BarCheck(self._symbol, self._timeframe)
         bars = ask(lambda: self._closed_after(start), self._wait, "history")
@@ -105,7 +105,7 @@ class LiveFeed:
         while True:
             try:
                 if n_until_measured <= 0 or n_failures:
-                    yield self._measure()
+                    yield self.measure()
                     n_until_measured = MEASURE_EVERY
                 yield from self._stale()
                 bars = self._closed_after(last)
@@ -177,7 +177,8 @@ class LiveFeed:
             return replace(nothing, detail=f"{type(error).__name__}: {error}"[:200])
         return replace(nothing, book_time=asked if stamp is None else int(stamp) * _NS_PER_MS, bids=bids, asks=asks)
 
-    def _measure(self) -> ClockOffsetEvent:
+    def measure(self) -> ClockOffsetEvent:
+        """Measure the offset of the exchange's clock from the machine's."""
         sent = self._clock()
         theirs = int(self._client.fetch_time()) * _NS_PER_MS
         received = self._clock()

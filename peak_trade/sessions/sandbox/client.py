@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -10,9 +11,11 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
+from peak_trade.core.network import LOOPBACK, place_of
 from peak_trade.data.fetching import connect
+from peak_trade.data.transport import guard
 from peak_trade.engine.settings import ExecutionPolicy
-from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.config import SessionConfig, SessionSymbol
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.sandbox.base import SENT_TYPES
 from peak_trade.wiring.exchanges import bar_source, sandbox_class
@@ -24,7 +27,6 @@ Answer = TypeVar("Answer")
 Connect = Callable[[str], AbstractContextManager[Any]]
 """Yields a client of the public data of an exchange."""
 
-LOOPBACK = ("127.0.0.1", "localhost")
 ATTEMPTS = 6
 """Attempts after which an exchange counts as unreachable."""
 
@@ -80,16 +82,15 @@ def connect_sandbox(exchange: str, environment: Mapping[str, str], base_url: str
         for name, url in client.urls["api"].items()
         if name in access.apis
     }
-    _guard(client, exchange)
+    guard(client, lambda url: check_host(url, exchange))
     return client
 
 
 def check_host(url: str, exchange: str) -> None:
-    """Refuse, by name, a host to which orders may not go."""
-    host = urlsplit(url).hostname or url
-    allowed = sandbox_class(exchange).access.host
-    if host != allowed and host not in LOOPBACK:
-        raise ConfigError(f"{host} is refused: orders go to the sandbox of {exchange} only, {allowed}.")
+    """Refuse, by name, a URL to which orders may not go: another host or port, or one that is not encrypted."""
+    place, allowed = place_of(url), sandbox_class(exchange).access.host
+    if place not in (f"https://{allowed}", f"https://{allowed}:443") and urlsplit(place).hostname not in LOOPBACK:
+        raise ConfigError(f"{place} is refused: orders go to the sandbox of {exchange} only, https://{allowed}.")
 
 
 def ask(question: Callable[[], Answer], wait: Callable[[float], object], what: str, attempts: int = ATTEMPTS) -> Answer:
@@ -120,28 +121,37 @@ def pause(attempt: int) -> float:
     return float(min(60, 2**attempt))
 
 
-def _guard(client: Any, exchange: str) -> None:
-    send = client.fetch
-
-    def guarded(url: str, *arguments: Any, **options: Any) -> Any:
-        check_host(url, exchange)
-        return send(url, *arguments, **options)
-
-    client.fetch = guarded
+def places_of(client: Any) -> set[str]:
+    """Return the places to which a client sends: scheme and host of each of its addresses."""
+    addresses = getattr(client, "urls", {}).get("api", {})
+    return {place_of(url) for url in (addresses.values() if isinstance(addresses, Mapping) else [addresses])}
 
 
-def check_approval(config: SessionConfig, sandbox: Callable[[], Any] | None) -> None:
-    """Refuse a session at a sandbox without an approval, without limits, or with orders that are not sent there."""
+def is_loopback(client: Any) -> bool:
+    """Return whether a client sends to this machine only."""
+    hosts = {urlsplit(place).hostname for place in places_of(client)}
+    return bool(hosts) and hosts <= set(LOOPBACK)
+
+
+def sandbox_fault(client: Any, exchange: str) -> str:
+    """Return why the addresses of a client are not those of an exchange's sandbox; empty if they are."""
+    places = places_of(client)
+    try:
+        for place in sorted(places):
+            check_host(place, exchange)
+    except ConfigError as error:
+        return str(error)
+    return "" if places else f"the client has no address of the sandbox of {exchange}."
+
+
+def check_sandbox_config(config: SessionConfig) -> None:
+    """Refuse a session at a sandbox without limits, or with orders that are not sent there."""
     if not VENUES[config.mode].is_sandbox:
         return
-    if sandbox is None:
+    if not config.has_limits:
         raise ConfigError(
-            f"mode was {config.mode!r}: a session that sends orders to an exchange's sandbox needs a recorded "
-            "approval, and approvals do not exist yet. Use paper or shadow."
-        )
-    if config.risk is None:
-        raise ConfigError(
-            f"risk is missing: a {config.mode} session needs limits. Name a run file with a [risk] table."
+            f"no risk limit is set: a {config.mode} session needs limits. Name a run file whose [risk] table sets one, "
+            "such as max_order_notional."
         )
     check_policy(config.trading.execution)
 
@@ -173,8 +183,8 @@ def check_policy(policy: ExecutionPolicy) -> None:
 @contextmanager
 def client_of(config: SessionConfig, connect: Connect, sandbox: Callable[[], Any] | None) -> Iterator[Any]:
     """Yield the client of a session's exchange, or None: its sandbox's, or for a live feed its public data's."""
-    if sandbox is not None:
-        client = sandbox()
+    if VENUES[config.mode].is_sandbox:
+        client = connect_sandbox(config.exchange, os.environ) if sandbox is None else sandbox()
         ask(client.load_markets, time.sleep, f"markets of {config.exchange}")
         try:
             yield client
@@ -185,7 +195,6 @@ def client_of(config: SessionConfig, connect: Connect, sandbox: Callable[[], Any
         yield None
         return
     with connect(config.exchange) as client:
-        client.options["maxRetriesOnFailure"] = 0  # the feed repeats requests itself and records that it did
         yield client
 
 
@@ -195,7 +204,8 @@ def with_exchange_steps(config: SessionConfig, client: Any, switch: StopSwitch) 
     if config.symbol not in markets:
         hint = did_you_mean(config.symbol, get_close_matches(config.symbol, markets, n=5, cutoff=0.3))
         raise ConfigError(f"{config.exchange} does not trade {config.symbol}. {hint}")
-    if config.instrument != InstrumentSettings():
+    leverage = config.instrument.max_leverage
+    if config.instrument != InstrumentSettings(max_leverage=leverage):
         return config
     market = markets[config.symbol]
     steps, smallest = market["precision"], (market["limits"].get("cost") or {}).get("min")
@@ -204,5 +214,6 @@ def with_exchange_steps(config: SessionConfig, client: Any, switch: StopSwitch) 
         lot_size=float(steps["amount"] or 0.0),
         min_notional=float(smallest or 0.0),
         is_shortable=bool(market.get("contract")),
+        max_leverage=leverage,
     )
-    return config.model_copy(update={"instrument": instrument})
+    return config.model_copy(update={"symbols": (SessionSymbol(name=config.symbol, instrument=instrument),)})

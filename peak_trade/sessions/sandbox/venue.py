@@ -5,17 +5,28 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from peak_trade.core.digest import digest_of
-from peak_trade.core.errors import SessionError
+from peak_trade.core.errors import GovernanceError, SessionError
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Order, OrderType
 from peak_trade.engine.market import Market
 from peak_trade.engine.venue import BuyingPower, Execution, Phase, Reconciliation, Resting, Venue
-from peak_trade.journal.events import TERMINAL, BarEvent, Event, OrderEvent, OrderEventKind, ReconciliationEvent
+from peak_trade.journal.events import (
+    TERMINAL,
+    BarEvent,
+    EndCause,
+    Ending,
+    Event,
+    OrderEvent,
+    OrderEventKind,
+    ReconciliationEvent,
+)
 from peak_trade.risk.review import ApprovedOrder
 from peak_trade.sessions.config import SessionContext
+from peak_trade.sessions.sandbox.admission import Admission, AdmittedSandbox, session_of
 from peak_trade.sessions.sandbox.base import (
     NS_PER_MS,
     RECEIVE_WINDOW_MS,
@@ -25,7 +36,6 @@ from peak_trade.sessions.sandbox.base import (
     Sandbox,
 )
 from peak_trade.sessions.sandbox.client import ATTEMPTS, ask, pause
-from peak_trade.wiring.exchanges import sandbox_class
 
 _DUST = 1e-9
 """A remainder below this fraction of the order counts as zero."""
@@ -45,8 +55,12 @@ def id_prefix(session_id: str) -> str:
 
 def open_sandbox(context: SessionContext, market: Market) -> SandboxVenue:
     """Open the venue of a testnet session; without a client, as in a replay, it asks the exchange nothing."""
-    client, config = context.client, context.config
-    sandbox = None if client is None else sandbox_class(config.exchange)(client, market.columns[0].instrument)
+    admission, instrument = context.admission, market.columns[0].instrument
+    sandbox = None
+    if context.client is not None:
+        if not isinstance(admission, Admission):
+            raise GovernanceError(f"{context.session_id}: the session was not admitted to the sandbox.")
+        sandbox = admission.sandbox(context.config.exchange, context.client, instrument)
     return SandboxVenue(sandbox, market, id_prefix(context.session_id), context.wait, context.recorded)
 
 
@@ -55,15 +69,20 @@ class SandboxVenue(Venue):
 
     Parameters
     ----------
-    sandbox : Sandbox or None
-        The sandbox; None for a replay, which asks the exchange nothing.
+    sandbox : AdmittedSandbox or None
+        The sandbox to which the session was admitted; None for a replay, which asks the exchange nothing.
     market : Market
-    id_prefix : str
+    prefix : str
         Start of the id of every order of this session.
     wait : callable
         Waits some seconds.
     recorded : sequence of Event
         Events in the journal of a session that resumes or is replayed; its orders are not sent again.
+
+    Raises
+    ------
+    GovernanceError
+        If the sandbox is not one to which the session of the order ids was admitted.
 
     """
 
@@ -71,13 +90,15 @@ class SandboxVenue(Venue):
 
     def __init__(
         self,
-        sandbox: Sandbox | None,
+        sandbox: AdmittedSandbox | None,
         market: Market,
-        id_prefix: str,
+        prefix: str,
         wait: Callable[[float], object],
         recorded: Sequence[Event] = (),
     ) -> None:
-        self._connected, self._market, self._id_prefix, self._wait = sandbox, market, id_prefix, wait
+        if sandbox is not None and id_prefix(session_of(sandbox)) != prefix:
+            raise GovernanceError(f"another session than that of the orders {prefix} was admitted to the sandbox.")
+        self._connected, self._market, self._id_prefix, self._wait = sandbox, market, prefix, wait
         self._orders: dict[str, Resting] = {}
         self._arrivals: dict[str, float] = {}
         self._reported: dict[str, Counter[tuple[int, float, float]]] = defaultdict(Counter)
@@ -93,20 +114,21 @@ class SandboxVenue(Venue):
         assert self._connected is not None
         return self._connected
 
-    def submit(self, approved: ApprovedOrder, bar: int, phase: Phase = Phase.AFTER_CLOSE) -> str:
-        """Send an order, or find it if it was sent before; return the reason if it is rejected, else empty text."""
+    def submit(self, approved: ApprovedOrder, bar: int, phase: Phase = Phase.AFTER_CLOSE) -> Ending | None:
+        """Send an order, or find it if it was sent before; return the cause if it is rejected, otherwise None."""
         order = approved.order
         arrival = order.decision_price
         answer = self._recorded_answer(order.order_id)
+        rejected: Ending | None
         if order.order_type not in SENT_TYPES:
-            rejected = f"{order.order_type} orders are not sent to a sandbox"
+            rejected = Ending(EndCause.NOT_SENT, f"{order.order_type} orders are not sent to a sandbox")
         elif answer is None:
             arrival = self._mid_price()
             is_there = order.order_id in self._recorded and self._look_up(order) is not None
-            rejected = "" if is_there else self._too_old(order) or self._place(order)
+            rejected = None if is_there else self._too_old(order) or self._place(order)
         else:
-            rejected = answer.reason if answer.event is OrderEventKind.REJECTED else ""
-        if not rejected:
+            rejected = None if answer.cause is None else Ending(answer.cause, answer.reason)
+        if rejected is None:
             self._orders[order.order_id] = Resting(order, bar, phase, 0, order.quantity, order.decision_price, bar)
             self._arrivals[order.order_id] = arrival
         return rejected
@@ -164,8 +186,7 @@ class SandboxVenue(Venue):
         return self._with_orders(tuple(holdings), now)
 
     def _with_orders(self, holdings: tuple[ReconciliationEvent, ...], now: int) -> Reconciliation:
-        ours = set(self._orders)
-        there = {name for name in self._ask(self._sandbox.open_ids, _OPEN_ORDERS) if name.startswith(self._id_prefix)}
+        ours, there = set(self._orders), self._open_ids()
         strays, missing = sorted(there - ours), sorted(ours - there)
         for order_id in strays:
             self._withdraw_id(order_id, 0)
@@ -175,6 +196,10 @@ class SandboxVenue(Venue):
         orders = ReconciliationEvent(now, _OPEN_ORDERS, len(ours), len(there), is_equal, "; ".join(details))
         return Reconciliation(holdings, orders, has_canceled=bool(strays))
 
+    def _open_ids(self) -> set[str]:
+        """Return the ids of the orders of this session that are open at the exchange."""
+        return {name for name in self._ask(self._sandbox.open_ids, _OPEN_ORDERS) if name.startswith(self._id_prefix)}
+
     def resume(self) -> None:
         """Continue with the exchange: trades that the journal has are not reported again."""
         for order_id in self._orders:
@@ -182,6 +207,19 @@ class SandboxVenue(Venue):
                 if event.event in TRADES:
                     self._reported[order_id][event.ts_event, event.last_quantity, event.last_price] += 1
         self._is_live = True
+
+    def withdraw_all(self) -> None:
+        """Cancel the open orders at the exchange, as far as it answers; also one that was sent without an answer."""
+        import ccxt
+
+        if not self._is_live:
+            return
+        for held in self.resting():
+            with suppress(SessionError, ccxt.BaseError):
+                self._withdraw(held.order)
+        with suppress(SessionError, ccxt.BaseError):
+            for order_id in self._open_ids():
+                self._withdraw_id(order_id, 0)
 
     def _recorded_answer(self, order_id: str) -> OrderEvent | None:
         answers = (OrderEventKind.ACCEPTED, OrderEventKind.REJECTED)
@@ -204,20 +242,24 @@ class SandboxVenue(Venue):
 
     def _recorded_execution(self, held: Resting, event: OrderEvent) -> Execution:
         held.leaves = held.order.quantity - event.cumulative
-        ended = "filled" if event.event is OrderEventKind.FILLED else event.reason if event.leaves == 0.0 else ""
-        if ended:
+        is_unfilled = event.cause is not None
+        has_ended = is_unfilled or event.event is OrderEventKind.FILLED
+        if has_ended:
             del self._orders[event.order_id]
         return Execution(
             held.order, Phase.WITHIN, event.ts_event, event.last_quantity, event.last_price, event.fee,
-            event.last_price, event.arrival_price, event.cumulative, ended, event.fee_in_base,
+            event.last_price, event.arrival_price, event.cumulative, has_ended, event.fee_in_base,
+            event.cause, event.reason if is_unfilled else "",
         )  # fmt: skip
 
-    def _too_old(self, order: Order) -> str:
-        """Return the reason if an order was decided too long ago to be sent, otherwise an empty text."""
+    def _too_old(self, order: Order) -> Ending | None:
+        """Return the cause if an order was decided too long ago to be sent, otherwise None."""
         n_bars = (int(self._sandbox.client.milliseconds()) * NS_PER_MS - order.decided_at) // self._market.timeframe.ns
-        return f"decided {n_bars} bars ago, too old to send" if n_bars > STALE_BARS else ""
+        if n_bars <= STALE_BARS:
+            return None
+        return Ending(EndCause.NOT_SENT, f"decided {n_bars} bars ago, too old to send")
 
-    def _place(self, order: Order) -> str:
+    def _place(self, order: Order) -> Ending | None:
         import ccxt
 
         kind = "market" if order.order_type is OrderType.MARKET else "limit"
@@ -228,21 +270,21 @@ class SandboxVenue(Venue):
                     order.symbol, kind, order.side.value, order.quantity, order.limit_price, parameters
                 )
                 if sent["status"] == "rejected":
-                    return reason_of_exchange(str(sent["info"]))
+                    return ended_by_exchange(str(sent["info"]))
                 self._exchange_ids[order.order_id] = str(sent["id"])
-                return ""
+                return None
             except ccxt.DuplicateOrderId:
-                return ""
+                return None
             except ccxt.OperationFailed:
                 self._wait(pause(attempt) + RECEIVE_WINDOW_MS / 1_000)
                 found = self._look_up(order)
                 if found is not None:
-                    return reason_of_exchange("rejected") if found.status == "rejected" else ""
+                    return ended_by_exchange("rejected") if found.status == "rejected" else None
             except ccxt.BaseError as error:
                 found = self._look_up(order)
                 if found is not None and found.status != "rejected":
-                    return ""
-                return reason_of_exchange(str(error))
+                    return None
+                return ended_by_exchange(str(error))
         raise SessionError(
             f"{order.order_id}: no answer after {ATTEMPTS} attempts; it is not known whether the order was accepted. "
             "Resume the session when the exchange answers: it looks the order up first."
@@ -333,18 +375,18 @@ class SandboxVenue(Venue):
             held.leaves -= trade.quantity
             if held.leaves <= _DUST * order.quantity:
                 held.leaves = 0.0
-            ended = "filled" if held.leaves == 0.0 else ""
-            if ended:
+            is_filled = held.leaves == 0.0
+            if is_filled:
                 del self._orders[order.order_id]
             yield Execution(
                 order, Phase.WITHIN, trade.ts_event, trade.quantity, trade.price, trade.fee,
-                trade.price, arrival, held.cumulative, ended, trade.fee_in_base,
+                trade.price, arrival, held.cumulative, is_filled, trade.fee_in_base,
             )  # fmt: skip
         if order.order_id in self._orders and state.status not in ("open", "closed"):
             del self._orders[order.order_id]
             yield Execution(
-                order, Phase.WITHIN, state.updated, 0.0, 0.0, 0.0, 0.0, arrival, held.cumulative,
-                reason_of_exchange(state.status),
+                order, Phase.WITHIN, state.updated, 0.0, 0.0, 0.0, 0.0, arrival, held.cumulative, True,
+                0.0, *ended_by_exchange(state.status),
             )  # fmt: skip
 
 
@@ -352,29 +394,27 @@ def _identity(trade: ExchangeTrade) -> tuple[int, float, float]:
     return trade.ts_event, trade.quantity, trade.price
 
 
-_BY_EXCHANGE = "by the exchange"
-_BASELINE = "baseline"
 TRADES = (OrderEventKind.PARTIALLY_FILLED, OrderEventKind.FILLED)
 
 
-def reason_of_exchange(detail: str) -> str:
-    """Return the recorded reason of an order that the exchange ended or rejected."""
-    return f"{_BY_EXCHANGE}: {detail}"[:200]
+def ended_by_exchange(detail: str) -> Ending:
+    """Return the ending of an order that the exchange ended or rejected."""
+    return Ending(EndCause.EXCHANGE, f"by the exchange: {detail}"[:200])
 
 
 def is_of_exchange(event: OrderEvent) -> bool:
     """Return whether the exchange caused an event, by a trade or by ending the order."""
-    return event.event in TRADES or event.reason.startswith(_BY_EXCHANGE)
+    return event.event in TRADES or event.cause is EndCause.EXCHANGE
 
 
 def baseline_event(now: int, subject: str, amount: float) -> ReconciliationEvent:
     """Return the first comparison of a holding, which takes it as given."""
-    return ReconciliationEvent(now, subject, amount, amount, is_equal=True, detail=_BASELINE)
+    return ReconciliationEvent(now, subject, amount, amount, is_equal=True, detail="baseline", is_baseline=True)
 
 
 def baseline_of(recorded: Sequence[Event]) -> tuple[dict[str, float], int]:
     """Return the holdings at the first comparison, and its instant: ns UTC, 0 when there was none."""
-    found = [event for event in recorded if isinstance(event, ReconciliationEvent) and event.detail == _BASELINE]
+    found = [event for event in recorded if isinstance(event, ReconciliationEvent) and event.is_baseline]
     return {event.subject: event.observed for event in found}, found[0].ts_event if found else 0
 
 
