@@ -1,0 +1,1 @@
+"""Metrics of running sessions for Prometheus, computed from their journals alone."""
