@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peak_trade.diff.links import Link, SleeveState, ToBar, ToFinding, ToLargestPnl, ToLastChange, ToSetting, ToState
 from peak_trade.diff.matching import OrderPair
-from peak_trade.diff.order_histories import RunLog, Sleeve
+from peak_trade.diff.order_histories import Sleeve
 from peak_trade.journal.events import OrderEventKind
+
+if TYPE_CHECKING:
+    from peak_trade.diff.bias import Bias
 
 
 class Cause(StrEnum):
@@ -24,6 +27,8 @@ class Cause(StrEnum):
     DENIAL = "denial"
     REJECTION = "rejection"
     PRICE = "price or slippage"
+    SLIPPAGE_BIAS = "slippage bias"
+    LATENCY_BIAS = "latency bias"
     FEE = "fee"
     SIZE = "size or rounding"
     PARTIAL_FILL = "partial fill"
@@ -52,6 +57,7 @@ CAUSE_OF_SETTING = {
     "tick_size": Cause.PRICE,
     "min_notional": Cause.DENIAL,
     "is_shortable": Cause.DENIAL,
+    "max_leverage": Cause.DENIAL,
     "risk": Cause.DENIAL,
 }
 """Cause of a setting that differs, by the beginning or the end of its name; `configuration` for all other settings."""
@@ -106,6 +112,7 @@ class Kind(StrEnum):
     STEPS = "steps"
     TRADING_STATE = "trading state"
     DUPLICATE_EVENT = "event twice"
+    BIAS = "systematic difference"
     WITHIN_TOLERANCE = "within tolerance"
 
 
@@ -137,9 +144,10 @@ class Step(IntEnum):
     SIGNAL = 6
     ORDER = 7
     OUTCOME = 8
-    EVENT_TIME = 9
-    TRADING_STATE = 10
-    DUPLICATE_EVENT = 11
+    LONE_PROTECTION = 9
+    EVENT_TIME = 10
+    TRADING_STATE = 11
+    DUPLICATE_EVENT = 12
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -149,6 +157,7 @@ class Finding:
     The root is the first one at `links`, then at `fallback_links`, then the first difference of settings, code or
     clocks whose cause is in `run_causes`. A finding without any of them is a root itself. If a finding has `links` that
     lead nowhere, it is unexplained, unless it `is_implied` by the inputs that differ: then it is within the tolerance.
+    Roots in time that are equal are one root, which has them as consequences and counts them with itself in `n_equal`.
 
     `close_time` (ns UTC) and `step` give its place in time, `last_close_time` the last of consecutive missing bars.
     `changes` are the states of `sleeve` that it changes. `event_indices` are the events of both recordings on which it
@@ -173,6 +182,8 @@ class Finding:
     event_indices: tuple[Sequence[int], Sequence[int]] = ((), ())
     pnl: float = 0.0
     root: Finding | None = None
+    bias: Bias | None = None
+    n_equal: int = 1
 
     def sort_key(self) -> tuple[int, int, str, str]:
         """Return the sort key for the order in time; swapping the runs does not change it."""
@@ -185,7 +196,9 @@ class _KnownRoots:
     """Roots of the findings so far, by what they changed."""
 
     run_findings: Sequence[Finding]
-    by_state: dict[tuple[Sleeve, SleeveState], Finding] = field(default_factory=dict)
+    by_state: dict[tuple[Sleeve, SleeveState], tuple[int, Finding]] = field(default_factory=dict)
+    """Close and root of the last change of a state."""
+
     bars: dict[str, list[Finding]] = field(default_factory=dict)
     pnl: dict[Finding, float] = field(default_factory=dict)
     largest: Finding | None = None
@@ -205,8 +218,9 @@ class _KnownRoots:
                 return finding.root
             case ToSetting(prefix):
                 return next((each for each in self.run_findings if each.subject.startswith(prefix)), None)
-            case ToState(sleeve, state):
-                return self.by_state.get((sleeve, state))
+            case ToState(sleeve, state, first):
+                changed_at, root = self.by_state.get((sleeve, state), (0, None))
+                return root if changed_at >= first else None
             case ToBar(symbol, first, last):
                 known = self.bars.get(symbol, [])
                 n_until = bisect_right(known, last, key=lambda each: each.close_time)
@@ -223,7 +237,7 @@ class _KnownRoots:
         assert root is not None
         if finding.sleeve is not None:
             for state in finding.changes:
-                self.by_state[finding.sleeve, state] = root
+                self.by_state[finding.sleeve, state] = (finding.close_time, root)
         if finding.kind in (Kind.MISSING_BAR, Kind.BAR):
             self.bars.setdefault(finding.subject, []).append(finding)
         if finding.pnl or SleeveState.POSITION in finding.changes:
@@ -235,8 +249,12 @@ class _KnownRoots:
 
 
 def assign_roots(
-    run_findings: Sequence[Finding], findings: Iterable[Finding], tolerated: Iterable[Finding], start: Finding | None
-) -> tuple[list[Finding], float]:
+    run_findings: Sequence[Finding],
+    findings: Iterable[Finding],
+    tolerated: Iterable[Finding],
+    start: Finding | None,
+    biases: Sequence[Finding] = (),
+) -> tuple[list[Finding], list[Finding]]:
     """Give every finding its root and the cause of the root, in order of time.
 
     Parameters
@@ -245,25 +263,32 @@ def assign_roots(
         Differences of settings, code and clocks: roots that exist from the start.
     findings : iterable of Finding
     tolerated : iterable of Finding
-        Effects within the tolerances. They are not differences, but later findings may follow from them.
+        Effects within the tolerances. They are not differences, but later findings may follow from them, or from the
+        bias that is their root.
     start : Finding or None
         Difference of the first bars: the root of findings that have no other root.
+    biases : sequence of Finding
+        Systematic differences; a difference of settings with one of their `run_causes` is their root.
 
     Returns
     -------
-    list of Finding, float
-        The differences, oldest first, and the PnL of what is within the tolerances or follows from it alone.
+    two lists of Finding
+        The differences, oldest first, and what is within the tolerances or follows from it alone.
 
     """
     known = _KnownRoots(run_findings)
-    kept = list(run_findings)
+    kept = [*run_findings, *biases]
+    equal_times: dict[tuple[str, int], Finding] = {}
     tolerance = Finding(close_time=0, step=Step.WHOLE_RUN, cause=Cause.UNEXPLAINED, kind=Kind.WITHIN_TOLERANCE)
     for finding in run_findings:
         finding.root = finding
+    for bias in biases:
+        bias.root = known.root_of(bias) or bias
+        bias.cause = bias.root.cause
     silent = list(tolerated)
     for finding in silent:
-        finding.root = tolerance
-    tolerated_pnl = 0.0
+        finding.root = tolerance if finding.root is None else finding.root.root
+    within: list[Finding] = []
     for finding in sorted([*findings, *silent], key=Finding.sort_key):
         root = finding.root or known.root_of(finding)
         if root is None and start is not None and (finding.links or finding.kind == Kind.SIGNAL):
@@ -276,87 +301,24 @@ def assign_roots(
                 root = tolerance
             else:
                 finding.cause = Cause.UNEXPLAINED
+        if root is None and finding.cause is Cause.TIMING:
+            root = _equal_root(finding, equal_times)
         finding.root = root or finding
         finding.cause = finding.root.cause
         known.add(finding)
         if root is tolerance:
-            tolerated_pnl += finding.pnl
-        else:
+            within.append(finding)
+        elif finding.kind != Kind.WITHIN_TOLERANCE:
             kept.append(finding)
-    return kept, tolerated_pnl
+    return kept, within
 
 
-@dataclass(slots=True, eq=False)
-class Context:
-    """Data of both runs for the comparison of two orders.
-
-    `last_closes` are the last closes that both runs have, with the value in each run; `lot_sizes` are in base units.
-    `bar_spans` are the first and last closes of differing bars, `signal_times` the closes of differing signals, in
-    order. `sizing` is the kind of the sizing rule.
-    """
-
-    shadow: RunLog
-    live: RunLog
-    tolerance_bps: float
-    tolerance_ns: int
-    last_closes: dict[str, tuple[float, float]]
-    lot_sizes: dict[str, float]
-    sizing: str = "fraction_of_equity"
-    bar_spans: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    signal_times: dict[Sleeve, list[int]] = field(default_factory=dict)
-    tolerated: list[Finding] = field(default_factory=list)
-    """Effects within the tolerances."""
-
-    drifts: dict[Sleeve, tuple[float, int]] = field(default_factory=dict)
-    """Relative difference of a sleeve's last two quantities as fractions of equity, and the close of the request."""
-
-    mark_pnl: dict[str, float] = field(default_factory=dict)
-    """PnL of matched orders that is due to different last closes, by symbol."""
-
-    _first_fees: dict[tuple[str, tuple[float, float]], Finding] = field(default_factory=dict)
-
-    def bar_links(self, symbol: str, first: int, last: int) -> list[Link]:
-        """Return a link to the bars with a close in [first, last] if one of them differs."""
-        spans = self.bar_spans.get(symbol, [])
-        n_until = bisect_left(spans, (last + 1, 0))
-        return [ToBar(symbol, first, last)] if n_until and spans[n_until - 1][1] >= first else []
-
-    def signal_links(self, sleeve: Sleeve, first: int, last: int) -> list[Link]:
-        """Return a link to the signal of a sleeve if one with a close in [first, last] differs."""
-        times = self.signal_times.get(sleeve, [])
-        n_before = bisect_left(times, first)
-        is_known = n_before < len(times) and times[n_before] <= last
-        return [ToState(sleeve, SleeveState.SIGNAL)] if is_known else []
-
-    def tolerate(self, close_time: int, pnl: float) -> None:
-        """Add a PnL (live − shadow, quote currency) to what is within the tolerances."""
-        if pnl:
-            self.tolerated.append(
-                Finding(
-                    close_time=close_time,
-                    step=Step.WITHIN_TOLERANCE,
-                    cause=Cause.UNEXPLAINED,
-                    kind=Kind.WITHIN_TOLERANCE,
-                    pnl=pnl,
-                )
-            )
-
-    def first_fee_difference(self, order_type: str, rates: tuple[float, float]) -> Finding | None:
-        """Return the first finding with these two fee rates (bps) since the rates of the order type were last equal."""
-        return self._first_fees.get((order_type, rates))
-
-    def begin_fee_difference(self, order_type: str, rates: tuple[float, float], finding: Finding) -> None:
-        """Store the first finding with two fee rates."""
-        self._first_fees[order_type, rates] = finding
-
-    def end_fee_differences(self, order_type: str) -> None:
-        """Forget the differing fee rates of an order type, because the rates are equal again."""
-        self._first_fees = {key: finding for key, finding in self._first_fees.items() if key[0] != order_type}
-
-    def are_configured(self, rates: tuple[float, float]) -> bool:
-        """Return whether each run charged a fee rate (bps) that its settings state."""
-        for run, rate in zip((self.shadow, self.live), rates, strict=True):
-            stated = [run.recording.settings.get(f"trading.costs.{name}") for name in ("fee_bps", "maker_fee_bps")]
-            if not any(fee is not None and abs(rate - fee) <= 0.01 for fee in stated):
-                return False
-        return True
+def _equal_root(finding: Finding, equal_times: dict[tuple[str, int], Finding]) -> Finding | None:
+    """Return the first root of the same kind with the same offset of the times, to the millisecond."""
+    if finding.shadow is None or finding.live is None:
+        return None
+    first = equal_times.setdefault((finding.kind, round((finding.live - finding.shadow) / 1e6)), finding)
+    if first is finding:
+        return None
+    first.n_equal += 1
+    return first

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import asdict
 from typing import Any
 
 from peak_trade.core.time import iso
+from peak_trade.diff.bias import Bias
 from peak_trade.diff.causes import TIME_KINDS, Kind
-from peak_trade.diff.order_histories import BarValues, RunLog
+from peak_trade.diff.order_histories import BarValues
 from peak_trade.diff.result import Difference, DiffResult
+from peak_trade.diff.run_log import RunLog
 
 DEPRECATED_KEYS = {"parity": "pnl_attribution", "orders.by_sight": "orders.heuristic_matches"}
 """Old JSON keys and the keys that replace them. Version 0.1 writes both, version 0.2 only the new ones."""
@@ -30,6 +33,7 @@ def as_json(result: DiffResult) -> dict[str, Any]:
             "limit": result.unexplained_limit,
             "passes": result.is_explained,
         },
+        "within_tolerance": {"n_differences": result.n_tolerated, "pnl": result.tolerated_pnl},
         "waterfall": [{"step": step, "amount": amount} for step, amount in result.waterfall.itertuples(index=False)],
         "pnl_attribution": {
             "zone": score.zone,
@@ -69,6 +73,8 @@ def sentence(difference: Difference) -> str:
     'o-7 BTC/USDT: fee rate was 10 in the shadow, 20 live'
 
     """
+    if difference.bias is not None:
+        return str(difference.bias)
     ids = dict.fromkeys(name for name in (difference.shadow_order, difference.live_order) if name)
     subject = " ".join([*([" / ".join(ids)] if ids else []), difference.subject])
     kind = difference.kind
@@ -80,7 +86,8 @@ def sentence(difference: Difference) -> str:
             if kind == Kind.MISSING_BAR
             else f"{subject}: {kind} only {where}: {value}"
         )
-    return f"{subject}: {kind} was {shadow} in the shadow, {live} live"
+    others = f", and equally on {difference.n_equal - 1:,} more" if difference.n_equal > 1 else ""
+    return f"{subject}: {kind} was {shadow} in the shadow, {live} live{others}"
 
 
 def value_text(kind: str, value: Any) -> str:
@@ -129,6 +136,11 @@ def _orders(result: DiffResult) -> dict[str, Any]:
     }
 
 
+def _bias(bias: Bias) -> dict[str, Any]:
+    content = asdict(bias)
+    return content | {"cause": str(bias.cause), "suggested": bias.suggested if bias.setting else None}
+
+
 def _difference(difference: Difference) -> dict[str, Any]:
     kind = difference.kind
     shadow, live = (None if v is None else value_text(kind, v) for v in (difference.shadow, difference.live))
@@ -147,5 +159,7 @@ def _difference(difference: Difference) -> dict[str, Any]:
         "pnl": difference.pnl,
         "total_pnl": difference.total_pnl,
         "n_follow": difference.n_follow,
+        "n_equal": difference.n_equal,
+        "bias": None if difference.bias is None else _bias(difference.bias),
         "text": sentence(difference),
     }

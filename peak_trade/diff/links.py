@@ -37,10 +37,11 @@ class ToSetting:
 
 @dataclass(frozen=True, slots=True)
 class ToState:
-    """Link to the last root that changed a state of a sleeve."""
+    """Link to the last root that changed a state of a sleeve, at a close in or after `first` (ns UTC)."""
 
     sleeve: Sleeve
     state: SleeveState
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain
+from heapq import merge
+from itertools import chain, groupby
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from peak_trade.diff.order_histories import BarValues, CashFlow, OrderHistory, RunLog, Signal, Sleeve
+from peak_trade.core.values import equal_parts
+from peak_trade.diff.order_histories import BarValues, CashFlow, OrderHistory, Signal, Sleeve
+from peak_trade.diff.packed import BarTable
 from peak_trade.diff.recording import Recording
+from peak_trade.diff.run_log import RunLog
+from peak_trade.diff.sizing_rules import is_kept
 
 _MIN_EQUAL_OFFSETS = 0.8
 """Fraction of the pairs whose times must differ by one offset before the clocks are called skewed."""
@@ -19,6 +26,8 @@ _HEURISTIC = 0.99
 """Confidence of a heuristic match of equal symbol, side, reason and time."""
 _OTHER_SIDE = 0.5
 """Confidence of a heuristic match that differs in the side."""
+_LIKE = 0.9
+"""Ratio of the quantities from which on two orders may be one changed order."""
 
 T = TypeVar("T")
 
@@ -91,7 +100,7 @@ def find_clock_skew(shadow: RunLog, live: RunLog) -> ClockSkew:
     bars: list[int] = []
     half = shadow.recording.timeframe.ns // 2
     for symbol, seen in shadow.bars.items():
-        live_times = sorted(live.bars.get(symbol, {}))
+        live_times = array("q", live.bars.get(symbol, BarTable()))
         for time in seen:
             offset = _nearest_offset(live_times, time)
             if offset is not None and abs(offset) < half:
@@ -108,7 +117,9 @@ def find_clock_skew(shadow: RunLog, live: RunLog) -> ClockSkew:
     return ClockSkew(bar_offset, bar_offset if event_offset is None else event_offset)
 
 
-def match_orders(shadow: RunLog, live: RunLog, window: int) -> list[OrderPair]:
+def match_orders(
+    shadow: RunLog, live: RunLog, window: int, lot_sizes: Mapping[str, float] = MappingProxyType({})
+) -> list[OrderPair]:
     """Match each order with at most one order of the other run, oldest first; the remaining ones stay unmatched.
 
     Parameters
@@ -116,12 +127,16 @@ def match_orders(shadow: RunLog, live: RunLog, window: int) -> list[OrderPair]:
     shadow, live : RunLog
     window : int
         Largest difference of the decision times of two matched orders, ns.
+    lot_sizes : mapping
+        Lot size of each symbol, base units.
 
     Notes
     -----
     The rules apply in this order: same id, symbol, reason and time; same symbol, side, reason and time; same id, symbol
     and reason within the window; same symbol, side and reason within the window, the most similar first; the same
-    without the side. An equal id is not sufficient: where ids are counters, one additional order shifts all later ids.
+    without the side. The last two require that the quantities obey one sizing rule or differ by at most 10 %, and that
+    protective orders have one type: a missing and an additional order are not one changed order. An equal id is not
+    sufficient: where ids are counters, one additional order shifts all later ids.
 
     """
     found: list[OrderPair] = []
@@ -145,7 +160,9 @@ def match_orders(shadow: RunLog, live: RunLog, window: int) -> list[OrderPair]:
         take(one, other, _HEURISTIC, MatchRule.TIME)
     take_by_id(window)
     for rule in (MatchRule.WINDOW, MatchRule.OTHER_SIDE):
-        for confidence, one, other in _candidates(left.values(), right.values(), window, rule is MatchRule.WINDOW):
+        for confidence, one, other in _candidates(
+            left.values(), right.values(), window, rule is MatchRule.WINDOW, lot_sizes
+        ):
             if one.order_id in left and other.order_id in right:
                 take(one, other, confidence, rule)
     found += [OrderPair(history, None) for history in left.values()]
@@ -176,18 +193,18 @@ def compare_bars(shadow: RunLog, live: RunLog) -> list[BarDifference]:
     """Return the bars that differ in the span of both runs; consecutive missing bars are one difference."""
     found: list[BarDifference] = []
     for symbol in sorted(shadow.bars):
-        one, other = shadow.bars[symbol], live.bars.get(symbol, {})
+        one, other = shadow.bars[symbol], live.bars.get(symbol, BarTable())
         first, last = max(min(one), min(other)), min(max(one), max(other))
         missing: list[int] = []
-        for time in sorted(time for time in one.keys() | other.keys() if first <= time <= last):
+        for time, _ in groupby(time for time in merge(one, other) if first <= time <= last):
             before, after = one.get(time), other.get(time)
-            is_missing = before is None or after is None
-            if missing and (not is_missing or (missing[-1] in one) != (time in one)):
+            is_known = before is not None and after is not None
+            if missing and (is_known or (missing[-1] in one) != (time in one)):
                 found.append(_missing_bars(symbol, missing, one, other))
                 missing = []
-            if is_missing:
+            if before is None or after is None:
                 missing.append(time)
-            elif before != after:
+            elif not equal_parts(before, after):
                 found.append(BarDifference(symbol, time, time, 1, before, after))
         if missing:
             found.append(_missing_bars(symbol, missing, one, other))
@@ -200,7 +217,7 @@ def has_one_strategy(recording: Recording) -> bool:
 
 
 def _missing_bars(
-    symbol: str, times: Sequence[int], one: dict[int, BarValues], other: dict[int, BarValues]
+    symbol: str, times: Sequence[int], one: Mapping[int, BarValues], other: Mapping[int, BarValues]
 ) -> BarDifference:
     return BarDifference(symbol, times[0], times[-1], len(times), one.get(times[0]), other.get(times[0]))
 
@@ -219,12 +236,17 @@ def _by_key(
     for history in left.values():
         others = waiting.get(key(history))
         if others:
-            found.append((history, others.pop(0)))
+            nearest = min(range(len(others)), key=lambda place: _unlikeness(history, others[place]))
+            found.append((history, others.pop(nearest)))
     return found
 
 
 def _candidates(
-    left: Iterable[OrderHistory], right: Iterable[OrderHistory], window: int, same_side: bool
+    left: Iterable[OrderHistory],
+    right: Iterable[OrderHistory],
+    window: int,
+    same_side: bool,
+    lot_sizes: Mapping[str, float],
 ) -> list[tuple[float, OrderHistory, OrderHistory]]:
     groups: dict[tuple[Sleeve, str], list[OrderHistory]] = {}
     for history in right:
@@ -237,16 +259,29 @@ def _candidates(
         for _, other in _within(
             groups.get((history.sleeve, history.reason), []), history.decided_at, window, lambda each: each.decided_at
         )
-        if (other.side is history.side) == same_side
+        if (other.side is history.side) == same_side and _may_be_one(history, other, lot_sizes)
     ]
     found.sort(key=lambda match: (-match[0], *_pair_key(match[1], match[2])))
     return found
 
 
+def _may_be_one(one: OrderHistory, other: OrderHistory, lot_sizes: Mapping[str, float]) -> bool:
+    if one.is_protective and one.order_type is not other.order_type:
+        return False
+    return _likeness(one, other) >= _LIKE or is_kept(one, other, lot_sizes.get(one.symbol, 0.0))
+
+
+def _likeness(one: OrderHistory, other: OrderHistory) -> float:
+    return min(one.quantity, other.quantity) / max(one.quantity, other.quantity)
+
+
+def _unlikeness(one: OrderHistory, other: OrderHistory) -> tuple[bool, float]:
+    return one.order_type is not other.order_type, -_likeness(one, other)
+
+
 def _confidence(one: OrderHistory, other: OrderHistory, window: int, same_side: bool) -> float:
     nearness = 1.0 - 0.5 * abs(one.decided_at - other.decided_at) / window
-    likeness = 0.5 + 0.5 * min(one.quantity, other.quantity) / max(one.quantity, other.quantity)
-    return (_HEURISTIC if same_side else _OTHER_SIDE) * nearness * likeness
+    return (_HEURISTIC if same_side else _OTHER_SIDE) * nearness * (0.5 + 0.5 * _likeness(one, other))
 
 
 def _pair_key(one: OrderHistory, other: OrderHistory) -> tuple[int, int, str, str]:

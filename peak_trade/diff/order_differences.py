@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peak_trade.diff import sizing_rules
-from peak_trade.diff.causes import Cause, Context, Finding, Kind, Step, event_time_kind
+from peak_trade.diff.causes import Cause, Finding, Kind, Step, event_time_kind
+from peak_trade.diff.context import Context, Sample
 from peak_trade.diff.links import Link, SleeveState, ToFinding, ToLargestPnl, ToLastChange, ToSetting, ToState
+from peak_trade.diff.lone_orders import lone_order
 from peak_trade.diff.matching import OrderPair
 from peak_trade.diff.order_histories import OrderHistory
-from peak_trade.diff.pnl import contribution, fee_rate, split_contribution
+from peak_trade.diff.order_rules import CONFIGURED_FEE, REFUSALS, Rule, order_finding
+from peak_trade.diff.pnl import fee_rate, split_contribution
 from peak_trade.diff.sizing_rules import is_close
 from peak_trade.journal.events import OrderEventKind
 
@@ -19,46 +22,8 @@ _FEE_BPS = 1e-3
 """Fee rates that differ by less (bps) are equal."""
 _MAIN_PART = 0.5
 """Fraction of a difference from which on another difference explains it."""
-_SCALED_SIZING = ("volatility_target", "fractional_kelly")
+_SCALED_SIZING = ("volatility_target", "fractional_kelly", "fixed_risk")
 _FILLS = frozenset({OrderEventKind.PARTIALLY_FILLED, OrderEventKind.FILLED})
-_CODE = frozenset({Cause.CONFIGURATION, Cause.CODE_VERSION})
-_TRADED = frozenset({SleeveState.POSITION, SleeveState.ENTRY})
-_ENTRY = frozenset({SleeveState.ENTRY})
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """Cause of a difference that is a root, the states that it changes, and run-wide causes that may explain it."""
-
-    cause: Cause
-    changes: frozenset[SleeveState] = frozenset()
-    run_causes: frozenset[Cause] = frozenset()
-
-
-_RULES: dict[str, _Rule] = {
-    Kind.ORDER: _Rule(Cause.UNEXPLAINED, _TRADED, _CODE | {Cause.ORDER_TYPE, Cause.SIZE}),
-    Kind.SIDE: _Rule(Cause.SIGNAL, _TRADED, _CODE),
-    Kind.DECISION_TIME: _Rule(Cause.TIMING, _ENTRY),
-    Kind.DECISION_PRICE: _Rule(Cause.PRICE),
-    Kind.ORDER_TYPE: _Rule(Cause.ORDER_TYPE, _ENTRY, _CODE | {Cause.ORDER_TYPE}),
-    Kind.LIMIT_PRICE: _Rule(Cause.ORDER_TYPE, _ENTRY, _CODE | {Cause.ORDER_TYPE}),
-    Kind.STOP_PRICE: _Rule(Cause.ORDER_TYPE, _ENTRY, _CODE | {Cause.ORDER_TYPE}),
-    Kind.QUANTITY: _Rule(Cause.SIZE, _TRADED, _CODE | {Cause.SIZE}),
-    Kind.FILL_SIDE: _Rule(Cause.SIGNAL, _TRADED),
-    Kind.FILL_TIME: _Rule(Cause.TIMING, _ENTRY),
-    Kind.FILL_PRICE: _Rule(Cause.PRICE, _ENTRY, frozenset({Cause.PRICE})),
-    Kind.FILLED: _Rule(Cause.PARTIAL_FILL, _TRADED, frozenset({Cause.PARTIAL_FILL})),
-    Kind.N_FILLS: _Rule(Cause.PARTIAL_FILL, run_causes=frozenset({Cause.PARTIAL_FILL})),
-    Kind.FEE_RATE: _Rule(Cause.FEE),
-    Kind.END: _Rule(Cause.UNEXPLAINED),
-    Kind.STEPS: _Rule(Cause.UNEXPLAINED),
-    **{event_time_kind(event): _Rule(Cause.TIMING) for event in OrderEventKind},
-}
-_CONFIGURED_FEE = _Rule(Cause.FEE, run_causes=frozenset({Cause.FEE}))
-_REFUSALS = {
-    OrderEventKind.DENIED: _Rule(Cause.DENIAL, _TRADED, frozenset({Cause.DENIAL})),
-    OrderEventKind.REJECTED: _Rule(Cause.REJECTION, _TRADED),
-}
 
 
 def of_orders(pairs: Sequence[OrderPair], context: Context) -> list[Finding]:
@@ -68,53 +33,8 @@ def of_orders(pairs: Sequence[OrderPair], context: Context) -> list[Finding]:
         if pair.shadow is not None and pair.live is not None:
             findings += _PairComparison(context, pair, pair.shadow, pair.live).findings()
         else:
-            findings.append(_unmatched_order(context, pair))
+            findings.append(lone_order(context, pair))
     return findings
-
-
-def _unmatched_order(context: Context, pair: OrderPair) -> Finding:
-    (order,) = pair.known
-    is_shadow = pair.shadow is not None
-    other = context.live if is_shadow else context.shadow
-    links = context.bar_links(order.symbol, order.close_time, order.close_time)
-    if order.is_protective:
-        links += [ToState(order.sleeve, SleeveState.ENTRY), ToState(order.sleeve, SleeveState.SIGNAL)]
-    else:
-        if other.target_at(order.sleeve, order.close_time) != order.target:
-            links.append(ToState(order.sleeve, SleeveState.SIGNAL))
-        if not is_close(other.position_at(order.sleeve, order.close_time), order.position):
-            links.append(ToState(order.sleeve, SleeveState.POSITION))
-        if order.quantity <= 2.0 * context.lot_sizes.get(order.symbol, 0.0):
-            links.append(ToLargestPnl())
-    text = f"{order.side} {order.quantity:g} {order.order_type}, {order.reason}"
-    values = (text, None) if is_shadow else (None, text)
-    finding = _finding(pair, Kind.ORDER, values, order.close_time, Step.ORDER, links)
-    pnl = contribution(order, context.last_closes[order.symbol][0 if is_shadow else 1])
-    finding.pnl = -pnl if is_shadow else pnl
-    return finding
-
-
-def _finding(
-    pair: OrderPair, kind: str, values: tuple[Any, Any], close_time: int, step: Step, links: Sequence[Link],
-    rule: _Rule | None = None,
-) -> Finding:  # fmt: skip
-    rule = rule or _RULES[kind]
-    shadow_events, live_events = (tuple(order.event_indices) if order else () for order in pair.histories)
-    return Finding(
-        close_time=close_time,
-        step=step,
-        cause=rule.cause,
-        kind=kind,
-        subject=pair.known[0].symbol,
-        shadow=values[0],
-        live=values[1],
-        sleeve=pair.known[0].sleeve,
-        pair=pair,
-        links=links,
-        run_causes=rule.run_causes,
-        changes=rule.changes,
-        event_indices=(shadow_events, live_events),
-    )
 
 
 @dataclass(slots=True)
@@ -157,9 +77,9 @@ class _PairComparison:
 
     def _add(
         self, kind: str, values: tuple[Any, Any], close_time: int, step: Step, links: Sequence[Link] = (),
-        rule: _Rule | None = None,
+        rule: Rule | None = None,
     ) -> Finding:  # fmt: skip
-        finding = self.by_kind[kind] = _finding(self.pair, kind, values, close_time, step, links, rule)
+        finding = self.by_kind[kind] = order_finding(self.pair, kind, values, close_time, step, links, rule)
         return finding
 
     def _links_to(self, *kinds: Kind) -> list[Link]:
@@ -171,6 +91,16 @@ class _PairComparison:
     def _position_links(self) -> list[Link]:
         return self._state_links(SleeveState.POSITION, not is_close(self.shadow.position, self.live.position))
 
+    def _entry_links(self) -> list[Link]:
+        """Return a link to what changed the entry that protective orders are computed from, if the entries differ."""
+        entries = self._both(lambda order: order.entry)
+        is_equal = is_close(self.shadow.position, self.live.position) and entries[0][:2] == entries[1][:2]
+        return [] if is_equal or not self.shadow.is_protective else self._links_since_entry()
+
+    def _links_since_entry(self) -> list[Link]:
+        opened = [order.entry.since for order in self._orders if order.position]
+        return [ToState(self.shadow.sleeve, SleeveState.ENTRY, min(opened))] if opened else []
+
     def _bar_links(self, first: int, last: int) -> list[Link]:
         return self.context.bar_links(self.shadow.symbol, first, last)
 
@@ -179,10 +109,9 @@ class _PairComparison:
 
     def _compare_requests(self) -> None:
         first, last = self._request_span
-        is_protective = self.shadow.is_protective
-        step = Step.PROTECTIVE_ORDER if is_protective else Step.ORDER
+        step = Step.PROTECTIVE_ORDER if self.shadow.is_protective else Step.ORDER
         target = self._state_links(SleeveState.SIGNAL, self.shadow.target != self.live.target)
-        entry = self._state_links(SleeveState.ENTRY, is_protective)
+        entry = self._entry_links()
         bars = self._bar_links(first, last)
         if self.shadow.side is not self.live.side:
             links = target + (self._position_links() if self._is_sizing_rule_kept else [])
@@ -230,7 +159,7 @@ class _PairComparison:
         """
         sleeve = self.shadow.sleeve
         previous, since = self.context.drifts.get(sleeve, (0.0, 0))
-        if self.shadow.is_protective or not all(order.target and order.equity for order in self._orders):
+        if not self.shadow.follows_target or not all(order.target and order.equity for order in self._orders):
             return [ToLastChange(since, close_time)]
         fractions = self._both(
             lambda order: sizing_rules.fraction_of_equity(order, order.position + order.signed_quantity)
@@ -243,7 +172,7 @@ class _PairComparison:
 
     def _compare_refusals(self) -> bool:
         """Return whether an order was refused in both runs, or in one of them, which is a difference."""
-        refused = self._both(lambda order: order.outcome in _REFUSALS)
+        refused = self._both(lambda order: order.outcome in REFUSALS)
         if refused[0] == refused[1]:
             return all(refused)
         order, run = (self.shadow, self.context.shadow) if refused[0] else (self.live, self.context.live)
@@ -251,7 +180,7 @@ class _PairComparison:
         links: list[Link] = []
         if order.outcome is OrderEventKind.DENIED and self._input_change() >= sizing_rules.denial_margin(run, order):
             links = [*self._position_links(), *self._links_to(Kind.QUANTITY, Kind.SIDE), ToLargestPnl()]
-        rule = _REFUSALS[order.outcome]
+        rule = REFUSALS[order.outcome]
         self._add(Kind.OUTCOME, self._both(_end_text), self._request_span[0], Step.OUTCOME, links, rule)
         return True
 
@@ -300,7 +229,7 @@ class _PairComparison:
 
     def _compare_fill_prices(self, first: int, bars: list[Link]) -> None:
         prices = self._both(lambda order: order.price)
-        if abs(prices[1] - prices[0]) / (0.5 * sum(prices)) * 1e4 <= self.context.tolerance_bps:
+        if abs(self._price_change) <= self.context.tolerance_bps:
             return
         links = self._links_to(Kind.SIDE, Kind.FILL_SIDE, Kind.ORDER_TYPE, Kind.LIMIT_PRICE, Kind.STOP_PRICE)
         links += self._links_to(Kind.FILL_TIME, Kind.DECISION_TIME) if self._has_market_moved else []
@@ -325,7 +254,7 @@ class _PairComparison:
         earlier = self.context.first_fee_difference(order_type, rounded)
         links = self._links_to(Kind.ORDER_TYPE, Kind.LIMIT_PRICE, Kind.STOP_PRICE)
         links += [] if earlier is None else [ToFinding(earlier)]
-        rule = _CONFIGURED_FEE if self.context.are_configured(rates) else None
+        rule = CONFIGURED_FEE if self.context.are_configured(rates) else None
         finding = self._add(Kind.FEE_RATE, rates, first, Step.FILL, links, rule)
         if earlier is None:
             self.context.begin_fee_difference(order_type, rounded, finding)
@@ -346,7 +275,8 @@ class _PairComparison:
             links = self._links_to(*kinds) + self._bar_links(requested_at, last)
             if any(order.was_replaced for order in self._orders):
                 links += self._signal_links(requested_at, self._last_event_time)
-            links += self._state_links(SleeveState.ENTRY, any(order.ended_by_other_fill for order in self._orders))
+            if any(order.ended_by_other_fill for order in self._orders):
+                links += self._links_since_entry()
         self._add(Kind.FILLED, filled, first, Step.FILL, links).is_implied = is_implied
 
     def _fills_follow_quantity(self) -> bool:
@@ -387,7 +317,8 @@ class _PairComparison:
         late = [(event, times) for event, times in pairs if abs(times[0] - times[1]) > self.context.tolerance_ns]
         if late:
             event, times = late[0]
-            self._add(event_time_kind(event), times, last, Step.EVENT_TIME, self._event_time_links(event, max(times)))
+            links = self._event_time_links(event, max(times))
+            self._add(event_time_kind(event), times, max(last, *times), Step.EVENT_TIME, links)
 
     def _event_time_links(self, event: OrderEventKind, last: int) -> list[Link]:
         if event in (OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED):
@@ -395,7 +326,7 @@ class _PairComparison:
         first = self._request_span[0]
         kinds = (Kind.FILLED, Kind.N_FILLS, Kind.QUANTITY, Kind.LIMIT_PRICE, Kind.STOP_PRICE, Kind.END)
         links = [*self._links_to(*kinds), *self._signal_links(first, last), *self._bar_links(first, last)]
-        return links + self._state_links(SleeveState.ENTRY, self.shadow.ended_by_other_fill)
+        return links + (self._links_since_entry() if self.shadow.ended_by_other_fill else [])
 
     def _split_pnl(self) -> None:
         """Assign each part of the change of the contribution to the finding that explains it."""
@@ -413,10 +344,36 @@ class _PairComparison:
             ([Kind.FEE_RATE], change.fee),
         ):
             finding = next((self.by_kind[kind] for kind in kinds if kind in self.by_kind), None)
-            if finding is None:
+            if kinds is price_kinds and self._is_sample(finding):
+                self._add_sample(Cause.SLIPPAGE_BIAS, self._price_change, amount, finding)
+            elif finding is None:
                 self.context.tolerate(close_time, amount)
-            else:
+            if finding is not None:
                 finding.pnl += amount
+        times = self.by_kind.get(Kind.FILL_TIME)
+        if Kind.DECISION_TIME not in self.by_kind and self._is_sample(times):
+            late = self.live.fills[0].ts_event - self.shadow.fills[0].ts_event
+            self._add_sample(Cause.LATENCY_BIAS, late / 1e6, 0.0, times)
+
+    @property
+    def _price_change(self) -> float:
+        """Change of the average fill price in bps of the mean of both, positive if the live one is worse."""
+        shadow, live = self._both(lambda order: order.price)
+        return float(self.shadow.side.sign * (live - shadow) / (0.5 * (live + shadow)) * 1e4)
+
+    def _is_sample(self, finding: Finding | None) -> bool:
+        """Return whether both orders were filled in the same direction, and nothing explains their difference."""
+        if not (self.shadow.fills and self.live.fills) or {Kind.SIDE, Kind.FILL_SIDE} & self.by_kind.keys():
+            return False
+        closes = [fill.close_time for order in self._orders for fill in order.fills]
+        if finding is None:
+            return not self._bar_links(min(closes), max(closes))
+        return not finding.links and finding.kind in (Kind.FILL_PRICE, Kind.FILL_TIME)
+
+    def _add_sample(self, bias: Cause, difference: float, pnl: float, finding: Finding | None) -> None:
+        close_time = self.live.fills[0].close_time if finding is None else finding.close_time
+        sample = Sample(close_time, difference, 0.0 if finding is not None else pnl, finding)
+        self.context.samples.setdefault(bias, []).append(sample)
 
 
 def _end_text(order: OrderHistory) -> str:

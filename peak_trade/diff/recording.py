@@ -6,17 +6,33 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from peak_trade.core.bars import COLUMNS
+from peak_trade.core.causality import CausalityOutcome
+from peak_trade.core.dotted import flat
 from peak_trade.core.errors import SessionError
-from peak_trade.core.time import Timeframe
+from peak_trade.core.time import Timeframe, iso
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import BacktestResult
-from peak_trade.journal.events import BarEvent, Event, OrderEvent
+from peak_trade.journal.events import BankruptcyEvent, BarEvent, CashFlowEvent, Event, OrderEvent, SignalEvent
 from peak_trade.risk.limits import RiskLimits
+
+if TYPE_CHECKING:
+    from peak_trade.engine.result import BacktestResult
+
+_NUMBERS: Mapping[type, Sequence[str]] = {
+    BarEvent: COLUMNS[:4],
+    SignalEvent: ("exposure",),
+    OrderEvent: (
+        "quantity", "cumulative", "leaves", "decision_price", "arrival_price", "last_quantity", "last_price", "fee",
+        "fee_in_base", "limit_price", "stop_price",
+    ),
+    CashFlowEvent: ("amount",),
+    BankruptcyEvent: ("equity", "written_off"),
+}  # fmt: skip
+"""Numbers of an event without which nothing can be compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +40,9 @@ class Recording:
     """Settings, code digest and events of a session or a backtest.
 
     `settings` map dotted names to values. `code` is the digest of the code that ran, empty if unknown. `events` include
-    every bar of the run as a BarEvent, which precedes the decisions and fills on that bar.
+    every bar of the run as a BarEvent, which precedes the decisions and fills on that bar. `causality` are the outcomes
+    of the check for look-ahead, and `exchange` is the source of the bars, empty if unknown; a diff shows both and does
+    not compare them.
     """
 
     name: str
@@ -33,6 +51,8 @@ class Recording:
     settings: Mapping[str, Any]
     code: str
     events: Sequence[Event]
+    causality: Sequence[CausalityOutcome] = ()
+    exchange: str = ""
 
 
 def recording_of(result: BacktestResult, name: str = "backtest", risk: RiskLimits | None = None) -> Recording:
@@ -46,7 +66,8 @@ def recording_of(result: BacktestResult, name: str = "backtest", risk: RiskLimit
     )
     code = result.digests.get("code", "")
     events = events_with_bars(result.market, result.events, result.fill_bars)
-    return Recording(name, "backtest", result.market.timeframe, settings, code, events)
+    timeframe = result.market.timeframe
+    return Recording(name, "backtest", timeframe, settings, code, events, result.causality, result.exchange)
 
 
 def flat_settings(
@@ -61,8 +82,8 @@ def flat_settings(
     A session and a backtest with the same settings have equal mappings.
     """
     grids = {symbol: {k: v for k, v in grid.items() if k != "symbol"} for symbol, grid in instruments.items()}
-    nested = {"parameters": parameters, "trading": trading, "instrument": grids, "risk": risk or {}}
-    return {"strategy": strategy} | dict(_flat(nested))
+    groups = {"parameters": parameters, "trading": trading, "instrument": grids, "risk": risk}
+    return {"strategy": strategy} | flat({name: group for name, group in groups.items() if group})
 
 
 def events_with_bars(market: Market, events: Sequence[Event], fill_bars: Sequence[int]) -> list[Event]:
@@ -87,7 +108,13 @@ def events_with_bars(market: Market, events: Sequence[Event], fill_bars: Sequenc
 
 
 def check_comparable(shadow: Recording, live: Recording) -> None:
-    """Raise a SessionError unless both runs have bars of the same symbols and timeframe over a common span."""
+    """Raise a SessionError unless both runs have bars of the same symbols and timeframe over a common span.
+
+    No price, quantity, fee, amount or setting may be NaN, and every order needs bars of its symbol. Volumes are NaN
+    where they are not recorded.
+    """
+    for run in (shadow, live):
+        _check_numbers(run)
     if shadow.timeframe != live.timeframe:
         raise SessionError(
             f"{shadow.name} has {shadow.timeframe} bars, {live.name} has {live.timeframe} bars; "
@@ -100,6 +127,8 @@ def check_comparable(shadow: Recording, live: Recording) -> None:
         raise SessionError(
             f"{shadow.name} trades {named[0]}, {live.name} trades {named[1]}; choose two runs of the same symbols."
         )
+    for run in (shadow, live):
+        _check_symbols(run, symbols[0])
     for symbol, (first, last) in spans[0].items():
         other_first, other_last = spans[1][symbol]
         slack = shadow.timeframe.ns
@@ -107,6 +136,39 @@ def check_comparable(shadow: Recording, live: Recording) -> None:
             raise SessionError(
                 f"{shadow.name} and {live.name} do not overlap: they have no bar of {symbol} in common; "
                 "choose two runs over the same period."
+            )
+
+
+def _check_numbers(run: Recording) -> None:
+    for name, value in run.settings.items():
+        if isinstance(value, float) and math.isnan(value):
+            raise SessionError(f"{run.name}: the setting {name} is NaN; nothing can be compared with it.")
+    for index, event in enumerate(run.events):
+        wanted = _NUMBERS.get(type(event), ())
+        for name in wanted:
+            value = getattr(event, name)
+            if value is not None and not math.isfinite(value):
+                what = f"order {event.order_id}" if isinstance(event, OrderEvent) else f"a {event.kind} event"
+                raise SessionError(
+                    f"{run.name}: {name} of {what} (event {index}, {iso(event.ts_event)}) is {value}; nothing can be "
+                    "compared with it."
+                )
+        if isinstance(event, OrderEvent) and not (
+            event.quantity > 0.0 and event.last_quantity >= 0.0 and (event.last_price > 0.0 or not event.last_quantity)
+        ):
+            raise SessionError(
+                f"{run.name}: order {event.order_id} (event {index}, {iso(event.ts_event)}) has quantity "
+                f"{event.quantity:g} and a fill of {event.last_quantity:g} at {event.last_price:g}; quantities and "
+                "prices are above zero."
+            )
+
+
+def _check_symbols(run: Recording, symbols: set[str]) -> None:
+    for event in run.events:
+        if isinstance(event, OrderEvent) and event.symbol not in symbols:
+            raise SessionError(
+                f"{run.name}: order {event.order_id} is in {event.symbol}, of which the run has no bars; its PnL is "
+                f"unknown. Choose runs with the bars of {event.symbol}."
             )
 
 
@@ -130,10 +192,3 @@ def _bar_events(market: Market) -> list[list[Event]]:
             if not math.isnan(prices[3]):
                 events.append(BarEvent(time, symbol, *prices))
     return bar_events
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in nested.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
-    return found

@@ -5,25 +5,33 @@ A diff is a pure function of two recordings. `diff(a, a)` is empty, and `diff(b,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
+from peak_trade.core.described import described
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.former_names import HasFormerNames
+from peak_trade.core.settings import LARGEST
 from peak_trade.diff import order_differences, run_differences
-from peak_trade.diff.causes import Cause, Context, Finding, Kind, assign_roots
+from peak_trade.diff.bias import Bias, find_biases
+from peak_trade.diff.causes import Cause, Finding, Kind, assign_roots
+from peak_trade.diff.context import Context
 from peak_trade.diff.matching import OrderPair, compare_bars, find_clock_skew, has_one_strategy, match_orders
-from peak_trade.diff.order_histories import OrderHistory, RunLog, read_run_log
-from peak_trade.diff.pnl import contribution, shortfall_frame
-from peak_trade.diff.pnl_attribution import PnlAttribution, pnl_attribution
+from peak_trade.diff.order_histories import OrderHistory
+from peak_trade.diff.packed import BarTable
+from peak_trade.diff.pnl import PnlAttribution, contribution, pnl_attribution, shortfall_frame
 from peak_trade.diff.recording import Recording, check_comparable
+from peak_trade.diff.run_log import RunLog, read_run_log
 from peak_trade.diff.tolerances import TOLERANCE_BPS, TOLERANCE_MS, UNEXPLAINED_LIMIT_BPS
 
 _ROUNDING = 1e-10
-"""A step of a waterfall below this fraction of the initial cash is a rounding error."""
+"""A PnL below this fraction of the initial cash is a rounding error and no difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,8 @@ class Difference:
     run has none. `root` is the number of the root from which it follows, its own for a root; the cause is the root's.
     `at` is the close of the bar, ns UTC, 0 for the whole run. `pnl` is its own effect on the PnL; `total_pnl` of a root
     includes its `n_follow` consequences; live − shadow, quote currency. `shadow_events` and `live_events` are indices
-    of events in the recordings.
+    of events in the recordings. `n_equal` counts the equal differences that a root stands for, itself included, and
+    `bias` is the estimate of a systematic difference.
     """
 
     number: int
@@ -52,6 +61,8 @@ class Difference:
     n_follow: int
     shadow_events: tuple[int, ...]
     live_events: tuple[int, ...]
+    n_equal: int = 1
+    bias: Bias | None = None
 
     @property
     def is_root(self) -> bool:
@@ -60,13 +71,15 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class DiffResult:
+class DiffResult(HasFormerNames):
     """Differences between two runs. Money is in quote currency, times are ns UTC on the shadow's clock.
 
     `matches` are all orders of the common span, matched or not; `n_outside` counts the orders outside of it.
-    `tolerated_pnl` is the PnL within the tolerances, live − shadow. `last_closes` are, by symbol, the last closes that
-    both runs have, in the shadow and in the live run.
+    `tolerated_pnl` is the PnL of the `n_tolerated` differences within the tolerances, live − shadow. `last_closes` are,
+    by symbol, the last closes that both runs have, in the shadow and in the live run.
     """
+
+    former_names: ClassVar = {"closes": "last_closes", "parity": "pnl_attribution", "tolerated": "tolerated_pnl"}
 
     shadow: RunLog
     live: RunLog
@@ -79,7 +92,21 @@ class DiffResult:
     shadow_pnl: float
     live_pnl: float
     tolerated_pnl: float
+    n_tolerated: int
     last_closes: Mapping[str, tuple[float, float]]
+
+    def __repr__(self) -> str:
+        sides = (self.shadow.recording, self.live.recording)
+        return described(
+            f"DiffResult: {sides[0].name} and {sides[1].name}",
+            {
+                "verdict": self.verdict,
+                "orders": f"{len(self.matches):,}",
+                "PnL of the shadow": f"{self.shadow_pnl:,.2f}",
+                "PnL live": f"{self.live_pnl:,.2f}",
+                "unexplained": f"{self.unexplained_pnl:,.2f}",
+            },
+        )
 
     @property
     def roots(self) -> list[Difference]:
@@ -103,9 +130,17 @@ class DiffResult:
         return cash * self.unexplained_limit_bps / 1e4
 
     @property
+    def unexplained_orders(self) -> list[Difference]:
+        """Orders in one run only that nothing explains."""
+        return [each for each in self.roots if each.cause is Cause.UNEXPLAINED and each.kind == Kind.ORDER]
+
+    @property
     def is_explained(self) -> bool:
-        """Whether the unexplained PnL is within its limit; otherwise the diff fails."""
-        return self.unexplained_pnl <= self.unexplained_limit
+        """Whether every order in one run only is explained, and the unexplained PnL is within its limit.
+
+        Otherwise the diff fails.
+        """
+        return not self.unexplained_orders and self.unexplained_pnl <= self.unexplained_limit
 
     @cached_property
     def waterfall(self) -> pd.DataFrame:
@@ -115,8 +150,7 @@ class DiffResult:
             roots = [each for each in self.roots if each.cause is cause]
             if roots:
                 steps.append((str(cause), sum(each.total_pnl for each in roots)))
-        if abs(self.tolerated_pnl) > _ROUNDING * self.shadow.initial_cash:
-            steps.append((Kind.WITHIN_TOLERANCE.value, self.tolerated_pnl))
+        steps.append((Kind.WITHIN_TOLERANCE.value, self.tolerated_pnl))
         steps.append(("live", self.live_pnl))
         return pd.DataFrame(steps, columns=["step", "amount"])
 
@@ -134,13 +168,14 @@ class DiffResult:
     @cached_property
     def equity(self) -> pd.DataFrame:
         """Equity at the closes that both runs have: columns shadow, live and gap (live − shadow), index UTC."""
-        shadow, live = (dict(zip(run.close_times, run.equity, strict=True)) for run in (self.shadow, self.live))
-        times = sorted(shadow.keys() & live.keys())
-        frame = pd.DataFrame(
-            {"shadow": [shadow[time] for time in times], "live": [live[time] for time in times]},
-            index=pd.DatetimeIndex(times, tz="UTC", name="close_time"),
-            dtype="float64",
+        shadow, live = (
+            pd.Series(np.array(run.equity), np.array(run.close_times, dtype=np.int64))
+            for run in (self.shadow, self.live)
         )
+        shadow, live = (equity[~equity.index.duplicated(keep="last")] for equity in (shadow, live))
+        times = shadow.index.intersection(live.index).sort_values()
+        frame = pd.DataFrame({"shadow": shadow.loc[times], "live": live.loc[times]}, dtype="float64")
+        frame.index = pd.DatetimeIndex(times, tz="UTC", name="close_time")
         frame["gap"] = frame["live"] - frame["shadow"]
         return frame
 
@@ -151,6 +186,11 @@ class DiffResult:
         return pnl_attribution(self.equity["shadow"], self.equity["live"], (n_fills[0], n_fills[1]))
 
     @property
+    def tolerated_text(self) -> str:
+        """Number of differences within the tolerances, in words."""
+        return f"{self.n_tolerated:,} {'difference' if self.n_tolerated == 1 else 'differences'} within the tolerances"
+
+    @property
     def verdict(self) -> str:
         """Sentence that states whether the runs agree, and whether the differences are explained."""
         if self.is_equal:
@@ -158,12 +198,15 @@ class DiffResult:
         n_roots, n_follow = len(self.roots), len(self.differences) - len(self.roots)
         sentence = f"The runs differ: {n_roots:,} root {'cause' if n_roots == 1 else 'causes'}, "
         sentence += f"{n_follow:,} {'consequence' if n_follow == 1 else 'consequences'}."
-        if not self.is_explained:
-            sentence += (
-                f" The diff fails: the unexplained PnL of {self.unexplained_pnl:,.2f} exceeds the limit of "
-                f"{self.unexplained_limit:,.2f}."
+        reasons = []
+        if self.unexplained_orders:
+            n_orders = len(self.unexplained_orders)
+            reasons.append(f"{n_orders:,} {'order' if n_orders == 1 else 'orders'} in one run only unexplained")
+        if self.unexplained_pnl > self.unexplained_limit:
+            reasons.append(
+                f"the unexplained PnL of {self.unexplained_pnl:,.2f} exceeds the limit of {self.unexplained_limit:,.2f}"
             )
-        return sentence
+        return f"{sentence} The diff fails: {' and '.join(reasons)}." if reasons else sentence
 
 
 def diff(
@@ -215,7 +258,7 @@ def diff(
     )
     last_close_times = (max(run.close_times, default=0) for run in (one, other))
     span = range(max(one.starts_at, other.starts_at), min(last_close_times) + 1)
-    matched = match_orders(one, other, shadow.timeframe.ns)
+    matched = match_orders(one, other, shadow.timeframe.ns, context.lot_sizes)
     inside = [pair for pair in matched if any(order.close_time in span for order in pair.known)]
     findings = _findings(one, other, inside, context, span)
     run_findings = run_differences.of_settings(shadow, live) + run_differences.of_clocks(skew)
@@ -224,7 +267,8 @@ def diff(
     if start is not None and opening_pnl[0] != opening_pnl[1]:
         start.pnl = opening_pnl[1] - opening_pnl[0]
         run_findings.append(start)
-    kept, tolerated_pnl = assign_roots(run_findings, findings, context.tolerated, start)
+    biases = find_biases(context)
+    kept, within = assign_roots(run_findings, findings, context.tolerated, start, biases)
     pnl = [opening_pnl[side] + _trading_pnl(run, side, inside, context, span) for side, run in enumerate((one, other))]
     return DiffResult(
         shadow=one,
@@ -237,14 +281,15 @@ def diff(
         n_outside=len(matched) - len(inside),
         shadow_pnl=pnl[0],
         live_pnl=pnl[1],
-        tolerated_pnl=tolerated_pnl,
+        tolerated_pnl=math.fsum(each.pnl for each in within),
+        n_tolerated=sum(abs(each.pnl) > _ROUNDING * one.initial_cash for each in within),
         last_closes=context.last_closes,
     )
 
 
 def _check_not_negative(name: str, value: float) -> None:
-    if not value >= 0.0:
-        raise ConfigError(f"{name} was {value}; set it to 0 or more.")
+    if not 0.0 <= value < LARGEST:
+        raise ConfigError(f"{name} was {value}; set it to 0 or more, below {LARGEST:g}.")
 
 
 def _findings(shadow: RunLog, live: RunLog, pairs: Sequence[OrderPair], context: Context, span: range) -> list[Finding]:
@@ -290,9 +335,9 @@ def _trading_pnl(run: RunLog, side: int, pairs: Sequence[OrderPair], context: Co
 def _opening_pnl(run: RunLog, side: int, start: int, context: Context) -> float:
     """Return the PnL in the common span of the positions from before it, quote currency."""
     pnl = 0.0
-    for sleeve in run.positions:
+    for sleeve in run.holdings:
         position = run.position_at(sleeve, start - 1)
-        bars = run.bars.get(sleeve[1], {})
+        bars = run.bars.get(sleeve[1], BarTable())
         earlier = [time for time in bars if time < start] if position else []
         if earlier:
             pnl += position * (context.last_closes[sleeve[1]][side] - bars[max(earlier)].close)
@@ -303,8 +348,8 @@ def _last_closes(shadow: RunLog, live: RunLog) -> dict[str, tuple[float, float]]
     closes = {}
     for symbol, bars in shadow.bars.items():
         live_bars = live.bars[symbol]
-        common = bars.keys() & live_bars.keys()
-        last, live_last = (max(common), max(common)) if common else (max(bars), max(live_bars))
+        common = max((time for time in bars if time in live_bars), default=None)
+        last, live_last = (max(bars), max(live_bars)) if common is None else (common, common)
         closes[symbol] = (bars[last].close, live_bars[live_last].close)
     return closes
 
@@ -349,6 +394,8 @@ def _numbered(kept: Sequence[Finding]) -> list[Difference]:
                 n_follow=n_follow[id(finding)] if is_root else 0,
                 shadow_events=tuple(finding.event_indices[0]),
                 live_events=tuple(finding.event_indices[1]),
+                n_equal=finding.n_equal,
+                bias=finding.bias,
             )
         )
     return differences

@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from peak_trade.diff.causes import Cause, Context, Finding, Kind, Step, cash_flow_kind, cause_of_setting
+from peak_trade.diff.causes import Cause, Finding, Kind, Step, cash_flow_kind, cause_of_setting
+from peak_trade.diff.context import Context
 from peak_trade.diff.links import Link, SleeveState, ToLargestPnl, ToState
 from peak_trade.diff.matching import BarDifference, ClockSkew, match_cash_flows, match_signals
-from peak_trade.diff.order_histories import CashFlow, RunLog, Signal, Sleeve
+from peak_trade.diff.order_histories import CashFlow, Signal, Sleeve
 from peak_trade.diff.recording import Recording
+from peak_trade.diff.run_log import RunLog
 from peak_trade.journal.events import OrderEvent
 
 _MIN_CASH_FLOW = 1e-9

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from peak_trade.core.values import Side
-from peak_trade.diff.order_histories import OrderHistory, RunLog
-from peak_trade.journal.events import OrderEventKind
+from peak_trade.diff.order_histories import OrderHistory
+from peak_trade.diff.run_log import RunLog
+from peak_trade.journal.events import EndCause, OrderEventKind
 
 _ROUNDING = 1e-9
 RTOL = 1e-6
@@ -26,7 +27,7 @@ def is_kept(one: OrderHistory, other: OrderHistory, lot_size: float) -> bool:
     pair = (one, other)
     if all(is_close(history.signed_quantity, -history.position) for history in pair):
         return True
-    if one.is_protective or not (one.target and other.target):
+    if not one.follows_target or not (one.target and other.target):
         return False
     for keeps_position in (1.0, 0.0):
         wanted = [keeps_position * history.position + history.signed_quantity for history in pair]
@@ -44,7 +45,7 @@ def filled_what_cash_allowed(history: OrderHistory, lot_size: float) -> bool:
     """Return whether an order was filled completely, or was a buy that spent the available cash."""
     if history.outcome is OrderEventKind.FILLED:
         return is_close(history.filled, history.quantity)
-    if history.end_reason != "cash" or history.side is not Side.BUY or not history.fills:
+    if history.end_cause is not EndCause.CASH or history.side is not Side.BUY or not history.fills:
         return False
     if history.filled >= _NEARLY_FILLED * history.quantity:
         return True

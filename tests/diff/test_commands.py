@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 
 from peak_trade.cli import main
+from peak_trade.core.time import to_ns
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.journal.files import EVENTS
 from peak_trade.sessions.store import find_session, session_ids
+from peak_trade.studies.diff import read_recording
+from tests.examples import mostly_long
 
-RUN = ["session", "run", "--feed", "recorded", "--timeframe", "1h", "--quiet", "-p", "slow=15"]
+RUN = ["session", "run", "--feed", "recorded", "--timeframe", "1h", "--quiet", "--no-record", "-p", "slow=15"]
 BTC = ["--symbol", "BTC/USDT"]
 
 
@@ -80,7 +84,7 @@ def test_runs_that_cannot_be_compared_exit_with_code_2_and_a_reason(stored, caps
     assert "the journal is edited" in capsys.readouterr().err
 
 
-def test_a_backtest_with_another_run_id_than_recorded_is_rejected(stored, capsys):
+def test_a_backtest_on_other_bars_than_recorded_is_rejected(stored, capsys):
     assert main(["backtest", "--strategy", "ma_crossover", *BTC, "--json"]) == 0
     run_id = json.loads(capsys.readouterr().out)["run_id"]
     assert main(["diff", run_id, run_id]) == 0
@@ -88,4 +92,27 @@ def test_a_backtest_with_another_run_id_than_recorded_is_rejected(stored, capsys
     shutil.rmtree(stored / "bars")
     save_bars(sample_bars("BTC/USDT", n_bars=400, seed=99))
     assert main(["diff", run_id, run_id]) == 2
-    assert "data differ from the recorded" in capsys.readouterr().err
+    assert "2023-01-01 01:00:00Z to 2023-01-17 17:00:00Z are not the recorded ones" in capsys.readouterr().err
+
+
+START = ["--start", "2023-01-08"]
+
+
+@pytest.mark.parametrize("start", mostly_long([START, [*START, "--cold"]], 1), ids=["warm", "cold"])
+def test_a_backtest_from_a_start_is_run_again_as_warm_as_it_was(stored, capsys, start):
+    words = ["backtest", "--strategy", "ma_crossover", *BTC, "-p", "fast=5", "-p", "slow=60", *start, "--json"]
+    assert main(words) == 0
+    backtest = json.loads(capsys.readouterr().out)
+    rerun = read_recording(backtest["run_id"])
+    signals = [event.ts_event for event in rerun.events if event.kind == "signal"]
+    assert (min(signals) == to_ns(datetime(2023, 1, 8, tzinfo=UTC))) == ("--cold" not in start)
+    assert main(["diff", backtest["run_id"], backtest["run_id"]]) == 0
+
+
+def test_a_warm_backtest_agrees_with_the_session_from_the_same_start(stored, capsys):
+    start = [*BTC, *START]
+    name = session(capsys, *start)
+    words = ["backtest", "--strategy", "ma_crossover", *start, "-p", "fast=5", "-p", "slow=15", "--json"]
+    assert main(words) == 0
+    run_id = json.loads(capsys.readouterr().out)["run_id"]
+    assert main(["diff", run_id, name]) == 0

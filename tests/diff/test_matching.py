@@ -111,7 +111,8 @@ def test_a_sandbox_session_differs_from_its_shadow_by_the_venue_alone(tmp_path, 
     ]
     result = diff(*sides)
     assert all(pair.shadow is not None and pair.live is not None for pair in result.matches)
-    assert {each.cause for each in result.roots} <= {Cause.FEE, Cause.PRICE, Cause.PARTIAL_FILL}
+    venue = {Cause.FEE, Cause.PRICE, Cause.PARTIAL_FILL, Cause.SLIPPAGE_BIAS, Cause.LATENCY_BIAS}
+    assert {each.cause for each in result.roots} <= venue
     (fee,) = [each for each in result.roots if each.cause is Cause.FEE]
     assert fee.live == pytest.approx(20.0, abs=0.01)
     assert fee.total_pnl < 0.0

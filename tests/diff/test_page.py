@@ -12,7 +12,7 @@ from peak_trade.diff.causes import Cause
 from peak_trade.diff.result import DiffResult, diff
 from peak_trade.reports.views import diff as view
 from peak_trade.reports.views import diff_table
-from peak_trade.studies.diff import EXAMPLES, VENUE_FEE_BPS, example
+from peak_trade.studies.diff import EXAMPLES, MAX_EXTRA_SLIPPAGE_BPS, VENUE_FEE_BPS, example
 from tests.diff.planting import bars_of, run
 
 
@@ -28,7 +28,10 @@ def payload(markup: str):
 
 
 def test_the_example_has_the_planted_faults_and_no_others(result):
-    assert {each.cause for each in result.roots} == {Cause.FEE, Cause.MISSED_BAR, Cause.PRICE}
+    biases = {Cause.SLIPPAGE_BIAS, Cause.LATENCY_BIAS}
+    assert {each.cause for each in result.roots} == {Cause.FEE, Cause.MISSED_BAR, Cause.PRICE} | biases
+    (slippage,) = [each.bias for each in result.roots if each.cause is Cause.SLIPPAGE_BIAS]
+    assert abs(slippage.estimate - MAX_EXTRA_SLIPPAGE_BPS / 2.0) < 3.0 * slippage.error
     (fee,) = [each for each in result.roots if each.cause is Cause.FEE]
     assert fee.live == pytest.approx(VENUE_FEE_BPS)
     assert sum(each.cause is Cause.MISSED_BAR for each in result.roots) == 1
@@ -68,6 +71,22 @@ def test_a_long_table_has_the_largest_differences_and_a_file_of_all(result, tmp_
     assert weightiest.number in {row["n"] for row in rows}
 
 
+def test_a_file_of_all_differences_is_replaced_as_a_whole(result, tmp_path, monkeypatch):
+    def broken(frame, path, **_):
+        path.write_bytes(b"PAR1 and no more")
+        raise OSError("full")
+
+    monkeypatch.setattr(diff_table, "MAX_ROWS", 20)
+    diff_table.show_differences(result, folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    before = path.read_bytes()
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", broken)
+    with pytest.raises(OSError, match="full"):
+        diff_table.show_differences(result, folder=tmp_path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_figures_and_tables_have_the_values_of_the_diff(result):
     waterfall = view.waterfall(result.waterfall)
     assert sum(waterfall.data[0].y[:-1]) == pytest.approx(waterfall.data[0].y[-1])
@@ -76,7 +95,9 @@ def test_figures_and_tables_have_the_values_of_the_diff(result):
     assert len(joined.x) == 3 * sum(bool(pair.shadow and pair.live and pair.shadow.fills) for pair in result.matches)
     assert len(view.equity_and_gap(result.equity).data) == 3
     assert view.shortfall_parts(result.shortfall).data[0].name == "shadow"
-    assert view.causes(result)["PnL"].sum() + result.tolerated_pnl == pytest.approx(result.live_pnl - result.shadow_pnl)
+    assert view.causes(result)["cause"].iloc[-1] == "within tolerance"
+    assert "<tfoot>" in diff_table.table_markup(result)
+    assert view.causes(result)["PnL"].sum() == pytest.approx(result.live_pnl - result.shadow_pnl)
     assert view.outcome(result)[0].startswith("The runs differ")
 
 

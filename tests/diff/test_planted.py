@@ -8,6 +8,7 @@ import pytest
 
 from peak_trade.diff.result import DiffResult, diff
 from tests.diff.planting import LOG_FAULTS, SIMULATED_FAULTS, bars_of, plant, run, simulate
+from tests.examples import mostly_long
 
 SEEDS = (0, 1, 2)
 
@@ -31,8 +32,9 @@ def has_exact_waterfall(result: DiffResult) -> bool:
     return abs(amounts[:-1].sum() - amounts[-1]) < 1e-6
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("fault", LOG_FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "seed"), mostly_long([(fault, seed) for fault in LOG_FAULTS for seed in SEEDS], len(LOG_FAULTS))
+)
 def test_a_fault_in_the_log_is_the_one_root(runs, fault, seed):
     _, clean = runs[seed]
     faulty, planted = plant(clean, [fault], random.Random(seed))
@@ -41,7 +43,7 @@ def test_a_fault_in_the_log_is_the_one_root(runs, fault, seed):
     assert has_exact_waterfall(result)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", mostly_long(SEEDS, 1))
 @pytest.mark.parametrize("fault", SIMULATED_FAULTS)
 def test_a_fault_before_the_run_is_the_one_root_of_all_that_follows(runs, fault, seed):
     bars, clean = runs[seed]

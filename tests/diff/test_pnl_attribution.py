@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
-from peak_trade.diff.pnl_attribution import MIN_BARS, pnl_attribution
+from peak_trade.diff import pnl as module
+from peak_trade.diff.pnl import MIN_BARS, ks_distance, pnl_attribution, spearman_correlation
+from tests.tolerances import RTOL_SAME
 
 
 def curve(changes) -> pd.Series:
@@ -55,9 +59,16 @@ def test_a_missing_score_has_a_reason(n_bars, n_fills, reason):
 )
 def test_a_value_equal_to_a_threshold_is_amber(spearman, ks, zone, monkeypatch):
     """MAR32.42: green is above 0.80 and below 0.09, red is below 0.70 or above 0.12."""
-    from scipy import stats
-
-    monkeypatch.setattr(stats, "spearmanr", lambda *_: SimpleNamespace(statistic=spearman))
-    monkeypatch.setattr(stats, "ks_2samp", lambda *_: SimpleNamespace(statistic=ks))
+    monkeypatch.setattr(module, "spearman_correlation", lambda *_: spearman)
+    monkeypatch.setattr(module, "ks_distance", lambda *_: ks)
     changes = np.random.default_rng(2).normal(size=60)
     assert pnl_attribution(curve(changes), curve(changes), (5, 5)).zone == zone
+
+
+@given(st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=2, max_size=40))
+def test_both_statistics_are_those_of_scipy(pairs):
+    one, other = np.array(pairs, dtype=np.float64).T
+    assert ks_distance(one, other[1:]) == pytest.approx(stats.ks_2samp(one, other[1:]).statistic, rel=RTOL_SAME)
+    if np.ptp(one) and np.ptp(other):
+        reference = stats.spearmanr(one, other).statistic
+        assert 2.0 + spearman_correlation(one, other) == pytest.approx(2.0 + reference, rel=RTOL_SAME)
