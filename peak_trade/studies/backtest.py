@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
+from peak_trade.causality.short import check_run, naming_look_ahead
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.digest import digest_of, environment_digest
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.time import iso, parse_utc
+from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
+from peak_trade.engine.inputs import RunInputs
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import BacktestResult, run_sleeves
-from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.settings import BacktestSettings, check_leverage
 from peak_trade.engine.sleeve import Sleeve
-from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes, require_filtered
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
-from peak_trade.wiring.digests import code_digest, config_digest, data_digest
+from peak_trade.tracking.counting import counted
+from peak_trade.tracking.trials import Evaluation, Observations
+from peak_trade.wiring.digests import code_digest, config_digest, data_digest, user_code_digest
 from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
 from peak_trade.wiring.sleeves import sleeve_for
+from peak_trade.wiring.user_code import UserCode, user_code
 
 
+@checks_arguments(strategy="a Strategy, or make_strategy(name)")
 def backtest(
     strategy: Strategy | Sequence[Strategy],
     bars: Bars | pd.DataFrame | Sequence[Bars],
@@ -36,6 +44,7 @@ def backtest(
     risk: RiskLimits | None = None,
     history: Sequence[Bars] | None = None,
     start: datetime | str | None = None,
+    causality_check: bool = True,
 ) -> BacktestResult:
     """Run every strategy on every symbol from one cash account, with an equal share of equity for each pair.
 
@@ -57,6 +66,9 @@ def backtest(
     start : datetime or ISO text, optional
         First close time that is traded, UTC. Strategies, sizing and risk estimates know the bars before it, as in a
         session with the same start. Defaults to the first bar.
+    causality_check : bool
+        Whether to check the strategies that a user wrote for look-ahead, in short; see `check_run`. The run does not
+        depend on the outcome, which is the first of its remarks.
 
     Returns
     -------
@@ -82,27 +94,34 @@ def backtest(
     """
     settings = settings or BacktestSettings()
     require_sources(risk, "a backtest")
-    strategies = _as_strategies(strategy)
+    strategies = list(strategy) if isinstance(strategy, Sequence) else [strategy]
     given = _as_bars_list(bars)
     names = _names(strategies)
-    traded = given if start is None else [traded_from(part, start) for part in given]
+    traded = given if start is None else [part.between(start) for part in given]
     market = Market.of(traded, dict(instruments or {}))
+    check_leverage(list(market.instruments.values()), settings, risk)
     weight = 1.0 / (len(strategies) * len(given))
     past = history or declared_history(
         risk, {part.symbol: part.exchange for part in given}, int(market.times[0]), int(market.times[-1])
     )
-    digests = _digests(strategies, given, past, market, settings, risk)
-    sleeves = [
-        sleeve_for(part, name, symbol_bars, market, settings, weight, priority)
-        for priority, (part, name) in enumerate(zip(strategies, names, strict=True))
-        for symbol_bars in given
-    ]
-    result = run_sleeves(market, sleeves, settings, progress, risk_engine=make_risk_engine(risk, given, past=past))
-    best = None
-    if result.n_ambiguous:
-        rival = settings.model_copy(update={"intrabar": "best"})
-        unused = [_unused(sleeve) for sleeve in sleeves]
-        best = run_sleeves(market, unused, rival, risk_engine=make_risk_engine(risk, given, past=past))
+    code = user_code(strategies)
+    digests = _digests(strategies, given, past, market, settings, risk, code)
+    evaluation = Evaluation.of([digests["config"]], user_code_digest(code), digests["data"], given, market.times)
+    with counted(evaluation) as trial:
+        outcomes = check_run(product(strategies, given[:1]), is_wanted=causality_check)
+        with naming_look_ahead(outcomes):
+            sleeves = [
+                sleeve_for(part, name, symbol_bars, market, settings, weight, priority)
+                for priority, (part, name) in enumerate(zip(strategies, names, strict=True))
+                for symbol_bars in given
+            ]
+        result = run_sleeves(market, sleeves, settings, progress, risk_engine=make_risk_engine(risk, given, past=past))
+        best = None
+        if result.n_ambiguous:
+            rival = settings.model_copy(update={"intrabar": "best"})
+            unused = [_unused(sleeve) for sleeve in sleeves]
+            best = run_sleeves(market, unused, rival, risk_engine=make_risk_engine(risk, given, past=past))
+        trial.observe = partial(Observations.of_equity, result.equity_values, market.times, market.timeframe)
     return replace(
         result,
         strategies=tuple(names),
@@ -110,14 +129,19 @@ def backtest(
         digests=digests,
         exchange=", ".join(sorted({part.exchange for part in given})),
         best_intrabar=best,
-        notes=(*(note for part in given for note in part.notes), *_warm_up_notes(given, market)),
+        causality=outcomes,
+        notes=(*(note for part in given for note in part.notes), *code.notes),
+        warm_up=warm_up_notes(given, market),
+        inputs=RunInputs(
+            "backtest",
+            {"strategy": strategies, "settings": settings, "instruments": market.instruments, "risk": risk},
+            tuple(strategies),
+            tuple(given),
+            tuple(past),
+            first_traded(given, market),
+        ),
+        not_rerunnable=code.not_rerunnable,
     )
-
-
-def traded_from(bars: Bars, start: datetime | str) -> Bars:
-    """Return the bars that close at or after `start`, UTC; DataError when there is none."""
-    moment = parse_utc(start, "start") if isinstance(start, str) else start
-    return bars.between(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
 
 
 def first_traded(bars: Sequence[Bars], market: Market) -> int | None:
@@ -126,14 +150,15 @@ def first_traded(bars: Sequence[Bars], market: Market) -> int | None:
     return first if any(int(part.times[0]) < first for part in bars) else None
 
 
-def _warm_up_notes(bars: Sequence[Bars], market: Market) -> list[str]:
+def warm_up_notes(bars: Sequence[Bars], market: Market) -> tuple[str, ...]:
+    """Return a sentence for each symbol that has bars before the first close of a market."""
     first = int(market.times[0])
     known = {part.symbol: int(np.searchsorted(part.times, first)) for part in bars}
-    return [
+    return tuple(
         f"The run starts at {iso(first)}: {n_bars:,} earlier bars of {symbol} warm it up and are not traded."
         for symbol, n_bars in known.items()
         if n_bars
-    ]
+    )
 
 
 def _unused(sleeve: Sleeve) -> Sleeve:
@@ -156,26 +181,16 @@ def _digests(
     market: Market,
     settings: BacktestSettings,
     risk: RiskLimits | None,
+    code: UserCode,
 ) -> dict[str, str]:
     instruments = [column.instrument for column in market.columns]
     return {
         "config": config_digest(strategies, settings, instruments, risk, first_traded(bars, market)),
         "data": data_digest([*bars, *past]),
-        "code": code_digest(strategies),
+        "code": code_digest(code),
         "seed": digest_of(settings.seed),
         "environment": environment_digest(),
     }
-
-
-def _as_strategies(given: Strategy | Sequence[Strategy]) -> list[Strategy]:
-    parts = list(given) if isinstance(given, Sequence) else [given]
-    for part in parts:
-        if isinstance(part, FilteredRegimes | SmoothedRegimes):
-            require_filtered(part)
-            raise ConfigError("regimes are not a strategy. Backtest RegimeAware.of(strategy, regimes).")
-        if not isinstance(part, Strategy):
-            raise ConfigError(f"strategy was a {type(part).__name__}: give a Strategy, or make_strategy(name).")
-    return parts
 
 
 def _as_bars_list(bars: Bars | pd.DataFrame | Sequence[Bars]) -> list[Bars]:

@@ -7,22 +7,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from peak_trade.causality.check import DEFAULT_CUTS, check_causality, check_in_fresh_processes
+from peak_trade.causality.evaluation import can_be_imported
+from peak_trade.causality.report import CausalityReport
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.time import Timeframe, parse_utc
+from peak_trade.core.time import Timeframe
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.data.store import load_bars
 from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.studies.backtest import backtest as run_backtest
-from peak_trade.studies.causality import CausalityReport, check_causality, synthetic_bars
+from peak_trade.studies.noise import NoiseControl
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
+from peak_trade.studies.regime.naming import Naming, name_regimes
 from peak_trade.studies.regime.second_opinion import RegimeOpinion, regime_second_opinion
 from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_regimes
 from peak_trade.studies.sweep import SweepResult
 from peak_trade.studies.sweep import sweep as run_sweep
 from peak_trade.wiring.detectors import detector_values, make_detector
+from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import fee_preset
 from peak_trade.wiring.gates import source_of
 from peak_trade.wiring.run_file import RunFile, read_run_file
@@ -50,7 +56,7 @@ class Span:
         if self.is_cold or self.start is None:
             return load_bars(symbol, self.timeframe, self.exchange, self.start, self.end)
         bars = load_bars(symbol, self.timeframe, self.exchange, None, self.end)
-        bars.between(parse_utc(self.start, "start"), None if self.end is None else parse_utc(self.end, "end"))
+        bars.between(self.start, self.end)
         return bars
 
     @property
@@ -68,7 +74,9 @@ class RegimeOutcome:
     """The settings of the detector that were given, as values."""
     p_value: float
     verdict: list[str]
+    naming: Naming
     opinion: RegimeOpinion | None = None
+    noise: tuple[NoiseControl, ...] = ()
 
 
 def overriding_settings(
@@ -101,6 +109,7 @@ def backtest(
     *,
     run_file: Path | None = None,
     overrides: dict[str, Any] | None = None,
+    causality_check: bool = True,
     on_progress: OnProgress = lambda done, total: None,
 ) -> BacktestResult:
     """Backtest a strategy on stored bars.
@@ -122,6 +131,7 @@ def backtest(
         risk=run.risk,
         history=history or None,
         start=span.warm_start,
+        causality_check=causality_check,
         progress=lambda row: on_progress(row, total),
     )
 
@@ -133,16 +143,37 @@ def sweep(
     span: Span,
     *,
     overrides: dict[str, Any] | None = None,
+    n_best: int = 10,
+    causality_check: bool = True,
 ) -> SweepResult:
     """Backtest every combination of parameter values on stored bars; a text of `parameters` lists values by comma."""
     part = strategy_class(strategy)
     settings = BacktestSettings.parse(overrides or {}, "sweep")
-    return run_sweep(part, parameter_grid(part, parameters), span.bars(symbol), settings, span.warm_start)
+    return run_sweep(
+        part,
+        parameter_grid(part, parameters),
+        span.bars(symbol),
+        settings,
+        span.warm_start,
+        n_best=n_best,
+        causality_check=causality_check,
+    )
 
 
-def portfolio(file: Path, *, on_progress: OnProgress = lambda done, total: None) -> PortfolioResult:
-    """Backtest the portfolio of a file."""
-    return run_portfolio(PortfolioSettings.from_toml(file), progress=lambda row: on_progress(row, row))
+def portfolio(
+    file: Path,
+    *,
+    is_cold: bool = False,
+    causality_check: bool = True,
+    on_progress: OnProgress = lambda done, total: None,
+) -> PortfolioResult:
+    """Backtest the portfolio of a file; a cold one ignores the bars before its start."""
+    return run_portfolio(
+        PortfolioSettings.from_toml(file),
+        is_cold=is_cold,
+        causality_check=causality_check,
+        progress=lambda row: on_progress(row, row),
+    )
 
 
 def regime(
@@ -155,19 +186,23 @@ def regime(
     detector_settings: Mapping[str, str] | None = None,
     mode: str = "scale",
     n_noise: int = 0,
+    n_label_runs: int = 5,
+    causality_check: bool = True,
 ) -> RegimeOutcome:
     """Detect regimes on stored bars and backtest a strategy with and without them from `span.start` on.
 
-    The bars before the start warm the detector up. `n_noise` series of each kind of noise control are run.
+    The bars before the start warm the detector up. `n_noise` series of each kind of noise control are run, and the
+    detector with `n_label_runs` other seeds and start bars.
     """
     part = make_strategy(strategy, parameters)
     values = detector_values(detector_settings or {})
     found = make_detector(detector, Timeframe.parse(span.timeframe), values)
     bars = load_bars(symbol, span.timeframe, span.exchange, None, span.end)
-    study = study_regimes(part, bars, found, start=span.start, mode=mode)
+    study = study_regimes(part, bars, found, start=span.start, causality_check=causality_check, mode=mode)
     p_value, _ = study.shift_test()
-    verdict = study.verdict(p_value, noise_controls(study, n_noise) if n_noise else ())
-    return RegimeOutcome(study, values, p_value, verdict)
+    noise = noise_controls(study, n_noise) if n_noise else ()
+    naming = name_regimes(study, n_label_runs)
+    return RegimeOutcome(study, values, p_value, study.verdict(p_value, noise), naming, noise=noise)
 
 
 def with_opinion(outcome: RegimeOutcome) -> RegimeOutcome:
@@ -182,13 +217,21 @@ def causality(
     span: Span | None = None,
     *,
     n_bars: int = 3_000,
+    n_cuts: int = DEFAULT_CUTS,
     seed: int = 0,
 ) -> CausalityReport:
-    """Check that a strategy does not look ahead, on stored bars of a symbol or on `n_bars` generated ones."""
+    """Check that a strategy does not look ahead, on stored bars of a symbol or on `n_bars` generated ones.
+
+    A strategy that a user wrote is checked in fresh processes, so that state in files and libraries is found.
+    """
     part = make_strategy(strategy, parameters)
     chosen = span or Span()
     if symbol is None:
         bars = synthetic_bars(n_bars, seed)
     else:
         bars = load_bars(symbol, chosen.timeframe, chosen.exchange, chosen.start, chosen.end)
-    return check_causality(part, bars, seed=seed)
+    if not user_strategies(part):
+        return replace(check_causality(part, bars, n_cuts=n_cuts, seed=seed), state_note="")
+    if not can_be_imported(part):
+        return check_causality(part, bars, n_cuts=n_cuts, seed=seed)
+    return check_in_fresh_processes(strategy, parameters, bars, n_cuts, seed)

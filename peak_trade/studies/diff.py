@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import ConfigError, PeakTradeError, SessionError, did_you_mean
-from peak_trade.core.time import Timeframe, parse_utc
+from peak_trade.core.causality import outcomes_of
+from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
+from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument, Order
 from peak_trade.costs.model import Costs
 from peak_trade.data.sample import sample_bars
-from peak_trade.data.store import load_bars
+from peak_trade.diff.packed import PackedEvents
 from peak_trade.diff.recording import Recording, events_with_bars, flat_settings, recording_of
 from peak_trade.diff.result import DiffResult, diff
 from peak_trade.diff.tolerances import TOLERANCE_BPS, TOLERANCE_MS
-from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.engine.venue import BuyingPower, Execution
-from peak_trade.journal.events import Event, OrderEvent, SignalEvent
-from peak_trade.journal.files import MANIFEST, read_events, read_manifest
+from peak_trade.journal.events import DecisionEvent, Event, OrderEvent, SignalEvent
+from peak_trade.journal.files import MANIFEST, read_manifest, stream_events
 from peak_trade.sessions.store import check_journal, config_of, find_session, session_ids
-from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies.backtest import backtest
 from peak_trade.tracking.queries import show_run
-from peak_trade.wiring.sleeves import sleeve_for
 from peak_trade.wiring.strategies import make_strategy
 
 
@@ -54,7 +49,7 @@ def read_recording(name: str) -> Recording:
     Raises
     ------
     SessionError
-        If no run has this name, the journal does not verify, or the backtest has another run id than recorded.
+        If no run has this name, the journal does not verify, or the backtest can not be made again as recorded.
 
     """
     if name in EXAMPLES:
@@ -65,8 +60,10 @@ def read_recording(name: str) -> Recording:
         record = show_run(name)
     except ConfigError as error:
         hint = did_you_mean(name, session_ids())
-        raise SessionError(f"{name} is neither a session ({hint}) nor a recorded backtest ({error}).") from None
-    return rerun_backtest(record.columns[0], dict(record.iloc[:, 0].dropna().items()))
+        raise SessionError(
+            f"{name} is neither a session nor a recorded backtest. Sessions: {hint} Backtests: {error}"
+        ) from None
+    return rerun_backtest(record.columns[0])
 
 
 def read_session(folder: Path) -> Recording:
@@ -78,7 +75,7 @@ def read_session(folder: Path) -> Recording:
             "verifies."
         )
     config = config_of(folder)
-    events = read_events(folder)
+    events = PackedEvents(map(_without_inputs, stream_events(folder)))
     strategies = {event.strategy for event in events if isinstance(event, SignalEvent | OrderEvent)}
     settings = flat_settings(
         strategy=", ".join(sorted(strategies)) or make_strategy(config.strategy, config.parameters).name,
@@ -87,62 +84,35 @@ def read_session(folder: Path) -> Recording:
         instruments={config.symbol: config.instrument.model_dump(mode="json")},
         risk=None if config.risk is None else config.risk.model_dump(mode="json"),
     )
-    code = str(read_manifest(folder).get("digests", {}).get("code", ""))
-    return Recording(folder.name, config.mode, Timeframe.parse(config.timeframe), settings, code, events)
+    manifest = read_manifest(folder)
+    code = str(manifest.get("digests", {}).get("code", ""))
+    timeframe = Timeframe.parse(config.timeframe)
+    return Recording(folder.name, config.mode, timeframe, settings, code, events, outcomes_of(manifest))
 
 
-def rerun_backtest(run_id: str, record: Mapping[Any, Any]) -> Recording:
-    """Run a recorded backtest again and return its recording; SessionError if it has another run id.
+def _without_inputs(event: Event) -> Event:
+    """Leave out the inputs of a decision, which are thousands of characters and are not compared."""
+    return replace(event, inputs="") if isinstance(event, DecisionEvent) else event
 
-    `record` maps (kind, name) to text, as returned by `show_run`.
-    """
-    tags = {name: str(value) for (kind, name), value in record.items() if kind == "tag"}
-    parameters = {name: value for (kind, name), value in record.items() if kind == "parameter"}
-    if tags.get("run_type") != "backtest" or ", " in tags["strategy"]:
-        raise SessionError(
-            f"{run_id} is a {tags.get('run_type')} run of {tags['strategy']}; choose a session or a backtest of one "
-            "strategy."
-        )
-    exchange = parameters.pop("exchange", None)
-    parameters.pop("notebook", None)
-    is_setting = {name: name.startswith("settings.") for name in parameters}
-    own = {name: _value(value) for name, value in parameters.items() if not is_setting[name]}
-    trading = {name.removeprefix("settings."): _value(v) for name, v in parameters.items() if is_setting[name]}
+
+def rerun_backtest(run_id: str) -> Recording:
+    """Run a recorded backtest again and return its recording; SessionError if its events are not the recorded ones."""
+    from peak_trade.studies.rerun import rerun_record  # loads numba, which a diff of sessions does without
+    from peak_trade.studies.run_files import read_recorded
+
     try:
-        strategy = make_strategy(tags["strategy"], own)
-        settings = BacktestSettings.parse(_nested(trading), f"run {run_id}")
-        timeframe = Timeframe.parse(tags["timeframe"])
-        start = tags["start"].replace("Z", "+00:00")
-        end = parse_utc(tags["end"].replace("Z", "+00:00"), "end") + timeframe.duration
-        bars = [load_bars(symbol, timeframe, exchange, start, end) for symbol in tags["symbol"].split(", ")]
-        result = backtest(strategy, bars, settings)
-    except PeakTradeError as error:
-        raise SessionError(f"run {run_id} cannot be run again: {error}") from None
-    if result.run_id != run_id:
-        changed = [name for name, digest in result.digests.items() if digest != tags.get(f"digest.{name}", digest)]
-        raise SessionError(
-            f"run {run_id} has the run id {result.run_id} now: {', '.join(changed) or 'its settings'} differ from the "
-            "recorded ones. Run the backtest again and compare the new run."
-        )
-    return recording_of(result, run_id)
-
-
-def _value(text: Any) -> Any:
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError):
-        return text
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        *parents, last = name.split(".")
-        group = nested
-        for parent in parents:
-            group = group.setdefault(parent, {})
-        group[last] = value
-    return nested
+        record = read_recorded(run_id)
+        if record.study != "backtest" or ", " in record.tags["strategy"]:
+            raise SessionError(
+                f"{run_id} is a {record.tags['run_type']} run of {record.tags['strategy']}; choose a session or a "
+                "backtest of one strategy."
+            )
+        again = rerun_record(record)
+    except ConfigError as error:
+        raise SessionError(str(error)) from None
+    if again.result is None or again.first_difference is not None:
+        raise SessionError(f"run {run_id} differs from its record, first at {again.first_difference}.")
+    return recording_of(again.result, run_id, again.result.limits)
 
 
 EXAMPLES = ("example-shadow", "example-live")
@@ -155,7 +125,7 @@ LATENCY_MS = (40.0, 400.0)
 """Lowest and highest latency."""
 _SYMBOL = "BTC/USDT"
 _GRID = Instrument(_SYMBOL, tick_size=0.01, lot_size=1e-5, min_notional=5.0)
-_STRATEGY = MaCrossover(fast=12, slow=48)
+_STRATEGY, _PARAMETERS = "ma_crossover", {"fast": 12, "slow": 48}
 
 
 class WorseVenue(SimulatedVenue):
@@ -183,10 +153,10 @@ def example(name: str) -> Recording:
     slippage and a latency of 40 to 400 ms.
     """
     bars = sample_bars(_SYMBOL, n_bars=2_000)
-    configured = BacktestSettings()
+    configured, strategy = BacktestSettings(), make_strategy(_STRATEGY, _PARAMETERS)
     settings = flat_settings(
-        strategy=_STRATEGY.name,
-        parameters=_STRATEGY.model_dump(mode="json"),
+        strategy=strategy.name,
+        parameters=strategy.model_dump(mode="json"),
         trading=configured.model_dump(mode="json"),
         instruments={_SYMBOL: asdict(_GRID)},
         risk=None,
@@ -199,8 +169,12 @@ def example(name: str) -> Recording:
 
 
 def _events(bars: Bars, settings: BacktestSettings, *, is_worse: bool = False) -> list[Event]:
+    from peak_trade.engine.loop import EventLoop
+    from peak_trade.wiring.sleeves import sleeve_for
+
     market = Market.of([bars], {_SYMBOL: _GRID})
-    sleeve = sleeve_for(_STRATEGY, _STRATEGY.name, bars, market, settings, 1.0, 0)
+    strategy = make_strategy(_STRATEGY, _PARAMETERS)
+    sleeve = sleeve_for(strategy, strategy.name, bars, market, settings, 1.0, 0)
     events: list[Event] = []
     venue = WorseVenue(market, settings.costs) if is_worse else None
     loop = EventLoop(market, [sleeve], settings, emit=events.append, venue=venue)

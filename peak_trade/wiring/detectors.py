@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from peak_trade.core.arguments import checks_arguments
+from peak_trade.core.time import Timeframe
 from peak_trade.wiring.parts import find_class
 
 if TYPE_CHECKING:
-    from peak_trade.core.time import Timeframe
     from peak_trade.regimes.detector import Detector
 
 DETECTORS: dict[str, str] = {
@@ -21,6 +22,7 @@ _HOUR = 3_600
 _SPANS = ("refit_every", "window", "min_bars", "min_duration")
 
 
+@checks_arguments(timeframe="a Timeframe, for example Timeframe.parse('1h')")
 def make_detector(name: str, timeframe: Timeframe, parameters: Mapping[str, Any] | None = None) -> Detector:
     """Build a detector from its name and its parameters, with default windows that fit the timeframe.
 

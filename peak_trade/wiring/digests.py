@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.digest import digest_of, package_digest
+from peak_trade.core.digest import digest_bytes, digest_of, package_digest
+from peak_trade.core.files import read_bytes
 from peak_trade.core.settings import Settings
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from peak_trade.strategies.base import Strategy
+from peak_trade.wiring.named_inputs import texts_in
+from peak_trade.wiring.user_code import UserCode, nested_parts, nested_settings, user_classes, user_code
 
 
 def config_digest(
@@ -30,14 +27,40 @@ def config_digest(
     risk: RiskLimits | None = None,
     start: int | None = None,
 ) -> str:
-    """Return the digest of the settings of a run; with the data digest it identifies a trial.
+    """Return the digest of the resolved settings of a run; with the data digest it identifies a trial.
 
     `start` is the first traded close, ns UTC, of a run with earlier bars; None if all bars are traded.
     """
-    parts = [part.digest() for strategy in strategies for part in _parts(strategy)]
+    parts = [part for strategy in strategies for part in parameter_digests(strategy)]
     limits = [] if risk is None else [risk.digest()]
     starts = [] if start is None else [{"start": start}]
-    return digest_of([parts, settings.digest(), [asdict(instrument) for instrument in instruments], *limits, *starts])
+    return digest_of(
+        [parts, settings.digest(), [trading_rules(instrument) for instrument in instruments], *limits, *starts]
+    )
+
+
+def trading_rules(instrument: Instrument) -> dict[str, Any]:
+    """Return the rules of an instrument; a leverage of 1 is left out, so that earlier runs keep their digest."""
+    return {name: value for name, value in asdict(instrument).items() if (name, value) != ("max_leverage", 1.0)}
+
+
+def parameter_digests(strategy: Strategy) -> list[str]:
+    """Return the digest of the parameters of a strategy and of each part within it.
+
+    The content of a file that a parameter of a user's part names counts too.
+    """
+    found = []
+    for part in nested_parts(strategy):
+        found += [part.digest(), *(digest_bytes(read_bytes(path)) for path in named_files(part))]
+    return found
+
+
+def named_files(part: Settings) -> list[Path]:
+    """Return the files that the parameters of a user's part name, also in a list or a table."""
+    if not user_classes(type(part)):
+        return []
+    texts = texts_in([getattr(part, name) for name in type(part).model_fields])
+    return [Path(text) for text in dict.fromkeys(texts) if os.path.isfile(text)]
 
 
 def data_digest(bars: Sequence[Bars]) -> str:
@@ -45,94 +68,37 @@ def data_digest(bars: Sequence[Bars]) -> str:
     return digest_of(sorted(part.digest() for part in bars))
 
 
-def code_digest(strategies: Sequence[Strategy], function: Callable[..., Any] | None = None) -> str:
-    """Return the digest of the code of a run: this package, and the parts of strategies that a user wrote.
+def code_digest(parts: Iterable[Any] | UserCode) -> str:
+    """Return the digest of the code of a run: this package, and the code of a user that its parts reach.
 
     Parameters
     ----------
-    strategies : sequence of Strategy
-    function : callable, optional
-        The allocator of a portfolio.
-
-    Notes
-    -----
-    A user's class counts with the source of its module and of its methods, so that a class from a notebook cell counts
-    too; where no source can be read, with its compiled code. Values of parameters do not count: `config_digest` has
-    them.
+    parts : iterable of Settings and functions, or UserCode
+        The strategies of the run and the allocator of a portfolio, or what `user_code` returns for them. Values of
+        parameters do not count: `config_digest` has them.
 
     """
-    classes = [base for each in strategies for part in _parts(each) for base in _user_classes(type(part))]
-    sources = {_place(base): _source(base) for base in classes}
-    return digest_of([package_digest(), sources, _function_sources(function)])
+    code = parts if isinstance(parts, UserCode) else user_code(parts)
+    return digest_of([package_digest(), code.digest()])
 
 
-def _function_sources(function: Callable[..., Any] | None) -> list[Any]:
-    if function is None or not _is_user(function.__module__):
-        return []
-    source = _source_or_code(function) if isinstance(function, FunctionType) else repr(function)
-    return [
-        f"{function.__module__}:{getattr(function, '__qualname__', '')}",
-        _module_source(function.__module__),
-        source,
-    ]
+def user_code_digest(parts: Iterable[Any] | UserCode) -> str:
+    """Return the digest of what the code of a user executes; empty without any.
+
+    Other code is another trial of an equal configuration. Comments, docstrings and versions do not count; see
+    `code_digest`, which also says what `parts` are.
+    """
+    code = parts if isinstance(parts, UserCode) else user_code(parts)
+    return code.executed_digest()
 
 
-def _place(part: type) -> str:
-    return f"{part.__module__}:{part.__qualname__}"
+def user_strategies(strategy: Strategy) -> list[Strategy]:
+    """Return the strategy if a user wrote it or one of its parts that is not a strategy; otherwise those within it.
 
-
-def _parts(part: Settings) -> Iterator[Settings]:
-    yield part
-    for key in type(part).model_fields:
-        value = getattr(part, key)
-        for nested in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(nested, Settings):
-                yield from _parts(nested)
-
-
-def _user_classes(part: type) -> list[type]:
-    return [base for base in part.__mro__ if _is_user(base.__module__)]
-
-
-def _is_user(module: str) -> bool:
-    return module.partition(".")[0] not in ("peak_trade", "pydantic", "abc", "builtins", "typing")
-
-
-def _source(part: type) -> list[Any]:
-    methods = {key: _source_or_code(function) for key, function in _functions(part).items()}
-    return [_module_source(part.__module__), methods]
-
-
-def _module_source(module: str) -> str | None:
-    try:
-        return inspect.getsource(sys.modules[module])
-    except (KeyError, OSError, TypeError):
-        return None
-
-
-def _functions(part: type) -> dict[str, FunctionType]:
-    found: dict[str, FunctionType] = {}
-    for key, value in vars(part).items():
-        inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-        if isinstance(inner, FunctionType) and inner.__module__ == part.__module__:
-            found[key] = inner
-    return found
-
-
-def _source_or_code(function: FunctionType) -> Any:
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        return _code_content(function.__code__)
-
-
-def _code_content(code: CodeType) -> list[Any]:
-    constants = [
-        _code_content(value)
-        if isinstance(value, CodeType)
-        else sorted(map(repr, value))
-        if isinstance(value, frozenset)
-        else repr(value)
-        for value in code.co_consts
-    ]
-    return [code.co_code.hex(), constants, list(code.co_names), list(code.co_varnames), list(code.co_freevars)]
+    Empty for a strategy of this package whose parts are all of this package.
+    """
+    nested = list(nested_settings(strategy))
+    others = [part for each in nested if not isinstance(each, Strategy) for part in nested_parts(each)]
+    if any(user_classes(type(part)) for part in (strategy, *others)):
+        return [strategy]
+    return [part for each in nested if isinstance(each, Strategy) for part in user_strategies(each)]

@@ -47,7 +47,12 @@ GATES: tuple[RiskGate, ...] = (
     RiskGate(DenialCode.BOOK_DEPTH, "liquidity.min_book_depth", liquidity.book_depth, is_floor=True),
     RiskGate(DenialCode.DAILY_VOLUME_SHARE, "liquidity.max_daily_volume_share", liquidity.daily_volume_share),
     RiskGate(DenialCode.BAR_VOLUME_SHARE, "liquidity.max_bar_volume_share", liquidity.bar_volume_share),
-    RiskGate(DenialCode.VAR_MODEL, "var.refuse_red_zone", portfolio_gates.var_model),
+    RiskGate(
+        DenialCode.VAR_MODEL,
+        "var.refuse_red_zone",
+        portfolio_gates.var_model,
+        describe=portfolio_gates.describe_model,
+    ),
     RiskGate(DenialCode.VALUE_AT_RISK, "var.max_var", portfolio_gates.value_at_risk, ramps=True),
     RiskGate(
         DenialCode.EXPECTED_SHORTFALL, "var.max_expected_shortfall", portfolio_gates.expected_shortfall, ramps=True

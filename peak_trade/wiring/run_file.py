@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.errors import ConfigError, did_you_mean
-from peak_trade.core.settings import NonNegative, Settings, read_toml
+from peak_trade.core.settings import Leverage, NonNegative, Settings, read_toml
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.wiring.gates import risk_limits
 
 
 class InstrumentSettings(Settings):
@@ -29,9 +28,12 @@ class InstrumentSettings(Settings):
     is_shortable: bool = True
     """Whether a position may be below zero."""
 
+    max_leverage: Leverage = 1.0
+    """Largest exposure to the symbol, in multiples of equity."""
+
     def instrument(self, symbol: str) -> Instrument:
         """Return the instrument under this symbol."""
-        return Instrument(symbol, self.tick_size, self.lot_size, self.min_notional, self.is_shortable)
+        return Instrument(symbol, **self.model_dump())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ def read_run_file(path: Path, overrides: dict[str, Any] | None = None) -> RunFil
     ConfigError
         On an unknown key (with a suggestion) or an invalid value.
     """
+    from peak_trade.wiring.gates import risk_limits  # loads numba
+
     content = read_toml(path)
     risk, instruments = content.pop("risk", None), content.pop("instruments", {})
     for name, table in (("risk", risk), ("instruments", instruments)):

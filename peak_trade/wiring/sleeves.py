@@ -10,7 +10,7 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.indicators.ranges import atr
-from peak_trade.portfolio.sizing import FixedNotional
+from peak_trade.portfolio.sizing import FixedNotional, FixedRisk
 from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
 
 
@@ -33,15 +33,13 @@ def sleeve_for(
     exposure = check_exposure(target, bars.times, strategy.warm_up, label)
     first = int(np.searchsorted(bars.times, market.times[0]))
     rows = np.searchsorted(market.times, bars.times[first:])
-    scale = None
-    if not isinstance(settings.sizing, FixedNotional):
-        scale = settings.sizing.scale(bars.frame, bars.timeframe.bars_per_year)
     ranges = None
     if settings.execution.needs_atr:
         high, low, close = (bars.frame[column].to_numpy() for column in ("high", "low", "close"))
         ranges = atr(high, low, close, settings.execution.atr_window)
         exposure = np.where(np.isnan(ranges), 0.0, exposure)
-        ranges = np.nan_to_num(ranges)
+    scale = _scale(settings, bars, ranges)
+    ranges = None if ranges is None else np.nan_to_num(ranges)
     n_rows = len(market)
     return Sleeve(
         name,
@@ -52,6 +50,20 @@ def sleeve_for(
         None if ranges is None else _carried(ranges[first:], rows, n_rows),
         priority,
     )
+
+
+def _scale(settings: BacktestSettings, bars: Bars, ranges: FloatArray | None) -> FloatArray | None:
+    sizing, policy = settings.sizing, settings.execution
+    if isinstance(sizing, FixedNotional):
+        return None
+    if not isinstance(sizing, FixedRisk):
+        return sizing.scale(bars)
+    fixed = min(
+        [distance for distance in (policy.stop_loss, policy.trailing_stop) if distance is not None], default=np.inf
+    )
+    if policy.stop_loss_atr is None or ranges is None:
+        return sizing.scale_for(np.full(len(bars), fixed))
+    return sizing.scale_for(np.minimum(policy.stop_loss_atr * ranges / bars.frame["close"].to_numpy(), fixed))
 
 
 def _carried(values: FloatArray, rows: IntArray, n_rows: int) -> FloatArray:

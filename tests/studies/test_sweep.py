@@ -16,14 +16,18 @@ from peak_trade.costs.model import Costs
 from peak_trade.data.sample import sample_bars, save_samples
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.indicators.means import sma
+from peak_trade.metrics import SharpeSample, deflated_sharpe, measures_in, period_returns, simple_returns
+from peak_trade.metrics.overfitting import probability_of_overfitting
 from peak_trade.portfolio.sizing import FixedNotional, FractionOfEquity
 from peak_trade.strategies.bollinger_bands import BollingerBands
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.recording import record_sweep
 from peak_trade.studies.sweep import IndicatorCache, parameter_sets, sweep
-from peak_trade.tracking.queries import list_runs
-from peak_trade.tracking.trials import count_trials
+from peak_trade.studies.trials import deflated
+from peak_trade.tracking import trials_of
+from peak_trade.tracking.counting import not_trials
+from peak_trade.tracking.queries import list_runs, show_run
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
@@ -33,7 +37,7 @@ UNCAPPED = BacktestSettings(costs=Costs(max_participation=None))
 
 @pytest.fixture(scope="module")
 def bars() -> Bars:
-    return sample_bars("BTC/USDT", n_bars=600)
+    return sample_bars("BTC/USDT", n_bars=800)
 
 
 @pytest.mark.usefixtures("home")
@@ -64,6 +68,60 @@ def test_winner_is_the_best_row_run_in_the_event_loop(bars) -> None:
 
 
 @pytest.mark.usefixtures("home")
+def test_bars_too_short_for_a_sharpe_ratio_are_ranked_by_total_return(bars) -> None:
+    short = sample_bars("BTC/USDT", n_bars=720)
+    result = sweep(MaCrossover, GRID, short, UNCAPPED)
+    assert result.table["sharpe"].isna().all()
+    assert result.winner_index == result.table["total_return"].argmax()
+    assert result.best()["total_return"].is_monotonic_decreasing
+    assert result.ranking == (
+        "No Sharpe ratio (too few: 719 returns, 720 needed): the sets are ranked by total return."
+    )  # fmt: skip
+    assert sweep(MaCrossover, GRID, sample_bars("BTC/USDT", n_bars=721), UNCAPPED).ranking == ""
+
+
+@pytest.mark.usefixtures("home")
+def test_overfitting_is_that_of_the_daily_returns_of_all_sets() -> None:
+    bars = sample_bars("BTC/USDT", n_bars=2_000)
+    result = sweep(MaCrossover, GRID, bars, UNCAPPED)
+    daily = []
+    for _, row in result.table.iterrows():
+        run = backtest(MaCrossover(fast=int(row["fast"]), slow=int(row["slow"])), bars, UNCAPPED)
+        daily.append(period_returns(run.equity, "day").to_numpy())
+    expected = probability_of_overfitting(np.array(daily).T)
+    assert result.overfitting.probability == expected.probability
+    assert result.overfitting.loss == expected.loss
+    np.testing.assert_allclose(result.overfitting.logits, expected.logits, rtol=RTOL_REFERENCE)
+    assert result.overfitting_sentence.startswith(f"Probability of overfitting {expected.probability.value:.2%}: ")
+    short = sweep(MaCrossover, GRID, sample_bars("BTC/USDT", n_bars=800), UNCAPPED)
+    assert short.overfitting_sentence == "No probability of overfitting: too few: 34 returns, 60 needed."
+
+
+@pytest.mark.usefixtures("home")
+def test_the_winner_is_deflated_with_the_trials_of_the_ledger(bars) -> None:
+    result = sweep(MaCrossover, GRID, bars, UNCAPPED)
+    count, measures = deflated(result.winner)
+    assert count.n == result.n_trials == len(result.table)
+    sample = SharpeSample.of(simple_returns(result.winner.equity_values))
+    variance = result.table["sharpe"].var() / bars.bars_per_year
+    assert count.sharpe_variance == pytest.approx(variance, rel=RTOL_REFERENCE)
+    expected = deflated_sharpe(sample, count.n, variance, "estimate").value
+    assert measures["deflated_sharpe"].value == pytest.approx(expected, rel=RTOL_REFERENCE)
+    effective = deflated_sharpe(sample, count.n_effective, variance, "null").value
+    assert measures["deflated_sharpe_null_effective"].value == pytest.approx(effective, rel=RTOL_REFERENCE)
+    assert measures["deflated_sharpe_effective"].value >= measures["deflated_sharpe"].value
+
+
+@pytest.mark.usefixtures("home")
+def test_a_run_outside_the_ledger_has_no_deflated_sharpe_ratio(bars) -> None:
+    with not_trials():
+        run = backtest(MaCrossover(fast=7, slow=33), bars, UNCAPPED)
+    count, measures = deflated(run)
+    assert count is None
+    assert {each.note for each in measures.values()} == {"the run is not in the trial ledger"}
+
+
+@pytest.mark.usefixtures("home")
 def test_winner_says_when_the_kernel_was_too_kind(bars) -> None:
     frame = bars.frame.assign(volume=0.5)
     thin = Bars(frame, bars.symbol, bars.timeframe, bars.exchange)
@@ -80,8 +138,36 @@ def test_sets_that_contradict_themselves_are_skipped_and_counted() -> None:
 
 
 @pytest.mark.parametrize(
+    "form",
+    [np.array, pd.Series, pd.Index, tuple, lambda values: [np.int64(value) for value in values]],
+    ids=["array", "series", "index", "tuple", "scalars"],
+)
+def test_a_grid_of_numpy_values_is_the_grid_of_their_numbers(form) -> None:
+    plain = {"fast": [5, 10], "slow": [20, 30]}
+    strategies, _ = parameter_sets(MaCrossover, {name: form(values) for name, values in plain.items()})
+    assert strategies == parameter_sets(MaCrossover, plain)[0]
+    assert all(type(strategy.fast) is int for strategy in strategies)
+    assert [strategy.digest() for strategy in strategies] == [
+        strategy.digest() for strategy in parameter_sets(MaCrossover, plain)[0]
+    ]
+
+
+def test_a_grid_may_be_a_range_or_an_array_of_numbers_or_words() -> None:
+    assert len(parameter_sets(MaCrossover, {"fast": range(5, 15, 5), "direction": np.array(["long", "both"])})[0]) == 4
+    widths = parameter_sets(BollingerBands, {"width": np.linspace(1.0, 2.0, 3)})[0]
+    assert [(part.width, type(part.width)) for part in widths] == [(1.0, float), (1.5, float), (2.0, float)]
+
+
+@pytest.mark.parametrize(
     ("grid", "words"),
     [
+        ({"fast": np.array(5)}, "give a list"),
+        ({"fast": np.array([[5, 6]])}, "give a list"),
+        ({"fast": np.array([])}, "give a list"),
+        ({"fast": 5}, "give a list"),
+        ({"fast": np.array([5.5])}, r"fast was 5\.5"),
+        ({"fast": np.array([np.nan])}, "fast was nan"),
+        ({"fast": np.array([True])}, "fast was True"),
         ({"fats": [5, 10]}, "fats is not a parameter. Did you mean fast?"),
         ({"fast": [5, -1]}, "fast was -1"),
         ({"fast": ["five"]}, "fast was 'five'"),
@@ -93,6 +179,12 @@ def test_sets_that_contradict_themselves_are_skipped_and_counted() -> None:
 def test_grid_that_means_something_else_than_it_says_is_refused(grid, words) -> None:
     with pytest.raises(ConfigError, match=words):
         parameter_sets(MaCrossover, grid)
+
+
+@pytest.mark.parametrize("n_best", [0, -1])
+def test_a_result_without_a_checked_set_is_refused(n_best: int, bars) -> None:
+    with pytest.raises(ConfigError, match=f"n_best was {n_best}: give a whole number of at least 1"):
+        sweep(MaCrossover, {"fast": [5]}, bars, n_best=n_best)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +204,7 @@ def test_settings_beyond_the_kernel_are_refused(settings, bars) -> None:
 def test_every_set_is_one_trial_for_ever(home: Path, bars) -> None:
     first = sweep(MaCrossover, GRID, bars, UNCAPPED)
     again = sweep(MaCrossover, GRID, bars, UNCAPPED)
-    assert first.n_trials == again.n_trials == count_trials() == 6
+    assert first.n_trials == again.n_trials == trials_of(bars).n == 6
     assert sweep(MaCrossover, {"fast": [6]}, bars, UNCAPPED).n_trials == 7
     assert home.is_dir()
 
@@ -141,11 +233,13 @@ def test_sweep_is_one_run_with_its_table_and_no_trial_of_its_own(registry: Path,
     result = sweep(MaCrossover, GRID, bars, UNCAPPED)
     run_id = record_sweep(result)
     assert run_id == result.run_id == sweep(MaCrossover, GRID, bars, UNCAPPED).run_id
-    assert count_trials() == 6
+    assert trials_of(bars).n == 6
     (listed,) = list_runs(run_type="sweep")["run_id"]
     assert run_id.startswith(listed)
     (kept,) = registry.rglob("sweep.parquet")
     assert pd.read_parquet(kept).equals(result.table)
+    (shown,) = show_run(run_id).items()
+    assert {*measures_in("selection"), "n_trials", "n_effective_trials"} <= set(shown[1]["metric"].index)
 
 
 def test_verb_prints_the_best_sets_and_the_verdict(home: Path, capsys) -> None:
@@ -157,8 +251,12 @@ def test_verb_prints_the_best_sets_and_the_verdict(home: Path, capsys) -> None:
     assert len(answer["best"]) == 2
     assert answer["best"][0]["sharpe"] >= answer["best"][1]["sharpe"]
     assert answer["difference"] == ""
+    assert answer["overfitting"]["probability_of_overfitting"]["note"] == "too few: 59 returns, 60 needed"
+    assert tuple(answer["winner"]["selection"]) == measures_in("selection")
     assert main([*command, "-p", "fast=5,10", "-p", "slow=20"]) == 0
-    assert "the event loop agrees" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    for part in ("the event loop agrees", "deflated sharpe null effective", "conservative", "probability of overf"):
+        assert part in printed
     assert main([*command, "-p", "fats=5,10"]) == 2
     assert "fats is not a parameter. Did you mean fast?" in capsys.readouterr().err
     assert home.is_dir()

@@ -14,7 +14,7 @@ from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import DataError
 from peak_trade.core.time import to_ns
-from peak_trade.data.sample import sample_bars
+from peak_trade.data.sample import sample_bars, synthetic_bars
 from peak_trade.data.store import save_bars
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.codec import encode_event
@@ -26,10 +26,10 @@ from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.causality import synthetic_bars
 from peak_trade.studies.sweep import sweep
 from peak_trade.wiring.gates import read_risk_file
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
+from tests.examples import examples
 from tests.sessions.running import BTC, open_session
 
 BARS = synthetic_bars(400)
@@ -38,7 +38,9 @@ SETTINGS = (
     {},
     {"execution": {"order_type": "limit", "stop_loss_atr": 1.5, "atr_window": 20, "take_profit": 0.02}},
     {"costs": {"funding_bps_per_8h": 1.0, "max_participation": 0.0001}},
-    {"sizing": {"kind": "volatility_target", "annual_volatility": 0.2, "window": 48}},
+    {"sizing": {"kind": "volatility_target", "annual_volatility": 0.2, "window": 48, "max_scale": 1.0}},
+    {"sizing": {"kind": "fractional_kelly", "window": 300}},
+    {"execution": {"stop_loss_atr": 2.0}, "sizing": {"kind": "fixed_risk", "risk": 0.02}},
 )
 LIMITS = (
     None,
@@ -69,7 +71,7 @@ def check_equality(folder: Path, strategy: Strategy, chosen: BacktestSettings, r
     assert result.index[0] == start
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @COMBINATIONS
 def test_a_backtest_and_a_paper_session_over_the_same_span_are_equal(tmp_path_factory, name, values, risk, first):
     chosen = BacktestSettings.parse(values, "test")
@@ -77,7 +79,7 @@ def test_a_backtest_and_a_paper_session_over_the_same_span_are_equal(tmp_path_fa
 
 
 @pytest.mark.long
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @COMBINATIONS
 def test_they_are_equal_in_many_more_combinations(tmp_path_factory, name, values, risk, first):
     chosen = BacktestSettings.parse(values, "test")
@@ -91,7 +93,7 @@ def test_they_are_equal_with_a_value_at_risk_of_the_run_itself(tmp_path):
     check_equality(tmp_path, MaCrossover(), BacktestSettings(), risk, bars, 12_000)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(name=st.sampled_from(sorted(STRATEGIES)), first=st.integers(1, 390))
 def test_a_start_changes_no_target_after_it(name, first):
     """From the start on the strategy wants what it wants in a run over all bars."""
@@ -147,7 +149,7 @@ def test_a_sweep_from_a_start_agrees_with_the_event_loop(stored, capsys):
     study = [*STUDY, "-p", "fast=5,10", "-p", "slow=20,40"]
     warm, cold = run(capsys, "sweep", *study), run(capsys, "sweep", *study, "--cold")
     assert (warm["difference"], cold["difference"]) == ("", "")
-    assert warm["n_trials"] == cold["n_trials"] == 4
+    assert (warm["n_trials"], cold["n_trials"]) == (4, 8)  # other trials of the same asset and span
     assert warm["run_id"] != cold["run_id"]
     loose = BacktestSettings(costs={"max_participation": None})
     found = sweep(MaCrossover, {"fast": [5, 10], "slow": [20]}, stored, loose, START)
@@ -168,7 +170,7 @@ def test_two_symbols_start_together_and_each_knows_its_own_past():
     start = BARS.frame.index[150].to_pydatetime()
     both = backtest(MaCrossover(), [BARS, other], start=start)
     assert len(both.index) == len(BARS) - 150
-    assert [text.partition("Z: ")[2] for text in both.notes] == [
+    assert [text.partition("Z: ")[2] for text in both.warm_up] == [
         f"150 earlier bars of {BARS.symbol} warm it up and are not traded.",
         "50 earlier bars of ETH/USD warm it up and are not traded.",
     ]

@@ -12,7 +12,7 @@ import pytest
 import peak_trade as pt
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import Timeframe
-from peak_trade.studies.causality import synthetic_bars
+from peak_trade.data.sample import synthetic_bars
 from peak_trade.wiring.allocators import ALLOCATORS, find_allocator
 from peak_trade.wiring.detectors import DETECTORS, make_detector
 from peak_trade.wiring.digests import code_digest

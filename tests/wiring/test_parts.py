@@ -19,6 +19,7 @@ from peak_trade.sessions.run import run_session
 from peak_trade.wiring.exchanges import EXCHANGES, Exchange, bar_source, fee_preset, sandbox_class
 from peak_trade.wiring.feeds import FEEDS, FeedEntry
 from peak_trade.wiring.venues import VENUES, VenueEntry
+from tests.sessions import granting
 from tests.sessions.running import wavy
 from tests.wiring import toys
 
@@ -83,11 +84,15 @@ def test_one_row_adds_an_exchange_for_bars_and_fees(home, exchange):
     assert replay(outcome.folder.name).is_identical
 
 
-def test_one_row_and_one_file_add_a_sandbox(home, exchange):
+def test_one_row_and_one_file_add_a_sandbox(home, exchange, empty_registry, monkeypatch):
+    monkeypatch.setattr(granting, "find_registry", lambda: empty_registry)
     clock = toys.ToyClock(exchange)
     config = make_config(ASKED | {"mode": "testnet", "feed": "live", "exchange": "toy"}, FAST, None, None)
-    config = config.model_copy(update={"n_history": 20, "risk": RiskLimits(max_gross_exposure=1.0)})
-    outcome = run_session(config, switch=clock, clock=clock.now, sandbox=lambda: exchange)
+    config = config.model_copy(
+        update={"n_history": 20, "risk": granting.with_all_limits(RiskLimits(max_gross_exposure=1.0))}
+    )
+    grant = granting.grant_for(config, clock.now, lambda: exchange)
+    outcome = run_session(config, switch=clock, clock=clock.now, grant=grant, sandbox=lambda: exchange)
     sent = {event.order_id for event in fills_of(outcome)}
     assert sent
     assert sent == set(exchange.orders)

@@ -93,6 +93,8 @@ class ToyClient:
         self.now_ms = int(bars.times[n_closed - 1]) // NS_PER_MS
         self.orders: dict[str, dict[str, Any]] = {}
         self.session = SimpleNamespace(close=lambda: None)
+        self.urls = {"api": {"public": "http://127.0.0.1:1"}}
+        self.apiKey = self.secret = "toy"
 
     def load_markets(self) -> dict[str, Any]:
         return {self.bars.symbol: {"precision": {"price": 0.01, "amount": 0.001}, "limits": {}}}

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arrays import IntArray
+from peak_trade.core.time import iso
 from peak_trade.engine.result import BacktestResult
 from peak_trade.metrics import drawdown
 from peak_trade.portfolio import analytics
+from peak_trade.portfolio.allocation import SUM_RTOL, Allocation, Weights
 from peak_trade.studies.portfolio.settings import PortfolioSettings, ordered
 
 WRITTEN_OFF = ("account", "written off")
 """Column of the PnL that belongs to no sleeve: the debt of the account that a bankruptcy wrote off."""
+MOST_NAMED = 12
+"""Largest number of sleeves that a remark names."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightEvent:
+    """What happened at some estimates of the weights; `first` and `last` are their close times, ns UTC."""
+
+    subject: str
+    """The sleeve without an estimate, or `volatility target` where it asked for more than the equity."""
+    n_estimates: int
+    first: int
+    last: int
+    largest: float | None = None
+    """Largest sum of weights that was asked for, a fraction of the invested part; None for a sleeve."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name with times as text, for JSON."""
+        return asdict(self) | {"first": iso(self.first), "last": iso(self.last)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +51,18 @@ class PortfolioResult:
     """Fraction of equity of a target of 1, shape (n_bars, n_sleeves), columns (strategy, symbol)."""
     unit_returns: pd.DataFrame
     """Simple return of each sleeve at weight 1 before costs, shape (n_bars, n_sleeves); NaN without a bar."""
+    left_out: tuple[WeightEvent, ...] = ()
+    """The sleeves without an estimate of their volatility."""
+    trimmed: WeightEvent | None = None
+    """The estimates at which the volatility target asked for more than the invested part and was trimmed to it."""
+
+    def __repr__(self) -> str:
+        sleeves = len(self.settings.strategies)
+        head, *rest = repr(self.run).splitlines()
+        del head
+        symbols = ", ".join(self.run.market.symbols)
+        title = f"PortfolioResult: {sleeves} strategies on {symbols} ({self.settings.mode})"
+        return "\n".join([title, *rest])
 
     @property
     def equity(self) -> pd.Series[float]:
@@ -102,7 +137,8 @@ class PortfolioResult:
             *general,
             together,
             "Simultaneous orders are sent reducing first, then by symbol, then by strategy, until the cash is spent.",
-            "Weights are estimated on closes up to the one of their use, and are equal before the first estimate.",
+            "Weights are estimated on closes up to the one of their use. Before the first estimate they are equal, or "
+            "0 with a volatility target.",
             "A position in a symbol whose bars have ended keeps its last close and cannot be sold.",
         ]
 
@@ -134,6 +170,55 @@ class PortfolioResult:
                 "n_fills": own["count"],
             }
         )
+
+
+def weight_events(
+    weights: Weights, sleeves: Sequence[str], times: IntArray, first: int
+) -> tuple[tuple[WeightEvent, ...], WeightEvent | None]:
+    """Return the sleeves without an estimate, and the trimmed volatility target, at estimates used from bar `first` on.
+
+    `sleeves` are the names, `times` the close times of the bars, ns UTC.
+    """
+    used = slice(max(int(np.searchsorted(weights.estimated_at, first, side="right")) - 1, 0), None)
+    rows, has_estimate, asked = weights.estimated_at[used], weights.has_estimate[used], weights.asked[used]
+    at = times[rows]
+    left_out = [
+        WeightEvent(name, int(missing.sum()), int(at[missing][0]), int(at[missing][-1]))
+        for name, missing in zip(sleeves, ~has_estimate.T, strict=True)
+        if missing.any()
+    ]
+    over = asked > 1.0 + SUM_RTOL
+    if not over.any():
+        return tuple(left_out), None
+    largest = float(asked.max())
+    return tuple(left_out), WeightEvent(
+        "volatility target", int(over.sum()), int(at[over][0]), int(at[over][-1]), largest
+    )
+
+
+def weight_remarks(
+    left_out: Sequence[WeightEvent], trimmed: WeightEvent | None, allocation: Allocation
+) -> tuple[str, ...]:
+    """Return a sentence on the sleeves without an estimate, and one on the trimmed volatility target."""
+    sentences = []
+    if left_out:
+        effect = (
+            "Their equal weight kept" if allocation.annual_volatility is None else "Left out of the volatility target"
+        )
+        named = [
+            f"{each.subject} ({each.n_estimates:,} estimates, {iso(each.first)} to {iso(each.last)})"
+            for each in left_out[:MOST_NAMED]
+        ]
+        named += [f"{len(left_out) - MOST_NAMED:,} more"] if left_out[MOST_NAMED:] else []
+        sentences.append(
+            f"{effect}, because too few of their returns were known or the returns did not vary: {', '.join(named)}."
+        )
+    if trimmed is not None:
+        sentences.append(
+            f"The volatility target asked for up to {trimmed.largest:.2f} times the invested part and was trimmed at "
+            f"{trimmed.n_estimates:,} estimates, {iso(trimmed.first)} to {iso(trimmed.last)}: there is no leverage."
+        )
+    return tuple(sentences)
 
 
 def sleeve_pnl(run: BacktestResult, sleeves: Sequence[tuple[str, str]]) -> pd.DataFrame:

@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from peak_trade.causality.short import check_run, naming_look_ahead
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
+from peak_trade.core.calendar import trailing_per_year
 from peak_trade.core.digest import digest_of, environment_digest
-from peak_trade.core.errors import DataError
+from peak_trade.core.errors import DataError, listed
 from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
+from peak_trade.engine.inputs import RunInputs
 from peak_trade.engine.market import Market
 from peak_trade.engine.result import run_sleeves
+from peak_trade.engine.settings import check_leverage
 from peak_trade.engine.sleeve import Sleeve
-from peak_trade.portfolio.allocation import check_fixed_weights, sleeve_returns, walk_forward_weights
+from peak_trade.portfolio.allocation import Weights, check_fixed_weights, held_over_bars, walk_forward_weights
 from peak_trade.portfolio.rebalancing import first_closes
 from peak_trade.strategies.base import Strategy
-from peak_trade.studies.portfolio.result import PortfolioResult
+from peak_trade.studies.backtest import first_traded, warm_up_notes
+from peak_trade.studies.portfolio.result import PortfolioResult, weight_events, weight_remarks
 from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry, ordered, sleeve_name
+from peak_trade.tracking.counting import counted
+from peak_trade.tracking.trials import Evaluation, Observations
 from peak_trade.wiring.allocators import find_allocator
-from peak_trade.wiring.digests import code_digest
+from peak_trade.wiring.digests import code_digest, data_digest, parameter_digests, trading_rules, user_code_digest
 from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
 from peak_trade.wiring.sleeves import sleeve_for
 from peak_trade.wiring.strategies import make_strategy
+from peak_trade.wiring.user_code import UserCode, user_code
 
 
+@checks_arguments()
 def run_portfolio(
     settings: PortfolioSettings,
     bars: Sequence[Bars] | None = None,
     *,
     instruments: Mapping[str, Instrument] | None = None,
+    history: Sequence[Bars] | None = None,
+    is_cold: bool = False,
     progress: Callable[[int], None] | None = None,
+    causality_check: bool = True,
 ) -> PortfolioResult:
     """Run a portfolio in the event loop.
 
@@ -45,8 +59,14 @@ def run_portfolio(
         One per symbol, all of one timeframe. Defaults to the bars in the store.
     instruments : mapping of symbol to Instrument, optional
         Lots, ticks and minimum notionals. Defaults to none.
+    history : sequence of Bars, optional
+        Earlier bars of the same symbols for risk estimates. Defaults to those that `[risk.var] source` names.
+    is_cold : bool
+        Ignore the bars before `settings.start`. By default strategies, weights and risk estimates know them.
     progress : callable, optional
         Called with the number of bars done.
+    causality_check : bool
+        Whether to check the strategies that a user wrote for look-ahead, in short; see `check_run`.
 
     Returns
     -------
@@ -69,32 +89,62 @@ def run_portfolio(
     entries = ordered(settings.strategies)
     strategies = [make_strategy(entry.name, entry.parameters) for entry in entries]
     symbols = sorted({entry.symbol for entry in entries})
-    given = _load(settings, symbols) if bars is None else _chosen(bars, symbols)
-    _check_overlap(given)
-    market = Market.of(given, dict(instruments or {}))
-    sleeves = _sleeves(settings, entries, strategies, {part.symbol: part for part in given}, market)
-    returns = _unit_returns(sleeves, market)
-    weights = _set_weights(settings, entries, sleeves, returns, market)
-    exchanges = {part.symbol: part.exchange for part in given}
-    past: Sequence[Bars] = declared_history(settings.risk, exchanges, int(market.times[0]), int(market.times[-1]))
-    if not past and bars is None and settings.risk is not None and settings.start is not None:
-        past = _load(settings.model_copy(update={"start": None}), symbols)
-    run = run_sleeves(
-        market,
-        sleeves,
-        settings.run_settings,
-        progress,
-        is_netted=settings.mode == "netted",
-        drift_band=settings.rebalancing.drift_band,
-        risk_engine=make_risk_engine(settings.risk, given, past=past),
-    )
+    held = _load(settings, symbols) if bars is None else _chosen(settings, bars, symbols)
+    traded = held if settings.start is None else [part.between(settings.start) for part in held]
+    known = traded if is_cold else held
+    _check_overlap(traded)
+    market = Market.of(traded, dict(instruments or {}))
+    check_leverage(list(market.instruments.values()), settings.run_settings, settings.risk)
+    grid = market if known is traded else Market.of(known)
+    by_symbol = {part.symbol: part for part in known}
+    exchanges = {part.symbol: part.exchange for part in known}
+    past = history or declared_history(settings.risk, exchanges, int(market.times[0]), int(market.times[-1]))
+    if not past and is_cold and settings.risk is not None and settings.start is not None:
+        past = held
+    allocator = find_allocator(settings.allocation.method)
+    code = user_code([*strategies, allocator])
+    digests = _digests(settings, strategies, known, past, market, code)
+    evaluation = Evaluation.of([digests["config"]], user_code_digest(code), digests["data"], known, market.times)
+    with counted(evaluation) as trial:
+        pairs = [(part, by_symbol[entry.symbol]) for entry, part in zip(entries, strategies, strict=True)]
+        outcomes = check_run(pairs, is_wanted=causality_check)
+        with naming_look_ahead(outcomes):
+            sleeves = _sleeves(settings, entries, strategies, by_symbol, grid)
+        held_exposure, returns = _held_over_bars(sleeves, grid)
+        weights = _set_weights(settings, entries, sleeves, held_exposure, returns, grid)
+        first = len(grid) - len(market)
+        marks = {symbol: column.mark for symbol, column in zip(market.symbols, market.columns, strict=True)}
+        sleeves = [sleeve.since(first, marks[sleeve.symbol]) for sleeve in sleeves]
+        run = run_sleeves(
+            market,
+            sleeves,
+            settings.run_settings,
+            progress,
+            is_netted=settings.mode == "netted",
+            drift_band=settings.rebalancing.drift_band,
+            risk_engine=make_risk_engine(settings.risk, known, past=past),
+        )
+        trial.observe = partial(Observations.of_equity, run.equity_values, market.times, market.timeframe)
     parts = list(zip(entries, strategies, strict=True))
+    left_out, trimmed = weight_events(weights, [sleeve_name(entry) for entry in entries], grid.times, first)
     run = replace(
         run,
         strategies=tuple(dict.fromkeys(entry.shown_as for entry in entries)),
         parameters={sleeve_name(entry): part.model_dump(mode="json") for entry, part in parts},
-        digests=_digests(settings, strategies, [*given, *past], market),
-        exchange=", ".join(sorted({part.exchange for part in given})),
+        digests=digests,
+        exchange=", ".join(sorted(set(exchanges.values()))),
+        causality=outcomes,
+        notes=(*(note for part in known for note in part.notes), *code.notes),
+        warm_up=warm_up_notes(known, market),
+        not_rerunnable=code.not_rerunnable,
+        weight_remarks=weight_remarks(left_out, trimmed, settings.allocation),
+        inputs=RunInputs(
+            "portfolio",
+            {"settings": settings, "instruments": market.instruments, "is_cold": is_cold},
+            (*strategies, find_allocator(settings.allocation.method)),
+            tuple(known),
+            tuple(past),
+        ),
     )
     columns = pd.MultiIndex.from_tuples(
         [(sleeve.strategy, sleeve.symbol) for sleeve in sleeves], names=["strategy", "symbol"]
@@ -102,25 +152,26 @@ def run_portfolio(
     return PortfolioResult(
         run=run,
         settings=settings,
-        weights=pd.DataFrame(weights, index=run.index, columns=columns),
-        unit_returns=pd.DataFrame(returns, index=run.index, columns=columns),
+        weights=pd.DataFrame(weights.values[first:], index=run.index, columns=columns),
+        unit_returns=pd.DataFrame((held_exposure * returns)[first:], index=run.index, columns=columns),
+        left_out=left_out,
+        trimmed=trimmed,
     )
 
 
 def _load(settings: PortfolioSettings, symbols: Sequence[str]) -> list[Bars]:
     from peak_trade.data.store import load_bars
 
-    return [
-        load_bars(symbol, settings.timeframe, settings.exchange, settings.start, settings.end) for symbol in symbols
-    ]
+    return [load_bars(symbol, settings.timeframe, settings.exchange, None, settings.end) for symbol in symbols]
 
 
-def _chosen(bars: Sequence[Bars], symbols: Sequence[str]) -> list[Bars]:
+def _chosen(settings: PortfolioSettings, bars: Sequence[Bars], symbols: Sequence[str]) -> list[Bars]:
     held = {part.symbol for part in bars}
     missing = [symbol for symbol in symbols if symbol not in held]
     if missing:
-        raise DataError(f"{missing[0]}: there are no bars for it, only for {', '.join(sorted(held))}. Give its bars.")
-    return [part for part in bars if part.symbol in symbols]
+        raise DataError(f"{missing[0]}: there are no bars for it, only for {listed(sorted(held))}. Give its bars.")
+    chosen = [part for part in bars if part.symbol in symbols]
+    return chosen if settings.end is None else [part.between(None, settings.end) for part in chosen]
 
 
 def _check_overlap(bars: Sequence[Bars]) -> None:
@@ -151,24 +202,28 @@ def _sleeves(
     ]
 
 
-def _unit_returns(sleeves: Sequence[Sleeve], market: Market) -> FloatArray:
+def _held_over_bars(sleeves: Sequence[Sleeve], market: Market) -> tuple[FloatArray, FloatArray]:
     columns = dict(zip(market.symbols, market.columns, strict=True))
-    return np.column_stack([sleeve_returns(sleeve.exposure, columns[sleeve.symbol].close) for sleeve in sleeves])
+    pairs = [held_over_bars(sleeve.exposure, columns[sleeve.symbol].close) for sleeve in sleeves]
+    held, returns = (np.column_stack(part) for part in zip(*pairs, strict=True))
+    return held, returns
 
 
 def _set_weights(
     settings: PortfolioSettings,
     entries: Sequence[StrategyEntry],
     sleeves: Sequence[Sleeve],
+    held: FloatArray,
     returns: FloatArray,
     market: Market,
-) -> FloatArray:
-    """Set the weight and the rebalancing bars of every sleeve; return the weights, shape (n_bars, n_sleeves)."""
+) -> Weights:
+    """Set the weight and the rebalancing bars of every sleeve; return the weights."""
     allocation, rebalancing = settings.allocation, settings.rebalancing
     fixed = check_fixed_weights({sleeve_name(entry): entry.weight for entry in entries}, allocation)
     instants = first_closes(market.times, allocation.every)
     allocator = find_allocator(allocation.method)
-    weights = walk_forward_weights(returns, instants, allocation, market.timeframe.bars_per_year, fixed, allocator)
+    per_year = trailing_per_year(market.times, market.timeframe.bars_per_year, allocation.window)
+    weights = walk_forward_weights(held, returns, instants, allocation, per_year, fixed, allocator)
     due = np.zeros(len(market), dtype=bool)
     if allocation.is_estimated:
         due |= instants
@@ -178,7 +233,8 @@ def _set_weights(
     columns = dict(zip(market.symbols, market.columns, strict=True))
     for place, sleeve in enumerate(sleeves):
         own = columns[sleeve.symbol].own_bars
-        sleeve.weight = np.ascontiguousarray(weights[:, place]) if allocation.is_estimated else float(weights[0, place])
+        own_weights = weights.values[:, place]
+        sleeve.weight = np.ascontiguousarray(own_weights) if allocation.is_estimated else float(own_weights[0])
         sleeve.rebalance_bars = frozenset((rows if own is None else _next_of(own, rows)).tolist())
     return weights
 
@@ -189,14 +245,23 @@ def _next_of(own: IntArray, rows: IntArray) -> IntArray:
 
 
 def _digests(
-    settings: PortfolioSettings, strategies: Sequence[Strategy], bars: Sequence[Bars], market: Market
+    settings: PortfolioSettings,
+    strategies: Sequence[Strategy],
+    known: Sequence[Bars],
+    past: Sequence[Bars],
+    market: Market,
+    code: UserCode,
 ) -> dict[str, str]:
-    traded = [asdict(column.instrument) for column in market.columns]
-    named = settings.model_copy(update={"strategies": tuple(ordered(settings.strategies))})
+    traded = [trading_rules(instrument) for instrument in market.instruments.values()]
+    start = first_traded(known, market)
+    starts = [] if start is None else [{"start": start}]
+    entries = [entry.model_copy(update={"parameters": {}}) for entry in ordered(settings.strategies)]
+    named = settings.model_copy(update={"strategies": tuple(entries)})
+    parts = list(map(parameter_digests, strategies))
     return {
-        "config": digest_of([named.digest(), [part.digest() for part in strategies], traded]),
-        "data": digest_of(sorted(part.digest() for part in bars)),
-        "code": code_digest(strategies, find_allocator(settings.allocation.method)),
+        "config": digest_of([named.digest(), parts, traded, *starts]),
+        "data": data_digest([*known, *past]),
+        "code": code_digest(code),
         "seed": digest_of(settings.seed),
         "environment": environment_digest(),
     }

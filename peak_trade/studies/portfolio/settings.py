@@ -45,7 +45,7 @@ class StrategyEntry(Settings):
 class PortfolioSettings(Settings):
     """Configuration of a portfolio run. Money is in quote currency."""
 
-    strategies: Annotated[tuple[StrategyEntry, ...], Field(strict=False, min_length=1)]
+    strategies: Annotated[tuple[StrategyEntry, ...], Field(strict=False, min_length=1, fail_fast=True)]
     """One entry per strategy and symbol."""
 
     exchange: str | None = None
@@ -55,7 +55,7 @@ class PortfolioSettings(Settings):
     """Length of a bar; one for all symbols."""
 
     start: str | None = None
-    """First close time, UTC, inclusive."""
+    """First close time that is traded, UTC, inclusive. Earlier bars warm strategies and weights up."""
 
     end: str | None = None
     """Close time at which the run ends, UTC, exclusive."""

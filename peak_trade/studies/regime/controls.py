@@ -1,13 +1,13 @@
 """Controls of a regime study: the cost of look-ahead, series without an edge, circular shifts.
 
-They use close-to-close returns without costs, because they test whether the labels have any information. The backtest
-shows what remains after fills and costs.
+Each calls `wanted`, the function that chooses the traded exposure, with other labels. They use close-to-close returns
+without costs, because they test whether the labels have any information. The backtest shows what remains after fills
+and costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,151 +15,95 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.errors import ConfigError
-from peak_trade.metrics import Measure, sharpe
-from peak_trade.metrics.measure import too_few
-from peak_trade.regimes.detector import Detector
+from peak_trade.core.bars import Bars
+from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.metrics import Measure, SharpeDifference
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes
+from peak_trade.studies.noise import PHASE_RANDOMISED, NoiseControl, edge, sign_flipped
+from peak_trade.studies.regime.strategy import RegimeAware, delayed, wanted
 
 Labels = NDArray[np.int8]
-NoiseKind = Literal["phase-randomised", "edge-free"]
-WEIGHTS = np.array([0.0, 0.5, 1.0, 0.0])
-"""Weight of bear, sideways, bull, and of the unknown regime, whose label -1 is the last index."""
-MIN_SERIES = 8
-"""Smallest number of series from which a noise control is judged."""
+NoiseKind = Literal["sign-flipped", "edge-free", "phase-randomised"]
+NORMAL_95 = 1.959964
+"""Quantile of 97.5 % of the normal distribution."""
 TIMINGS = ("smoothed, same bar", "smoothed, next bar", "filtered, next bar")
-"""Three ways to use labels: with the most look-ahead, with less, and with none, as they could have been traded."""
+"""Three ways to use labels: with the most look-ahead, with less, and with none, as they are traded."""
 
 
-def sharpe_by_timing(
-    close: FloatArray,
-    filtered: FilteredRegimes,
-    smoothed: SmoothedRegimes,
-    bars_per_year: float,
-    inner: FloatArray | None = None,
-    weights: FloatArray = WEIGHTS,
-    first: int = 0,
-) -> dict[str, Measure]:
-    """Return the Sharpe ratio of one rule for each timing of the labels, on the same bars, before costs.
+def exposure_by_timing(
+    strategy: RegimeAware, targets: FloatArray, filtered: FilteredRegimes, smoothed: SmoothedRegimes | None
+) -> dict[str, FloatArray]:
+    """Return the exposure over each return, shape (n_bars - 1,), for each timing of the labels in TIMINGS.
 
     Parameters
     ----------
-    close : float64 array of shape (n_bars,), in quote currency
+    strategy : RegimeAware
+        Its delay applies to every timing.
+    targets : float64 array of shape (n_bars, 4)
+        From `RegimeAware.targets`.
     filtered : FilteredRegimes
-    smoothed : SmoothedRegimes
-        Regimes of the same bars.
-    bars_per_year : float
-    inner : float64 array of shape (n_bars,), in [-1, 1]
-        Exposure that is multiplied by the weight of the regime. Defaults to always long.
-    weights : float64 array of shape (4,)
-        Weight of bear, sideways, bull and unknown.
-    first : int
-        Bar to begin at, or the first bar with both regimes when that is later.
-
-    Returns
-    -------
-    mapping of timing to Measure
-        The names in TIMINGS, and `without regimes`: the inner exposure alone.
+    smoothed : SmoothedRegimes, optional
+        Regimes of the same bars; None, and then no timing with hindsight, if the one fit to all bars failed.
 
     """
-    held = np.ones(len(close)) if inner is None else np.nan_to_num(inner, nan=0.0)
-    first = max(first, filtered.warm_up, smoothed.warm_up)
-    hindsight, causal = weights[smoothed.labels] * held, weights[filtered.labels] * held
-    returns = close[1:] / close[:-1] - 1.0
-    earned = {
-        TIMINGS[0]: hindsight[1:] * returns,
-        TIMINGS[1]: hindsight[:-1] * returns,
-        TIMINGS[2]: causal[:-1] * returns,
-        "without regimes": held[:-1] * returns,
-    }
-    return {name: sharpe(part[first:], bars_per_year) for name, part in earned.items()}
+    causal = wanted(targets, delayed(filtered.labels, strategy.delay))
+    if smoothed is None:
+        return {TIMINGS[2]: causal[:-1]}
+    hindsight = wanted(targets, delayed(smoothed.labels, strategy.delay))
+    return {TIMINGS[0]: hindsight[1:], TIMINGS[1]: hindsight[:-1], TIMINGS[2]: causal[:-1]}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NoiseControl:
-    """The same rule on generated series without an edge.
-
-    `sharpes` has shape (n_series, 3), one column per timing, indexed by seed. A series on which the rule never varied
-    has no Sharpe ratio (NaN) and is left out.
-    """
-
-    kind: NoiseKind
-    sharpes: pd.DataFrame
-
-    def mean(self, timing: str) -> Measure:
-        """Return the mean Sharpe ratio of a timing over the series that have one, with its standard error."""
-        values = self.sharpes[timing].dropna().to_numpy()
-        if values.size == 0:
-            return too_few(0, 1, "series with a Sharpe ratio")
-        spread = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-        return Measure(float(values.mean()), len(values), spread)
-
-    @property
-    def has_enough_series(self) -> bool:
-        """Whether at least `MIN_SERIES` series have a causal Sharpe ratio."""
-        return self.mean(TIMINGS[2]).n >= MIN_SERIES
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether the mean causal Sharpe ratio lies within two standard errors of 0."""
-        measure = self.mean(TIMINGS[2])
-        if measure.value is None or measure.stderr is None:
-            return False
-        return abs(measure.value) <= 2.0 * measure.stderr
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return one row per timing: noise, timing, mean_sharpe, its stderr, n_series."""
-        means = [(timing, self.mean(timing)) for timing in TIMINGS]
-        rows = [(self.kind, timing, m.value, m.stderr, m.n) for timing, m in means]
-        return pd.DataFrame(rows, columns=["noise", "timing", "mean_sharpe", "stderr", "n_series"])
-
-
-def noise_control(
-    kind: NoiseKind,
-    detector: Detector,
-    seeds: Iterable[int],
-    n_bars: int,
-    bars_per_year: float,
-    returns: FloatArray | None = None,
-    weights: FloatArray = WEIGHTS,
-) -> NoiseControl:
-    """Detect regimes in generated series without a directional edge, and measure the rule for every timing.
+def noise_control(kind: NoiseKind, strategy: RegimeAware, bars: Bars, seeds: Iterable[int]) -> NoiseControl:
+    """Run a strategy with regimes on series without an edge, and measure what each timing of the labels earns.
 
     Parameters
     ----------
-    kind : phase-randomised or edge-free
-    detector : Detector
+    kind : sign-flipped, edge-free or phase-randomised
+    strategy : RegimeAware
+        With its mode, weights, strategies and delay. Regimes are detected in each series.
+    bars : Bars
+        Bars whose signs are flipped or whose phases are randomised. Edge-free series have the same length.
     seeds : iterable of int
         One series each; fixed before the results are seen.
-    n_bars : int
-        Length of each series.
-    bars_per_year : float
-    returns : float64 array of shape (n,), simple returns
-        Returns whose phases are randomised; required for that kind, ignored by the other.
-    weights : float64 array of shape (4,)
-        Weight of bear, sideways, bull and unknown.
-
-    Raises
-    ------
-    ConfigError
-        When phase-randomised has no returns.
 
     """
-    drawn_from = None
-    if kind == "phase-randomised":
-        if returns is None:
-            raise ConfigError(
-                "noise_control: phase-randomised needs the returns whose phases are randomised. Give returns."
-            )
-        drawn_from = returns[-n_bars:]
-    rows = {}
+    part = strategy.from_bars()
+    if not isinstance(part, RegimeAware):
+        raise ConfigError(f"noise_control: strategy was {strategy.name}. Give a RegimeAware.")
+    close = bars.frame["close"].to_numpy()
+    returns = close[1:] / close[:-1] - 1.0
+    rows, n_kept, everything = {}, 0, np.ones(len(bars) - 1, dtype=bool)
     for seed in seeds:
-        bars = edge_free_bars(n_bars, seed) if drawn_from is None else phase_randomised_bars(drawn_from, seed)
-        measures = sharpe_by_timing(
-            bars["close"].to_numpy(), detector.filter(bars), detector.smooth(bars), bars_per_year, weights=weights
-        )
-        rows[seed] = {timing: measures[timing].value for timing in TIMINGS}
-    return NoiseControl(kind, pd.DataFrame.from_dict(rows, orient="index", dtype=np.float64))
+        counts = everything
+        if kind == "sign-flipped":
+            twin = sign_flipped([bars], seed)
+            frame, counts, n_kept = twin.bars[0].for_strategy(), twin.counts(bars.times[1:]), twin.n_kept
+        elif kind == PHASE_RANDOMISED:
+            frame = phase_randomised_bars(returns, seed)
+        else:
+            frame = edge_free_bars(len(bars), seed)
+        rows[seed] = {name: each.value for name, each in _edges(part, frame, counts, bars.bars_per_year).items()}
+    edges = pd.DataFrame.from_dict(rows, orient="index", columns=list(TIMINGS), dtype=np.float64)
+    return NoiseControl(kind, edges, n_kept)
+
+
+def _edges(
+    strategy: RegimeAware, frame: pd.DataFrame, counts: NDArray[np.bool_], bars_per_year: float
+) -> dict[str, Measure]:
+    filtered = strategy.detector.filter(frame)
+    try:
+        smoothed = strategy.detector.smooth(frame)
+    except DataError:
+        smoothed = None
+    close = frame["close"].to_numpy()
+    market = close[1:] / close[:-1] - 1.0
+    counts = counts[-len(market) :] & (
+        np.arange(len(market)) >= max(part.warm_up for part in (filtered, smoothed or filtered))
+    )
+    exposures = exposure_by_timing(strategy, strategy.targets(frame), filtered, smoothed)
+    return {
+        name: edge((exposure * market)[counts], market[counts], bars_per_year) for name, exposure in exposures.items()
+    }
 
 
 def phase_randomised_bars(returns: FloatArray, seed: int) -> pd.DataFrame:
@@ -221,17 +165,19 @@ def edge_free_bars(n_bars: int, seed: int) -> pd.DataFrame:
 
 
 def circular_shift_test(
-    weights: FloatArray, returns: FloatArray, n_shifts: int, seed: int, bars_per_year: float
+    targets: FloatArray, labels: Labels, returns: FloatArray, n_shifts: int, seed: int, bars_per_year: float
 ) -> tuple[float, FloatArray]:
-    """Test whether the timing of the weights matters, by shifting them circularly against the returns.
+    """Test whether the timing of the labels matters, by shifting them circularly against targets and returns.
 
     Parameters
     ----------
-    weights : float64 array of shape (n,)
-        Exposure over each return.
-    returns : float64 array of shape (n,), simple returns
+    targets : float64 array of shape (n, 4)
+        Exposure that each label asks for over each return; see `RegimeAware.targets`.
+    labels : int8 array of shape (n,)
+        The regime used for each return.
+    returns : float64 array of shape (n,), simple returns of the bars
     n_shifts : int
-        Number of shifts, drawn between 5 % and 95 % of n. A shift keeps the durations and the time in the market.
+        Number of shifts, drawn between 5 % and 95 % of n. A shift keeps the durations and frequencies of the regimes.
     seed : int
     bars_per_year : float
 
@@ -239,7 +185,7 @@ def circular_shift_test(
     -------
     (float, float64 array of shape (n_shifts,))
         The p-value, (1 + number of shifts with a Sharpe ratio at least as high) / (1 + n_shifts), and the annualised
-        Sharpe ratios of the shifted weights.
+        Sharpe ratios of the exposures that the shifted labels ask for.
 
     Raises
     ------
@@ -255,25 +201,60 @@ def circular_shift_test(
     if n < 40:
         raise ConfigError(f"circular_shift_test: {n} returns are too few to shift; give at least 40.")
     shifts = np.random.default_rng([seed, 3]).integers(n // 20, n - n // 20, n_shifts)
-    doubled = np.concatenate([weights, weights])
-    scale = np.sqrt(bars_per_year)
-    observed = _ratio(weights * returns) * scale
-    shifted = np.array([_ratio(doubled[shift : shift + n] * returns) * scale for shift in shifts])
+    doubled = np.concatenate([labels, labels])
+    observed = annual_ratio(wanted(targets, labels) * returns, bars_per_year)
+    shifted = np.array(
+        [annual_ratio(wanted(targets, doubled[shift : shift + n]) * returns, bars_per_year) for shift in shifts]
+    )
     return float((1 + (shifted >= observed).sum()) / (1 + n_shifts)), shifted
 
 
-def sharpe_difference(left: FloatArray, right: FloatArray, bars_per_year: float) -> Measure:
-    """Return the annualised Sharpe ratio of the left returns − that of the right returns, with its standard error.
+def conclusion(own: Measure, gain: SharpeDifference, p_value: float, noise: Sequence[NoiseControl]) -> str:
+    """Return the verdict of a regime study in one sentence.
 
-    Both are simple returns over the same bars, shape (n,). The standard error is that of the mean of left / sd(left) −
-    right / sd(right): it includes their correlation and takes both standard deviations as known. No value when one of
-    the two does not vary.
+    Parameters
+    ----------
+    own : Measure
+        Sharpe ratio of the strategy with regimes, after costs.
+    gain : SharpeDifference
+        Difference from the Sharpe ratio without regimes.
+    p_value : float
+        That of the circular shifts.
+    noise : sequence of NoiseControl
+
+    Returns
+    -------
+    str
+        Evidence of an edge needs all of: no leak in a judged control, a difference and an own Sharpe ratio whose 95 %
+        intervals lie above 0, and a p-value of at most 5 %.
+
     """
-    if left.std() == 0.0 or right.std() == 0.0:
-        return Measure(None, len(left), note="one of the two does not vary")
-    gap = left / left.std(ddof=1) - right / right.std(ddof=1)
-    scale = float(np.sqrt(bars_per_year))
-    return Measure(float(gap.mean()) * scale, len(gap), float(gap.std(ddof=1) / np.sqrt(len(gap))) * scale)
+    judged = [control for control in noise if control.is_judged]
+    if any(control.is_leak(len(judged)) for control in judged):
+        return "Verdict: no conclusion, because the method fails its noise control."
+    gap, lower = gain.difference.value, lower_bound(own)
+    if own.value is None or lower is None or gap is None or gain.low is None:
+        return "Verdict: no conclusion, because one of the Sharpe ratios is not known."
+    if own.value <= 0.0:
+        less = "The strategy loses less with regimes than without, which is no edge." if gap > 0.0 else ""
+        return f"Verdict: no evidence of an edge: the Sharpe ratio with regimes is not above 0. {less}".rstrip()
+    passed = {
+        "the difference from the strategy without regimes is not above 0 beyond chance": gain.low > 0.0,
+        "the Sharpe ratio with regimes is not above 0 beyond chance": lower > 0.0,
+        "shifted regimes do as well": p_value <= 0.05,
+        "no noise control was judged": bool(judged),
+    }
+    failed = [reason for reason, is_passed in passed.items() if not is_passed]
+    if not failed:
+        return "Verdict: evidence of an edge from the regimes on these bars; test it on other bars."
+    if gain.low > 0.0 or p_value <= 0.05:
+        return f"Verdict: a hint only, because {' and '.join(failed)}."
+    return "Verdict: no evidence that the regimes improve the strategy on these bars."
+
+
+def lower_bound(measure: Measure) -> float | None:
+    """Return the lower end of the 95 % interval of a measure, value − 1.96 standard errors; None without an error."""
+    return None if measure.value is None or measure.stderr is None else measure.value - NORMAL_95 * measure.stderr
 
 
 def annual_turnover(exposure: FloatArray, bars_per_year: float) -> float:
@@ -283,9 +264,10 @@ def annual_turnover(exposure: FloatArray, bars_per_year: float) -> float:
     return float(np.abs(np.diff(exposure)).sum() * bars_per_year / (len(exposure) - 1))
 
 
-def _ratio(returns: FloatArray) -> float:
+def annual_ratio(returns: FloatArray, bars_per_year: float) -> float:
+    """Return the annualised Sharpe ratio of simple returns of any number, shape (n,); 0.0 when nothing varies."""
     deviation = float(returns.std(ddof=1))
-    return float(returns.mean()) / deviation if deviation > 0.0 else 0.0
+    return float(returns.mean() / deviation * np.sqrt(bars_per_year)) if deviation > 0.0 else 0.0
 
 
 def _bars_of(returns: FloatArray, generator: np.random.Generator) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.errors import ConfigError
 from peak_trade.regimes.gaussian import GaussianHmm, expect
@@ -68,6 +69,7 @@ class RegimeOpinion:
         )
 
 
+@checks_arguments(study="the result of study_regimes")
 def regime_second_opinion(study: RegimeStudy) -> RegimeOpinion:
     """Compute every fit of a study's HMM in hmmlearn as well, and compare.
 

@@ -108,16 +108,46 @@ class RegimeAware(Strategy):
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
         """Return the inner exposure changed by the regime; StrategyError when regimes passed to `of` lack a bar."""
         labels = self.labels(bars)
+        return wanted(self.targets(bars), labels)
+
+    def targets(self, bars: pd.DataFrame, inner: FloatArray | None = None) -> FloatArray:
+        """Return the exposure that each label asks for at each close: what `wanted` chooses from.
+
+        Parameters
+        ----------
+        bars : DataFrame of shape (n_bars, 5)
+        inner : float64 array of shape (n_bars,), optional
+            Exposure of `inner`, where it is known already.
+
+        Returns
+        -------
+        float64 array of shape (n_bars, 4)
+            Columns bear, sideways, bull and unknown; the last is 0.
+
+        """
+
+        def exposure(part: Strategy) -> FloatArray:
+            known = inner if part is self.inner and inner is not None else part.exposure(private_frame(bars))
+            return np.nan_to_num(known, nan=0.0)
+
+        targets = np.zeros((len(bars), 4))
         if self.mode == "switch":
-            held = np.zeros(len(bars))
             for regime, part in self._switched().items():
                 if part is not None:
-                    held = np.where(labels == regime, np.nan_to_num(part.exposure(private_frame(bars)), nan=0.0), held)
-            return held
-        weights = self.weights(labels)
+                    targets[:, regime] = exposure(part)
+            return targets
+        weights = self.weights(np.array([Regime.BEAR, Regime.SIDEWAYS, Regime.BULL, Regime.UNKNOWN], dtype=np.int8))
         if self.mode == "filter":
             weights = (weights > 0.0).astype(np.float64)
-        return weights * np.nan_to_num(self.inner.exposure(private_frame(bars)), nan=0.0)
+        targets[:] = weights * exposure(self.inner)[:, None]
+        return targets
+
+    def from_bars(self) -> Strategy:
+        """Return the strategy with the detector in place of regimes that were passed to `of`."""
+        if self._regimes is None:
+            return self
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**values | {"regimes_digest": ""})
 
     def labels(self, bars: pd.DataFrame) -> NDArray[np.int8]:
         """Return the regime used at each close, int8, shape (n_bars,): the filtered one of `delay` bars before."""
@@ -152,6 +182,23 @@ class RegimeAware(Strategy):
         if part is None:
             return None
         return {"class": f"{type(part).__module__}:{type(part).__qualname__}", **part.model_dump(mode="json")}
+
+
+def wanted(targets: FloatArray, labels: NDArray[np.int8]) -> FloatArray:
+    """Return the exposure that labels ask for, shape (n_bars,).
+
+    What is traded and every control call this one function: shifted labels, labels with hindsight, and labels of noise.
+
+    Parameters
+    ----------
+    targets : float64 array of shape (n_bars, 4)
+        From `RegimeAware.targets`.
+    labels : int8 array of shape (n_bars,)
+        The regime used at each close; see `RegimeAware.labels`.
+
+    """
+    chosen: FloatArray = targets[np.arange(len(labels)), labels]
+    return chosen
 
 
 def delayed(labels: NDArray[np.int8], delay: int) -> NDArray[np.int8]:

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from statistics import NormalDist
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import Bars
+from peak_trade.core.described import described
 from peak_trade.core.errors import DataError
+from peak_trade.core.former_names import HasFormerNames
 from peak_trade.core.time import parse_utc, to_ns
+from peak_trade.engine.inputs import RunInputs
 from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.metrics import Measure, sharpe, simple_returns
+from peak_trade.metrics import (
+    Measure,
+    SharpeDifference,
+    equity_sharpe_difference,
+    format_measure,
+    sharpe,
+    simple_returns,
+)
 from peak_trade.regimes.detector import Detector, filter_regimes, smooth_regimes
 from peak_trade.regimes.states import (
     FilteredRegimes,
@@ -31,16 +44,19 @@ from peak_trade.regimes.states import (
 )
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
+from peak_trade.studies.noise import NoiseControl, TwinCheck, check_twin, noise_sentences, signed
 from peak_trade.studies.regime.controls import (
     TIMINGS,
-    NoiseControl,
+    NoiseKind,
+    annual_ratio,
     annual_turnover,
     circular_shift_test,
+    conclusion,
+    exposure_by_timing,
+    lower_bound,
     noise_control,
-    sharpe_by_timing,
-    sharpe_difference,
 )
-from peak_trade.studies.regime.strategy import RegimeAware
+from peak_trade.studies.regime.strategy import RegimeAware, wanted
 from peak_trade.studies.regime.tables import (
     detection_lag,
     duration_table,
@@ -50,17 +66,30 @@ from peak_trade.studies.regime.tables import (
     transition_matrix,
 )
 
+SeriesCount = Annotated[int, Field(ge=0, le=100_000)]
 DELAYS = (0, 1, 5, 10)
 """Delays of the delay table, bars."""
 
 
 @dataclass(frozen=True, eq=False)
-class RegimeStudy:
+class RegimeStudy(HasFormerNames):
     """A strategy with and without regimes over the same bars. Returns are fractions, times close times in UTC.
 
     `result` is the run with regimes, `baseline` that of the inner strategy alone. Both begin at bar `first` of `bars`,
     the first with a regime at or after the requested start. `labels` are the regimes used, from that bar on.
     """
+
+    former_names: ClassVar = {
+        "plain": "baseline",
+        "plain_table": "baseline_table",
+        "per_year": "bars_per_year",
+        "no_hindsight": "smoothing_error",
+        "stays": "durations",
+        "cheating": "lookahead_cost",
+        "permutation": "shift_test",
+        "timed_sharpe": "unshifted_sharpe",
+        "advantage": "sharpe_gain",
+    }
 
     bars: Bars
     detector: Detector
@@ -71,10 +100,44 @@ class RegimeStudy:
     result: BacktestResult
     baseline: BacktestResult
 
+    def __repr__(self) -> str:
+        runs = {"with regimes": self.result, "without": self.baseline}
+        ratios = {f"sharpe {name}": format_measure("sharpe", run.stats()["sharpe"]) for name, run in runs.items()}
+        facts = {name: value for name, value in self.facts().items() if name in ("transitions", "refits", "fallbacks")}
+        return described(
+            f"RegimeStudy: {self.strategy.name} on {self.bars.symbol}, regimes of {self.detector.name}",
+            {"bars": f"{len(self.labels):,} of {self.bars.timeframe}"}
+            | ratios
+            | facts
+            | {"run id": self.result.run_id},
+        )
+
     @property
     def bars_per_year(self) -> float:
-        """Bars in a year of 365 days, by elapsed time."""
-        return self.bars.bars_per_year
+        """Bars in a year of 365 days, by the time between the first and the last traded close."""
+        return self.result.market.bars_per_year
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of both runs has to know, one sentence each; see `BacktestResult.remarks`."""
+        return list(dict.fromkeys([*self.result.remarks, *self.baseline.remarks]))
+
+    @cached_property
+    def _inner_exposure(self) -> FloatArray:
+        """Exposure of the strategy without regimes at every bar, shape (n_bars,); NaN during its warm-up."""
+        return np.asarray(self.strategy.inner.exposure(self.bars.for_strategy()))
+
+    @cached_property
+    def _targets(self) -> FloatArray:
+        """Exposure that each label asks for at every bar, shape (n_bars, 4); see `RegimeAware.targets`."""
+        return self.strategy.targets(self.bars.for_strategy(), self._inner_exposure)
+
+    @property
+    def _returns(self) -> FloatArray:
+        """Simple returns from each close to the next, from bar `first` on."""
+        close = self.close.to_numpy()
+        returns: FloatArray = close[1:] / close[:-1] - 1.0
+        return returns
 
     @cached_property
     def _hindsight(self) -> SmoothedRegimes | str:
@@ -103,10 +166,18 @@ class RegimeStudy:
         return regimes_frame(self.filtered).iloc[self.first :].round(9)
 
     def refits(self) -> pd.DataFrame:
-        """Return one row per refit, with the fields of `Refit`; `refit_at` in UTC."""
+        """Return one row per refit, with the fields of `Refit`; `refit_at` in UTC.
+
+        `bull_above_bear` is the probability, given the data, that the mean return of the bull state is above that of
+        the bear state; see `separation_of`. `jump_penalty` is shown for a jump model only.
+        """
         frame = pd.DataFrame([asdict(refit) for refit in self.filtered.refits], columns=[f.name for f in fields(Refit)])
         frame["refit_at"] = pd.to_datetime(frame["refit_at"], utc=True)
-        return frame.astype({"objective": "float64", "spread": "float64", "gap": "float64"})
+        numbers = ("objective", "spread", "gap", "separation")
+        frame = frame.astype(dict.fromkeys(numbers, "float64"))
+        if frame["jump_penalty"].isna().all():
+            frame = frame.drop(columns="jump_penalty")
+        return frame.assign(bull_above_bear=frame["separation"].map(NormalDist().cdf, na_action="ignore"))
 
     def table(self) -> pd.DataFrame:
         """Return the measures of the run with regimes, by regime; see `regime_table`."""
@@ -142,17 +213,20 @@ class RegimeStudy:
         }
 
     def lookahead_cost(self) -> pd.DataFrame:
-        """Return the Sharpe ratio of each timing of the labels, before costs; see `sharpe_by_timing`.
+        """Return the Sharpe ratio of each timing of the labels, on the same bars and before costs.
 
-        One row per timing and one for the inner exposure alone: timing, sharpe, stderr, n, note. Empty without regimes
-        with hindsight.
+        One row per timing, of which the last one is traded (see `exposure_by_timing`), and one for the inner exposure
+        alone: timing, sharpe, stderr, n, note. Empty without regimes with hindsight.
         """
         if self.smoothed is None:
             return pd.DataFrame(columns=["timing", "sharpe", "stderr", "n", "note"])
-        inner = self.strategy.inner.exposure(self.bars.for_strategy())
-        weights = self.strategy.weights(np.array([0, 1, 2, -1], dtype=np.int8))
-        close = self.bars.frame["close"].to_numpy()
-        measures = sharpe_by_timing(close, self.filtered, self.smoothed, self.bars_per_year, inner, weights, self.first)
+        exposures = exposure_by_timing(self.strategy, self._targets, self.filtered, self.smoothed)
+        exposures["without regimes"] = np.nan_to_num(self._inner_exposure, nan=0.0)[:-1]
+        first = max(self.first, self.smoothed.warm_up) - self.first
+        measures = {
+            name: sharpe((exposure[self.first :] * self._returns)[first:], self.bars_per_year)
+            for name, exposure in exposures.items()
+        }
         rows = [(name, m.value, m.stderr, m.n, m.note if m.value is None else "") for name, m in measures.items()]
         table = pd.DataFrame(rows, columns=["timing", "sharpe", "stderr", "n", "note"])
         return table.astype({"sharpe": "float64", "stderr": "float64"})
@@ -183,16 +257,24 @@ class RegimeStudy:
     def shift_test(self, n_shifts: int = 500, seed: int = 0) -> tuple[float, FloatArray]:
         """Return the p-value of circular shifts of the regimes, and the shifted Sharpe ratios, shape (n_shifts,).
 
-        Only the weights of the regimes are shifted, against the returns of the inner strategy before costs; see
+        Only the labels are shifted, against the bars and the exposures of the strategies, before costs; see
         `circular_shift_test`.
         """
-        weights, earned = self._weights_and_returns()
-        return circular_shift_test(weights, earned, n_shifts, seed, self.bars_per_year)
+        targets, labels = self._targets[self.first : -1], self.labels[:-1]
+        return circular_shift_test(targets, labels, self._returns, n_shifts, seed, self.bars_per_year)
 
     def unshifted_sharpe(self) -> float:
         """Return the Sharpe ratio that `shift_test` compares with the shifted ones; 0.0 when nothing varies."""
-        weights, earned = self._weights_and_returns()
-        return sharpe(weights * earned, self.bars_per_year).value or 0.0
+        exposure = wanted(self._targets[self.first :], self.labels)
+        return annual_ratio(exposure[:-1] * self._returns, self.bars_per_year)
+
+    def twin(self, seed: int = 0) -> TwinCheck:
+        """Return what the strategy with regimes earns before costs, on the bars and on one sign-flipped twin of them.
+
+        Regimes are detected again in the twin.
+        """
+        start = self.bars.frame.index[self.first]
+        return check_twin(self.strategy, self.bars, self.result.settings, start=start, seed=seed)
 
     def fallbacks(self) -> pd.DataFrame:
         """Return the spans that the rules labelled because a fit failed; see `fallback_table`."""
@@ -222,15 +304,17 @@ class RegimeStudy:
             "mean lag of the noticed, bars": float(known.mean()) if len(known) else None,
         } | turnovers
 
-    def sharpe_gain(self) -> Measure:
-        """Return the Sharpe ratio with regimes − the one without, after costs, with its standard error.
+    @cached_property
+    def sharpe_test(self) -> SharpeDifference:
+        """Sharpe ratio with regimes − the one without, after costs; see `metrics.equity_sharpe_difference`.
 
         No value when one of the two runs went bankrupt before its last bar.
         """
-        ours, theirs = simple_returns(self.result.equity_values), simple_returns(self.baseline.equity_values)
-        if len(ours) != len(theirs) or not len(ours):
-            return Measure(None, 0, note="one of the two runs went bankrupt")
-        return sharpe_difference(ours, theirs, self.bars_per_year)
+        return equity_sharpe_difference(self.result.equity_values, self.baseline.equity_values, self.bars_per_year)
+
+    def sharpe_gain(self) -> Measure:
+        """Return the difference of `sharpe_test` with its standard error."""
+        return self.sharpe_test.difference
 
     def verdict(self, p_value: float, noise: Sequence[NoiseControl] = ()) -> list[str]:
         """Return the conclusions of the study, one sentence each; the last one is the verdict.
@@ -240,20 +324,21 @@ class RegimeStudy:
         p_value : float
             The p-value of `shift_test`.
         noise : sequence of NoiseControl
-            The verdict claims an edge only when at least one control has enough series and all controls are clean.
+            The verdict claims an edge only when at least one control can be judged and none finds a leak.
 
         """
         with_regimes, without = (
             sharpe(simple_returns(run.equity_values), self.bars_per_year) for run in (self.result, self.baseline)
         )
-        gap = self.sharpe_gain()
+        lower, gain = lower_bound(with_regimes), self.sharpe_test
+        above = "" if lower is None else f" (lower bound at 95 %: {lower:+.2f})"
         sentences = [
-            f"After costs the Sharpe ratio is {_signed(with_regimes)} with regimes and {_signed(without)} without."
+            f"After costs the Sharpe ratio is {signed(with_regimes)} with regimes{above} and {signed(without)} without."
         ]
-        better = gap.value is not None and gap.stderr is not None and gap.value > 2.0 * gap.stderr
-        sentences.append(
-            f"The difference is {_signed(gap)}: {'more' if better else 'not more'} than two standard errors."
+        between = (
+            "" if gain.low is None else f", 95 % interval {gain.low:+.2f} to {gain.high:+.2f}, p = {gain.p_value:.3f}"
         )
+        sentences.append(f"The difference is {signed(gain.difference)}{between} (Ledoit and Wolf 2008).")
         by_timing = self.lookahead_cost().set_index("timing")["sharpe"]
         if len(by_timing) and np.isfinite(by_timing[list(TIMINGS)]).all():
             same, following, causal = (by_timing[timing] for timing in TIMINGS)
@@ -265,39 +350,21 @@ class RegimeStudy:
             sentences.append(f"The cost of look-ahead is not known: {self.smoothing_error}")
         chance = "which chance explains" if p_value > 0.05 else "which chance does not easily explain"
         sentences.append(f"Circularly shifted regimes do at least as well in {p_value:.1%} of the shifts, {chance}.")
-        for few in (control for control in noise if not control.has_enough_series):
-            sentences.append(f"{len(few.sharpes)} {few.kind} series are too few to judge the method.")
-        judged = [control for control in noise if control.has_enough_series]
-        for control in judged:
-            meaning = "as expected" if control.is_clean else "so the method looks ahead or is biased"
-            where = "within" if control.is_clean else "outside"
-            sentences.append(
-                f"On {control.kind} series the mean causal Sharpe ratio is {_signed(control.mean(TIMINGS[2]))}, "
-                f"{where} two standard errors of 0, {meaning}."
-            )
-        if not all(control.is_clean for control in judged):
-            sentences.append("Verdict: no conclusion, because the method fails its noise control.")
-        elif better and p_value <= 0.05 and judged:
-            sentences.append("Verdict: evidence of an edge from the regimes on these bars; test it on other bars.")
-        elif better or p_value <= 0.05:
-            sentences.append("Verdict: a hint only, because not every test of an edge was run and passed.")
-        else:
-            sentences.append("Verdict: no evidence that the regimes improve the strategy on these bars.")
+        sentences += noise_sentences(noise)
+        sentences.append(conclusion(with_regimes, gain, p_value, noise))
         return sentences
 
-    def _weights_and_returns(self) -> tuple[FloatArray, FloatArray]:
-        close = self.bars.frame["close"].to_numpy()
-        inner = np.nan_to_num(self.strategy.inner.exposure(self.bars.for_strategy()), nan=0.0)
-        earned = (inner[:-1] * (close[1:] / close[:-1] - 1.0))[self.first :]
-        return self.strategy.weights(self.labels)[:-1], earned
 
-
+@checks_arguments(
+    strategy="a Strategy, or make_strategy(name)", detector="a Detector, or make_detector(name, timeframe)"
+)
 def study_regimes(
     strategy: Strategy,
     bars: Bars,
     detector: Detector,
     settings: BacktestSettings | None = None,
     start: datetime | str | None = None,
+    causality_check: bool = True,
     **wrapper: Any,
 ) -> RegimeStudy:
     """Detect regimes, and backtest the strategy with and without them from the first bar that has one.
@@ -312,6 +379,8 @@ def study_regimes(
     settings : BacktestSettings
     start : datetime or ISO text
         First close to trade on, UTC; by default, and when it is later, the first close with a regime.
+    causality_check : bool
+        Whether to check a user's strategy for look-ahead; see `backtest`.
     **wrapper
         Settings of RegimeAware: mode, bull, sideways, bear, delay and the strategies of `switch`.
 
@@ -327,11 +396,13 @@ def study_regimes(
     aware = RegimeAware.of(strategy, filtered, detector=detector, **wrapper)
     first = filtered.warm_up
     if start is not None:
-        moment = parse_utc(start, "start") if isinstance(start, str) else start
-        first = max(first, int(np.searchsorted(bars.times, to_ns(moment))))
+        first = max(first, int(np.searchsorted(bars.times, to_ns(parse_utc(start, "start")))))
     if first >= len(bars) - 1:
         raise DataError(f"{bars.symbol}: no two bars with a regime lie at or after {start}. Start earlier.")
     opening = bars.frame.index[first]
+    arguments = {"strategy": strategy, "detector": detector, "settings": settings, "wrapper": wrapper}
+    inputs = RunInputs("regime", arguments, (aware,), (bars,), start=to_ns(opening))
+    run = backtest(aware, bars, settings, start=opening, causality_check=causality_check)
     return RegimeStudy(
         bars=bars,
         detector=detector,
@@ -339,8 +410,8 @@ def study_regimes(
         filtered=filtered,
         first=first,
         labels=aware.labels(bars.frame)[first:],
-        result=backtest(aware, bars, settings, start=opening),
-        baseline=backtest(strategy, bars, settings, start=opening),
+        result=replace(run, inputs=inputs),
+        baseline=backtest(strategy, bars, settings, start=opening, causality_check=causality_check),
     )
 
 
@@ -362,35 +433,27 @@ def backtest_regimes(
     return backtest(RegimeAware.of(strategy, require_filtered(regimes), **wrapper), bars, settings)
 
 
-def noise_controls(study: RegimeStudy, n_series: int, n_bars: int = 8_760) -> tuple[NoiseControl, NoiseControl]:
-    """Run both noise controls with the detector of a study: first edge-free, then phase-randomised series.
+@checks_arguments(study="the result of study_regimes")
+def noise_controls(
+    study: RegimeStudy, n_series: SeriesCount, n_bars: int = 8_760, phase_randomised: bool = False
+) -> tuple[NoiseControl, ...]:
+    """Run the strategy of a study on series without an edge: sign-flipped twins of its last bars, and edge-free series.
 
     Parameters
     ----------
     study : RegimeStudy
     n_series : int
-        Series of each kind, with seeds 0 … n_series − 1.
+        Series of each kind, with seeds 0 … n_series − 1. At least `MIN_SERIES` are needed to judge a control.
     n_bars : int
         Length of each series; at most that of the study, at least the warm-up of the detector and 500 bars.
+    phase_randomised : bool
+        Whether to add series with the spectrum of the returns and random phases. They keep the low frequencies that the
+        market had, which a rule may use without looking ahead: they are shown and not judged.
 
     """
-    close = study.bars.frame["close"].to_numpy()
-    returns = close[1:] / close[:-1] - 1.0
-    length = max(min(n_bars, len(returns)), study.detector.warm_up + 500)
-    seeds = range(n_series)
-    return (
-        noise_control("edge-free", study.detector, seeds, length, study.bars_per_year),
-        noise_control("phase-randomised", study.detector, seeds, length, study.bars_per_year, returns),
-    )
-
-
-def noise_table(controls: Sequence[NoiseControl]) -> pd.DataFrame:
-    """Return one row per control and timing: noise, timing, mean_sharpe, stderr, n_series, within_two_errors of 0."""
-    table = pd.concat([control.to_frame() for control in controls], ignore_index=True)
-    return table.assign(within_two_errors=table["mean_sharpe"].abs() <= 2.0 * table["stderr"])
-
-
-def _signed(measure: Measure) -> str:
-    if measure.value is None:
-        return f"not known ({measure.note})"
-    return f"{measure.value:+.2f}" + (f" ± {measure.stderr:.2f}" if measure.stderr is not None else "")
+    length = max(min(n_bars, len(study.bars)), study.detector.warm_up + 500)
+    bars = replace(study.bars, frame=study.bars.frame.iloc[-length:])
+    kinds: tuple[NoiseKind, ...] = ("sign-flipped", "edge-free")
+    if phase_randomised:
+        kinds += ("phase-randomised",)
+    return tuple(noise_control(kind, study.strategy, bars, range(n_series)) for kind in kinds)

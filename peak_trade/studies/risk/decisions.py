@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from peak_trade.core.digest import canonical_json, digest_of
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
-from peak_trade.core.files import write_bytes
+from peak_trade.core.files import read_bytes, write_bytes
 from peak_trade.core.values import Denial
 from peak_trade.data.workspace import workspace
 from peak_trade.engine.result import BacktestResult
 from peak_trade.journal.codec import chain_hash, complete_lines, encode_event, encode_line, read_line, split_line
 from peak_trade.journal.events import DecisionEvent, Event, TradingStateEvent
+from peak_trade.journal.files import MANIFEST, events_path, read_manifest, read_texts
 from peak_trade.journal.inputs import read_inputs
-from peak_trade.risk.gate import Reading
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.gate import GateChain, Reading
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import gate_chain
 
 DECISIONS = "decisions.jsonl"
+_VERSION = 3
+"""Version of the files of decisions. 2 added the last line, and 3 the gate `max_leverage`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,8 @@ class Explanation:
 def explain(decision: DecisionEvent) -> Explanation:
     """Recompute a decision from its recorded inputs, with what each gate observed.
 
+    An infinite leverage says that the decision was made without the gate `max_leverage`; see `decisions_in`.
+
     Raises
     ------
     ConfigError
@@ -57,6 +67,8 @@ def explain(decision: DecisionEvent) -> Explanation:
     order, account, market, values = read_inputs(text)
     limits = RiskLimits.parse(values, f"the limits of {decision.order_id}")
     gates = gate_chain(limits)
+    if math.isinf(market.instrument.max_leverage):
+        gates = GateChain(gate for gate in gates if gate.code != DenialCode.MAX_LEVERAGE)
     answer = review(order, account, market, gates, limits)
     denials = () if isinstance(answer, ApprovedOrder) else answer
     return Explanation(
@@ -71,18 +83,19 @@ def explain(decision: DecisionEvent) -> Explanation:
 def keep_decisions(result: BacktestResult) -> Path | None:
     """Write a run's decisions into the workspace as journal lines and return the file; None for a run without limits.
 
-    The lines are hash-chained, starting from the run id, so that a later change of a line is detected.
+    The lines are hash-chained, starting from the run id, so that a later change of a line is detected. The last line
+    holds the number of decisions and the last hash, so that a cut is detected.
     """
     decisions = [event for event in result.events if isinstance(event, DecisionEvent)]
     if result.limits is None:
         return None
     path = workspace() / "runs" / result.run_id / DECISIONS
-    lines, previous = [], result.run_id
+    lines, previous = [], _start_of_chain(result.run_id, _VERSION)
     for place, decision in enumerate(decisions, start=1):
         event, now = encode_event(decision), decision.ts_event
         previous = chain_hash(previous, event, place, now)
         lines.append(encode_line(event, previous, place, now))
-    write_bytes(path, b"".join(lines))
+    write_bytes(path, b"".join(lines) + _end_of_file(len(lines), previous) + b"\n")
     return path
 
 
@@ -99,30 +112,41 @@ def find_decision(decision_id: str) -> DecisionEvent:
     """
     owner, _, order_id = decision_id.rpartition("/")
     home = workspace()
-    kept = [*home.glob(f"runs/*/{DECISIONS}"), *home.glob("sessions/*/events.jsonl")]
+    sessions = (events_path(manifest.parent) for manifest in home.glob(f"sessions/[!.]*/{MANIFEST}"))
+    kept = [*home.glob(f"runs/*/{DECISIONS}"), *(file for file in sessions if file.exists())]
     files = [file for file in kept if file.parent.name.startswith(owner)]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        for decision in decisions_in(file):
-            if decision.order_id == order_id:
-                return decision
+        found = [decision for decision in decisions_in(file) if decision.order_id == order_id]
+        if found:
+            return found[0]
     if not files:
         hint = did_you_mean(owner, sorted(file.parent.name for file in kept))
         raise ConfigError(f"there is no decision {decision_id}: no run or session of that name has any. {hint}")
     searched = ", ".join(sorted(file.parent.name for file in files))
-    raise ConfigError(f"there is no decision {decision_id} in {searched}. Check the order id.")
+    empty = [str(file) for file in files if file.name == DECISIONS and not file.stat().st_size]
+    cut = f" {empty[0]} is empty: it was cut, or it is of version 1 and had no decision." if empty else ""
+    raise ConfigError(f"there is no decision {decision_id} in {searched}. Check the order id.{cut}")
 
 
 def decisions_in(file: Path) -> Iterator[DecisionEvent]:
     """Yield the decisions in a run's file or in a session's journal, in order; each line is checked against its hash.
 
+    The inputs of decisions of versions that did not have the gate `max_leverage` get an infinite leverage.
+
     Raises
     ------
     SessionError
-        At a line that is damaged, or was changed after it was written.
+        At a line that is damaged, or was changed after it was written; before the first one of a file that was cut.
 
     """
-    previous = file.parent.name if file.name == DECISIONS else None
-    for place, text in enumerate(complete_lines(file.read_bytes()), start=1):
+    texts: Iterable[bytes]
+    if file.name == DECISIONS:
+        texts, previous, version = _checked_ends(file)
+        has_leverage = version >= _VERSION
+    else:
+        texts, previous = (text[:-1] for text in read_texts(file) if text.endswith(b"\n")), None
+        has_leverage = _has_leverage(read_manifest(file.parent))
+    for place, text in enumerate(texts, start=1):
         line, where = split_line(text), f"{file}:{place}"
         if line is None:
             raise SessionError(f"{where}: this is not a line of a journal: it is damaged or from an older version.")
@@ -131,12 +155,65 @@ def decisions_in(file: Path) -> Iterator[DecisionEvent]:
                 raise SessionError(f"{where}: this line or the one before it was changed after it was written.")
             event = read_line(text, where).event
             if isinstance(event, DecisionEvent):
-                yield event
+                yield event if has_leverage else _without_leverage(event)
         previous = line.hash
 
 
+def _has_leverage(manifest: Mapping[str, Any]) -> bool:
+    """Return whether the instruments of a session state their leverage."""
+    symbols = manifest.get("config", {}).get("symbols")
+    named = [each for each in symbols if isinstance(each, dict)] if isinstance(symbols, list) else []
+    return any("max_leverage" in (each.get("instrument") or ()) for each in named)
+
+
+def _without_leverage(decision: DecisionEvent) -> DecisionEvent:
+    """Return a decision of an earlier version with an infinite leverage; one that states a leverage keeps it."""
+    is_gated = DenialCode.MAX_LEVERAGE in {denial.code for denial in decision.denials}
+    if is_gated or not isinstance(decision.inputs, str) or not decision.inputs:
+        return decision
+    try:
+        content = json.loads(decision.inputs)
+        content["market"]["instrument"].setdefault("max_leverage", {"float": "inf"})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return decision
+    return replace(decision, inputs=canonical_json(content))
+
+
+def _start_of_chain(run_id: str, version: int) -> str:
+    return run_id if version == 1 else digest_of({"run_id": run_id, "version": version})
+
+
+def _end_of_file(n_decisions: int, head: str) -> bytes:
+    return canonical_json({"head": head, "n_decisions": n_decisions}).encode()
+
+
+def _checked_ends(file: Path) -> tuple[list[bytes], str, int]:
+    """Return the decisions of a run's file, the start of their chain and its version; SessionError if it was cut.
+
+    Version 1 has no last line, so that a cut is not detected.
+    """
+    content = read_bytes(file)
+    texts = list(complete_lines(content))
+    starts = {version: _start_of_chain(file.parent.name, version) for version in range(1, _VERSION + 1)}
+    first = split_line(texts[0]) if texts else None
+    is_known = [version for version, start in starts.items() if first and first.hash_after(start) == first.hash]
+    version = is_known[0] if is_known else _VERSION
+    if version == 1:
+        return texts, starts[1], 1
+    last = split_line(texts[-2]) if len(texts) > 1 else None
+    ends = [_end_of_file(len(texts) - 1, head) for head in ([last.hash] if last else starts.values())]
+    if texts and texts[-1] in ends:
+        return texts[:-1], starts[version], version
+    if (is_known and all(split_line(text) for text in texts[:-1])) or (content and not texts):
+        raise SessionError(f"{file}: decisions are missing: the file was cut.")
+    return texts, starts[version], version
+
+
 def outcome(result: BacktestResult) -> dict[str, str]:
-    """Return by name, as text: orders reviewed, approved and denied, fills, the final trading state and the limits."""
+    """Return by name, as text: orders reviewed, approved and denied, fills, the final trading state and the limits.
+
+    The check for look-ahead, the remarks on the result and the reason why nothing traded follow, where there are any.
+    """
     decisions = [event for event in result.events if isinstance(event, DecisionEvent)]
     states = [event for event in result.events if isinstance(event, TradingStateEvent)]
     n_approved = sum(decision.is_approved for decision in decisions)
@@ -148,7 +225,9 @@ def outcome(result: BacktestResult) -> dict[str, str]:
         "trading state at the end": f"{states[-1].state} ({states[-1].reason})" if states else "active",
         "limits": "none" if result.limits is None else result.limits.digest()[:16],
     }
-    return facts | ({"no trade": result.no_trade_reason} if result.no_trade_reason else {})
+    facts |= {f"look-ahead of {each.strategy}": each.sentence for each in result.causality}
+    said = {"remarks": " ".join(result.remarks), "no trade": result.no_trade_reason}
+    return facts | {name: text for name, text in said.items() if text}
 
 
 def headroom(events: Iterable[Event]) -> pd.DataFrame:
@@ -179,12 +258,18 @@ def headroom(events: Iterable[Event]) -> pd.DataFrame:
 
 
 def denials_by_code(events: Iterable[Event]) -> pd.DataFrame:
-    """Return one row per denial code: code, n_denials, share_of_decisions (a fraction); most frequent first."""
+    """Return one row per denial code: code, n_first, n_denials, share_of_decisions; most often first at the top.
+
+    An order is denied once, by the first gate in the row that denies it: `n_first` counts these and sums to the denied
+    orders, and `share_of_decisions` is its fraction of all orders. `n_denials` counts each gate that denied the order.
+    """
     decisions = [event for event in events if isinstance(event, DecisionEvent)]
-    codes = [str(denial.code) for decision in decisions for denial in decision.denials]
-    counts = pd.Series(codes, dtype=object).value_counts().sort_index(kind="stable").sort_values(ascending=False)
-    frame = counts.rename_axis("code").reset_index(name="n_denials")
-    frame["share_of_decisions"] = frame["n_denials"] / max(len(decisions), 1)
+    codes = [[str(denial.code) for denial in decision.denials] for decision in decisions if decision.denials]
+    first, every = Counter(found[0] for found in codes), Counter(code for found in codes for code in found)
+    frame = pd.DataFrame(
+        [(code, first[code], n) for code, n in sorted(every.items())], columns=["code", "n_first", "n_denials"]
+    ).sort_values(["n_first", "n_denials"], ascending=False, kind="stable", ignore_index=True)
+    frame["share_of_decisions"] = frame["n_first"] / max(len(decisions), 1)
     return frame
 
 
