@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.errors import ReportError
+from peak_trade.reports.answer import Answer, Provenance
 from peak_trade.reports.markup import (
     figure_html,
     kind_of,
@@ -43,7 +44,7 @@ Digits = int | Mapping[str, int]
 
 
 def show(
-    thing: Figure | Shown,
+    thing: Figure | Shown | Answer | Provenance,
     name: str,
     caption: str = "",
     digits: Digits = DIGITS,
@@ -54,7 +55,7 @@ def show(
 
     Parameters
     ----------
-    thing : plotly Figure, DataFrame, mapping, sentence or sequence of sentences
+    thing : plotly Figure, DataFrame, mapping, sentence or sequence of sentences, Answer or Provenance
         A mapping becomes a table of two columns.
     name : str
         Name of the typed result, unique in the notebook: a letter, then letters, digits, - and _.
@@ -81,7 +82,7 @@ def show(
 
 
 def bundle(
-    thing: Figure | Shown,
+    thing: Figure | Shown | Answer | Provenance,
     name: str,
     digits: Digits = DIGITS,
     formats: Mapping[str, str] | None = None,
@@ -103,9 +104,13 @@ def bundle(
     if isinstance(thing, Sequence) and all(isinstance(sentence, str) for sentence in thing):
         markup = sentences_html(thing)
         return page_bundle(markup, {"kind": "text", "name": name, "lines": list(thing)}) | {"text/html": markup}
+    if isinstance(thing, Answer | Provenance):
+        markup = thing.to_html()
+        return page_bundle(markup, thing.to_result(name)) | {"text/html": markup, "text/plain": str(thing)}
     if hasattr(thing, "to_plotly_json"):
         result = {"kind": "figure", "name": name, "traces": figure_result(thing, digits)}
-        return page_bundle(figure_html(thing, f"figure-{name}"), result) | {PLOTLY_MIME: plotly_json(thing)}
+        markup = figure_html(thing, f"figure-{name}", figure_text(name, result["traces"]))
+        return page_bundle(markup, result) | {PLOTLY_MIME: plotly_json(thing)}
     raise ReportError(
         f"{name}: a {type(thing).__name__} can not be shown; give a figure, a DataFrame, a mapping or text."
     )
@@ -142,6 +147,19 @@ def table_result(frame: pd.DataFrame, digits: Digits = DIGITS) -> dict[str, Any]
 def figure_result(figure: Any, digits: Digits = DIGITS) -> list[dict[str, Any]]:
     """Return one typed result per trace: type, length, first and last x, and smallest, largest and last number."""
     return [_trace_result(trace, _digits_of(str(trace.name or ""), digits)) for trace in figure.data]
+
+
+def figure_text(name: str, traces: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a figure shows in words, for readers who do not see it: the extremes of each trace."""
+    parts = []
+    for trace in traces:
+        about = f"{trace['name'] or trace['type']}"
+        if "n" in trace:
+            about += f", {trace['n']:,} points from {trace['from']} to {trace['to']}"
+        if "least" in trace:
+            about += f", least {trace['least']:.6g}, most {trace['most']:.6g}, last {trace['last']:.6g}"
+        parts.append(about)
+    return f"{name.replace('-', ' ')}: {'; '.join(parts)}."
 
 
 def _trace_result(trace: Any, digits: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import pandas as pd
 
 from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import ReportError
-from peak_trade.core.files import write_text
+from peak_trade.core.files import read_bytes, write_bytes, write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 SHOWN_ROWS = 200
 """Largest number of rows of a table that a page shows."""
+SCRIPTS = ("plotly.min.js", "page.js")
+"""Scripts that every page loads, in this order."""
 LONG_ROWS = 25
 """Number of rows above which a table scrolls in a box of its own."""
 
@@ -57,7 +59,7 @@ def _environment() -> Environment:
 
 def templates_digest() -> str:
     """Return the digest of all template files."""
-    return digest_bytes(*(path.read_bytes() for path in sorted(TEMPLATES.rglob("*.*"))))
+    return digest_bytes(*(read_bytes(path) for path in sorted(TEMPLATES.rglob("*.*"))))
 
 
 def raw_html(markup: str) -> str:
@@ -91,9 +93,9 @@ def without_shortcodes(text: str) -> str:
     return text.replace("{{<", "{{\u2060<").replace(">}}", ">\u2060}}")
 
 
-def figure_html(figure: Any, div_id: str) -> str:
-    """Return a plotly figure as HTML that draws itself with the page's shared plotly.min.js."""
-    return render("figure.html.j2", div_id=div_id, figure=plotly_json(figure))
+def figure_html(figure: Any, div_id: str, text: str = "") -> str:
+    """Return a plotly figure as HTML that draws itself with the page's shared scripts; `text` says what it shows."""
+    return render("figure.html.j2", div_id=div_id, figure=plotly_json(figure), text=text or div_id)
 
 
 def plotly_json(figure: Any) -> Any:
@@ -143,13 +145,15 @@ def preformatted_html(text: str, style: str) -> str:
 
 
 def write_figure_page(figure: Any, title: str, path: Path) -> None:
-    """Write a figure as an HTML page that works offline, with plotly.min.js in the same folder."""
-    copy_plotly(path.parent)
-    write_text(path, render("figure_page.html.j2", title=title, div_id="figure", figure=plotly_json(figure)))
+    """Write a figure as an HTML page that works offline, with its scripts in the same folder."""
+    copy_scripts(path.parent)
+    write_text(
+        path, render("figure_page.html.j2", title=title, div_id="figure", figure=plotly_json(figure), text=title)
+    )
 
 
-def copy_plotly(folder: Path) -> Path:
-    """Copy the installed plotly's plotly.min.js into a folder unless it is there already; return its path.
+def copy_scripts(folder: Path) -> None:
+    """Copy the scripts of pages into a folder, where they are not there already: plotly's and page.js.
 
     Raises
     ------
@@ -162,12 +166,14 @@ def copy_plotly(folder: Path) -> Path:
     spec = find_spec("plotly")
     if spec is None or spec.origin is None:
         raise ReportError("plotly is not installed. Install the packages of the lock file: make env.")
-    source = Path(spec.origin).parent / "package_data" / "plotly.min.js"
-    target = folder / source.name
-    if not target.is_file() or target.stat().st_size != source.stat().st_size:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    return target
+    folder.mkdir(parents=True, exist_ok=True)
+    plotly = Path(spec.origin).parent / "package_data" / SCRIPTS[0]
+    target = folder / plotly.name
+    if not target.is_file() or target.stat().st_size != plotly.stat().st_size:
+        shutil.copyfile(plotly, target)
+    script = read_bytes(TEMPLATES / SCRIPTS[1])
+    if not (folder / SCRIPTS[1]).is_file() or read_bytes(folder / SCRIPTS[1]) != script:
+        write_bytes(folder / SCRIPTS[1], script)
 
 
 def kind_of(column: Any) -> str:

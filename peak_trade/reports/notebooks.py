@@ -1,8 +1,9 @@
 """Execution of notebooks with typed parameters, once per combination of inputs.
 
-The inputs are the notebook's cells, its parameters and the files they name, bars, code and lock file. The executed
-notebook in `reports/runs/` holds the notebook's version and digest, the parameters, the digests of the inputs and, if a
-cell failed, that cell and its error.
+The inputs are the notebook's cells, its parameters, the files that they name, the files that those name, bars, code,
+lock file and environment, and what grows after the run that it shows. The executed notebook in `reports/runs/` holds
+the notebook's version and digest, the parameters, the digests of the inputs and, if a cell failed, that cell and its
+error.
 """
 
 from __future__ import annotations
@@ -11,23 +12,29 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.digest import digest_bytes, digest_of
+from peak_trade.core.digest import digest_bytes, digest_of, package_digest
 from peak_trade.core.errors import ConfigError, ReportError, did_you_mean
-from peak_trade.core.files import write_text
+from peak_trade.core.files import read_bytes, read_text, write_text
+from peak_trade.core.lock import held_lock
 from peak_trade.reports.display import RESULT_MIME
 from peak_trade.reports.markup import markdown_text, templates_digest
 from peak_trade.reports.parameters import Parameter, read_parameters, resolve
 
 RUNS = Path("reports/runs")
+LOCKS = Path("reports/.locks")
 LOCK_FILE = Path("requirements.lock")
 RUNNING = "PEAK_TRADE_NOTEBOOK"
 """Environment variable that names the running notebook to its kernel."""
+WAIT_SECONDS = 3_600.0
+"""Time that a run waits for a process that runs the same notebook with the same inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ def run_report(
     force: bool = False,
     progress: bool = False,
 ) -> ReportRun:
-    """Run a notebook unless it was run before with the same cells, parameters, data, code and lock file.
+    """Run a notebook unless it was run before with the same inputs; wait for a process that is running it with them.
 
     Parameters
     ----------
@@ -146,21 +153,46 @@ def run_report(
     notebook = find_notebook(name, root)
     values = resolve(notebook.parameters, parameters or {}, name)
     digests = _digests(notebook, values, root)
-    key = digest_of({"parameters": values} | digests)
-    path = root / RUNS / f"{notebook.name}-{key[:12]}.ipynb"
-    if path.is_file() and not force:
-        earlier = read_run(path, is_cached=True)
-        if earlier.key == key and not earlier.is_failed:
-            return earlier
+    identity = digest_of({"parameters": values} | digests)
+    path = root / RUNS / f"{notebook.name}-{identity[:12]}.ipynb"
+    earlier = None if force else _valid_run(path, identity)
+    if earlier is not None:
+        return earlier
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
-    try:
-        content = _executed(notebook, values, root, draft, progress)
-        content["metadata"]["peak_trade"] |= {"key": key, "digests": digests}
-        write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
-    finally:
-        draft.unlink(missing_ok=True)
+    with _waiting_for_equal_run(root / LOCKS / f"{path.stem}.lock"):
+        earlier = None if force else _valid_run(path, identity)
+        if earlier is not None:
+            return earlier
+        try:
+            content = _executed(notebook, values, root, draft, progress)
+            key = digest_of([identity, _later(content, is_shown=True)])
+            content["metadata"]["peak_trade"] |= {"key": key, "digests": digests}
+            write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
+        finally:
+            draft.unlink(missing_ok=True)
     return read_run(path)
+
+
+def _valid_run(path: Path, identity: str) -> ReportRun | None:
+    """Return the executed notebook at a path, unless it failed or something that it shows has changed since."""
+    if not path.is_file():
+        return None
+    earlier = read_run(path, is_cached=True)
+    is_valid = earlier.key == digest_of([identity, _later(read_json(path))]) and not earlier.is_failed
+    return earlier if is_valid else None
+
+
+@contextmanager
+def _waiting_for_equal_run(lock: Path) -> Iterator[None]:
+    """Let one process at a time run a notebook with the same inputs; ReportError after `WAIT_SECONDS`."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(held_lock(lock, WAIT_SECONDS))
+        except TimeoutError as error:
+            raise ReportError(f"an equal run of the notebook is under way: {error}. Wait, or stop it.") from None
+        yield
 
 
 def running_notebook() -> str:
@@ -196,7 +228,7 @@ def results(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a notebook file; ReportError if it is not a notebook of format 4."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: this is not a notebook ({error}).") from None
     if content.get("nbformat") != 4 or "cells" not in content:
@@ -272,61 +304,93 @@ def _is_papermill_error(cell: Mapping[str, Any]) -> bool:
 
 
 def _run_id(content: Mapping[str, Any]) -> str:
+    return _run_facts(content).get("run_id", "")
+
+
+def _run_facts(content: Mapping[str, Any]) -> dict[str, str]:
     for result in results(content):
         if result["kind"] == "table" and result["name"] == "run":
-            named = {row[0]: row[1] for row in result["rows"]}
-            return str(named.get("run_id", ""))
-    return ""
+            return {str(row[0]): str(row[1]) for row in result["rows"]}
+    return {}
+
+
+def _later(content: Mapping[str, Any], *, is_shown: bool = False) -> list[str]:
+    """Return what grows after the run of an executed notebook: its trials, and the outcome of its check for look-ahead.
+
+    Both as they are now; `is_shown`: the trials as the notebook shows them.
+    """
+    from peak_trade.studies.trials import trials_sentence
+    from peak_trade.tracking.registry import local_note
+
+    facts = _run_facts(content)
+    digests = {name: facts.get(f"{name} digest", "") for name in ("config", "data")}
+    if not all(digests.values()):
+        return []
+    sentence, today = "", f"{datetime.now(UTC):%Y-%m-%d}"
+    for result in results(content):
+        if is_shown and result["name"] == "trials" and result["kind"] == "text":
+            sentence, today = " ".join(result["lines"]), content["metadata"]["peak_trade"]["executed_at"][:10]
+    sentence = (sentence or trials_sentence(digests)).replace("since today", f"since {today}")
+    return [sentence, local_note(facts.get("run_id", ""), "causality")]
 
 
 def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[str, str]:
+    """Return the digests of all that decides an executed notebook: the identity of the runs in it, and its cells."""
+    from peak_trade.core.digest import environment_digest
+    from peak_trade.wiring.named_inputs import file_digest, named_files, table_in, texts_in
+
+    files = named_files(values, root) | _journals(texts_in(values))
+    texts = {*texts_in(values), *(text for path in files.values() for text in texts_in(table_in(path)))}
+    lock = root / LOCK_FILE
     return {
         "notebook": notebook.digest,
         "data": _data_digest(values),
-        "files": _files_digest(values, root),
-        "code": digest_of([templates_digest(), _code_digest(values)]),
-        "lock": _lock_digest(root),
+        "files": digest_of({text: file_digest(path) for text, path in files.items()}),
+        "code": _code_digest(notebook, values, texts, root),
+        "lock": digest_bytes(read_bytes(lock)) if lock.is_file() else "",
+        "environment": digest_of([environment_digest(), version("plotly")]),
     }
 
 
 def _data_digest(values: Mapping[str, Any]) -> str:
     from peak_trade.core.time import Timeframe
-    from peak_trade.data.store import find_series, list_bars
+    from peak_trade.data.store import find_series, scan_store
+    from peak_trade.wiring.named_inputs import texts_in
 
+    scan = scan_store()
+    stored, _ = scan
     if not (values.get("symbol") and values.get("timeframe")):
-        return digest_of([bars.digest for bars in list_bars()])
-    find_series(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange"))
-    named = {part for value in _texts(values).values() for part in value.split(",")}
-    return digest_of([bars.digest for bars in list_bars() if bars.symbol in named])
+        return digest_of([bars.digest for bars in stored])
+    find_series(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange"), scan)
+    named = {part for value in texts_in(values) for part in value.split(",")}
+    return digest_of([bars.digest for bars in stored if bars.symbol in named])
 
 
-def _files_digest(values: Mapping[str, Any], root: Path) -> str:
+def _journals(texts: Iterable[str]) -> dict[str, Path]:
+    """Return the journals of the sessions that texts name."""
     from peak_trade.journal.files import EVENTS
     from peak_trade.sessions.store import sessions_folder
 
-    named = {name: root / value for name, value in _texts(values).items()}
-    named |= {f"{name}.journal": sessions_folder() / value / EVENTS for name, value in _texts(values).items()}
-    return digest_of({name: digest_bytes(path.read_bytes()) for name, path in named.items() if os.path.isfile(path)})
+    journals = {f"session {text}": sessions_folder() / text / EVENTS for text in texts}
+    return {name: path for name, path in journals.items() if os.path.isfile(path)}
 
 
-def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value for name, value in values.items() if isinstance(value, str) and value}
-
-
-def _code_digest(values: Mapping[str, Any]) -> str:
-    from peak_trade.wiring.digests import code_digest
+def _code_digest(notebook: Notebook, values: Mapping[str, Any], texts: Iterable[str], root: Path) -> str:
+    """Return the digest of the code of a page: this package, the strategy, and modules that cells or texts name."""
+    from peak_trade.wiring.cells import without_magics
+    from peak_trade.wiring.digests import parameter_digests
+    from peak_trade.wiring.named_inputs import modules_in
     from peak_trade.wiring.strategies import make_strategy
+    from peak_trade.wiring.user_modules import reached_modules
 
-    if not values.get("strategy"):
-        return code_digest([])
-    return code_digest([make_strategy(values["strategy"], values.get("strategy_parameters") or {})])
-
-
-def _lock_digest(root: Path) -> str:
-    from peak_trade.core.digest import environment_digest
-
-    path = root / LOCK_FILE
-    return digest_bytes(path.read_bytes()) if path.is_file() else environment_digest()
+    parameters = []
+    if values.get("strategy"):
+        parameters = parameter_digests(make_strategy(values["strategy"], values.get("strategy_parameters") or {}))
+    code = [cell for cell in read_json(notebook.path)["cells"] if cell["cell_type"] == "code"]
+    cells = [without_magics(source_text(cell)) for cell in code]
+    reached = reached_modules(sorted(modules_in(texts)), cells, root, as_imported=False)
+    own = [sorted(reached.sources.items()), reached.packages, parameters]
+    return digest_of([templates_digest(), package_digest(), *own])
 
 
 def _front_matter(content: Mapping[str, Any], path: Path) -> dict[str, str]:

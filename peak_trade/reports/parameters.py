@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from peak_trade.core.dotted import value_of
 from peak_trade.core.errors import ConfigError, ReportError, did_you_mean
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict}
@@ -120,7 +121,7 @@ def parse_assignments(parameters: Mapping[str, Parameter], assignments: list[str
             values = given.setdefault(name, {})
             if key in values:
                 raise ConfigError(f"{where}: {name}.{key} was given twice. Give it once.")
-            values[key] = _loose(text)
+            values[key] = value_of(text)
         elif dot:
             raise ConfigError(f"{where}: {name} is not a dict, so it has no key {key}. Write {name}=value.")
         elif name in given:
@@ -141,13 +142,6 @@ def _parsed(parameter: Parameter, text: str, where: str) -> Any:
         return _checked(parameter, _TYPES[parameter.type_name](text), where)
     except (ValueError, KeyError):
         raise ConfigError(_wrong_type(parameter, text, where)) from None
-
-
-def _loose(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _checked(parameter: Parameter, value: Any, where: str) -> Any:

@@ -1,7 +1,8 @@
-"""Every notebook runs on a small sample through nbval, which compares its typed results and nothing else.
+"""Every notebook runs on a small sample and shows the typed results of its file.
 
 This folder has one file per notebook: the parameters of its small run, and the typed results that it must show.
-`make results` writes the typed results again; read the difference before you commit it.
+`make results` writes the typed results again; read the difference before you commit it. The default suite runs the
+cells in its own process; `make test-slow` runs each notebook through nbval, in a kernel of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 N_BARS = 1_500
+PROGRAMS = {"alert_rehearsal": "promtool"}
+"""Notebooks that need a program on PATH; `make test-slow` runs them."""
+RUNS = [pytest.param(name, marks=pytest.mark.long) if name in PROGRAMS else name for name in NOTEBOOKS]
 NOT_COMPARED = ("text/html", "text/markdown", "text/plain", "image/png", "image/svg+xml", PLOTLY_MIME)
 OPTIONS = {
     "nbval_lax": False,
@@ -37,46 +41,75 @@ def test_every_notebook_has_a_small_run():
     assert sorted(path.stem for path in HERE.glob("*.json")) == NOTEBOOKS
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebook_shows_the_results_of_its_small_run(name, home, tmp_path, request, monkeypatch):
-    from nbval.plugin import IPyNbFile, NbCellError
-
+@pytest.fixture
+def small(name, home, tmp_path, monkeypatch) -> Path:
+    """The notebook with the parameters of its small run, in a folder with the shipped settings; the bars are stored."""
+    if name in PROGRAMS and shutil.which(PROGRAMS[name]) is None:
+        pytest.skip(f"{PROGRAMS[name]} is not installed: apt-get install prometheus")
     from peak_trade.data.sample import SYMBOLS, sample_bars
     from peak_trade.data.store import save_bars
 
     for symbol in SYMBOLS:
         save_bars(sample_bars(symbol, n_bars=N_BARS))
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / f"{name}.ipynb"
+    path.write_text(json.dumps(small_run(name, reference_of(name))), encoding="utf-8")
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", RUNS)
+def test_notebook_shows_the_results_of_its_small_run(name, small, monkeypatch):
+    shown: dict[str, list[Any]] = {}
+    outputs: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: outputs.append(bundle))
+    names = {"__name__": "__main__"}
+    for cell in json.loads(small.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            outputs.clear()
+            exec(compile("".join(cell["source"]), f"{name}, cell {cell['id']}", "exec"), names)
+            found = [output[RESULT_MIME] for output in outputs if RESULT_MIME in output]
+            if found and "nbval-ignore-output" not in cell["metadata"].get("tags", []):
+                shown[cell["id"]] = json.loads(json.dumps(found))
+    reference = reference_of(name)
+    if os.environ.get("PEAK_TRADE_WRITE_RESULTS"):
+        text = json.dumps({"parameters": reference["parameters"], "results": shown}, indent=1, ensure_ascii=False)
+        (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    else:
+        assert shown
+        assert shown == reference["results"]
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_shows_the_same_results_in_a_kernel(name, small, request, monkeypatch):
+    from nbval.plugin import IPyNbFile, NbCellError
+
     for option, value in OPTIONS.items():
         monkeypatch.setattr(request.config.option, option, value, raising=False)
     # nbval opens /dev/null for its kernel and never closes it.
     monkeypatch.setattr("nbval.kernel.open", lambda *_: subprocess.DEVNULL, raising=False)
-    reference = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    small = tmp_path / f"{name}.ipynb"
-    small.write_text(json.dumps(small_run(name, reference)), encoding="utf-8")
-
     notebook = IPyNbFile.from_parent(request.session, path=small)
     notebook.skip_compare += NOT_COMPARED
-    is_writing = bool(os.environ.get("PEAK_TRADE_WRITE_RESULTS"))
-    shown: dict[str, list[Any]] = {}
+    compared = set()
     try:
         notebook.setup()
         for cell in notebook.collect():
-            is_compared = cell.options["check"]
-            cell.options["check"] = is_compared and not is_writing
             cell.runtest()
-            given = [out["data"][RESULT_MIME] for out in cell.test_outputs if RESULT_MIME in out.get("data", {})]
-            if given and is_compared:
-                shown[cell.cell.id] = given
+            if cell.options["check"] and any(RESULT_MIME in out.get("data", {}) for out in cell.test_outputs):
+                compared.add(cell.cell.id)
     except NbCellError as error:
         pytest.fail(f"{error}\n{error.source}\n{error.inner_traceback}", pytrace=False)
     finally:
         notebook.teardown()
-    if is_writing:
-        text = json.dumps({"parameters": reference["parameters"], "results": shown}, indent=1, ensure_ascii=False)
-        (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    assert shown
+    assert compared == reference_of(name)["results"].keys()
+
+
+def reference_of(name: str) -> dict[str, Any]:
+    reference: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    return reference
 
 
 def small_run(name: str, reference: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from peak_trade.metrics.measure import Measure
+from peak_trade.reports.answer import Answer, DataKind, Finding, Provenance, Tile
 from peak_trade.reports.display import bundle
 from peak_trade.reports.views import backtest as view
 
@@ -48,8 +50,11 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (root / "docs").mkdir()
     (root / "docs" / "README.md").write_text("# Documents\n\nSee [metrics](metrics.md#a-table).\n", encoding="utf-8")
     (root / "docs" / "metrics.md").write_text(
-        "# Metrics\n\n## A table\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", encoding="utf-8"
+        "# Metrics\n\n## A table\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n![a picture](pictures/one.png)\n",
+        encoding="utf-8",
     )
+    (root / "docs" / "pictures").mkdir()
+    (root / "docs" / "pictures" / "one.png").write_bytes(b"\x89PNG")
     (root / "docs" / "tutorial.md").write_text("# Tutorial\n", encoding="utf-8")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     (root / "notebooks" / "tiny.ipynb").write_text(json.dumps(notebook(CALL)), encoding="utf-8")
@@ -61,7 +66,7 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def executed(project: Path) -> Callable[..., Path]:
     """Write executed notebooks without a kernel: one figure and one table each, or a failed cell."""
 
-    def write(slug: str, error: str = "", symbol: str = "BTC/USDT") -> Path:
+    def write(slug: str, error: str = "", symbol: str = "BTC/USDT", when: str = "2024-06-01T00:00:00Z") -> Path:
         content = notebook("draw()", "never()", parameters='symbol: str = "BTC/USDT"  # what\n')
         hours = pd.date_range("2024-01-01", periods=500, freq="h", tz="UTC")
         equity = pd.Series(np.linspace(1e4, 1.2e4, 500), index=hours)
@@ -85,7 +90,7 @@ def executed(project: Path) -> Callable[..., Path]:
             "key": slug,
             "parameters": {"symbol": symbol, "strategy": "ma_crossover"},
             "digests": {"notebook": "ab" * 32, "data": "cd" * 32},
-            "executed_at": "2024-06-01T00:00:00Z",
+            "executed_at": when,
             "seconds": 1.0,
             "failed_cell": 2 if error else None,
             "error": f"E: {error}" if error else "",
@@ -96,3 +101,16 @@ def executed(project: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def answered(name: str, kind: DataKind = DataKind.GENERATED) -> list[dict[str, Any]]:
+    """Outputs of an answer and of its provenance, with the name in each of their texts."""
+    tiles = (
+        Tile(name, "1", Measure(1.0, 10)),
+        Tile("Net return", "+72.9%", Measure(0.7286, 10)),
+        Tile("Sharpe ratio, a year", "0.94", Measure(0.94, 10, 0.71)),
+        Tile("Max drawdown", "-1%", Measure(0.01, 10)),
+    )
+    answer = Answer(f"Verdict {name}", Finding.NOT_SHOWN, f"Sentence {name}", tiles=tiles)
+    shown = [bundle(answer, "answer"), bundle(Provenance(name, (kind,), ("span", f"{name} bars")), "provenance")]
+    return [{"output_type": "display_data", "metadata": {}, "data": data} for data in shown]

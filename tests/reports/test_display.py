@@ -15,6 +15,7 @@ from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME, RESULT_ROWS, bu
 from peak_trade.reports.markup import SHOWN_ROWS, raw_html
 from peak_trade.reports.views import backtest as view
 from peak_trade.reports.views import drawing
+from tests.examples import examples
 
 HOURS = pd.date_range("2024-01-01", periods=3_000, freq="h", tz="UTC")
 EQUITY = pd.Series(10_000.0 * np.exp(np.sin(np.arange(3_000) / 200.0) / 5), index=HOURS)
@@ -102,7 +103,7 @@ def test_a_figure_is_small_needs_no_network_and_has_a_typed_result(figure):
 
 
 @given(st.integers(1, 5_000), st.integers(0, 1_000))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_thinning_keeps_the_ends_and_every_extreme(n_rows, seed):
     values = np.random.default_rng(seed).standard_normal(n_rows).cumsum()
     rows = drawing.thinned(values, stretches=50)

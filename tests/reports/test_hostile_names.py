@@ -22,17 +22,18 @@ import pytest
 from peak_trade.diff.result import diff
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.reports.display import bundle, page_bundle
-from peak_trade.reports.markup import markdown_text, write_figure_page
+from peak_trade.reports.markup import markdown_text, without_shortcodes, write_figure_page
 from peak_trade.reports.site import pages, runs_index
 from peak_trade.reports.site.build import build_site
 from peak_trade.reports.site.runs_index import IndexRow
 from peak_trade.reports.views import backtest, diff_table, portfolio
 from peak_trade.reports.views import diff as diff_view
 from tests.diff.planting import bars_of, run
+from tests.examples import mostly_long
+from tests.reports.conftest import answered, notebook
 
 needs_quarto = pytest.mark.skipif(shutil.which("quarto") is None, reason="there is no quarto on PATH")
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium on PATH")
-RENDERERS = ["nbconvert", pytest.param("quarto", marks=[pytest.mark.quarto, needs_quarto])]
 HOSTILE = {
     "script": "<script>alert(1)</script>",
     "comment": "<!--<script",
@@ -51,6 +52,12 @@ HOSTILE = {
     "yaml": 'x": [1, # y\nz: &a *a',
 }
 HARMLESS = {key: f"plain {key}" for key in HOSTILE}
+FEW = ("script", "markdown")
+RENDERINGS = [
+    pytest.param("nbconvert", FEW, id="nbconvert-few"),
+    pytest.param("nbconvert", tuple(HOSTILE), id="nbconvert-all", marks=pytest.mark.long),
+    pytest.param("quarto", tuple(HOSTILE), id="quarto", marks=[pytest.mark.quarto, needs_quarto]),
+]
 FORMATTING = {"span"}  # syntax highlighting of code depends on its text
 
 
@@ -168,33 +175,43 @@ def build(project, executed, monkeypatch):
                 if not error:
                     content["cells"][3]["outputs"] = outputs(name)
                 path.write_text(json.dumps(content), encoding="utf-8")
+                study = f"study-{slug}"
+                (project / "notebooks" / f"{study}.ipynb").write_text(json.dumps(notebook()), encoding="utf-8")
+                about |= {"notebook": study, "title": name, "key": f"{study}-run"}
+                if not error:
+                    content["cells"][3]["outputs"] = answered(name)
+                path.with_name(f"{study}-run.ipynb").write_text(json.dumps(content), encoding="utf-8")
             rows.append(IndexRow("2024-06-01T00:00:00Z", name, name, name, name, "done", name, "", (name,) * 4))
-        monkeypatch.setattr(runs_index, "_registry_rows", lambda root: rows)
+        monkeypatch.setattr(runs_index, "_registry_rows", lambda root: (rows, 0))
         build_site(project, renderer)  # type: ignore[arg-type]
         folder = project / "reports" / "site" / "reports" / "pages"
-        return {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.html"))}
+        home = {"home": (project / "reports" / "site" / "index.html").read_text(encoding="utf-8")}
+        return home | {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.html"))}
 
     return make
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("renderer", RENDERERS)
-def test_names_are_shown_as_text_and_never_change_the_elements_of_a_page(build, project, renderer):
-    harmless = {key: Page(text) for key, text in build(HARMLESS, renderer).items()}
+@pytest.mark.parametrize(("renderer", "keys"), RENDERINGS)
+def test_names_are_shown_as_text_and_never_change_the_elements_of_a_page(build, project, renderer, keys):
+    harmless = {key: Page(text) for key, text in build({key: HARMLESS[key] for key in keys}, renderer).items()}
     shutil.rmtree(project / "reports" / "site")
-    hostile = {key: Page(text) for key, text in build(HOSTILE, renderer).items()}
+    hostile = {key: Page(text) for key, text in build({key: HOSTILE[key] for key in keys}, renderer).items()}
     assert {"index", "tiny"} < hostile.keys() == harmless.keys()
     for key, page in hostile.items():
         assert page.elements == harmless[key].elements, key
         assert not [value for value in page.attributes if value.startswith("javascript:")]
         assert "leaked" not in page.text
         assert not [script for script in page.scripts if script.startswith(("Plotly.", '{"')) and "<" in script]
-    for key, name in HOSTILE.items():
+    for key in keys:
+        name = HOSTILE[key]
         assert_shows(hostile[f"tiny-{key}"], name)
         assert f"E: {one_line(name)}" in one_line(hostile[f"tiny-bad-{key}"].text)
-        for index in ("index", "tiny"):
+        for index in ("index", "tiny", "home"):
             assert one_line(name) in one_line(hostile[index].text)
         assert name in hostile["index"].attributes
+        for text in (f"Verdict {name}. Sentence {name}", f"{name} bars", f"Failed in code cell 2: E: {name}"):
+            assert one_line(text) in one_line(hostile["home"].text)
 
 
 def assert_shows(page: Page, name: str) -> None:
@@ -217,13 +234,25 @@ def test_a_page_of_one_figure_escapes_its_title(tmp_path):
     assert all(elements == read[0] for elements in read)
 
 
-@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("name", mostly_long(HOSTILE.values(), 5), ids=HOSTILE)
 def test_markdown_text_is_read_back_by_the_markdown_reader(name):
     from peak_trade.reports.site.fallback import markdown_html
 
     page = Page(markdown_html(markdown_text(name)))
     assert page.elements == [("p",), ("/p",)]
     assert page.text.strip() == one_line(name)
+
+
+@pytest.mark.parametrize(
+    "text", ["{{< include /etc/passwd >}}", "a {{<b>}} c", "{{{< x >}}}", "{{<{{<", ">}}>}}", "plain {{ x }} <a>"]
+)
+def test_a_text_without_shortcodes_reads_the_same_and_has_none(text):
+    changed = without_shortcodes(text)
+    assert "{{<" not in changed
+    assert ">}}" not in changed
+    assert changed.replace("\u2060", "") == text
+    assert (changed == text) == ("{{<" not in text and ">}}" not in text)
+    assert without_shortcodes(changed) == changed
 
 
 def test_every_page_template_escapes():
@@ -243,11 +272,9 @@ def test_no_python_code_writes_html():
                      r"summary|table|tbody|td|th|thead|tr|ul)\b[^>]*>")  # fmt: skip
     found: dict[str, Sequence[str]] = {}
     for path in sorted(Path(pages.__file__).parents[1].rglob("*.py")):
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if tag.search(line)]
         # Patterns that read HTML, and the line break of a plotly axis label, write no HTML.
-        lines = [
-            line for line in lines if not re.search(r"re\.(compile|findall|sub)\(|<br>", line) and ">>>" not in line
-        ]
+        read = re.compile(r"""re\.(?:compile|findall|sub)\(r?(?:'[^']*'|"[^"]*")|<br>|^ *>>>.*""")
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if tag.search(read.sub("", line))]
         if lines:
             found[path.name] = lines
     assert found == {}

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -64,17 +65,18 @@ def test_nbconvert_renders_every_page_with_its_outputs(project, two_runs, capsys
     studies = {f"reports/pages/{path.stem}.html" for path in (project / "notebooks").glob("*.ipynb")}
     assert set(built) == studies | {
         "index.html", "docs/README.html", "docs/metrics.html", "docs/tutorial.html", "reports/pages/index.html",
+        "reports/pages/readiness.html",
         "reports/pages/tiny-good.html", "reports/pages/tiny-bad.html",
     }  # fmt: skip
     assert 'href="tiny-good.html"' in built["reports/pages/tiny.html"]
     assert "There are no runs yet" in built["reports/pages/regime_study.html"]
     good = built["reports/pages/tiny-good.html"]
     assert 'id="figure-equity"' in good
-    assert "Plotly.newPlot" in good
+    assert "peakTrade.draw" in good
     assert "a &lt; b" in good
     assert "<b>bare html</b>" in good
     assert "{=html}" not in good
-    assert '<details class="pt-about"><summary>Parameters and digests</summary>' in good
+    assert "<summary>Notebook, parameters and digests</summary>" in good
     assert re.search(r"<h2 id=[^>]*>A heading", good)
     assert "&lt;h2" not in good
     bad = built["reports/pages/tiny-bad.html"]
@@ -93,6 +95,7 @@ def test_nbconvert_renders_every_page_with_its_outputs(project, two_runs, capsys
     (project / "reports" / "runs" / "tiny-bad.ipynb").unlink()
     rendered = build_site(project, "nbconvert").rendered
     assert [page.as_posix() for page in rendered] == [
+        "index.md",
         "docs/metrics.md",
         "reports/pages/index.md",
         "reports/pages/tiny.md",
@@ -120,6 +123,8 @@ def test_the_page_of_runs_has_the_values_of_its_filters():
     text = index_page([row])
     assert 'data-strategy="a&lt;b"' in text
     assert 'data-date="2024-06-01"' in text
+    assert "<td>–</td>" in text
+    assert "<td>SHADOW, TESTNET</td>" in index_page([replace(row, data="shadow, testnet")])
     assert "<option>BTC/USDT</option>" in text
     assert "There are no runs yet" in index_page([])
 

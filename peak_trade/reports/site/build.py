@@ -1,30 +1,35 @@
 """Build of the site: sources of the pages, the shared plotly.js, then Quarto, or nbconvert where Quarto is missing.
 
-Only pages that changed are rendered again: `reports/site/.built.json` holds the digest of the source of each page.
+Only pages that changed are rendered again: `reports/site/.built.json` holds the digest of the source of each page. The
+home page also states the last build that changed a page; that line alone is no change.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.errors import ReportError
-from peak_trade.core.files import write_text
-from peak_trade.reports.markup import copy_plotly, templates_digest
-from peak_trade.reports.project import LIBRARY, SITE, read_cache, read_quarto
+from peak_trade.core.files import read_bytes, write_text
+from peak_trade.core.version import package_version
+from peak_trade.reports.markup import SCRIPTS, copy_scripts, raw_html, render, templates_digest
+from peak_trade.reports.project import LAST_BUILD, LIBRARY, SITE, read_cache, read_page, read_quarto
 from peak_trade.reports.site.fallback import navigation, render_pages
 from peak_trade.reports.site.pages import write_pages
 
 BUILT = ".built.json"
+HOME = Path("index.md")
 OLDEST_QUARTO = (1, 7)
-FEW_PAGES = 3
+FEW_PAGES = 4
 """Largest number of changed pages that Quarto renders one by one; above it, Quarto renders the whole site."""
 
 Renderer = Literal["auto", "quarto", "nbconvert"]
@@ -66,7 +71,7 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
     if not (root / "_quarto.yml").is_file():
         raise ReportError(f"{root / '_quarto.yml'}: there is no such file. Run the command in the project folder.")
     quarto, notice = _find_quarto(renderer)
-    copy_plotly(root / LIBRARY)
+    copy_scripts(root / LIBRARY)
     write_pages(root)
     pages = page_sources(root)
     chosen = f"quarto {'.'.join(map(str, quarto))}" if quarto else "nbconvert"
@@ -79,6 +84,9 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
     for page in gone:
         (root / SITE / page).with_suffix(".html").unlink(missing_ok=True)
     changed = [page for page in pages if built["pages"].get(page.as_posix()) != digests["pages"][page.as_posix()]]
+    if changed or not (root / LAST_BUILD).is_file():
+        changed = [page for page in pages if page in changed or page == HOME]
+        write_text(root / LAST_BUILD, f"{raw_html(render('built.html.j2', facts=_build_facts(root)))}\n")
     if quarto and changed:
         try:
             is_whole = len(changed) > FEW_PAGES or not built["pages"]
@@ -119,11 +127,11 @@ def quarto_version() -> tuple[int, ...] | None:
 def _find_quarto(renderer: Renderer) -> tuple[tuple[int, ...] | None, str]:
     if renderer == "nbconvert":
         return None, ""
-    version = quarto_version()
-    if version is not None and version[:2] >= OLDEST_QUARTO:
-        return version, ""
+    found = quarto_version()
+    if found is not None and found[:2] >= OLDEST_QUARTO:
+        return found, ""
     least = ".".join(map(str, OLDEST_QUARTO))
-    what = "There is no quarto on PATH" if version is None else f"quarto is {'.'.join(map(str, version))}"
+    what = "There is no quarto on PATH" if found is None else f"quarto is {'.'.join(map(str, found))}"
     if renderer == "quarto":
         raise ReportError(f"{what}; version {least} or later is needed. Install it, or use --renderer nbconvert.")
     return None, f"{what}; the pages were rendered with nbconvert. Version {least} or later renders the full pages."
@@ -148,13 +156,30 @@ def _render_with_quarto(root: Path, changed: Iterable[Path], is_whole: bool, pro
 
 def _page_digests(root: Path, pages: Iterable[Path], renderer: str) -> dict[str, Any]:
     styles = sorted((root / "reports" / "styles").rglob("*.*"))
-    shared = [renderer.encode(), (root / "_quarto.yml").read_bytes(), *(path.read_bytes() for path in styles)]
+    shared = [renderer.encode(), read_bytes(root / "_quarto.yml"), *(read_bytes(path) for path in styles)]
     if renderer == "nbconvert":
         shared += [package_digest().encode(), templates_digest().encode()]
     return {
-        "shared": digest_bytes(*shared, (root / LIBRARY / "plotly.min.js").read_bytes()),
-        "pages": {page.as_posix(): digest_bytes((root / page).read_bytes()) for page in pages},
+        "shared": digest_bytes(*shared, *(read_bytes(root / LIBRARY / name) for name in SCRIPTS)),
+        "pages": {page.as_posix(): digest_bytes(_source(root, page)) for page in pages},
     }
+
+
+def _source(root: Path, page: Path) -> bytes:
+    return read_page(root, page, without=LAST_BUILD).encode() if page.suffix == ".md" else read_bytes(root / page)
+
+
+def _build_facts(root: Path) -> list[str]:
+    """Return version, commit and time of a build; `SOURCE_DATE_EPOCH` sets the time, in seconds since 1970."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=8", "--exclude=*"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    moment = datetime.fromtimestamp(int(given), UTC) if given.isdecimal() else datetime.now(UTC)
+    facts = [f"peak_trade {package_version()}", f"commit {commit}" if commit else "commit unknown"]
+    return [*facts, f"built {moment:%Y-%m-%d %H:%M} UTC"]
 
 
 def _clear(root: Path) -> None:

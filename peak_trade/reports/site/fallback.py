@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.files import write_text
-from peak_trade.reports.markup import TEMPLATES, render
+from peak_trade.reports.markup import SCRIPTS, TEMPLATES, render
 from peak_trade.reports.notebooks import read_json, source_text
-from peak_trade.reports.project import LIBRARY, SITE, read_quarto
+from peak_trade.reports.project import LIBRARY, SITE, read_page, read_quarto
 
 STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
 _RAW_BLOCK = re.compile(r"^(`{3,})\{=html\}\n(.*?)\n\1$", flags=re.DOTALL | re.MULTILINE)
@@ -45,7 +45,7 @@ def _has_source(target: Path) -> bool:
 def render_pages(
     root: Path, pages: Sequence[Path], site: dict[str, Any], progress: Callable[[str], None] | None = None
 ) -> None:
-    """Render page sources into `root/reports/site`, and copy style sheets, plotly.js and tables there.
+    """Render page sources into `root/reports/site`, and copy style sheets, images, plotly.js and tables there.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ def render_pages(
 
     """
     tables = [path.relative_to(root) for path in sorted((root / LIBRARY).glob("*.parquet"))]
-    for path in (*STYLES, LIBRARY / "plotly.min.js", *tables):
+    images = [path.relative_to(root) for path in sorted((root / "docs").rglob("*.png"))]
+    for path in (*STYLES, *(LIBRARY / name for name in SCRIPTS), *tables, *images):
         target = root / SITE / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, target)
@@ -79,7 +80,7 @@ def render_pages(
             footer=site["footer"],
             links=[(text, f"{up}/{Path(href).with_suffix('.html').as_posix()}") for text, href in site["links"]],
             styles=[f"{up}/{path.as_posix()}" for path in STYLES],
-            plotly=f"{up}/{LIBRARY.as_posix()}/plotly.min.js",
+            scripts=[f"{up}/{LIBRARY.as_posix()}/{name}" for name in SCRIPTS],
         )
         write_text(root / SITE / page.with_suffix(".html"), text)
 
@@ -114,7 +115,7 @@ def _notebook_body(root: Path, page: Path) -> tuple[str, str]:
 
 
 def _markdown_body(root: Path, page: Path) -> tuple[str, str]:
-    text = (root / page).read_text(encoding="utf-8")
+    text = read_page(root, page)
     front = _FRONT_MATTER.match(text)
     if front:
         return _title(front[0], page), markdown_html(text[front.end() :])

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.files import write_text
+from peak_trade.core.files import read_text, write_text
+from peak_trade.core.time import iso
+from peak_trade.data.workspace import workspace
+from peak_trade.governance.log import FOLDER as GOVERNANCE
+from peak_trade.governance.log import GovernanceEntry, GovernanceLog
+from peak_trade.journal.events import GovernanceAction
 from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME
 from peak_trade.reports.markup import (
     figure_html,
@@ -22,8 +28,17 @@ from peak_trade.reports.markup import (
     render,
     without_shortcodes,
 )
-from peak_trade.reports.notebooks import Notebook, ReportRun, list_notebooks, list_report_runs, read_json, source_text
-from peak_trade.reports.site.runs_index import index_page, index_rows
+from peak_trade.reports.notebooks import (
+    Notebook,
+    ReportRun,
+    list_notebooks,
+    list_report_runs,
+    read_json,
+    results,
+    source_text,
+)
+from peak_trade.reports.project import HOME_PART, LAST_BUILD
+from peak_trade.reports.site.runs_index import about_run, first_of, home_page, home_rows, index_page, index_rows
 
 PAGES = Path("reports/pages")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -33,34 +48,56 @@ _IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
 def write_pages(root: Path = Path()) -> list[Path]:
     """Write the source of every page and return their paths, relative to root.
 
-    There is one page per executed notebook, one per notebook, and the page of all runs. A file with the right content
-    is not written again, and the source of a run that no longer exists is deleted.
+    There is one page per executed notebook, one per notebook, the page of all runs and that of readiness, and the part
+    of the home page that `index.md` includes. A file with the right content is not written again, and the source of a
+    run that no longer exists is deleted.
     """
-    runs = list_report_runs(root)
-    sources = {f"{run.slug}.ipynb": _notebook_text(page_of(run)) for run in runs}
-    sources["index.md"] = index_page(index_rows(runs, root))
-    for notebook in list_notebooks(root):
+    runs, notebooks = list_report_runs(root), list_notebooks(root)
+    defaults = {
+        notebook.name: {key: each.default for key, each in notebook.parameters.items()} for notebook in notebooks
+    }
+    sources: dict[str, str] = {}
+    typed: list[tuple[ReportRun, list[dict[str, Any]]]] = []
+    latest: dict[str, tuple[ReportRun, dict[str, Any]]] = {}
+    for run in runs:
+        content = read_json(run.path)
+        sources[f"{run.slug}.ipynb"] = _notebook_text(page_of(run, content, defaults.get(run.notebook, {})))
+        typed.append((run, results(content)))
+        latest.setdefault(run.notebook, (run, content))
+    homes = [workspace(), *(path.parent for path in sorted(workspace().glob(f"*/{GOVERNANCE}")))]
+    sources["index.md"] = index_page(*index_rows(typed, root))
+    decisions, faults = last_decisions(homes)
+    sources["readiness.md"] = readiness_page(decisions, faults)
+    sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults)
+    for notebook in notebooks:
         sources[f"{notebook.name}.md"] = study_page(notebook, [run for run in runs if run.notebook == notebook.name])
     folder = root / PAGES
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.suffix in (".ipynb", ".md") and path.name not in sources:
+        if path.suffix in (".ipynb", ".md") and path.name not in sources and path.name != LAST_BUILD.name:
             path.unlink()
     for name, text in sources.items():
         path = folder / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or read_text(path) != text:
             write_text(path, text)
     return [PAGES / name for name in sorted(sources)]
 
 
-def page_of(run: ReportRun) -> dict[str, Any]:
-    """Return the notebook to render for a run: front matter, parameters and digests, then its cells."""
-    content = read_json(run.path)
-    cells = [_front_matter(run), _markdown("peak-trade-about", raw_html(about_html(run)))]
+def page_of(run: ReportRun, content: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the notebook to render for a run: front matter, command, its cells, then parameters and digests.
+
+    `content` is the executed notebook; `defaults` are the values of the notebook's parameters that the command need not
+    give.
+    """
+    origin = first_of(results(content), "provenance")
+    cells = [_front_matter(run, origin), _markdown("peak-trade-command", raw_html(command_html(run, defaults)))]
     if run.is_failed:
         cells.insert(1, _markdown("peak-trade-failed", raw_html(failure_html(run))))
     n_code = 0
     for cell in content["cells"][1:]:
+        is_introduction = cell["cell_type"] == "markdown" and n_code == 0
+        if cell["id"] == "peak-trade-notebook" or (origin and is_introduction):
+            continue
         n_code += cell["cell_type"] == "code"
         if cell["cell_type"] == "code":
             cells.append(_code_cell(cell, has_failed=run.failed_cell == n_code))
@@ -68,19 +105,35 @@ def page_of(run: ReportRun) -> dict[str, Any]:
                 break
         elif cell["cell_type"] == "markdown":
             cells.append(_markdown(cell["id"], source_text(cell)))
+    cells.append(_markdown("peak-trade-about", f"## How this page was made\n\n{raw_html(about_html(run))}"))
     return {"cells": cells, "metadata": _kernel(content), "nbformat": 4, "nbformat_minor": 5}
 
 
-def page_title(run: ReportRun) -> str:
-    """Return the title of a run's page: the notebook's title, then what it is about."""
+def page_title(run: ReportRun, origin: Mapping[str, Any] | None = None) -> str:
+    """Return the title of a run's page: that of its provenance, else the notebook's title and what it is about."""
+    if origin:
+        return str(origin["title"])
     about = [run.parameters.get(name) for name in ("strategy", "symbol", "timeframe")]
     named = ", ".join(str(value) for value in about if value) or Path(run.parameters.get("config") or "").stem
     return f"{run.title}: {named}" if named else run.title
 
 
+def command_html(run: ReportRun, defaults: Mapping[str, Any]) -> str:
+    """Return the command that makes the page again, with a button that copies it."""
+    given: dict[str, Any] = {}
+    for name, value in run.parameters.items():
+        if isinstance(value, Mapping):
+            given |= {f"{name}.{key}": each for key, each in value.items()}
+        elif value is not None and value != defaults.get(name):
+            given[name] = value
+    options = [f"-p {shlex.quote(f'{name}={value}')}" for name, value in given.items()]
+    return render("command.html.j2", command=" ".join(("peak-trade report run", run.notebook, *options)))
+
+
 def about_html(run: ReportRun) -> str:
     """Return the origin of a page as HTML: notebook, version, time, parameters and digests."""
     facts = {"notebook": f"{run.notebook}, version {run.version}", "executed": run.executed_at}
+    facts["notebook digest"] = run.notebook_digest[:16]
     facts |= {name: "none" if value is None else str(value) for name, value in run.parameters.items()}
     facts |= {f"{name} digest": digest[:16] for name, digest in run.digests.items()}
     return render("about.html.j2", facts=list(facts.items()))
@@ -91,8 +144,8 @@ def failure_html(run: ReportRun) -> str:
     return render("failure.html.j2", cell=run.failed_cell, error=run.error)
 
 
-def _front_matter(run: ReportRun) -> dict[str, Any]:
-    title = markdown_text(page_title(run) + (" (failed)" if run.is_failed else ""))
+def _front_matter(run: ReportRun, origin: Mapping[str, Any] | None) -> dict[str, Any]:
+    title = markdown_text(page_title(run, origin) + (" (failed)" if run.is_failed else ""))
     return {"cell_type": "raw", "id": "front-matter", "metadata": {}, "source": f'---\ntitle: "{title}"\n---'}
 
 
@@ -166,17 +219,61 @@ def study_page(notebook: Notebook, runs: Sequence[ReportRun]) -> str:
     return f"{front}{raw_html(render('study.html.j2', rows=list(map(_row, runs))))}\n"
 
 
+def readiness_page(decisions: Sequence[Mapping[str, Any]], faults: Sequence[str]) -> str:
+    """Return the Markdown of the page of readiness: the result of `last_decisions`.
+
+    The page shows recorded decisions. `peak-trade ready` makes a new one.
+    """
+    front = "---\ntitle: Readiness\ntoc: false\n---\n\n"
+    if not decisions and not faults:
+        return f"{front}No session has asked for admission yet. See `peak-trade ready`.\n"
+    return f"{front}{raw_html(render('readiness.html.j2', decisions=decisions, faults=faults))}\n"
+
+
+def last_decisions(homes: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the last recorded decision on each session of several workspaces, and the faults of their logs."""
+    logs = [(home.name, GovernanceLog(home)) for home in map(Path.resolve, homes)]
+    checked = [(name, log.verify(), log.entries()) for name, log in logs]
+    faults = [f"{name}: {fault}" for name, check, _ in checked for fault in check.faults]
+    return [each for name, check, entries in checked if check.is_intact for each in _decisions(name, entries)], faults
+
+
+def _decisions(home: str, entries: Sequence[GovernanceEntry]) -> list[dict[str, Any]]:
+    """Return the last decision on each stage, strategy and symbol, newest first."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        if entry.action is GovernanceAction.DECIDED:
+            content = json.loads(entry.content)
+            scope, shadow = content["evidence"]["scope"], content["evidence"]["shadow"]
+            strategies = [f"{each['name']} {_listed(each['parameters'])}".strip() for each in scope["strategies"]]
+            about = f"{', '.join(strategies) or 'no strategy'} on {', '.join(scope['symbols']) or 'no symbol'}"
+            title = f"{scope['stage']}: {about}"
+            found.pop(title, None)
+            found[title] = {
+                "title": title,
+                "workspace": home,
+                "when": iso(entry.ts_recorded)[:19].replace("T", " "),
+                "digest": entry.subject[:16],
+                "is_ready": content["is_allowed"],
+                "is_emulated": bool(shadow and shadow["is_clock_emulated"]),
+                "lines": content["lines"],
+            }
+    return list(found.values())[::-1]
+
+
+def _listed(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())
+
+
 def _introduction(notebook: Notebook) -> str:
     texts = [source_text(cell) for cell in read_json(notebook.path)["cells"] if cell["cell_type"] == "markdown"]
     return texts[0] if texts else ""
 
 
 def _row(run: ReportRun) -> dict[str, str]:
-    given = {name: value for name, value in run.parameters.items() if isinstance(value, str | int | float) and value}
-    about = ", ".join(str(given[name]) for name in ("strategy", "symbol", "timeframe", "config") if name in given)
     return {
         "page": f"{run.slug}.html",
         "executed": run.executed_at.replace("T", " ").removesuffix("Z"),
-        "about": about or run.notebook,
+        "about": about_run(run) or run.notebook,
         "status": "failed" if run.is_failed else "done",
     }

@@ -1,30 +1,42 @@
-"""Page of all runs: executed notebooks and runs of the registry, with filters that need no server."""
+"""Pages that list runs: the latest of each study on the home page, and all of them with filters that need no server."""
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from peak_trade.core.files import write_text
 from peak_trade.data.workspace import workspace
 from peak_trade.metrics import MEASURES, measures_in
+from peak_trade.metrics.measure import Measure
+from peak_trade.reports.answer import WIDE, DataKind, error_text, number, percent
+from peak_trade.reports.display import PLOTLY_MIME
 from peak_trade.reports.markup import raw_html, render
-from peak_trade.reports.notebooks import ReportRun, read_json, results
+from peak_trade.reports.notebooks import Notebook, ReportRun, results
 from peak_trade.reports.project import read_cache
+from peak_trade.tracking.counts import ledger_sentence
 
 MAX_RUNS = 500
 """Largest number of runs of the registry on the page; the newest are taken."""
 METRICS = measures_in("runs")
+_CACHE_VERSION = 3
+"""Version of the cached rows; 3 has the kind of data."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One run on the page. Metrics are formatted; `page` is the file name of its report, empty when there is none."""
+    """One run on the page. Metrics are formatted; `page` is the file name of its report, empty when there is none.
+
+    `data` names the kinds of data, empty where the record does not.
+    """
 
     recorded_at: str
     run_type: str
@@ -35,6 +47,7 @@ class IndexRow:
     run_id: str
     page: str
     metrics: tuple[str, ...]
+    data: str = ""
 
     @property
     def when(self) -> str:
@@ -42,28 +55,39 @@ class IndexRow:
         return self.recorded_at.replace("T", " ").removesuffix("Z")
 
 
-def index_rows(runs: Sequence[ReportRun], root: Path) -> list[IndexRow]:
-    """Return one row per executed notebook and one per recorded run that no notebook shows, newest first."""
-    recorded = {row.run_id: row for row in _registry_rows(root)}
-    rows = [_report_row(run, recorded.get(run.run_id)) for run in runs]
-    shown = {run.run_id for run in runs}
+Typed = Sequence[Mapping[str, Any]]
+"""The typed results of an executed notebook, in order."""
+
+
+def index_rows(runs: Sequence[tuple[ReportRun, Typed]], root: Path) -> tuple[list[IndexRow], int]:
+    """Return one row per executed notebook and one per recorded run that no notebook shows, newest first.
+
+    The typed results of an executed notebook come with it. At most `MAX_RUNS` recorded runs are taken; the second
+    value is the number of those that are left out.
+    """
+    latest, n_left_out = _registry_rows(root)
+    recorded = {row.run_id: row for row in latest}
+    rows = [_report_row(run, typed, recorded.get(run.run_id)) for run, typed in runs]
+    shown = {run.run_id for run, _ in runs}
     rows += [row for run_id, row in recorded.items() if run_id not in shown]
-    return sorted(rows, key=lambda row: (row.recorded_at, row.page, row.run_id), reverse=True)
+    return sorted(rows, key=lambda row: (row.recorded_at, row.page, row.run_id), reverse=True), n_left_out
 
 
-def index_page(rows: Sequence[IndexRow]) -> str:
-    """Return the Markdown of the page of runs."""
+def index_page(rows: Sequence[IndexRow], n_left_out: int = 0) -> str:
+    """Return the Markdown of the page of runs, of which older ones are left out."""
     front = "---\ntitle: Runs\ntoc: false\npage-layout: full\n---\n\n"
     if not rows:
         return front + "There are no runs yet. Run a notebook: `peak-trade report run strategy_backtest`.\n"
-    n_failed = sum(row.status == "failed" for row in rows)
-    failed = f"; {n_failed:,} failed" if n_failed else ""
-    return (
-        f"{front}{len(rows):,} run{'s' if len(rows) > 1 else ''}, newest first{failed}.\n\n{raw_html(_table(rows))}\n"
-    )
+    n_runs = len(rows) + n_left_out
+    shown = f"{len(rows):,} of {n_runs:,}" if n_left_out else f"{n_runs:,}"
+    counts = [f"{shown} run{'s' if n_runs > 1 else ''}, newest first"]
+    for status in ("failed", "unfinished"):
+        n_such = sum(row.status == status for row in rows)
+        counts += [f"{n_such:,} {status}"] if n_such else []
+    return f"{front}{'; '.join(counts)}. {ledger_sentence()}\n\n{raw_html(_table(rows))}\n"
 
 
-def _report_row(run: ReportRun, recorded: IndexRow | None) -> IndexRow:
+def _report_row(run: ReportRun, typed: Typed, recorded: IndexRow | None) -> IndexRow:
     about = {
         name: str(run.parameters.get(name) or (getattr(recorded, name) if recorded else ""))
         for name in ("strategy", "symbol", "timeframe")
@@ -75,36 +99,45 @@ def _report_row(run: ReportRun, recorded: IndexRow | None) -> IndexRow:
         status="failed" if run.is_failed else "done",
         run_id=run.run_id,
         page=f"{run.slug}.html",
-        metrics=recorded.metrics if recorded else _headline(run),
+        metrics=recorded.metrics if recorded else _headline(typed),
+        data=", ".join(first_of(typed, "provenance").get("data", [])),
     )
 
 
-def _headline(run: ReportRun) -> tuple[str, ...]:
-    for result in results(read_json(run.path)):
+def first_of(typed: Typed, kind: str) -> Mapping[str, Any]:
+    """Return the first typed result of a kind; empty if there is none."""
+    return next((result for result in typed if result["kind"] == kind), {})
+
+
+def _headline(typed: Typed) -> tuple[str, ...]:
+    for result in typed:
         if result["name"] == "headline" and result["kind"] == "table":
             named = {row[0]: row[1] for row in result["rows"]}
             return tuple(_metric(name, named.get(name)) for name in METRICS)
     return ("",) * len(METRICS)
 
 
-def _registry_rows(root: Path) -> list[IndexRow]:
+def _registry_rows(root: Path) -> tuple[list[IndexRow], int]:
     stamp = _registry_stamp()
     path = root / "reports/pages/.registry.json"
     cached = read_cache(path)
     if stamp and cached.get("stamp") == stamp:
-        return [IndexRow(**row | {"metrics": tuple(row["metrics"])}) for row in cached["rows"]]
-    from peak_trade.tracking import list_runs
+        rows = [IndexRow(**row | {"metrics": tuple(row["metrics"])}) for row in cached["rows"]]
+        return rows, int(cached["n_left_out"])
+    from peak_trade.tracking import count_runs, list_runs
 
     rows = [_registry_row(run) for run in list_runs(limit=MAX_RUNS).to_dict("records")]
-    write_text(path, json.dumps({"stamp": stamp, "rows": [asdict(row) for row in rows]}))
-    return rows
+    n_left_out = max(0, count_runs() - len(rows))
+    content = {"stamp": stamp, "rows": [asdict(row) for row in rows], "n_left_out": n_left_out}
+    write_text(path, json.dumps(content))
+    return rows, n_left_out
 
 
 def _registry_stamp() -> list[Any]:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return []
     files = [workspace() / name for name in ("mlflow.db", "mlflow.db-wal")]
-    return [str(files[0].resolve())] + [
+    return [_CACHE_VERSION, str(files[0].resolve())] + [
         [path.name, path.stat().st_mtime_ns, path.stat().st_size] for path in files if path.is_file()
     ]
 
@@ -116,10 +149,11 @@ def _registry_row(run: dict[Any, Any]) -> IndexRow:
         strategy=run["strategy"],
         symbol=run["symbol"],
         timeframe=run["timeframe"],
-        status="done",
+        status=run["status"],
         run_id=run["run_id"],
         page="",
         metrics=tuple(_metric(name, run.get(name)) for name in METRICS),
+        data=run["run_type"] if run["run_type"] in set(DataKind) else "",
     )
 
 
@@ -129,9 +163,195 @@ def _metric(name: str, value: Any) -> str:
     return MEASURES[name].pattern.format(value)
 
 
-FILTERS = ("run_type", "strategy", "symbol", "status")
+FILTERS = ("run_type", "strategy", "symbol", "data", "status")
 
 
 def _table(rows: Sequence[IndexRow]) -> str:
     choices = {name: sorted({getattr(row, name) for row in rows} - {""}) for name in FILTERS}
     return render("runs.html.j2", rows=rows, choices=choices, metrics=METRICS)
+
+
+def _count(value: float | None) -> str:
+    return number(value, 0)
+
+
+def _signed(value: float | None) -> str:
+    return number(value, sign=True)
+
+
+def _share(value: float | None) -> str:
+    return percent(value, sign=False)
+
+
+HEADLINES: dict[str, Callable[[float | None], str]] = {
+    "Difference": _signed,
+    "Sharpe with regimes": number,
+    "Sharpe without": number,
+    "Net return": percent,
+    "Sharpe ratio, a year": number,
+    "Live minus shadow": _signed,
+    "Shortfall, live minus shadow": _signed,
+    "Not explained": number,
+    "Orders denied": _count,
+    "Costs, of gross profit": _share,
+}
+"""Labels of the tiles that the home page prefers, in this order, with the format of their numbers."""
+N_NUMBERS = 3
+LINES = (("strategy", "buy and hold"), ("equity",), ("live \u2212 shadow",))
+"""Traces of a figure that the drawing of a study shows, by preference; the second is the benchmark."""
+WIDTH, HEIGHT, MARGIN = 308.0, 48.0, 5.0
+"""Size of the drawing of a study, and its empty border, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class HomeNumber:
+    """One number of a study on the home page, as texts; `span` holds the ends of its 95 % interval and the value."""
+
+    label: str
+    value: str
+    error: str
+    span: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HomeRow:
+    """A study on the home page with its latest run.
+
+    Without a run, `page` is empty. `drawing` holds the paths of an inline SVG and what it shows in words.
+    """
+
+    name: str
+    title: str
+    page: str = ""
+    about: str = ""
+    executed: str = ""
+    finding: str = ""
+    verdict: str = ""
+    sentence: str = ""
+    failure: str = ""
+    kinds: tuple[DataKind, ...] = ()
+    bars: str = ""
+    numbers: tuple[HomeNumber, ...] = ()
+    drawing: Mapping[str, Any] | None = None
+
+
+def home_page(rows: Sequence[HomeRow], decisions: Sequence[Mapping[str, Any]], faults: Sequence[str]) -> str:
+    """Return the Markdown of the home page's part that is written: studies, and the decisions on sessions."""
+    values = {"rows": rows, "decisions": decisions, "faults": faults}
+    return f"{raw_html(render('home.html.j2', width=WIDTH, height=HEIGHT, **values))}\n"
+
+
+def home_rows(
+    notebooks: Sequence[Notebook], latest: Mapping[str, tuple[ReportRun, Mapping[str, Any]]]
+) -> list[HomeRow]:
+    """Return a row per notebook: by the time of its latest run, newest first, then the notebooks without a run.
+
+    `latest` holds, by name of the notebook, the latest run and the content of its file.
+    """
+    known = {notebook.name for notebook in notebooks}
+    ran = sorted(
+        ((name, *latest[name]) for name in latest if name in known), key=lambda each: each[1].executed_at, reverse=True
+    )
+    rows = [_home_row(run, content) for _, run, content in ran]
+    return rows + [HomeRow(each.name, each.title) for each in notebooks if each.name not in latest]
+
+
+def about_run(run: ReportRun) -> str:
+    """Return what a run is about, from its parameters; empty if they do not say."""
+    given = {name: value for name, value in run.parameters.items() if isinstance(value, str | int | float) and value}
+    return ", ".join(str(given[name]) for name in ("strategy", "symbol", "timeframe", "config") if name in given)
+
+
+def _home_row(run: ReportRun, content: Mapping[str, Any]) -> HomeRow:
+    typed = results(content)
+    answer, origin = first_of(typed, "answer"), first_of(typed, "provenance")
+    numbers = () if run.is_failed else _numbers(answer.get("tiles", {}))
+    return HomeRow(
+        name=run.notebook,
+        title=run.title,
+        page=f"{run.slug}.html",
+        about=origin.get("title") or about_run(run),
+        executed=run.executed_at.replace("T", " ").removesuffix("Z")[:16],
+        finding=answer.get("finding", ""),
+        verdict=answer.get("verdict", "No verdict"),
+        sentence=answer.get("sentence", "This notebook states no answer."),
+        failure=f"Failed in code cell {run.failed_cell}: {run.error}" if run.is_failed else "",
+        kinds=tuple(map(DataKind, origin.get("data", []))),
+        bars="".join(origin.get("facts", [])[-1:]),
+        numbers=numbers,
+        drawing=None if run.is_failed else _lines(content) or _intervals(numbers),
+    )
+
+
+def _numbers(tiles: Mapping[str, Sequence[float | None]]) -> tuple[HomeNumber, ...]:
+    order = [label for label in HEADLINES if label in tiles] + [label for label in tiles if label not in HEADLINES]
+    shown = []
+    for label in order[:N_NUMBERS]:
+        value, error = tiles[label]
+        span = None if value is None or not error else (value - WIDE * error, value + WIDE * error, value)
+        measure = Measure(value, 0, error)
+        shown.append(HomeNumber(label, HEADLINES.get(label, number)(value), error_text(measure), span))
+    return tuple(shown)
+
+
+def _lines(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    figures = [
+        output["data"][PLOTLY_MIME]["data"]
+        for cell in content["cells"]
+        for output in cell.get("outputs", [])
+        if PLOTLY_MIME in output.get("data", {})
+    ]
+    for names in LINES:
+        for traces in figures:
+            named = {trace.get("name"): trace for trace in traces if trace["type"] == "scatter"}
+            if all(name in named for name in names):
+                return _drawn_lines({name: named[name] for name in names})
+    return None
+
+
+def _drawn_lines(traces: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the paths of traces on common axes, each from its own first to its last time."""
+    series = {name: (_times(trace["x"]), _values(trace["y"])) for name, trace in traces.items()}
+    kept = {name: (x[np.isfinite(y)], y[np.isfinite(y)]) for name, (x, y) in series.items()}
+    if any(len(y) < 2 for _, y in kept.values()):
+        return None
+    first, last = (pick(pick(x) for x, _ in kept.values()) for pick in (min, max))
+    least, most = (pick(pick(y) for _, y in kept.values()) for pick in (min, max))
+    paths, ends, texts = [], [], []
+    for name, (x, y) in kept.items():
+        across = MARGIN + (WIDTH - 2.0 * MARGIN) * (x - first) / (last - first or 1.0)
+        down = HEIGHT - MARGIN - (HEIGHT - 2.0 * MARGIN) * (y - least) / (most - least or 1.0)
+        points = [f"{left:.1f} {top:.1f}" for left, top in zip(across, down, strict=True)]
+        paths.append("M" + "L".join(points))
+        ends.append((f"{across[-1]:.1f}", f"{down[-1]:.1f}", 11 if down[0] > HEIGHT / 2.0 else int(HEIGHT) - 3))
+        texts.append(f"{name}: first {y[0]:,.6g}, least {y.min():,.6g}, most {y.max():,.6g}, last {y[-1]:,.6g}")
+    return {"kind": "lines", "paths": paths, "ends": ends, "names": list(kept), "text": "; ".join(texts)}
+
+
+def _intervals(numbers: Sequence[HomeNumber]) -> dict[str, Any] | None:
+    spans = [(each.label, each.span) for each in numbers if each.span]
+    if not spans:
+        return None
+    least, most = min(0.0, *(span[0] for _, span in spans)), max(0.0, *(span[1] for _, span in spans))
+
+    def place(value: float) -> float:
+        return round(MARGIN + (WIDTH - 2.0 * MARGIN) * (value - least) / (most - least), 1)
+
+    bars = [(round(HEIGHT * (row + 0.5) / len(spans), 1), *map(place, span)) for row, (_, span) in enumerate(spans)]
+    texts = [f"{label}: {span[2]:.2f}, 95 % interval {span[0]:.2f} to {span[1]:.2f}" for label, span in spans]
+    return {"kind": "intervals", "bars": bars, "zero": place(0.0), "text": "; ".join(texts)}
+
+
+def _times(given: Sequence[Any] | Mapping[str, str]) -> Any:
+    """Return the x of a trace as numbers; the places of its points if they are not times."""
+    try:
+        return np.array(given, dtype="datetime64[s]").astype(float)
+    except (TypeError, ValueError):
+        return np.arange(len(_values(given)), dtype=float)
+
+
+def _values(given: Sequence[Any] | Mapping[str, str]) -> Any:
+    """Return the numbers of a trace, which plotly writes as a list or as the bytes of an array."""
+    if isinstance(given, Mapping):
+        return np.frombuffer(base64.b64decode(given["bdata"]), dtype=given["dtype"]).astype(float)
+    return np.array([math.nan if value is None else value for value in given], dtype=float)

@@ -9,7 +9,7 @@
       var data = row.dataset;
       var matches = (!chosen.run_type || data.runType === chosen.run_type)
         && (!chosen.strategy || data.strategy === chosen.strategy)
-        && (!chosen.symbol || data.symbol === chosen.symbol) && (!chosen.status || data.status === chosen.status)
+        && (!chosen.symbol || data.symbol === chosen.symbol) && (!chosen.data || data.data === chosen.data) && (!chosen.status || data.status === chosen.status)
         && (!chosen.from || data.date >= chosen.from) && (!chosen.to || data.date <= chosen.to);
       row.hidden = !matches;
       return matches;

@@ -12,6 +12,8 @@ import pandas as pd
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.metrics import MEASURES, drawdown, format_measure, period_returns
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, line, styled, thinned, thinning_note, times
+from peak_trade.risk.limits import has_limits
+from peak_trade.studies.trials import deflated
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -22,6 +24,12 @@ HEADLINE_CAPTION = (
     "A year has 365 days. ± is one standard error, n the number of observations. "
     "`docs/metrics.md` defines each measure."
 )
+SELECTION_CAPTION = (
+    "Probability that the Sharpe ratio exceeds the largest one expected of this many trials without skill: of all "
+    "trials on the asset and the span, and of their effective number. `docs/honesty.md` states how often noise exceeds "
+    "95 %."
+)
+REMARKS = {"estimate": "; conservative", "null": "; too high for trials that resemble each other"}
 TRADES_CAPTION = "A trade is a round trip from flat to flat. `pnl` is before fees, `return` is after fees."
 TRADES_FORMATS: Mapping[str, str] = MappingProxyType(
     {
@@ -33,6 +41,8 @@ TRADES_FORMATS: Mapping[str, str] = MappingProxyType(
         "return": "{:.2%}",
     }
 )
+TWIN_FORMATS: Mapping[str, str] = MappingProxyType({"edge": "{:+.2f}", "stderr": "{:.2f}", "n": "{:,}"})
+"""Formats of the table of `TwinCheck`."""
 MAX_FILLS = 300
 """Largest number of fills in a figure. Of more fills, it has the last ones and the prices of their period."""
 
@@ -46,7 +56,7 @@ def outcome(result: BacktestResult) -> str:
         f"{iso(index[-1].value)}."
     )
     if result.no_trade_reason:
-        return " ".join((what, result.no_trade_reason, *curtailments(result)))
+        return " ".join((what, result.no_trade_reason, *result.remarks, *curtailments(result)))
     gain, passive = (
         format_measure("total_return", each.stats()["total_return"]) for each in (result, result.benchmark)
     )
@@ -60,7 +70,7 @@ def outcome(result: BacktestResult) -> str:
 
 def curtailments(result: BacktestResult) -> list[str]:
     """Return what cut the run short, one sentence each, with the trading state at its end unless it was active."""
-    state = [] if result.limits is None else [result.risk_status]
+    state = [result.risk_status] if has_limits(result.limits) else []
     return [sentence for sentence in (*state, *result.cut_short) if sentence]
 
 
@@ -86,6 +96,29 @@ def headline_numbers(result: BacktestResult) -> pd.DataFrame:
     benchmark = result.benchmark.stats().to_frame()["value"]
     numbers = result.stats().to_frame().reset_index()
     return numbers[["measure", "value", "stderr", "n"]].assign(buy_and_hold=benchmark.to_numpy())
+
+
+def selection(result: BacktestResult) -> pd.DataFrame:
+    """Return one row per deflated Sharpe ratio of the run: measure, value, number of trials and remark."""
+    count, measures = deflated(result)
+    rows = [
+        (
+            name.replace("_", " "),
+            format_measure(name, measure),
+            ("–" if count is None else f"{count.n_effective:,.1f}" if name.endswith("effective") else f"{count.n:,}"),
+            measure.note + REMARKS["null" if "null" in name else "estimate"] if measure.value is not None else "",
+        )
+        for name, measure in measures.items()
+    ]
+    return pd.DataFrame(rows, columns=["measure", "value", "trials", "remark"])
+
+
+def selection_numbers(result: BacktestResult) -> pd.DataFrame:
+    """Return the numbers of `selection`: measure, value and number of returns."""
+    return pd.DataFrame(
+        [(name, measure.value, measure.n) for name, measure in deflated(result)[1].items()],
+        columns=["measure", "value", "n"],
+    ).astype({"value": "float64"})
 
 
 def trades(result: BacktestResult) -> pd.DataFrame:
@@ -124,7 +157,7 @@ def equity_and_drawdown(equity: pd.Series[float]) -> Figure:
         name="drawdown",
         line={"color": RED, "width": 1},
         fill="tozeroy",
-        fillcolor="rgba(179,38,30,0.18)",
+        fillcolor="rgba(156,20,32,0.18)",
         row=2,
         col=1,
     )
@@ -182,10 +215,41 @@ def trades_on_price(close: pd.Series[float], fills: pd.DataFrame) -> Figure:
             y=part["price"].to_numpy(dtype=np.float64),
             mode="markers",
             name=side,
-            marker={"symbol": symbol, "color": color, "size": 8, "line": {"width": 0.6, "color": "white"}},
+            marker={"symbol": symbol, "color": color, "size": 8, "line": {"width": 0.6, "color": "#ffffff"}},
         )
     figure.update_yaxes(title_text="price, quote currency")
     return styled(figure, height=380)
+
+
+def exposure_figure(exposure: pd.Series[float]) -> Figure:
+    """Draw the net exposure at each close, a fraction of equity."""
+    import plotly.graph_objects as go
+
+    pen = {"color": BLUE, "width": 1.1, "shape": "hv"}
+    figure = go.Figure()
+    figure.add_scatter(**line(exposure, thinned(exposure.to_numpy())), name="exposure", line=pen, fill="tozeroy")
+    figure.update_yaxes(title_text="exposure / equity", tickformat=".0%")
+    return styled(figure, height=260)
+
+
+def trades_figure(excursions: pd.DataFrame) -> Figure:
+    """Draw the return of each trade over its length, and below over its largest adverse and favourable excursion."""
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=2, cols=1, vertical_spacing=0.16)
+    returns = excursions["return"].tolist()
+    marks = (
+        (1, "return over length", excursions["days"].tolist(), BLUE, "circle"),
+        (2, "largest adverse excursion (MAE)", (-excursions["adverse"]).tolist(), RED, "triangle-down"),
+        (2, "largest favourable excursion (MFE)", excursions["favourable"].tolist(), BLUE, "triangle-up"),
+    )
+    for row, name, across, color, symbol in marks:
+        marker = {"color": color, "symbol": symbol, "size": 6, "opacity": 0.75}
+        figure.add_scatter(x=across, y=returns, mode="markers", name=name, marker=marker, row=row, col=1)
+    figure.update_xaxes(title_text="length, days", row=1, col=1)
+    figure.update_xaxes(title_text="excursion, of the entry price", tickformat=".1%", row=2, col=1)
+    figure.update_yaxes(title_text="return after fees", tickformat=".1%")
+    return styled(figure, height=560).update_layout(hovermode="closest")
 
 
 def fills_note(fills: pd.DataFrame) -> str:

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.causality import causality_note
 from peak_trade.core.time import iso
+from peak_trade.diff.causes import Kind
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, line, styled, thinned
 
 if TYPE_CHECKING:
@@ -197,7 +199,7 @@ def shortfall_parts(shortfall: pd.DataFrame) -> Figure:
 
 
 def outcome(result: DiffResult) -> list[str]:
-    """Return sentences that state whether the runs agree, and name the root with the largest PnL."""
+    """Return sentences that state whether the runs agree, and name the root with the largest PnL and each bias."""
     sentences = [result.verdict]
     roots = [each for each in result.roots if each.total_pnl]
     gap = result.live_pnl - result.shadow_pnl
@@ -211,8 +213,11 @@ def outcome(result: DiffResult) -> list[str]:
             f"The root with the largest PnL is no. {largest.number}, {largest.cause}: {largest.total_pnl:+,.2f} "
             f"including {largest.n_follow:,} consequences."
         )
+    sentences += [f"{str(each.bias)[:1].upper()}{str(each.bias)[1:]}." for each in roots if each.bias is not None]
     if result.n_outside:
         sentences.append(f"{result.n_outside:,} orders are outside the common span and are not compared.")
+    outcomes = [each for log in (result.shadow, result.live) for each in log.recording.causality]
+    sentences += filter(None, [causality_note(outcomes)])
     return sentences
 
 
@@ -228,7 +233,10 @@ def sides(result: DiffResult) -> pd.DataFrame:
 
 
 def causes(result: DiffResult) -> pd.DataFrame:
-    """Return one row per cause: roots, consequences and PnL, live − shadow, quote currency."""
+    """Return one row per cause: roots, consequences and PnL, live − shadow, quote currency.
+
+    The last row is what is within the tolerances: it has no root.
+    """
     rows: dict[str, list[float]] = {}
     for each in result.roots:
         row = rows.setdefault(str(each.cause), [0, 0, 0.0])
@@ -239,7 +247,9 @@ def causes(result: DiffResult) -> pd.DataFrame:
         [(cause, int(n_roots), int(n_follow), pnl) for cause, (n_roots, n_follow, pnl) in rows.items()],
         columns=["cause", "roots", "consequences", "PnL"],
     )
-    return frame.astype({"PnL": "float64"}).sort_values("PnL", key=abs, ascending=False, ignore_index=True)
+    frame = frame.astype({"PnL": "float64"}).sort_values("PnL", key=abs, ascending=False, ignore_index=True)
+    tolerated = {"cause": Kind.WITHIN_TOLERANCE.value, "roots": 0, "consequences": result.n_tolerated}
+    return pd.concat([frame, pd.DataFrame([tolerated | {"PnL": result.tolerated_pnl}])], ignore_index=True)
 
 
 def pnl_attribution(result: DiffResult) -> dict[str, str]:

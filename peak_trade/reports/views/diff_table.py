@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from peak_trade.core.digest import digest_of
+from peak_trade.core.files import make_folder, replacing, sync_file
 from peak_trade.core.time import iso
 from peak_trade.diff.export import sentence, value_text
 from peak_trade.journal.codec import event_to_dict
@@ -56,10 +57,12 @@ def show_differences(result: DiffResult, name: str = "differences", folder: Path
     frame = differences_frame(result)
     link = ""
     if len(frame) > MAX_ROWS:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         names = [side.recording.name for side in (result.shadow, result.live)]
         path = folder / f"diff-{digest_of([*names, len(frame), result.tolerance_bps])[:12]}.parquet"
-        frame.to_parquet(path, compression="zstd")
+        with replacing(path) as draft:
+            frame.to_parquet(draft, compression="zstd")
+            sync_file(draft)
         link = f"../lib/{path.name}"
     markup = table_markup(result, link)
     typed = {"kind": "table", "name": name} | table_result(frame[_RESULT_COLUMNS])
@@ -97,6 +100,7 @@ def table_markup(result: DiffResult, link: str = "") -> str:
         n_differences=len(result.differences),
         n_roots=len(result.roots),
         n_shown=len(shown),
+        tolerated=(result.tolerated_text, f"{result.tolerated_pnl:+,.2f}"),
         link=link,
     )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STRETCHES = 200
 """Number of equal stretches of a long series."""
-BLUE, ORANGE, GREY, RED = "#1d5b9b", "#d9730d", "#8a8f98", "#b3261e"
+BLUE, ORANGE, GREY, RED = "#1d5b9b", "#b54e0a", "#6b757c", "#9c1420"
 
 
 def label(text: object) -> str:
@@ -70,12 +70,17 @@ def styled(figure: Figure, height: int) -> Figure:
         template="none",
         height=height,
         margin={"l": 58, "r": 12, "t": 34, "b": 34},
-        font={"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 12, "color": "#30343a"},
+        font={
+            "family": "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif",
+            "size": 12,
+            "color": "#434c53",
+        },
         legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
         hovermode="x unified",
-        paper_bgcolor="white",
-        plot_bgcolor="white",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#6b757c", "activecolor": BLUE},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
     )
-    figure.update_xaxes(gridcolor="#eceef1", zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor="#eceef1", zeroline=False, automargin=True, title_standoff=8)
+    figure.update_xaxes(gridcolor="#e6e9e7", zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor="#e6e9e7", zeroline=False, automargin=True, title_standoff=8)
     return figure

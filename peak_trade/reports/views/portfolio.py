@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from peak_trade.studies.portfolio.result import PortfolioResult
 
-COLORS = (BLUE, ORANGE, "#2f7d4f", "#8250a0", "#b3261e", "#4c9aa8", "#a07514", "#5b6b7b")
+COLORS = (BLUE, ORANGE, "#3c8f87", "#162361", "#c771e9", "#76393c")
 ATTRIBUTION_FORMATS: Mapping[str, str] = MappingProxyType(
     {
         "pnl": "{:,.2f}",
@@ -222,6 +222,8 @@ def outcome(result: PortfolioResult) -> list[str]:
         or f"Total return {gain}, largest drawdown {drawdown}, Sharpe ratio {sharpe}, "
         f"diversification ratio {result.diversification_ratio:.2f}.",
         f"Weights: {allocation.method.replace('_', ' ')}, {estimated}. Rebalancing: {' and '.join(rules) or 'none'}.",
+        *(each.sentence for each in run.causality),
+        *run.remarks,
         *curtailments(run),
     ]
 

@@ -16,11 +16,14 @@ from peak_trade.metrics import measure_formats
 from peak_trade.regimes.states import REGIMES, Regime
 from peak_trade.reports.markup import write_figure_page
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned
+from peak_trade.studies.noise import noise_table
+from peak_trade.studies.regime.controls import TIMINGS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from peak_trade.studies.regime.controls import NoiseControl
+    from peak_trade.studies.noise import NoiseControl
+    from peak_trade.studies.regime.naming import Naming
     from peak_trade.studies.regime.study import RegimeStudy
 
 COLORS: Mapping[Regime, str] = {Regime.BULL: BLUE, Regime.SIDEWAYS: GREY, Regime.BEAR: ORANGE}
@@ -35,18 +38,29 @@ REGIME_CAPTION = (
     "A return belongs to the regime that was known at the start of its bar, so the cost of closing a position counts "
     "for the regime that closed it. `sharpe_stderr` is one standard error, `expected_duration` is in bars."
 )
+REFITS_CAPTION = (
+    "`spread` is the range of the log-likelihoods of the short starts, `gap` the difference of the two long runs. "
+    "`separation` is the mean return of the bull state − that of the bear state in standard errors, `bull_above_bear` "
+    "the probability, given the data, that it is above 0."
+)
 LOOKAHEAD_CAPTION = "Sharpe ratios before costs, over the same bars. Only the filtered labels could have been traded."
+NOISE_CAPTION = (
+    "Edge: mean of exposure times return over the standard deviation of the return, a year. `largest_clean` is the "
+    "largest mean that is no leak, `power` the probability to find a leak of 1 a year."
+)
 DURATION_FORMATS: Mapping[str, str] = {"median_bars": "{:,.1f}", "mean_bars": "{:,.1f}"}
 DELAY_FORMATS: Mapping[str, str] = measure_formats("delays") | {"sharpe_stderr": "{:.2f}"}
 
 
-def price_by_regime(close: pd.Series[float], labels: NDArray[np.int8]) -> Figure:
+def price_by_regime(close: pd.Series[float], labels: NDArray[np.int8], naming: Naming | None = None) -> Figure:
     """Draw the close, coloured by its filtered regime.
 
     Parameters
     ----------
     close : Series of shape (n_bars,), quote currency, index close times in UTC
     labels : int8 array of shape (n_bars,), filtered regimes
+    naming : Naming, optional
+        Names of the regimes; by default bear, sideways and bull.
 
     """
     import plotly.graph_objects as go
@@ -61,18 +75,20 @@ def price_by_regime(close: pd.Series[float], labels: NDArray[np.int8]) -> Figure
         part = shown.where(inside)
         points = line(part, np.arange(len(part)))
         points["y"] = [None if np.isnan(price) else float(price) for price in points["y"]]
-        figure.add_scatter(**points, name=regime.name.lower(), line={"color": COLORS[regime], "width": 1.6})
+        figure.add_scatter(**points, name=_name(regime, naming), line={"color": COLORS[regime], "width": 1.6})
     figure.update_yaxes(title_text="close, quote currency", type="log", dtick="D2", tickformat=".3~s")
     return styled(figure, height=380)
 
 
-def probabilities(frame: pd.DataFrame) -> Figure:
+def probabilities(frame: pd.DataFrame, naming: Naming | None = None) -> Figure:
     """Draw the filtered probabilities of the regimes as stacked areas.
 
     Parameters
     ----------
     frame : DataFrame of shape (n_bars, ...)
         Columns bear, sideways and bull, index close times in UTC; see `regimes_frame`.
+    naming : Naming, optional
+        Names of the regimes; by default those of the columns.
 
     """
     import plotly.graph_objects as go
@@ -83,9 +99,14 @@ def probabilities(frame: pd.DataFrame) -> Figure:
     for regime in reversed(REGIMES):
         name = regime.name.lower()
         style = {"color": COLORS[regime], "width": 0.5}
-        figure.add_scatter(**line(known[name], rows), name=name, line=style, stackgroup="all")
+        figure.add_scatter(**line(known[name], rows), name=_name(regime, naming), line=style, stackgroup="all")
     figure.update_yaxes(title_text="probability", range=[0.0, 1.0])
     return styled(figure, height=280)
+
+
+def _name(regime: Regime, naming: Naming | None) -> str:
+    name = regime.name.lower()
+    return name if naming is None else naming.names[name]
 
 
 def transition_plot(transitions: pd.DataFrame) -> Figure:
@@ -130,19 +151,21 @@ def sharpe_by_timing(table: pd.DataFrame) -> Figure:
 
 
 def noise_bars(controls: Sequence[NoiseControl]) -> Figure:
-    """Draw the mean Sharpe ratio of each timing on each kind of noise."""
-    table = pd.concat([control.to_frame() for control in controls])
+    """Draw the mean edge of each timing on each kind of noise; see `noise_table`."""
+    table = noise_table(controls)
     names = [f"{timing}<br>{kind}" for kind, timing in zip(table["noise"], table["timing"], strict=True)]
-    return _sharpe_bars(names, table["mean_sharpe"].tolist(), table["stderr"].tolist())
+    return _sharpe_bars(names, table["mean_edge"].tolist(), table["stderr"].tolist(), "mean edge a year")
 
 
-def _sharpe_bars(names: Sequence[str], sharpes: Sequence[float], errors: Sequence[float]) -> Figure:
+def _sharpe_bars(
+    names: Sequence[str], sharpes: Sequence[float], errors: Sequence[float], title: str = "Sharpe ratio"
+) -> Figure:
     import plotly.graph_objects as go
 
     doubled = {"type": "data", "array": [2.0 * error for error in errors], "color": GREY, "thickness": 1.2}
-    colors = [ORANGE if "smoothed" in name else BLUE for name in names]
+    colors = [ORANGE if name.startswith(TIMINGS[:2]) else BLUE for name in names]
     figure = go.Figure(go.Bar(x=list(names), y=list(sharpes), error_y=doubled, marker={"color": colors}, name="sharpe"))
-    figure.update_yaxes(title_text="Sharpe ratio, ± 2 standard errors", zeroline=True, zerolinecolor=GREY)
+    figure.update_yaxes(title_text=f"{title}, ± 2 standard errors", zeroline=True, zerolinecolor=GREY)
     return styled(figure, height=320)
 
 

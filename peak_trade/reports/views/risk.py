@@ -21,6 +21,16 @@ TEST_CAPTION = (
     "p-values of Kupiec's test of frequency and of Christoffersen's tests of independence and of both. `zone` is the "
     "Basel traffic light of the last 250 days. Days without an estimate are counted and left out of the tests."
 )
+BACKTEST_FORMATS: Mapping[str, str] = MappingProxyType(
+    {"level": "{:.0%}", "expected": "{:.1f}", "kupiec_p": "{:.4f}", "coverage_p": "{:.4f}", "quantile_p": "{:.4f}"}
+    | {"z2": "{:.2f}", "z2_critical": "{:.2f}", "z2_p": "{:.4f}"}
+)
+BACKTEST_CAPTION = (
+    "`expected` is the number of exceptions of a correct model. `quantile_p` belongs to the dynamic quantile test, "
+    "which finds clusters of exceptions. `z2` tests the expected shortfall and is rejected at 5 % below `z2_critical`; "
+    "both are simulated. The book has the weights held at each day's close on the returns of the next day; days "
+    "without a position are left out. There are no p-values below 40 days."
+)
 STRESS_FORMATS: Mapping[str, str] = MappingProxyType({"loss": "{:.2%}"})
 CONFUSION_CAPTION = (
     "False positives are safe orders that were denied, misses are unsafe orders that passed, each as a fraction of its "
@@ -141,14 +151,18 @@ def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
 
 
 def denials(table: pd.DataFrame) -> Figure:
-    """Draw the number of denials per code."""
+    """Draw the denied orders by the first gate that denied them, and all denials of each gate behind them."""
     import plotly.graph_objects as go
 
-    figure = go.Figure(
-        go.Bar(x=table["code"].tolist(), y=table["n_denials"].tolist(), name="denials", marker={"color": BLUE})
-    )
-    figure.update_yaxes(title_text="number of denials")
-    return styled(figure, height=340)
+    figure = go.Figure()
+    for column, name, color in (("n_denials", "denied too", GREY), ("n_first", "first to deny", RED)):
+        figure.add_bar(
+            orientation="h", y=table["code"].tolist(), x=table[column].tolist(), name=name, marker={"color": color}
+        )
+    figure.update_layout(barmode="overlay")
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(title_text="number of orders")
+    return styled(figure, height=120 + 26 * len(table))
 
 
 def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.DataFrame) -> Figure:

@@ -1,0 +1,66 @@
+"""What results and tear sheets show as the last value of a cell. `import peak_trade` registers it with IPython."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from peak_trade.reports.display import show
+from peak_trade.reports.markup import sentences_html, table_html
+
+if TYPE_CHECKING:
+    from peak_trade.diff.result import DiffResult
+    from peak_trade.engine.result import BacktestResult
+    from peak_trade.reports.views.tear_sheet import TearSheet
+    from peak_trade.studies.portfolio.result import PortfolioResult
+    from peak_trade.studies.regime.study import RegimeStudy
+    from peak_trade.studies.sweep import SweepResult
+
+
+def backtest_html(result: BacktestResult) -> str:
+    """Return what a backtest is about, and its measures with those of buying and holding."""
+    from peak_trade.reports.views import backtest, verdicts
+
+    shown = backtest.headline(result).drop(columns=["n", "remark"])
+    return f"{verdicts.provenance(result).to_html()}{table_html(shown, 'measures')}{_sentences(result.cut_short)}"
+
+
+def portfolio_html(result: PortfolioResult) -> str:
+    """Return what a portfolio is about, its measures, and the attribution to its strategies."""
+    from peak_trade.reports.views import portfolio
+
+    shares = table_html(portfolio.attribution(result), "attribution", portfolio.ATTRIBUTION_FORMATS)
+    return f"{backtest_html(result.run)}{shares}"
+
+
+def sweep_html(result: SweepResult) -> str:
+    """Return the best combinations of a sweep and its probability of overfitting."""
+    from peak_trade.metrics import measure_formats
+
+    formats = {name: text for name, text in measure_formats("sweep").items() if name in result.table.columns}
+    return f"{table_html(result.best(), 'best', formats)}{_sentences([result.overfitting_sentence])}"
+
+
+def regime_html(study: RegimeStudy) -> str:
+    """Return what a regime study is about and the measures of its regimes."""
+    from peak_trade.reports.views import regime, verdicts
+
+    shown = table_html(study.table(), "regimes", regime.REGIME_FORMATS)
+    return f"{verdicts.provenance(study.result).to_html()}{shown}"
+
+
+def diff_html(result: DiffResult) -> str:
+    """Return the answer of a diff."""
+    from peak_trade.reports.views import diff_answer
+
+    return f"{diff_answer.provenance(result).to_html()}{diff_answer.answer(result).to_html()}"
+
+
+def show_tear_sheet(sheet: TearSheet) -> None:
+    """Show every table and figure of a tear sheet."""
+    for part in sheet.parts():
+        show(*part)
+
+
+def _sentences(sentences: list[Any]) -> str:
+    kept = [str(sentence) for sentence in sentences if sentence]
+    return sentences_html(kept) if kept else ""

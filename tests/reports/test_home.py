@@ -1,0 +1,136 @@
+"""The home page states the verdict of the latest run of each study, and no wall-clock time makes it a changed page."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from peak_trade.core.errors import ReportError
+from peak_trade.reports.answer import DataKind
+from peak_trade.reports.display import PLOTLY_MIME
+from peak_trade.reports.project import HOME_PART, LAST_BUILD
+from peak_trade.reports.site import pages, runs_index
+from peak_trade.reports.site.build import build_site
+from peak_trade.reports.site.runs_index import HEADLINES, N_NUMBERS, HomeNumber, home_rows
+from tests.reports.conftest import ROOT, answered
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def add_answer(path: Path, name: str, kind: DataKind = DataKind.GENERATED) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["cells"][3]["outputs"] += answered(name, kind)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def home_text(root: Path) -> str:
+    pages.write_pages(root)
+    return (root / HOME_PART).read_text(encoding="utf-8")
+
+
+def study(text: str, name: str) -> str:
+    (found,) = [part for part in text.split("<section")[1:] if f"reports/pages/{name}" in part]
+    return found.partition("</section>")[0]
+
+
+def test_a_study_shows_its_latest_run_with_verdict_numbers_and_drawing(project, executed):
+    add_answer(executed("tiny-old", when="2024-05-01T00:00:00Z"), "old")
+    add_answer(executed("tiny-new", when="2024-06-01T08:30:00Z"), "new", DataKind.TESTNET)
+    text = home_text(project)
+    shown = study(text, "tiny")
+    assert 'href="reports/pages/tiny-new.html"' in shown
+    assert "<b>Verdict new.</b> Sentence new" in shown
+    assert 'data-kind="testnet">TESTNET' in shown
+    assert "2024-06-01 08:30 UTC" in shown
+    assert "old" not in shown
+    numbers = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", shown)
+    assert numbers[0] == ("Net return", "+72.9%")
+    assert numbers[1][0] == "Sharpe ratio, a year"
+    assert numbers[1][1].replace("\u00a0", " ") == "0.94<small> ± 0.71</small>"
+    assert len(numbers) == N_NUMBERS
+    assert 'aria-label="equity: first 10,000, least 10,000, most 12,000, last 12,000"' in shown
+    assert text.index("tiny-new") < text.index("Not yet run")
+
+
+def test_a_study_without_a_run_shows_the_command_and_a_failed_run_its_cell(project, executed):
+    assert home_text(project).count("Not yet run.") == len(list((project / "notebooks").glob("*.ipynb")))
+    assert 'data-copy="peak-trade report run tiny"' in study(home_text(project), "tiny")
+    executed("tiny-good", when="2024-05-01T00:00:00Z")
+    executed("tiny-bad", error="no such bar")
+    shown = study(home_text(project), "tiny")
+    assert '<b class="pt-status-failed">Failed in code cell 2: E: no such bar</b>' in shown
+    assert "<dl>" not in shown
+    assert '<svg class="pt-spark' not in shown
+
+
+def test_a_notebook_without_an_answer_says_so(project, executed):
+    executed("tiny-good")
+    assert "<b>No verdict.</b> This notebook states no answer." in study(home_text(project), "tiny")
+
+
+def test_the_time_of_a_build_changes_the_page_only_with_another_page(project, executed, monkeypatch):
+    add_answer(executed("tiny-good"), "one")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1717236000")
+    build_site(project, "nbconvert")
+    index = project / "reports" / "site" / "index.html"
+    first = index.read_bytes()
+    assert b"built 2024-06-01 10:00 UTC" in first
+    assert b"{{&lt;" not in first
+    assert b"include" not in first
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1717322400")
+    assert build_site(project, "nbconvert").rendered == ()
+    assert index.read_bytes() == first
+    (project / "docs" / "tutorial.md").write_text("# Tutorial\n\nAnother.\n", encoding="utf-8")
+    assert [page.as_posix() for page in build_site(project, "nbconvert").rendered] == ["index.md", "docs/tutorial.md"]
+    assert index.read_bytes() == first.replace(
+        b"2024-06-01 10:00 UTC</span> <span>T", b"2024-06-02 10:00 UTC</span> <span>T"
+    )
+    assert (project / LAST_BUILD).is_file()
+
+
+def test_a_missing_part_of_the_home_page_is_named(project, monkeypatch):
+    monkeypatch.setattr("peak_trade.reports.site.build.write_pages", lambda root: [])
+    with pytest.raises(ReportError, match=r"index\.md: it includes reports/pages/_home\.md"):
+        build_site(project, "nbconvert")
+
+
+def test_a_difference_without_equity_is_drawn_as_intervals():
+    shown = runs_index._intervals([HomeNumber("a", "", "", (-1.0, 1.0, 0.0)), HomeNumber("b", "", "", (0.5, 3.0, 2.0))])
+    assert shown is not None
+    (_, low, high, value), (_, other, last, _) = shown["bars"]
+    assert low < value == shown["zero"] < other < high < last
+    assert runs_index._intervals([HomeNumber("a", "", "", None)]) is None
+
+
+def test_a_line_joins_the_numbers_of_a_trace_in_either_form_and_leaves_gaps_out():
+    def drawn(y: object) -> object:
+        trace = {"type": "scatter", "name": "equity", "x": ["2024-01-01", "2024-01-02", "2024-01-04"], "y": y}
+        return runs_index._lines({"cells": [{"outputs": [{"data": {PLOTLY_MIME: {"data": [trace]}}}]}]})
+
+    packed = {"dtype": "f8", "bdata": base64.b64encode(np.array([1.0, np.nan, 3.0]).tobytes()).decode()}
+    assert drawn([1.0, None, 3.0]) == drawn(packed)
+    assert drawn([1.0, 2.0, 3.0])["paths"] == ["M5.0 43.0L104.3 24.0L303.0 5.0"]  # type: ignore[index]
+    assert drawn([1.0, None, None]) is None
+
+
+def test_the_headlines_are_tiles_of_the_notebooks():
+    known: set[str] = set()
+    for path in (ROOT / "tests" / "notebooks").glob("*.json"):
+        golden = json.loads(path.read_text(encoding="utf-8"))["results"]
+        for result in (each for cell in golden.values() for each in cell):
+            if result["kind"] == "answer":
+                known |= set(result["tiles"])
+                assert len(set(result["tiles"]) & set(HEADLINES)) >= N_NUMBERS, path.name
+    assert set(HEADLINES) <= known
+
+
+def test_a_run_of_a_notebook_that_is_gone_has_no_row(project, executed):
+    executed("tiny-good")
+    (project / "notebooks" / "tiny.ipynb").unlink()
+    assert "tiny" not in home_text(project)
+    assert home_rows([], {}) == []
