@@ -16,14 +16,24 @@ from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
     from peak_trade.journal.telemetry import TidiedSession
+    from peak_trade.sessions.audit import TrailExport, WorkspaceCheck
     from peak_trade.sessions.import_log import ImportedSession
+
+SHOWN_REFUSED = 20
 
 app = verb_app()
 
 
 @app.command()
 def verify(
-    session: options.SessionName,
+    session: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SESSION]",
+            help="Session id, the unique beginning of one, or the folder of a session.",
+            show_default="all sessions and their chain",
+        ),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(help="Public key of the workspace that wrote the journal.", show_default="key of this workspace"),
@@ -33,16 +43,24 @@ def verify(
     """Verify the chain, the signatures and the seal of a journal.
 
     The verdict is intact, unsealed (the session runs or was killed), edited, inserted, deleted, reordered, truncated,
-    rewritten or forged (a checkpoint).
+    rewritten, forged (a checkpoint) or foreign (the folder was renamed). Without SESSION, every journal and the chain
+    of sessions are verified: a session whose folder is gone is named, unless `peak-trade audit tidy` deleted it.
 
     \b
-    Example:
+    Examples:
         peak-trade audit verify 20251221_220016
+        peak-trade audit verify
 
-    Exits 0 when the journal is intact or unsealed, 1 otherwise, 2 on bad input.
+    Exits 0 when every journal is intact or unsealed and the chain has no fault, 1 otherwise, 2 on bad input.
     """
-    from peak_trade.sessions.audit import verify_session
+    from peak_trade.sessions.audit import verify_session, verify_workspace
 
+    if session is None:
+        checked = verify_workspace(key)
+        output.show(checked, as_json, _workspace_page, _workspace_content)
+        if not checked.is_intact:
+            raise typer.Exit(1)
+        return
     name, verdict = verify_session(session, key)
     output.show(
         verdict,
@@ -119,28 +137,36 @@ def check(
 def export(
     output_file: Annotated[Path, typer.Option("--output", help="File to write: .csv, .json or .parquet.")],
     session: Annotated[
-        str | None, typer.Option(help="Session id or the beginning of one.", show_default="all sessions")
+        str | None, typer.Option(help="Session id or the beginning of one.", show_default="the latest session")
+    ] = None,
+    is_all: Annotated[bool, typer.Option("--all", help="Export all sessions.")] = False,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Kind of event to export, for example order.", show_default="all kinds")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns to export, separated by commas, in this order.", show_default="all columns"),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Export the audit trail as one table.
 
-    The table has one row per event, with FIX names for the states of orders.
+    The table has one row per event, with FIX names for the states of orders. The file is replaced once the table is
+    complete; its folder must exist.
 
     \b
-    Example:
-        peak-trade audit export --session 20251221_220016 --output trail.csv
+    Examples:
+        peak-trade audit export --output trail.csv
+        peak-trade audit export --all --kind order --columns session_id,time,order_id,event --output orders.parquet
 
     Exits 0 when the table is written, 2 on bad input.
     """
     from peak_trade.sessions.audit import export_trail
 
     output.show(
-        export_trail(output_file, session),
+        export_trail(output_file, session, is_all=is_all, kinds=kind or (), columns=_names_in(columns)),
         as_json,
-        lambda done: [
-            f"{output_file}: {output.count(done.n_events, 'event')} of {output.count(done.n_sessions, 'session')}."
-        ],
+        lambda done: [f"{output_file}: {output.count(done.n_events, 'event')} of {_sessions_text(done)}."],
         lambda done: asdict(done) | {"output": output_file},
     )
 
@@ -154,24 +180,39 @@ def import_(
         list[str] | None,
         typer.Option(metavar="OURS=THEIRS", help="Name of a column that the CSV calls otherwise. Repeat for several."),
     ] = None,
+    fee_currency: Annotated[
+        str, typer.Option(metavar="CURRENCY", help="Currency of the fees that the file does not name.")
+    ] = "",
+    time_format: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT",
+            help="Format of the times: iso, s, ms, us or ns, or a pattern like '%d.%m.%Y %H:%M:%S'.",
+            show_default="recognised",
+        ),
+    ] = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Import an external order log as a session.
 
     The session is chained and signed as an import. A CSV has one row per order and the columns order_id, time,
     end_time, symbol, side, type, quantity, status, executed and price (the average price of its fills);
-    limit_price, stop_price and fee are optional. Rows that cannot be read are listed and left out.
+    limit_price, stop_price, fee and fee_currency are optional. All times of a file have one format; without a time
+    zone they are UTC. A fee that is not stated is unknown, and a fee in a third currency is not converted. Rows that
+    cannot be read are left out; the first 20 are listed.
 
     \b
     Example:
-        peak-trade audit import orders.csv --column order_id=OrderNo --column symbol=Pair
+        peak-trade audit import orders.csv --column order_id=OrderNo --column symbol=Pair --fee-currency USDT
 
     Exits 0 when every row is read, 1 when a row is left out, 2 on bad input.
     """
+    from peak_trade.journal.importers import LogOptions
     from peak_trade.sessions.import_log import import_log
 
     columns = options.pairs(column, "--column", "order_id=OrderNo")
-    done = import_log(file, form, time.time_ns(), strategy, columns)
+    stated = LogOptions(strategy, fee_currency, time_format)
+    done = import_log(file, form, time.time_ns(), stated, columns)
     output.show(done, as_json, _import_page, _import_content)
     if done.log.refused:
         raise typer.Exit(1)
@@ -214,13 +255,40 @@ def spec() -> None:
     output.write(telemetry_spec())
 
 
+def _names_in(text: str | None) -> list[str]:
+    return [] if text is None else [name.strip() for name in text.split(",")]
+
+
+def _sessions_text(done: TrailExport) -> str:
+    return done.session_ids[0] if done.n_sessions == 1 else output.count(done.n_sessions, "session")
+
+
+def _workspace_page(checked: WorkspaceCheck) -> output.Page:
+    for name, verdict in checked.verdicts.items():
+        yield f"{name}: {verdict.finding}. {verdict.message}"
+    yield from checked.chain.faults
+    state = "is intact" if checked.chain.is_intact else "has faults"
+    yield f"The chain of sessions {state}: {checked.chain.n_entries:,} lines, {len(checked.chain.missing):,} missing."
+
+
+def _workspace_content(checked: WorkspaceCheck) -> dict[str, Any]:
+    sessions = {name: asdict(each) | {"is_intact": each.is_intact} for name, each in checked.verdicts.items()}
+    chain = asdict(checked.chain) | {"is_intact": checked.chain.is_intact}
+    return {"sessions": sessions, "chain": chain, "is_intact": checked.is_intact}
+
+
 def _import_page(done: ImportedSession) -> output.Page:
     log = done.log
     others = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.ignored.items())) or "none"
     yield f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_lines:,} rows."
     yield f"Rows without an order: {others}. Open orders at the end: {len(log.states.open_orders()):,}."
-    for row, reason in log.refused:
+    yield f"Times: {log.times}."
+    others = "".join(f", {amount:g} {currency} (not converted)" for currency, amount in sorted(log.other_fees.items()))
+    yield f"Fees: unknown for {output.count(log.n_unknown_fees, 'fill')}{others}."
+    for row, reason in log.refused[:SHOWN_REFUSED]:
         yield f"Row {row} was left out: {reason}"
+    if len(log.refused) > SHOWN_REFUSED:
+        yield f"{len(log.refused) - SHOWN_REFUSED:,} more rows were left out."
 
 
 def _import_content(done: ImportedSession) -> dict[str, Any]:
@@ -232,7 +300,11 @@ def _import_content(done: ImportedSession) -> dict[str, Any]:
         "n_rows": done.n_lines,
         "n_used": log.n_used,
         "rows_without_order": log.ignored,
-        "refused": [{"row": row, "reason": reason} for row, reason in log.refused],
+        "times": log.times,
+        "n_unknown_fees": log.n_unknown_fees,
+        "fees_not_converted": log.other_fees,
+        "n_refused": len(log.refused),
+        "refused": [{"row": row, "reason": reason} for row, reason in log.refused[:SHOWN_REFUSED]],
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peak_trade.cli import deprecated, options, output
+from peak_trade.cli.equal_runs import shared
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ app = verb_app()
 
 
 @app.command()
+@shared
 def backtest(
     strategy: options.StrategyName,
     symbol: Annotated[
@@ -41,6 +43,7 @@ def backtest(
         float | None, typer.Option(help="Slippage per fill in basis points.", show_default="5, or the run file's")
     ] = None,
     second_opinion: options.SecondOpinion = False,
+    causality_check: options.CausalityCheck = True,
     record: options.Record = True,
     as_json: options.AsJson = False,
 ) -> None:
@@ -53,7 +56,8 @@ def backtest(
     Example:
         peak-trade backtest --strategy ma_crossover --symbol BTC/USDT --timeframe 1h -p fast=10 -p slow=30
 
-    Exits 0 when the run is done, 1 when the second opinion differs, 2 on bad input.
+    Exits 0 when the run is done, 1 when the second opinion or a record of the same run
+    id differs, 2 on bad input.
     """
     from peak_trade.engine.second_opinion import second_opinion as opinion_of
     from peak_trade.studies import by_name, recording
@@ -66,6 +70,7 @@ def backtest(
             by_name.Span(timeframe, exchange, start, end, cold),
             run_file=config,
             overrides=by_name.overriding_settings(cash, fees, fee_bps, slippage_bps),
+            causality_check=causality_check,
             on_progress=on_progress,
         )
 
@@ -82,6 +87,8 @@ def backtest(
 
 
 def _page(result: BacktestResult, opinion: Opinion | None) -> output.Page:
+    from peak_trade.studies.trials import trials_sentence
+
     stats, held = result.stats().to_text(), result.benchmark.stats().to_text()
     series = f"{', '.join(result.market.symbols)} ({result.exchange}), {result.market.timeframe}"
     yield output.Table(
@@ -90,11 +97,12 @@ def _page(result: BacktestResult, opinion: Opinion | None) -> output.Page:
         f"{', '.join(result.strategies)} on {series}, {len(result.market):,} bars",
         right=("strategy", "buy and hold"),
     )
+    yield output.selection_table(result)
     if result.best_intrabar is not None:
         best = result.best_intrabar.stats().to_text()["total_return"]
         yield (
-            f"{result.n_ambiguous:,} bars contain both stop and target: total return {stats['total_return']} with the "
-            f"stop first, {best} with the target first."
+            f"{result.n_ambiguous:,} bars do not show the order of stop and target: total return "
+            f"{stats['total_return']} with the stop first, {best} with the target first."
         )
     sentences = (
         *result.remarks,
@@ -104,10 +112,14 @@ def _page(result: BacktestResult, opinion: Opinion | None) -> output.Page:
         "" if opinion is None else f"{opinion}.",
     )
     yield from (sentence for sentence in sentences if sentence)
+    yield trials_sentence(result.digests)
     yield f"run {result.run_id}, events {result.content_digest[:16]}"
 
 
 def _content(result: BacktestResult, opinion: Opinion | None) -> dict[str, Any]:
+    from peak_trade.studies.trials import deflated
+
+    counted, chosen = deflated(result)
     content = {
         "run_id": result.run_id,
         "strategies": list(result.strategies),
@@ -117,11 +129,13 @@ def _content(result: BacktestResult, opinion: Opinion | None) -> dict[str, Any]:
         "stats": result.stats().to_dict(),
         "benchmark": result.benchmark.stats().to_dict(),
         "measures": result.stats().to_measures(),
+        "selection": {name: each.to_dict() for name, each in chosen.items()},
         "benchmark_measures": result.benchmark.stats().to_measures(),
         "digests": result.digests,
         "content_digest": result.content_digest,
         "n_ambiguous_bars": result.n_ambiguous,
         **result.trading_facts(),
+        "trials": None if counted is None else counted.to_dict(),
         "second_opinion": None if opinion is None else str(opinion),
     }
     return deprecated.with_former_keys(content, deprecated.RUN_KEYS)

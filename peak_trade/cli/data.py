@@ -1,7 +1,9 @@
-"""`peak-trade data`: import, fetch, list, check, resample and sample bars."""
+"""`peak-trade data`: import, fetch, list, check, resample, join, sample and remove bars."""
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,19 +11,21 @@ import typer
 
 from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
-from peak_trade.core.errors import excerpt
+from peak_trade.core.errors import ConfigError, DataError, excerpt
 from peak_trade.core.time import Timeframe, iso, parse_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
-    from peak_trade.data.fetching import FetchResult
+    from peak_trade.data.fetching import FetchResult, Restated
     from peak_trade.data.importing import ImportResult
     from peak_trade.data.plausibility import Implausible
     from peak_trade.data.quality import Gap, QualityReport
     from peak_trade.data.reading import ReadOptions
     from peak_trade.data.resampling import ResampleResult
-    from peak_trade.data.store import SaveResult, StoredSeries
+    from peak_trade.data.series import StoredSeries
+    from peak_trade.data.store import JoinResult, SaveResult
 
 MAX_ROWS = 20
 
@@ -67,8 +71,14 @@ def import_(
     from peak_trade.data.importing import import_file
 
     reading = _read_options(column, sep, time_format, anchor, skip_empty, no_volume)
-    done = import_file(file, symbol, Timeframe.parse(timeframe), exchange, stamp, reading, replaces=replace)
-    output.show(done, as_json, lambda done: _import_page(file, done), lambda done: _import_content(file, done))
+    done = import_file(file, symbol, Timeframe.parse(timeframe), exchange, stamp, reading, replace=replace)
+    renewed = _renew(symbol, Timeframe.parse(timeframe), exchange)
+    output.show(
+        done,
+        as_json,
+        lambda done: (*_import_page(file, done), *map(_renewed_line, renewed)),
+        lambda done: _import_content(file, done) | {"renewed": list(map(_saved_content, renewed))},
+    )
 
 
 @app.command()
@@ -101,50 +111,87 @@ def fetch(
     symbol: options.Symbol,
     timeframe: options.TimeframeText,
     exchange: Annotated[str, typer.Option(help="Exchange to fetch from: binance or kraken.")],
-    start: Annotated[str, typer.Option(help="First close time in UTC, inclusive: 2024-01-01 or 2024-01-01T12:00.")],
+    start: Annotated[
+        str | None, typer.Option(help="First close time in UTC, inclusive: 2024-01-01 or 2024-01-01T12:00.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Days up to --end, or up to now. Instead of --start.")
+    ] = None,
     end: options.End = None,
     base_url: Annotated[
         str | None, typer.Option(help="Scheme and host of another server with the API of the exchange.")
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Request the whole span, and let its bars replace stored bars that differ."),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Fetch public spot bars from an exchange into the store.
 
-    No account is required. Only bars that the store lacks are requested, so a stopped fetch continues where it
-    stopped; the bar that is still open is left out. Without --end, bars up to now are fetched. Kraken provides its
-    latest 720 bars only.
+    No account is required. Only bars that the store lacks are requested, with the stored bars beside them, so a stopped
+    fetch continues where it stopped. If stored bars differ from those of the exchange now, they are reported and
+    nothing more is stored. The bar that is still open is left out. Without --end, bars up to now are fetched. Kraken
+    provides its latest 720 bars only.
+
+    A request is repeated up to three times while the exchange does not answer, or its answer can not be used.
 
     \b
-    Example:
+    Examples:
         peak-trade data fetch --symbol BTC/USDT --timeframe 1h --exchange binance --start 2024-01-01
+        peak-trade data fetch --symbol BTC/USDT --timeframe 1h --exchange binance --days 30
 
-    Exits 0 when the bars of the exchange are stored, 2 on bad input or when the exchange cannot be reached; bars
-    fetched before the error are kept.
+    Exits 0 when the bars of the exchange are stored, 1 when stored bars differ now, 2 on bad input or when the exchange
+    cannot be reached; bars fetched before the error are kept.
     """
     from peak_trade.data.fetching import connect, fetch_bars
     from peak_trade.wiring.exchanges import bar_source
 
     source = bar_source(exchange)
-    step, first, after = Timeframe.parse(timeframe), parse_utc(start, "start"), end and parse_utc(end, "end")
+    step, first, after = Timeframe.parse(timeframe), _first_to_fetch(start, days), end and parse_utc(end, "end")
     name = f"{exchange} {symbol} {timeframe}"
     with connect(exchange, base_url) as client, output.progress(name) as on_page:
-        done = fetch_bars(client, source, symbol, step, first, after or None, on_page)
+        done = fetch_bars(client, source, symbol, step, first, after or None, on_page, replace)
     series = {"exchange": exchange, "symbol": symbol, "timeframe": timeframe}
-    output.show(done, as_json, lambda done: _fetch_page(name, done), lambda done: series | _fetch_content(done))
+    renewed = _renew(symbol, step, exchange)
+    output.show(
+        done,
+        as_json,
+        lambda done: (*_fetch_page(name, done, replace), *map(_renewed_line, renewed)),
+        lambda done: series | _fetch_content(done) | {"renewed": list(map(_saved_content, renewed))},
+    )
+    if done.restated is not None:
+        raise typer.Exit(1)
+
+
+def _first_to_fetch(start: str | None, days: int | None) -> datetime | timedelta:
+    if start is not None and days is not None:
+        raise ConfigError(f"--start was {start!r}, --days {days}: give one of them.")
+    if start is not None:
+        return parse_utc(start, "start")
+    if days is None:
+        raise ConfigError("neither --start nor --days is given. Give one of them, for example --days 30.")
+    return timedelta(days=days)
 
 
 @app.command()
 def resample(
     symbol: options.Symbol,
-    to: Annotated[str, typer.Option(help="Bar length to make, a whole multiple of --timeframe, for example 4h.")],
+    to: Annotated[
+        str, typer.Option(help="Bar length to make, a whole multiple of --timeframe, for example 4h, or 1M for months.")
+    ],
     timeframe: options.TimeframeText = "1h",
     exchange: options.StoredExchange = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let the longer bars replace stored bars that differ from them.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Make longer bars from shorter bars of the store.
 
     A longer bar is made once its last shorter bar is stored or the data is past its close time. Bars that were made
-    although shorter bars are missing are listed, and so are the incomplete bars at both ends, which are left out.
+    although shorter bars are missing are listed, and so are the incomplete bars at both ends, which are left out. The
+    longer bars are made again when an import, a fetch or a join changes the shorter ones.
 
     \b
     Example:
@@ -154,27 +201,74 @@ def resample(
     """
     from peak_trade.data.resampling import resample_stored
 
-    done = resample_stored(symbol, Timeframe.parse(timeframe), Timeframe.parse(to), exchange)
-    output.show(done, as_json, lambda done: _resample_page(*done), lambda done: _resample_content(*done))
+    done = resample_stored(symbol, Timeframe.parse(timeframe), Timeframe.parse(to), exchange, replace=replace)
+    renewed = _renew(symbol, Timeframe.parse(to), done[1].series.exchange)
+    output.show(
+        done,
+        as_json,
+        lambda done: (*_resample_page(*done), *map(_renewed_line, renewed)),
+        lambda done: _resample_content(*done) | {"renewed": list(map(_saved_content, renewed))},
+    )
+
+
+@app.command()
+def join(
+    symbol: options.Symbol,
+    earlier: Annotated[str, typer.Option(help="Former symbol of the same asset, for example MATIC/USDT.")],
+    ratio: Annotated[float, typer.Option(help="Units of --symbol for one unit of --earlier.")],
+    timeframe: options.TimeframeText,
+    exchange: options.StoredExchange = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Join the bars of a former symbol to its successor.
+
+    The bars of --earlier before the first bar of --symbol are stored as bars of --symbol: prices are divided by the
+    ratio, volumes multiplied. The join is noted with the bars, in `data list`, and among the assumptions of every
+    result. A ratio that does not fit the prices is refused: those of the bars that both symbols have, or else the
+    last close and the first open.
+
+    \b
+    Example:
+        peak-trade data join --symbol POL/USDT --earlier MATIC/USDT --ratio 1 --timeframe 1d --exchange binance
+
+    Exits 0 when the bars are joined, 2 on bad input, in which case nothing is written.
+    """
+    from peak_trade.data.store import join_earlier
+
+    done = join_earlier(symbol, earlier, ratio, Timeframe.parse(timeframe), exchange)
+    renewed = _renew(symbol, Timeframe.parse(timeframe), done.saved.series.exchange)
+    output.show(
+        done,
+        as_json,
+        lambda done: (*_join_page(done), *map(_renewed_line, renewed)),
+        lambda done: _join_content(done) | {"renewed": list(map(_saved_content, renewed))},
+    )
 
 
 @app.command("list")
 def list_(as_json: options.AsJson = False) -> None:
     """List the bars of the store.
 
-    First and last are close times in UTC.
+    First and last are close times in UTC. A damaged file, or one with other bars than its place says, is named on
+    standard error; the others are listed.
 
     \b
     Example:
         peak-trade data list
 
-    Exits 0.
+    Exits 0, or 1 when a file is damaged or misplaced.
     """
-    from peak_trade.data.store import bars_folder, list_bars
+    from peak_trade.data.store import bars_folder, damaged_parts, scan_store
 
+    stored, refused = scan_store()
+    errors = [*refused.values(), *damaged_parts(stored)]
     output.show(
-        list_bars(), as_json, lambda held: _list_page(held, bars_folder()), lambda held: list(map(_held_content, held))
+        stored, as_json, lambda held: _list_page(held, bars_folder()), lambda held: list(map(_held_content, held))
     )
+    for error in errors:
+        output.note(str(error))
+    if errors:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -200,8 +294,10 @@ def check(
 ) -> None:
     """Check bars for gaps, duplicates and other faults.
 
-    The bars are those of a FILE before its import, or those of the store. Gaps, stale prices and bars without volume
-    occur in correct data (outages, thin markets): they are listed, and only gaps fail the check, only with --strict.
+    The bars are those of a FILE before its import, or those of the store. Gaps, implausible bars (steps,
+    redenominations and spikes of the price), stale prices and bars without volume occur in correct data (outages, thin
+    markets): they are listed. With --strict, gaps and implausible bars fail the check. A damaged file of the store, or
+    one with other bars than its place says, is a finding too; the others are checked.
 
     \b
     Examples:
@@ -209,24 +305,30 @@ def check(
         peak-trade data check --symbol BTC/USDT --strict
 
     Exits 0 when all bars are valid, 1 when some are not (duplicate, out of order, off the time grid, not a number,
-    price not above zero, negative volume, high or low that contradicts the other prices) or, with --strict, when there
-    are gaps, 2 on bad input.
+    price not above zero, negative volume, high or low that contradicts the other prices, close in the future), when a
+    file of the store is damaged or misplaced, or, with --strict, when there are gaps or implausible bars, 2 on bad
+    input.
     """
     from peak_trade.data import importing, quality
 
     step = None if timeframe is None else Timeframe.parse(timeframe)
+    refused: Mapping[Path, DataError] = {}
     if file is not None:
         reading = _read_options(column, sep, time_format, anchor, skip_empty, no_volume)
         reports = [importing.check_file(file, step, stamp, symbol or "", reading)]
     else:
-        reports = quality.check_stored(symbol, step, exchange)
+        reports, refused = quality.check_stored(symbol, step, exchange)
     output.show(
         reports,
         as_json,
-        lambda reports: [block for report in reports for block in _report_page(report)],
-        lambda reports: [report.as_json() for report in reports],
+        lambda reports: [*(block for report in reports for block in _report_page(report)), *map(str, refused.values())],
+        lambda reports: [
+            *(report.as_json() for report in reports),
+            *({"where": str(path), "keeps_contract": False, "refused": str(why)} for path, why in refused.items()),
+        ],
     )
-    if not all(report.keeps_contract and not (strict and (report.gaps or report.implausible)) for report in reports):
+    is_valid = all(report.keeps_contract and not (strict and (report.gaps or report.implausible)) for report in reports)
+    if refused or not is_valid:
         raise typer.Exit(1)
 
 
@@ -269,6 +371,16 @@ def _read_options(
     return ReadOptions(sep, columns, time_format, anchor, skip_empty, no_volume)
 
 
+def _renew(symbol: str, timeframe: Timeframe, exchange: str) -> list[SaveResult]:
+    from peak_trade.data.resampling import renew_resampled
+
+    return renew_resampled(symbol, timeframe, exchange)
+
+
+def _renewed_line(saved: SaveResult) -> str:
+    return f"Renewed, because the bars that it is resampled from changed: {_saved_line(saved)}"
+
+
 def _import_page(file: Path, done: ImportResult) -> output.Page:
     renamed = [
         f"{ours} = {excerpt(theirs)}"
@@ -302,19 +414,45 @@ def _import_content(file: Path, done: ImportResult) -> dict[str, Any]:
     }
 
 
-def _fetch_page(name: str, done: FetchResult) -> output.Page:
-    yield f"{name}: {output.count(done.n_added, 'bar')} added with {output.count(done.n_requests, 'request')}."
+def _fetch_page(name: str, done: FetchResult, replace: bool) -> output.Page:
+    replaced = f" and {done.n_replaced:,} replaced" if done.n_replaced else ""
+    requests = output.count(done.n_requests, "request")
+    yield f"{name}: {output.count(done.n_added, 'bar')} added{replaced} with {requests}."
     if done.n_missing:
         first = f" Its first bar closed at {iso(done.first_given)}." if done.first_given is not None else ""
         yield f"The exchange does not have {done.n_missing:,} bars of this span.{first} `data check` lists the gaps."
+    if done.restated is not None:
+        yield from _restated_lines(done.restated, replace)
+
+
+def _restated_lines(restated: Restated, replace: bool) -> output.Page:
+    least = "" if restated.is_all else "At least "
+    bars = f"{restated.n_bars:,} held bar{' differs' if restated.n_bars == 1 else 's differ'} now"
+    place = " outside the span" if replace else ""
+    yield (
+        f"{least}{bars}{place}: the exchange restated its history. The first is that of {iso(restated.time)}: its "
+        f"{restated.column} was {restated.held!r}, it is {restated.received!r} now."
+    )
+    if replace:
+        yield "No further bar was stored. Choose a span that covers these bars too."
+    else:
+        yield (
+            "No further bar was stored. Pass --replace, with a span that covers every stored bar, to fetch it again "
+            "and keep the bars as they are now."
+        )
 
 
 def _fetch_content(done: FetchResult) -> dict[str, Any]:
+    restated = None
+    if done.restated is not None:
+        restated = dataclasses.asdict(done.restated) | {"time": iso(done.restated.time)}
     return {
         "n_requests": done.n_requests,
         "n_added": done.n_added,
+        "n_replaced": done.n_replaced,
         "n_missing": done.n_missing,
         "first_given": None if done.first_given is None else iso(done.first_given),
+        "restated": restated,
     }
 
 
@@ -323,14 +461,14 @@ def _resample_page(made: ResampleResult, saved: SaveResult) -> output.Page:
     if made.partial:
         yield output.Table(
             ("close time", "fine bars"),
-            [(iso(part.close_time), f"{part.n_fine} of {made.n_fine_per_bar}") for part in made.partial],
+            [(iso(part.close_time), f"{part.n_fine} of {made.n_expected(part)}") for part in made.partial],
             f"{output.count(len(made.partial), 'bar')} made although fine bars are missing",
             right=("fine bars",),
             max_rows=MAX_ROWS,
         )
     for part in (made.unstarted, made.unfinished):
         if part is not None:
-            yield f"Left out: {iso(part.close_time)}, with {part.n_fine} of {made.n_fine_per_bar} fine bars."
+            yield f"Left out: {iso(part.close_time)}, with {part.n_fine} of {made.n_expected(part)} fine bars."
 
 
 def _resample_content(made: ResampleResult, saved: SaveResult) -> dict[str, Any]:
@@ -343,7 +481,29 @@ def _resample_content(made: ResampleResult, saved: SaveResult) -> dict[str, Any]
     }
 
 
+def _join_page(done: JoinResult) -> output.Page:
+    yield _saved_line(done.saved)
+    yield done.note
+    step = f"{done.first_open / done.last_close - 1.0:+.2%}"
+    yield f"The last close before the join is {done.last_close:.6g}, the first open {done.first_open:.6g} ({step})."
+    if done.n_shared:
+        shared = output.count(done.n_shared, "bar")
+        yield f"On {shared} of both, the earlier closes are {done.shared_ratio:.4f} times the later ones (median)."
+
+
+def _join_content(done: JoinResult) -> dict[str, Any]:
+    return {
+        **_saved_content(done.saved),
+        "last_close": done.last_close,
+        "first_open": done.first_open,
+        "n_shared": done.n_shared,
+        "shared_ratio": done.shared_ratio,
+    }
+
+
 def _list_page(held: Sequence[StoredSeries], folder: Path) -> output.Page:
+    from peak_trade.data.store import is_outdated
+
     if not held:
         yield (
             f"{folder} holds no bars. Import some with `peak-trade data import FILE`, or make sample bars with "
@@ -358,6 +518,12 @@ def _list_page(held: Sequence[StoredSeries], folder: Path) -> output.Page:
         ],
         right=("bars",),
     )
+    for each in held:
+        name = f"{each.exchange} {each.symbol} {each.timeframe}"
+        for note in each.notes:
+            yield f"{name}: {note}"
+        if each.origin is not None and is_outdated(each, held):
+            yield f"{name}: resampled from {each.origin.timeframe} bars that have changed since. Resample them again."
 
 
 def _report_page(report: QualityReport) -> output.Page:
@@ -437,5 +603,7 @@ def _held_content(held: StoredSeries) -> dict[str, Any]:
         "first": iso(held.first),
         "last": iso(held.last),
         "digest": held.digest,
+        "notes": held.notes,
+        "origin": held.origin and {"timeframe": str(held.origin.timeframe), "digest": held.origin.digest},
         "path": str(held.path),
     }

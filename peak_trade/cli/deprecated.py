@@ -16,6 +16,9 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
 RUN_KEYS: Mapping[str, str] = {"standing": "risk_status", "why": "no_trade_reason"}
 """Former JSON keys of a run and the keys that replace them. Remove them with the next version."""
 
+SESSION_KEYS: Mapping[str, str] = {"strategy": "strategies", "symbol": "symbols"}
+"""Former JSON keys of a session, whose values are texts, and the lists that replace them. Remove them likewise."""
+
 
 def with_current_options(arguments: Sequence[str]) -> list[str]:
     """Return the arguments of a command line with the current names of options, and note each former name."""

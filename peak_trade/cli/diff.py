@@ -67,12 +67,15 @@ def _page(result: DiffResult) -> output.Page:
             ("root", "cause", "difference", "consequences", "PnL"),
             [
                 (str(each.number), str(each.cause), sentence(each), each.n_follow, f"{each.total_pnl:+,.2f}")
-                for each in roots
-            ],
+                for each in roots[:SHOWN_ROOTS]
+            ]
+            + [("", "within tolerance", result.tolerated_text, "", f"{result.tolerated_pnl:+,.2f}")],
             "Roots, largest PnL first",
             right=("root", "consequences", "PnL"),
-            max_rows=SHOWN_ROOTS,
         )
+        if len(roots) > SHOWN_ROOTS:
+            yield f"{len(roots) - SHOWN_ROOTS:,} more; --json prints all"
+    if result.differences or result.n_tolerated:
         yield output.Table(
             ("PnL", "quote currency"),
             [

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peak_trade.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from peak_trade.governance.keys import AgentKey, ApproverKey
+
+
+def _strategy_names(incomplete: str) -> list[str]:
+    """Return the strategies that a beginning may mean, for the completion of the shell."""
+    from peak_trade.wiring.strategies import STRATEGIES
+
+    return [name for name in STRATEGIES if name.startswith(incomplete)]
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StrategyName = Annotated[
-    str, typer.Option("--strategy", help="Name of a strategy, or package.module:Class for your own.")
+    str,
+    typer.Option(
+        "--strategy",
+        help="Name of a strategy, or package.module:Class for your own.",
+        autocompletion=_strategy_names,
+    ),
+]
+StrategyArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of a strategy, or package.module:Class for your own.",
+        autocompletion=_strategy_names,
+    ),
 ]
 Symbol = Annotated[str, typer.Option("--symbol", help="Symbol as base/quote, for example BTC/USDT.")]
-TimeframeText = Annotated[str, typer.Option("--timeframe", help="Bar length, for example 1m, 5m, 1h, 4h or 1d.")]
+TimeframeText = Annotated[
+    str, typer.Option("--timeframe", help="Bar length, for example 1m, 5m, 1h, 4h, 1d or 1M (months).")
+]
 StoredExchange = Annotated[
     str | None,
     typer.Option("--exchange", help="Exchange of the stored bars. Required when several exchanges have the symbol."),
@@ -34,11 +61,39 @@ Parameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Strategy parameter. Repeat for several."),
 ]
+AGENT = "ssh-agent:"
+"""Begin of the name of a key that an SSH agent holds."""
+ApproverKeys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="File of an approver's private key, or ssh-agent:NAME for one in the SSH agent. Repeat for several.",
+    ),
+]
 RunFile = Annotated[
     Path | None,
     typer.Option("--config", help="Run file in TOML: costs, execution, sizing, instruments and risk limits."),
 ]
 Record = Annotated[bool, typer.Option("--record/--no-record", help="Record the run in the registry.")]
+CausalityCheck = Annotated[
+    bool,
+    typer.Option(
+        "--causality-check/--no-causality-check", help="Check your own strategies for look-ahead, in short, first."
+    ),
+]
+Policy = Annotated[
+    Path,
+    typer.Option("--config", help="Policy of the live-execution gate in TOML, for example config/live_policies.toml."),
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the unique beginning of one.")]
+RunOrBundle = Annotated[
+    str, typer.Argument(metavar="RUN", help="Run id, the unique beginning of one, or the folder of an exported run.")
+]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option("--accept-changes", help="Run with bars and versions that are not the recorded ones, and name them."),
+]
 SecondOpinion = Annotated[bool, typer.Option("--second-opinion", help="Compare the run with vectorbt.")]
 ColumnNames = Annotated[
     list[str] | None,
@@ -90,3 +145,32 @@ def pairs(given: Sequence[str] | None, option: str = "-p", example: str = "fast=
             raise ConfigError(f"{option} {key} is given twice, as {found[key]} and as {value}. Give it once.")
         found[key] = value
     return found
+
+
+def approver_key(path: Path) -> ApproverKey | AgentKey:
+    """Return the private key in a file, or that of an SSH agent as `ssh-agent:NAME`.
+
+    The passphrase of a file is asked for on the terminal, and never taken from elsewhere.
+    """
+    from peak_trade.governance.keys import AgentKey, ApproverKey, is_locked
+
+    if str(path).startswith(AGENT):
+        return AgentKey(str(path).removeprefix(AGENT), os.environ.get("SSH_AUTH_SOCK", ""))
+    path = path.expanduser()
+    return ApproverKey(path, ask_passphrase(f"Passphrase of {path}") if is_locked(path) else None)
+
+
+def ask_passphrase(question: str, is_new: bool = False) -> str:
+    """Return a passphrase that is typed on the terminal, a new one twice; ConfigError without a terminal."""
+    if not has_terminal():
+        raise ConfigError("there is no terminal on which to ask for the passphrase. Run it in a terminal.")
+    return str(typer.prompt(question, hide_input=True, confirmation_prompt=is_new, err=True))
+
+
+def has_terminal() -> bool:
+    """Return whether this process has a terminal, from which text can be read unseen."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

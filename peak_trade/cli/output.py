@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
     from rich.table import Table as RichTable
+
+    from peak_trade.engine.result import BacktestResult
 
 Result = TypeVar("Result")
 NO_VALUE = "–"
@@ -52,6 +55,8 @@ Page = Iterable[str | Table]
 
 _notes: list[str] = []
 """Notes that wait for the run to start."""
+_copies: list[io.StringIO] = []
+"""Streams that also take what is written on standard output."""
 
 
 def show(result: Result, as_json: bool, page: Callable[[Result], Page], content: Callable[[Result], object]) -> None:
@@ -78,6 +83,8 @@ def result_first(show_result: Callable[[], None]) -> Iterator[None]:
 
 def write(text: str) -> None:
     """Print text on standard output; exit 141, as after SIGPIPE, when its reader is gone, for example `head`."""
+    for copy in _copies:
+        copy.write(text)
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -85,6 +92,17 @@ def write(text: str) -> None:
         raise typer.Exit(141) from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+@contextmanager
+def copied() -> Iterator[io.StringIO]:
+    """Yield a stream that also takes what is written on standard output while the block runs."""
+    copy = io.StringIO()
+    _copies.append(copy)
+    try:
+        yield copy
+    finally:
+        _copies.remove(copy)
 
 
 def prepare_streams() -> None:
@@ -107,7 +125,11 @@ def settle(stream: TextIO) -> None:
 
 
 def _json_text(content: object) -> str:
-    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
+    pieces = json.JSONEncoder(indent=2, allow_nan=False).iterencode(plain(content))
+    blocks = []
+    while block := "".join(islice(pieces, 10_000)):  # all pieces at once take many times the memory of the text
+        blocks.append(block)
+    return "".join([*blocks, "\n"])
 
 
 def _page_text(page: Page) -> str:
@@ -212,6 +234,13 @@ def frame_table(frame: pd.DataFrame, title: str = "", formats: Mapping[str, str]
     return Table(tuple(names.values()), list(zip(*cells, strict=True)), title, right)
 
 
+def selection_table(run: BacktestResult, title: str = "One of many trials") -> Table:
+    """Return the deflated Sharpe ratios of a run as a table."""
+    from peak_trade.reports.views.backtest import selection
+
+    return frame_table(selection(run), title)
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one mapping per row of a frame; None where a value is missing."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
@@ -252,6 +281,19 @@ def plain(value: object) -> Any:
     if hasattr(value, "isoformat"):
         return str(value.isoformat()).replace("+00:00", "Z") if value == value else None
     return str(value)
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[str] = ()) -> list[str]:
+    """Return a header and one line per row with aligned columns, which no width of the terminal folds."""
+    texts = [[" ".join(cell(value).split()) for value in row] for row in (columns, *rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return [
+        "  ".join(
+            text.rjust(width) if name in right else text.ljust(width)
+            for name, text, width in zip(columns, row, widths, strict=True)
+        ).rstrip()
+        for row in texts
+    ]
 
 
 def _show_table(console: Console, table: Table) -> None:

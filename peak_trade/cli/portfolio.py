@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peak_trade.cli import deprecated, options, output
+from peak_trade.cli.equal_runs import shared
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
@@ -18,12 +19,15 @@ app = verb_app()
 
 
 @app.command()
+@shared
 def portfolio(
     config: Annotated[
         Path,
         typer.Option(help="Portfolio file in TOML, for example config/portfolios/multi_strategy_example.toml."),
     ],
+    cold: options.Cold = False,
     second_opinion: options.SecondOpinion = False,
+    causality_check: options.CausalityCheck = True,
     record: options.Record = True,
     as_json: options.AsJson = False,
 ) -> None:
@@ -36,13 +40,14 @@ def portfolio(
     Example:
         peak-trade portfolio --config config/portfolios/multi_strategy_example.toml
 
-    Exits 0 when the run is done, 1 when the second opinion differs, 2 on bad input.
+    Exits 0 when the run is done, 1 when the second opinion or a record of the same run
+    id differs, 2 on bad input.
     """
     from peak_trade.engine.second_opinion import second_opinion as opinion_of
     from peak_trade.studies import by_name, recording
 
     with output.progress("portfolio") as on_progress:
-        result = by_name.portfolio(config, on_progress=on_progress)
+        result = by_name.portfolio(config, is_cold=cold, causality_check=causality_check, on_progress=on_progress)
 
     def show(opinion: Opinion | None = None) -> None:
         output.show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))
@@ -58,6 +63,7 @@ def portfolio(
 
 def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
     from peak_trade.reports.views import portfolio as views
+    from peak_trade.studies.trials import trials_sentence
 
     market, n_sleeves = result.run.market, len(result.settings.strategies)
     measures = [(name.replace("_", " "), text) for name, text in result.run.stats().to_text().items()]
@@ -67,6 +73,7 @@ def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
         f"{n_sleeves} strategies ({result.settings.mode}), {market.timeframe}, {len(market):,} bars",
         right=("portfolio",),
     )
+    yield output.selection_table(result.run)
     yield output.frame_table(result.attribution().reset_index(), "Attribution", views.ATTRIBUTION_FORMATS)
     correlations = views.correlations(result)
     if len(correlations):
@@ -76,10 +83,14 @@ def _page(result: PortfolioResult, opinion: Opinion | None) -> output.Page:
     status = (*run.remarks, run.risk_status, run.no_trade_reason, *run.cut_short)
     sentences = (*status, "" if opinion is None else f"{opinion}.")
     yield from (sentence for sentence in sentences if sentence)
+    yield trials_sentence(run.digests)
     yield f"run {run.run_id}, events {run.content_digest[:16]}"
 
 
 def _content(result: PortfolioResult, opinion: Opinion | None) -> dict[str, Any]:
+    from peak_trade.studies.trials import deflated
+
+    counted, chosen = deflated(result.run)
     content = {
         "run_id": result.run.run_id,
         "mode": result.settings.mode,
@@ -89,14 +100,18 @@ def _content(result: PortfolioResult, opinion: Opinion | None) -> dict[str, Any]
         "n_bars": len(result.run.market),
         "stats": result.run.stats().to_dict(),
         "measures": result.run.stats().to_measures(),
+        "selection": {name: each.to_dict() for name, each in chosen.items()},
         "diversification_ratio": result.diversification_ratio,
         "attribution": output.records(result.attribution().reset_index()),
         "correlations": output.records(result.correlations()),
         "correlations_in_drawdown": output.records(result.drawdown_correlations()),
         "drawdowns": output.records(result.drawdowns()),
+        "left_out": [event.to_dict() for event in result.left_out],
+        "trimmed_weights": None if result.trimmed is None else result.trimmed.to_dict(),
         "digests": result.run.digests,
         "content_digest": result.run.content_digest,
         **result.run.trading_facts(),
+        "trials": None if counted is None else counted.to_dict(),
         "assumptions": result.assumptions,
         "second_opinion": None if opinion is None else str(opinion),
     }

@@ -16,11 +16,11 @@ HEADER = """# Command line
 
 Generated from `--help` by `python -m peak_trade.cli.reference`; a test compares the two. Do not edit.
 
-Every verb exits 0 on success, 1 when a check failed or a comparison found differences, 2 on bad input or when a disk, a
-network or a database fails, 130 after Ctrl-C and 141 when the reader of its output is gone. An error is one line on
-standard error that says where, what it was and what to do; it quotes at most 200 characters of the input. A run that
-succeeded but cannot be recorded is printed before the error. Results go to standard output, as text or with `--json` as
-JSON; notes and progress go to standard error.
+Every verb exits 0 on success, 1 when a check failed, a comparison found differences or a run differs from the recorded
+one of its id, 2 on bad input or when a disk, a network or a database fails, 130 after Ctrl-C and 141 when the reader of
+its output is gone. An error is one line on standard error that says where, what it was and what to do; it quotes
+at most 200 characters of the input. A run that succeeded but cannot be recorded is printed before the error. Results
+go to standard output, as text or with `--json` as JSON; notes and progress go to standard error.
 `peak-trade --install-completion` installs the completion of verbs, options and choices for the shell.
 """
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from peak_trade.cli import deprecated, options, output
+from peak_trade.cli.equal_runs import shared
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ReportError
 
@@ -28,6 +29,7 @@ app = verb_app()
 
 
 @app.command()
+@shared
 def regime(
     strategy: options.StrategyName,
     symbol: options.Symbol,
@@ -49,10 +51,16 @@ def regime(
         list[str] | None,
         typer.Option("--setting", "-d", metavar="KEY=VALUE", help="Detector setting. Repeat for several."),
     ] = None,
-    noise: Annotated[int, typer.Option(min=0, help="Series of each kind of noise control. 0 runs none.")] = 0,
+    noise: Annotated[
+        int, typer.Option(min=0, help="Series of each kind of noise control; 20 are needed to judge. 0 runs none.")
+    ] = 0,
+    label_runs: Annotated[
+        int, typer.Option(min=0, help="Other seeds and start bars with which the labels are compared. 0 skips it.")
+    ] = 5,
     second_opinion: Annotated[
         bool, typer.Option("--second-opinion", help="Compare the fits of the hmm detector with hmmlearn.")
     ] = False,
+    causality_check: options.CausalityCheck = True,
     record: options.Record = True,
     report: Annotated[
         bool, typer.Option("--report", help="Run the notebook regime_study with the same parameters.")
@@ -70,7 +78,8 @@ def regime(
     Example:
         peak-trade regime --strategy ma_crossover --symbol BTC/USDT --start 2021-01-01
 
-    Exits 0 when the study is done, 1 when the second opinion differs, 2 on bad input.
+    Exits 0 when the study is done, 1 when the second opinion or a record of the same
+    run id differs, 2 on bad input.
     """
     from peak_trade.studies import by_name, recording
 
@@ -84,6 +93,8 @@ def regime(
         detector_settings=settings,
         mode=mode,
         n_noise=noise,
+        n_label_runs=label_runs,
+        causality_check=causality_check,
     )
     paths: dict[str, str] = {}
 
@@ -101,6 +112,7 @@ def regime(
         "detector": detector,
         "detector_settings": outcome.detector_settings,
         "mode": mode,
+        "label_runs": label_runs,
     }
     with output.result_first(show):
         if second_opinion:
@@ -132,18 +144,23 @@ def _run_notebook(values: dict[str, Any]) -> str:
 
 def _page(outcome: RegimeOutcome, paths: dict[str, str]) -> output.Page:
     from peak_trade.reports.views.regime import DURATION_FORMATS, REGIME_FORMATS
+    from peak_trade.studies.trials import trials_sentence
 
     study = outcome.study
     series = f"{study.bars.symbol} ({study.bars.exchange}), {study.bars.timeframe}"
     title = f"{study.strategy.inner.name} on {series}, {study.detector.name} regimes"
-    yield _across(title, study.table(), REGIME_FORMATS)
-    yield output.frame_table(study.transitions().reset_index(), "Transitions from one bar to the next")
-    yield output.frame_table(study.durations(), "Durations in bars", DURATION_FORMATS)
+    naming = outcome.naming
+    yield _across(title, naming.apply(study.table()), REGIME_FORMATS)
+    yield output.frame_table(naming.apply(study.transitions()).reset_index(), "Transitions from one bar to the next")
+    yield output.frame_table(naming.apply(study.durations()), "Durations in bars", DURATION_FORMATS)
     yield output.Table(("fact", "value"), list(study.facts().items()), right=("value",))
     if outcome.opinion is not None:
         yield output.frame_table(outcome.opinion.to_frame(), "Fits in hmmlearn")
         yield str(outcome.opinion)
+    yield from naming.sentences
+    yield from study.remarks
     yield from outcome.verdict
+    yield trials_sentence(study.result.digests)
     yield f"run {study.result.run_id}"
     for name, path in paths.items():
         yield f"{name.replace('_', ' ')} {path}"
@@ -163,20 +180,30 @@ def _across(title: str, frame: pd.DataFrame, formats: Mapping[str, str]) -> outp
 
 
 def _content(outcome: RegimeOutcome, paths: dict[str, str]) -> dict[str, Any]:
+    from peak_trade.studies.noise import noise_table
+    from peak_trade.studies.trials import recorded_trials
+
     study = outcome.study
+    counted = recorded_trials(study.result.digests)
     content = {
         "run_id": study.result.run_id,
+        "causality": [each.to_dict() for each in study.result.causality],
         "facts": study.facts(),
         "regimes": output.records(study.table()),
         "transitions": output.records(study.transitions().reset_index()),
         "durations": output.records(study.durations()),
         "lookahead_cost": output.records(study.lookahead_cost()),
-        "sharpe_gain": study.sharpe_gain().to_dict(),
+        "sharpe_gain": study.sharpe_gain().to_dict()
+        | {name: getattr(study.sharpe_test, name) for name in ("low", "high", "p_value")},
         "p_value": outcome.p_value,
+        "noise": output.records(noise_table(outcome.noise)) if outcome.noise else [],
         "fallbacks": [
             {"reason": span.reason, "start": span.start, "end": span.end} for span in study.filtered.fallbacks
         ],
+        "naming": outcome.naming.to_dict(),
         "verdict": outcome.verdict,
+        "remarks": study.remarks,
+        "trials": None if counted is None else counted.to_dict(),
         "second_opinion": None
         if outcome.opinion is None
         else {

@@ -33,8 +33,9 @@ def run(
     """Run a notebook and keep it, executed, in reports/runs.
 
     The parameters are checked against the types in the notebook before a kernel starts. A notebook runs again only
-    when the notebook, its parameters, its data, the code or the lock file changed. A failed notebook is kept, too, and
-    its page shows the cell that failed. `peak-trade site build` makes the pages.
+    when one of its inputs changed: the notebook, its parameters, the files that they name, its data, the code or the
+    environment. A failed notebook is kept, too, and its page shows the cell that failed. `peak-trade site build` makes
+    the pages.
 
     \b
     Example:

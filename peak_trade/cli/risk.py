@@ -17,7 +17,8 @@ from peak_trade.core.time import iso
 
 if TYPE_CHECKING:
     from peak_trade.risk.state import Control
-    from peak_trade.sessions.control.commands import OperatorCommand, SessionState, WorkspaceChange
+    from peak_trade.sessions.control.commands import KillResult, OperatorCommand, SessionState, WorkspaceChange
+    from peak_trade.sessions.control.drill import Drill
     from peak_trade.studies.risk.decisions import Explanation
 
 app = verb_app()
@@ -100,9 +101,39 @@ def kill(
         peak-trade risk kill --by ada --reason "exchange outage"
         peak-trade risk kill --by ada --session 20251221_220016
 
-    Exits 0 when trading is halted, 2 on bad input.
+    The processes of running sessions are signalled first, so that they halt although the disk can not be written.
+
+    Exits 0 when trading is halted, 1 when that could not be saved, 2 on bad input.
     """
-    _command("kill", by, session, as_json, reason=reason)
+    from peak_trade.sessions.control.commands import kill_session, kill_workspace
+
+    now = time.time_ns()
+    done = kill_workspace(by, now, reason) if session is None else kill_session(session, by, now, reason)
+    output.show(done, as_json, lambda done: _kill_page(done, by, session), lambda done: _kill_content(done, session))
+    if done.fault:
+        raise typer.Exit(1)
+
+
+@app.command("drill")
+def drill(by: Actor, as_json: options.AsJson = False) -> None:
+    """Halt a trial session to exercise the kill switch.
+
+    A paper session with an open order runs in a process of its own, in a temporary workspace, and is killed from
+    outside by the code of `risk kill`. Its orders must be canceled, its journal sealed, and no session may start there.
+    The sessions of the workspace are not touched. The result is recorded in the governance log.
+
+    
+    Example:
+        peak-trade risk drill --by ada
+
+    Exits 0 when everything worked, 1 when something did not, 2 on bad input.
+    """
+    from peak_trade.sessions.control.drill import run_drill
+
+    done = run_drill(by)
+    output.show(done, as_json, _drill_page, lambda done: done.to_dict())
+    if not done.is_passed:
+        raise typer.Exit(1)
 
 
 @app.command("recover")
@@ -155,7 +186,6 @@ def _command(
     session: str | None,
     as_json: bool,
     *,
-    reason: str = "",
     strategy: str = "",
     risk_file: Path | None = None,
 ) -> None:
@@ -164,11 +194,11 @@ def _command(
 
     kind, now = CommandKind(name), time.time_ns()
     if session is None:
-        change = command_workspace(kind, by, now, reason=reason, strategy=strategy, risk_file=risk_file)
+        change = command_workspace(kind, by, now, strategy=strategy, risk_file=risk_file)
         output.show(change, as_json, _change_page, _change_content)
         return
-    found = send_command(session, kind, by, now, reason=reason, strategy=strategy)
-    applied = "at once" if kind is CommandKind.KILL else "with its next bar"
+    found = send_command(session, kind, by, now, strategy=strategy)
+    applied = "with its next bar"
     output.show(
         found,
         as_json,
@@ -195,6 +225,8 @@ def _explain_page(explanation: Explanation) -> output.Page:
         right=("observed", "limit", "headroom"),
     )
     for reading in explanation.readings:
+        if reading.detail:
+            yield f"{reading.code}: {reading.detail}"
         if reading.reason:
             yield f"{reading.code} could not be read: {reading.reason}"
     yield f"The result {'equals' if explanation.is_reproduced else 'differs from'} the record."
@@ -234,6 +266,41 @@ def _state_content(control: Control, pending: Sequence[OperatorCommand]) -> dict
         "pending": [
             {"command": command.kind, "strategy": command.strategy, "actor": command.actor} for command in pending
         ],
+    }
+
+
+def _drill_page(done: Drill) -> output.Page:
+    yield from done.findings
+    verdict = "the kill switch works" if done.is_passed else "the kill switch does not work"
+    yield f"{verdict}: the session was sealed {done.seconds:.2f} s after the kill by {done.actor}."
+
+
+def _kill_page(done: KillResult, by: str, session: str | None) -> output.Page:
+    numbers = ", ".join(map(str, done.pids))
+    told = f"process {numbers} was" if len(done.pids) == 1 else f"processes {numbers} were"
+    told = f"{told} told to halt" if done.pids else "no process was told to halt"
+    if done.fault:
+        yield f"{told}; the {'state' if session is None else 'command'} could not be saved: {done.fault}"
+    elif session is not None:
+        resumed = "" if done.is_running else f" after `peak-trade session resume {session}`: it is interrupted"
+        yield f"kill by {by}: session {session} applies it at once{resumed}; {told}."
+    else:
+        yield from (f"{event.state}: {event.reason}, by {event.actor}" for event in done.events)
+        yield f"{told}." if done.events else f"halted: nothing changed; {told}."
+    way = "it was not told to halt. End its process" if done.fault else "it halts when it reads the saved state"
+    for name in done.unknown:
+        yield f"session {name} is running, and its process is not known: {way}."
+
+
+def _kill_content(done: KillResult, session: str | None) -> dict[str, Any]:
+    changes = [{"state": event.state, "reason": event.reason, "actor": event.actor} for event in done.events]
+    return {
+        "state": None if done.fault or session is not None else "halted",
+        "changes": changes,
+        "session_id": session,
+        "pids": done.pids,
+        "unknown": done.unknown,
+        "fault": done.fault,
     }
 
 

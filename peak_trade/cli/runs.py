@@ -1,7 +1,10 @@
-"""`peak-trade runs`: list, show and compare recorded runs."""
+"""`peak-trade runs`: list, show, compare, make again, verify and export recorded runs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +17,9 @@ from peak_trade.core.time import parse_utc
 if TYPE_CHECKING:
     import pandas as pd
 
-LISTED_TAGS = ("run_id", "recorded_at", "run_type", "strategy", "symbol", "timeframe", "start", "end")
+    from peak_trade.studies.rerun import Rerun
+
+LISTED_TAGS = ("run_id", "recorded_at", "status", "run_type", "strategy", "symbol", "timeframe", "start", "end")
 
 app = verb_app()
 
@@ -34,7 +39,8 @@ def list_(
 ) -> None:
     """List recorded runs, newest first.
 
-    A run is listed when it matches every given option.
+    A run is listed when it matches every given option. One whose recording was stopped is unfinished; recording it
+    again completes it.
 
     \b
     Example:
@@ -52,7 +58,7 @@ def list_(
 
 @app.command()
 def show(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the unique beginning of one.")],
+    run_id: options.RunId,
     as_json: options.AsJson = False,
 ) -> None:
     """Show the tags, digests, parameters and metrics of a run.
@@ -97,6 +103,134 @@ def compare(
     output.show(runs, as_json, _page, _content)
 
 
+@app.command()
+def rerun(
+    run_id: options.RunOrBundle, accept_changes: options.AcceptChanges = False, as_json: options.AsJson = False
+) -> None:
+    """Make a recorded run again and show both results.
+
+    Settings, limits and instruments are those of the record, bars are those of the store. A session is replayed from
+    its journal. A module of your own that is not here, or was changed, comes from the record. Nothing is recorded. With
+    changed inputs it is another evaluation, which counts as a trial.
+
+    \b
+    Example:
+        peak-trade runs rerun 3f9c1a
+
+    Exits 0 when every event is equal to the recorded one, 1 when they differ, with the first difference, 2 when the
+    run can not be made again as recorded: the error names the input that is gone or was changed.
+    """
+    _show_rerun(run_id, accept_changes, as_json, _rerun_page)
+
+
+@app.command()
+def verify(
+    run_id: options.RunOrBundle, accept_changes: options.AcceptChanges = False, as_json: options.AsJson = False
+) -> None:
+    """Check that a recorded run gives equal events again.
+
+    The run is made again as by `runs rerun`, and only the verdict is shown.
+
+    \b
+    Example:
+        peak-trade runs verify 3f9c1a
+
+    Exits 0 when every event is equal to the recorded one, 1 when they differ, with the first difference, 2 when the
+    run can not be made again as recorded: the error names the input that is gone or was changed.
+    """
+    _show_rerun(run_id, accept_changes, as_json, _verdict)
+
+
+@app.command()
+def export(
+    run_id: options.RunId,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to create. It must be new or empty.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Export a recorded run with all its inputs to a folder.
+
+    The folder has the bars that the run knew, its settings, sources, environment and events, and its executed notebook
+    and page if there are any. `peak-trade runs verify DIR` verifies it on another machine.
+
+    \b
+    Example:
+        peak-trade runs export 3f9c1a --to bundle
+
+    Exits 0 when the folder is written, 2 when the run can not be made again, an input is gone or was changed, or DIR is
+    not empty.
+    """
+    from peak_trade.studies.bundle import export_run
+
+    record = export_run(run_id, to, _report_files)
+    output.show(
+        record,
+        as_json,
+        lambda record: [f"Exported run {record.run_id} to {to}. Verify it with `peak-trade runs verify {to}`."],
+        lambda record: {"run_id": record.run_id, "folder": to},
+    )
+
+
+def _report_files(run_id: str) -> dict[str, Path]:
+    """Return the executed notebook of a run and its page, as far as there are any, by their names in a bundle."""
+    from peak_trade.reports.notebooks import list_report_runs
+
+    for report in list_report_runs():
+        if report.run_id == run_id:
+            page = Path("reports/site") / f"{report.slug}.html"
+            return {"notebook.ipynb": report.path} | ({"page.html": page} if page.is_file() else {})
+    return {}
+
+
+def _show_rerun(run_id: str, accept_changes: bool, as_json: bool, page: Callable[[Rerun], output.Page]) -> None:
+    from peak_trade.studies.rerun import rerun as make_again
+
+    with output.progress("rerun") as on_progress:
+        again = make_again(run_id, accept_changes=accept_changes, on_progress=on_progress)
+    output.show(again, as_json, page, _rerun_content)
+    if not again.is_equal:
+        raise typer.Exit(1)
+
+
+def _rerun_page(again: Rerun) -> output.Page:
+    if again.result is not None:
+        recorded, now = again.record.measures(), again.result.stats().to_text()
+        yield output.Table(
+            ("measure", "recorded", "now"),
+            [(name.replace("_", " "), recorded.get(name, ""), text) for name, text in now.items()],
+            f"{again.record.tags['run_type']} of {again.record.tags['strategy']} on {again.record.tags['symbol']}",
+            right=("recorded", "now"),
+        )
+    yield from _verdict(again)
+
+
+def _verdict(again: Rerun) -> output.Page:
+    difference, record = again.first_difference, again.record
+    yield from (*again.changes, *again.notes)
+    if difference is None:
+        equity = "" if again.result is None else " and the recorded equity"
+        yield f"Equal: run {record.run_id} has the {again.n_events:,} recorded events{equity}."
+        return
+    yield f"Different: run {record.run_id} differs from its record, first at event {difference.index:,}."
+    yield f"recorded {difference.recorded}"
+    yield f"now      {difference.now}"
+
+
+def _rerun_content(again: Rerun) -> dict[str, Any]:
+    difference = again.first_difference
+    return {
+        "run_id": again.record.run_id,
+        "run_type": again.record.tags["run_type"],
+        "is_equal": again.is_equal,
+        "first_difference": None if difference is None else asdict(difference),
+        "events_digest": {"recorded": again.record.events_digest, "now": again.events_digest},
+        "n_events": {"recorded": len(again.record.events), "now": again.n_events},
+        "run_id_now": again.run_id,
+        "changes": again.changes,
+        "notes": again.notes,
+        "stats": None if again.result is None else again.result.stats().to_dict(),
+    }
+
+
 def _differences(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the rows whose values differ, without those that differ in any two runs."""
     has_difference = runs.ne(runs.iloc[:, 0], axis=0).any(axis=1)
@@ -106,6 +240,7 @@ def _differences(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _list_page(runs: pd.DataFrame, is_filtered: bool) -> output.Page:
     from peak_trade.metrics import measure_formats
+    from peak_trade.tracking import ledger_sentence
 
     if runs.empty:
         yield "No run matches." if is_filtered else "No run has been recorded. `peak-trade backtest` records one."
@@ -119,6 +254,7 @@ def _list_page(runs: pd.DataFrame, is_filtered: bool) -> output.Page:
     )
     yield output.frame_table(shown, formats=formats)
     yield output.count(len(runs), "run")
+    yield ledger_sentence()
 
 
 def _page(runs: pd.DataFrame) -> output.Page:

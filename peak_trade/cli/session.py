@@ -14,18 +14,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from peak_trade.cli import options, output
+from peak_trade.cli import deprecated, options, output
+from peak_trade.cli.ready import checklist_content, refusal
 from peak_trade.cli.verbs import verb_app
-from peak_trade.core.errors import ConfigError
-from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
+from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.core.time import NS_PER_SECOND, iso, parse_seconds
 
 if TYPE_CHECKING:
+    from peak_trade.governance.decision import Decision
     from peak_trade.sessions.control.stop_switch import StopSwitch
     from peak_trade.sessions.run import SessionResult
     from peak_trade.sessions.runner import Status
-    from peak_trade.sessions.store import SessionSummary
+    from peak_trade.sessions.store import SessionDescription, SessionSummary
 
+POLICY_FILE = Path("config/live_policies.toml")
+Policy = Annotated[Path, typer.Option("--policy", help="Policy of the live-execution gate, for testnet mode.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no live view.")]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=65_535, help="Port on 127.0.0.1 that serves the session's metrics to Prometheus while it runs."
+    ),
+]
 
 app = verb_app()
 
@@ -70,7 +80,10 @@ def run(
         float | None, typer.Option(help="Initial cash in quote currency.", show_default="10000, or the run file's")
     ] = None,
     config: options.RunFile = None,
+    policy: Policy = POLICY_FILE,
     telemetry: options.Telemetry = None,
+    causality_check: options.CausalityCheck = True,
+    metrics_port: MetricsPort = None,
     record: options.Record = True,
     quiet: Quiet = False,
     as_json: options.AsJson = False,
@@ -85,10 +98,14 @@ def run(
         peak-trade session run --mode paper --symbol BTC/USDT --timeframe 1m --duration 10m
         peak-trade session run --mode shadow --follow 20251221_220003
 
-    Exits 0 when the session has ended and is sealed, 2 on bad input, 130 after a second Ctrl-C.
+    A session starts through the live-execution gate, see `peak-trade ready`. In testnet mode orders go to the sandbox
+    of the exchange, after a signed approval.
+
+    Exits 0 when the session has ended and is sealed, 1 when the gate refuses it, 2 on bad input, 130 after a second
+    Ctrl-C.
     """
     from peak_trade.sessions import options as session_options
-    from peak_trade.sessions.run import run_session
+    from peak_trade.studies import readiness
 
     asked = {
         "mode": mode,
@@ -97,27 +114,36 @@ def run(
         "timeframe": timeframe,
         "exchange": exchange,
         "feed": feed,
-        "duration": _seconds(duration),
+        "duration": seconds_of(duration),
         "pace": _pace(pace),
         "start": start,
         "end": end,
         "follow": follow,
     }
     session_config = session_options.make_config(asked, options.pairs(parameter), cash, config)
-    if session_config.risk is None and session_config.mode != "testnet":
+    if not session_config.has_limits and session_config.mode != "testnet":
         output.note("no risk limits are set: every order that the instrument allows passes. Set limits with --config.")
     settings = session_options.read_telemetry(telemetry)
-    with _live_view(quiet) as (switch, on_status):
-        outcome = run_session(
-            session_config, switch=switch, on_start=output.show_notes, on_status=on_status, telemetry=settings
+    with _metrics(metrics_port) as on_start, _live_view(quiet) as (switch, on_status):
+        outcome = readiness.start(
+            session_config,
+            readiness.Gate(policy),
+            switch=switch,
+            on_start=on_start,
+            on_status=on_status,
+            telemetry=settings,
+            causality_check=causality_check,
+            on_note=output.note,
         )
-    _show_outcome(outcome, record, as_json)
+    _finish(outcome, record, as_json)
 
 
 @app.command()
 def resume(
     session: options.SessionName,
+    policy: Policy = POLICY_FILE,
     telemetry: options.Telemetry = None,
+    metrics_port: MetricsPort = None,
     record: options.Record = True,
     quiet: Quiet = False,
     as_json: options.AsJson = False,
@@ -131,16 +157,19 @@ def resume(
     Example:
         peak-trade session resume 20251221_220016
 
-    Exits 0 when the session has ended and is sealed, 2 on bad input or when the journal does not verify, 130 after a
-    second Ctrl-C.
+    Exits 0 when the session has ended and is sealed, 1 when the live-execution gate refuses it, 2 on bad input or when
+    the journal does not verify, 130 after a second Ctrl-C.
     """
     from peak_trade.sessions.options import read_telemetry
-    from peak_trade.sessions.run import resume_session
+    from peak_trade.studies import readiness
 
     settings = read_telemetry(telemetry)
-    with _live_view(quiet) as (switch, on_status):
-        outcome = resume_session(session, switch=switch, on_status=on_status, telemetry=settings)
-    _show_outcome(outcome, record, as_json)
+    gate = readiness.Gate(policy)
+    with _metrics(metrics_port) as on_start, _live_view(quiet) as (switch, on_status):
+        outcome = readiness.resume(
+            session, gate, switch=switch, on_start=on_start, on_status=on_status, telemetry=settings
+        )
+    _finish(outcome, record, as_json)
 
 
 @app.command("list")
@@ -156,9 +185,7 @@ def list_(as_json: options.AsJson = False) -> None:
     from peak_trade.sessions.store import sessions_folder, summaries
 
     folder = sessions_folder()
-    output.show(
-        summaries(), as_json, lambda found: _list_page(found, folder), lambda found: [asdict(each) for each in found]
-    )
+    output.show(summaries(), as_json, lambda found: _list_page(found, folder), _list_content)
 
 
 @app.command()
@@ -173,23 +200,29 @@ def show(session: options.SessionName, as_json: options.AsJson = False) -> None:
 
     Exits 0, or 2 when there is no such session.
     """
+    from peak_trade.core.causality import outcomes_of
     from peak_trade.sessions.store import describe
 
-    output.show(
-        describe(session),
-        as_json,
-        lambda found: [_summary_table(found.summary), *filter(None, [found.denials]), *found.recent],
-        lambda found: asdict(found),
-    )
+    def page(found: SessionDescription) -> output.Page:
+        yield _summary_table(found.summary)
+        yield from (each.sentence for each in outcomes_of(found.manifest))
+        yield from filter(None, [found.denials])
+        yield from found.recent
+
+    def content(found: SessionDescription) -> dict[str, Any]:
+        return asdict(found) | {"summary": _list_content([found.summary])[0]}
+
+    output.show(describe(session), as_json, page, content)
 
 
-def _seconds(duration: str | None) -> int | None:
+def seconds_of(duration: str | None) -> int | None:
+    """Return a duration like 10m in seconds; ConfigError for other text."""
     if duration is None:
         return None
-    try:
-        return Timeframe.parse(duration).seconds
-    except ConfigError:
-        raise ConfigError(f"duration was {duration!r}: write a number and a unit, like 90s, 10m, 4h or 1d.") from None
+    seconds = parse_seconds(duration)
+    if seconds is None:
+        raise ConfigError(f"duration was {duration!r}: write a number and a unit, like 90s, 10m, 4h or 1d.")
+    return seconds
 
 
 def _pace(pace: str | None) -> float | None:
@@ -202,15 +235,36 @@ def _pace(pace: str | None) -> float | None:
 
 
 @contextmanager
+def _metrics(port: int | None) -> Iterator[Callable[[Path], None]]:
+    """Yield a function that takes the folder of the session once it has started, and serve its metrics on a port."""
+    if port is None:
+        yield lambda folder: output.show_notes()
+        return
+    from peak_trade.observability.exporter import Exporter
+    from peak_trade.observability.exposition import serving
+
+    exporter = Exporter([])
+
+    def follow(folder: Path) -> None:
+        output.show_notes()
+        exporter.follow(folder)
+
+    with serving(exporter, "127.0.0.1", port, "--metrics-port"):
+        yield follow
+
+
+@contextmanager
 def _live_view(quiet: bool) -> Iterator[tuple[StopSwitch, Callable[[Status], None]]]:
     """Yield a switch that Ctrl-C turns, and a function that shows the status of the session in the terminal."""
     from peak_trade.sessions.control.stop_switch import StopSwitch
 
-    switch = StopSwitch()
+    switch, is_second = StopSwitch(), False
 
     def on_signal(_number: int, _frame: Any) -> None:
-        if switch.is_stopping:
+        nonlocal is_second
+        if is_second:
             raise KeyboardInterrupt
+        is_second = True
         switch.stop("Ctrl-C")
 
     latest: list[Status] = []
@@ -258,9 +312,18 @@ def _age_text(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def _finish(outcome: SessionResult | Decision, record: bool, as_json: bool) -> None:
+    """Show the result of a session, or the requirements that a refused one does not meet."""
+    from peak_trade.governance.decision import Decision
+
+    if isinstance(outcome, Decision):
+        output.show(outcome, as_json, refusal, checklist_content)
+        raise typer.Exit(1)
+    _show_outcome(outcome, record, as_json)
+
+
 def _show_outcome(outcome: SessionResult, record: bool, as_json: bool) -> None:
-    from peak_trade.studies.recording import session_record
-    from peak_trade.tracking import record_run
+    from peak_trade.studies.recording import record_session, session_record
 
     def show(run_id: str | None = None) -> None:
         output.show(
@@ -274,16 +337,21 @@ def _show_outcome(outcome: SessionResult, record: bool, as_json: bool) -> None:
         entry = session_record(outcome.folder) if record else None
     show(None if entry is None else entry.run_id)
     if entry is not None:
-        record_run(entry)
+        record_session(entry, outcome.folder)
 
 
 def _outcome_page(outcome: SessionResult, run_id: str | None) -> output.Page:
-    status = outcome.status
+    from peak_trade.journal.files import read_manifest
+    from peak_trade.studies.trials import trials_sentence
+
+    status, digests = outcome.status, read_manifest(outcome.folder)["digests"]
     yield (
         f"{outcome.folder.name}: {outcome.reason}; {status.n_bars:,} bars, {status.n_fills:,} fills, "
         f"{status.n_denials:,} denials, equity {status.equity:,.2f} ({status.pnl:+,.2f})."
     )
     yield from outcome.notes
+    if "data" in digests:  # bars of a recording
+        yield trials_sentence(digests)
     yield f"Sealed in {outcome.folder}. Verify it with `peak-trade audit verify {outcome.folder.name}`."
     if run_id is not None:
         yield f"run {run_id}"
@@ -300,11 +368,29 @@ def _outcome_content(outcome: SessionResult, run_id: str | None) -> dict[str, An
     }
 
 
+def _chain_faults() -> list[str]:
+    from peak_trade.sessions.store import check_sessions
+
+    try:
+        faults = check_sessions().faults
+    except SessionError as error:
+        faults = (str(error),)
+    more = (
+        [f"{len(faults) - _N_FAULTS:,} more faults; see `peak-trade audit verify`."] if len(faults) > _N_FAULTS else []
+    )
+    return [*faults[:_N_FAULTS], *more]
+
+
+_N_FAULTS = 5
+"""Largest number of faults of the chain that the list of sessions names."""
+
+
 def _list_page(found: Sequence[SessionSummary], folder: Path) -> output.Page:
+    yield from _chain_faults()
     if not found:
         yield f"There are no sessions in {folder}. Start one with `peak-trade session run`."
         return
-    yield output.Table(
+    yield from output.aligned(
         ("session", "state", "bars", "last bar", "fills", "denials", "equity"),
         [
             (
@@ -325,8 +411,16 @@ def _list_page(found: Sequence[SessionSummary], folder: Path) -> output.Page:
             yield f"{each.session_id} is unreadable; see `peak-trade audit verify {each.session_id}`."
 
 
+def _list_content(found: Sequence[SessionSummary]) -> list[dict[str, Any]]:
+    deprecated.note_former_keys(deprecated.SESSION_KEYS)
+    former = deprecated.SESSION_KEYS.items()
+    return [asdict(each) | {old: ", ".join(getattr(each, new)) for old, new in former} for each in found]
+
+
 def _summary_table(summary: SessionSummary) -> output.Table:
     values = asdict(summary)
+    for name in ("strategies", "symbols"):
+        values[name] = ", ".join(values[name])
     for name in ("started", "last_bar"):
         values[name] = iso(values[name]) if values[name] else None
     values["equity"] = output.cell(summary.equity, "{:,.2f}")

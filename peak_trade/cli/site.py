@@ -1,4 +1,4 @@
-"""`peak-trade site`: build the site of executed notebooks and documents."""
+"""`peak-trade site`: build the site of executed notebooks and documents, and serve it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from peak_trade.cli import options, output
-from peak_trade.cli.verbs import verb_app
+from peak_trade.cli.verbs import until_stopped, verb_app
 
 app = verb_app()
 
@@ -51,3 +51,33 @@ def build(
         ],
         asdict,
     )
+
+
+@app.command("serve")
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8501,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines read.")] = "127.0.0.1",
+    as_json: options.AsJson = False,
+) -> None:
+    """Serve the built site, runs and sessions until Ctrl-C.
+
+    The server only reads. It answers GET and HEAD, without a password: whoever reaches the address reads every run and
+    session of the workspace. The runs are at /api/experiments, the sessions at /api/sessions, and the description of
+    the interface is at /openapi.json.
+
+    \b
+    Example:
+        peak-trade site serve --port 8501
+
+    Exits 0 after Ctrl-C or SIGTERM, 2 when the site is not built or the port is taken.
+    """
+    from peak_trade.reports.server import make_app, open_socket, run_server
+
+    with until_stopped():
+        site = make_app(host=host)
+        with open_socket(host, port) as listener:
+            name = f"[{host}]" if ":" in host else host
+            url = f"http://{name}:{listener.getsockname()[1]}/"
+            output.show(url, as_json, lambda url: [f"Site at {url}. Stop with Ctrl-C."], lambda url: {"url": url})
+            run_server(site, listener)
+    output.error("stopped")

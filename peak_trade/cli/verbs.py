@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +16,17 @@ from typer.core import TyperCommand, TyperGroup
 def verb_app() -> typer.Typer:
     """Return the Typer application of one verb or of one group of verbs."""
     return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class LazyVerb(TyperCommand):
@@ -25,7 +40,7 @@ class LazyVerb(TyperCommand):
 
     def load(self) -> Any:
         """Import the module of the verb and return its command."""
-        command = typer.main.get_command(import_module(f"peak_trade.cli.{self.name}").app)
+        command = _command_of(import_module(f"peak_trade.cli.{self.name}").app)
         if isinstance(command, TyperGroup):
             command.help = self.help
         return command
@@ -33,3 +48,8 @@ class LazyVerb(TyperCommand):
     def make_context(self, *arguments: Any, **extra: Any) -> Any:
         """Return a context of the verb's own command, which parses the arguments."""
         return self.load().make_context(*arguments, **extra)
+
+
+@cache
+def _command_of(app: typer.Typer) -> Any:
+    return typer.main.get_command(app)

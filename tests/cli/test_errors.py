@@ -16,11 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peak_trade.cli import main, output
-from peak_trade.core.errors import FAULT, LONGEST_LINE, LONGEST_QUOTE, ConfigError, explain, one_line
+from peak_trade.core.errors import FAULT, LONGEST_LINE, LONGEST_QUOTE, ConfigError, explain, listed, one_line
+from peak_trade.core.lock import held_lock
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
+from peak_trade.studies import sweep as studies_sweep
+from peak_trade.tracking import ledger
 from peak_trade.tracking import registry as run_registry
-from peak_trade.tracking import trials
+from tests.examples import mostly_long
 
 BACKTEST = ["backtest", "--strategy", "ma_crossover", "--symbol", "BTC/USDT"]
 
@@ -31,18 +34,25 @@ def stored(registry: Path) -> Path:
     return registry
 
 
-@given(st.text(), st.sampled_from(["{}", "{!r}", "[{}]", "'{}' and '{}'"]), st.sampled_from([1, 100, 10_000]))
+@given(st.text(), st.sampled_from(["{}", "{!r}", "[{}]", "'{}' and '{}'"]), st.sampled_from([1, 100, 2_000]))
 def test_a_message_is_one_printable_line_of_bounded_length(text: str, pattern: str, n: int) -> None:
     line = one_line(pattern.replace("{}", text * n))
     assert line.isprintable()
     assert len(line) <= LONGEST_LINE
 
 
-@given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), st.integers(1, 1_000))
+@given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), st.integers(1, 300))
 def test_a_message_quotes_at_most_200_characters(text: str, n: int) -> None:
     value = text * n
     for quoted in (f"{value!r}", value, f'"{value}"', repr([value] * 3), repr({value: n})):
-        assert len(str(ConfigError(f"a was {quoted}: b."))) <= len("a was : b.") + LONGEST_QUOTE
+        for count in (1,) if quoted is value else (1, 2, 3, 40):
+            message = "a was : b." + count * ", "
+            assert len(str(ConfigError(f"a was {', '.join(count * [quoted])}: b."))) <= len(message) + LONGEST_QUOTE
+
+
+@given(st.lists(st.text(min_size=1)))
+def test_a_message_lists_at_most_200_characters_of_names(names: list[str]) -> None:
+    assert len(listed(names)) == min(len(", ".join(names)), LONGEST_QUOTE)
 
 
 @given(st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=LONGEST_QUOTE - 2))
@@ -99,39 +109,26 @@ def delete_experiment(home: Path) -> None:
         client.delete_experiment(experiment_id)
 
 
-def damage_trials(home: Path) -> None:
-    (home / "trials.db").write_bytes(bytes(range(256)) * 100)
-
-
-def lock_trials(home: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(home / "trials.db")
-    connection.execute("BEGIN EXCLUSIVE")
-    return connection
-
-
 def lock_registry(home: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(home / "mlflow.db")
     connection.execute("BEGIN EXCLUSIVE")
     return connection
 
 
-@pytest.mark.parametrize("form", ["text", "--json"])
+@pytest.mark.parametrize("form", mostly_long(["--json", "text"], 1))
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
         (damage_registry, "mlflow.db: file is not a database. Close what uses it"),
-        (lock_registry, "mlflow.db: database is locked. Close what uses it"),
+        (lock_registry, "mlflow.db: database is locked by process "),
         (delete_experiment, "the experiment peak_trade was deleted. Restore it with `mlflow experiments restore"),
-        (damage_trials, "trials.db: file is not a database. Close what uses it"),
-        (lock_trials, "trials.db: database is locked. Close what uses it"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_run_that_cannot_be_recorded_is_printed_before_the_error(
     fault, says, form, stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in (run_registry, trials):
-        monkeypatch.setattr(module, "LOCK_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(run_registry, "LOCK_WAIT_SECONDS", 0.01)
     kept = fault(stored)
     assert main([*BACKTEST, *([form] if form == "--json" else [])]) == 2
     if kept is not None:
@@ -142,6 +139,61 @@ def test_a_run_that_cannot_be_recorded_is_printed_before_the_error(
     assert all("note: these JSON keys are deprecated" in note for note in notes)
     run_id = json.loads(shown.out)["run_id"] if form == "--json" else shown.out.splitlines()[-1].split()[1].strip(",")
     assert len(run_id) == 16
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        [*BACKTEST, "--config"],
+        ["portfolio", "--config"],
+        ["session", "run", "--mode", "paper", "--symbol", "BTC/USDT", "--timeframe", "1h", "--telemetry"],
+        ["data", "import", "--symbol", "BTC/USDT", "--timeframe", "1h", "--exchange", "kraken"],
+        ["audit", "import"],
+        ["audit", "check"],
+    ],
+    ids=lambda verb: "-".join(verb[:2]),
+)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_file_that_never_ends_is_refused(
+    kind: str, verb: list[str], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = "/dev/zero"
+    if kind == "pipe":
+        os.mkfifo(path := str(tmp_path / "pipe.csv"))
+    assert main([*verb, path]) == 2
+    assert "a device, a pipe or a socket, not a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "fault"),
+    mostly_long([("backtest", "damaged"), ("backtest", "locked"), ("sweep", "locked"), ("sweep", "damaged")], 2),
+)
+def test_a_ledger_that_is_damaged_or_locked_fails_no_run(
+    verb: str, fault: str, stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ledger, "LOCK_WAIT_SECONDS", 0.01)
+    words = [verb, "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "-p", "fast=5"]
+    lines = "one\ntwo\n"
+    if fault == "damaged":
+        (stored / "trials.jsonl").write_text(lines)
+        assert main(words) == 0
+        assert (stored / "trials.jsonl").read_text().startswith(lines)
+        return
+    with held_lock(stored / ".trials.jsonl.lock", 1.0):
+        assert main([*words, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["run_id"]) == 16
+
+
+@pytest.mark.parametrize("is_recorded", [True, False], ids=["recorded", "not-recorded"])
+def test_a_difference_exits_1_only_when_the_run_is_recorded(
+    is_recorded: bool, stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(studies_sweep, "_difference", lambda *arguments: "the fills differ")
+    if not is_recorded:
+        damage_registry(stored)
+    code = main(["sweep", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "-p", "fast=5,10"])
+    assert code == (1 if is_recorded else 2)
+    assert "differs: the fills differ." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", [["data", "list"], ["audit", "spec"], ["--help"]], ids=" ".join)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +19,16 @@ from peak_trade.data.fetching import FetchResult
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.metrics import measures_in
+from peak_trade.observability.rehearsal import Rehearsal
 from peak_trade.reports.notebooks import ReportRun
 from peak_trade.reports.site.build import Site
 from peak_trade.risk.state import Control
 from peak_trade.sessions import run
+from peak_trade.sessions.control.drill import Drill
 from peak_trade.sessions.control.state import write_control
+from peak_trade.studies import readiness
 from tests.cli.test_verbs import LEAVES
+from tests.governance.setups import policy_text, request
 
 ROOT = Path(__file__).parents[2]
 PORTFOLIO = """
@@ -64,6 +71,13 @@ def desk(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return registry
 
 
+class Stopped(threading.Event):
+    """An event for which nobody waits: Ctrl-C came."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        raise KeyboardInterrupt
+
+
 def test_every_verb_prints_json_that_a_strict_reader_parses(
     desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,9 +97,17 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert len(asked("data list")) == 3
     assert all(report["keeps_contract"] for report in asked("data check"))
     assert asked(f"data remove {BTC} --timeframe 4h")["n_bars"] == 150
+    whole = sample_bars("BTC/USDT", n_bars=600)
+    for symbol, rows in (("MATIC/USDT", slice(400)), ("POL/USDT", slice(400, None))):
+        save_bars(replace(whole, frame=whole.frame[rows], symbol=symbol))
+    joined = asked("data join --symbol POL/USDT --earlier MATIC/USDT --ratio 1 --timeframe 1h --exchange sample")
+    assert joined["n_added"] == 400
     shutil.rmtree(desk / "bars")
     assert [each["n_held"] for each in asked("data sample")] == [17_520] * 3
     assert asked("check strategy ma_crossover --bars 600")["is_causal"]
+
+    assert "ma_crossover" in {each["name"] for each in asked("strategies list")}
+    assert asked("strategies show ma_crossover")["name"] == "ma_crossover"
 
     study = f"--strategy ma_crossover {BTC} --end 2023-03-01"
     one = asked(f"backtest {study} -p fast=5 -p slow=20 --config run.toml")["run_id"]
@@ -93,6 +115,9 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert {each["run_id"] for each in asked("runs list")} == {one, other}
     assert asked(f"runs show {one}").keys() == {one}
     assert asked(f"runs compare {one} {other}").keys() == {one, other}
+    assert asked(f"runs rerun {one}")["is_equal"]
+    assert asked(f"runs verify {other}")["events_digest"].keys() == {"recorded", "now"}
+    assert asked(f"runs export {one} --to bundle")["run_id"] == one
     assert asked(f"sweep {study} -p fast=5,6 -p slow=20 --no-record")["winner"]["measures"].keys() == MEASURED
     portfolio = asked("portfolio --config portfolio.toml --no-record")
     assert portfolio["measures"]["sharpe"]["stderr"] > 0.0
@@ -102,9 +127,9 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert regime["sharpe_gain"]["n"] > 0
 
     ended = []
-    monkeypatch.setattr(run, "run_session", lambda *words, _run=run.run_session, **options: (
+    monkeypatch.setattr(readiness, "run_session", lambda *words, _run=run.run_session, **options: (
         ended.append(_run(*words, **options)) or ended[0]))  # fmt: skip
-    monkeypatch.setattr(run, "resume_session", lambda name, **_: ended[0])
+    monkeypatch.setattr(readiness, "resume_session", lambda name, **_: ended[0])
     session = asked(f"session run --feed recorded {study} --timeframe 1h --config run.toml --no-record")["session_id"]
     assert asked(f"session resume {session} --no-record")["session_id"] == session
     assert asked("session list")[0]["session_id"] == session
@@ -118,6 +143,12 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert asked("audit import orders.csv")["n_orders"] == 1
     assert asked("audit tidy") == []
 
+    assert all(each["is_live"] for each in asked(f"check limits {ROOT / 'config' / 'risk.toml'}"))
+    done = Drill("ada", 1, 0.1, "", ())
+    monkeypatch.setattr("peak_trade.sessions.control.drill.run_drill", lambda by: done)
+    assert asked("risk drill --by ada")["seconds"] == 0.1
+    assert asked("ready --config policy.toml --stage shadow")["is_ready"]
+    assert not asked("ready --config policy.toml", 1)["is_ready"]
     assert asked(f"risk explain {session}/o-1")["is_reproduced"]
     assert asked("risk state")["state"] == "active"
     assert asked("risk kill --by ada")["state"] == "halted"
@@ -126,9 +157,28 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     write_control(desk, Control(throttled=("cash",)))
     assert asked("risk enable cash --by ada")["state"] == "active"
 
+    public = asked("approve --new-key ada.pem")["public_key"]
+    Path("policy.toml").write_text(policy_text({"ada": public}))
+    assert asked("policy sign policy.toml --key ada.pem")["signers"] == ["ada"]
+    assert asked("policy adopt policy.toml")["policy"]["version"] == 1
+    Path("request.toml").write_text(request())
+    assert asked("approve request.toml --key ada.pem")["n_missing"] == 0
+    assert asked("governance log")[-1]["action"] == "policy_adopted"
+    assert asked("governance verify")["faults"] == []
+
+    quiet = Rehearsal(session, 1.0, 0, 0, 1, ("Drawdown",), ())
+    monkeypatch.setattr("peak_trade.observability.rehearsal.rehearse", lambda *_: quiet)
+    assert asked(f"alerts rehearse {session}")["firings"] == []
+    monkeypatch.setattr("peak_trade.cli.metrics.threading", SimpleNamespace(Event=Stopped))
+    assert asked("metrics serve --port 0")["url"].endswith("/metrics")
+
     assert asked("report run regime_study")["is_failed"] is False
     assert asked("report list") == []
     notebooks = {each["name"]: each for each in asked("report list --notebooks")}
     assert "symbol" in {each["name"] for each in notebooks["strategy_backtest"]["parameters"]}
     assert asked("site build")["n_pages"] == 1
+    Path("reports/site").mkdir(parents=True)
+    Path("reports/site/index.html").write_text("")
+    monkeypatch.setattr("peak_trade.reports.server.run_server", lambda *_: None)
+    assert asked("site serve --port 0")["url"].startswith("http://127.0.0.1:")
     assert covered == set(LEAVES) - {"peak-trade audit spec"}

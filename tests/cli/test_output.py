@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from enum import StrEnum
 from pathlib import Path
 
@@ -140,3 +141,14 @@ def test_a_frame_becomes_a_table_in_the_formats_of_its_columns() -> None:
 def test_a_frame_becomes_one_record_per_row() -> None:
     frame = pd.DataFrame({"a": [1.5, math.nan], "b": ["x", None], "c": [1, 2]})
     assert output.records(frame) == [{"a": 1.5, "b": "x", "c": 1}, {"a": None, "b": None, "c": 2}]
+
+
+def test_the_json_of_a_long_result_is_written_piece_by_piece():
+    """All pieces of the text together take many times the memory of the text."""
+    content = {"rows": [{f"name {n}": float(n) for n in range(10)} for _ in range(2_000)]}
+    tracemalloc.start()
+    text = output._json_text(content)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert json.loads(text) == content
+    assert peak < 4 * len(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import re
 import shlex
@@ -13,10 +14,14 @@ from pathlib import Path
 import pytest
 import typer
 
+import peak_trade
 from peak_trade.cli import main
-from peak_trade.cli.app import VERBS, root
+from peak_trade.cli.app import COLLECTOR_THRESHOLD, VERBS, root
 from peak_trade.cli.reference import contexts
-from peak_trade.data.sample import SEED
+from peak_trade.data.sample import SEED, sample_bars
+from peak_trade.strategies.buy_and_hold import BuyAndHold
+from peak_trade.studies.backtest import backtest
+from tests.examples import mostly_long
 
 ROOT = Path(__file__).parents[2]
 TREE = {context.command_path: context for context in contexts(root(), "peak-trade", None)}
@@ -24,8 +29,8 @@ GROUPS = {path: context for path, context in TREE.items() if hasattr(context.com
 LEAVES = {path: context for path, context in TREE.items() if path not in GROUPS}
 IMPERATIVES = {
     "Backtest", "Build", "Check", "Compare", "Compress", "Create", "Detect", "Enable", "Explain", "Export", "Fetch",
-    "Halt", "Import", "List", "Make", "Print", "Prove", "Recompute", "Remove", "Render", "Research,", "Resume", "Run",
-    "Run,", "Show", "Store", "Verify", "Verify,", "Import,", "List,",
+    "Halt", "Import", "Join", "List", "Make", "Print", "Prove", "Recompute", "Remove", "Render", "Research,", "Resume",
+    "Run", "Run,", "Serve", "Show", "Sign", "Store", "Verify", "Verify,", "Adopt", "Import,", "List,",
 }  # fmt: skip
 HEAVY = {"numpy", "pandas", "numba", "scipy", "pydantic", "rich", "mlflow", "plotly", "pyarrow", "ccxt", "vectorbt"}
 LONGEST_SUMMARY = 60
@@ -37,10 +42,10 @@ def python(program: str, **environment: str) -> str:
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        check=True,
         cwd=ROOT,
         env=os.environ | environment,
     )
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
@@ -62,16 +67,21 @@ def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [
-        ("peak-trade ba", ["backtest"]),
-        ("peak-trade data re", ["remove", "resample"]),
-        ("peak-trade session run --mode ", ["paper", "shadow", "testnet"]),
-        ("peak-trade backtest --second", ["--second-opinion"]),
-    ],
+    mostly_long(
+        [
+            ("peak-trade data re", ["remove", "resample"]),
+            ("peak-trade ba", ["backtest"]),
+            ("peak-trade backtest --second", ["--second-opinion"]),
+            ("peak-trade strategies show m", ["ma_crossover", "macd", "mean_reversion", "momentum"]),
+            ("peak-trade session run --mode ", ["paper", "shadow", "testnet"]),
+            ("peak-trade --ver", ["--version"]),
+        ],
+        2,
+    ),
 )
-def test_the_shell_completes_verbs_options_and_choices(words: str, expected: list[str]) -> None:
+def test_the_shell_completes_verbs_options_choices_and_strategies(words: str, expected: list[str]) -> None:
     answer = python(
-        "from peak_trade.cli import main; main([])",
+        "import sys; from peak_trade.cli import main; sys.exit(main([]))",
         _PEAK_TRADE_COMPLETE="complete_bash",
         COMP_WORDS=words,
         COMP_CWORD=str(len(words.split(" ")) - 1),
@@ -79,19 +89,72 @@ def test_the_shell_completes_verbs_options_and_choices(words: str, expected: lis
     assert answer.split() == expected
 
 
+def test_bash_completes_with_the_script_that_the_command_prints(tmp_path: Path) -> None:
+    command = tmp_path / "peak-trade"
+    program = f"#!{sys.executable}\nimport sys\nfrom peak_trade.cli import main\nsys.exit(main())\n"
+    command.write_text(program, encoding="utf-8")
+    command.chmod(0o755)
+    script = """
+        set -e
+        script=$(peak-trade --show-completion)
+        eval "$script"
+        complete -p peak-trade
+        COMP_WORDS=(peak-trade stra) COMP_CWORD=1
+        _peak_trade_completion peak-trade
+        echo "${COMPREPLY[@]}"
+    """
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1:] == ["strategies"]
+    assert done.stdout.splitlines()[0].endswith("-F _peak_trade_completion peak-trade")
+
+
+def test_the_program_collects_cycles_less_often_and_the_library_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = gc.get_threshold(), []
+
+    def scan_store() -> tuple[list[object], dict[object, object]]:
+        seen.append(gc.get_threshold())
+        raise OSError("no list")
+
+    monkeypatch.setattr("peak_trade.data.store.scan_store", scan_store)
+    assert main(["data", "list"]) == 2
+    assert seen == [COLLECTOR_THRESHOLD]
+    assert seen[0][0] > before[0]
+    backtest(BuyAndHold(), sample_bars("BTC/USDT", n_bars=50))
+    assert gc.get_threshold() == before
+    assert gc.isenabled()
+
+
+def test_the_version_is_shown_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == (f"peak-trade {peak_trade.__version__}\n", "")
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_the_summary_of_a_verb_is_that_of_its_own_help(name: str) -> None:
     assert VERBS[name] == summary_of(TREE[f"peak-trade {name}"])
+
+
+def test_the_verbs_of_the_tree_are_those_of_the_table_and_have_plain_names() -> None:
+    assert {path.split()[1] for path in TREE if path != "peak-trade"} == set(VERBS)
+    names = {name for path in TREE for name in path.split()[1:]}
+    assert [name for name in names if not re.fullmatch(r"[a-z]+(-[a-z]+)*", name)] == []
 
 
 @pytest.mark.parametrize("path", TREE)
 def test_a_summary_is_one_short_imperative_sentence(path: str) -> None:
     summary = summary_of(TREE[path])
     assert summary.split()[0] in IMPERATIVES
-    if path != "peak-trade":
-        assert len(summary) <= LONGEST_SUMMARY
-        assert summary.endswith(".")
-        assert summary.count(". ") == 0
+    assert summary.endswith(".")
+    assert summary.count(". ") == 0
+    assert len(summary) <= LONGEST_SUMMARY
 
 
 @pytest.mark.parametrize("path", GROUPS)
