@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import tomllib
 from pathlib import Path
 
@@ -20,7 +19,9 @@ def layers() -> list[list[str]]:
 
 def summary(path: Path) -> str:
     """Return the first line of a module's docstring."""
-    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].replace("\n", " ")
+    text = path.read_text(encoding="utf-8")
+    docstring = text.split('"""', 2)[1] if text.startswith('"""') else ""
+    return docstring.strip().split("\n\n")[0].replace("\n", " ")
 
 
 def modules(root: Path = ROOT) -> str:

@@ -39,12 +39,13 @@ def places(text):
 
 
 def missing(path, names):
-    """Return what a place of the table does not have."""
+    """Return what a place of the table does not have: a module has what it defines, another file its words."""
     target = ROOT / path
     if not target.exists():
         return [path]
     content = target.read_text(encoding="utf-8") if target.is_file() else ""
-    return [name for name in names if not re.search(rf"\b{re.escape(name)}\b", content)]
+    defined = r"^(?:(?:async )?def |class )?{}\b(?=[(:\[]| *[:=])" if target.suffix == ".py" else r"\b{}\b"
+    return [name for name in names if not re.search(defined.format(re.escape(name)), content, flags=re.MULTILINE)]
 
 
 def test_every_place_of_the_table_exists():
@@ -66,6 +67,8 @@ def test_a_wrong_place_is_found():
     assert missing("peak_trade/nowhere.py", []) == ["peak_trade/nowhere.py"]
     assert missing("README.md", ["no_such_name"]) == ["no_such_name"]
     assert missing("docs/", []) == []
+    assert missing("peak_trade/core/calendar.py", ["Period", "period_of", "NS_PER_DAY"]) == []
+    assert missing("peak_trade/core/calendar.py", ["Timeframe", "instant", "np"]) == ["Timeframe", "instant", "np"]
 
 
 def test_every_named_command_of_the_table_exists():

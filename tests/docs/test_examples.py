@@ -43,7 +43,7 @@ def test_the_tutorial_works_as_it_is_written(tmp_path, monkeypatch, capsys, empt
     assert n_run >= 8
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/library.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/library.md", "docs/trials.md"])
 def test_the_python_in_the_docs_runs(path, home, capsys):
     found = blocks(path, "python")
     assert found

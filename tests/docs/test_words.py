@@ -38,6 +38,7 @@ def listed(cell):
 TERMS = [term for row in table("Terms") for term in listed(row[0])]
 BANNED = {phrase: row[0] for row in table("Terms") for phrase in listed(row[3])}
 BANNED_IN_NAMES = {word: but for words, but in table("Names") for word in listed(words)}
+ALL_BANNED = BANNED | BANNED_IN_NAMES
 PACKAGES = {row[0]: set(listed(row[2])) for row in table("Words with one meaning")}
 
 
@@ -60,10 +61,13 @@ def names_in(node):
 
 
 def uses_in(package, place, source):
-    """Yield the public names and first docstring lines of a module."""
-    for node in ast.walk(ast.parse(source)):
+    """Yield the public names and first docstring lines of a module; those of a private class are not public."""
+    tree = ast.parse(source)
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name.startswith("_")]
+    private = {inner for each in classes for inner in ast.walk(each)}
+    for node in ast.walk(tree):
         where = f"{place}:{getattr(node, 'lineno', 1)}"
-        for name in names_in(node):
+        for name in () if node in private else names_in(node):
             yield Use(package, f"{where} {name}", words_of(name), True)
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
             summary = (ast.get_docstring(node) or "").split("\n\n")[0]
@@ -83,12 +87,12 @@ def uses():
 def faults(use):
     """Yield (word, the term to use) for each word that the glossary does not allow in a name or first line."""
     text = f" {' '.join(use.words)} "
-    for phrase, term in {**BANNED, **(BANNED_IN_NAMES if use.is_name else {})}.items():
+    for phrase, term in (ALL_BANNED if use.is_name else BANNED).items():
         if f" {phrase} " in text or f" {phrase}s " in text:
             yield phrase, term
     for word, packages in PACKAGES.items():
         noun = rf" {word}s? " if use.is_name or word not in VERBS else rf" (?:{DETERMINERS}) {word}s? "
-        if use.package not in packages and re.search(noun, text.replace(" one row per ", " ")):
+        if use.package not in packages and f" {word}" in text and re.search(noun, text.replace(" one row per ", " ")):
             yield word, f"in {', '.join(sorted(packages)) or 'no package'} only"
 
 
