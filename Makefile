@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow test-lowest test-wheel smoke check format lab results behaviour bench lock clean
+.PHONY: help env demo test test-slow test-laws test-lowest test-wheel smoke check format lab results behaviour bench lock clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -40,9 +40,9 @@ demo: env        ## sample bars, every study, a shadow and a live session with t
 	$(BIN)/peak-trade report run strategy_backtest -p symbol=BTC/USDT -p exchange=sample
 	$(BIN)/peak-trade report run portfolio_backtest
 	$(BIN)/peak-trade report run risk_study
-	@echo "a live session at the exchange emulator, and its shadow"
-	@ids=$$($(BIN)/python -m tests.emulator.demo) && set -- $$ids && \
-	  $(BIN)/peak-trade report run shadow_vs_live_diff -p shadow=$$1 -p live=$$2
+	@echo "a session at the exchange emulator, refused and then admitted by the live-execution gate, and its shadow"
+	@pair=$$($(BIN)/python -m tests.emulator.demo) && set -- $$pair && \
+	  PEAK_TRADE_HOME=$$1 $(BIN)/peak-trade report run shadow_vs_live_diff -p shadow=$$2 -p live=$$3
 	$(BIN)/peak-trade report run regime_study -p symbol=BTC/USDT -p exchange=sample -p noise_series=8 -p noise_bars=4380
 	$(BIN)/peak-trade site build
 	@echo "Open reports/site/index.html in a browser, or the notebooks with: make lab"
@@ -63,8 +63,11 @@ format: env      ## format, fix what the linter can fix, renew the generated par
 test: env        ## the whole suite, notebooks included
 	$(BIN)/pytest -n 2 --dist worksteal
 
-test-slow: env  ## the slower tests: fifty kills, broken gates, headless Chromium (minutes)
+test-slow: env  ## the slower tests: fifty kills, long cases, Chromium, Prometheus (minutes)
 	$(BIN)/pytest -m "crash or browser or long"
+
+test-laws: env  ## every property test with all its examples (minutes)
+	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=thorough
 
 test-lowest: env ## the whole suite with the lowest versions that pyproject.toml allows
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
@@ -85,7 +88,7 @@ lab: env         ## open the notebooks in JupyterLab; kernels work in this folde
 	  --LabApp.default_url=/lab/tree/notebooks/strategy_backtest.ipynb
 
 results: env     ## renew the typed results that the notebook tests compare with; read the difference
-	PEAK_TRADE_WRITE_RESULTS=1 $(BIN)/pytest -p no:xdist tests/notebooks
+	PEAK_TRADE_WRITE_RESULTS=1 $(BIN)/pytest -p no:xdist -m "long or not long" tests/notebooks
 
 behaviour: env   ## rewrite the digests of the fixed runs and print which runs changed
 	$(BIN)/python -m tests.behaviour.fixed_runs --write

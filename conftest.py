@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     wanted = Path(__file__).parent / "tests" / "smoke"
     is_on_the_way = collection_path in wanted.parents or collection_path.is_relative_to(wanted)
     return None if is_on_the_way else True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_trials_in_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A workspace for tests and benchmarks without their own, because every backtest counts a trial."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEAK_TRADE_HOME", str(tmp_path_factory.getbasetemp() / "shared-home"))
+        yield
 
 
 def _is_smoke(config: pytest.Config) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from itertools import product
@@ -69,11 +69,25 @@ def event_loop() -> Any:
     return backtest(MaCrossover(fast=FAST, slow=SLOW), bars(ONE_MINUTE_BARS), settings())
 
 
+def screens(strategies: Sequence[Any], given: Any) -> list[Any]:
+    """Return the array kernel's statistics of each strategy, as in a sweep but without its trials and its table."""
+    from peak_trade.engine.kernel import screen
+    from peak_trade.strategies.base import check_exposure
+    from peak_trade.studies.sweep import IndicatorCache
+
+    shared, times = IndicatorCache(), given.times
+    opened, close = (np.ascontiguousarray(given.frame[column].to_numpy()) for column in ("open", "close"))
+    targets = (
+        check_exposure(each.exposure_by(given.for_strategy(), shared), times, each.warm_up, each.name)
+        for each in strategies
+    )
+    return [screen(opened, close, target, settings().costs) for target in targets]
+
+
 def kernel() -> Any:
     from peak_trade.strategies.ma_crossover import MaCrossover
-    from peak_trade.studies.sweep import screen_each
 
-    return screen_each([MaCrossover(fast=FAST, slow=SLOW)], [], bars(ONE_MINUTE_BARS), settings()).loc[0]
+    return screens([MaCrossover(fast=FAST, slow=SLOW)], bars(ONE_MINUTE_BARS))[0]
 
 
 def kernel_on_given_targets() -> Any:
@@ -85,11 +99,10 @@ def kernel_on_given_targets() -> Any:
 
 def kernel_sweep() -> Any:
     from peak_trade.strategies.ma_crossover import MaCrossover
-    from peak_trade.studies.sweep import parameter_sets, screen_each
+    from peak_trade.studies.sweep import parameter_sets
 
-    grid = {"fast": list(FASTS), "slow": list(SLOWS)}
-    strategies, _ = parameter_sets(MaCrossover, grid)
-    return screen_each(strategies, list(grid), bars(HOURLY_BARS, "1h"), settings())
+    strategies, _ = parameter_sets(MaCrossover, {"fast": list(FASTS), "slow": list(SLOWS)})
+    return screens(strategies, bars(HOURLY_BARS, "1h"))
 
 
 def vectorbt_run() -> Any:

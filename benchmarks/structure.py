@@ -17,6 +17,7 @@ import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,7 @@ _COMPILED = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in PATTE
 SUMMARY = "question as summary"
 _TABLE_PLACE = re.compile(rf"{PACKAGE}(?:\.\w+)+(?::\w+)?")
 _HTML = re.compile(r"<[a-z]")
+_MARKED = re.compile(r"#\s*(?:fmt:\s*skip|type:\s*ignore)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,26 @@ def line_count(text: str) -> int:
     return text.count("\n")
 
 
+@cache
+def _walked(tree: ast.Module) -> tuple[tuple[ast.AST, ...], dict[int, int]]:
+    """Return the nodes of a module, outer ones first, and by node the line of the innermost function around it."""
+    nodes: list[ast.AST] = [tree]
+    owners: dict[int, int] = {}
+    for node in nodes:  # which grows as it is walked
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            owners[id(node)] = node.lineno
+        line = owners.get(id(node))
+        for child in ast.iter_child_nodes(node):
+            nodes.append(child)
+            if line is not None:
+                owners[id(child)] = line
+    return tuple(nodes), owners
+
+
+def _nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    return _walked(tree)[0]
+
+
 def packages(sources: list[Source]) -> list[dict[str, Any]]:
     """Return lines, files and share of each top-level package, largest first."""
     lines: Counter[str] = Counter()
@@ -179,7 +201,7 @@ def importers(sources: list[Source]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {source.module: set() for source in sources if not source.is_package}
     for source in sources:
         docstrings = {id(node) for node, _ in _strings_standing_alone(source.tree)}
-        for node in ast.walk(source.tree):
+        for node in _nodes(source.tree):
             for module in _imported(node, source, known, docstrings):
                 if module in found and module != source.module:
                     found[module].add(source.module)
@@ -234,7 +256,7 @@ def import_lines(sources: list[Source]) -> int:
     count = 0
     for source in sources:
         lines: set[int] = set()
-        for node in ast.walk(source.tree):
+        for node in _nodes(source.tree):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         count += len(lines)
@@ -258,7 +280,7 @@ def constructs(sources: list[Source]) -> dict[str, list[str]]:
     names = list(found)
     for source in sources:
         places: dict[str, set[int]] = {name: set() for name in names}
-        for node in ast.walk(source.tree):
+        for node in _nodes(source.tree):
             if isinstance(node, ast.Call) and _is_sandbox_check(node):
                 places[names[0]].add(node.lineno)
             elif isinstance(node, ast.Global):
@@ -267,13 +289,12 @@ def constructs(sources: list[Source]) -> dict[str, list[str]]:
                 places[names[5]].add(node.lineno)
             elif isinstance(node, ast.ClassDef) and node.name == "Instrument":
                 places[names[8]].add(node.lineno)
-            elif _is_float_array(node):
+            elif isinstance(node, ast.stmt) and _is_float_array(node):
                 places[names[7]].add(node.lineno)
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                places[names[4]].update(_inner_imports(node))
+        places[names[4]].update(_inner_imports(source.tree))
         places[names[6]].update(_atomic_writers(source.tree))
         places[names[9]].update(_private_members(source.tree))
-        for line, comment in _comments(source.text):
+        for line, comment in _comments(source.text) if _MARKED.search(source.text) else ():
             if re.search(r"#\s*fmt:\s*skip", comment):
                 places[names[2]].add(line)
             if re.search(r"#\s*type:\s*ignore", comment):
@@ -316,8 +337,11 @@ def _is_float_array(node: ast.AST) -> bool:
     return name == "FloatArray" or bool(name and value and ast.unparse(value) == "NDArray[np.float64]")
 
 
-def _inner_imports(function: ast.AST) -> Iterator[int]:
-    for node in ast.walk(function):
+def _inner_imports(tree: ast.Module) -> Iterator[int]:
+    nodes, owners = _walked(tree)
+    for node in nodes:
+        if id(node) not in owners:
+            continue
         if isinstance(node, ast.ImportFrom):
             is_ours = bool(node.level) or (node.module or "").split(".")[0] == PACKAGE
         else:
@@ -328,13 +352,10 @@ def _inner_imports(function: ast.AST) -> Iterator[int]:
 
 def _atomic_writers(tree: ast.Module) -> Iterator[int]:
     """Yield the line of each innermost function that renames a file into place."""
-    owner: dict[int, int] = {}
-    for node in ast.walk(tree):  # outer functions come first, so inner ones overwrite them
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            owner.update({id(inner): node.lineno for inner in ast.walk(node)})
-    for node in ast.walk(tree):
+    nodes, owners = _walked(tree)
+    for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_rename(node, node.func):
-            yield owner.get(id(node), node.lineno)
+            yield owners.get(id(node), node.lineno)
 
 
 def _is_rename(node: ast.Call, function: ast.Attribute) -> bool:
@@ -350,7 +371,7 @@ def _is_rename(node: ast.Call, function: ast.Attribute) -> bool:
 def _private_members(tree: ast.Module) -> Iterator[int]:
     """Yield the lines that use a name with one leading underscore of a package other than ours."""
     modules: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] != PACKAGE:
@@ -361,7 +382,7 @@ def _private_members(tree: ast.Module) -> Iterator[int]:
             names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
             if any(_is_private(name) for name in names):
                 yield node.lineno
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, ast.Attribute) and _is_private(node.attr):
             value: ast.expr = node.value
             while isinstance(value, ast.Attribute):
@@ -393,9 +414,11 @@ def read_texts(root: Path, sources: list[Source]) -> list[Text]:
     return [*found, *_documents(root)]
 
 
-def _strings_standing_alone(tree: ast.Module) -> Iterator[tuple[ast.Constant, str]]:
-    """Yield the string statements of a module and their roles: "object", "property" or "attribute"."""
-    for node in ast.walk(tree):
+@cache
+def _strings_standing_alone(tree: ast.Module) -> tuple[tuple[ast.Constant, str], ...]:
+    """Return the string statements of a module and their roles: "object", "property" or "attribute"."""
+    found = []
+    for node in _nodes(tree):
         for block in (getattr(node, "body", None), getattr(node, "orelse", None)):
             for position, statement in enumerate(block if isinstance(block, list) else []):
                 value = statement.value if isinstance(statement, ast.Expr) else None
@@ -403,7 +426,8 @@ def _strings_standing_alone(tree: ast.Module) -> Iterator[tuple[ast.Constant, st
                     owns = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
                     marks = [_last_name(mark) for mark in getattr(node, "decorator_list", [])]
                     role = "property" if any(mark.endswith("property") for mark in marks) else "object"
-                    yield value, role if owns and position == 0 else "attribute"
+                    found.append((value, role if owns and position == 0 else "attribute"))
+    return tuple(found)
 
 
 def _docstrings(source: Source) -> Iterator[Text]:
@@ -416,7 +440,7 @@ def _docstrings(source: Source) -> Iterator[Text]:
 
 def _errors(source: Source) -> Iterator[Text]:
     seen: set[int] = set()
-    for node in ast.walk(source.tree):
+    for node in _nodes(source.tree):
         calls = []
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             calls.append(node.exc)
@@ -448,7 +472,7 @@ def _help_texts(source: Source) -> Iterator[Text]:
         for node in source.tree.body
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None
     }
-    for node in ast.walk(source.tree):
+    for node in _nodes(source.tree):
         if isinstance(node, ast.Call):
             for keyword in node.keywords:
                 if keyword.arg in ("help", "short_help", "epilog"):
@@ -508,6 +532,7 @@ def _paragraphs(file: str, text: str) -> Iterator[Text]:
             block.append(line)
 
 
+@cache
 def prose(text: str) -> str:
     """Return a text on one line, without code: examples, code spans, addresses and the underlines of headings."""
     lines: list[str] = []
@@ -527,15 +552,21 @@ def prose(text: str) -> str:
 def matches(text: Text) -> dict[str, str]:
     """Return the name of each pattern that a text matches, with the words around the first match."""
     plain = prose(text.text)
-    found = {}
-    for name, pattern in _COMPILED.items():
-        match = pattern.search(plain)
-        if match:
-            found[name] = plain[max(0, match.start() - 40) : match.end() + 40]
+    found = dict(_phrases(plain))
     question = QUESTION if text.role == "object" else QUESTION_OF_PROPERTY
     if (text.role in ("object", "property") or text.kind == "help") and question.search(plain):
         found[SUMMARY] = plain[:80]
     return found
+
+
+@cache
+def _phrases(plain: str) -> tuple[tuple[str, str], ...]:
+    found = []
+    for name, pattern in _COMPILED.items():
+        match = pattern.search(plain)
+        if match:
+            found.append((name, plain[max(0, match.start() - 40) : match.end() + 40]))
+    return tuple(found)
 
 
 # Report

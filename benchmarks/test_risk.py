@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.history import ReturnHistory
+from peak_trade.core.history import ReturnHistory, WeightHistory
 from peak_trade.core.time import Timeframe
+from peak_trade.core.values import Instrument
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.strategies.ma_crossover import MaCrossover
@@ -44,7 +45,12 @@ LIMITS = {
 }
 SYMBOLS = [BTC, *(f"S{place}/USDT" for place in range(9))]
 HISTORY = ReturnHistory("run", NOW, SYMBOLS, np.random.default_rng(1).normal(0.0, 0.03, (10, 500)))
-TEN = replace(ACCOUNT, positions=dict.fromkeys(SYMBOLS, 2.0), marks=dict.fromkeys(SYMBOLS, 100.0))
+TEN = replace(
+    ACCOUNT,
+    positions=dict.fromkeys(SYMBOLS, 2.0),
+    marks=dict.fromkeys(SYMBOLS, 100.0),
+    daily_weights=WeightHistory(NOW, SYMBOLS, np.random.default_rng(2).normal(0.0, 0.1, (10, 250))),
+)
 TWO = replace(ACCOUNT, positions={BTC: 1.0, ETH: 2.0})
 
 
@@ -71,6 +77,9 @@ def test_gate_chain_with_var_over_500_days_and_ten_assets(benchmark, method):
     market = replace(MARKET, returns=HISTORY)
     assert isinstance(benchmark(review_all, limits, TEN, market), ApprovedOrder)
     benchmark.extra_info["orders_per_second"] = round(N_ORDERS / benchmark.stats.stats.min)
+
+
+LEVERED = {BTC: Instrument(BTC, max_leverage=1.5)}
 
 
 def million_bars() -> Bars:
@@ -100,7 +109,7 @@ def test_million_bars_with_limits_and_without(benchmark):
         for name, risk in (("off", None), ("on", limits)):
             results.pop(name, None)
             started = time.process_time()
-            results[name] = backtest(MaCrossover(), bars, risk=risk)
+            results[name] = backtest(MaCrossover(), bars, risk=risk, instruments=LEVERED)
             times[name].append(time.process_time() - started)
 
     benchmark.pedantic(both, rounds=15, warmup_rounds=1)

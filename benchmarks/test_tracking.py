@@ -1,0 +1,71 @@
+"""Time of the list of runs and of the index with 10,000 recorded runs: at most 1 s for a list of 1,000."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from peak_trade.reports.site.runs_index import MAX_RUNS, index_page, index_rows
+from peak_trade.tracking import DIGEST_NAMES, RunRecord, list_runs, record_run
+
+N_RUNS = 10_000
+N_LISTED = 1_000
+MAX_SECONDS = 1.0
+COPIED = ("tags", "params", "latest_metrics")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with 10,000 runs: one is recorded, the others are copies of its rows under other ids."""
+    folder = tmp_path_factory.mktemp("workspace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEAK_TRADE_HOME", str(folder))
+        record_run(
+            RunRecord(
+                run_id="0" * 16,
+                run_type="backtest",
+                strategy="ma_crossover",
+                symbol="BTC/USDT",
+                timeframe="1h",
+                start="2024-01-01 01:00:00Z",
+                end="2024-06-30 00:00:00Z",
+                digests={name: name * 8 for name in DIGEST_NAMES},
+                parameters={f"settings.s{n}": n for n in range(60)},
+                metrics={f"m{n}": n / 7.0 for n in range(40)} | {"total_return": 0.25, "sharpe": 1.5},
+            )
+        )
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        (key,) = connection.execute("SELECT run_uuid FROM runs").fetchone()
+        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+        for table in ("runs", *COPIED):
+            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            values = [
+                {"run_uuid": "printf('%032x', i)", "start_time": "start_time + i"}.get(name, f'"{name}"')
+                for name in names
+            ]
+            if table == "tags":
+                values[names.index("value")] = "CASE key WHEN 'run_id' THEN printf('%016x', i) ELSE value END"
+            words = f"INSERT INTO {table} {numbers} SELECT {', '.join(values)} FROM {table}, n WHERE run_uuid = ?"
+            connection.execute(words, (N_RUNS - 1, key))
+    return folder
+
+
+def test_a_list_of_1000_runs_of_10000(benchmark, workspace, monkeypatch):
+    monkeypatch.setenv("PEAK_TRADE_HOME", str(workspace))
+    runs = benchmark.pedantic(lambda: list_runs(limit=N_LISTED), rounds=5)
+    assert len(runs) == N_LISTED
+    assert runs["run_id"].is_unique
+    seconds = benchmark.stats.stats.median
+    benchmark.extra_info["job"] = f"list of {N_LISTED:,} of {N_RUNS:,} runs"
+    benchmark.extra_info["bars"] = [["<= 1 s", seconds <= MAX_SECONDS]]
+    assert seconds <= MAX_SECONDS
+
+
+def test_the_index_of_10000_runs(benchmark, workspace, monkeypatch, tmp_path):
+    monkeypatch.setenv("PEAK_TRADE_HOME", str(workspace))
+    rows, n_left_out = benchmark.pedantic(lambda: index_rows([], tmp_path), rounds=1)
+    benchmark.extra_info["job"] = f"index of {N_RUNS:,} runs"
+    assert f"{MAX_RUNS} of {N_RUNS:,} runs, newest first." in index_page(rows, n_left_out)
