@@ -3,29 +3,33 @@
 The facade is lazy: `import peak_trade as pt` loads nothing heavy, `pt.backtest` loads what it needs.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # nothing is imported here: Ctrl-C in it could not be caught
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from peak_trade.causality.check import check_causality
     from peak_trade.core.bars import Bars, as_bars
     from peak_trade.core.values import Instrument
     from peak_trade.costs.model import Costs
     from peak_trade.data.store import load_bars
     from peak_trade.engine.second_opinion import second_opinion
     from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+    from peak_trade.observability.rehearsal import rehearse_alerts
     from peak_trade.regimes.detector import filter_regimes, smooth_regimes
+    from peak_trade.reports.views.tear_sheet import tearsheet
     from peak_trade.strategies.base import Strategy
     from peak_trade.studies.backtest import backtest
-    from peak_trade.studies.causality import check_causality
+    from peak_trade.studies.noise import noise_table
     from peak_trade.studies.portfolio.run import run_portfolio
     from peak_trade.studies.portfolio.settings import PortfolioSettings
     from peak_trade.studies.recording import record
     from peak_trade.studies.regime.second_opinion import regime_second_opinion
     from peak_trade.studies.regime.strategy import RegimeAware
-    from peak_trade.studies.regime.study import noise_controls, noise_table, study_regimes
+    from peak_trade.studies.regime.study import noise_controls, study_regimes
     from peak_trade.studies.sweep import sweep
+    from peak_trade.studies.trials import deflated
+    from peak_trade.tracking.counts import trials_of
     from peak_trade.wiring.detectors import make_detector
     from peak_trade.wiring.strategies import make_strategy
 
@@ -42,20 +46,24 @@ _HOMES = {
     "Strategy": "peak_trade.strategies.base",
     "as_bars": "peak_trade.core.bars",
     "backtest": "peak_trade.studies.backtest",
-    "check_causality": "peak_trade.studies.causality",
+    "check_causality": "peak_trade.causality.check",
+    "deflated": "peak_trade.studies.trials",
     "filter_regimes": "peak_trade.regimes.detector",
     "load_bars": "peak_trade.data.store",
     "make_detector": "peak_trade.wiring.detectors",
     "make_strategy": "peak_trade.wiring.strategies",
     "noise_controls": "peak_trade.studies.regime.study",
-    "noise_table": "peak_trade.studies.regime.study",
+    "noise_table": "peak_trade.studies.noise",
     "record": "peak_trade.studies.recording",
     "regime_second_opinion": "peak_trade.studies.regime.second_opinion",
+    "rehearse_alerts": "peak_trade.observability.rehearsal",
     "run_portfolio": "peak_trade.studies.portfolio.run",
     "second_opinion": "peak_trade.engine.second_opinion",
     "smooth_regimes": "peak_trade.regimes.detector",
     "study_regimes": "peak_trade.studies.regime.study",
     "sweep": "peak_trade.studies.sweep",
+    "tearsheet": "peak_trade.reports.views.tear_sheet",
+    "trials_of": "peak_trade.tracking.counts",
 }
 """Public names and the module that each comes from."""
 
@@ -71,6 +79,7 @@ __all__ = [
     "as_bars",
     "backtest",
     "check_causality",
+    "deflated",
     "filter_regimes",
     "load_bars",
     "make_detector",
@@ -79,15 +88,64 @@ __all__ = [
     "noise_table",
     "record",
     "regime_second_opinion",
+    "rehearse_alerts",
     "run_portfolio",
     "second_opinion",
     "smooth_regimes",
     "study_regimes",
     "sweep",
+    "tearsheet",
+    "trials_of",
 ]
 
 
-def __getattr__(name: str) -> Any:
+_DISPLAYS = {
+    ("peak_trade.diff.result", "DiffResult"): "diff_html",
+    ("peak_trade.engine.result", "BacktestResult"): "backtest_html",
+    ("peak_trade.studies.portfolio.result", "PortfolioResult"): "portfolio_html",
+    ("peak_trade.studies.regime.study", "RegimeStudy"): "regime_html",
+    ("peak_trade.studies.sweep", "SweepResult"): "sweep_html",
+}
+"""Results and the function of `reports.views.cell_values` that shows each in a notebook."""
+
+
+def _register_displays(shell: "Any") -> None:
+    """Register the HTML of results with an IPython shell. `import peak_trade` does so in a notebook."""
+
+    def shown_by(name: str) -> "Any":
+        def html(result: "Any") -> str:
+            from importlib import import_module
+
+            shown: str = getattr(import_module("peak_trade.reports.views.cell_values"), name)(result)
+            return shown
+
+        return html
+
+    def show_parts(sheet: "Any") -> None:
+        from peak_trade.reports.views.cell_values import show_tear_sheet
+
+        show_tear_sheet(sheet)
+
+    shown = shell.display_formatter.ipython_display_formatter
+    shown.for_type_by_name("peak_trade.reports.views.tear_sheet", "TearSheet", show_parts)
+    for (module, kind), name in _DISPLAYS.items():
+        shell.display_formatter.formatters["text/html"].for_type_by_name(module, kind, shown_by(name))
+
+
+def _running_shell() -> "Any":
+    import sys
+
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
+if (_shell := _running_shell()) is not None:
+    _register_displays(_shell)
+
+
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name not in _HOMES:
         raise AttributeError(f"module 'peak_trade' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from hypothesis import settings
+
+from peak_trade.core.lock import held_lock
+from tests.examples import QUICK
+
+settings.load_profile(QUICK)
+
+# jsonschema does without this package, whose import parses a grammar for more than a second.
+sys.modules["rfc3987_syntax"] = None
+
+COLLECTOR_THRESHOLD = (20_000, 20, 20)
+"""Python's default of 700 objects makes the collector take most of the time of a parser, for example."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave modules and tests out of garbage collection: they live to the end, and each collection would visit them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(*COLLECTOR_THRESHOLD)
+        gc.enable()
 
 
 @pytest.fixture
@@ -41,18 +68,20 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run registry without runs, created once for all workers, because that takes seconds."""
-    base = tmp_path_factory.getbasetemp()
-    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with FileLock(folder / "registry.lock"):
-        if not (folder / "registry.db").exists():
+def empty_registry(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run registry without runs. To make one takes seconds, so pytest's cache keeps it for each version of MLflow."""
+    kept = getattr(pytestconfig, "cache", None)
+    folder = tmp_path_factory.getbasetemp() if kept is None else kept.mkdir("registries")
+    path = folder / f"mlflow-{version('mlflow')}.db"
+    with held_lock(path.with_suffix(".lock"), 120.0):
+        if not path.exists():
             _make_registry(folder / "making.db")
-            (folder / "making.db").rename(folder / "registry.db")
-    return folder / "registry.db"
+            (folder / "making.db").rename(path)
+    return path
 
 
 def _make_registry(path: Path) -> None:
+    path.unlink(missing_ok=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -62,8 +91,20 @@ def _make_registry(path: Path) -> None:
         MlflowClient(f"sqlite:///{path}").search_experiments()
 
 
+@pytest.fixture(scope="session")
+def _schema_is_read_once() -> Iterator[None]:
+    """Let MLflow read its newest schema once: it does so for every database, from dozens of migration files."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.store.db import utils
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_get_latest_schema_revision", cache(utils._get_latest_schema_revision))
+        yield
+
+
 @pytest.fixture
-def registry(home: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def registry(home: Path, empty_registry: Path, _schema_is_read_once: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with an empty run registry."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     home.mkdir(parents=True)

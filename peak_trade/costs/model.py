@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TypeVar
 
 from peak_trade.core.arrays import IntArray
+from peak_trade.core.calendar import NS_PER_YEAR
 from peak_trade.core.settings import Bps, Finite, Fraction, NonNegative, Settings
 from peak_trade.core.time import NS_PER_SECOND
 
 FUNDING_INTERVAL = 8 * 3_600 * NS_PER_SECOND
 """Time between two payments of funding and borrow costs, ns; they are due at its multiples, from 00:00 UTC on."""
-_NS_PER_YEAR = 365 * 86_400 * NS_PER_SECOND
 
 Times = TypeVar("Times", int, IntArray)
 
@@ -67,5 +67,5 @@ class Costs(Settings):
 
     def borrow(self, notional: float, n_due: int) -> float:
         """Return the cash that a short (negative) notional brings over `n_due` funding intervals: 0 or negative."""
-        rate = self.borrow_rate * n_due / (_NS_PER_YEAR / FUNDING_INTERVAL)
+        rate = self.borrow_rate * n_due / (NS_PER_YEAR / FUNDING_INTERVAL)
         return min(notional, 0.0) * rate

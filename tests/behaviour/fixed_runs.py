@@ -33,6 +33,10 @@ END = "2023-03-25"
 """End of the hourly runs: about 2,000 bars."""
 SESSION_END = "2023-01-18"
 """End of the recorded sessions: about 400 bars."""
+FEW_BARS = 70
+"""Number of traded bars of the short testnet sessions."""
+MANY_BARS = 140
+"""Number of traded hours of the long ones: less than the week for which an approval is valid at most."""
 
 Summary = dict[str, Any]
 
@@ -163,8 +167,8 @@ class Runs:
             "session paper with limits": lambda: self.events(self.paper("instrument_and_limits")),
             "session paper with protection": lambda: self.events(self.paper("protected")),
             "session shadow": lambda: self.events(self.shadow()),
-            "session testnet, spot": lambda: self.events(self.testnet("binance", "BTC/USDT", SPOT)),
-            "session testnet, futures": lambda: self.events(self.testnet("krakenfutures", "BTC/USD:USD", FUTURES)),
+            "session testnet, spot, few bars": lambda: self.events(self.spot(FEW_BARS)),
+            "session testnet, futures, few bars": lambda: self.events(self.futures(FEW_BARS)),
             "replay": self.replay,
             "diff, paper": self.paper_diff,
         }
@@ -175,6 +179,8 @@ class Runs:
         return {
             "backtest all_limits over two years": lambda: self.run_file("all_limits", "4h", None, "long"),
             "backtest stress_gate over two years": lambda: self.run_file("stress_gate", "4h", None, "long"),
+            "session testnet, spot": lambda: self.events(self.spot(MANY_BARS)),
+            "session testnet, futures": lambda: self.events(self.futures(MANY_BARS)),
             "session testnet, demo": lambda: self.events(self.demo_session("testnet")),
             "session shadow, demo": lambda: self.events(self.demo_session("shadow")),
             "diff, demo": self.demo_diff,
@@ -232,26 +238,25 @@ class Runs:
             "shadow", "--mode", "shadow", internals.FOLLOW_OPTION, followed, "--config", str(path)
         )  # fmt: skip
 
-    def testnet(self, exchange: str, symbol: str, settings: dict[str, Any]) -> str:
-        """Run a testnet session at the emulator once and return its id."""
-        if exchange not in self.sessions:
-            held = pt.load_bars("BTC/USDT", "1h", "sample", None, SESSION_END)
-            bars = pt.Bars(held.frame, symbol, held.timeframe, exchange)
-            self.sessions[exchange] = internals.trade_at_the_emulator(bars, settings, 100, 250).name
-        return self.sessions[exchange]
+    def spot(self, n_traded: int) -> str:
+        """Run a testnet session of this many bars at the spot exchange of the emulator and return its folder."""
+        return self._testnet("binance", "BTC/USDT", SPOT, n_traded)
+
+    def futures(self, n_traded: int) -> str:
+        """Run a testnet session of this many bars at the futures exchange of the emulator and return its folder."""
+        return self._testnet("krakenfutures", "BTC/USD:USD", FUTURES, n_traded)
 
     def demo_session(self, mode: str) -> str:
-        """Run the demo's pair of sessions once and return the id of the one in this mode."""
-        names = self.home / "demo_sessions.json"
-        if not names.is_file():
-            with contextlib.redirect_stdout(io.StringIO()):
-                internals.run_demo()
-        return next(name for name in json.loads(names.read_text(encoding="utf-8")) if f"_{mode}_" in name)
+        """Run the demo's pair of sessions once and return the folder of the one in this mode."""
+        with contextlib.redirect_stderr(io.StringIO()):
+            pair = internals.run_demo(self.home / "demo")
+        return next(str(folder) for folder in pair if f"_{mode}_" in folder.name)
 
     def events(self, session: str) -> Summary:
-        """Summarise a session by its events."""
-        lines = (self.home / "sessions" / session / "events.jsonl").read_text(encoding="utf-8").splitlines()
-        found = [json.loads(line.replace(session, "SESSION"))["event"] for line in lines]
+        """Summarise a session, by its id or folder, by its events."""
+        folder = self.home / "sessions" / session
+        lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line.replace(folder.name, "SESSION"))["event"] for line in lines]
         kept = [event for event in found if event["kind"] != "latency"]
         for event in kept:
             if event["kind"] == "session":
@@ -276,7 +281,9 @@ class Runs:
 
     def demo_diff(self) -> Summary:
         """Compare the demo's shadow with its testnet session."""
-        return self._diff(self.demo_session("shadow"), self.demo_session("testnet"))
+        shadow, live = (Path(self.demo_session(mode)).name for mode in ("shadow", "testnet"))
+        with internals.in_workspace(self.home / "demo"):
+            return self._diff(shadow, live)
 
     def paper_diff(self) -> Summary:
         """Compare the shadow with the paper session, which differ in the fee."""
@@ -288,7 +295,7 @@ class Runs:
         words += ["-p", "fast=5,10,20,40", "-p", "slow=15,30,60", "--top", "12", "--no-record"]
         found = self.json("sweep", *words)
         winner = found.pop("winner")["stats"]
-        for name in ("run_id", "n_trials"):
+        for name in ("run_id", "n_trials", "trials"):
             found.pop(name)
         return summarise([found, winner], [found, winner], n_sets=found["n_sets"])
 
@@ -316,6 +323,12 @@ class Runs:
         path = self.home / f"{name}.toml"
         path.write_text(RUN_FILES[name], encoding="utf-8")
         return path
+
+    def _testnet(self, exchange: str, symbol: str, settings: dict[str, Any], n_traded: int) -> str:
+        held = pt.load_bars("BTC/USDT", "1h", "sample", None, SESSION_END)
+        bars = pt.Bars(held.frame, symbol, held.timeframe, exchange)
+        home = self.home / f"emulated-{exchange}-{n_traded}"
+        return str(internals.trade_at_the_emulator(home, bars, settings, 100, n_traded))
 
     def _session(self, key: str, *words: str) -> str:
         if key not in self.sessions:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.behaviour.fixed_runs import Runs, differences, read_digests
+from tests.sessions import granting
 
 TO_DO = "behaviour changed; if that is intended, run `make behaviour`, read what it prints and commit the file:\n"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+def runs(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Iterator[Runs]:
     """The runs in a workspace of their own."""
     home = tmp_path_factory.mktemp("behaviour")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEAK_TRADE_HOME", str(home))
         patch.chdir(home)
+        patch.setattr(granting, "find_registry", lambda: empty_registry)
         yield Runs(home)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.indicators import dispersion, means, momentum, ranges
+from tests.examples import examples
 from tests.indicators import plain
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
@@ -25,7 +26,7 @@ def walks(draw: st.DrawFn, n_least: int = 1) -> tuple[Floats, Floats, Floats]:
     return close * (1.0 + reach), close * (1.0 - reach), close
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(walks(), WINDOWS)
 def test_indicators_of_one_series_equal_their_plain_definitions(
     walk: tuple[Floats, Floats, Floats], window: int
@@ -48,7 +49,7 @@ def test_indicators_of_one_series_equal_their_plain_definitions(
     np.testing.assert_allclose(momentum.rsi(close, window), plain.rsi(close, window), rtol=RTOL_REFERENCE, atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(walks(), WINDOWS)
 def test_indicators_of_bars_equal_their_plain_definitions(walk: tuple[Floats, Floats, Floats], window: int) -> None:
     high, low, close = walk
@@ -110,7 +111,7 @@ def test_an_indicator_is_nan_in_its_warm_up_and_nowhere_else(n_missing, indicato
         assert np.isnan(indicator(*specimen(n_rows))).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(walks(30), WINDOWS)
 def test_indicators_stay_within_their_bounds(walk: tuple[Floats, Floats, Floats], window: int) -> None:
     high, low, close = walk
