@@ -141,7 +141,8 @@ def rehearse_alerts(session: str, speed: float | None = None, rules: Path | None
     Notes
     -----
     A session over a recording is sampled by the clock of its bars, any other one by the times of recording. The sample
-    at an evaluation has the events up to it.
+    at an evaluation has the events up to it. Groups with recording rules are evaluated before the groups of alerts.
+    A running Prometheus evaluates each group at an offset of its own, so its alerts are up to one interval later.
 
     """
     return rehearse(read_recorded(session), speed, rules)
@@ -163,6 +164,7 @@ def rehearse(recorded: RecordedSession, speed: float | None = None, rules: Path 
             "the most. Give a higher speed."
         )
     step = round(INTERVAL * speed * NS_PER_SECOND)
+    program = _checked_promtool(files)
     rule_text = "\n".join(map(read_text, files))
     alerts = tuple(re.findall(r"^\s*- alert: *(\w+)", rule_text, re.MULTILINE))
     series = _Series()
@@ -171,6 +173,7 @@ def rehearse(recorded: RecordedSession, speed: float | None = None, rules: Path 
     content = {
         "rule_files": [str(path.resolve()) for path in files],
         "evaluation_interval": f"{INTERVAL}s",
+        "group_eval_order": _group_order(files),
         "tests": [
             {
                 "interval": f"{INTERVAL}s",
@@ -181,7 +184,7 @@ def rehearse(recorded: RecordedSession, speed: float | None = None, rules: Path 
             }
         ],
     }
-    fired = _firing_alerts(content, files)
+    fired = _firing_alerts(program, content)
     return Rehearsal(
         recorded.session_id,
         speed,
@@ -279,12 +282,8 @@ def _values(recorded: RecordedSession, samples: Sequence[Sample]) -> dict[Key, f
     return found
 
 
-def _firing_alerts(content: Mapping[str, object], files: Sequence[Path]) -> dict[int, list[dict[str, str]]]:
+def _firing_alerts(program: str, content: Mapping[str, object]) -> dict[int, list[dict[str, str]]]:
     """Return the labels of the firing alerts at each evaluation at which one fires, by its number."""
-    program = shutil.which("promtool")
-    if program is None:
-        raise ConfigError("promtool is not on PATH. Install Prometheus, for example `apt-get install prometheus`.")
-    _promtool(program, "check", "rules", *map(str, files))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "session.json"
         path.write_text(json.dumps(content), encoding="utf-8")
@@ -297,6 +296,24 @@ def _firing_alerts(content: Mapping[str, object], files: Sequence[Path]) -> dict
     if not found and "SUCCESS" not in output:
         raise ConfigError(f"promtool could not evaluate the rules: {_reason(output)}")
     return found
+
+
+def _checked_promtool(files: Sequence[Path]) -> str:
+    """Return the path of promtool, which has accepted the rule files."""
+    program = shutil.which("promtool")
+    if program is None:
+        raise ConfigError("promtool is not on PATH. Install Prometheus, for example `apt-get install prometheus`.")
+    _promtool(program, "check", "rules", *map(str, files))
+    return program
+
+
+def _group_order(files: Sequence[Path]) -> list[str]:
+    """Return the names of the groups, those with recording rules first; promtool's own order is random."""
+    import yaml  # type: ignore[import-untyped]
+
+    groups = [group for path in files for group in yaml.safe_load(read_text(path))["groups"]]
+    groups.sort(key=lambda group: not any("record" in rule for rule in group.get("rules", ())))
+    return [group["name"] for group in groups]
 
 
 def _promtool(program: str, *arguments: str, exit_codes: Sequence[int] = (0,)) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -49,15 +50,18 @@ def test_an_import_needs_little_memory_for_each_bar(home, tmp_path):
 
 
 IMPORT = """
-import resource, sys
+import sys
+from pathlib import Path
 from peak_trade.cli import main
 assert main(["data", "import", sys.argv[1], "--symbol", "BTC/USDT", "--timeframe", "1m", "--exchange", "binance",
              "--stamp", "open"]) == 0
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Not ru_maxrss: a new process inherits the peak of the process that started it.
+print(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")).split()[1])
 """
 
 
 @pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not report the peak of a process")
 @pytest.mark.parametrize("kind", ["parquet", "csv", "iso.csv"])
 def test_ten_million_bars_are_imported_in_less_than_one_and_a_half_gigabytes(home, tmp_path, kind):
     frame, path = minutes(10_000_000), tmp_path / f"bars.{kind}"
@@ -68,7 +72,7 @@ def test_ten_million_bars_are_imported_in_less_than_one_and_a_half_gigabytes(hom
         frame.assign(**({"open_time": times} if kind == "iso.csv" else {})).to_csv(path, index=False)
     del frame
     done = subprocess.run([sys.executable, "-c", IMPORT, str(path)], capture_output=True, text=True, check=True)
-    assert int(done.stdout.split()[-1]) < 1.5e9
+    assert int(done.stdout.split()[-1]) * 1024 < 1.5e9
 
     loads = []
     for day in range(1, 6):

@@ -189,3 +189,19 @@ def test_the_default_rules_are_those_of_the_package(tmp_path, monkeypatch):
     own.mkdir(parents=True)
     (own / "mine.yml").touch()
     assert [path.name for path in rehearsal._rule_files(None)] == ["mine.yml"]
+
+
+@programs.needs("promtool")
+def test_alerts_see_the_recording_rules_of_their_own_evaluation_in_any_order_of_files(tmp_path):
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    for alert, group in (("Before", "a"), ("After", "z")):
+        (rules / f"{group}.yml").write_text(
+            f"groups: [{{name: {group}, rules: [{{alert: {alert}, expr: noted >= 1}}]}}]\n", encoding="utf-8"
+        )
+    recorded = "groups: [{name: m, rules: [{record: noted, expr: peak_trade_order_denials_total}]}]\n"
+    (rules / "m.yml").write_text(recorded, encoding="utf-8")
+    for _ in range(5):
+        first, second = rehearse_alerts("example", 960.0, rules).firings[:2]
+        assert {first.alert, second.alert} == {"Before", "After"}
+        assert first.fired == second.fired

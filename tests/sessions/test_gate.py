@@ -25,7 +25,7 @@ from peak_trade.governance.policy import read_policy
 from peak_trade.governance.signing import read_approvals
 from peak_trade.journal.events import CommandEvent, CommandKind, OrderEvent, OrderEventKind, TradingStateEvent
 from peak_trade.journal.files import read_events
-from peak_trade.reports.site.pages import readiness_page
+from peak_trade.reports.site.pages import last_decisions, readiness_page
 from peak_trade.risk.limits import StateLimits
 from peak_trade.sessions.control.commands import new_command, write_command
 from peak_trade.sessions.feeds.live import LiveFeed
@@ -429,17 +429,17 @@ def test_a_recovery_does_not_undo_the_reduction_of_a_lapsed_approval(desk):
 
 @pytest.mark.long
 def test_the_page_of_readiness_shows_the_last_decision_and_the_emulated_clock(desk):
-    assert "No session has asked" in readiness_page([workspace() / "nowhere"])
+    assert "No session has asked" in readiness_page(*last_decisions([workspace() / "nowhere"]))
     readiness.admit(desk.config, gate_of(desk))
-    first = readiness_page([workspace()])
+    first = readiness_page(*last_decisions([workspace()]))
     assert first.count("FAIL") == 1
     assert "EMULATED CLOCK" in first
     assert "testnet: ma_crossover direction=long, fast=3, slow=9 on BTC/USDT" in first
     grant_of(desk)
-    assert "FAIL" not in readiness_page([workspace()])
+    assert "FAIL" not in readiness_page(*last_decisions([workspace()]))
     log = workspace() / "governance" / "events.jsonl"
     log.write_bytes(log.read_bytes().replace(b"ma_crossover", b"my_crossover", 1))
-    assert "testnet: " not in readiness_page([workspace()])
+    assert "testnet: " not in readiness_page(*last_decisions([workspace()]))
 
 
 UNTYPED = """
