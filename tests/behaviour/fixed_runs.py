@@ -306,11 +306,12 @@ class Runs:
         study = pt.study_regimes(pt.make_strategy("ma_crossover", {"fast": 12, "slow": 48}), bars, detector)
         p_value, _ = study.shift_test()
         tables = [study.table(), study.transitions()]
+        arrays = [numbers_of(table).to_numpy(dtype=float, na_value=float("nan")) for table in tables]
         figures = [
-            study.filtered.probabilities.tobytes().hex(),
+            digits_of(study.filtered.probabilities),
             study.filtered.labels.tobytes().hex(),
             p_value,
-            *[table.to_numpy(dtype=float, na_value=float("nan")).tobytes().hex() for table in map(numbers_of, tables)],
+            *map(digits_of, arrays),
         ]
         facts = summary_of(study.result)
         return facts | {
@@ -373,6 +374,11 @@ def summarise(content: Any, figures: Any, **facts: Any) -> Summary:
 def numbers_of(frame: Any) -> Any:
     """Return the columns of a frame that hold numbers."""
     return frame.select_dtypes("number")
+
+
+def digits_of(array: Any) -> list[str]:
+    """Return the numbers of an array to 9 digits: logarithms differ in the last one between processors."""
+    return [f"{number + 0.0:.9g}" for number in array.ravel().tolist()]
 
 
 def numbers_in(value: Any) -> Iterator[float | int | bool]:
