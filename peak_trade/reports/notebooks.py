@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -223,6 +223,11 @@ def results(content: Mapping[str, Any]) -> list[dict[str, Any]]:
         for output in cell.get("outputs", [])
         if RESULT_MIME in output.get("data", {})
     ]
+
+
+def first_of(typed: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
+    """Return the first typed result of a kind; empty if there is none."""
+    return next((result for result in typed if result["kind"] == kind), {})
 
 
 def read_json(path: Path) -> dict[str, Any]:

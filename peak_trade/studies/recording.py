@@ -135,6 +135,7 @@ def _run_record(
         },
         metrics=metrics,
         notes=_notes(run),
+        equity=run.equity_values,
     )
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.time import to_ns
 from peak_trade.metrics import MEASURES
-from peak_trade.tracking.record import RUN_TYPES
+from peak_trade.tracking.record import GROWTH_TAG, RUN_TYPES
 from peak_trade.tracking.registry import (
     is_database,
     is_registry_empty,
@@ -40,8 +40,8 @@ DONE, UNFINISHED = "done", "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """An entry as it is stored: MLflow's id of it, and the time of recording, ms UTC."""
+class RunEntry:
+    """A recorded run as it is stored: MLflow's id of it, and the time of recording, ms UTC."""
 
     mlflow_id: str
     is_finished: bool
@@ -52,14 +52,17 @@ class _Entry:
 
     @property
     def run_id(self) -> str:
+        """Id of the run; empty for an entry of other software."""
         return self.tags.get("run_id", "")
 
     @property
     def status(self) -> str:
+        """`done` or `unfinished`."""
         return DONE if self.is_finished else UNFINISHED
 
     @property
     def when(self) -> pd.Timestamp:
+        """Time of recording, UTC."""
         return pd.Timestamp(self.recorded_at, unit="ms", tz="UTC")
 
 
@@ -170,6 +173,11 @@ def page_runs(
     return RunsPage(_count(query), [_columns(entry) | {"metrics": entry.metrics} for entry in entries])
 
 
+def latest_entries(limit: int) -> list[RunEntry]:
+    """Return the latest runs with all their tags, parameters and metrics, newest first."""
+    return _entries(_Query(), limit)
+
+
 def find_run(run_id: str) -> dict[str, dict[str, Any]] | None:
     """Return the tags, parameters and metrics of the run with this whole id; None without one."""
     entries = _entries(_Query({"run_id": run_id}), 1)
@@ -196,7 +204,7 @@ def _query(
     )
 
 
-def _columns(entry: _Entry) -> dict[str, Any]:
+def _columns(entry: RunEntry) -> dict[str, Any]:
     tags = {name: entry.tags.get(name, "") for name in TAGS}
     return {"recorded_at": entry.when, **tags, "status": entry.status}
 
@@ -269,8 +277,8 @@ def notes_of(name: str) -> dict[str, str]:
     return {entry.run_id: entry.tags[tag] for entry in _entries(_Query(tag=tag), sys.maxsize)}
 
 
-def _contents(entry: _Entry) -> dict[tuple[str, str], Any]:
-    tags = {name: value for name, value in entry.tags.items() if not name.startswith("mlflow.")}
+def _contents(entry: RunEntry) -> dict[tuple[str, str], Any]:
+    tags = {name: value for name, value in entry.tags.items() if not name.startswith("mlflow.") and name != GROWTH_TAG}
     return (
         {("tag", name): value for name, value in tags.items()}
         | {("tag", "recorded_at"): str(entry.when), ("tag", "status"): entry.status}
@@ -285,7 +293,7 @@ def _order(key: tuple[str, str]) -> tuple[int, int, str]:
     return KINDS.index(kind), place, name
 
 
-def _find(asked: str) -> _Entry:
+def _find(asked: str) -> RunEntry:
     if not asked.strip():
         raise ConfigError("the run id was empty. Give an id, or the beginning of one; see `peak-trade runs list`.")
     entries = _entries(_Query(prefix=asked), PAGE)
@@ -307,7 +315,7 @@ def _find(asked: str) -> _Entry:
     raise ConfigError(f"run {asked} is not recorded. {hint}")
 
 
-def _entries(query: _Query, limit: int, offset: int = 0) -> list[_Entry]:
+def _entries(query: _Query, limit: int, offset: int = 0) -> list[RunEntry]:
     """Return the first entries that match, in the order of the query: by default the newest, newest first.
 
     Those of a database are read from its tables: MLflow takes seconds to be imported and more for a thousand runs, and
@@ -342,7 +350,7 @@ _ORDERS = {
 }
 
 
-def _from_database(query: _Query, limit: int, offset: int) -> list[_Entry]:
+def _from_database(query: _Query, limit: int, offset: int) -> list[RunEntry]:
     with open_database() as opened:
         if opened is None:
             return []
@@ -355,7 +363,7 @@ def _from_database(query: _Query, limit: int, offset: int) -> list[_Entry]:
             values.append(query.sort_name)
         chosen = f"SELECT run_uuid, status, start_time FROM {where} ORDER BY {order} LIMIT ? OFFSET ?"
         rows = connection.execute(chosen, [*values, min(limit, sys.maxsize), offset])
-        entries = {key: _Entry(key, status == "FINISHED", recorded_at) for key, status, recorded_at in rows}
+        entries = {key: RunEntry(key, status == "FINISHED", recorded_at) for key, status, recorded_at in rows}
         asked = (json.dumps(list(entries)),)
         for key, name, value in connection.execute(
             f"SELECT run_uuid, key, value FROM tags WHERE {_OF_THE_RUNS}", asked
@@ -397,7 +405,7 @@ def _conditions(query: _Query) -> Iterator[tuple[str, list[Any]]]:
         yield "start_time < ?", [query.until]
 
 
-def _from_mlflow(query: _Query, limit: int) -> Iterator[_Entry]:
+def _from_mlflow(query: _Query, limit: int) -> Iterator[RunEntry]:
     filters = [f"tags.{name} = {_quoted(value)}" for name, value in query.tags.items()]
     filters += [f"tags.run_id LIKE {_quoted(query.prefix + '%')}"] if query.prefix else []
     filters += [f"tags.`{query.tag}` LIKE '%'"] if query.tag else []
@@ -429,9 +437,9 @@ def _mlflow_order(query: _Query) -> Iterator[str]:
         yield f"attributes.start_time {query.direction}"
 
 
-def _entry_of(run: Run) -> _Entry:
+def _entry_of(run: Run) -> RunEntry:
     is_finished = run.info.status == "FINISHED"
-    return _Entry(run.info.run_id, is_finished, run.info.start_time, run.data.tags, run.data.params, run.data.metrics)
+    return RunEntry(run.info.run_id, is_finished, run.info.start_time, run.data.tags, run.data.params, run.data.metrics)
 
 
 def _quoted(value: str) -> str:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.dotted import flat
 from peak_trade.core.errors import ConfigError, ReproductionError, did_you_mean
 from peak_trade.metrics import Measure
@@ -37,6 +40,10 @@ EVENTS_TAG = "digest.events"
 """Tag with the digest of the events and the equity of a run."""
 FILES_TAG = "digest.files"
 """Tag with the digest of the files of a run."""
+GROWTH_TAG = "growth"
+"""Tag with the growth of a run, of which lists draw a small line."""
+N_GROWTH = 61
+"""Most values of the growth of a run that are recorded."""
 BATCH = 100
 """Most parameters that MLflow accepts at once."""
 
@@ -69,6 +76,9 @@ class RunRecord:
         Tags on where the run comes from: its class, versions, commits, and the digests of its events and files.
     artifacts : tuple of Path
         Files and folders to store with the run.
+    equity : array of shape (n_bars,), in quote currency
+        Equity at each close, of which at most `N_GROWTH` values at equal steps are recorded over the first one, with 5
+        digits.
 
     Raises
     ------
@@ -90,6 +100,7 @@ class RunRecord:
     notes: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     artifacts: tuple[Path, ...] = ()
+    equity: FloatArray = field(default_factory=lambda: np.empty(0), compare=False)
 
     def __post_init__(self) -> None:
         if self.run_type not in RUN_TYPES:
@@ -107,7 +118,15 @@ class RunRecord:
         for name, measure in self.metrics.items():
             if isinstance(measure, Measure) and measure.value is None:
                 named[f"note.{name}"] = measure.note
+        if self.equity.size > 1:
+            named[GROWTH_TAG] = " ".join(f"{value:.5g}" for value in self._growth())
         return named | {f"note.{name}": text for name, text in self.notes.items() if text}
+
+    def _growth(self) -> FloatArray:
+        n_values = min(self.equity.size, N_GROWTH)
+        places = np.linspace(0.0, self.equity.size - 1.0, n_values).round().astype(int)
+        growth: FloatArray = self.equity[places] / self.equity[0]
+        return growth
 
     def numbers(self) -> dict[str, float]:
         """Return the metrics that have a value, and their standard errors."""

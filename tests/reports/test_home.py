@@ -14,9 +14,9 @@ from peak_trade.core.errors import ReportError
 from peak_trade.reports.answer import DataKind
 from peak_trade.reports.display import PLOTLY_MIME
 from peak_trade.reports.project import HOME_PART, LAST_BUILD
-from peak_trade.reports.site import pages, runs_index
+from peak_trade.reports.site import home, pages
 from peak_trade.reports.site.build import build_site
-from peak_trade.reports.site.runs_index import HEADLINES, N_NUMBERS, HomeNumber, home_rows
+from peak_trade.reports.site.home import HEADLINES, N_NUMBERS, HomeNumber, home_rows
 from tests.reports.conftest import ROOT, answered
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -100,17 +100,17 @@ def test_a_missing_part_of_the_home_page_is_named(project, monkeypatch):
 
 
 def test_a_difference_without_equity_is_drawn_as_intervals():
-    shown = runs_index._intervals([HomeNumber("a", "", "", (-1.0, 1.0, 0.0)), HomeNumber("b", "", "", (0.5, 3.0, 2.0))])
+    shown = home._intervals([HomeNumber("a", "", "", (-1.0, 1.0, 0.0)), HomeNumber("b", "", "", (0.5, 3.0, 2.0))])
     assert shown is not None
     (_, low, high, value), (_, other, last, _) = shown["bars"]
     assert low < value == shown["zero"] < other < high < last
-    assert runs_index._intervals([HomeNumber("a", "", "", None)]) is None
+    assert home._intervals([HomeNumber("a", "", "", None)]) is None
 
 
 def test_a_line_joins_the_numbers_of_a_trace_in_either_form_and_leaves_gaps_out():
     def drawn(y: object) -> object:
         trace = {"type": "scatter", "name": "equity", "x": ["2024-01-01", "2024-01-02", "2024-01-04"], "y": y}
-        return runs_index._lines({"cells": [{"outputs": [{"data": {PLOTLY_MIME: {"data": [trace]}}}]}]})
+        return home._lines({"cells": [{"outputs": [{"data": {PLOTLY_MIME: {"data": [trace]}}}]}]})
 
     packed = {"dtype": "f8", "bdata": base64.b64encode(np.array([1.0, np.nan, 3.0]).tobytes()).decode()}
     assert drawn([1.0, None, 3.0]) == drawn(packed)

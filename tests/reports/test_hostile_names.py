@@ -23,11 +23,11 @@ from peak_trade.diff.result import diff
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.reports.display import bundle, page_bundle
 from peak_trade.reports.markup import markdown_text, without_shortcodes, write_figure_page
-from peak_trade.reports.site import pages, runs_index
+from peak_trade.reports.site import explorer, pages
 from peak_trade.reports.site.build import build_site
-from peak_trade.reports.site.runs_index import IndexRow
 from peak_trade.reports.views import backtest, diff_table, portfolio
 from peak_trade.reports.views import diff as diff_view
+from peak_trade.tracking.queries import RunEntry
 from tests.diff.planting import bars_of, run
 from tests.examples import mostly_long
 from tests.reports.conftest import answered, notebook
@@ -163,7 +163,7 @@ def build(project, executed, monkeypatch):
     monkeypatch.setenv("SECRET", "leaked")
 
     def make(names: dict[str, str], renderer: str) -> dict[str, str]:
-        rows = []
+        entries = []
         for key, name in names.items():
             for slug, error in ((f"tiny-{key}", ""), (f"tiny-bad-{key}", name)):
                 path = executed(slug, error, name)
@@ -181,8 +181,9 @@ def build(project, executed, monkeypatch):
                 if not error:
                     content["cells"][3]["outputs"] = answered(name)
                 path.with_name(f"{study}-run.ipynb").write_text(json.dumps(content), encoding="utf-8")
-            rows.append(IndexRow("2024-06-01T00:00:00Z", name, name, name, name, "done", name, "", (name,) * 4))
-        monkeypatch.setattr(runs_index, "_registry_rows", lambda root: (rows, 0))
+            tags = dict.fromkeys(("run_id", "run_type", "strategy", "symbol", "timeframe"), name)
+            entries.append(RunEntry("", True, 0, tags, {name: name}))
+        monkeypatch.setattr(explorer, "latest_entries", lambda limit: entries)
         build_site(project, renderer)  # type: ignore[arg-type]
         folder = project / "reports" / "site" / "reports" / "pages"
         home = {"home": (project / "reports" / "site" / "index.html").read_text(encoding="utf-8")}
@@ -203,15 +204,26 @@ def test_names_are_shown_as_text_and_never_change_the_elements_of_a_page(build, 
         assert not [value for value in page.attributes if value.startswith("javascript:")]
         assert "leaked" not in page.text
         assert not [script for script in page.scripts if script.startswith(("Plotly.", '{"')) and "<" in script]
+    listed = {column["name"]: column for column in columns_of(project)}
     for key in keys:
         name = HOSTILE[key]
+        assert {name} <= set(listed["strategy"]["texts"]) & set(listed["symbol"]["texts"])
+        assert listed[f"setting.{name}"]["texts"] == ["", name]
         assert_shows(hostile[f"tiny-{key}"], name)
         assert f"E: {one_line(name)}" in one_line(hostile[f"tiny-bad-{key}"].text)
-        for index in ("index", "tiny", "home"):
+        for index in ("tiny", "home"):
             assert one_line(name) in one_line(hostile[index].text)
-        assert name in hostile["index"].attributes
         for text in (f"Verdict {name}. Sentence {name}", f"{name} bars", f"Failed in code cell 2: E: {name}"):
             assert one_line(text) in one_line(hostile["home"].text)
+
+
+def columns_of(root: Path) -> list[dict[str, Any]]:
+    """Return the columns of the explorer, as the browser reads them: a JSON text in a JSON text."""
+    script = (root / "reports" / "site" / "reports" / "lib" / explorer.DATA).read_text(encoding="ascii")
+    columns: list[dict[str, Any]] = json.loads(json.loads(script.partition("JSON.parse(")[2].removesuffix(");\n")))[
+        "columns"
+    ]
+    return columns
 
 
 def assert_shows(page: Page, name: str) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from peak_trade.cli import main
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.site import build as site
 from peak_trade.reports.site.build import build_site
-from peak_trade.reports.site.runs_index import IndexRow, index_page
 
 needs_quarto = pytest.mark.skipif(shutil.which("quarto") is None, reason="there is no quarto on PATH")
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium on PATH")
@@ -83,7 +81,7 @@ def test_nbconvert_renders_every_page_with_its_outputs(project, two_runs, capsys
     assert "This run failed</strong> in code cell 2: E: no such bar" in bad
     assert '<pre class="pt-traceback">no such bar</pre>' in bad
     assert "never()" not in bad
-    assert 'href="tiny-bad.html"' in built["reports/pages/index.html"]
+    assert "tiny-bad.html" in (project / "reports" / "site" / "reports" / "lib" / "runs.js").read_text(encoding="ascii")
     assert all("Rendered by nbconvert" in text for text in built.values())
     assert 'href="metrics.html#a-table"' in built["docs/README.html"]
     assert_is_whole_and_offline(project)
@@ -116,17 +114,6 @@ def test_auto_says_why_it_renders_with_nbconvert(project, monkeypatch):
 def test_a_folder_that_is_not_a_project_is_refused(tmp_path):
     with pytest.raises(ReportError, match=r"_quarto\.yml"):
         build_site(tmp_path)
-
-
-def test_the_page_of_runs_has_the_values_of_its_filters():
-    row = IndexRow("2024-06-01T00:00:00Z", "backtest", "a<b", "BTC/USDT", "1h", "done", "0f", "", ("1.00%",) * 4)
-    text = index_page([row])
-    assert 'data-strategy="a&lt;b"' in text
-    assert 'data-date="2024-06-01"' in text
-    assert "<td>–</td>" in text
-    assert "<td>SHADOW, TESTNET</td>" in index_page([replace(row, data="shadow, testnet")])
-    assert "<option>BTC/USDT</option>" in text
-    assert "There are no runs yet" in index_page([])
 
 
 @pytest.mark.quarto
@@ -175,11 +162,9 @@ def test_reports_write_every_file_atomically():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_incomplete_cache_is_rebuilt(project, two_runs, monkeypatch):
-    monkeypatch.setattr("peak_trade.reports.site.runs_index._registry_stamp", lambda: ["stamp"])
+def test_an_incomplete_cache_is_rebuilt(project, two_runs):
     whole = build_site(project, "nbconvert")
-    for name in ("pages/.registry.json", f"site/{site.BUILT}"):
-        path = project / "reports" / name
-        path.write_text(path.read_text(encoding="utf-8")[:9], encoding="utf-8")
+    path = project / "reports" / "site" / site.BUILT
+    path.write_text(path.read_text(encoding="utf-8")[:9], encoding="utf-8")
     assert build_site(project, "nbconvert").rendered == whole.rendered
     assert build_site(project, "nbconvert").rendered == ()

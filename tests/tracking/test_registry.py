@@ -21,8 +21,8 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.metrics import Measure
-from peak_trade.reports.site import runs_index
-from peak_trade.reports.site.runs_index import index_page, index_rows
+from peak_trade.reports.site import explorer
+from peak_trade.reports.site.explorer import run_rows
 from peak_trade.tracking import (
     DIGEST_NAMES,
     RunRecord,
@@ -301,14 +301,13 @@ def test_a_run_killed_while_it_is_recorded_is_unfinished_until_it_is_recorded_ag
     assert show_run("aa11")["aa11"]["tag", "status"] == "unfinished"
     assert main(["runs", "list"]) == 0
     assert "unfinished" in capsys.readouterr().out
-    ((row,), n_left_out) = index_rows([], tmp_path)
+    ((row,), n_left_out) = run_rows([])
     assert (row.status, n_left_out) == ("unfinished", 0)
-    assert "1 run, newest first; 1 unfinished." in index_page([row])
     record_run(run)
     assert list_runs()[["status", "total_return"]].to_numpy().tolist() == [["done", 0.25]]
     assert show_run("aa11")["aa11"]["parameter", "fee_bps"] == "10.0"
     assert read_run("aa11").files == {"table.csv": b"a\n"}
-    assert index_rows([], tmp_path)[0][0].status == "done"
+    assert run_rows([])[0][0].status == "done"
     assert len(list((registry / "mlartifacts").glob("*"))) == 1
 
 
@@ -371,14 +370,16 @@ def test_a_registry_that_was_not_completed_has_no_runs(home):
     assert count_runs() == 0
 
 
-def test_the_index_says_how_many_runs_it_leaves_out(registry, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs_index, "MAX_RUNS", 2)
+def test_the_explorer_has_the_newest_runs_and_the_number_of_all(registry, monkeypatch):
+    monkeypatch.setattr(explorer, "MAX_RUNS", 2)
     for run in numbered(3):
         record_run(run)
-    for _ in range(2):  # read, then from the cache
-        rows, n_left_out = index_rows([], tmp_path)
-        assert (len(rows), n_left_out) == (2, 1)
-        assert "2 of 3 runs, newest first." in index_page(rows, n_left_out)
+        time.sleep(0.002)  # runs of one millisecond have no order
+    rows, n_left_out = run_rows([])
+    assert ([row.run_id for row in rows], n_left_out) == (["0002", "0001"], 1)
+    monkeypatch.setattr(explorer, "is_database", lambda: False)
+    monkeypatch.setattr(explorer, "RECENT", 1)
+    assert [len(rows) for rows in run_rows([])[:1]] == [1]
 
 
 def test_what_a_killed_process_wrote_in_part_is_undone_when_runs_are_read(registry, tmp_path, monkeypatch):

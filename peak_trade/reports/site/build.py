@@ -19,10 +19,11 @@ from typing import Any, Literal
 
 from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.errors import ReportError
-from peak_trade.core.files import read_bytes, write_text
+from peak_trade.core.files import read_bytes, write_bytes, write_text
 from peak_trade.core.version import package_version
 from peak_trade.reports.markup import SCRIPTS, copy_scripts, raw_html, render, templates_digest
 from peak_trade.reports.project import LAST_BUILD, LIBRARY, SITE, read_cache, read_page, read_quarto
+from peak_trade.reports.site.explorer import SCRIPTS as EXPLORER_SCRIPTS
 from peak_trade.reports.site.fallback import navigation, render_pages
 from peak_trade.reports.site.pages import write_pages
 
@@ -99,6 +100,8 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
             return replace(site, notice=f"{error} The pages were rendered with nbconvert.")
     elif changed:
         render_pages(root, changed, navigation(root), progress)
+    for name in EXPLORER_SCRIPTS:  # Quarto copies resources only when it renders the whole site
+        write_bytes(root / SITE / LIBRARY / name, read_bytes(root / LIBRARY / name))
     write_text(root / SITE / BUILT, json.dumps({"renderer": chosen} | digests, indent=1))
     return Site(root / SITE / "index.html", chosen, len(pages), tuple(changed), notice)
 

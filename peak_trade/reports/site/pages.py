@@ -31,6 +31,7 @@ from peak_trade.reports.markup import (
 from peak_trade.reports.notebooks import (
     Notebook,
     ReportRun,
+    first_of,
     list_notebooks,
     list_report_runs,
     read_json,
@@ -38,7 +39,8 @@ from peak_trade.reports.notebooks import (
     source_text,
 )
 from peak_trade.reports.project import HOME_PART, LAST_BUILD
-from peak_trade.reports.site.runs_index import about_run, first_of, home_page, home_rows, index_page, index_rows
+from peak_trade.reports.site.explorer import run_rows, write_explorer
+from peak_trade.reports.site.home import about_run, home_page, home_rows
 
 PAGES = Path("reports/pages")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -65,7 +67,7 @@ def write_pages(root: Path = Path()) -> list[Path]:
         typed.append((run, results(content)))
         latest.setdefault(run.notebook, (run, content))
     homes = [workspace(), *(path.parent for path in sorted(workspace().glob(f"*/{GOVERNANCE}")))]
-    sources["index.md"] = index_page(*index_rows(typed, root))
+    sources["index.md"] = write_explorer(root, *run_rows(typed))
     decisions, faults = last_decisions(homes)
     sources["readiness.md"] = readiness_page(decisions, faults)
     sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults)

@@ -1,174 +1,20 @@
-"""Pages that list runs: the latest of each study on the home page, and all of them with filters that need no server."""
+"""Part of the home page that is written from the runs: the latest run of each study, and the decisions on sessions."""
 
 from __future__ import annotations
 
 import base64
-import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from peak_trade.core.files import write_text
-from peak_trade.data.workspace import workspace
-from peak_trade.metrics import MEASURES, measures_in
 from peak_trade.metrics.measure import Measure
 from peak_trade.reports.answer import WIDE, DataKind, error_text, number, percent
 from peak_trade.reports.display import PLOTLY_MIME
 from peak_trade.reports.markup import raw_html, render
-from peak_trade.reports.notebooks import Notebook, ReportRun, results
-from peak_trade.reports.project import read_cache
-from peak_trade.tracking.counts import ledger_sentence
-
-MAX_RUNS = 500
-"""Largest number of runs of the registry on the page; the newest are taken."""
-METRICS = measures_in("runs")
-_CACHE_VERSION = 3
-"""Version of the cached rows; 3 has the kind of data."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """One run on the page. Metrics are formatted; `page` is the file name of its report, empty when there is none.
-
-    `data` names the kinds of data, empty where the record does not.
-    """
-
-    recorded_at: str
-    run_type: str
-    strategy: str
-    symbol: str
-    timeframe: str
-    status: str
-    run_id: str
-    page: str
-    metrics: tuple[str, ...]
-    data: str = ""
-
-    @property
-    def when(self) -> str:
-        """The time at which the run was recorded, as a page shows it."""
-        return self.recorded_at.replace("T", " ").removesuffix("Z")
-
-
-Typed = Sequence[Mapping[str, Any]]
-"""The typed results of an executed notebook, in order."""
-
-
-def index_rows(runs: Sequence[tuple[ReportRun, Typed]], root: Path) -> tuple[list[IndexRow], int]:
-    """Return one row per executed notebook and one per recorded run that no notebook shows, newest first.
-
-    The typed results of an executed notebook come with it. At most `MAX_RUNS` recorded runs are taken; the second
-    value is the number of those that are left out.
-    """
-    latest, n_left_out = _registry_rows(root)
-    recorded = {row.run_id: row for row in latest}
-    rows = [_report_row(run, typed, recorded.get(run.run_id)) for run, typed in runs]
-    shown = {run.run_id for run, _ in runs}
-    rows += [row for run_id, row in recorded.items() if run_id not in shown]
-    return sorted(rows, key=lambda row: (row.recorded_at, row.page, row.run_id), reverse=True), n_left_out
-
-
-def index_page(rows: Sequence[IndexRow], n_left_out: int = 0) -> str:
-    """Return the Markdown of the page of runs, of which older ones are left out."""
-    front = "---\ntitle: Runs\ntoc: false\npage-layout: full\n---\n\n"
-    if not rows:
-        return front + "There are no runs yet. Run a notebook: `peak-trade report run strategy_backtest`.\n"
-    n_runs = len(rows) + n_left_out
-    shown = f"{len(rows):,} of {n_runs:,}" if n_left_out else f"{n_runs:,}"
-    counts = [f"{shown} run{'s' if n_runs > 1 else ''}, newest first"]
-    for status in ("failed", "unfinished"):
-        n_such = sum(row.status == status for row in rows)
-        counts += [f"{n_such:,} {status}"] if n_such else []
-    return f"{front}{'; '.join(counts)}. {ledger_sentence()}\n\n{raw_html(_table(rows))}\n"
-
-
-def _report_row(run: ReportRun, typed: Typed, recorded: IndexRow | None) -> IndexRow:
-    about = {
-        name: str(run.parameters.get(name) or (getattr(recorded, name) if recorded else ""))
-        for name in ("strategy", "symbol", "timeframe")
-    }
-    return IndexRow(
-        recorded_at=run.executed_at,
-        run_type=recorded.run_type if recorded else run.notebook,
-        **about,
-        status="failed" if run.is_failed else "done",
-        run_id=run.run_id,
-        page=f"{run.slug}.html",
-        metrics=recorded.metrics if recorded else _headline(typed),
-        data=", ".join(first_of(typed, "provenance").get("data", [])),
-    )
-
-
-def first_of(typed: Typed, kind: str) -> Mapping[str, Any]:
-    """Return the first typed result of a kind; empty if there is none."""
-    return next((result for result in typed if result["kind"] == kind), {})
-
-
-def _headline(typed: Typed) -> tuple[str, ...]:
-    for result in typed:
-        if result["name"] == "headline" and result["kind"] == "table":
-            named = {row[0]: row[1] for row in result["rows"]}
-            return tuple(_metric(name, named.get(name)) for name in METRICS)
-    return ("",) * len(METRICS)
-
-
-def _registry_rows(root: Path) -> tuple[list[IndexRow], int]:
-    stamp = _registry_stamp()
-    path = root / "reports/pages/.registry.json"
-    cached = read_cache(path)
-    if stamp and cached.get("stamp") == stamp:
-        rows = [IndexRow(**row | {"metrics": tuple(row["metrics"])}) for row in cached["rows"]]
-        return rows, int(cached["n_left_out"])
-    from peak_trade.tracking import count_runs, list_runs
-
-    rows = [_registry_row(run) for run in list_runs(limit=MAX_RUNS).to_dict("records")]
-    n_left_out = max(0, count_runs() - len(rows))
-    content = {"stamp": stamp, "rows": [asdict(row) for row in rows], "n_left_out": n_left_out}
-    write_text(path, json.dumps(content))
-    return rows, n_left_out
-
-
-def _registry_stamp() -> list[Any]:
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        return []
-    files = [workspace() / name for name in ("mlflow.db", "mlflow.db-wal")]
-    return [_CACHE_VERSION, str(files[0].resolve())] + [
-        [path.name, path.stat().st_mtime_ns, path.stat().st_size] for path in files if path.is_file()
-    ]
-
-
-def _registry_row(run: dict[Any, Any]) -> IndexRow:
-    return IndexRow(
-        recorded_at=run["recorded_at"].strftime("%Y-%m-%dT%H:%M:%SZ"),
-        run_type=run["run_type"],
-        strategy=run["strategy"],
-        symbol=run["symbol"],
-        timeframe=run["timeframe"],
-        status=run["status"],
-        run_id=run["run_id"],
-        page="",
-        metrics=tuple(_metric(name, run.get(name)) for name in METRICS),
-        data=run["run_type"] if run["run_type"] in set(DataKind) else "",
-    )
-
-
-def _metric(name: str, value: Any) -> str:
-    if value is None or math.isnan(value):
-        return ""
-    return MEASURES[name].pattern.format(value)
-
-
-FILTERS = ("run_type", "strategy", "symbol", "data", "status")
-
-
-def _table(rows: Sequence[IndexRow]) -> str:
-    choices = {name: sorted({getattr(row, name) for row in rows} - {""}) for name in FILTERS}
-    return render("runs.html.j2", rows=rows, choices=choices, metrics=METRICS)
+from peak_trade.reports.notebooks import Notebook, ReportRun, first_of, results
 
 
 def _count(value: float | None) -> str:
