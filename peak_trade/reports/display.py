@@ -2,6 +2,7 @@
 
 One output has three forms. JupyterLab shows `text/html` or plotly's own type. Quarto and nbconvert show
 `text/markdown`, a raw HTML block that needs no network. The notebook tests compare the typed result and nothing else.
+The exact values of a table or figure come with it, for the files of its page; see `reports.downloads`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.answer import Answer, Provenance
+from peak_trade.reports.downloads import DATA_MIME, WholeSeries, figure_table, packed
 from peak_trade.reports.markup import (
     figure_html,
     kind_of,
@@ -99,8 +101,9 @@ def bundle(
         thing = pd.DataFrame({"field": list(thing), "value": [value_text(value) for value in thing.values()]})
     if isinstance(thing, pd.DataFrame):
         markup = table_html(thing, name, formats)
-        result = {"kind": "table", "name": name} | table_result(thing if exact is None else exact, digits)
-        return page_bundle(markup, result) | {"text/html": markup}
+        numbers = thing if exact is None else exact
+        result = {"kind": "table", "name": name} | table_result(numbers, digits)
+        return page_bundle(markup, result) | {"text/html": markup, DATA_MIME: packed(numbers)}
     if isinstance(thing, Sequence) and all(isinstance(sentence, str) for sentence in thing):
         markup = sentences_html(thing)
         return page_bundle(markup, {"kind": "text", "name": name, "lines": list(thing)}) | {"text/html": markup}
@@ -110,7 +113,7 @@ def bundle(
     if hasattr(thing, "to_plotly_json"):
         result = {"kind": "figure", "name": name, "traces": figure_result(thing, digits)}
         markup = figure_html(thing, f"figure-{name}", figure_text(name, result["traces"]))
-        return page_bundle(markup, result) | {PLOTLY_MIME: plotly_json(thing)}
+        return page_bundle(markup, result) | {PLOTLY_MIME: plotly_json(thing), DATA_MIME: _figure_data(thing)}
     raise ReportError(
         f"{name}: a {type(thing).__name__} can not be shown; give a figure, a DataFrame, a mapping or text."
     )
@@ -160,6 +163,12 @@ def figure_text(name: str, traces: Sequence[Mapping[str, Any]]) -> str:
             about += f", least {trace['least']:.6g}, most {trace['most']:.6g}, last {trace['last']:.6g}"
         parts.append(about)
     return f"{name.replace('-', ' ')}: {'; '.join(parts)}."
+
+
+def _figure_data(figure: Any) -> dict[str, Any]:
+    whole = [trace.meta.series if isinstance(trace.meta, WholeSeries) else None for trace in figure.data]
+    traces = [{key: trace[key] for key in ("name", "type", "x", "y", "z") if key in trace} for trace in figure.data]
+    return figure_table(traces, whole)
 
 
 def _trace_result(trace: Any, digits: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 SHOWN_ROWS = 200
 """Largest number of rows of a table that a page shows."""
-SCRIPTS = ("plotly.min.js", "page.js")
+SCRIPTS = ("plotly.min.js", "charts.js", "page.js")
 """Scripts that every page loads, in this order."""
 LONG_ROWS = 25
 """Number of rows above which a table scrolls in a box of its own."""
@@ -99,8 +99,12 @@ def figure_html(figure: Any, div_id: str, text: str = "") -> str:
 
 
 def plotly_json(figure: Any) -> Any:
-    """Return a plotly figure as JSON values."""
-    return json.loads(figure.to_json())
+    """Return a plotly figure as JSON values, without the whole series of its traces."""
+    content = json.loads(figure.to_json())
+    for trace in content["data"]:
+        if not trace.get("meta", True):
+            del trace["meta"]
+    return content
 
 
 def table_html(frame: pd.DataFrame, name: str, formats: Mapping[str, str] | None = None) -> str:
@@ -153,7 +157,7 @@ def write_figure_page(figure: Any, title: str, path: Path) -> None:
 
 
 def copy_scripts(folder: Path) -> None:
-    """Copy the scripts of pages into a folder, where they are not there already: plotly's and page.js.
+    """Copy the scripts of pages into a folder, where they are not there already.
 
     Raises
     ------
@@ -171,9 +175,10 @@ def copy_scripts(folder: Path) -> None:
     target = folder / plotly.name
     if not target.is_file() or target.stat().st_size != plotly.stat().st_size:
         shutil.copyfile(plotly, target)
-    script = read_bytes(TEMPLATES / SCRIPTS[1])
-    if not (folder / SCRIPTS[1]).is_file() or read_bytes(folder / SCRIPTS[1]) != script:
-        write_bytes(folder / SCRIPTS[1], script)
+    for name in SCRIPTS[1:]:
+        script = read_bytes(TEMPLATES / name)
+        if not (folder / name).is_file() or read_bytes(folder / name) != script:
+            write_bytes(folder / name, script)
 
 
 def kind_of(column: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 
@@ -10,6 +12,7 @@ import pytest
 
 from peak_trade.diff.causes import Cause
 from peak_trade.diff.result import DiffResult, diff
+from peak_trade.reports.downloads import DATA_MIME
 from peak_trade.reports.views import diff as view
 from peak_trade.reports.views import diff_table
 from peak_trade.studies.diff import EXAMPLES, MAX_EXTRA_SLIPPAGE_BPS, VENUE_FEE_BPS, example
@@ -58,33 +61,19 @@ def test_equal_orders_are_in_the_table_without_a_number():
     assert {row["n"] for row in rows} == {0}
 
 
-def test_a_long_table_has_the_largest_differences_and_a_file_of_all(result, tmp_path, monkeypatch):
+def test_a_long_table_has_the_largest_differences_and_its_files_have_all(result, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
     monkeypatch.setattr(diff_table, "MAX_ROWS", 20)
-    diff_table.show_differences(result, folder=tmp_path)
-    (path,) = tmp_path.glob("*.parquet")
-    assert len(pd.read_parquet(path)) == len(result.differences)
-    markup = diff_table.table_markup(result, f"../lib/{path.name}")
-    assert f'href="../lib/{path.name}"' in markup
+    diff_table.show_differences(result)
+    packed = base64.b64decode(shown[0][DATA_MIME]["parquet"])
+    assert len(pd.read_parquet(io.BytesIO(packed))) == len(result.differences)
+    markup = diff_table.table_markup(result)
+    assert "the 20 with the largest PnL; its files hold all of them" in markup
     rows = payload(markup)["rows"]
     assert len(rows) == 20
     weightiest = max(result.roots, key=lambda each: abs(each.total_pnl))
     assert weightiest.number in {row["n"] for row in rows}
-
-
-def test_a_file_of_all_differences_is_replaced_as_a_whole(result, tmp_path, monkeypatch):
-    def broken(frame, path, **_):
-        path.write_bytes(b"PAR1 and no more")
-        raise OSError("full")
-
-    monkeypatch.setattr(diff_table, "MAX_ROWS", 20)
-    diff_table.show_differences(result, folder=tmp_path)
-    (path,) = tmp_path.iterdir()
-    before = path.read_bytes()
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", broken)
-    with pytest.raises(OSError, match="full"):
-        diff_table.show_differences(result, folder=tmp_path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_figures_and_tables_have_the_values_of_the_diff(result):

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME
+from peak_trade.reports.downloads import DATA_MIME
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -25,7 +26,7 @@ N_BARS = 1_500
 PROGRAMS = {"alert_rehearsal": "promtool"}
 """Notebooks that need a program on PATH; `make test-slow` runs them."""
 RUNS = [pytest.param(name, marks=pytest.mark.long) if name in PROGRAMS else name for name in NOTEBOOKS]
-NOT_COMPARED = ("text/html", "text/markdown", "text/plain", "image/png", "image/svg+xml", PLOTLY_MIME)
+NOT_COMPARED = ("text/html", "text/markdown", "text/plain", "image/png", "image/svg+xml", PLOTLY_MIME, DATA_MIME)
 OPTIONS = {
     "nbval_lax": False,
     "nbval_current_env": True,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME, RESULT_ROWS, bundle, table_result
+from peak_trade.reports.downloads import DATA_MIME
 from peak_trade.reports.markup import SHOWN_ROWS, raw_html
 from peak_trade.reports.views import backtest as view
 from peak_trade.reports.views import drawing
@@ -34,7 +35,7 @@ def test_a_table_has_html_for_pages_and_lab_and_a_typed_result():
         {"when": HOURS[:2], "value": [1 / 3, np.nan], "n": [1, 2], "is_long": [True, False], "note": ["a < b", "`"]}
     )
     shown = bundle(frame, "numbers", digits={"value": 3})
-    assert set(shown) == {"text/markdown", "text/html", "text/plain", RESULT_MIME}
+    assert set(shown) == {"text/markdown", "text/html", "text/plain", RESULT_MIME, DATA_MIME}
     assert shown["text/markdown"].startswith("```{=html}\n<div")
     assert "a &lt; b" in shown["text/html"]
     assert shown[RESULT_MIME] == {
@@ -96,7 +97,7 @@ def test_markup_stays_inside_its_raw_block(markup):
 )
 def test_a_figure_is_small_needs_no_network_and_has_a_typed_result(figure):
     shown = bundle(figure, "figure")
-    assert set(shown) == {"text/markdown", PLOTLY_MIME, "text/plain", RESULT_MIME}
+    assert set(shown) == {"text/markdown", PLOTLY_MIME, "text/plain", RESULT_MIME, DATA_MIME}
     assert len(shown["text/markdown"]) < 60_000
     assert "http" not in shown["text/markdown"].replace("http://www.w3.org", "")
     assert shown[RESULT_MIME]["traces"][0]["n"] > 0

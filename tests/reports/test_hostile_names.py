@@ -134,7 +134,7 @@ def diff_outputs(name: str) -> list[dict[str, Any]]:
         sides.append(replace(RECORDING, name=f"{name} {place}", events=events))
     result = diff(*sides)
     assert result.roots
-    shown = diff_table.table_markup(result, f"../lib/{name}")
+    shown = diff_table.table_markup(result)
     return [
         page_bundle(shown, {"kind": "table", "name": "differences"}),
         bundle(diff_view.outcome(result), "outcome"),

@@ -19,11 +19,10 @@ from typing import Any, Literal
 
 from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.errors import ReportError
-from peak_trade.core.files import read_bytes, write_bytes, write_text
+from peak_trade.core.files import read_bytes, write_text
 from peak_trade.core.version import package_version
 from peak_trade.reports.markup import SCRIPTS, copy_scripts, raw_html, render, templates_digest
 from peak_trade.reports.project import LAST_BUILD, LIBRARY, SITE, read_cache, read_page, read_quarto
-from peak_trade.reports.site.explorer import SCRIPTS as EXPLORER_SCRIPTS
 from peak_trade.reports.site.fallback import navigation, render_pages
 from peak_trade.reports.site.pages import write_pages
 
@@ -100,8 +99,7 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
             return replace(site, notice=f"{error} The pages were rendered with nbconvert.")
     elif changed:
         render_pages(root, changed, navigation(root), progress)
-    for name in EXPLORER_SCRIPTS:  # Quarto copies resources only when it renders the whole site
-        write_bytes(root / SITE / LIBRARY / name, read_bytes(root / LIBRARY / name))
+    _copy_library(root)
     write_text(root / SITE / BUILT, json.dumps({"renderer": chosen} | digests, indent=1))
     return Site(root / SITE / "index.html", chosen, len(pages), tuple(changed), notice)
 
@@ -183,6 +181,19 @@ def _build_facts(root: Path) -> list[str]:
     moment = datetime.fromtimestamp(int(given), UTC) if given.isdecimal() else datetime.now(UTC)
     facts = [f"peak_trade {package_version()}", f"commit {commit}" if commit else "commit unknown"]
     return [*facts, f"built {moment:%Y-%m-%d %H:%M} UTC"]
+
+
+def _copy_library(root: Path) -> None:
+    """Make the site's copy of `reports/lib` equal to it; Quarto copies it only when it renders the whole site."""
+    source, target = root / LIBRARY, root / SITE / LIBRARY
+    files = {path.relative_to(source): path.stat() for path in source.rglob("*") if path.is_file()}
+    for path in [path for path in target.rglob("*") if path.is_file() and path.relative_to(target) not in files]:
+        path.unlink()
+    for name, status in files.items():
+        there = (target / name).stat() if (target / name).is_file() else None
+        if there is None or (there.st_size, there.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, target / name)
 
 
 def _clear(root: Path) -> None:

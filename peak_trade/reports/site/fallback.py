@@ -19,7 +19,7 @@ STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
 _RAW_BLOCK = re.compile(r"^(`{3,})\{=html\}\n(.*?)\n\1$", flags=re.DOTALL | re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", flags=re.DOTALL)
 _HEADING_ANCHOR = re.compile(r'(<h[1-6][^>]* id=|<a class="anchor-link" href=)("[^"]+")')
-_MARKDOWN_LINK = re.compile(r'(<a [^>]*href="(?![a-z]+:)[^"#]*)\.(?:md|ipynb)((?:#[^"]*)?")')
+_MARKDOWN_LINK = re.compile(r'(<a(?![^>]*\sdownload\b) [^>]*href="(?![a-z]+:)[^"#]*)\.(?:md|ipynb)((?:#[^"]*)?")')
 
 
 def navigation(root: Path) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _has_source(target: Path) -> bool:
 def render_pages(
     root: Path, pages: Sequence[Path], site: dict[str, Any], progress: Callable[[str], None] | None = None
 ) -> None:
-    """Render page sources into `root/reports/site`, and copy style sheets, images, plotly.js and tables there.
+    """Render page sources into `root/reports/site`, and copy style sheets and images there.
 
     Parameters
     ----------
@@ -59,9 +59,8 @@ def render_pages(
         Called with each source before it is rendered.
 
     """
-    tables = [path.relative_to(root) for path in sorted((root / LIBRARY).glob("*.parquet"))]
     images = [path.relative_to(root) for path in sorted((root / "docs").rglob("*.png"))]
-    for path in (*STYLES, *(LIBRARY / name for name in SCRIPTS), *tables, *images):
+    for path in (*STYLES, *images):
         target = root / SITE / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, target)

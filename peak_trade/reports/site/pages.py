@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.files import read_text, write_text
+from peak_trade.core.files import read_bytes, read_text, write_bytes, write_text
 from peak_trade.core.time import iso
 from peak_trade.data.workspace import workspace
 from peak_trade.governance.log import FOLDER as GOVERNANCE
 from peak_trade.governance.log import GovernanceEntry, GovernanceLog
 from peak_trade.journal.events import GovernanceAction
 from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME
+from peak_trade.reports.downloads import DATA_MIME, Download, write_downloads
 from peak_trade.reports.markup import (
     figure_html,
     markdown_text,
@@ -38,11 +40,13 @@ from peak_trade.reports.notebooks import (
     results,
     source_text,
 )
-from peak_trade.reports.project import HOME_PART, LAST_BUILD
+from peak_trade.reports.project import HOME_PART, LAST_BUILD, LIBRARY
 from peak_trade.reports.site.explorer import run_rows, write_explorer
 from peak_trade.reports.site.home import about_run, home_page, home_rows
 
 PAGES = Path("reports/pages")
+FILES = LIBRARY / "data"
+"""Folder of the files behind tables and figures, with one folder per executed notebook."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
 
@@ -51,8 +55,8 @@ def write_pages(root: Path = Path()) -> list[Path]:
     """Write the source of every page and return their paths, relative to root.
 
     There is one page per executed notebook, one per notebook, the page of all runs and that of readiness, and the part
-    of the home page that `index.md` includes. A file with the right content is not written again, and the source of a
-    run that no longer exists is deleted.
+    of the home page that `index.md` includes. The files behind tables and figures go to `FILES`. A file with the right
+    content is not written again, and the source and the files of a run that no longer exists are deleted.
     """
     runs, notebooks = list_report_runs(root), list_notebooks(root)
     defaults = {
@@ -63,9 +67,12 @@ def write_pages(root: Path = Path()) -> list[Path]:
     latest: dict[str, tuple[ReportRun, dict[str, Any]]] = {}
     for run in runs:
         content = read_json(run.path)
-        sources[f"{run.slug}.ipynb"] = _notebook_text(page_of(run, content, defaults.get(run.notebook, {})))
+        sources[f"{run.slug}.ipynb"] = _notebook_text(page_of(run, content, defaults.get(run.notebook, {}), root))
         typed.append((run, results(content)))
         latest.setdefault(run.notebook, (run, content))
+    for path in (root / FILES).glob("*"):
+        if path.name not in {run.slug for run in runs}:
+            shutil.rmtree(path)
     homes = [workspace(), *(path.parent for path in sorted(workspace().glob(f"*/{GOVERNANCE}")))]
     sources["index.md"] = write_explorer(root, *run_rows(typed))
     decisions, faults = last_decisions(homes)
@@ -85,11 +92,13 @@ def write_pages(root: Path = Path()) -> list[Path]:
     return [PAGES / name for name in sorted(sources)]
 
 
-def page_of(run: ReportRun, content: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def page_of(
+    run: ReportRun, content: Mapping[str, Any], defaults: Mapping[str, Any], root: Path = Path()
+) -> dict[str, Any]:
     """Return the notebook to render for a run: front matter, command, its cells, then parameters and digests.
 
-    `content` is the executed notebook; `defaults` are the values of the notebook's parameters that the command need not
-    give.
+    The files behind its tables and figures are written into `root`. `content` is the executed notebook; `defaults` are
+    the values of the notebook's parameters that the command need not give.
     """
     origin = first_of(results(content), "provenance")
     cells = [_front_matter(run, origin), _markdown("peak-trade-command", raw_html(command_html(run, defaults)))]
@@ -102,12 +111,13 @@ def page_of(run: ReportRun, content: Mapping[str, Any], defaults: Mapping[str, A
             continue
         n_code += cell["cell_type"] == "code"
         if cell["cell_type"] == "code":
-            cells.append(_code_cell(cell, has_failed=run.failed_cell == n_code))
+            cells.append(_code_cell(cell, run.failed_cell == n_code, root / FILES / run.slug))
             if run.failed_cell == n_code:
                 break
         elif cell["cell_type"] == "markdown":
             cells.append(_markdown(cell["id"], source_text(cell)))
-    cells.append(_markdown("peak-trade-about", f"## How this page was made\n\n{raw_html(about_html(run))}"))
+    about = about_html(run, _executed_notebook(run, root / FILES / run.slug))
+    cells.append(_markdown("peak-trade-about", f"## How this page was made\n\n{raw_html(about)}"))
     return {"cells": cells, "metadata": _kernel(content), "nbformat": 4, "nbformat_minor": 5}
 
 
@@ -132,13 +142,13 @@ def command_html(run: ReportRun, defaults: Mapping[str, Any]) -> str:
     return render("command.html.j2", command=" ".join(("peak-trade report run", run.notebook, *options)))
 
 
-def about_html(run: ReportRun) -> str:
-    """Return the origin of a page as HTML: notebook, version, time, parameters and digests."""
+def about_html(run: ReportRun, notebook: Download | None = None) -> str:
+    """Return the origin of a page as HTML: the executed notebook, its version, time, parameters and digests."""
     facts = {"notebook": f"{run.notebook}, version {run.version}", "executed": run.executed_at}
     facts["notebook digest"] = run.notebook_digest[:16]
     facts |= {name: "none" if value is None else str(value) for name, value in run.parameters.items()}
     facts |= {f"{name} digest": digest[:16] for name, digest in run.digests.items()}
-    return render("about.html.j2", facts=list(facts.items()))
+    return render("about.html.j2", facts=list(facts.items()), notebook=notebook)
 
 
 def failure_html(run: ReportRun) -> str:
@@ -155,9 +165,20 @@ def _markdown(cell_id: str, source: str) -> dict[str, Any]:
     return {"cell_type": "markdown", "id": cell_id, "metadata": {}, "source": source}
 
 
-def _code_cell(cell: Mapping[str, Any], has_failed: bool) -> dict[str, Any]:
+def _executed_notebook(run: ReportRun, folder: Path) -> Download:
+    target, content = folder / run.path.name, read_bytes(run.path)
+    if not target.is_file() or read_bytes(target) != content:
+        write_bytes(target, content)
+    return Download("Executed notebook", _target(target), len(content))
+
+
+def _target(path: Path) -> str:
+    return f"../lib/data/{path.parent.name}/{path.name}"
+
+
+def _code_cell(cell: Mapping[str, Any], has_failed: bool, folder: Path) -> dict[str, Any]:
     source = without_shortcodes(source_text(cell))
-    outputs = [shown for output in cell["outputs"] if (shown := _page_output(output, cell["id"])) is not None]
+    outputs = [shown for output in cell["outputs"] if (shown := _page_output(output, cell["id"], folder)) is not None]
     return {
         "cell_type": "code",
         "id": cell["id"],
@@ -168,14 +189,17 @@ def _code_cell(cell: Mapping[str, Any], has_failed: bool) -> dict[str, Any]:
     }
 
 
-def _page_output(output: Mapping[str, Any], cell_id: str) -> dict[str, Any] | None:
+def _page_output(output: Mapping[str, Any], cell_id: str, folder: Path) -> dict[str, Any] | None:
     if output["output_type"] == "error":
         return _preformatted("\n".join(output["traceback"]), "traceback")
     if output["output_type"] == "stream":
         return _preformatted(source_text({"source": output["text"]}), "stream")
     given = output["data"]
     if "text/markdown" in given:
-        return _shown({"text/markdown": given["text/markdown"]})
+        text = source_text({"source": given["text/markdown"]})
+        if DATA_MIME in given:
+            text = f"{raw_html(_downloads_html(given, folder))}\n\n{text}"
+        return _shown({"text/markdown": text})
     if PLOTLY_MIME in given:
         return _shown({"text/markdown": raw_html(_bare_figure(given[PLOTLY_MIME], cell_id))})
     if "text/html" in given:
@@ -186,6 +210,14 @@ def _page_output(output: Mapping[str, Any], cell_id: str) -> dict[str, Any] | No
     if RESULT_MIME in given or "text/plain" not in given:
         return None
     return _preformatted(source_text({"source": given["text/plain"]}), "stream")
+
+
+def _downloads_html(given: Mapping[str, Any], folder: Path) -> str:
+    """Write the files behind a table or figure, and return the line of their links."""
+    name, kind = given[RESULT_MIME]["name"], given[RESULT_MIME]["kind"]
+    files, script = write_downloads(given[DATA_MIME], name, folder, f"../lib/data/{folder.name}")
+    figure = f"figure-{name}" if kind == "figure" else ""
+    return render("downloads.html.j2", files=files, script=script, figure=figure, name=name)
 
 
 def _preformatted(text: str, style: str) -> dict[str, Any]:

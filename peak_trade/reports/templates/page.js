@@ -1,34 +1,19 @@
-// Behaviour of every page: the theme, charts in the colours of the theme, sorted tables, copied text, the switch of the code.
+// Behaviour of every page: the theme, sorted tables, copied text, the switch of the code.
 (function () {
   "use strict";
-  const root = document.documentElement, charts = [], THEMES = ["auto", "light", "dark"];
+  const root = document.documentElement, THEMES = ["auto", "light", "dark"];
   const system = window.matchMedia("(prefers-color-scheme: dark)");
-  let printing = false;
-  // The palette of the figures, light and dark; see reports/views/drawing.py and reports/styles/site.css.
-  const DARK = {"#1d5b9b": "#6db0f2", "#b54e0a": "#f2944a", "#6b757c": "#9aa6ae", "#9c1420": "#ff8576", "#3c8f87": "#2eeccb", "#162361": "#4d61c5", "#c771e9": "#efde3d", "#76393c": "#7b6f0c", "#434c53": "#b8c2c8", "#e6e9e7": "#262e34", "#ffffff": "#161b1f", "rgba(156,20,32,0.18)": "rgba(255,133,118,0.25)"};
 
   function chosen() {
     try { const kept = localStorage.getItem("peak_trade-theme"); return THEMES.includes(kept) ? kept : "auto"; } catch { return "auto"; }
   }
-  function isDark() { return !printing && (chosen() === "dark" || (chosen() === "auto" && system.matches)); }
-  function themed(part) {
-    let text = JSON.stringify(part);
-    if (isDark()) for (const [light, dark] of Object.entries(DARK)) text = text.replaceAll(light, dark);
-    return JSON.parse(text);
-  }
+  function isDark() { return chosen() === "dark" || (chosen() === "auto" && system.matches); }
   function applyTheme() {
     root.dataset.theme = isDark() ? "dark" : "light";
-    for (const chart of charts) Plotly.react(chart.id, themed(chart.data), themed(chart.layout));
+    peakTrade.redraw();
     const button = document.querySelector(".pt-theme");
     if (button) button.textContent = "Theme: " + chosen();
   }
-  window.peakTrade = {
-    draw(id, data, layout) {
-      charts.push({id, data, layout});
-      Plotly.newPlot(id, themed(data), themed(layout), {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: {filename: id, scale: 2}});
-    },
-  };
-
   function amount(text) {
     const plain = text.replace(/\u2212/g, "-").replace(/[,\u00a0 ]/g, "").match(/^[-+]?\d*\.?\d+(?:e[-+]?\d+)?/i);
     return plain ? Number(plain[0]) : null;
@@ -57,9 +42,10 @@
   }
 
   root.dataset.theme = isDark() ? "dark" : "light";
+  peakTrade.onTheme(isDark);
   system.addEventListener("change", applyTheme);
-  window.addEventListener("beforeprint", () => { printing = true; applyTheme(); });
-  window.addEventListener("afterprint", () => { printing = false; applyTheme(); });
+  window.addEventListener("beforeprint", () => { root.dataset.theme = "light"; peakTrade.print(true); });
+  window.addEventListener("afterprint", () => { root.dataset.theme = isDark() ? "dark" : "light"; peakTrade.print(false); });
   document.addEventListener("DOMContentLoaded", () => {
     const theme = document.createElement("button");
     theme.type = "button";

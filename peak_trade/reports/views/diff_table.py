@@ -1,25 +1,22 @@
 """Table of the differences of two runs, with sorting, filters and the events behind each row.
 
-A page holds at most `MAX_ROWS` rows, those with the largest PnL. Of more differences, a Parquet file holds all.
+A page holds at most `MAX_ROWS` rows, those with the largest PnL; the files of the table hold all differences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from peak_trade.core.digest import digest_of
-from peak_trade.core.files import make_folder, replacing, sync_file
 from peak_trade.core.time import iso
 from peak_trade.diff.export import sentence, value_text
 from peak_trade.journal.codec import event_to_dict
 from peak_trade.journal.events import BarEvent, Event, OrderEvent
 from peak_trade.reports.display import page_bundle, table_result
+from peak_trade.reports.downloads import DATA_MIME, packed
 from peak_trade.reports.markup import render
-from peak_trade.reports.project import LIBRARY
 
 if TYPE_CHECKING:
     from peak_trade.diff.result import Difference, DiffResult
@@ -40,33 +37,14 @@ COLUMNS = (
 _RESULT_COLUMNS = ["number", "cause", "kind", "subject", "shadow", "live", "root", "pnl", "total_pnl"]
 
 
-def show_differences(result: DiffResult, name: str = "differences", folder: Path = LIBRARY) -> None:
-    """Display the table of differences in a notebook, with its typed result.
-
-    Parameters
-    ----------
-    result : DiffResult
-    name : str
-        Name of the typed result.
-    folder : Path
-        Folder of the Parquet file, which is written when the table does not hold all rows.
-
-    """
+def show_differences(result: DiffResult, name: str = "differences") -> None:
+    """Display the table of differences in a notebook, with its typed result and, for its files, all differences."""
     from IPython.display import display
 
-    frame = differences_frame(result)
-    link = ""
-    if len(frame) > MAX_ROWS:
-        make_folder(folder)
-        names = [side.recording.name for side in (result.shadow, result.live)]
-        path = folder / f"diff-{digest_of([*names, len(frame), result.tolerance_bps])[:12]}.parquet"
-        with replacing(path) as draft:
-            frame.to_parquet(draft, compression="zstd")
-            sync_file(draft)
-        link = f"../lib/{path.name}"
-    markup = table_markup(result, link)
+    frame, markup = differences_frame(result), table_markup(result)
     typed = {"kind": "table", "name": name} | table_result(frame[_RESULT_COLUMNS])
-    display(page_bundle(markup, typed) | {"text/html": markup}, raw=True)  # type: ignore[no-untyped-call]
+    shown = page_bundle(markup, typed) | {"text/html": markup, DATA_MIME: packed(frame)}
+    display(shown, raw=True)  # type: ignore[no-untyped-call]
 
 
 def differences_frame(result: DiffResult) -> pd.DataFrame:
@@ -88,8 +66,8 @@ def differences_frame(result: DiffResult) -> pd.DataFrame:
     return frame.astype({"pnl": "float64", "total_pnl": "float64"})
 
 
-def table_markup(result: DiffResult, link: str = "") -> str:
-    """Return the table as HTML with its script. It needs no network; `link` leads to the file of all rows."""
+def table_markup(result: DiffResult) -> str:
+    """Return the table as HTML with its script. It needs no network."""
     shown = _largest(result.differences)
     rows = [_row(each) for each in shown] + _equal_orders(result, MAX_ROWS - len(shown))
     return render(
@@ -101,7 +79,6 @@ def table_markup(result: DiffResult, link: str = "") -> str:
         n_roots=len(result.roots),
         n_shown=len(shown),
         tolerated=(result.tolerated_text, f"{result.tolerated_pnl:+,.2f}"),
-        link=link,
     )
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from peak_trade.reports.downloads import WholeSeries
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
@@ -54,9 +56,10 @@ def thinned(values: NDArray[Any], stretches: int = STRETCHES) -> NDArray[np.intp
 
 
 def line(series: pd.Series[float], rows: NDArray[np.intp]) -> dict[str, Any]:
-    """Return x, y and mode of a line through the given positions of a series with a UTC index."""
+    """Return x, y, mode and whole series of a line through the given positions of a series with a UTC index."""
     part = series.iloc[rows]
-    return {"x": times(pd.DatetimeIndex(part.index)), "y": part.to_numpy(dtype=np.float64), "mode": "lines"}
+    drawn = {"x": times(pd.DatetimeIndex(part.index)), "y": part.to_numpy(dtype=np.float64), "mode": "lines"}
+    return drawn | ({"meta": WholeSeries(series)} if len(part) < len(series) else {})
 
 
 def times(index: pd.DatetimeIndex) -> list[str]:

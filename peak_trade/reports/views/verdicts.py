@@ -11,7 +11,8 @@ import pandas as pd
 from peak_trade.core.arrays import IntArray
 from peak_trade.core.calendar import n_missing
 from peak_trade.journal.events import CashFlowEvent
-from peak_trade.metrics import Measure, SharpeDifference, equity_sharpe_difference
+from peak_trade.metrics import Measure
+from peak_trade.metrics.resampling import SharpeDifference, equity_sharpe_difference
 from peak_trade.metrics.trading import CostBreakdown, cost_breakdown
 from peak_trade.reports.answer import (
     WIDE,
