@@ -12,14 +12,32 @@ if TYPE_CHECKING:
     from peak_trade.core.bars import Bars, as_bars
     from peak_trade.core.values import Instrument
     from peak_trade.costs.model import Costs
+    from peak_trade.data.importing import import_file
+    from peak_trade.data.resampling import resample
+    from peak_trade.data.sample import sample_bars
     from peak_trade.data.store import load_bars
     from peak_trade.engine.second_opinion import second_opinion
     from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
     from peak_trade.observability.rehearsal import rehearse_alerts
+    from peak_trade.portfolio.sizing import (
+        FixedNotional,
+        FixedRisk,
+        FractionalKelly,
+        FractionOfEquity,
+        VolatilityTarget,
+    )
     from peak_trade.regimes.detector import filter_regimes, smooth_regimes
+    from peak_trade.reports.views.figures import plot
+    from peak_trade.reports.views.page import report
     from peak_trade.reports.views.tear_sheet import tearsheet
+    from peak_trade.risk.limits import RiskLimits
+    from peak_trade.sessions.config import SessionConfig
+    from peak_trade.sessions.replay import replay
+    from peak_trade.sessions.run import run_session
     from peak_trade.strategies.base import Strategy
     from peak_trade.studies.backtest import backtest
+    from peak_trade.studies.diff import diff_runs
+    from peak_trade.studies.listing import bars_table, sessions_table, strategies_table
     from peak_trade.studies.noise import noise_table
     from peak_trade.studies.portfolio.run import run_portfolio
     from peak_trade.studies.portfolio.settings import PortfolioSettings
@@ -30,7 +48,9 @@ if TYPE_CHECKING:
     from peak_trade.studies.sweep import sweep
     from peak_trade.studies.trials import deflated
     from peak_trade.tracking.counts import trials_of
+    from peak_trade.tracking.queries import compare_runs, list_runs, show_run
     from peak_trade.wiring.detectors import make_detector
+    from peak_trade.wiring.run_file import read_run_file
     from peak_trade.wiring.strategies import make_strategy
 
 __version__ = "0.1.0"
@@ -40,26 +60,48 @@ _HOMES = {
     "Bars": "peak_trade.core.bars",
     "Costs": "peak_trade.costs.model",
     "ExecutionPolicy": "peak_trade.engine.settings",
+    "FixedNotional": "peak_trade.portfolio.sizing",
+    "FixedRisk": "peak_trade.portfolio.sizing",
+    "FractionOfEquity": "peak_trade.portfolio.sizing",
+    "FractionalKelly": "peak_trade.portfolio.sizing",
     "Instrument": "peak_trade.core.values",
     "PortfolioSettings": "peak_trade.studies.portfolio.settings",
     "RegimeAware": "peak_trade.studies.regime.strategy",
+    "RiskLimits": "peak_trade.risk.limits",
+    "SessionConfig": "peak_trade.sessions.config",
     "Strategy": "peak_trade.strategies.base",
+    "VolatilityTarget": "peak_trade.portfolio.sizing",
     "as_bars": "peak_trade.core.bars",
     "backtest": "peak_trade.studies.backtest",
+    "bars_table": "peak_trade.studies.listing",
     "check_causality": "peak_trade.causality.check",
+    "compare_runs": "peak_trade.tracking.queries",
     "deflated": "peak_trade.studies.trials",
+    "diff_runs": "peak_trade.studies.diff",
     "filter_regimes": "peak_trade.regimes.detector",
+    "import_file": "peak_trade.data.importing",
+    "list_runs": "peak_trade.tracking.queries",
     "load_bars": "peak_trade.data.store",
     "make_detector": "peak_trade.wiring.detectors",
     "make_strategy": "peak_trade.wiring.strategies",
     "noise_controls": "peak_trade.studies.regime.study",
     "noise_table": "peak_trade.studies.noise",
+    "plot": "peak_trade.reports.views.figures",
+    "read_run_file": "peak_trade.wiring.run_file",
     "record": "peak_trade.studies.recording",
     "regime_second_opinion": "peak_trade.studies.regime.second_opinion",
     "rehearse_alerts": "peak_trade.observability.rehearsal",
+    "replay": "peak_trade.sessions.replay",
+    "report": "peak_trade.reports.views.page",
+    "resample": "peak_trade.data.resampling",
     "run_portfolio": "peak_trade.studies.portfolio.run",
+    "run_session": "peak_trade.sessions.run",
+    "sample_bars": "peak_trade.data.sample",
     "second_opinion": "peak_trade.engine.second_opinion",
+    "sessions_table": "peak_trade.studies.listing",
+    "show_run": "peak_trade.tracking.queries",
     "smooth_regimes": "peak_trade.regimes.detector",
+    "strategies_table": "peak_trade.studies.listing",
     "study_regimes": "peak_trade.studies.regime.study",
     "sweep": "peak_trade.studies.sweep",
     "tearsheet": "peak_trade.reports.views.tear_sheet",
@@ -72,26 +114,48 @@ __all__ = [
     "Bars",
     "Costs",
     "ExecutionPolicy",
+    "FixedNotional",
+    "FixedRisk",
+    "FractionOfEquity",
+    "FractionalKelly",
     "Instrument",
     "PortfolioSettings",
     "RegimeAware",
+    "RiskLimits",
+    "SessionConfig",
     "Strategy",
+    "VolatilityTarget",
     "as_bars",
     "backtest",
+    "bars_table",
     "check_causality",
+    "compare_runs",
     "deflated",
+    "diff_runs",
     "filter_regimes",
+    "import_file",
+    "list_runs",
     "load_bars",
     "make_detector",
     "make_strategy",
     "noise_controls",
     "noise_table",
+    "plot",
+    "read_run_file",
     "record",
     "regime_second_opinion",
     "rehearse_alerts",
+    "replay",
+    "report",
+    "resample",
     "run_portfolio",
+    "run_session",
+    "sample_bars",
     "second_opinion",
+    "sessions_table",
+    "show_run",
     "smooth_regimes",
+    "strategies_table",
     "study_regimes",
     "sweep",
     "tearsheet",
@@ -100,8 +164,10 @@ __all__ = [
 
 
 _DISPLAYS = {
+    ("peak_trade.core.described", "Described"): "described_html",
     ("peak_trade.diff.result", "DiffResult"): "diff_html",
     ("peak_trade.engine.result", "BacktestResult"): "backtest_html",
+    ("peak_trade.metrics.summary", "Stats"): "stats_html",
     ("peak_trade.studies.portfolio.result", "PortfolioResult"): "portfolio_html",
     ("peak_trade.studies.regime.study", "RegimeStudy"): "regime_html",
     ("peak_trade.studies.sweep", "SweepResult"): "sweep_html",

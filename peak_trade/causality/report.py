@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from peak_trade.core.described import Described
 from peak_trade.core.former_names import HasFormerNames
 from peak_trade.core.time import iso
 
@@ -101,8 +102,8 @@ class Drift:
     settled_after: int
 
 
-@dataclass(frozen=True, slots=True)
-class CausalityReport(HasFormerNames):
+@dataclass(frozen=True, slots=True, repr=False)
+class CausalityReport(Described, HasFormerNames):
     """Result of `check_causality`.
 
     `roundings` are differences that are rounding: at most LARGEST_ROUNDING ulps of the largest absolute result, with
@@ -128,6 +129,19 @@ class CausalityReport(HasFormerNames):
     """Files that the subject read and did not write, without code and installed packages."""
     files_written: tuple[str, ...] = ()
     """Files that the subject wrote; the check restored them after each evaluation."""
+
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the verdict, the first leak and what was tried."""
+        return (
+            f"CausalityReport: {self.name}, {self.verdict}",
+            {
+                "bars": f"{self.n_bars:,}",
+                "cuts": f"{self.n_cuts:,}, rewritten in {self.n_rewrites:,} ways",
+                "leaks": f"{len(self.leaks):,}",
+                "first leak": str(self.leaks[0]) if self.leaks else "",
+                "not seen": self.limits[0],
+            },
+        )
 
     @property
     def is_causal(self) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from peak_trade.core.arguments import check_fields, checks_arguments
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.calendar import close_times, grid_place, observed_per_year
+from peak_trade.core.described import Described
 from peak_trade.core.digest import digest_chunks
 from peak_trade.core.errors import ConfigError, DataError, exact, listed
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
@@ -144,8 +145,8 @@ def private_frame(frame: pd.DataFrame) -> pd.DataFrame:
     return own
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Bars:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Bars(Described):
     """Validated bars of one symbol and timeframe; each is known at its `close_time`, never before.
 
     Bars are immutable: they keep a copy of the values in memory that nothing can write to.
@@ -206,6 +207,20 @@ class Bars:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the symbol and the timeframe, the number of bars, their span and the last close."""
+        return (
+            f"Bars: {self.symbol} {self.timeframe} ({self.exchange})",
+            {
+                "bars": f"{len(self):,}",
+                "first close": iso(int(self.times[0])),
+                "last close": iso(int(self.times[-1])),
+                "close": f"{self.frame['close'].iloc[-1]:,.6g}",
+                "volume": "" if self.has_volume else "unknown",
+                "notes": " ".join(self.notes),
+            },
+        )
 
     def for_strategy(self) -> pd.DataFrame:
         """Return a frame for the code of a strategy, which may change it; see `private_frame`."""

@@ -53,8 +53,10 @@ class Timeframe:
             raise ConfigError("the timeframe was longer than ten years. Write a shorter one, like 1h or 1d.")
 
     @classmethod
-    def parse(cls, name: str) -> Timeframe:
+    def parse(cls, name: str | Timeframe) -> Timeframe:
         """Return the timeframe of a name such as 1m, 5m, 1h, 4h, 1d, 1w or 1M (months); ConfigError for another."""
+        if isinstance(name, Timeframe):
+            return name
         seconds = parse_seconds(name) if isinstance(name, str) else None
         if seconds is not None:
             return cls(seconds)

@@ -11,9 +11,11 @@ from time import time_ns
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import COLUMNS, Bars, most_common_step
 from peak_trade.core.calendar import close_times, grid_place, open_times
+from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError, DataError, excerpt
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.data.columns import Stamp
@@ -32,8 +34,8 @@ _REMEDY = {
 _MIN_BARS_TO_JUDGE_STEP = 10
 
 
-@dataclass(frozen=True, slots=True)
-class ImportResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class ImportResult(Described):
     """Result of an import: how the file was read, and what changed in the store.
 
     `said` lists every decision about the file. `open_bars` are the close times, ns UTC, of the bars that were still
@@ -51,11 +53,29 @@ class ImportResult:
     implausible: tuple[Implausible, ...]
     saved: SaveResult
 
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return where the bars are stored, and what is missing or implausible."""
+        series = self.saved.series
+        return (
+            f"ImportResult: {series.symbol} {series.timeframe} ({series.exchange})",
+            {
+                "rows": f"{self.n_rows:,}",
+                "added": f"{self.saved.n_added:,}",
+                "stored": f"{series.n_bars:,} bars, {iso(series.first)} to {iso(series.last)}",
+                "times": f"{self.time_unit}, stamps are the bars' {self.stamp}s",
+                "gaps": f"{len(self.gaps):,}",
+                "implausible": f"{len(self.implausible):,}" if self.implausible else "",
+                "skipped": f"{self.n_skipped:,} rows without prices" if self.n_skipped else "",
+                "still open": f"{len(self.open_bars):,} bars left out" if self.open_bars else "",
+            },
+        )
 
+
+@checks_arguments()
 def import_file(
-    path: Path,
+    path: Path | str,
     symbol: str,
-    timeframe: Timeframe,
+    timeframe: str | Timeframe,
     exchange: str,
     stamp: Stamp | None = None,
     options: ReadOptions | None = None,
@@ -67,12 +87,12 @@ def import_file(
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         CSV, JSON, Parquet or Feather, also in a gzip or zip file.
     symbol, exchange : str
         For example BTC/USDT and binance.
-    timeframe : Timeframe
-        Length of a bar.
+    timeframe : str or Timeframe
+        Length of a bar, for example 1h.
     stamp : {"open", "close"}, optional
         Meaning of the times in the file; required unless the name of their column states it (open_time, close_time).
     options : ReadOptions, optional
@@ -89,23 +109,23 @@ def import_file(
         When the meaning of the stamps is unknown, or contradicts the name of the column.
 
     """
-    options = options or ReadOptions()
-    raw = read_raw(path, symbol, stamp, options)
+    file, step, options = Path(path), Timeframe.parse(timeframe), options or ReadOptions()
+    raw = read_raw(file, symbol, stamp, options)
     meaning = stamp_meaning(raw, stamp)
-    raw, times, still_open, now = _closed_bars(raw, timeframe, meaning, options, clock)
-    faults = find_faults(times, raw.values, timeframe, now=now, anchor=options.anchor_ns, place=raw.place)
+    raw, times, still_open, now = _closed_bars(raw, step, meaning, options, clock)
+    faults = find_faults(times, raw.values, step, now=now, anchor=options.anchor_ns, place=raw.place)
     if not options.no_volume and np.isnan(raw.values[:, 4]).all():
         raise DataError(f"{path}: no row has a volume. Pass --no-volume to import bars without volume.")
     if faults:
-        raise _refusal(raw, times, timeframe, faults)
-    _check_step(path, times, timeframe)
-    gaps = tuple(find_gaps(times, timeframe, options.anchor_ns))
-    implausible = tuple(find_implausible(times, raw.values, timeframe.ns))
+        raise _refusal(raw, times, step, faults)
+    _check_step(file, times, step)
+    gaps = tuple(find_gaps(times, step, options.anchor_ns))
+    implausible = tuple(find_implausible(times, raw.values, step.ns))
     index = pd.DatetimeIndex(times, name="close_time").tz_localize("UTC")
     frame = pd.DataFrame(raw.values, columns=list(COLUMNS), index=index, copy=False)
     columns, time_unit, said, n_skipped = raw.columns, raw.time_unit, raw.said, raw.n_skipped
     del raw, times, index  # a long file need not be in memory twice while its bars are saved
-    bars = Bars(frame, symbol, timeframe, exchange)
+    bars = Bars(frame, symbol, step, exchange)
     del frame
     return ImportResult(
         n_rows=len(bars),

@@ -14,6 +14,7 @@ import numpy as np
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.calendar import NS_PER_DAY, close_times, grid_place, open_times
+from peak_trade.core.described import Described
 from peak_trade.core.errors import DataError, exact
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.plausibility import Implausible, find_implausible
@@ -68,8 +69,8 @@ class Run:
     n_bars: int
 
 
-@dataclass(frozen=True, slots=True)
-class QualityReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class QualityReport(Described):
     """Faults (by row), gaps, runs and implausible bars (by time) of the bars of one symbol and timeframe."""
 
     where: str
@@ -81,6 +82,19 @@ class QualityReport:
     gaps: tuple[Gap, ...]
     runs: tuple[Run, ...]
     implausible: tuple[Implausible, ...]
+
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the numbers of faults, gaps, runs and implausible bars."""
+        return (
+            f"QualityReport: {self.where} {self.timeframe}",
+            {
+                "bars": f"{self.n_bars:,}, {iso(self.first)} to {iso(self.last)}",
+                "faults": f"{len(self.faults):,}",
+                "gaps": f"{len(self.gaps):,}, {self.n_missing:,} bars missing",
+                "runs": f"{len(self.runs):,} stale or without volume",
+                "implausible": f"{len(self.implausible):,}",
+            },
+        )
 
     @property
     def keeps_contract(self) -> bool:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import NS_PER_DAY, close_times, grid_place, open_times, period_start
+from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
 from peak_trade.data.merging import merge
@@ -32,8 +34,8 @@ class PartialBar:
     n_fine: int
 
 
-@dataclass(frozen=True, slots=True)
-class ResampleResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class ResampleResult(Described):
     """Coarse bars and the incomplete buckets.
 
     `n_fine_per_bar` is None for months, which differ; see `n_expected`. `partial` are coarse bars with missing fine
@@ -48,21 +50,30 @@ class ResampleResult:
     unfinished: PartialBar | None
     fine: Timeframe
 
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the coarse bars, and the number of those with missing fine bars."""
+        title, facts = self.bars.description()
+        return (
+            f"ResampleResult: {title.partition(': ')[2]} from {self.fine}",
+            {**facts, "incomplete": f"{len(self.partial):,}" if self.partial else "", "in": "result.bars"},
+        )
+
     def n_expected(self, part: PartialBar) -> int:
         """Return the number of fine bars of a coarse bar or bucket without a gap."""
         return int(_n_fine(np.array([part.close_time]), self.fine, self.bars.timeframe)[0])
 
 
-def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
+@checks_arguments()
+def resample(bars: Bars, timeframe: str | Timeframe) -> ResampleResult:
     """Resample fine bars to a coarser timeframe.
 
     Parameters
     ----------
     bars : Bars
-    timeframe : Timeframe
-        A whole multiple of the timeframe of the bars, or calendar months (1M) of bars that divide a day. Buckets start
-        at 1970-01-01 UTC, whole weeks on Monday, months on the first. A fine bar belongs to the bucket of its open:
-        days that close at 16:00 make weeks that start on Monday 16:00.
+    timeframe : str or Timeframe
+        For example 4h. A whole multiple of the timeframe of the bars, or calendar months (1M) of bars that divide a
+        day. Buckets start at 1970-01-01 UTC, whole weeks on Monday, months on the first. A fine bar belongs to the
+        bucket of its open: days that close at 16:00 make weeks that start on Monday 16:00.
 
     Returns
     -------
@@ -83,23 +94,24 @@ def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
     change it: resampling the first part of the data gives the first part of the result.
 
     """
-    if not _is_multiple(bars.timeframe, timeframe):
+    step = Timeframe.parse(timeframe)
+    if not _is_multiple(bars.timeframe, step):
         example = Timeframe(4 * bars.timeframe.seconds, 4 * bars.timeframe.months)
         raise ConfigError(
-            f"{bars.symbol}: bars of {timeframe} can not be made from {bars.timeframe}. "
+            f"{bars.symbol}: bars of {step} can not be made from {bars.timeframe}. "
             f"Use a whole multiple of {bars.timeframe}, such as {example}."
         )
-    closes = _bucket_closes(open_times(bars.times, bars.timeframe), bars.timeframe, timeframe)
+    closes = _bucket_closes(open_times(bars.times, bars.timeframe), bars.timeframe, step)
     starts = np.flatnonzero(np.concatenate(([True], closes[1:] != closes[:-1])))
     bucket_closes = closes[starts]
     n_fine = np.diff(np.append(starts, len(closes)))
     is_started = np.ones(len(starts), dtype=bool)
-    is_started[0] = bars.times[0] == close_times(open_times(bucket_closes[:1], timeframe), bars.timeframe)[0]
+    is_started[0] = bars.times[0] == close_times(open_times(bucket_closes[:1], step), bars.timeframe)[0]
     is_finished = bucket_closes <= bars.times[-1]
     exists = is_started & is_finished
     if not exists.any():
         raise DataError(
-            f"{bars.exchange} {bars.symbol} {bars.timeframe}: the {len(bars)} bars do not fill a bar of {timeframe}. "
+            f"{bars.exchange} {bars.symbol} {bars.timeframe}: the {len(bars)} bars do not fill a bar of {step}. "
             "Load a longer span."
         )
     fine = {name: bars.frame[name].to_numpy() for name in bars.frame.columns}
@@ -120,9 +132,9 @@ def resample(bars: Bars, timeframe: Timeframe) -> ResampleResult:
 
     unstarted, unfinished = named(~is_started), named(~is_finished)
     return ResampleResult(
-        bars=Bars(coarse[exists], bars.symbol, timeframe, bars.exchange, bars.notes),
-        n_fine_per_bar=None if timeframe.months else timeframe.seconds // bars.timeframe.seconds,
-        partial=named(exists & (n_fine < _n_fine(bucket_closes, bars.timeframe, timeframe))),
+        bars=Bars(coarse[exists], bars.symbol, step, bars.exchange, bars.notes),
+        n_fine_per_bar=None if step.months else step.seconds // bars.timeframe.seconds,
+        partial=named(exists & (n_fine < _n_fine(bucket_closes, bars.timeframe, step))),
         unstarted=unstarted[0] if unstarted else None,
         unfinished=unfinished[0] if unfinished else None,
         fine=bars.timeframe,

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.errors import ConfigError, did_you_mean, shown
 from peak_trade.core.time import Timeframe
 from peak_trade.data.store import SaveResult, save_bars
 
@@ -24,6 +25,8 @@ TIMEFRAME = Timeframe.parse("1h")
 SEED = 11
 FIRST_OPEN = pd.Timestamp("2023-01-01", tz="UTC")
 N_BARS = 2 * 365 * 24
+MOST_BARS = 1_000_000
+"""Largest number of sample bars."""
 HOURS_PER_YEAR = 8_760.0
 REGIMES = ("bull", "sideways", "bear")
 
@@ -78,12 +81,15 @@ def sample_regimes(seed: int = SEED, n_bars: int = N_BARS, regimes: SampleRegime
     return pd.Series(names[_regime_path(seed, n_bars, regimes)], index=_close_times(n_bars), name="regime")
 
 
+@checks_arguments()
 def sample_bars(symbol: str, seed: int = SEED, n_bars: int = N_BARS, regimes: SampleRegimes = REALISTIC) -> Bars:
     """Return the hourly sample bars of one symbol; equal seeds give bit-identical bars in every process."""
     if symbol not in SYMBOLS:
         raise ConfigError(f"symbol was {symbol!r}: it has no sample bars. {did_you_mean(symbol, SYMBOLS)}")
-    if n_bars < 1 or seed < 0:
-        raise ConfigError(f"seed was {seed}, n_bars {n_bars}: give a seed of at least 0 and at least one bar.")
+    if not 1 <= n_bars <= MOST_BARS or seed < 0:
+        raise ConfigError(
+            f"seed was {shown(seed)}, n_bars {shown(n_bars)}: give a seed of at least 0 and 1 to {MOST_BARS:,} bars."
+        )
     made = SYMBOLS[symbol]
     regime = _regime_path(seed, n_bars, regimes)
     scale = made.beta / np.sqrt(HOURS_PER_YEAR)

@@ -209,7 +209,7 @@ def load_bars(
         When start is not before end, or the timeframe is malformed.
 
     """
-    step = timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe)
+    step = Timeframe.parse(timeframe)
     scan = scan_store()
     found = find_series(symbol, step, exchange, scan)
     bars = read_file(found.path, *span_ns(start, end))

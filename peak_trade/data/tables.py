@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
 import warnings
 import zipfile
@@ -22,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peak_trade.core.errors import ConfigError, DataError, excerpt
+from peak_trade.core.errors import ConfigError, DataError, excerpt, shortened
 from peak_trade.core.files import open_binary
 
 SEPARATORS = {"tab": "\t", "pipe": "|", "semicolon": ";", "comma": ","}
@@ -96,8 +97,8 @@ def read_table(path: Path, separator: str | None = None) -> Table:
 
 def _unpacked(path: Path) -> tuple[_Opened, str]:
     """Return how to open a file without its compression, and the suffix of what was compressed."""
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file. Check the path.")
+    if not os.path.exists(path):  # False for a name that is too long, too
+        raise DataError(f"{shortened(str(path))}: there is no such file. Check the path.")
     if path.is_dir():
         raise DataError(f"{path}: this is a folder. Name one file of bars.")
     opened: _Opened = partial(open_binary, path)

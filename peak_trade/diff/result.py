@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from peak_trade.core.described import described
+from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.former_names import HasFormerNames
 from peak_trade.core.settings import LARGEST
@@ -70,8 +70,8 @@ class Difference:
         return self.root == self.number
 
 
-@dataclass(frozen=True, eq=False)
-class DiffResult(HasFormerNames):
+@dataclass(frozen=True, eq=False, repr=False)
+class DiffResult(Described, HasFormerNames):
     """Differences between two runs. Money is in quote currency, times are ns UTC on the shadow's clock.
 
     `matches` are all orders of the common span, matched or not; `n_outside` counts the orders outside of it.
@@ -95,9 +95,10 @@ class DiffResult(HasFormerNames):
     n_tolerated: int
     last_closes: Mapping[str, tuple[float, float]]
 
-    def __repr__(self) -> str:
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the verdict and the PnL of both sides."""
         sides = (self.shadow.recording, self.live.recording)
-        return described(
+        return (
             f"DiffResult: {sides[0].name} and {sides[1].name}",
             {
                 "verdict": self.verdict,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.causality import CausalityOutcome, causality_note
-from peak_trade.core.described import described
+from peak_trade.core.described import Described
 from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.former_names import HasFormerNames
 from peak_trade.core.time import iso
@@ -56,8 +56,8 @@ TRADE_COLUMNS = (
 NO_LIMITS = "No risk limits are set: every order that the instrument allows passes."
 
 
-@dataclass(frozen=True, eq=False)
-class BacktestResult(HasFormerNames):
+@dataclass(frozen=True, eq=False, repr=False)
+class BacktestResult(Described, HasFormerNames):
     """A finished run. Money is in quote currency, times are close times in UTC, bars are indices of the market's grid.
 
     `digests` identifies config, data, code, seed and environment. `run_id` follows from these, `content_digest` from
@@ -106,11 +106,12 @@ class BacktestResult(HasFormerNames):
     not_rerunnable: str = ""
     """Why the run can not be made again elsewhere, as a sentence; empty if it can."""
 
-    def __repr__(self) -> str:
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return what ran on which bars, and the measures that are read first."""
         market, stats = self.market, self.stats()
         names = ("total_return", "sharpe", "max_drawdown", "n_trades", "n_fills")
         span = f"{self.index[0]:%Y-%m-%d %H:%M} to {self.index[-1]:%Y-%m-%d %H:%M} UTC"
-        return described(
+        return (
             f"BacktestResult: {', '.join(self.strategies)} on {', '.join(market.symbols)} ({self.exchange})",
             {"bars": f"{len(market):,} of {market.timeframe}, {span}"}
             | {name: format_measure(name, stats[name]) for name in names}

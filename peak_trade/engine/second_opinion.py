@@ -11,6 +11,7 @@ import numpy as np
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray, IntArray
+from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, OrderType
@@ -26,8 +27,8 @@ vectorbt takes cash for zero that is below 1e-9 of a purchase, which is less tha
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
+@dataclass(frozen=True, slots=True, repr=False)
+class Opinion(Described):
     """The result of a comparison with vectorbt.
 
     `scope` is `decisions` if vectorbt decided quantities, prices and fees itself from the targets. In whole lots it
@@ -42,6 +43,17 @@ class Opinion:
     fill_error: float
     equity_error: float
     first_difference: str
+
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the comparison as a sentence, and the largest relative errors."""
+        return (
+            f"Opinion: {self}",
+            {
+                "fills": f"{self.n_fills:,}",
+                "error of fills": f"{self.fill_error:.1e}",
+                "error of equity": f"{self.equity_error:.1e}",
+            },
+        )
 
     @property
     def agrees(self) -> bool:

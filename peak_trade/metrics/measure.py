@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,15 @@ class Measure:
     def __float__(self) -> float:
         """Return the value, NaN if there is none."""
         return math.nan if self.value is None else self.value
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with a number by value, and with another measure by all fields."""
+        if isinstance(other, Measure):
+            return astuple(self) == astuple(other)
+        return float(self) == other if isinstance(other, Real) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
     def __lt__(self, other: Measure | float) -> bool:
         """Compare values; a measure without a value is neither below nor above anything."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peak_trade.core.arguments import checks_arguments
+from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.files import read_text
 from peak_trade.core.time import NS_PER_SECOND, from_ns, iso
@@ -66,8 +67,8 @@ class Firing:
     resolved: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
+@dataclass(frozen=True, slots=True, repr=False)
+class Rehearsal(Described):
     """The alerts that would have fired in a session; times ns UTC, by the clock of the session.
 
     `speed` is the number of seconds of the session in one second of the rules. `alerts` are the names of all alerts.
@@ -80,6 +81,20 @@ class Rehearsal:
     n_evaluations: int
     alerts: tuple[str, ...]
     firings: tuple[Firing, ...]
+
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return what was evaluated, and the alerts that fire."""
+        fired = sorted({firing.alert for firing in self.firings})
+        return (
+            f"Rehearsal: {self.session_id}",
+            {
+                "evaluated": f"{len(self.alerts)} alerts, {self.n_evaluations:,} times",
+                "span": f"{iso(self.start)} to {iso(self.end)}, speed {self.speed:g}",
+                "alerts that fire": ", ".join(fired) or "none",
+                "firings": f"{len(self.firings):,}",
+                "each firing": "table()" if fired else "",
+            },
+        )
 
     def duration(self, firing: Firing) -> float:
         """Return how long an alert fired within the rehearsal, seconds of the session."""

@@ -52,8 +52,8 @@ class SessionConfig(Settings):
     mode: str
     """A mode in VENUES: paper, shadow or testnet."""
 
-    strategies: Annotated[tuple[SessionStrategy, ...], Field(strict=False, min_length=1, max_length=1)]
-    symbols: Annotated[tuple[SessionSymbol, ...], Field(strict=False, min_length=1, max_length=1)]
+    strategies: Annotated[tuple[SessionStrategy, ...], Field(strict=False, min_length=1, max_length=1, fail_fast=True)]
+    symbols: Annotated[tuple[SessionSymbol, ...], Field(strict=False, min_length=1, max_length=1, fail_fast=True)]
     timeframe: str
     exchange: str
     feed: str = "live"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.bars import Bars
+from peak_trade.core.described import Described
 from peak_trade.core.errors import SessionError
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.time import iso
@@ -41,8 +43,8 @@ from peak_trade.wiring.strategies import make_strategy
 from peak_trade.wiring.venues import VENUES
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+@dataclass(frozen=True, slots=True, repr=False)
+class Replay(Described):
     """The outcome of a replay. `first_difference` is empty if all events and the ledger are equal to the recorded ones.
 
     `note` names a possible reason for a difference: another version of the code.
@@ -57,12 +59,28 @@ class Replay:
     first_difference: str
     note: str
 
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the verdict and the numbers of events that were compared."""
+        return (
+            f"Replay: {self.session_id}, {'identical' if self.is_identical else 'different'}",
+            {
+                "bars": f"{self.n_bars:,}",
+                "signals": f"{self.n_signals:,}",
+                "orders": f"{self.n_orders:,}",
+                "decisions": f"{self.n_decisions:,}",
+                "fills": f"{self.n_fills:,}",
+                "first difference": self.first_difference,
+                "note": self.note,
+            },
+        )
+
     @property
     def is_identical(self) -> bool:
         """Whether every signal, order, decision and fill, and the ledger, are equal to the recorded ones."""
         return not self.first_difference
 
 
+@checks_arguments()
 def replay(name: str) -> Replay:
     """Replay a session from its journal.
 

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from peak_trade.causality.short import naming_look_ahead
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.bars import Bars
 from peak_trade.core.causality import outcomes_of
+from peak_trade.core.described import Described
 from peak_trade.core.errors import SessionError
-from peak_trade.core.time import NS_PER_SECOND, Timeframe
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.workspace import workspace
 from peak_trade.governance.grant import Grant
@@ -73,14 +75,35 @@ _DAYS_WITHOUT_DURATION = 60
 """Days of bars for which a live session without a duration has room."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class SessionResult(Described):
     """The end of a session: its folder, the reason, the last status, and notes for the person who ran it."""
 
     folder: Path
     reason: str
     status: Status
     notes: tuple[str, ...] = ()
+
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return why the session ended, and its last status."""
+        status = self.status
+        return (
+            f"SessionResult: {self.folder.name}",
+            {
+                "ended": self.reason,
+                "mode": status.mode,
+                "trading state": status.state,
+                "bars": f"{status.n_bars:,}" + (f", last {iso(status.last_bar)}" if status.last_bar else ""),
+                "equity": f"{status.equity:,.2f}",
+                "PnL": f"{status.pnl:+,.2f}",
+                "position": f"{status.position:,.6g}",
+                "fills": f"{status.n_fills:,}",
+                "open orders": f"{status.n_open_orders:,}",
+                "denials": f"{status.n_denials:,}",
+                "feed faults": f"{status.n_faults:,}" if status.n_faults else "",
+                "notes": " ".join(self.notes),
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +116,7 @@ class _Controls:
     telemetry: TelemetrySettings
 
 
+@checks_arguments()
 def run_session(
     config: SessionConfig,
     *,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.bars import Bars
 from peak_trade.core.causality import outcomes_of
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
@@ -30,6 +32,7 @@ from peak_trade.tracking.queries import show_run
 from peak_trade.wiring.strategies import make_strategy
 
 
+@checks_arguments()
 def diff_runs(
     shadow: str, live: str, tolerance_bps: float = TOLERANCE_BPS, tolerance_ms: float = TOLERANCE_MS
 ) -> DiffResult:
@@ -54,7 +57,7 @@ def read_recording(name: str) -> Recording:
     """
     if name in EXAMPLES:
         return example(name)
-    if (Path(name) / MANIFEST).exists() or any(known.startswith(name) for known in session_ids() if name):
+    if os.path.exists(Path(name) / MANIFEST) or any(known.startswith(name) for known in session_ids() if name):
         return read_session(find_session(name))
     try:
         record = show_run(name)

@@ -23,7 +23,7 @@ from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import observed_per_year, period_of
 from peak_trade.core.causality import CausalityOutcome, CausalityVerdict, worst_outcome
-from peak_trade.core.described import described
+from peak_trade.core.described import Described
 from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.former_names import HasFormerNames
@@ -54,8 +54,8 @@ CHUNK_SETS = 1_000
 _SHARED_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True, eq=False)
-class SweepResult(HasFormerNames):
+@dataclass(frozen=True, eq=False, repr=False)
+class SweepResult(Described, HasFormerNames):
     """A finished sweep.
 
     `table` has one row per parameter set, in the order of the grid: its parameters, then total_return (fraction),
@@ -85,10 +85,11 @@ class SweepResult(HasFormerNames):
     moments: FloatArray = field(default_factory=lambda: np.empty((0, 2, 3)), repr=False)
     """Moments of the daily returns (UTC) of each set by block of time; see `block_moments`."""
 
-    def __repr__(self) -> str:
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the best set and the number of those that were tried."""
         best = self.best(1)
         ratio = format_measure("sharpe", self.winner.stats()["sharpe"])
-        return described(
+        return (
             f"SweepResult: {', '.join(self.winner.strategies)} on {', '.join(self.winner.market.symbols)}",
             {
                 "combinations": f"{len(self.table):,}" + (f", {self.n_skipped:,} skipped" if self.n_skipped else ""),

@@ -14,6 +14,7 @@ import pandas as pd
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import Bars, as_bars
+from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError, listed
 from peak_trade.core.time import iso
 from peak_trade.metrics.selection import effective_trials
@@ -26,8 +27,8 @@ LEDGER_NOTE = "ledger"
 """Name of the note in the record of a run that holds the length and the head of the ledger after it."""
 
 
-@dataclass(frozen=True, eq=False)
-class TrialCount:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrialCount(Described):
     """The trials on an asset and a span, and the state of the ledger that counts them.
 
     `observed` are the trials, `per_year` the number of bars per year of the bars asked for. `symbols` are the names
@@ -40,6 +41,19 @@ class TrialCount:
     symbols: tuple[str, ...]
     since: int | None
     gaps: tuple[str, ...]
+
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the numbers of the trials and the state of the ledger."""
+        return (
+            f"TrialCount: {listed(self.symbols) or 'no trial on this asset'}",
+            {
+                "trials": f"{self.n:,}",
+                "failed": f"{self.n_failed:,}" if self.n_failed else "",
+                "effective number": f"{self.n_effective:,.1f}",
+                "ledger since": "" if self.since is None else iso(self.since),
+                "gaps": " ".join(self.gaps),
+            },
+        )
 
     @property
     def n(self) -> int:

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
+from pydantic import Field
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.time import to_ns
 from peak_trade.metrics import MEASURES
@@ -100,6 +102,11 @@ class RunsPage:
     """The columns of `list_runs` without the metrics, and the dict `metrics`."""
 
 
+MOST_LISTED = 1_000_000
+"""Largest number of runs that are listed at once."""
+
+
+@checks_arguments()
 def list_runs(
     run_type: str | None = None,
     strategy: str | None = None,
@@ -107,7 +114,7 @@ def list_runs(
     timeframe: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-    limit: int = 100,
+    limit: Annotated[int, Field(ge=1, le=MOST_LISTED)] = 100,
 ) -> pd.DataFrame:
     """Return the latest runs, newest first, that match every filter given.
 
@@ -209,6 +216,7 @@ def _columns(entry: RunEntry) -> dict[str, Any]:
     return {"recorded_at": entry.when, **tags, "status": entry.status}
 
 
+@checks_arguments()
 def show_run(run_id: str) -> pd.DataFrame:
     """Return everything recorded of one run.
 
@@ -231,6 +239,7 @@ def show_run(run_id: str) -> pd.DataFrame:
     return compare_runs([run_id])
 
 
+@checks_arguments()
 def compare_runs(run_ids: Sequence[str]) -> pd.DataFrame:
     """Return runs side by side: index kind and name, one column per run in the given order; see `show_run`."""
     if is_registry_empty():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.settings import Leverage, NonNegative, Settings, read_toml
 from peak_trade.core.values import Instrument
@@ -50,12 +51,13 @@ class RunFile:
         return {symbol: rules.instrument(symbol) for symbol, rules in self.rules.items()}
 
 
-def read_run_file(path: Path, overrides: dict[str, Any] | None = None) -> RunFile:
+@checks_arguments()
+def read_run_file(path: Path | str, overrides: dict[str, Any] | None = None) -> RunFile:
     """Read a run file.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         TOML with the fields of BacktestSettings, and optionally tables `[risk]` and `[instruments."BTC/USDT"]`.
     overrides : dict
         Values that take precedence over the file; tables are merged key by key.
@@ -67,7 +69,8 @@ def read_run_file(path: Path, overrides: dict[str, Any] | None = None) -> RunFil
     """
     from peak_trade.wiring.gates import risk_limits  # loads numba
 
-    content = read_toml(path)
+    file = Path(path)
+    content = read_toml(file)
     risk, instruments = content.pop("risk", None), content.pop("instruments", {})
     for name, table in (("risk", risk), ("instruments", instruments)):
         if table is not None and not isinstance(table, dict):
@@ -82,7 +85,7 @@ def read_run_file(path: Path, overrides: dict[str, Any] | None = None) -> RunFil
     return RunFile(
         BacktestSettings.parse(content, str(path)),
         None if risk is None else risk_limits(risk, str(path)),
-        {symbol: _rules(symbol, table, path) for symbol, table in instruments.items()},
+        {symbol: _rules(symbol, table, file) for symbol, table in instruments.items()},
     )
 
 

@@ -26,6 +26,13 @@ def test_every_public_name_of_a_documented_package_stands_in_the_docs(package):
     assert [name for name in names if not re.search(rf"\b{re.escape(name)}\b", DOCS)] == []
 
 
+def test_the_table_of_the_library_is_the_facade():
+    library = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    table = library.split("## Names\n")[1].split("\n\n")[0]
+    names = re.findall(r"^\| `pt\.(\w+)", table, flags=re.MULTILINE)
+    assert sorted(names) == sorted(set(names)) == peak_trade.__all__
+
+
 def test_every_strategy_stands_in_the_docs():
     assert [name for name in STRATEGIES if not re.search(rf"\b{name}\b", DOCS)] == []
 

@@ -1,15 +1,19 @@
-"""What results and tear sheets show as the last value of a cell. `import peak_trade` registers it with IPython."""
+"""HTML of results and measures as the last value of a cell. `import peak_trade` registers it with IPython."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from peak_trade.reports.display import show
-from peak_trade.reports.markup import sentences_html, table_html
+from peak_trade.reports.markup import render, sentences_html, table_html
 
 if TYPE_CHECKING:
+    from peak_trade.core.described import Described
     from peak_trade.diff.result import DiffResult
     from peak_trade.engine.result import BacktestResult
+    from peak_trade.metrics.summary import Stats
     from peak_trade.reports.views.tear_sheet import TearSheet
     from peak_trade.studies.portfolio.result import PortfolioResult
     from peak_trade.studies.regime.study import RegimeStudy
@@ -53,6 +57,22 @@ def diff_html(result: DiffResult) -> str:
     from peak_trade.reports.views import diff_answer
 
     return f"{diff_answer.provenance(result).to_html()}{diff_answer.answer(result).to_html()}"
+
+
+def described_html(result: Described) -> str:
+    """Return the title and the facts of any other result."""
+    title, facts = result.description()
+    kind, _, about = title.partition(": ")
+    texts = [(name, str(value)) for name, value in facts.items() if str(value)]
+    return render("facts.html.j2", kind=kind, about=about, facts=texts)
+
+
+def stats_html(stats: Stats) -> str:
+    """Return the measures of a run with their standard errors."""
+    from peak_trade.metrics import format_measure
+
+    rows = [(name, format_measure(name, each), each.n) for name, each in stats.items()]
+    return table_html(pd.DataFrame(rows, columns=["measure", "value ± standard error", "n"]), "stats")
 
 
 def show_tear_sheet(sheet: TearSheet) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import IntArray
+from peak_trade.core.described import Described
 from peak_trade.core.time import iso
 from peak_trade.engine.result import BacktestResult
 from peak_trade.metrics import drawdown
@@ -41,8 +42,8 @@ class WeightEvent:
         return asdict(self) | {"first": iso(self.first), "last": iso(self.last)}
 
 
-@dataclass(frozen=True, eq=False)
-class PortfolioResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class PortfolioResult(Described):
     """A finished portfolio run. Money is in quote currency, times are close times in UTC."""
 
     run: BacktestResult
@@ -56,13 +57,11 @@ class PortfolioResult:
     trimmed: WeightEvent | None = None
     """The estimates at which the volatility target asked for more than the invested part and was trimmed to it."""
 
-    def __repr__(self) -> str:
-        sleeves = len(self.settings.strategies)
-        head, *rest = repr(self.run).splitlines()
-        del head
+    def description(self) -> tuple[str, Mapping[str, object]]:
+        """Return the number of strategies, the symbols, and the facts of the run."""
         symbols = ", ".join(self.run.market.symbols)
-        title = f"PortfolioResult: {sleeves} strategies on {symbols} ({self.settings.mode})"
-        return "\n".join([title, *rest])
+        title = f"PortfolioResult: {len(self.settings.strategies)} strategies on {symbols} ({self.settings.mode})"
+        return title, self.run.description()[1]
 
     @property
     def equity(self) -> pd.Series[float]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError
 from peak_trade.regimes.gaussian import GaussianHmm, expect
 from peak_trade.regimes.hmm import HmmDetector
@@ -39,12 +40,16 @@ class FitOpinion:
     gain: float
 
 
-@dataclass(frozen=True, slots=True)
-class RegimeOpinion:
+@dataclass(frozen=True, slots=True, repr=False)
+class RegimeOpinion(Described):
     """The fits of a regime study in hmmlearn, and the first difference; it is empty when the libraries agree."""
 
     fits: tuple[FitOpinion, ...]
     first_difference: str
+
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the comparison as a sentence, and the number of fits."""
+        return f"RegimeOpinion: {self}", {"fits": f"{len(self.fits):,}", "each fit": "to_frame()"}
 
     @property
     def agrees(self) -> bool:

@@ -17,7 +17,7 @@ from pydantic import Field
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import Bars
-from peak_trade.core.described import described
+from peak_trade.core.described import Described
 from peak_trade.core.errors import DataError
 from peak_trade.core.former_names import HasFormerNames
 from peak_trade.core.time import parse_utc, to_ns
@@ -71,8 +71,8 @@ DELAYS = (0, 1, 5, 10)
 """Delays of the delay table, bars."""
 
 
-@dataclass(frozen=True, eq=False)
-class RegimeStudy(HasFormerNames):
+@dataclass(frozen=True, eq=False, repr=False)
+class RegimeStudy(Described, HasFormerNames):
     """A strategy with and without regimes over the same bars. Returns are fractions, times close times in UTC.
 
     `result` is the run with regimes, `baseline` that of the inner strategy alone. Both begin at bar `first` of `bars`,
@@ -100,11 +100,12 @@ class RegimeStudy(HasFormerNames):
     result: BacktestResult
     baseline: BacktestResult
 
-    def __repr__(self) -> str:
+    def description(self) -> tuple[str, dict[str, object]]:
+        """Return the Sharpe ratios with and without regimes, and how often the regime changed."""
         runs = {"with regimes": self.result, "without": self.baseline}
         ratios = {f"sharpe {name}": format_measure("sharpe", run.stats()["sharpe"]) for name, run in runs.items()}
         facts = {name: value for name, value in self.facts().items() if name in ("transitions", "refits", "fallbacks")}
-        return described(
+        return (
             f"RegimeStudy: {self.strategy.name} on {self.bars.symbol}, regimes of {self.detector.name}",
             {"bars": f"{len(self.labels):,} of {self.bars.timeframe}"}
             | ratios
