@@ -55,7 +55,8 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     )
     (root / "docs" / "pictures").mkdir()
     (root / "docs" / "pictures" / "one.png").write_bytes(b"\x89PNG")
-    (root / "docs" / "tutorial.md").write_text("# Tutorial\n", encoding="utf-8")
+    for name in ("tutorial", "honesty", "causality", "trials"):
+        (root / "docs" / f"{name}.md").write_text(f"# The {name}\n", encoding="utf-8")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     (root / "notebooks" / "tiny.ipynb").write_text(json.dumps(notebook(CALL)), encoding="utf-8")
     monkeypatch.chdir(root)

@@ -62,8 +62,9 @@ def test_nbconvert_renders_every_page_with_its_outputs(project, two_runs, capsys
     built = pages(project)
     studies = {f"reports/pages/{path.stem}.html" for path in (project / "notebooks").glob("*.ipynb")}
     assert set(built) == studies | {
-        "index.html", "docs/README.html", "docs/metrics.html", "docs/tutorial.html", "reports/pages/index.html",
-        "reports/pages/readiness.html",
+        "index.html", "docs/README.html", "docs/metrics.html", "docs/tutorial.html", "docs/honesty.html",
+        "docs/causality.html", "docs/trials.html", "reports/pages/index.html", "reports/pages/readiness.html",
+        "reports/pages/sessions.html", "reports/pages/rejected.html", "reports/pages/methods.html",
         "reports/pages/tiny-good.html", "reports/pages/tiny-bad.html",
     }  # fmt: skip
     assert 'href="tiny-good.html"' in built["reports/pages/tiny.html"]

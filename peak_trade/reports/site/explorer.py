@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from peak_trade.core.digest import digest_bytes
@@ -23,6 +24,7 @@ from peak_trade.reports.answer import DataKind, data_kind
 from peak_trade.reports.markup import TEMPLATES, raw_html, render
 from peak_trade.reports.notebooks import ReportRun, first_of
 from peak_trade.reports.project import LIBRARY
+from peak_trade.reports.site.sections import definitions
 from peak_trade.tracking.counts import ledger_sentence
 from peak_trade.tracking.queries import RunEntry, count_runs, latest_entries
 from peak_trade.tracking.record import GROWTH_TAG
@@ -101,7 +103,7 @@ def write_explorer(root: Path, rows: Sequence[RunRow], n_left_out: int = 0) -> s
 
     The page names the digest of the scripts, so that it is rendered again when one of them changes.
     """
-    texts = [data_script(rows, n_left_out), *(read_text(TEMPLATES / name) for name in SCRIPTS[1:])]
+    texts = [data_script(rows, n_left_out, definitions(root)), *(read_text(TEMPLATES / name) for name in SCRIPTS[1:])]
     for name, text in zip(SCRIPTS, texts, strict=True):
         path = root / LIBRARY / name
         if not path.is_file() or read_bytes(path) != text.encode():
@@ -112,15 +114,15 @@ def write_explorer(root: Path, rows: Sequence[RunRow], n_left_out: int = 0) -> s
     return f"---\ntitle: Experiments\ntoc: false\npage-layout: full\n---\n\n{ledger_sentence()}\n\n{raw_html(markup)}\n"
 
 
-def data_script(rows: Sequence[RunRow], n_left_out: int = 0) -> str:
-    """Return the script file with the columns of runs."""
+def data_script(rows: Sequence[RunRow], n_left_out: int = 0, links: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the script file with the columns of runs; `links` are the addresses of the definitions of measures."""
     content = {
         "n": len(rows),
         "total": len(rows) + n_left_out,
         "recent": RECENT,
         "shown": SHOWN,
         "measures": METRICS,
-        "columns": list(_columns(rows)),
+        "columns": [column | {"link": links.get(column["name"], "")} for column in _columns(rows)],
         "growth": [row.growth for row in rows],
     }
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))

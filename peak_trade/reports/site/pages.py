@@ -43,6 +43,14 @@ from peak_trade.reports.notebooks import (
 from peak_trade.reports.project import HOME_PART, LAST_BUILD, LIBRARY
 from peak_trade.reports.site.explorer import run_rows, write_explorer
 from peak_trade.reports.site.home import about_run, home_page, home_rows
+from peak_trade.reports.site.sections import (
+    Outcome,
+    methods_page,
+    outcome,
+    rejected_page,
+    session_rows,
+    sessions_page,
+)
 
 PAGES = Path("reports/pages")
 FILES = LIBRARY / "data"
@@ -54,9 +62,10 @@ _IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
 def write_pages(root: Path = Path()) -> list[Path]:
     """Write the source of every page and return their paths, relative to root.
 
-    There is one page per executed notebook, one per notebook, the page of all runs and that of readiness, and the part
-    of the home page that `index.md` includes. The files behind tables and figures go to `FILES`. A file with the right
-    content is not written again, and the source and the files of a run that no longer exists are deleted.
+    There is one page per executed notebook, one per notebook, those of the sections (experiments, sessions, rejected
+    ideas, methods, readiness), and the part of the home page that `index.md` includes. The files behind tables and
+    figures go to `FILES`. A file with the right content is not written again, and the source and the files of a run
+    that no longer exists are deleted.
     """
     runs, notebooks = list_report_runs(root), list_notebooks(root)
     defaults = {
@@ -74,12 +83,17 @@ def write_pages(root: Path = Path()) -> list[Path]:
         if path.name not in {run.slug for run in runs}:
             shutil.rmtree(path)
     homes = [workspace(), *(path.parent for path in sorted(workspace().glob(f"*/{GOVERNANCE}")))]
+    outcomes = {run.slug: outcome(run, shown, about_run(run) or run.notebook) for run, shown in typed}
     sources["index.md"] = write_explorer(root, *run_rows(typed))
+    sources["sessions.md"] = sessions_page(*session_rows())
+    sources["rejected.md"] = rejected_page(outcomes.values())
+    sources["methods.md"] = methods_page(root)
     decisions, faults = last_decisions(homes)
     sources["readiness.md"] = readiness_page(decisions, faults)
     sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults)
     for notebook in notebooks:
-        sources[f"{notebook.name}.md"] = study_page(notebook, [run for run in runs if run.notebook == notebook.name])
+        of_it = [outcomes[run.slug] for run in runs if run.notebook == notebook.name]
+        sources[f"{notebook.name}.md"] = study_page(notebook, of_it)
     folder = root / PAGES
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
@@ -244,13 +258,13 @@ def _notebook_text(content: Mapping[str, Any]) -> str:
     return json.dumps(dict(content) | {"cells": cells}, indent=1, ensure_ascii=False) + "\n"
 
 
-def study_page(notebook: Notebook, runs: Sequence[ReportRun]) -> str:
-    """Return the Markdown of a notebook's page; `runs` are the runs of that notebook, newest first."""
+def study_page(notebook: Notebook, outcomes: Sequence[Outcome]) -> str:
+    """Return the Markdown of a notebook's page; the outcomes are those of its runs, newest first."""
     front = f'---\ntitle: "{markdown_text(notebook.title)}"\ntoc: false\n---\n\n{_introduction(notebook)}\n\n'
-    if not runs:
+    if not outcomes:
         commands = f"```sh\npeak-trade report run {notebook.name}\npeak-trade site build\n```"
         return f"{front}There are no runs yet. Run the notebook, then build the site again:\n\n{commands}\n"
-    return f"{front}{raw_html(render('study.html.j2', rows=list(map(_row, runs))))}\n"
+    return f"{front}{raw_html(render('study.html.j2', rows=outcomes))}\n"
 
 
 def readiness_page(decisions: Sequence[Mapping[str, Any]], faults: Sequence[str]) -> str:
@@ -302,12 +316,3 @@ def _listed(parameters: Mapping[str, Any]) -> str:
 def _introduction(notebook: Notebook) -> str:
     texts = [source_text(cell) for cell in read_json(notebook.path)["cells"] if cell["cell_type"] == "markdown"]
     return texts[0] if texts else ""
-
-
-def _row(run: ReportRun) -> dict[str, str]:
-    return {
-        "page": f"{run.slug}.html",
-        "executed": run.executed_at.replace("T", " ").removesuffix("Z"),
-        "about": about_run(run) or run.notebook,
-        "status": "failed" if run.is_failed else "done",
-    }

@@ -180,9 +180,10 @@
     const holder = add(parent, "div", "", {class: "pt-table", tabindex: 0, role: "region", "aria-label": label}), table = add(holder, "table"), head = table.createTHead().insertRow(), body = table.createTBody();
     add(head, "th", "", {scope: "col"});
     for (const row of runs) add(head, "th", `${explorer.letter(state.runs.indexOf(row))}${row === state.baseline ? ", baseline" : ""}`, {scope: "col", class: kind});
-    for (const [name, cells] of rows) {
-      const line = body.insertRow();
-      add(line, "th", name, {scope: "row"});
+    for (const [each, cells] of rows) {
+      const line = body.insertRow(), name = add(line, "th", "", {scope: "row"});
+      if (each.link) add(name, "a", each.label, {href: each.link});
+      else name.textContent = each.label;
       for (const text of cells) add(line, "td", text, {dir: "auto", class: kind, title: text});
     }
   }
@@ -218,18 +219,18 @@
     else add(panel, "p", "No common span of equity is recorded for these runs.", {class: "pt-note"});
     const measures = numeric.filter((each) => each.group === "measure" && runs.some((row) => !Number.isNaN(each.values[row])));
     add(panel, "h3", "Results of the baseline, and differences from it");
-    compareTable(panel, "Results", runs, measures.map((each) => [each.label, runs.map((row) => {
+    compareTable(panel, "Results", runs, measures.map((each) => [each, runs.map((row) => {
       const error = each.errors?.[row];
       return (row === state.baseline ? cellText(each, row) : difference(each, row)) + (row === state.baseline && error ? ` ±\u00a0${numberText(each, error)}` : "");
     })]), "pt-float");
     add(panel, "p", "A difference has no error here: it takes the returns of both runs.", {class: "pt-note"});
     const inputs = columns.filter((each) => each.group !== "measure" && !["growth", "page", "recorded_at", "run_id", "verdict"].includes(each.name));
     const changed = inputs.filter(differ), equal = inputs.filter((each) => !differ(each));
-    const line = (each) => [each.label, runs.map((row) => (row !== state.baseline && cellText(each, row) === cellText(each, state.baseline) ? "=" : cellText(each, row)))];
+    const line = (each) => [each, runs.map((row) => (row !== state.baseline && cellText(each, row) === cellText(each, state.baseline) ? "=" : cellText(each, row)))];
     add(panel, "h3", `${changed.length} of ${inputs.length} inputs differ`);
     if (changed.length) compareTable(panel, "Inputs that differ", runs, changed.map(line));
     const rest = add(panel, "details");
     add(rest, "summary", `${equal.length} equal inputs`);
-    compareTable(rest, "Equal inputs", [state.baseline], equal.map((each) => [each.label, [cellText(each, state.baseline)]]));
+    compareTable(rest, "Equal inputs", [state.baseline], equal.map((each) => [each, [cellText(each, state.baseline)]]));
   };
 })();
