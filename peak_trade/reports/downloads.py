@@ -11,6 +11,7 @@ import base64
 import gzip
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ MAX_CSV_ROWS = 500_000
 MAX_FINE_POINTS = 100_000
 """Largest number of points of a finer series; of a longer one, every so many-th stretch keeps its extremes."""
 _NS_PER_MS = 1_000_000
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,7 +177,7 @@ def _over_time(trace: Mapping[str, Any], whole: pd.Series[float] | None) -> pd.S
         if x is None or values is None or trace.get("type") == "heatmap" or not len(x):
             return None
         known = [place for place, each in enumerate(x) if each is not None]
-        if not all(isinstance(x[place], str) and x[place][:4].isdigit() and x[place][4:5] == "-" for place in known):
+        if not all(isinstance(x[place], str) and _TIME.fullmatch(x[place]) for place in known):
             return None
         index = pd.DatetimeIndex([pd.Timestamp(x[place]) for place in known], tz="UTC")
         values = np.array([values[place] for place in known], dtype=object)

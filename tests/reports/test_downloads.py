@@ -12,6 +12,7 @@ import subprocess
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,6 +89,14 @@ def test_the_file_of_a_figure_of_other_axes_has_its_points():
     assert len(heat) == 4
     months = table_of(bundle(view.monthly_returns(EQUITY), "months")[DATA_MIME])
     assert months["x"].tolist()[:2] == ["Jan", "Feb"]
+
+
+def test_a_text_that_starts_with_a_date_is_no_time():
+    figure = go.Figure(go.Bar(x=["2024-01-01 to 2024-02-01", "2024-03"], y=[1.0, 2.0], name="a")).update_layout(
+        height=100
+    )
+    table = table_of(bundle(figure, "spans")[DATA_MIME])
+    assert table["x"].tolist() == ["2024-01-01 to 2024-02-01", "2024-03"]
 
 
 def test_a_page_has_no_whole_series_in_its_figure():

@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const DAY = 864e5, MOST_POINTS = 3000, PRINT_WIDTH = 680, charts = [];
-  const DATED = /^\d{4}-\d\d-\d\d/, X_AXIS = /^xaxis\d*$/, Y_AXIS = /^yaxis\d*$/;
+  const DATED = /^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?$/, X_AXIS = /^xaxis\d*$/, Y_AXIS = /^yaxis\d*$/;
   // The palette of the figures, light and dark; see reports/views/drawing.py and reports/styles/site.css.
   const DARK = {"#1d5b9b": "#6db0f2", "#b54e0a": "#f2944a", "#6b757c": "#9aa6ae", "#9c1420": "#ff8576", "#0a8060": "#58d8b4", "#3c8f87": "#2eeccb", "#162361": "#8593f0", "#c771e9": "#efde3d", "#76393c": "#c9a24a", "#434c53": "#b8c2c8", "#14191d": "#e9edef", "#e6e9e7": "#262e34", "#ffffff": "#161b1f", "rgba(156,20,32,0.18)": "rgba(255,133,118,0.25)"};
   let range = null, whole = null, bar = null, printing = false, isDark = () => false;

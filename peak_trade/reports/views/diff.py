@@ -13,7 +13,7 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.causality import causality_note
 from peak_trade.core.time import iso
 from peak_trade.diff.causes import Kind
-from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, line, styled, thinned
+from peak_trade.reports.views.drawing import BLUE, GREEN, GREY, ORANGE, RED, label, line, styled, thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 MAX_PAIRS = 250
 """Largest number of drawn orders; of more orders, those with the largest price differences are drawn."""
 N_BINS = 30
-GREEN = "#2e7d4f"
 SIDES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:,.2f}", "fees": "{:,.2f}", "shortfall": "{:,.2f}"})
 CAUSES_FORMATS: Mapping[str, str] = MappingProxyType({"PnL": "{:+,.2f}"})
 WATERFALL_CAPTION = "The steps sum exactly to the live PnL. Consequences count for the cause of their root."

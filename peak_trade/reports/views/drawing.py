@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 STRETCHES = 200
 """Number of equal stretches of a long series."""
-BLUE, ORANGE, GREY, RED = "#1d5b9b", "#b54e0a", "#6b757c", "#9c1420"
+BLUE, ORANGE, GREY, RED, GREEN, INK = "#1d5b9b", "#b54e0a", "#6b757c", "#9c1420", "#0a8060", "#14191d"
+COLORS = (BLUE, ORANGE, "#3c8f87", "#162361", "#c771e9", "#76393c")
+"""Colours of categories, in order. `charts.js` has the dark counterpart of each colour of this module."""
 
 
 def label(text: object) -> str:

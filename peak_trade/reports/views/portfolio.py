@@ -10,14 +10,13 @@ import pandas as pd
 
 from peak_trade.metrics import format_measure
 from peak_trade.reports.views.backtest import curtailments
-from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, label, line, styled, thinned
+from peak_trade.reports.views.drawing import BLUE, COLORS, GREY, INK, ORANGE, label, line, styled, thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from peak_trade.studies.portfolio.result import PortfolioResult
 
-COLORS = (BLUE, ORANGE, "#3c8f87", "#162361", "#c771e9", "#76393c")
 ATTRIBUTION_FORMATS: Mapping[str, str] = MappingProxyType(
     {
         "pnl": "{:,.2f}",
@@ -56,9 +55,7 @@ def equity_by_strategy(pnl: pd.DataFrame, initial_cash: float) -> Figure:
 
     figure = go.Figure()
     whole = pnl.sum(axis=1)
-    figure.add_scatter(
-        **line(whole, thinned(whole.to_numpy())), name="portfolio", line={"color": "#30343a", "width": 2.2}
-    )
+    figure.add_scatter(**line(whole, thinned(whole.to_numpy())), name="portfolio", line={"color": INK, "width": 2.2})
     for place, name in enumerate(pnl.columns):
         series = pnl[name]
         figure.add_scatter(**line(series, thinned(series.to_numpy())), name=label(name), line=_pen(place))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from peak_trade.reports.views.backtest import MAX_FILLS, fills_note, trades_on_price
-from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, styled
+from peak_trade.reports.views.drawing import BLUE, COLORS, GREY, ORANGE, RED, label, styled
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -57,7 +57,6 @@ COVERAGE_CAPTION = (
 )
 MAX_DENIALS = 600
 """Largest number of denials in a figure; the last ones are drawn."""
-_LANE_COLORS = (RED, "#6a3d9a", "#1b7f5c", "#c2185b", "#8d6e00", "#00838f")
 CONFUSION_FORMATS: Mapping[str, str] = MappingProxyType({"false_positives": "{:.1%}", "misses": "{:.1%}"})
 
 
@@ -126,14 +125,14 @@ def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
     known = readings.dropna(subset="headroom")
     tightest = known.groupby("code")["headroom"].median().sort_values(kind="stable").index[:n_tightest]
     figure = go.Figure()
-    for code in tightest:
+    for place, code in enumerate(tightest):
         own = known[known["code"] == code]
         figure.add_scatter(
             x=[f"{time:%Y-%m-%d %H:%M}" for time in own.index],
             y=own["headroom"].clip(lower=-1.0).tolist(),
             name=str(code),
             mode="markers",
-            marker={"size": 5},
+            marker={"size": 5, "color": COLORS[place % len(COLORS)]},
         )
     unread = readings[readings["is_denied"] & readings["observed"].isna()]
     if len(unread):
@@ -196,7 +195,7 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
     for place, code in enumerate(counts.index):
         own = drawn[drawn["code"] == code]
         figure.add_scatter(
-            **_crosses(own["ts_event"], own["code"], _LANE_COLORS[place % len(_LANE_COLORS)], 6),
+            **_crosses(own["ts_event"], own["code"], COLORS[place % len(COLORS)], 6),
             text=[
                 label(
                     f"{order.order_id} {order.side}: observed {_number(order.observed)}, limit {_number(order.limit)}"
@@ -216,7 +215,7 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
             "domain": [0.0, (lanes - 18) / (316 + lanes)],
             "type": "category",
             "range": [len(counts) - 0.5, -0.5],
-            "gridcolor": "#eceef1",
+            "gridcolor": "#e6e9e7",
             "automargin": True,
         },
         hoversubplots="axis",
