@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from peak_trade.metrics.measure import Measure, rounded
-from peak_trade.reports.markup import render
+from peak_trade.reports.markup import MINUS, render
 
-MINUS, NO_BREAK, NOT_STATED = "\u2212", "\u00a0", "not stated"
+NO_BREAK, NOT_STATED = "\u00a0", "not stated"
 WIDE, NARROW = 1.959963984540054, 1.0
 """Half widths of the drawn intervals in standard errors: 95 % of a normal distribution, and one error."""
 

@@ -38,6 +38,11 @@ class WholeSeries:
 
     series: pd.Series[float]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WholeSeries) and self.series.equals(other.series)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __deepcopy__(self, memo: dict[int, Any]) -> WholeSeries:
         return self
 

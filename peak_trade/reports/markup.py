@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,92 @@ SCRIPTS = ("plotly.min.js", "charts.js", "page.js")
 """Scripts that every page loads, in this order."""
 LONG_ROWS = 25
 """Number of rows above which a table scrolls in a box of its own."""
+MINUS = "\u2212"
+HEADINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "amount": "amount, quote currency",
+        "annual_risk": "risk, a year",
+        "annual_volatility": "volatility, a year",
+        "bps": "cost, bps of the traded notional",
+        "bull_above_bear": "bull above bear, probability",
+        "cagr": "growth a year",
+        "calmar": "Calmar ratio",
+        "code": "gate",
+        "component_var": "component VaR",
+        "coverage_p": "conditional coverage, p-value",
+        "deflated_sharpe": "deflated Sharpe ratio",
+        "deflated_sharpe_effective": "deflated Sharpe ratio, effective trials",
+        "deflated_sharpe_null": "deflated Sharpe ratio, error at the null",
+        "deflated_sharpe_null_effective": "deflated Sharpe ratio, error at the null and effective trials",
+        "delay": "delay, bars",
+        "denied_safe": "denied, safe orders",
+        "denied_unsafe": "denied, unsafe orders",
+        "edge": "edge, a year",
+        "end": "end, UTC",
+        "entry_price": "entry price, quote currency",
+        "entry_time": "entry, UTC",
+        "exit_price": "exit price, quote currency",
+        "exit_time": "exit, UTC",
+        "expected": "exceptions, expected",
+        "expected_duration": "expected duration, bars",
+        "false_positives": "false positives, of safe orders",
+        "fees": "fees, quote currency",
+        "high": "correlation, to",
+        "in_drawdown": "correlation, in drawdowns",
+        "independence_p": "independence, p-value",
+        "kupiec_p": "Kupiec's test, p-value",
+        "largest_clean": "mean edge, largest without a leak",
+        "longest_drawdown": "longest drawdown",
+        "low": "correlation, from",
+        "marginal_var": "marginal VaR",
+        "max_drawdown": "largest drawdown",
+        "mean_bars": "mean duration, bars",
+        "mean_edge": "mean edge, a year",
+        "median_bars": "median duration, bars",
+        "misses": "misses, of unsafe orders",
+        "n": "observations",
+        "n_bars": "bars",
+        "n_days": "days",
+        "n_denials": "denied, orders",
+        "n_exceptions": "exceptions",
+        "n_fills": "fills",
+        "n_first": "first to deny, orders",
+        "n_iterations": "iterations",
+        "n_orders": "orders",
+        "n_series": "series",
+        "n_trades": "closed trades",
+        "n_without": "without estimate, days",
+        "note": "remark",
+        "of_gross": "share of the gross profit",
+        "passed_safe": "passed, safe orders",
+        "passed_unsafe": "passed, unsafe orders",
+        "peak": "peak, UTC",
+        "pnl": "PnL after costs, quote currency",
+        "pnl_after_fees": "PnL after fees, quote currency",
+        "pnl_before_fees": "PnL before fees, quote currency",
+        "quantile_p": "dynamic quantile, p-value",
+        "quantity": "quantity, base currency",
+        "rate": "exceptions, of days",
+        "refit_at": "refit, UTC",
+        "return": "return, after costs",
+        "risk_share": "share of risk",
+        "separation": "separation, standard errors",
+        "share_of_decisions": "share of orders, first to deny",
+        "sharpe": "Sharpe ratio, a year",
+        "sharpe_aggregated": "aggregated Sharpe ratio",
+        "sharpe_stderr": "standard error",
+        "sortino": "Sortino ratio",
+        "start": "start, UTC",
+        "stderr": "standard error",
+        "total_return": "return, after costs",
+        "trough": "trough, UTC",
+        "turnover": "turnover, a year",
+        "z2": "Z2, expected shortfall",
+        "z2_critical": "Z2, critical at 5 %",
+        "z2_p": "Z2, p-value",
+    }
+)
+"""Heading of a column or measure by its name: what it is and, after a comma, its unit. Others are shown by name."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -124,18 +211,45 @@ def table_html(frame: pd.DataFrame, name: str, formats: Mapping[str, str] | None
         )
     shown = frame.tail(SHOWN_ROWS)
     kinds = [kind_of(frame[column]) for column in frame.columns]
-    patterns = [formats.get(str(column)) for column in frame.columns]
+    patterns = [
+        formats.get(str(column)) or _pattern_of(shown[column], kind)
+        for column, kind in zip(frame.columns, kinds, strict=True)
+    ]
+    headings = [heading(str(column), str(frame.attrs.get("quote", ""))) for column in frame.columns]
     return render(
         "table.html.j2",
         name=name,
-        columns=list(zip(kinds, map(str, frame.columns), strict=True)),
+        columns=list(zip(kinds, headings, strict=True)),
         rows=[
-            [(kind, _cell(value, pattern)) for kind, value, pattern in zip(kinds, row, patterns, strict=True)]
+            [(kind, _cell(value, pattern, kind)) for kind, value, pattern in zip(kinds, row, patterns, strict=True)]
             for row in shown.itertuples(index=False, name=None)
         ],
         n_rows=len(frame),
         is_long=len(shown) > LONG_ROWS,
     )
+
+
+def heading(name: str, quote: str = "") -> tuple[str, str]:
+    """Return the heading of a column, and its unit or an empty text; `quote` names the quote currency.
+
+    >>> heading("exit_price", "USDT")
+    ('exit price', 'USDT')
+    """
+    text = HEADINGS.get(name, name.replace("_", " "))
+    what, _, unit = text.rpartition(", ")
+    unit = quote if quote and unit == "quote currency" else unit
+    return (what, unit) if what else (text, "")
+
+
+def _pattern_of(column: Any, kind: str) -> str | None:
+    """Return one format for all numbers of a column, so that its decimals line up: 2 from 100 on, else 4 digits."""
+    if kind != "float":
+        return None
+    sizes = np.abs(column.to_numpy(dtype=np.float64))
+    known = sizes[np.isfinite(sizes) & (sizes > 0.0)]
+    largest = float(known.max()) if known.size else 1.0
+    decimals = 2 if largest >= 100.0 else min(3 - math.floor(math.log10(largest)), 8)
+    return f"{{:,.{decimals}f}}"
 
 
 def sentences_html(sentences: Sequence[str]) -> str:
@@ -197,7 +311,8 @@ def value_text(value: Any) -> str:
     return value.strftime("%Y-%m-%d %H:%M") if isinstance(value, datetime) else str(value)
 
 
-def _cell(value: Any, pattern: str | None) -> str:
+def _cell(value: Any, pattern: str | None, kind: str) -> str:
     if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    return pattern.format(value) if pattern else value_text(value)
+    text = pattern.format(value) if pattern else value_text(value)
+    return text.replace("-", MINUS) if kind in ("float", "int") else text

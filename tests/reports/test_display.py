@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,11 +15,12 @@ from hypothesis import strategies as st
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME, RESULT_ROWS, bundle, table_result
 from peak_trade.reports.downloads import DATA_MIME
-from peak_trade.reports.markup import SHOWN_ROWS, raw_html
+from peak_trade.reports.markup import HEADINGS, SHOWN_ROWS, heading, raw_html, table_html
 from peak_trade.reports.views import backtest as view
 from peak_trade.reports.views import drawing
 from tests.examples import examples
 
+ROOT = Path(__file__).parents[2]
 HOURS = pd.date_range("2024-01-01", periods=3_000, freq="h", tz="UTC")
 EQUITY = pd.Series(10_000.0 * np.exp(np.sin(np.arange(3_000) / 200.0) / 5), index=HOURS)
 FILLS = pd.DataFrame(
@@ -124,3 +127,31 @@ def test_only_the_last_fills_are_drawn_and_the_caption_says_so():
     assert sum(len(trace.x) for trace in figure.data[1:]) == view.MAX_FILLS
     assert view.fills_note(FILLS).startswith(f"{view.MAX_FILLS} of 400 fills are shown, the last ones.")
     assert view.fills_note(FILLS.head(0)) == "There are no fills."
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "tests" / "notebooks").glob("*.json")))
+def test_no_column_of_a_notebook_is_headed_by_a_name_of_the_code(name):
+    content = json.loads((ROOT / "tests" / "notebooks" / f"{name}.json").read_text(encoding="utf-8"))
+    tables = [each for shown in content["results"].values() for each in shown if each["kind"] == "table"]
+    own = {"differences"}  # a table with headings of its own
+    columns = {field["name"] for table in tables if table["name"] not in own for field in table["fields"]}
+    names = {column for column in columns if re.search(r"_p$|_var$|^n_|stderr|pnl|_time$|_at$|^n$", column)}
+    assert names <= HEADINGS.keys()
+    assert not any("_" in part for column in columns for part in heading(column))
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
+@settings(max_examples=examples(30))
+def test_the_numbers_of_a_column_have_equally_many_decimals_and_a_true_minus(values):
+    cells = re.findall(r'<td class="pt-float">(.*?)</td>', table_html(pd.DataFrame({"value": values}), "t"))
+    assert len({len(cell.partition(".")[2]) for cell in cells}) == 1
+    assert not any("-" in cell for cell in cells)
+    assert [float(cell.replace(",", "").replace("\u2212", "-")) for cell in cells] == pytest.approx(
+        values, abs=5e-4 * max(1e-4, *map(abs, values))
+    )
+
+
+def test_money_is_headed_by_the_currency_of_the_run():
+    frame = pd.DataFrame({"fees": [1.0]})
+    frame.attrs["quote"] = "USDT"
+    assert "fees <small>USDT</small>" in table_html(frame, "t")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.metrics import MEASURES, drawdown, format_measure, period_returns
+from peak_trade.reports.markup import heading
 from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, line, styled, thinned, thinning_note, times
 from peak_trade.risk.limits import has_limits
 from peak_trade.studies.trials import deflated
@@ -30,15 +31,27 @@ SELECTION_CAPTION = (
     "95 %."
 )
 REMARKS = {"estimate": "; conservative", "null": "; too high for trials that resemble each other"}
-TRADES_CAPTION = "A trade is a round trip from flat to flat. `pnl` is before fees, `return` is after fees."
+TRADES_CAPTION = "A trade is a round trip from flat to flat. Prices are means of its fills, with slippage."
+EXITS: Mapping[str, str] = MappingProxyType(
+    {
+        "target": "target changed",
+        "stop_loss": "stop loss",
+        "trailing_stop": "trailing stop",
+        "take_profit": "take profit",
+        "rebalance": "rebalancing",
+        "bankrupt": "bankruptcy",
+    }
+)
+"""Reasons of exits as the table of trades shows them."""
 TRADES_FORMATS: Mapping[str, str] = MappingProxyType(
     {
         "quantity": "{:.6g}",
         "entry_price": "{:,.6g}",
         "exit_price": "{:,.6g}",
-        "pnl": "{:,.2f}",
+        "pnl_before_fees": "{:+,.2f}",
         "fees": "{:,.2f}",
-        "return": "{:.2%}",
+        "pnl_after_fees": "{:+,.2f}",
+        "return": "{:+.2%}",
     }
 )
 TWIN_FORMATS: Mapping[str, str] = MappingProxyType({"edge": "{:+.2f}", "stderr": "{:.2f}", "n": "{:,}"})
@@ -79,7 +92,7 @@ def headline(result: BacktestResult) -> pd.DataFrame:
     run, benchmark = result.stats(), result.benchmark.stats()
     rows = [
         (
-            name.replace("_", " "),
+            heading(name)[0],
             format_measure(name, measure),
             format_measure(name, benchmark[name]),
             measure.n,
@@ -103,7 +116,7 @@ def selection(result: BacktestResult) -> pd.DataFrame:
     count, measures = deflated(result)
     rows = [
         (
-            name.replace("_", " "),
+            ", ".join(filter(None, heading(name))),
             format_measure(name, measure),
             ("–" if count is None else f"{count.n_effective:,.1f}" if name.endswith("effective") else f"{count.n:,}"),
             measure.note + REMARKS["null" if "null" in name else "estimate"] if measure.value is not None else "",
@@ -122,8 +135,15 @@ def selection_numbers(result: BacktestResult) -> pd.DataFrame:
 
 
 def trades(result: BacktestResult) -> pd.DataFrame:
-    """Return the closed trades, oldest first, without the columns strategy and symbol if they have one value."""
-    table = result.trades
+    """Return the closed trades, oldest first, with their PnL before and after fees, quote currency.
+
+    The columns strategy and symbol are left out if they have one value.
+    """
+    table = result.trades.rename(columns={"pnl": "pnl_before_fees"})
+    after = table["pnl_before_fees"] - table["fees"]
+    table.insert(table.columns.tolist().index("fees") + 1, "pnl_after_fees", after)
+    table["exit_reason"] = [EXITS.get(str(reason), str(reason).replace("_", " ")) for reason in table["exit_reason"]]
+    table.attrs["quote"] = result.market.columns[0].instrument.quote
     alike = [column for column in ("strategy", "symbol") if len(table[column].unique()) <= 1]
     return table.drop(columns=alike)
 

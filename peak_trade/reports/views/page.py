@@ -82,7 +82,7 @@ def report(result: Any, path: Path | str, title: str | None = None) -> Path:
         style="\n".join(read_text(package_data() / style) for style in STYLES),
         scripts=[
             read_text(Path(plotly.origin).parent / "package_data" / SCRIPTS[0]),
-            read_text(TEMPLATES / SCRIPTS[1]),
+            *(read_text(TEMPLATES / name) for name in SCRIPTS[1:]),
         ],
         made_by=f"peak_trade {package_version()}",
         digest=getattr(result, "run_id", ""),

@@ -32,11 +32,11 @@ CORRELATION_FORMATS: Mapping[str, str] = MappingProxyType(
 )
 CORRELATION_CAPTION = (
     "Correlation of the returns per bar, after costs. Fisher's confidence interval assumes independent bars. "
-    "`in_drawdown` uses the bars at which the drawdown of the portfolio is at least half of its largest drawdown."
+    "The correlation in drawdowns uses the bars at which the drawdown of the portfolio is at least half of its largest."
 )
 ATTRIBUTION_CAPTION = (
-    "After costs. The sum of `pnl` is the PnL of the portfolio, the sum of `annual_risk` its annual volatility, "
-    "and the sum of `risk_share` is one."
+    "After costs. The PnL of the sleeves sums to that of the portfolio, their risk to its volatility, and their shares "
+    "of risk to one."
 )
 
 

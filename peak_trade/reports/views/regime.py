@@ -36,17 +36,17 @@ REGIME_FORMATS: Mapping[str, str] = measure_formats("regimes") | {
 }
 REGIME_CAPTION = (
     "A return belongs to the regime that was known at the start of its bar, so the cost of closing a position counts "
-    "for the regime that closed it. `sharpe_stderr` is one standard error, `expected_duration` is in bars."
+    "for the regime that closed it."
 )
 REFITS_CAPTION = (
-    "`spread` is the range of the log-likelihoods of the short starts, `gap` the difference of the two long runs. "
-    "`separation` is the mean return of the bull state − that of the bear state in standard errors, `bull_above_bear` "
+    "Spread is the range of the log-likelihoods of the short starts, gap the difference of the two long runs. "
+    "Separation is the mean return of the bull state − that of the bear state in standard errors; the last column has "
     "the probability, given the data, that it is above 0."
 )
 LOOKAHEAD_CAPTION = "Sharpe ratios before costs, over the same bars. Only the filtered labels could have been traded."
 NOISE_CAPTION = (
-    "Edge: mean of exposure times return over the standard deviation of the return, a year. `largest_clean` is the "
-    "largest mean that is no leak, `power` the probability to find a leak of 1 a year."
+    "Edge: mean of exposure times return over the standard deviation of the return, a year. The largest mean without "
+    "a leak is its bound; power is the probability to find a leak of 1 a year."
 )
 DURATION_FORMATS: Mapping[str, str] = {"median_bars": "{:,.1f}", "mean_bars": "{:,.1f}"}
 DELAY_FORMATS: Mapping[str, str] = measure_formats("delays") | {"sharpe_stderr": "{:.2f}"}

@@ -18,7 +18,7 @@ TEST_FORMATS: Mapping[str, str] = MappingProxyType(
     {"kupiec_p": "{:.4f}", "independence_p": "{:.4f}", "coverage_p": "{:.4f}"}
 )
 TEST_CAPTION = (
-    "p-values of Kupiec's test of frequency and of Christoffersen's tests of independence and of both. `zone` is the "
+    "p-values of Kupiec's test of frequency and of Christoffersen's tests of independence and of both. The zone is the "
     "Basel traffic light of the last 250 days. Days without an estimate are counted and left out of the tests."
 )
 BACKTEST_FORMATS: Mapping[str, str] = MappingProxyType(
@@ -26,10 +26,10 @@ BACKTEST_FORMATS: Mapping[str, str] = MappingProxyType(
     | {"z2": "{:.2f}", "z2_critical": "{:.2f}", "z2_p": "{:.4f}"}
 )
 BACKTEST_CAPTION = (
-    "`expected` is the number of exceptions of a correct model. `quantile_p` belongs to the dynamic quantile test, "
-    "which finds clusters of exceptions. `z2` tests the expected shortfall and is rejected at 5 % below `z2_critical`; "
-    "both are simulated. The book has the weights held at each day's close on the returns of the next day; days "
-    "without a position are left out. There are no p-values below 40 days."
+    "A correct model has the expected number of exceptions. The dynamic quantile test finds clusters of exceptions. Z2 "
+    "tests the expected shortfall and is rejected at 5 % below its critical value; both are simulated. The book has "
+    "the weights held at each day's close on the returns of the next day; days without a position are left out. There "
+    "are no p-values below 40 days."
 )
 STRESS_FORMATS: Mapping[str, str] = MappingProxyType({"loss": "{:.2%}"})
 CONFUSION_CAPTION = (
@@ -40,15 +40,16 @@ REVERSE_STRESS_FORMATS: Mapping[str, str] = MappingProxyType(
     {"limit": "{:.4g}", "observed": "{:.4g}", "shock": "{:+.2%}"}
 )
 REVERSE_STRESS_CAPTION = (
-    "`shock` is the smallest equal move of all prices that breaks a limit, with unchanged positions, from a new equity "
-    "peak at the start of a day. Limits and observed values are fractions of equity. `docs/risk.md` has the formulas."
+    "The shock is the smallest equal move of all prices that breaks a limit, with unchanged positions, from a new "
+    "equity peak at the start of a day. Limits and observed values are fractions of equity. `docs/risk.md` has the "
+    "formulas."
 )
 MARGINAL_FORMATS: Mapping[str, str] = MappingProxyType(
     {"weight": "{:.2%}", "marginal_var": "{:.4f}", "component_var": "{:.3%}", "share": "{:.1%}"}
 )
 MARGINAL_CAPTION = (
-    "`marginal_var` is the derivative of the one-day value at risk by the weight, `component_var` is weight times "
-    "`marginal_var`. The components sum to the value at risk; a position with a negative component is a hedge."
+    "Marginal VaR is the derivative of the one-day value at risk by the weight; component VaR is weight times "
+    "marginal VaR. The components sum to the value at risk; a position with a negative component is a hedge."
 )
 COVERAGE_FORMATS: Mapping[str, str] = MappingProxyType({"rate": "{:.2%}", "kupiec_p": "{:.4f}"})
 COVERAGE_CAPTION = (
