@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,11 +22,24 @@ app = verb_app()
 @app.command("run")
 def run(
     notebook: Annotated[
-        str, typer.Argument(metavar="NOTEBOOK", help="Name of a notebook; see `peak-trade report list --notebooks`.")
+        str,
+        typer.Argument(
+            metavar="NOTEBOOK",
+            help="Name of a notebook, see `peak-trade report list --notebooks`, or a path that ends with .ipynb.",
+        ),
     ],
+    copy: Annotated[
+        Path | None, typer.Argument(metavar="[OUTPUT]", help="File for a copy of the executed notebook.")
+    ] = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Notebook parameter. Repeat for several."),
+    ] = None,
+    parameters_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--parameters-file", "-f", metavar="FILE", help="YAML file with notebook parameters; -p overrides them."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Run even if nothing changed since the last run.")] = False,
     as_json: options.AsJson = False,
@@ -37,17 +51,21 @@ def run(
     environment. A failed notebook is kept, too, and its page shows the cell that failed. `peak-trade site build` makes
     the pages.
 
+    A notebook at a path may lie in any folder; its cells run in the current one.
+
     \b
-    Example:
+    Examples:
         peak-trade report run strategy_backtest -p symbol=BTC/USDT -p strategy_parameters.fast=10
+        peak-trade report run ideas/reversal.ipynb done/reversal.ipynb -f ideas/reversal.yaml
 
     Exits 0 when every cell ran, 1 when one failed, 2 on bad input.
     """
     from peak_trade.reports import notebooks, parameters
 
     found = notebooks.find_notebook(notebook)
-    given = parameters.parse_assignments(found.parameters, parameter or [], notebook)
-    done = notebooks.run_report(notebook, given, force=force, progress=sys.stderr.isatty())
+    given = {} if parameters_file is None else parameters.read_values(parameters_file)
+    given |= parameters.parse_assignments(found.parameters, parameter or [], notebook)
+    done = notebooks.run_report(notebook, given, force=force, progress=sys.stderr.isatty(), output=copy)
     output.show(done, as_json, lambda done: [_line(done)], _run_content)
     if done.is_failed:
         raise typer.Exit(1)
@@ -87,8 +105,11 @@ def _runs_page(runs: Sequence[ReportRun]) -> output.Page:
 def _notebooks_page(found: Sequence[Notebook]) -> output.Page:
     for notebook in found:
         yield output.Table(
-            ("parameter", "type", "default", "meaning"),
-            [(each.name, each.annotation, repr(each.default), each.comment) for each in notebook.parameters.values()],
+            ("parameter", "type", "values", "default", "meaning"),
+            [
+                (each.name, each.annotation, each.values, repr(each.default), each.comment)
+                for each in notebook.parameters.values()
+            ],
             f"{notebook.name}: {notebook.title}, version {notebook.version}",
         )
     if not found:

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.digest import digest_bytes, digest_of, package_digest
-from peak_trade.core.errors import ConfigError, ReportError, did_you_mean
-from peak_trade.core.files import read_bytes, read_text, write_text
+from peak_trade.core.errors import ConfigError, ReportError, did_you_mean, quoted, shortened
+from peak_trade.core.files import read_bytes, read_text, reason_of, write_text
 from peak_trade.core.lock import held_lock
+from peak_trade.core.settings import read_toml
 from peak_trade.reports.display import RESULT_MIME
 from peak_trade.reports.markup import markdown_text, templates_digest
 from peak_trade.reports.parameters import Parameter, read_parameters, resolve
@@ -89,7 +90,14 @@ def list_notebooks(root: Path = Path()) -> list[Notebook]:
 
 
 def find_notebook(name: str, root: Path = Path()) -> Notebook:
-    """Return the notebook with a name; ConfigError with the closest name if there is none."""
+    """Return the notebook with a name, or at a path; ConfigError with the closest name if there is none.
+
+    A notebook at a path needs no front matter: its title is its first heading or its name, its version 0.
+    """
+    if name.endswith(".ipynb"):
+        if not os.path.isfile(name):  # False for a name that is too long, too
+            raise ConfigError(f"{shortened(name)}: there is no such notebook. Check the path.")
+        return read_notebook(Path(name), needs_front_matter=False)
     path = root / "notebooks" / f"{name}.ipynb"
     if not path.is_file():
         known = [found.stem for found in (root / "notebooks").glob("*.ipynb")]
@@ -98,10 +106,11 @@ def find_notebook(name: str, root: Path = Path()) -> Notebook:
     return read_notebook(path)
 
 
-def read_notebook(path: Path) -> Notebook:
+def read_notebook(path: Path, *, needs_front_matter: bool = True) -> Notebook:
     """Read the front matter and the parameters of a notebook; ReportError if one of them is missing or malformed."""
     content = read_json(path)
-    front = _front_matter(content, path)
+    is_told = needs_front_matter or _has_front_matter(content)
+    front = _front_matter(content, path) if is_told else _stand_in(content, path)
     cells = [cell for cell in content["cells"] if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if len(cells) > 1:
         raise ReportError(f"{path}: {len(cells)} cells are tagged parameters; tag one.")
@@ -123,13 +132,14 @@ def run_report(
     *,
     force: bool = False,
     progress: bool = False,
+    output: Path | None = None,
 ) -> ReportRun:
     """Run a notebook unless it was run before with the same inputs; wait for a process that is running it with them.
 
     Parameters
     ----------
     name : str
-        Name of a notebook in `root/notebooks`, without suffix.
+        Name of a notebook in `root/notebooks`, without suffix, or the path of any notebook, with `.ipynb`.
     parameters : mapping of name to value
         Values that differ from the notebook's defaults, each of the type of its parameter.
     root : Path
@@ -138,6 +148,9 @@ def run_report(
         Run the notebook even if it was run before.
     progress : bool
         Show a progress bar on stderr.
+    output : Path, optional
+        File that gets a copy of the executed notebook, also of a failed one. Of the files that are there already, only
+        an executed notebook is replaced.
 
     Returns
     -------
@@ -152,6 +165,16 @@ def run_report(
     """
     notebook = find_notebook(name, root)
     values = resolve(notebook.parameters, parameters or {}, name)
+    _check_files(values, root, name)
+    if output is not None:
+        _check_output(output)
+    done = _run_or_find(notebook, values, root, force, progress)
+    if output is not None:
+        _copy(done.path, output)
+    return done
+
+
+def _run_or_find(notebook: Notebook, values: dict[str, Any], root: Path, force: bool, progress: bool) -> ReportRun:
     digests = _digests(notebook, values, root)
     identity = digest_of({"parameters": values} | digests)
     path = root / RUNS / f"{notebook.name}-{identity[:12]}.ipynb"
@@ -172,6 +195,36 @@ def run_report(
         finally:
             draft.unlink(missing_ok=True)
     return read_run(path)
+
+
+def _check_files(values: Mapping[str, Any], root: Path, where: str) -> None:
+    """Raise ConfigError unless each run file that a parameter names exists and can be read."""
+    for name, value in values.items():
+        if isinstance(value, str) and value.endswith(".toml"):
+            try:
+                read_toml(root / value)
+            except ConfigError as error:
+                raise ConfigError(f"{where}: {name} was {quoted(value)}. {error}") from None
+
+
+def _check_output(output: Path) -> None:
+    """Raise ConfigError unless the file is new or an executed notebook, in a folder that exists."""
+    if output.suffix != ".ipynb":
+        raise ConfigError(f"{shortened(str(output))}: the output is a notebook. Name a file that ends with .ipynb.")
+    if not os.path.isdir(output.parent):
+        raise ConfigError(f"{shortened(str(output.parent))}: there is no such folder. Make it first.")
+    if os.path.lexists(output):
+        try:
+            read_run(output)
+        except (ReportError, TypeError):
+            raise ConfigError(f"{output} exists and is no executed notebook. Name another file.") from None
+
+
+def _copy(path: Path, output: Path) -> None:
+    try:
+        write_text(output, read_text(path))
+    except OSError as error:
+        raise ConfigError(f"{output} could not be written: {reason_of(error)}. The notebook is in {path}.") from None
 
 
 def _valid_run(path: Path, identity: str) -> ReportRun | None:
@@ -293,6 +346,9 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
         "error": error_text,
     }
     stated = f"Notebook {markdown_text(notebook.name)}, version {notebook.version}, digest `{notebook.digest[:16]}`."
+    if not _has_front_matter(content):
+        source = f"---\ntitle: {json.dumps(notebook.title)}\nversion: {json.dumps(notebook.version)}\n---"
+        content["cells"].insert(0, {"cell_type": "raw", "id": "front-matter", "metadata": {}, "source": source})
     content["cells"].insert(1, {"cell_type": "markdown", "id": "peak-trade-notebook", "metadata": {}, "source": stated})
     return content
 
@@ -358,6 +414,7 @@ def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[
 
 
 def _data_digest(values: Mapping[str, Any]) -> str:
+    from peak_trade.core.bars import no_bar_in_span, span_ns
     from peak_trade.core.time import Timeframe
     from peak_trade.data.store import find_series, scan_store
     from peak_trade.wiring.named_inputs import texts_in
@@ -366,7 +423,10 @@ def _data_digest(values: Mapping[str, Any]) -> str:
     stored, _ = scan
     if not (values.get("symbol") and values.get("timeframe")):
         return digest_of([bars.digest for bars in stored])
-    find_series(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange"), scan)
+    found = find_series(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange") or None, scan)
+    first, after = span_ns(values.get("start") or None, values.get("end") or None)
+    if (first is not None and first > found.last) or (after is not None and after <= found.first):
+        raise no_bar_in_span(found.symbol, found.timeframe, found.first, found.last)
     named = {part for value in texts_in(values) for part in value.split(",")}
     return digest_of([bars.digest for bars in stored if bars.symbol in named])
 
@@ -396,6 +456,18 @@ def _code_digest(notebook: Notebook, values: Mapping[str, Any], texts: Iterable[
     reached = reached_modules(sorted(modules_in(texts)), cells, root, as_imported=False)
     own = [sorted(reached.sources.items()), reached.packages, parameters]
     return digest_of([templates_digest(), package_digest(), *own])
+
+
+def _has_front_matter(content: Mapping[str, Any]) -> bool:
+    cells = content["cells"]
+    return bool(cells) and cells[0]["cell_type"] == "raw" and source_text(cells[0]).startswith("---")
+
+
+def _stand_in(content: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """Return title and version of a notebook without front matter: its first heading, or its name."""
+    texts = [source_text(cell) for cell in content["cells"] if cell["cell_type"] == "markdown"]
+    headings = re.findall(r"^#+ +(.+?) *#*$", "\n".join(texts), flags=re.MULTILINE)
+    return {"title": headings[0] if headings else path.stem, "version": "0"}
 
 
 def _front_matter(content: Mapping[str, Any], path: Path) -> dict[str, str]:

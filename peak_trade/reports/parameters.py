@@ -6,26 +6,40 @@ import ast
 import io
 import json
 import math
+import re
 import tokenize
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 from peak_trade.core.dotted import value_of
-from peak_trade.core.errors import ConfigError, ReportError, did_you_mean
+from peak_trade.core.errors import ConfigError, ReportError, did_you_mean, quoted
+from peak_trade.core.files import read_text, reason_of
+from peak_trade.core.time import parse_utc
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict}
+_NUMBER = r"-?(?:inf|[\d_.]+(?:e\d+)?)"
+_INTERVAL = re.compile(rf"([\[(])({_NUMBER}), ({_NUMBER})([\])])")
+_DATE = "[date]"
+_RULE = re.compile(r"([\[(][^\])]*[\])]) (.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a notebook. `type_name` is str, int, float, bool or dict; `is_optional` allows None, too."""
+    """A parameter of a notebook. `type_name` is str, int, float, bool or dict; `is_optional` allows None, too.
+
+    `values` are the values that it may have, as the comment states them: an interval such as `[0, 1]`, `(0, 1]` or
+    `[1, inf)`, `[date]` for a UTC date or time, or alternatives such as `[hmm | jump | rules]`; empty for any.
+    """
 
     name: str
     type_name: str
     is_optional: bool
     default: Any
     comment: str
+    values: str = ""
 
     @property
     def annotation(self) -> str:
@@ -35,6 +49,8 @@ class Parameter:
 
 def read_parameters(source: str, where: str) -> dict[str, Parameter]:
     """Read the parameters of a cell, one per line: `name: type = default  # comment`.
+
+    A comment may start with the values that are allowed, in brackets; see `Parameter`. The default always is.
 
     Raises
     ------
@@ -63,11 +79,46 @@ def read_parameters(source: str, where: str) -> dict[str, Parameter]:
         if not comment:
             raise ReportError(f"{place}: {node.target.id} has no comment. Add one that says what it means.")
         default = ast.literal_eval(node.value)
+        values, comment = _rule_of(comment, type_name, place)
         parameter = Parameter(node.target.id, type_name, rest == "None", default, comment)
-        found[parameter.name] = Parameter(
-            parameter.name, type_name, parameter.is_optional, _checked(parameter, default, place), comment
-        )
+        default = _checked(parameter, default, place)
+        found[parameter.name] = replace(parameter, default=default, values=values)
     return found
+
+
+def _rule_of(comment: str, type_name: str, place: str) -> tuple[str, str]:
+    """Return the values in brackets at the start of a comment, and the rest of it; ReportError if they are none."""
+    found = _RULE.fullmatch(comment)
+    if found is None:
+        return "", comment
+    values, rest = found.groups()
+    is_rule = _INTERVAL.fullmatch(values) if type_name in ("int", "float") else type_name == "str"
+    if not is_rule:
+        raise ReportError(
+            f"{place}: the values were {values}. Write an interval such as [0, 1] or (0, inf) for a number, and [date] "
+            "or [one | other] for text."
+        )
+    return values, rest
+
+
+def _misfit(parameter: Parameter, value: Any) -> str:
+    """Return what to give instead of a value that is not among those of its parameter; empty if it is."""
+    if not parameter.values or value == parameter.default or value is None:
+        return ""
+    if parameter.values == _DATE:
+        try:
+            parse_utc(value)
+        except ConfigError:
+            return "a UTC date or time like 2024-03-10 or 2024-03-10T01:00"
+        return ""
+    interval = _INTERVAL.fullmatch(parameter.values)
+    if interval is None:
+        known = [part.strip() for part in parameter.values.strip("[]").split("|")]
+        return "" if value in known else " or ".join([", ".join(known[:-1]), known[-1]] if known[1:] else known)
+    opened, low, high, closed = interval.groups()
+    is_above = value > float(low) if opened == "(" else value >= float(low)
+    is_below = value < float(high) if closed == ")" else value <= float(high)
+    return "" if is_above and is_below else f"a number in {parameter.values}"
 
 
 def resolve(parameters: Mapping[str, Parameter], given: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -94,6 +145,32 @@ def resolve(parameters: Mapping[str, Parameter], given: Mapping[str, Any], where
         name: _checked(parameter, given[name], where) if name in given else parameter.default
         for name, parameter in parameters.items()
     }
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Read the values of parameters from a YAML or JSON file; a date in it becomes ISO text.
+
+    Raises
+    ------
+    ConfigError
+        If the file can not be read, or is not a table of names and values.
+
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        content = yaml.safe_load(read_text(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise ConfigError(f"{path}: could not be read: {reason}. Check the path.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = "" if mark is None else f", line {mark.line + 1}"
+        reason = str(getattr(error, "problem", None) or error)
+        raise ConfigError(f"{path}{place}: this is not YAML: {reason}. Write one `name: value` per line.") from None
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ConfigError(f"{path}: this is not a table of parameters. Write one `name: value` per line.")
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in content.items()}
 
 
 def parse_assignments(parameters: Mapping[str, Parameter], assignments: list[str], where: str) -> dict[str, Any]:
@@ -152,6 +229,8 @@ def _checked(parameter: Parameter, value: Any, where: str) -> Any:
     is_not_finite = isinstance(value, float) and not math.isfinite(value)
     if type(value) is not _TYPES[parameter.type_name] or is_not_finite:
         raise ConfigError(_wrong_type(parameter, value, where))
+    if instead := _misfit(parameter, value):
+        raise ConfigError(f"{where}: {parameter.name} was {quoted(value)} ({parameter.comment}). Give {instead}.")
     return value
 
 

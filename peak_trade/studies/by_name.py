@@ -31,7 +31,7 @@ from peak_trade.wiring.detectors import detector_values, make_detector
 from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import fee_preset
 from peak_trade.wiring.gates import source_of
-from peak_trade.wiring.run_file import RunFile, read_run_file
+from peak_trade.wiring.run_file import read_run_file
 from peak_trade.wiring.strategies import make_strategy, parameter_grid, strategy_class
 
 OnProgress = Callable[[int, int], None]
@@ -118,7 +118,7 @@ def backtest(
     """
     part = make_strategy(strategy, parameters)
     given = overrides or {}
-    run = RunFile(BacktestSettings.parse(given, "backtest")) if run_file is None else read_run_file(run_file, given)
+    run = read_run_file(run_file, given)
     bars = [span.bars(name) for name in symbols]
     needs_history = span.is_cold and span.start is not None and run.risk is not None and source_of(run.risk)[0] == "run"
     history = [load_bars(name, span.timeframe, span.exchange, None, span.end) for name in symbols if needs_history]

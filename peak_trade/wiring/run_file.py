@@ -50,15 +50,23 @@ class RunFile:
         """The instruments by symbol."""
         return {symbol: rules.instrument(symbol) for symbol, rules in self.rules.items()}
 
+    def settings_alone(self, what: str) -> BacktestSettings:
+        """Return the settings; ConfigError if the file has limits or instruments, which `what` does not take."""
+        found = "risk" if self.risk is not None else "instruments" if self.rules else ""
+        if found:
+            raise ConfigError(f"{what} takes no table [{found}] of a run file. Leave it out.")
+        return self.settings
+
 
 @checks_arguments()
-def read_run_file(path: Path | str, overrides: dict[str, Any] | None = None) -> RunFile:
+def read_run_file(path: Path | str | None, overrides: dict[str, Any] | None = None) -> RunFile:
     """Read a run file.
 
     Parameters
     ----------
-    path : Path or str
-        TOML with the fields of BacktestSettings, and optionally tables `[risk]` and `[instruments."BTC/USDT"]`.
+    path : Path or str or None
+        TOML with the fields of BacktestSettings, and optionally tables `[risk]` and `[instruments."BTC/USDT"]`. None
+        for the defaults.
     overrides : dict
         Values that take precedence over the file; tables are merged key by key.
 
@@ -69,6 +77,8 @@ def read_run_file(path: Path | str, overrides: dict[str, Any] | None = None) -> 
     """
     from peak_trade.wiring.gates import risk_limits  # loads numba
 
+    if path is None:
+        return RunFile(BacktestSettings.parse(overrides or {}, "settings"))
     file = Path(path)
     content = read_toml(file)
     risk, instruments = content.pop("risk", None), content.pop("instruments", {})

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from peak_trade.core.errors import ConfigError
 from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME
 from peak_trade.reports.downloads import DATA_MIME
 
@@ -130,3 +131,32 @@ def small_run(name: str, reference: dict[str, Any]) -> dict[str, Any]:
             given = "\n".join(f"{key} = {value!r}" for key, value in reference["parameters"].items())
             cells.append(cell | {"id": "small-run", "metadata": {}, "source": given, "outputs": []})
     return content | {"cells": cells}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_backtest_with_a_run_file_is_that_of_the_notebook(home, tmp_path, monkeypatch):
+    """Stops, costs, limits and instruments of a run file reach the page, and parameters override the file."""
+    import peak_trade as pt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: None)
+    bars = pt.sample_bars("BTC/USDT", n_bars=N_BARS)
+    from peak_trade.data.store import save_bars
+
+    save_bars(bars)
+    lines = ["initial_cash = 5000", "[costs]", "fee_bps = 2.0", "[execution]", "stop_loss = 0.02", "[risk]"]
+    Path("run.toml").write_text("\n".join([*lines, "max_order_notional = 4900"]), encoding="utf-8")
+    names = {"__name__": "__main__"}
+    given = "config = 'run.toml'\nslippage_bps = 1.0\nrecord = False"
+    content = json.loads((ROOT / "notebooks" / "strategy_backtest.ipynb").read_text(encoding="utf-8"))
+    parameters, run = ("".join(cell["source"]) for cell in content["cells"] if cell["id"] in ("parameters", "run"))
+    for source in (parameters, given, run):
+        exec(compile(source, "cell", "exec"), names)
+    file = pt.read_run_file("run.toml", {"costs": {"slippage_bps": 1.0}})
+    rule = pt.make_strategy("ma_crossover")
+    alone = pt.backtest(rule, bars, file.settings, instruments=file.instruments, risk=file.risk)
+    assert names["result"].run_id == alone.run_id
+    assert (alone.settings.costs.fee_bps, alone.settings.costs.slippage_bps) == (2.0, 1.0)
+    assert len(alone.denials) > 0
+    with pytest.raises(ConfigError, match=r"regime_study takes no table \[risk\] of a run file"):
+        file.settings_alone("regime_study")

@@ -37,12 +37,41 @@ def test_a_parameter_has_type_default_and_comment():
         "fast: list = []  # unknown type",
         "import os",
         "fast: int = 'x'  # off",
+        "fast: int = 1  # [one | two] which",
+        "name: dict = {}  # [0, 1] which",
     ],
-    ids=["no-type", "no-comment", "unknown-type", "statement", "default-of-another-type"],
+    ids=[
+        "no-type",
+        "no-comment",
+        "unknown-type",
+        "statement",
+        "default-of-another-type",
+        "alternatives-of-a-number",
+        "interval-of-a-table",
+    ],
 )
 def test_a_parameters_cell_without_type_or_comment_is_refused(cell):
     with pytest.raises((ReportError, ConfigError), match=r"n\.ipynb, parameters cell, line 1"):
         read_parameters(cell, "n.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("values", "inside", "outside"),
+    [
+        ("[0, 1]", [0.0, 0.5, 1.0], [-0.1, 1.1]),
+        ("(0, 1)", [1e-9, 0.5], [0.0, 1.0]),
+        ("(-inf, 1_000]", [-1e12, 1_000.0], [1_000.5]),
+        ("[2, 1e3)", [2.0, 999.9], [1e3, 1.9]),
+    ],
+)
+def test_an_interval_takes_exactly_its_numbers(values, inside, outside):
+    parameters = read_parameters(f"share: float = 0.5  # {values} of equity", "n.ipynb")
+    assert (parameters["share"].values, parameters["share"].comment) == (values, "of equity")
+    for value in inside:
+        assert resolve(parameters, {"share": value}, "n") == {"share": value}
+    for value in outside:
+        with pytest.raises(ConfigError, match="Give a number in "):
+            resolve(parameters, {"share": value}, "n")
 
 
 def test_given_values_replace_defaults_and_an_int_is_accepted_for_a_float():

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from peak_trade.cli import main
-from peak_trade.core.errors import ConfigError, DataError, ReportError
+from peak_trade.core.errors import ConfigError, DataError, PeakTradeError, ReportError
 from peak_trade.reports import notebooks
 from peak_trade.reports.notebooks import list_report_runs, read_json, results, run_report
+from tests.reports.conftest import CALL, notebook
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -122,7 +123,7 @@ def test_a_stray_notebook_among_the_runs_is_named(project):
 
 def test_notebooks_and_their_parameters_are_listed(project, capsys):
     assert main(["report", "list", "--notebooks"]) == 0
-    assert "n          int   2        how many" in capsys.readouterr().out
+    assert "n          int           2        how many" in capsys.readouterr().out
 
 
 def test_the_failed_cell_is_the_last_with_a_duration():
@@ -131,3 +132,93 @@ def test_the_failed_cell_is_the_last_with_a_duration():
         for seconds in (0.1, 1.0, None)
     ]
     assert notebooks._failed_cell({"cells": cells}) == 2
+
+
+NOTES = "day: str = ''  # [date] when\nkind: str = 'a'  # [a | b] which\nshare: float = 0.5  # (0, 1] of equity\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"day": "2024-02-30"}, "day was '2024-02-30' (when). Give a UTC date or time like 2024-03-10"),
+        ({"kind": "c"}, "kind was 'c' (which). Give a or b."),
+        ({"share": 0.0}, "share was 0.0 (of equity). Give a number in (0, 1]."),
+        ({"share": 1.5}, "share was 1.5 (of equity). Give a number in (0, 1]."),
+    ],
+    ids=["date", "alternative", "open-end", "above"],
+)
+def test_values_outside_their_range_are_refused_before_a_kernel_starts(project, no_kernel, given, message):
+    path = project / "ideas.ipynb"
+    path.write_text(json.dumps(notebook("1", parameters=NOTES)), encoding="utf-8")
+    with pytest.raises(ConfigError) as refusal:
+        run_report(str(path), given)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"start": "2023-01-03", "end": "2023-01-02"}, "start must be before end"),
+        ({"start": "2024-01-01"}, "no bar lies in the requested span"),
+        ({"end": "2023-01-01"}, "no bar lies in the requested span"),
+        ({"config": "none.toml"}, "config was 'none.toml'. none.toml: there is no such file"),
+        ({"fee_bps": -1.0}, "Give a number in [0, 10_000]."),
+    ],
+    ids=["order", "late-start", "early-end", "run-file", "number"],
+)
+def test_a_span_without_bars_or_a_missing_run_file_is_refused_before_a_kernel_starts(
+    project, no_kernel, given, message
+):
+    from peak_trade.data.sample import sample_bars
+    from peak_trade.data.store import save_bars
+
+    save_bars(sample_bars("BTC/USDT", n_bars=50))
+    with pytest.raises(PeakTradeError) as refusal:
+        run_report("strategy_backtest", given)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_notebook_at_a_path_runs_with_a_parameters_file_and_leaves_a_copy(project, tmp_path):
+    folder = tmp_path / "other place"
+    folder.mkdir()
+    content = notebook(CALL)
+    content["cells"][0] = {"cell_type": "markdown", "id": "head", "metadata": {}, "source": "# An idea"}
+    path, values, copy = folder / "idea.ipynb", folder / "values.yaml", folder / "done.ipynb"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    values.write_text("n: 4\n", encoding="utf-8")
+    assert main(["report", "run", str(path), str(copy), "-f", str(values)]) == 0
+    (run,) = list_report_runs(project)
+    assert (run.notebook, run.title, run.version, run.parameters) == ("idea", "An idea", "0", {"n": 4})
+    assert copy.read_text(encoding="utf-8") == run.path.read_text(encoding="utf-8")
+    assert 'title: "An idea"' in read_json(copy)["cells"][0]["source"]
+    assert main(["report", "run", str(path), str(copy), "-f", str(values), "-p", "n=0"]) == 1
+    assert notebooks.read_run(copy).is_failed
+    assert json.loads(path.read_text(encoding="utf-8")) == content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.ipynb"], "none.ipynb: there is no such notebook"),
+        (["x" * 5_000 + ".ipynb"], "there is no such notebook"),
+        (["notebooks/tiny.ipynb", "out.txt"], "out.txt: the output is a notebook"),
+        (["notebooks/tiny.ipynb", "nowhere/out.ipynb"], "nowhere: there is no such folder"),
+        (["tiny", "notebooks/tiny.ipynb"], "notebooks/tiny.ipynb exists and is no executed notebook"),
+        (["tiny", "-f", "none.yaml"], "none.yaml: could not be read: No such file or directory"),
+        (["tiny", "-f", "list.yaml"], "list.yaml: this is not a table of parameters"),
+        (["tiny", "-f", "broken.yaml"], "broken.yaml, line 2: this is not YAML"),
+        (["tiny", "-f", "unknown.yaml"], "m is not a parameter"),
+        (["tiny", "-p", "n", "4"], "parameter was 'n'. Write name=value"),
+    ],
+    ids=lambda value: value[-1][-12:] if isinstance(value, list) else "",
+)
+def test_a_wrong_path_or_file_is_one_line_before_a_kernel_starts(project, no_kernel, capsys, arguments, message):
+    for name, text in (("list", "- 1\n"), ("broken", "n: [1\n"), ("unknown", "m: 1\n")):
+        (project / f"{name}.yaml").write_text(text, encoding="utf-8")
+    before = (project / "notebooks" / "tiny.ipynb").read_bytes()
+    assert main(["report", "run", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert (project / "notebooks" / "tiny.ipynb").read_bytes() == before

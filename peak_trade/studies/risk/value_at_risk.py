@@ -85,8 +85,7 @@ def var_walk(
         raise DataError(f"weights are for {listed(names)}; give the bars of just these symbols.")
     whole = daily_history(chosen)
     returns = whole.returns
-    if returns.shape[1] <= window:
-        raise DataError(f"{returns.shape[1]} days of returns are not more than the window of {window}.")
+    check_window(returns.shape[1], window)
     exposures = np.array([weights[name] for name in names])
     (found,) = walk_forward(exposures, whole, method, (level,), returns.shape[1] - window, ewma_decay)
     return pd.DataFrame(
@@ -248,6 +247,14 @@ def book_weights(result: BacktestResult, history: ReturnHistory, n_days: int) ->
     return weights
 
 
+def check_window(n_days: int, window: int) -> None:
+    """Raise DataError unless there are more days of returns than the window has."""
+    if n_days <= window:
+        raise DataError(
+            f"{n_days} days of returns are not more than the window of {window}. Start earlier, or shorten the window."
+        )
+
+
 def backtested_portfolios(
     result: BacktestResult, history: ReturnHistory, window: int
 ) -> dict[str, tuple[FloatArray, ReturnHistory]]:
@@ -256,6 +263,7 @@ def backtested_portfolios(
     The book is that of each day after the first `window` days; see `book_weights`.
     """
     n_symbols = len(history.symbols)
+    check_window(history.n_days, window)
     portfolios = {symbol: (np.ones(1), history.select((symbol,))) for symbol in history.symbols}
     portfolios["equal weights"] = np.full(n_symbols, 1.0 / n_symbols), history
     portfolios["book of the run"] = book_weights(result, history, history.n_days - window), history
