@@ -17,6 +17,7 @@ from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+import msgspec
 import typer
 
 from peak_trade.core.errors import one_line
@@ -274,6 +275,8 @@ def plain(value: object) -> Any:
         return {str(name): plain(part) for name, part in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(part) for part in value]
     if hasattr(value, "tolist"):

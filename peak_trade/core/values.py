@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from peak_trade.core.settings import Leverage, NonNegative
 
@@ -67,25 +69,23 @@ def equal_parts(one: Any, other: Any) -> bool:
     return isinstance(one, float) and isinstance(other, float) and one != one and other != other
 
 
-class ByValue:
-    """Base of dataclasses that are equal if their fields are, by `equal_parts`, and then have equal hashes.
+class Value(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Base of frozen values that are equal if their fields are, by `equal_parts`, and then have equal hashes.
 
-    Dataclasses compare fields one by one from Python 3.13 on, and the hash of NaN depends on the object: a value with a
-    NaN would differ from its own copy. Subclasses are declared with `eq=False`.
+    A value is made many times faster than a frozen dataclass; `msgspec.structs.replace` returns a changed copy. The
+    garbage collector does not follow values, so a field must not lead back to the value.
     """
-
-    __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
         if self.__class__ is not other.__class__:
             return False
-        return all(equal_parts(getattr(self, name), getattr(other, name)) for name in self._names())
+        return all(equal_parts(getattr(self, name), getattr(other, name)) for name in self.__struct_fields__)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # Struct has a `!=` of its own
 
     def __hash__(self) -> int:
-        return hash((self.__class__, *(_hashable(getattr(self, name)) for name in self._names())))
-
-    def _names(self) -> Iterator[str]:
-        return (part.name for part in fields(cast(Any, self)))
+        return hash((self.__class__, *(_hashable(getattr(self, name)) for name in self.__struct_fields__)))
 
 
 def _hashable(value: Any) -> Any:
@@ -123,8 +123,7 @@ class Instrument:
         return rest.partition(":")[0] if slash else "quote currency"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Order(ByValue):
+class Order(Value, frozen=True):
     """A proposed order. Quantity is in base units and positive; prices are in quote currency.
 
     `decision_price` is the close of the bar on which the order was decided, `decided_at` the close time of that bar, ns
@@ -152,8 +151,7 @@ class Order(ByValue):
         return self.quantity if self.side is Side.BUY else -self.quantity
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fill(ByValue):
+class Fill(Value, frozen=True):
     """An executed trade: price in quote currency, quantity positive in base units, fee in quote currency.
 
     `reference_price` is the price before slippage; `ts_event` is the time of the trade, ns UTC. `fee_in_base` is a fee
@@ -184,8 +182,7 @@ class Fill(ByValue):
         return self.signed_quantity - self.fee_in_base
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Denial(ByValue):
+class Denial(Value, frozen=True):
     """Refusal of an order by one gate: the code of the rule, the observed value and the limit."""
 
     code: str
@@ -214,8 +211,7 @@ class PastFill(NamedTuple):
     side: Side
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AccountView(ByValue):
+class AccountView(Value, frozen=True):
     """State of the account at the decision, as gates receive it.
 
     Money is in quote currency. `positions` are signed base units by symbol, `marks` the last known closes.
@@ -247,13 +243,12 @@ class AccountView(ByValue):
 
     def __post_init__(self) -> None:
         if self.positions.__class__ is dict:
-            object.__setattr__(self, "positions", MappingProxyType(dict(self.positions)))
+            msgspec.structs.force_setattr(self, "positions", MappingProxyType(dict(self.positions)))
         if self.marks.__class__ is dict:
-            object.__setattr__(self, "marks", MappingProxyType(dict(self.marks)))
+            msgspec.structs.force_setattr(self, "marks", MappingProxyType(dict(self.marks)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MarketView(ByValue):
+class MarketView(Value, frozen=True):
     """State of the market at the decision, as gates receive it: the bar that closed at `as_of`, ns UTC.
 
     `decision_price` is the last close of the symbol, also when the order was decided at another price; `bar_time` is
@@ -274,10 +269,9 @@ class MarketView(ByValue):
     returns: ReturnHistory | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OrderBook(ByValue):
+class OrderBook(Value, frozen=True):
     """Order book at one instant: levels of (price in quote currency, quantity in base units), best first."""
 
     ts_event: int
-    bids: tuple[tuple[float, float], ...] = field(default=())
-    asks: tuple[tuple[float, float], ...] = field(default=())
+    bids: tuple[tuple[float, float], ...] = ()
+    asks: tuple[tuple[float, float], ...] = ()

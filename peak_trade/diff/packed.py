@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from operator import attrgetter
 from typing import Any, overload
+
+from msgspec.structs import fields
 
 from peak_trade.diff.order_histories import BarValues
 from peak_trade.journal.events import Event
@@ -59,9 +60,9 @@ class _EventTable:
 
     def __init__(self, event_class: type[Event]) -> None:
         self._class = event_class
-        self._values_of = attrgetter(*(part.name for part in fields(event_class)))
+        self._values_of = attrgetter(*event_class.__struct_fields__)
         self._columns: list[Any] = [
-            array(_TYPE_CODES[str(part.type)]) if part.type in _TYPE_CODES else [] for part in fields(event_class)
+            array(_TYPE_CODES[part.type]) if part.type in _TYPE_CODES else [] for part in fields(event_class)
         ]
 
     def append(self, event: Event, texts: dict[str, str]) -> int:
@@ -75,7 +76,7 @@ class _EventTable:
         return self._class(*[column[place] for column in self._columns])
 
 
-_TYPE_CODES = {"int": "q", "float": "d"}
+_TYPE_CODES = {int: "q", float: "d"}
 """Type codes of the arrays of the fields that are numbers; the other fields are lists."""
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from peak_trade.core.rounding import floor_difference, limit_to, stop_to
-from peak_trade.core.values import Instrument, Order, OrderType, Side, TimeInForce
+from peak_trade.core.values import Instrument, Order, OrderType, Side, TimeInForce, Value
 from peak_trade.engine.settings import ExecutionPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(Value, frozen=True):
     """An order without its id, strategy and time. The quantity is signed, in base units."""
 
     quantity: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
 from typing import Any, ClassVar
@@ -435,7 +435,7 @@ def _steps(path: Sequence[tuple[int, float]], n_bars: int) -> FloatArray:
 
 def fills_frame(fill_list: Sequence[Fill]) -> pd.DataFrame:
     """Return one row per fill, in the order in which they happened; `ts_event` as UTC times, sides as text."""
-    names = [part.name for part in fields(Fill)]
+    names = Fill.__struct_fields__
     table = pd.DataFrame([[getattr(fill, name) for name in names] for fill in fill_list], columns=names)
     table["ts_event"] = pd.to_datetime(table["ts_event"].astype("int64"), unit="ns", utc=True)
     table["side"] = [fill.side.value for fill in fill_list]

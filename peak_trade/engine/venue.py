@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Protocol
 
+import msgspec
+
 from peak_trade.core.ledger import Ledger
-from peak_trade.core.values import Fill, Order
+from peak_trade.core.values import Fill, Order, Value
 from peak_trade.engine.bar_path import Start
 from peak_trade.journal.events import EndCause, Ending, Event, OrderEvent, OrderEventKind, ReconciliationEvent
 from peak_trade.risk.review import ApprovedOrder
@@ -25,8 +27,7 @@ class Phase(IntEnum):
     WITHIN = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Value, frozen=True):
     """The effect of a bar on an order: a trade if the quantity is above zero, and its end if `has_ended`.
 
     `cause` and `reason`, its text, are empty for an order that is filled or still open. Without a trade and an end, a
@@ -54,8 +55,7 @@ class Execution:
         return self.has_ended and self.cause is None
 
 
-@dataclass(slots=True)
-class Resting:
+class Resting(msgspec.Struct):
     """An order that rests at a venue, and its state there."""
 
     order: Order

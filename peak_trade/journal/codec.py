@@ -12,14 +12,16 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args
+
+from msgspec.structs import fields
 
 from peak_trade.core.errors import SessionError, did_you_mean, listed
 from peak_trade.core.values import Denial
-from peak_trade.journal.events import EVENT_CLASSES, DecisionEvent, Event, Levels
+from peak_trade.journal.events import ADDED, EVENT_CLASSES, DecisionEvent, Event, Levels
 from peak_trade.journal.versions import JOURNAL_VERSION, with_codes
 
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False, check_circular=False).encode
@@ -220,15 +222,17 @@ def _reader_of(hint: Any) -> Callable[[Any], Any]:
 
 
 def _writer_of(event_class: type[Event]) -> tuple[tuple[str, ...], Callable[[Event], tuple[Any, ...]]]:
-    names = ("kind", *(part.name for part in fields(event_class)))
+    names = ("kind", *event_class.__struct_fields__)
     return names, attrgetter(*names)
 
 
 _ADDED = {
-    event_class: tuple((part.name, part.default) for part in fields(event_class) if "since" in part.metadata)
+    event_class: tuple(
+        (part.name, part.default) for part in fields(event_class) if part.name in ADDED.get(event_class, ())
+    )
     for event_class in EVENT_CLASSES
 }
-"""Fields that were added to an event later, with their defaults; a line omits them where they have the default."""
+"""The fields of ADDED with their defaults."""
 
 _WRITERS = {event_class: _writer_of(event_class) for event_class in EVENT_CLASSES}
 
@@ -241,8 +245,7 @@ class _Readers(NamedTuple):
 
 
 def _readers_of(event_class: type[Event]) -> _Readers:
-    hints = get_type_hints(event_class)
-    readers = {part.name: _reader_of(hints[part.name]) for part in fields(event_class)}
+    readers = {part.name: _reader_of(part.type) for part in fields(event_class)}
     known = frozenset({"kind", *readers})
     return _Readers(event_class, readers, known - {name for name, _ in _ADDED[event_class]}, known)
 

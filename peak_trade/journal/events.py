@@ -6,11 +6,11 @@ writing (`ts_recorded`) belong to the line of the journal, so equal runs have eq
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
-from peak_trade.core.values import ByValue, Denial, OrderType, Side, TimeInForce, TradingState
+from peak_trade.core.values import Denial, OrderType, Side, TimeInForce, TradingState, Value
 from peak_trade.journal.inputs import DecisionInputs
 
 
@@ -95,12 +95,7 @@ class TradingStateCause(StrEnum):
     APPROVAL_LAPSED = "approval_lapsed"
 
 
-_SINCE_1, _SINCE_2 = {"since": 1}, {"since": 2}
-"""Metadata of fields that were added in a version of the journal; a line omits them where they have the default."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SignalEvent(ByValue):
+class SignalEvent(Value, frozen=True):
     """A change of a strategy's target exposure at a close."""
 
     kind: ClassVar[str] = "signal"
@@ -110,8 +105,7 @@ class SignalEvent(ByValue):
     exposure: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OrderEvent(ByValue):
+class OrderEvent(Value, frozen=True):
     """One step in the lifecycle of an order.
 
     `decision_price` is the close on which the order was decided. `arrival_price` is the open at which it reached the
@@ -143,10 +137,10 @@ class OrderEvent(ByValue):
     limit_price: float | None = None
     stop_price: float | None = None
     reason: str = ""
-    fee_in_base: float = field(default=0.0, metadata=_SINCE_1)
-    cause: EndCause | None = field(default=None, metadata=_SINCE_2)
-    fee_paid: float = field(default=0.0, metadata=_SINCE_2)
-    fee_currency: str = field(default="", metadata=_SINCE_2)
+    fee_in_base: float = 0.0
+    cause: EndCause | None = None
+    fee_paid: float = 0.0
+    fee_currency: str = ""
 
     @property
     def ord_status(self) -> str:
@@ -159,8 +153,7 @@ class OrderEvent(ByValue):
         return FIX[self.event][1]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DecisionEvent(ByValue):
+class DecisionEvent(Value, frozen=True):
     """The decision of the gates about one order; `inputs` holds everything that is needed to recompute it."""
 
     kind: ClassVar[str] = "decision"
@@ -172,8 +165,7 @@ class DecisionEvent(ByValue):
     """Order, account view, market view and limits, as canonical JSON in a journal. Empty on pass-through limits."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CashFlowEvent(ByValue):
+class CashFlowEvent(Value, frozen=True):
     """A cash flow without a fill: funding, borrow cost or a write-off. Negative amounts are paid."""
 
     kind: ClassVar[str] = "cash_flow"
@@ -184,8 +176,7 @@ class CashFlowEvent(ByValue):
     amount: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AllocationEvent(ByValue):
+class AllocationEvent(Value, frozen=True):
     """Allocation of a netted fill or flow to one strategy: signed base units at a price, and its part of the costs.
 
     The allocations of an order sum to its fills. `order_id` is empty where strategies traded with each other inside the
@@ -203,8 +194,7 @@ class AllocationEvent(ByValue):
     cost: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TradingStateEvent(ByValue):
+class TradingStateEvent(Value, frozen=True):
     """A change of the account's trading state, of its ramp or of its disabled strategies.
 
     `strategy` is the strategy that was disabled or enabled, empty for other causes.
@@ -217,12 +207,11 @@ class TradingStateEvent(ByValue):
     observed: float
     limit: float
     actor: str = ""
-    cause: TradingStateCause | None = field(default=None, metadata=_SINCE_2)
-    strategy: str = field(default="", metadata=_SINCE_2)
+    cause: TradingStateCause | None = None
+    strategy: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BankruptcyEvent(ByValue):
+class BankruptcyEvent(Value, frozen=True):
     """Equity at or below zero: all positions are closed at the marks and the run ends."""
 
     kind: ClassVar[str] = "bankruptcy"
@@ -269,8 +258,7 @@ class AlertLevel(StrEnum):
     CRITICAL = "critical"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BarEvent(ByValue):
+class BarEvent(Value, frozen=True):
     """A closed bar that the session received; `ts_event` is its close time."""
 
     kind: ClassVar[str] = "bar"
@@ -283,8 +271,7 @@ class BarEvent(ByValue):
     volume: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SessionEvent(ByValue):
+class SessionEvent(Value, frozen=True):
     """Start, resumption (after an interruption without a seal) or stop of the session, with the equity at that time.
 
     `cause` is set on a stop, `strategies` and `symbols` on a start.
@@ -296,13 +283,12 @@ class SessionEvent(ByValue):
     mode: str
     reason: str
     equity: float
-    cause: EndCause | None = field(default=None, metadata=_SINCE_2)
-    strategies: tuple[str, ...] = field(default=(), metadata=_SINCE_2)
-    symbols: tuple[str, ...] = field(default=(), metadata=_SINCE_2)
+    cause: EndCause | None = None
+    strategies: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FeedFaultEvent:
+class FeedFaultEvent(Value, frozen=True):
     """A fault of the feed. The bar at fault was not used; `n_bars` is the number of bars affected.
 
     The `ts_event` of a stale feed is a time of the exchange's clock; the age of the feed is `ts_event` − close time of
@@ -321,8 +307,7 @@ Levels = tuple[tuple[float, float], ...]
 """One side of an order book, best first: (price, quantity) in quote currency and base units."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SnapshotEvent(ByValue):
+class SnapshotEvent(Value, frozen=True):
     """Market data that gates use in addition to the bars; recorded only where a limit needs it.
 
     `ts_event` is the time of the decision by the exchange's clock; `feed_age` is `ts_event` − close time of the bar, in
@@ -340,8 +325,7 @@ class SnapshotEvent(ByValue):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CommandEvent:
+class CommandEvent(Value, frozen=True):
     """A command of a named operator: an input of the session, applied at `ts_event` of the session's clock.
 
     `given_at` is the time at which the operator gave it, by the machine's clock. `strategy` is the strategy to enable,
@@ -358,8 +342,7 @@ class CommandEvent:
     given_at: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClockOffsetEvent(ByValue):
+class ClockOffsetEvent(Value, frozen=True):
     """Offset of a source's clock, source − local in ms, and the round-trip time of the measurement."""
 
     kind: ClassVar[str] = "clock_offset"
@@ -369,8 +352,7 @@ class ClockOffsetEvent(ByValue):
     round_trip_ms: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ReconciliationEvent(ByValue):
+class ReconciliationEvent(Value, frozen=True):
     """Comparison of an expected value of the journal with the one that the exchange reports, in base or quote units.
 
     The first comparison of a holding is its baseline: it takes the reported value as given.
@@ -383,11 +365,10 @@ class ReconciliationEvent(ByValue):
     observed: float
     is_equal: bool
     detail: str = ""
-    is_baseline: bool = field(default=False, metadata=_SINCE_2)
+    is_baseline: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AlertEvent(ByValue):
+class AlertEvent(Value, frozen=True):
     """A condition that needs the attention of an operator, with the observed value and the limit."""
 
     kind: ClassVar[str] = "alert"
@@ -399,8 +380,7 @@ class AlertEvent(ByValue):
     limit: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LatencyEvent(ByValue):
+class LatencyEvent(Value, frozen=True):
     """Duration of one step by the session's clock, in ms. Telemetry: never part of a digest."""
 
     kind: ClassVar[str] = "latency"
@@ -420,8 +400,7 @@ class GovernanceAction(StrEnum):
     DRILLED = "drilled"
 
 
-@dataclass(frozen=True, slots=True)
-class GovernanceEvent:
+class GovernanceEvent(Value, frozen=True):
     """An entry of the governance log of a workspace; no session has one.
 
     `subject` is the digest of the adopted policy or of the decision, or the id of the approval. `actor` is the person
@@ -474,3 +453,10 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     LatencyEvent,
     GovernanceEvent,
 )
+ADDED: Mapping[type[Event], Mapping[str, int]] = {
+    OrderEvent: {"fee_in_base": 1, "cause": 2, "fee_paid": 2, "fee_currency": 2},
+    TradingStateEvent: {"cause": 2, "strategy": 2},
+    SessionEvent: {"cause": 2, "strategies": 2, "symbols": 2},
+    ReconciliationEvent: {"is_baseline": 2},
+}
+"""Fields that were added later, with the version of the journal; a line omits them where they have the default."""

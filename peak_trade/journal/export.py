@@ -6,7 +6,6 @@ import csv
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO, get_args, get_type_hints
@@ -29,7 +28,7 @@ Row = dict[str, Any]
 
 def columns() -> tuple[str, ...]:
     """Return the columns of the trail: number and time, then every field of every event once."""
-    names = dict.fromkeys(part.name for event_class in EVENT_CLASSES for part in fields(event_class))
+    names = dict.fromkeys(name for event_class in EVENT_CLASSES for name in event_class.__struct_fields__)
     return (*HEAD, *(name for name in names if name not in HEAD))
 
 
@@ -159,7 +158,7 @@ _TYPES: dict[str, type] = {"sequence": int, "ts_recorded": int} | {
     name: _type_of(hint)
     for event_class in EVENT_CLASSES
     for name, hint in get_type_hints(event_class).items()
-    if name in {part.name for part in fields(event_class)}
+    if name in event_class.__struct_fields__
 }
 _TYPES |= {name: str for name in (*HEAD, *_LISTS) if name not in _TYPES or name in _LISTS}
 

@@ -11,10 +11,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+from msgspec.structs import replace
 
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean, excerpt
 from peak_trade.core.values import OrderType, Side, TimeInForce

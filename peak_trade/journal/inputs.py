@@ -6,7 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from peak_trade.core.values import (
     Side,
     TimeInForce,
     TradingState,
+    Value,
 )
 
 
@@ -138,8 +139,10 @@ def _encode(value: Any) -> Any:
         return [_encode(entry) for entry in value]
     if isinstance(value, Mapping):
         return {str(key): _encode(entry) for key, entry in value.items()}
-    if is_dataclass(value):
-        return {part.name: _encode(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, Value):
+        return {name: _encode(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, Instrument):
+        return _encode(asdict(value))
     return {"unreadable": repr(value)}
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import MISSING, fields
 from enum import StrEnum
-from typing import get_type_hints
+
+from msgspec import NODEFAULT
+from msgspec.structs import fields
 
 from peak_trade.journal import events
-from peak_trade.journal.events import EVENT_CLASSES, FIX, TERMINAL, Event, Levels, OrderEventKind
+from peak_trade.journal.events import ADDED, EVENT_CLASSES, FIX, TERMINAL, Event, Levels, OrderEventKind
 from peak_trade.journal.orders import ALLOWED_NEXT
 
 FIX_TAGS = {
@@ -121,14 +122,14 @@ def telemetry_spec() -> str:
 
 def _section(event_class: type[Event]) -> str:
     summary = " ".join((inspect.getdoc(event_class) or "").split())
-    hints = get_type_hints(event_class)
+    added = ADDED.get(event_class, {})
     is_order = event_class.kind == "order"
     head = "| field | type | default |" + (" FIX 5.0 | RTS 24 |" if is_order else "")
     lines = [f"## `{event_class.kind}`", "", summary, "", head, "|---|---|---|" + ("---|---|" if is_order else "")]
     for part in fields(event_class):
-        default = "mandatory" if part.default is MISSING else f"`{part.default!r}`"
-        default += ", omitted" * ("since" in part.metadata) + ", since version 2" * (part.metadata.get("since") == 2)
-        row = f"| `{part.name}` | {_type(hints[part.name])} | {default} |"
+        default = "mandatory" if part.default is NODEFAULT else f"`{part.default!r}`"
+        default += ", omitted" * (part.name in added) + ", since version 2" * (added.get(part.name) == 2)
+        row = f"| `{part.name}` | {_type(part.type)} | {default} |"
         tags = f" {FIX_TAGS.get(part.name, '—')} | {RTS_24.get(part.name, '')} |"
         lines.append(row + (tags if is_order else ""))
     return "\n".join([*lines, "", *([_RTS_24_NOTE] if is_order else [])])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from peak_trade.core.values import TradingState
 from peak_trade.journal.events import (

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from peak_trade.core.calendar import period_of
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND, iso
-from peak_trade.core.values import ByValue, TradingState
+from peak_trade.core.values import TradingState, Value
 from peak_trade.journal.events import Event, TradingStateCause, TradingStateEvent
 from peak_trade.risk.limits import StateLimits
 
@@ -21,8 +23,7 @@ SEVERITY = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTE
 """Severity of each trading state."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Control(ByValue):
+class Control(Value, frozen=True):
     """The trading state and the values that it depends on. Times are ns UTC, money is in quote currency.
 
     `peak` is the highest equity since the start or the last recovery, `equity` the last observed equity, and

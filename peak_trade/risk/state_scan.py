@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numba import float64, int64, njit, types
 
 from peak_trade.core.arrays import FloatArray, IntArray

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+from msgspec import structs
 
 from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.errors import ConfigError, SessionError
@@ -101,7 +102,7 @@ def import_log(
     start_session(folder, manifest, signer, lambda: now)
     with JournalWriter(folder, signer, lambda: now) as journal:
         start = SessionEvent(first, SessionPhase.STARTED, MODE, path.name, math.nan)
-        journal.append(replace(start, strategies=(strategy,), symbols=tuple(symbols)))
+        journal.append(structs.replace(start, strategies=(strategy,), symbols=tuple(symbols)))
         for event in log.events:
             journal.append(event)
         journal.append(SessionEvent(last, SessionPhase.STOPPED, MODE, "the log ends", math.nan, EndCause.FEED_ENDED))

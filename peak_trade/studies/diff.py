@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.bars import Bars

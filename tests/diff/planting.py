@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -25,6 +25,7 @@ from peak_trade.risk.order_gates import INSTRUMENT_GATES
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
+from tests.replacing import replace
 
 SYMBOL = "BTC/USDT"
 INSTRUMENTS = {SYMBOL: Instrument(SYMBOL, tick_size=0.01, lot_size=1e-5, min_notional=5.0)}

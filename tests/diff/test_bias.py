@@ -6,7 +6,6 @@ import json
 import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +20,7 @@ from peak_trade.diff.result import DiffResult, diff
 from peak_trade.journal.events import OrderEvent
 from tests.diff.planting import bars_of, run
 from tests.examples import examples
+from tests.replacing import replace
 
 ROUNDING = 1e-6
 """Rounding error of sums of money, quote currency."""

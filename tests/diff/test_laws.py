@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from peak_trade.diff.result import DiffResult, diff
 from peak_trade.studies.backtest import backtest
 from tests.diff.planting import INSTRUMENTS, LOG_FAULTS, SIMULATED_FAULTS, STRATEGY, bars_of, plant, run, simulate
 from tests.examples import examples, mostly_long
+from tests.replacing import replace
 from tests.tolerances import RTOL_SAME
 
 prices = st.floats(1.0, 1e5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -19,6 +18,7 @@ from peak_trade.journal.events import BarEvent, CashFlowEvent, OrderEvent, Order
 from tests.diff.measuring import group_of, measure, planted_pair, wrongly_explained
 from tests.diff.planting import FOREIGN_REASONS, LOG_FAULTS, ORDER_FAULTS, PROTECTED, SIMULATED_FAULTS, bars_of, run
 from tests.examples import mostly_long
+from tests.replacing import replace
 
 PAIRS = [
     pair for pair in product(ORDER_FAULTS, [*ORDER_FAULTS, *LOG_FAULTS, *SIMULATED_FAULTS])

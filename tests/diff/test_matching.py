@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 
@@ -18,6 +18,7 @@ from peak_trade.journal.files import read_events
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.diff.planting import bars_of, run
+from tests.replacing import replace
 from tests.sessions.running import BTC, open_session, part_of
 
 

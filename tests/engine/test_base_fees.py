@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,7 @@ from peak_trade.engine.venue import BuyingPower, Execution, Phase
 from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.journal.ledger_from_events import ledger_from_events
+from tests.replacing import replace
 
 RTOL_LEDGER = 1e-9
 LOT = 1e-5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from tests.engine.running import bars_of
 from tests.engine.scenarios import A, flat
 from tests.engine.test_laws import cost_choices, lots, policies, run_random, seeds
 from tests.examples import examples
+from tests.replacing import replace
 
 TAKEN = 0.0006
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
 from enum import StrEnum
 from typing import Any, get_args, get_type_hints
 
@@ -43,7 +42,7 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
 
 def events_of(event_class: type[Event]) -> st.SearchStrategy[Event]:
     hints = get_type_hints(event_class)
-    return st.builds(event_class, **{part.name: _values(hints[part.name]) for part in fields(event_class)})
+    return st.builds(event_class, **{name: _values(hints[name]) for name in event_class.__struct_fields__})
 
 
 @pytest.mark.parametrize("event_class", EVENT_CLASSES, ids=lambda c: c.kind)

@@ -6,7 +6,6 @@ import gzip
 import json
 import math
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +23,7 @@ from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.store import session_ids
+from tests.replacing import replace
 from tests.sessions.running import RUN, wavy
 
 BAR = BarEvent(1, 'a "b", ünïcode', 1.0, 2.5, 1e-7, 1.0, 0.1 + 0.2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,6 +12,7 @@ from peak_trade.core.values import OrderType, Side, TimeInForce
 from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
 from peak_trade.journal.orders import OrderStates
 from tests.examples import examples
+from tests.replacing import replace
 
 Kind = OrderEventKind
 TRADES = (Kind.PARTIALLY_FILLED, Kind.FILLED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -76,7 +75,7 @@ def test_the_specification_is_generated_from_the_event_classes():
 def test_every_rts_24_field_maps_to_a_field_of_an_order():
     rows = [line.split("|")[1:-1] for line in telemetry_spec().splitlines() if line.startswith("|")]
     mapped = {row[0].strip(): row[4].strip() for row in rows if len(row) == 5}
-    names = {part.name for part in fields(OrderEvent)}
+    names = set(OrderEvent.__struct_fields__)
     assert RTS_24.keys() < names
     assert all(mapped[f"`{name}`"] == RTS_24.get(name, "") for name in names)
     assert all(mapped[kind] == RTS_24_EVENTS.get(kind, "") for kind in FIX)

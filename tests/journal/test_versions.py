@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import OrderType, Side, TimeInForce, TradingState
 from peak_trade.journal.codec import chain_hash, encode_event, encode_line, read_line
 from peak_trade.journal.events import (
+    ADDED,
     EndCause,
     Event,
     OrderEvent,
@@ -25,6 +26,7 @@ from peak_trade.journal.events import (
 from peak_trade.journal.files import MANIFEST, read_events
 from peak_trade.journal.versions import JOURNAL_VERSION, with_codes
 from peak_trade.risk.state import Control, control_from_events
+from tests.replacing import replace
 
 RECORDED = Path(__file__).parents[1] / "sessions" / "recorded" / "sessions"
 
@@ -41,7 +43,7 @@ def changed(reason: str, state: TradingState = TradingState.ACTIVE, actor: str =
 
 
 def without_codes(event: Event) -> Event:
-    added = {part.name: part.default for part in fields(event) if part.metadata.get("since") == 2}
+    added = {part.name: part.default for part in fields(event) if ADDED.get(type(event), {}).get(part.name) == 2}
     return replace(event, **added)
 
 

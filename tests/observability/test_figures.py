@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -39,6 +38,7 @@ from peak_trade.observability.figures import Observations, SessionFigures
 from peak_trade.observability.metrics import LABEL_VALUES, OTHER, SLIPPAGE
 from tests.examples import examples
 from tests.observability.following import EACH, NOW, PAPER, counts_of
+from tests.replacing import replace
 
 T0 = 1_700_000_000 * NS_PER_SECOND
 RTOL_SAME = 1e-12

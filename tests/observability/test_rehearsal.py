@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -21,6 +20,7 @@ from peak_trade.sessions.store import latest_session, sessions_folder
 from tests.observability import programs
 from tests.observability.alert_cases import OBSERVABILITY, alerts
 from tests.observability.troubled import CONFIG, GAP, N_BARS, RUN, troubled_bars
+from tests.replacing import replace
 
 SECOND = pd.Timedelta(seconds=1)
 

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from peak_trade.reports.views import diff as diff_view
 from peak_trade.tracking.queries import RunEntry
 from tests.diff.planting import bars_of, run
 from tests.examples import mostly_long
+from tests.replacing import replace
 from tests.reports.conftest import answered, notebook
 
 needs_quarto = pytest.mark.skipif(shutil.which("quarto") is None, reason="there is no quarto on PATH")
@@ -145,7 +145,7 @@ def diff_outputs(name: str) -> list[dict[str, Any]]:
 
 def named(event: Event, name: str, factor: float) -> Event:
     changes: dict[str, Any] = {}
-    known = {field.name for field in fields(event)}
+    known = set(event.__struct_fields__)
     if "symbol" in known:
         changes["symbol"] = name
     if "strategy" in known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from peak_trade.core.values import (
 )
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
+from tests.replacing import replace
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 DAY = 86_400 * NS_PER_SECOND

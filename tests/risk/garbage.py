@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from peak_trade.core.history import ReturnHistory, WeightHistory
 from peak_trade.core.settings import Settings
 from peak_trade.core.values import AccountView, Instrument, MarketView, Order, OrderBook, PastFill, PastOrder
+from tests.replacing import replace
 from tests.risk.cases import DAY, ETH, NOW
 
 Path = tuple[str | int, ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,6 +16,7 @@ from peak_trade.risk.gate import reduces
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import gate_chain, read_risk_file
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BOOK, BTC, MARKET, ORDER, SELL
 
 NO_PRICES = [math.nan, 0.0, -1.0, math.inf, None, "1"]

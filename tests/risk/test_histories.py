@@ -1,7 +1,6 @@
 """Return histories: a day without a bar is unknown, and an unknown day denies."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.risk.var import estimate, filtered_returns, historical
 from peak_trade.wiring.gates import gate_chain
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, ETH, MARKET, NOW, ORDER
 
 LIMITS = RiskLimits.parse({"var": {"max_var": 0.9}}, "test")

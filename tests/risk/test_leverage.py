@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from peak_trade.studies.backtest import backtest
 from peak_trade.studies.risk.decisions import explain
 from peak_trade.wiring.digests import config_digest
 from tests.examples import examples
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, ETH, MARKET, ORDER
 from tests.risk.runs import Pattern, decisions, history_of, run, traded_part
 from tests.tolerances import RTOL_SAME

@@ -1,7 +1,6 @@
 """Liquidity gates: cost from the order book or the model, depth, and fractions of volume."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,7 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.liquidity import depth_within, impact, mid_price, walk
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import gate_chain, read_risk_file
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BOOK, MARKET, ORDER
 from tests.tolerances import RTOL_SAME
 

@@ -1,7 +1,6 @@
 """Measures of the gates: every setting and every input changes the observed value as documented."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from peak_trade.studies.risk.decisions import explain
 from peak_trade.studies.risk.value_at_risk import VAR_METHODS
 from peak_trade.wiring.gates import GATES
 from tests.examples import mostly_long
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, HISTORY, MARKET, NOW, ORDER, SELL
 from tests.risk.runs import decisions, idle_risk_engine, run
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME

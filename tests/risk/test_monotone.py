@@ -1,16 +1,17 @@
 """Tightening a limit never turns a denial into an approval, for any order near the limit."""
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core.history import ReturnHistory
-from peak_trade.core.values import OrderBook
+from peak_trade.core.values import Value
 from peak_trade.risk.codes import DenialCode
 from peak_trade.wiring.gates import GATES
 from tests.examples import examples
+from tests.replacing import replace
 from tests.risk.cases import CASES
 
 GATE = {gate.code: gate for gate in GATES}
@@ -27,8 +28,9 @@ def moved(value, other, share):
         return round(value + share * (other - value))
     if isinstance(value, float):
         return value + share * (other - value)
-    if isinstance(value, OrderBook) or (is_dataclass(value) and not isinstance(value, ReturnHistory)):
-        return type(value)(*(moved(getattr(value, f.name), getattr(other, f.name), share) for f in fields(value)))
+    if isinstance(value, Value) or (is_dataclass(value) and not isinstance(value, ReturnHistory)):
+        names = value.__struct_fields__ if isinstance(value, Value) else [part.name for part in fields(value)]
+        return type(value)(*(moved(getattr(value, name), getattr(other, name), share) for name in names))
     if isinstance(value, dict):
         return {key: moved(value[key], other.get(key, value[key]), share) for key in value}
     if isinstance(value, tuple) and hasattr(value, "_fields"):

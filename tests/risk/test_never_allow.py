@@ -1,7 +1,6 @@
 """An unreadable input is a denial: never an approval, never an exception. A spy records the inputs of each gate."""
 
 import math
-from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from peak_trade.risk.limits import LiquidityLimits, RiskLimits, StressLimits, Va
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import GATES, gate_chain
 from tests.examples import examples
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, MARKET, NOW, ORDER, SELL, Case, _liquidity
 from tests.risk.garbage import (
     BELOW_ZERO,
@@ -138,7 +138,7 @@ def test_an_unreadable_input_of_a_gate_is_a_denial(code, name, gate, parts):
 def test_every_gate_reads_inputs_and_every_input_is_read():
     read = {(code, path[:2]) for code, _, gate, parts in SCENE_LIST for path in paths_read(gate, parts)}
     assert {code for code, _ in read} == set(DenialCode)
-    known = {(name, part.name) for name, view in VIEWS.items() for part in fields(view)}
+    known = {(name, field) for name, view in VIEWS.items() for field in view.__struct_fields__}
     assert known - {path for _, path in read} == {("account", "cash")}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,6 +27,7 @@ from peak_trade.studies.risk.decisions import explain
 from peak_trade.studies.risk.value_at_risk import book_weights
 from peak_trade.wiring.gates import GATES
 from tests.examples import examples, mostly_long
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, ETH, MARKET, NOW, ORDER
 from tests.risk.runs import decisions
 from tests.risk.test_risk_engine import Weekly, bars_of

@@ -1,7 +1,6 @@
 """Pending orders may fill or not: the portfolio gates use the worse case, and sizing keeps the limit in both cases."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.risk.decisions import explain
 from peak_trade.wiring.gates import GATES, gate_chain, read_risk_file
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, HISTORY, MARKET, ORDER
 
 LIMITS = RiskLimits.parse(

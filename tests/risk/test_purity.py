@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from peak_trade.risk.codes import DenialCode
 from peak_trade.wiring.gates import GATES
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, MARKET, ORDER
 
 GATE = {gate.code: gate for gate in GATES}
@@ -29,7 +29,7 @@ def test_a_gate_reads_the_position_that_the_account_has_now(code):
     """The same account object with another position gives the result of a new account with that position."""
     limits, account, changed = CASE[code].risk_limits(), replace(ACCOUNT), replace(ACCOUNT, positions={BTC: 51.0})
     before = GATE[code].read(ORDER, account, MARKET, limits).observed
-    object.__setattr__(account, "positions", {BTC: 51.0})
+    structs.force_setattr(account, "positions", {BTC: 51.0})
     after = GATE[code].read(ORDER, account, MARKET, limits).observed
     assert after == GATE[code].read(ORDER, changed, MARKET, limits).observed
     assert after > before

@@ -1,7 +1,6 @@
 """After a recovery the ramp scales every size limit and no other limit."""
 
 import math
-from dataclasses import replace
 
 import pytest
 
@@ -9,6 +8,7 @@ from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gate_page import codes_table
 from peak_trade.wiring.gates import GATES, gate_chain
+from tests.replacing import replace
 from tests.risk.cases import CASES
 
 RAMPED = {

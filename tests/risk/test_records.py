@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.studies.risk.decisions import DECISIONS, decisions_in, explain, find_decision, headroom, keep_decisions
 from peak_trade.wiring.gates import GATES
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, CASES, MARKET, ORDER
 from tests.risk.runs import decisions, run
 

@@ -1,7 +1,6 @@
 """Reverse stress: closed forms for one asset, and the gates on both sides of every shock."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.stress import reverse_stress
 from peak_trade.wiring.gates import GATES
 from tests.examples import examples
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, ETH, HISTORY, MARKET, ORDER
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 

@@ -1,7 +1,5 @@
 """The risk engine in the event loop: recomputable decisions, sizes within the limits, a lasting state."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +19,7 @@ from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.risk.decisions import denials_by_code, explain, find_decision, headroom, keep_decisions
 from peak_trade.wiring.gates import read_risk_file
+from tests.replacing import replace
 from tests.tolerances import RTOL_SAME
 
 

@@ -1,7 +1,6 @@
 """Malformed orders and missing views are denied with any limits."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import GATES, gate_chain
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, CASES, MARKET, ORDER, SELL
 
 LIMITS = RiskLimits()

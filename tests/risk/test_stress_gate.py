@@ -2,7 +2,6 @@
 
 import math
 import re
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from peak_trade.risk.var import estimate
 from peak_trade.studies.risk.stress import stress_table
 from peak_trade.studies.risk.value_at_risk import var_tests, var_walk
 from peak_trade.wiring.gates import gate_chain, read_risk_file
+from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, CRASHED, ETH, HISTORY, MARKET, NOW, ORDER
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from peak_trade.core.history import DailyHistory
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
 from peak_trade.sessions.feeds.base import bar_events
+from tests.replacing import replace
 from tests.sessions.running import BTC, part_of
 
 

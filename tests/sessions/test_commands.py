@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +25,7 @@ from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.sessions.store import config_of, find_session, keys_folder, session_ids, sessions_folder
 from peak_trade.studies.recording import session_record
 from peak_trade.tracking import record_run
+from tests.replacing import replace
 from tests.sessions.running import RUN, wavy
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +25,7 @@ from peak_trade.sessions.sandbox.client import with_exchange_steps
 from peak_trade.sessions.sandbox.venue import id_prefix
 from tests.emulator.server import emulated
 from tests.examples import examples
+from tests.replacing import replace
 from tests.sessions.running import part_of
 
 MINUTE = Timeframe.parse("1m")

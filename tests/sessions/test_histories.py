@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,7 @@ from peak_trade.studies.backtest import backtest
 from peak_trade.studies.risk.decisions import explain, find_decision
 from peak_trade.wiring.gates import declared_history, make_risk_engine, read_risk_file
 from peak_trade.wiring.strategies import make_strategy
+from tests.replacing import replace
 from tests.sessions.running import BTC
 
 DAY = 86_400 * 10**9

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,7 @@ from peak_trade.sessions.control.stop_switch import TERMINATED, StopSwitch
 from peak_trade.sessions.store import session_ids, sessions_folder
 from tests.core.faults import Calls
 from tests.emulator.server import emulated
+from tests.replacing import replace
 from tests.sessions.running import part_of
 from tests.sessions.trading import N_HISTORY, STRATEGY, EmulatedTime, end_of, exchange_at, hang_up, open_testnet
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -37,6 +36,7 @@ from peak_trade.sessions.sandbox.venue import SandboxVenue
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated
 from tests.examples import mostly_long
+from tests.replacing import replace
 from tests.sessions.running import BTC, open_session, part_of
 
 DEPTH, KLINES = "/api/v3/depth", "/api/v3/klines"

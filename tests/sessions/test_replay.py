@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from peak_trade.journal.events import (
@@ -24,6 +22,7 @@ from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.store import keys_folder, sessions_folder
+from tests.replacing import replace
 from tests.sessions.test_resuming import ASKED, FAST
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import replace
 
 import pytest
 
@@ -33,6 +32,7 @@ from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.runner import Session
 from peak_trade.sessions.store import check_journal, find_session, session_ids, summary
+from tests.replacing import replace
 from tests.sessions.running import RUN, wavy
 
 ASKED = {"mode": "paper", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1h", "feed": "recorded"}

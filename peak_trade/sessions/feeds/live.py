@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.journal.events import BarEvent, ClockOffsetEvent, FeedFault, FeedFaultEvent, SnapshotEvent

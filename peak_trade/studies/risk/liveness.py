@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from peak_trade.core.calendar import NS_PER_DAY
 from peak_trade.core.history import ReturnHistory
@@ -68,13 +69,13 @@ class _Case:
         return next((denial for denial in denials if denial.code == code), None)
 
     def with_order(self, **changes: Any) -> _Case:
-        return replace(self, order=replace(self.order, **changes))
+        return replace(self, order=structs.replace(self.order, **changes))
 
     def with_account(self, **changes: Any) -> _Case:
-        return replace(self, account=replace(self.account, **changes))
+        return replace(self, account=structs.replace(self.account, **changes))
 
     def with_market(self, **changes: Any) -> _Case:
-        return replace(self, market=replace(self.market, **changes))
+        return replace(self, market=structs.replace(self.market, **changes))
 
     def with_exposure(self, exposure: float) -> _Case:
         """Return the case with an order of this exposure, a multiple of equity."""
