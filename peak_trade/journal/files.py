@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import threading
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
@@ -133,15 +137,109 @@ def read_texts(path: Path) -> Iterator[bytes]:
     """
     if not path.exists():
         return
+    with _explaining(path), open_binary(path) as file:
+        yield from gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+
+
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
     try:
-        with open_binary(path) as file:
-            yield from gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+        yield
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise SessionError(
             f"{path}: could not be decompressed. Run `peak-trade audit verify` on the session."
         ) from None
     except OSError as error:
         raise SessionError(f"{path}: could not be read ({error.strerror}).") from None
+
+
+class LineIndex:
+    """The places of the complete lines of a journal's file: a page is read without the lines before it.
+
+    It keeps one place per `STEP` bytes of lines; that of a compressed file has 40 kB, the state of the decompressor.
+    A file that has grown is read from its last place on; one that is smaller, replaced or rewritten, from its start.
+    One index may be used by several threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_packed = path.suffix == ".gz"
+        self._state = (0, 0, 0)
+        self._places: list[_Place] = []
+        self._n_lines = 0
+        self._lock = threading.Lock()
+
+    def page(self, offset: int, limit: int) -> tuple[int, list[bytes]]:
+        """Return the number of complete lines, and `limit` lines without their newlines from the place `offset` on.
+
+        No file is an empty one. SessionError when the file can not be read or decompressed.
+        """
+        if not self._path.exists():
+            return 0, []
+        with _explaining(self._path), open_binary(self._path) as file:
+            with self._lock:
+                self._extend(file)
+                n_lines, places = self._n_lines, self._places[:]
+            if offset >= n_lines:
+                return n_lines, []
+            start = places[max(bisect_left(places, offset, key=lambda place: place.n_before) - 1, 0)]
+            n_wanted = offset - start.n_before + min(limit, n_lines - offset)
+            parts: list[bytes] = []
+            n_found = 0
+            for _, content in self._read(file, start):
+                parts.append(content)
+                n_found += content.count(b"\n")
+                if n_found >= n_wanted:
+                    break
+        return n_lines, b"".join(parts).split(b"\n")[offset - start.n_before : n_wanted]
+
+    def _extend(self, file: BinaryIO) -> None:
+        stat = os.fstat(file.fileno())
+        state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if state == self._state:
+            return
+        is_longer = stat.st_ino == self._state[0] and stat.st_size > self._state[1] and not self._is_packed
+        places = (
+            self._places[:] if is_longer else [_Place(0, 0, zlib.decompressobj(_GZIP) if self._is_packed else None)]
+        )
+        n_lines, n_bytes = places[-1].n_before, 0
+        for place, content in self._read(file, places[-1]):
+            if n_bytes >= STEP:
+                places.append(place)
+                n_bytes = 0
+            n_lines += content.count(b"\n")
+            n_bytes += len(content)
+        self._places, self._n_lines, self._state = places, n_lines, state
+
+    def _read(self, file: BinaryIO, place: _Place) -> Iterator[tuple[_Place, bytes]]:
+        """Yield the places of a file from one on, each with the bytes between it and the next one."""
+        file.seek(place.position)
+        n_before, position = place.n_before, place.position
+        unpacker = place.unpacker and place.unpacker.copy()
+        while read := file.read(_BLOCK):
+            before = unpacker and unpacker.copy()
+            content = read if unpacker is None else unpacker.decompress(read)
+            while unpacker is not None and unpacker.eof and unpacker.unused_data:  # the next member of the file
+                rest, unpacker = unpacker.unused_data, zlib.decompressobj(_GZIP)
+                content += unpacker.decompress(rest)
+            yield _Place(n_before, position, before), content
+            n_before, position = n_before + content.count(b"\n"), position + len(read)
+        if unpacker is not None and not unpacker.eof:
+            raise EOFError
+
+
+STEP = 2 << 20
+_BLOCK = 1 << 16
+_GZIP = 31
+"""The `wbits` of zlib for the format of gzip."""
+
+
+class _Place(NamedTuple):
+    """A position in a file, the number of line ends before it, and the decompressor there."""
+
+    n_before: int
+    position: int
+    unpacker: Any
 
 
 def read_since(path: Path, start: int) -> bytes:

@@ -17,7 +17,6 @@ from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from html.parser import HTMLParser
-from itertools import islice
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
@@ -39,16 +38,19 @@ from peak_trade.core.time import parse_utc
 from peak_trade.core.version import package_version
 from peak_trade.data.workspace import workspace
 from peak_trade.journal.codec import event_to_dict, read_line, spell_out
-from peak_trade.journal.files import CHECKPOINTS, MANIFEST, events_path, journal_version, read_texts
+from peak_trade.journal.files import CHECKPOINTS, MANIFEST, LineIndex, events_path, journal_version
 from peak_trade.journal.lock import is_open
 from peak_trade.reports.project import SITE
 from peak_trade.sessions.store import SessionSummary, session_ids, sessions_folder, summary, unreadable
 from peak_trade.tracking.queries import LATEST, SORTABLE, find_run, page_runs
 from peak_trade.tracking.record import RUN_TYPES
+from peak_trade.tracking.registry import database_state, is_database
 
 MAX_LIMIT = 1_000
 """Largest number of rows of one answer; a larger limit is taken as this one."""
 MAX_OFFSET = 2**53
+N_KEPT = 64
+"""Answers of the list of runs that are kept while the registry does not change: one of 100 runs has some 100 kB."""
 METHODS = ("GET", "HEAD")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 """Names by which a page of another site cannot reach the server, unlike a name that it resolves itself."""
@@ -183,7 +185,7 @@ def make_app(root: Path = Path(), host: str = LOOPBACK[0]) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _explain)
     app.add_exception_handler(PeakTradeError, _explain)
     app.add_exception_handler(OSError, _explain)
-    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)
     app.add_middleware(_Guard)
@@ -290,7 +292,7 @@ def _policy_of(path: Path, changed: int, size: int) -> str:
     return content_policy(path.read_text(encoding="utf-8"))
 
 
-def _check_names(request: Request) -> None:
+async def _check_names(request: Request) -> None:
     """Refuse a parameter that the route does not have, or that is given twice."""
     route = request.scope["route"]
     known = [each.alias for each in route.dependant.query_params]
@@ -333,13 +335,31 @@ def _experiments(
     if run_type is not None:
         _one_of("run_type", run_type, RUN_TYPES)
     _one_of("sort", sort.removeprefix("-"), SORTABLE)
+    filters = (("run_type", run_type), ("symbol", symbol), ("strategy", strategy))
     asked = _page(limit, offset)
-    wanted = {"run_type": run_type, "symbol": symbol, "strategy": strategy}
-    found = page_runs(wanted, _moment("since", since), _moment("until", until), sort, **asked)
+    query = (filters, _moment("since", since), _moment("until", until), sort, asked["offset"], asked["limit"])
+    return _answer(request, _kept_list(database_state(), *query) if is_database() else _list_of_runs(*query))
+
+
+@lru_cache(maxsize=N_KEPT)
+def _kept_list(state: tuple[Any, ...], *query: Any) -> bytes:
+    """Return `_list_of_runs` in a state of the registry's database."""
+    return _list_of_runs(*query)
+
+
+def _list_of_runs(
+    filters: tuple[tuple[str, str | None], ...],
+    since: datetime | None,
+    until: datetime | None,
+    sort: str,
+    offset: int,
+    limit: int,
+) -> bytes:
+    found = page_runs(dict(filters), since, until, sort, offset, limit)
     runs = [
         run | {"recorded_at": run["recorded_at"].isoformat(), "metrics": _finite(run["metrics"])} for run in found.runs
     ]
-    return _answer(request, {"n_runs": found.n_runs, **asked, "runs": runs})
+    return _encoded({"n_runs": found.n_runs, "limit": limit, "offset": offset, "runs": runs})
 
 
 def _experiment(request: Request, run_id: str) -> Response:
@@ -348,7 +368,7 @@ def _experiment(request: Request, run_id: str) -> Response:
     if found is None:
         raise HTTPException(404, f"run {run_id} is not recorded. The list of runs is at /api/experiments.")
     content = {"tags": found["tag"], "parameters": found["parameter"], "metrics": _finite(found["metric"])}
-    return _answer(request, {"run_id": run_id, **content})
+    return _answer(request, _encoded({"run_id": run_id, **content}))
 
 
 def _sessions(request: Request, limit: Limit = 100, offset: Offset = 0) -> Response:
@@ -356,7 +376,7 @@ def _sessions(request: Request, limit: Limit = 100, offset: Offset = 0) -> Respo
     known, asked = session_ids()[::-1], _page(limit, offset)
     names = known[asked["offset"] :][: asked["limit"]]
     sessions = [asdict(_summary(name)) for name in names]
-    return _answer(request, {"n_sessions": len(known), **asked, "sessions": sessions})
+    return _answer(request, _encoded({"n_sessions": len(known), **asked, "sessions": sessions}))
 
 
 def _events(request: Request, session_id: str, limit: Limit = 100, offset: Offset = 0) -> Response:
@@ -366,21 +386,23 @@ def _events(request: Request, session_id: str, limit: Limit = 100, offset: Offse
         raise HTTPException(404, f"there is no session {session_id}. {did_you_mean(session_id, known)}")
     folder, asked = sessions_folder() / session_id, _page(limit, offset)
     path, format_version = events_path(folder), journal_version(folder)
-    texts = (text for text in read_texts(path) if text.endswith(b"\n"))
-    n_before = sum(1 for _ in islice(texts, asked["offset"]))
-    page = list(islice(texts, asked["limit"]))
+    n_events, page = _lines_of(path).page(asked["offset"], asked["limit"])
     events = []
-    for place, text in enumerate(page, start=n_before + 1):
-        line = read_line(text[:-1], f"{path}:{place}", format_version)
+    for place, text in enumerate(page, start=asked["offset"] + 1):
+        line = read_line(text, f"{path}:{place}", format_version)
         parts = {"sequence": line.sequence, "ts_recorded": line.ts_recorded, "hash": line.hash}
         events.append({**parts, "event": spell_out(event_to_dict(line.event))})
-    n_events = n_before + len(page) + sum(1 for _ in texts)
-    return _answer(request, {"session_id": session_id, "n_events": n_events, **asked, "events": events})
+    return _answer(request, _encoded({"session_id": session_id, "n_events": n_events, **asked, "events": events}))
+
+
+@lru_cache(maxsize=16)
+def _lines_of(path: Path) -> LineIndex:
+    return LineIndex(path)
 
 
 def _health(request: Request) -> Response:
     """Say that the server answers."""
-    return _answer(request, {"status": "ok", "version": package_version()})
+    return _answer(request, _encoded({"status": "ok", "version": package_version()}))
 
 
 def _summary(name: str) -> SessionSummary:
@@ -404,9 +426,12 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def _answer(request: Request, content: Mapping[str, Any]) -> Response:
-    """Return content as JSON with its ETag, or 304 without content when the reader has it."""
-    body = json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+def _encoded(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _answer(request: Request, body: bytes) -> Response:
+    """Return JSON with its ETag, or 304 without content when the reader has it."""
     etag = f'"{sha256(body).hexdigest()[:32]}"'
     held = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     headers = {"ETag": f"W/{etag}"}

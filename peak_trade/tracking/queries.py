@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
@@ -20,11 +22,13 @@ from peak_trade.core.time import to_ns
 from peak_trade.metrics import MEASURES
 from peak_trade.tracking.record import GROWTH_TAG, RUN_TYPES
 from peak_trade.tracking.registry import (
+    database_state,
     is_database,
     is_registry_empty,
     open_database,
     open_registry,
     read_artifacts,
+    tracking_uri,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +79,7 @@ class _Query:
     `sort` is a name of SORTABLE, after a minus sign for the largest first.
     """
 
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[tuple[str, str], ...] = ()
     prefix: str = ""
     tag: str = ""
     since: int | None = None
@@ -176,8 +180,22 @@ def page_runs(
     query = _query(tags, since, until, sort)
     if query.sort_name not in SORTABLE:
         raise ConfigError(f"sort was {sort!r}. {did_you_mean(query.sort_name, SORTABLE)}")
-    entries = _entries(query, limit, offset)
-    return RunsPage(_count(query), [_columns(entry) | {"metrics": entry.metrics} for entry in entries])
+    if is_database():
+        keys = _matching_keys(query, tracking_uri(), database_state())
+        n_runs, entries = len(keys), _entries_of(keys[offset : offset + limit], query)
+    else:
+        n_runs, entries = _count(query), _entries(query, limit + offset)[offset:]
+    return RunsPage(n_runs, [_columns(entry) | {"metrics": entry.metrics} for entry in entries])
+
+
+@lru_cache(maxsize=64)
+def _matching_keys(query: _Query, uri: str, state: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return MLflow's ids of all runs that match, in order; they are read again when the database has changed.
+
+    The filters and the order of 10,000 runs take 5 to 20 ms, the content of a page 3 ms.
+    """
+    with open_database() as opened:
+        return () if opened is None else tuple(_keys(opened, query, sys.maxsize))
 
 
 def latest_entries(limit: int) -> list[RunEntry]:
@@ -187,7 +205,7 @@ def latest_entries(limit: int) -> list[RunEntry]:
 
 def find_run(run_id: str) -> dict[str, dict[str, Any]] | None:
     """Return the tags, parameters and metrics of the run with this whole id; None without one."""
-    entries = _entries(_Query({"run_id": run_id}), 1)
+    entries = _entries(_Query((("run_id", run_id),)), 1)
     if not entries:
         return None
     contents = _contents(entries[0])
@@ -203,7 +221,7 @@ def _query(
     tags: Mapping[str, str | None], since: datetime | None, until: datetime | None, sort: str = LATEST
 ) -> _Query:
     return _Query(
-        {name: value for name, value in tags.items() if value is not None},
+        tuple((name, value) for name, value in tags.items() if value is not None),
         since=None if since is None else to_ns(since) // 1_000_000,
         until=None if until is None else to_ns(until) // 1_000_000,
         sort=sort,
@@ -324,7 +342,7 @@ def _find(asked: str) -> RunEntry:
     raise ConfigError(f"run {asked} is not recorded. {hint}")
 
 
-def _entries(query: _Query, limit: int, offset: int = 0) -> list[RunEntry]:
+def _entries(query: _Query, limit: int) -> list[RunEntry]:
     """Return the first entries that match, in the order of the query: by default the newest, newest first.
 
     Those of a database are read from its tables: MLflow takes seconds to be imported and more for a thousand runs, and
@@ -333,8 +351,9 @@ def _entries(query: _Query, limit: int, offset: int = 0) -> list[RunEntry]:
     if is_registry_empty():
         return []
     if is_database():
-        return _from_database(query, limit, offset)
-    return list(_from_mlflow(query, limit + offset))[offset:]
+        with open_database() as opened:
+            return [] if opened is None else _read_entries(opened[0], list(_keys(opened, query, limit)), query)
+    return list(_from_mlflow(query, limit))
 
 
 def _count(query: _Query) -> int:
@@ -359,32 +378,40 @@ _ORDERS = {
 }
 
 
-def _from_database(query: _Query, limit: int, offset: int) -> list[RunEntry]:
+def _entries_of(keys: Sequence[str], query: _Query) -> list[RunEntry]:
     with open_database() as opened:
-        if opened is None:
-            return []
-        connection, experiment_id = opened
-        where, values = _where(query, experiment_id)
-        order = f"start_time {query.direction}, run_uuid"
-        if query.sort_name != "recorded_at":
-            words = _ORDERS["tag" if query.sort_name in TAGS else "metric"]
-            order = f"{words} {query.direction} NULLS LAST, start_time DESC, run_uuid"
-            values.append(query.sort_name)
-        chosen = f"SELECT run_uuid, status, start_time FROM {where} ORDER BY {order} LIMIT ? OFFSET ?"
-        rows = connection.execute(chosen, [*values, min(limit, sys.maxsize), offset])
-        entries = {key: RunEntry(key, status == "FINISHED", recorded_at) for key, status, recorded_at in rows}
-        asked = (json.dumps(list(entries)),)
-        for key, name, value in connection.execute(
-            f"SELECT run_uuid, key, value FROM tags WHERE {_OF_THE_RUNS}", asked
-        ):
-            entries[key].tags[name] = value
-        words = f"SELECT run_uuid, key, value FROM params WHERE {_OF_THE_RUNS}"
-        for key, name, value in connection.execute(words, asked) if query.has_parameters else ():
-            entries[key].parameters[name] = value
-        words = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE {_OF_THE_RUNS}"
-        for key, name, value, is_nan in connection.execute(words, asked):
-            entries[key].metrics[name] = math.nan if is_nan else value
-        return list(entries.values())
+        return [] if opened is None else _read_entries(opened[0], keys, query)
+
+
+def _keys(opened: tuple[sqlite3.Connection, int], query: _Query, limit: int) -> Iterator[str]:
+    connection, experiment_id = opened
+    where, values = _where(query, experiment_id)
+    order = f"start_time {query.direction}, run_uuid"
+    if query.sort_name != "recorded_at":
+        words = _ORDERS["tag" if query.sort_name in TAGS else "metric"]
+        order = f"{words} {query.direction} NULLS LAST, start_time DESC, run_uuid"
+        values.append(query.sort_name)
+    chosen = f"SELECT run_uuid FROM {where} ORDER BY {order} LIMIT ?"
+    return (key for (key,) in connection.execute(chosen, [*values, min(limit, sys.maxsize)]))
+
+
+def _read_entries(connection: sqlite3.Connection, keys: Sequence[str], query: _Query) -> list[RunEntry]:
+    """Return the entries with these ids of MLflow, in their order, all of one state of the database."""
+    connection.execute("BEGIN")
+    rows = connection.execute(
+        f"SELECT run_uuid, status, start_time FROM runs WHERE {_OF_THE_RUNS}", (json.dumps(keys),)
+    )
+    found = {key: RunEntry(key, status == "FINISHED", recorded_at) for key, status, recorded_at in rows}
+    asked = (json.dumps(list(found)),)
+    for key, name, value in connection.execute(f"SELECT run_uuid, key, value FROM tags WHERE {_OF_THE_RUNS}", asked):
+        found[key].tags[name] = value
+    words = f"SELECT run_uuid, key, value FROM params WHERE {_OF_THE_RUNS}"
+    for key, name, value in connection.execute(words, asked) if query.has_parameters else ():
+        found[key].parameters[name] = value
+    words = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE {_OF_THE_RUNS}"
+    for key, name, value, is_nan in connection.execute(words, asked):
+        found[key].metrics[name] = math.nan if is_nan else value
+    return [found[key] for key in keys if key in found]
 
 
 def _where(query: _Query, experiment_id: int) -> tuple[str, list[Any]]:
@@ -402,7 +429,7 @@ def _storable(text: str) -> str:
 
 
 def _conditions(query: _Query) -> Iterator[tuple[str, list[Any]]]:
-    for name, value in query.tags.items():
+    for name, value in query.tags:
         yield f"{_HAS_TAG} AND value = ?)", [name, value]
     if query.prefix:
         yield f"{_HAS_TAG} AND substr(value, 1, ?) = ?)", ["run_id", len(query.prefix), query.prefix]
@@ -415,7 +442,7 @@ def _conditions(query: _Query) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _from_mlflow(query: _Query, limit: int) -> Iterator[RunEntry]:
-    filters = [f"tags.{name} = {_quoted(value)}" for name, value in query.tags.items()]
+    filters = [f"tags.{name} = {_quoted(value)}" for name, value in query.tags]
     filters += [f"tags.run_id LIKE {_quoted(query.prefix + '%')}"] if query.prefix else []
     filters += [f"tags.`{query.tag}` LIKE '%'"] if query.tag else []
     filters += [f"attributes.start_time >= {query.since}"] if query.since is not None else []

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -140,6 +140,21 @@ def _connect(path: Path, wait_seconds: float) -> sqlite3.Connection:
 def is_database() -> bool:
     """Return whether the registry is an SQLite database on this machine, as that of a workspace is."""
     return tracking_uri().startswith(SQLITE)
+
+
+def database_state() -> tuple[Any, ...]:
+    """Return a value that differs after each change of the registry's database; see `is_database`.
+
+    It has the place, size and time of the database and of its write-ahead log, and the change counter at byte 24 of
+    the database (SQLite's "Database File Format", section 1.3.9), because two changes may have the same time.
+    """
+    path = Path(tracking_uri().removeprefix(SQLITE))
+    state: list[Any] = []
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(OSError), file.open("rb") as content:
+            stat = os.fstat(content.fileno())
+            state += [str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size, content.read(28)[24:].hex()]
+    return tuple(state)
 
 
 @contextmanager
