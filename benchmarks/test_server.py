@@ -1,4 +1,4 @@
-"""Time of the server's list of runs with 10,000 recorded runs, over loopback, and 200 readers at once.
+"""Time of the server's list of runs with 10,000 recorded runs, over loopback, 200 readers at once, and pages of events.
 
 The bar of the list is 50 ms for 99 of 100 requests; the table says whether it is kept. A question that the server was
 asked before in the same state of the registry is answered from memory; the other benchmark asks new ones only.
@@ -6,15 +6,18 @@ asked before in the same state of the registry is answered from memory; the othe
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,9 +27,12 @@ import psutil
 import pytest
 
 from benchmarks.test_tracking import workspace  # noqa: F401
+from peak_trade.journal.files import EVENTS
+from tests.sessions.running import sealed_sessions
 
 N_REQUESTS = 500
 N_READERS = 200
+N_EVENTS = 1_000_000
 MAX_MS = 50.0
 QUERIES = ("", "?sort=-sharpe", "?offset=9000", "?run_type=backtest&symbol=BTC/USDT", "?limit=20&since=2020-01-01")
 
@@ -44,9 +50,9 @@ class Server:
         return times.user + times.system
 
 
-@pytest.fixture(scope="module")
-def server(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:  # noqa: F811
-    root = tmp_path_factory.mktemp("served")
+@contextmanager
+def serving(workspace: Path, root: Path) -> Iterator[Server]:  # noqa: F811
+    """A server of a workspace and of a site of one page."""
     (root / "reports" / "site").mkdir(parents=True)
     (root / "reports" / "site" / "index.html").write_text("<p>one page</p>")
     command = [sys.executable, "-m", "peak_trade.cli", "site", "serve", "--port", "0"]
@@ -58,6 +64,12 @@ def server(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     process.send_signal(signal.SIGTERM)
     process.wait(10)
     process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def server(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:  # noqa: F811
+    with serving(workspace, tmp_path_factory.mktemp("served")) as server:
+        yield server
 
 
 def milliseconds(connection: http.client.HTTPConnection, path: str) -> float:
@@ -114,3 +126,43 @@ def test_200_readers_at_once(benchmark, server):
     times = benchmark.pedantic(measured, rounds=1)
     benchmark.extra_info["job"] = f"{N_READERS} readers at once"
     benchmark.extra_info["bars"] = [["no error", len(times) == N_READERS * 5]]
+
+
+@pytest.fixture(scope="module", params=["plain", "compressed"])
+def long_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A workspace with a session whose last line is repeated up to 1,000,000 lines."""
+    home = sealed_sessions(tmp_path_factory.mktemp("long") / "home", 1)
+    (folder,) = (path.parent for path in (home / "sessions").glob(f"*/{EVENTS}"))
+    path = folder / EVENTS
+    lines = path.read_bytes().splitlines(keepends=True)
+    with path.open("ab") as file:
+        for sequence in range(len(lines) + 1, N_EVENTS + 1):
+            file.write(re.sub(rb'"sequence":\d+', b'"sequence":%d' % sequence, lines[-2]))
+    if request.param == "compressed":
+        with path.open("rb") as content, gzip.open(f"{path}.gz", "wb", compresslevel=1) as packed:
+            shutil.copyfileobj(content, packed)
+        path.unlink()
+    return home, folder.name
+
+
+def test_pages_of_1000000_events(benchmark, long_session, tmp_path, request):
+    home, name = long_session
+    with (
+        serving(home, tmp_path) as server,
+        closing(http.client.HTTPConnection(server.address, timeout=60)) as connection,
+    ):
+
+        def page(offset):
+            return milliseconds(connection, f"/api/sessions/{name}/events?offset={offset}")
+
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        before = server.process.memory_info().rss
+        first = page(0)
+        benchmark.pedantic(lambda: page(N_EVENTS - 100), rounds=20)
+        again = page(0)
+        growth = (server.process.memory_info().rss - before) / 2**20
+    benchmark.extra_info["job"] = f"last page of 1,000,000 events, {request.node.callspec.id}"
+    benchmark.extra_info["growth_mib"] = growth
+    benchmark.extra_info["first page, ms"] = round(first)
+    benchmark.extra_info["first page again, ms"] = round(again)

@@ -11,7 +11,7 @@ import math
 import os
 import socket
 from base64 import b64encode
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from functools import lru_cache
@@ -61,14 +61,38 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'{scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+PAGE_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'{scripts}",
+        "style-src 'self'{styles}",
+        "style-src-attr{attributes}",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
 )
 
 Limit = Annotated[int, Query(description=f"Rows of the answer, from 1 to {MAX_LIMIT:,}; another number is clamped.")]
 Offset = Annotated[int, Query(description="Rows to skip; a negative number is 0.")]
-Moment = Annotated[str | None, Query(description="UTC date or time, like 2024-03-10 or 2024-03-10T01:00.")]
+Moment = Annotated[
+    str | None,
+    Query(
+        description="UTC date or time, like 2024-03-10 or 2024-03-10T01:00.",
+        json_schema_extra={"anyOf": [{"type": "string", "format": each} for each in ("date", "date-time")]},
+    ),
+]
+RunType = Annotated[str | None, Query(json_schema_extra={"anyOf": [{"enum": sorted(RUN_TYPES)}]})]
+Sort = Annotated[
+    str,
+    Query(
+        description="Column or measure; a minus sign puts the largest first.",
+        json_schema_extra={"enum": [f"{sign}{name}" for name in SORTABLE for sign in ("", "-")]},
+    ),
+]
 
 
 class Problem(BaseModel):
@@ -179,7 +203,6 @@ def make_app(root: Path = Path(), host: str = LOOPBACK[0]) -> FastAPI:
         problems: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in codes}
         name = endpoint.__name__.removeprefix("_")
         app.add_api_route(path, endpoint, response_model=model, responses=problems, name=name)
-        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, name=name)
     app.mount("/", _Site(directory=(root / SITE).resolve(), html=True))
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain)
@@ -206,31 +229,48 @@ def run_server(app: FastAPI, listener: socket.socket) -> None:
     import uvicorn
 
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=3
+        app,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=3,
     )
     uvicorn.Server(config).run(sockets=[listener])
 
 
 class _Guard:
-    """Refuse every method but GET and HEAD, and give every answer the headers that it does not have."""
+    """Answer GET and HEAD only, each file whole; give every answer the headers that it does not have.
+
+    HEAD is GET without the content. An ETag is weak, because an answer has other bytes when it is compressed.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
+        async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                del headers["Accept-Ranges"]
+                if headers.get("ETag", "W/").startswith('"'):
+                    headers["ETag"] = f"W/{headers['ETag']}"
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
-        if scope["type"] == "http" and scope["method"] not in METHODS:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif scope["method"] not in METHODS:
             refusal = _problem(405, f"{scope['method']} is not answered here: the server only reads. Send GET or HEAD.")
             refusal.headers["Allow"] = ", ".join(METHODS)
-            await refusal(scope, receive, send_with_headers)
+            await refusal(scope, receive, send_guarded)
         else:
-            await self.app(scope, receive, send_with_headers)
+            headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+            await self.app({**scope, "method": "GET", "headers": headers}, receive, send_guarded)
 
 
 class _Site(StaticFiles):
@@ -250,41 +290,51 @@ class _Site(StaticFiles):
         return response
 
 
-class _InlineScripts(HTMLParser):
-    """The inline scripts and the event handlers of a page, as the browser hashes them."""
+class _Inline(HTMLParser):
+    """The inline scripts and styles, event handlers and style attributes of a page, as the browser hashes them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.scripts: list[str] = []
+        self.texts: dict[str, list[str]] = {"script": [], "style": []}
         self.handlers: list[str] = []
-        self._is_inside = False
+        self.style_attributes: list[str] = []
+        self._inside = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handlers += [value for name, value in attrs if name.startswith("on") and value]
-        self._is_inside = tag == "script" and "src" not in dict(attrs)
-        if self._is_inside:
-            self.scripts.append("")
+        self.style_attributes += [value for name, value in attrs if name == "style" and value]
+        self._inside = tag if tag in self.texts and "src" not in dict(attrs) else ""
+        if self._inside:
+            self.texts[tag].append("")
 
     def handle_endtag(self, tag: str) -> None:
-        self._is_inside = False
+        self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        if self._is_inside:
-            self.scripts[-1] += data
+        if self._inside:
+            self.texts[self._inside][-1] += data
 
 
 def content_policy(page: str) -> str:
-    """Return the Content-Security-Policy of a page of HTML: scripts of the site, and its inline ones by their hash."""
-    found = _InlineScripts()
+    """Return the Content-Security-Policy of a page of HTML: what the site has, and inline parts by their hash.
+
+    The hash of the empty style lets plotly.js make a style element, whose rules it adds later.
+    """
+    found = _Inline()
     found.feed(page.replace("\r\n", "\n"))
     found.close()
-    hashes = dict.fromkeys(_script_hash(text) for text in (*found.scripts, *found.handlers))
-    words = [*hashes, *(["'unsafe-hashes'"] if found.handlers else [])]
-    return PAGE_POLICY.format(scripts="".join(f" {word}" for word in words))
+    scripts, styles = found.texts["script"], ["", *found.texts["style"]]
+    return PAGE_POLICY.format(
+        scripts=_hashes(scripts) + _hashes(found.handlers, "'unsafe-hashes'"),
+        styles=_hashes(styles),
+        attributes=_hashes(found.style_attributes, "'unsafe-hashes'") or " 'none'",
+    )
 
 
-def _script_hash(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+def _hashes(texts: Iterable[str], *words: str) -> str:
+    """Return the sources that allow these texts, each after a space; none without texts."""
+    hashes = dict.fromkeys(b64encode(sha256(text.encode()).digest()).decode() for text in texts)
+    return "".join(f" {source}" for source in (*words, *(f"'sha256-{each}'" for each in hashes)) if hashes)
 
 
 @lru_cache(maxsize=1_000)
@@ -324,12 +374,12 @@ def _experiments(
     request: Request,
     limit: Limit = 100,
     offset: Offset = 0,
-    run_type: str | None = None,
+    run_type: RunType = None,
     symbol: str | None = None,
     strategy: str | None = None,
     since: Moment = None,
     until: Moment = None,
-    sort: Annotated[str, Query(description="Column or measure; a minus sign puts the largest first.")] = LATEST,
+    sort: Sort = LATEST,
 ) -> Response:
     """List the recorded runs that match every filter; since <= time of recording < until."""
     if run_type is not None:
@@ -434,7 +484,7 @@ def _answer(request: Request, body: bytes) -> Response:
     """Return JSON with its ETag, or 304 without content when the reader has it."""
     etag = f'"{sha256(body).hexdigest()[:32]}"'
     held = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    headers = {"ETag": f"W/{etag}"}
+    headers = {"ETag": etag}
     if etag in held or "*" in held:
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")

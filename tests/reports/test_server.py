@@ -6,11 +6,15 @@ import gzip
 import hashlib
 import http.client
 import json
+import re
 import shutil
 import socket
+import sqlite3
+import subprocess
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,9 +32,11 @@ from peak_trade.tracking.queries import SORTABLE
 from tests.sessions.running import sealed_sessions
 
 SCRIPT = 'let a = "<b>";\n// é\n'
-PAGE = f"""<html><head><script src="page.js"></script><script>{SCRIPT}</script></head>
-<body onload="start(&quot;x&quot;)"><p>{"words " * 400}</p></body></html>"""
+STYLE = 'p > b { content: "<i>" }\n'
+PAGE = f"""<html><head><script src="page.js"></script><script>{SCRIPT}</script><style>{STYLE}</style></head>
+<body onload="start(&quot;x&quot;)"><p style="color: &#114;ed">{"words " * 400}</p><p style="color: red"></body>"""
 SECRET = "SECRET-OUTSIDE"
+needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium on PATH")
 
 
 class Reply:
@@ -60,6 +66,20 @@ class Client:
             connection.close()
 
 
+@contextmanager
+def serving(root: Path) -> Iterator[int]:
+    """The port of a server on loopback, in a thread."""
+    listener = server.open_socket("127.0.0.1", 0)
+    running = uvicorn.Server(uvicorn.Config(make_app(root), log_level="critical", lifespan="off", ws="none"))
+    thread = threading.Thread(target=running.run, args=([listener],))
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A server on loopback of a site with a page, a hidden file, a link to the outside and a secret next to it."""
@@ -74,14 +94,8 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (root / "reports" / "site-secret").mkdir()
     (root / "reports" / "site-secret" / "index.html").write_text(SECRET)
     (site / "link.txt").symlink_to(root / "reports" / "secret.txt")
-    listener = server.open_socket("127.0.0.1", 0)
-    config = uvicorn.Config(make_app(root), log_level="critical", lifespan="off")
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, args=([listener],))
-    thread.start()
-    yield Client(listener.getsockname()[1])
-    running.should_exit = True
-    thread.join()
+    with serving(root) as port:
+        yield Client(port)
 
 
 @pytest.fixture(scope="module")
@@ -315,18 +329,47 @@ def test_nothing_outside_the_site_and_nothing_hidden_is_served(ask, path):
     assert list(reply.content) == ["error"]
 
 
+def hashed(*texts: str) -> list[str]:
+    return [f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts]
+
+
+def policy_of(words: str) -> dict[str, list[str]]:
+    return {name: sources for name, *sources in (part.split() for part in words.split(";"))}
+
+
 def test_a_page_may_run_what_it_has_itself_only(ask):
     reply = ask("/")
     assert reply.body.decode() == PAGE
-    policy = dict(part.strip().split(" ", 1) for part in reply.headers["content-security-policy"].split(";"))
-    hashes = [
-        f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (SCRIPT, 'start("x")')
-    ]
-    assert policy["script-src"].split() == ["'self'", *hashes, "'unsafe-hashes'"]
-    assert (policy["default-src"], policy["connect-src"], policy["base-uri"]) == ("'none'", "'self'", "'none'")
-    assert "http" not in reply.headers["content-security-policy"]
-    without_handlers = content_policy("<script src='a.js'></script>")
-    assert without_handlers == server.PAGE_POLICY.format(scripts="")
+    policy = policy_of(reply.headers["content-security-policy"])
+    assert policy["script-src"] == ["'self'", *hashed(SCRIPT), "'unsafe-hashes'", *hashed('start("x")')]
+    assert policy["style-src"] == ["'self'", *hashed("", STYLE)]
+    assert policy["style-src-attr"] == ["'unsafe-hashes'", *hashed("color: red")]
+    assert (policy["default-src"], policy["connect-src"], policy["base-uri"]) == (["'none'"], ["'self'"], ["'none'"])
+    for allowed in ("unsafe-inline", "unsafe-eval", "http", "*"):
+        assert allowed not in reply.headers["content-security-policy"]
+    policy = policy_of(content_policy("<script src='a.js'></script>"))
+    assert (policy["script-src"], policy["style-src-attr"]) == (["'self'"], ["'none'"])
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_browser_applies_what_a_page_has_itself_only(tmp_path):
+    page = (
+        "<style>b { color: rgb(1, 2, 3) }</style><b></b><i style='color: rgb(4, 5, 6)'></i><u></u><script>"
+        "const later = document.createElement('style'); later.textContent = 'u { color: red }';"
+        "document.head.append(later); document.querySelector('u').setAttribute('style', 'color: red');"
+        "const shown = [...document.querySelectorAll('b, i, u')].map(each => getComputedStyle(each).color);"
+        "document.body.append(shown.join(' ')); eval('document.body.append(1)')</script>"
+    )
+    (tmp_path / "reports" / "site").mkdir(parents=True)
+    (tmp_path / "reports" / "site" / "index.html").write_text(page)
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    with serving(tmp_path) as port:
+        command += ["--dump-dom", f"http://127.0.0.1:{port}/"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    shown = re.search(r"</script>(.*?)</body>", done.stdout, re.DOTALL)
+    assert shown is not None
+    assert shown[1].strip() == "rgb(1, 2, 3) rgb(4, 5, 6) rgb(0, 0, 0)"
 
 
 @pytest.mark.parametrize(
@@ -336,8 +379,10 @@ def test_every_answer_has_the_headers_and_head_has_no_body(ask, home, path):
     got, head = ask(path), ask(path, "HEAD")
     assert {name.lower() for name in server.HEADERS} <= set(got.headers)
     assert (head.status, head.body) == (got.status, b"")
-    same = set(got.headers) - {"date", "vary"}
-    assert {name: head.headers[name] for name in same} == {name: got.headers[name] for name in same}
+    for encoding in ("identity", "gzip"):
+        got, head = ask(path, Accept_Encoding=encoding), ask(path, "HEAD", Accept_Encoding=encoding)
+        assert head.body == b""
+        assert {**head.headers, "date": ""} == {**got.headers, "date": ""}
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
@@ -364,13 +409,26 @@ def test_answers_are_compressed(ask, runs):
     for path in ("/", "/api/experiments"):
         plain, packed = ask(path), ask(path, Accept_Encoding="gzip")
         assert packed.headers["content-encoding"] == "gzip"
+        assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+        assert packed.headers["etag"].startswith("W/")
         assert gzip.decompress(packed.body) == plain.body
         assert len(packed.body) < len(plain.body) / 2
 
 
+def test_a_file_is_sent_whole(ask):
+    """Parts of a file, of which a request could name many, are not cut out."""
+    for wanted in ("bytes=0-3", "bytes=0-1,3-4,6-7", "bytes=99999-"):
+        reply = ask("/page.js", Range=wanted)
+        assert (reply.status, reply.body) == (200, b"start()")
+        assert "accept-ranges" not in reply.headers
+
+
 def test_a_name_that_another_site_resolves_is_refused(ask):
     assert ask("/api/experiments", Host="evil.example").status == 400
-    assert ask("/healthz", Host=f"localhost:{ask.port}").status == 200
+    for name in (f"evil.example:{ask.port}", "127.0.0.1.evil.example", "localhost@evil.example", ""):
+        assert ask("/healthz", Host=name).status == 400
+    for name in ("localhost", "127.0.0.1", "[::1]"):
+        assert ask("/healthz", Host=f"{name}:{ask.port}").status == 200
 
 
 def test_the_document_names_every_route_and_each_is_read_only(ask):
@@ -389,13 +447,41 @@ def test_the_document_names_every_route_and_each_is_read_only(ask):
 
 def test_many_readers_at_once_get_the_same_answer(ask, runs):
     replies: list[Reply] = []
-    readers = [threading.Thread(target=lambda: replies.append(ask("/api/experiments"))) for _ in range(50)]
+    readers = [threading.Thread(target=lambda: replies.append(ask("/api/experiments"))) for _ in range(200)]
     for reader in readers:
         reader.start()
     for reader in readers:
         reader.join()
     assert {(reply.status, reply.body) for reply in replies} == {(200, ask("/api/experiments").body)}
-    assert len(replies) == 50
+    assert len(replies) == 200
+
+
+def test_a_site_that_is_built_again_is_served(tmp_path):
+    site = tmp_path / "reports" / "site"
+    site.mkdir(parents=True)
+    (site / "index.html").write_text("<p>old</p>")
+    with serving(tmp_path) as port:
+        ask = Client(port)
+        old = ask("/")
+        shutil.move(site, tmp_path / "away")
+        assert (ask("/").status, ask("/healthz").status) == (404, 200)
+        site.mkdir()
+        (site / "index.html").write_text(f"<style>{STYLE}</style>")
+        new = ask("/", If_None_Match=old.headers["etag"])
+    assert (new.status, new.body) == (200, f"<style>{STYLE}</style>".encode())
+    assert hashed(STYLE)[0] in new.headers["content-security-policy"]
+
+
+def test_a_run_that_was_deleted_is_not_listed_any_more(ask, recorded, home, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(recorded, home)
+    left = ids(ask("/api/experiments"))
+    hide = "UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid IN (SELECT run_uuid FROM tags WHERE value = ?)"
+    with closing(sqlite3.connect(home / "mlflow.db")) as database:
+        while left:
+            with database:
+                database.execute(hide, (left.pop(),))
+            assert ids(ask("/api/experiments")) == left
 
 
 def test_a_site_that_is_not_built_is_one_line(tmp_path, monkeypatch, capsys):
