@@ -21,6 +21,7 @@ from peak_trade.core.errors import ReproductionError, explain
 
 VERBS = {
     "init": "Create a workspace with notebooks and example run files.",
+    "new": "Write a strategy or a notebook to start from.",
     "data": "Import, fetch, list, check and resample bars.",
     "strategies": "List strategies and show their parameters.",
     "check": "Check strategies for look-ahead, and risk limits.",
