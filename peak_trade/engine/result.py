@@ -194,10 +194,14 @@ class BacktestResult(Described, HasFormerNames):
         plain = BacktestSettings(initial_cash=self.settings.initial_cash, costs=self.settings.costs)
         return replace(run_sleeves(self.market, sleeves, plain), strategies=("buy_and_hold",), exchange=self.exchange)
 
-    def stats(self) -> Stats:
-        """Return every measure of the run; see `metrics.summary`."""
-        per_year = self.market.timeframe.bars_per_year
-        return summary(self.equity, self.trades, self.fills, self.exposure, per_year)
+    def stats(self, since: pd.Timestamp | None = None) -> Stats:
+        """Return every measure of the run, or of its bars, trades and fills from a close on; see `metrics.summary`."""
+        per_year, equity, exposure = self.market.timeframe.bars_per_year, self.equity, self.exposure
+        trades, fills = self.trades, self.fills
+        if since is not None:
+            equity, exposure = equity[equity.index >= since], exposure[exposure.index >= since]
+            trades, fills = trades[trades["entry_time"] >= since], fills[fills["ts_event"] >= since]
+        return summary(equity, trades, fills, exposure, per_year)
 
     @cached_property
     def remarks(self) -> list[str]:

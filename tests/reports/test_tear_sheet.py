@@ -10,6 +10,8 @@ from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.reports.views import cell_values, tear_sheet
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
+NO_TRADES = pd.DataFrame(columns=["entry_time", "pnl", "fees", "return"])
+
 
 @pytest.fixture(scope="module")
 def returns() -> pd.Series:
@@ -128,3 +130,46 @@ def test_returns_that_are_none_are_refused_in_one_line(returns):
     for days in (0.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="rolling_days was"):
             pt.tearsheet(returns, rolling_days=days)
+
+
+OTHERS = {
+    "total_return": -0.07508613990726742,
+    "cagr": -0.039882815792627535,
+    "annual_volatility": 0.3807635513194826,
+    "sharpe": 0.08331254130954434,
+    "sortino": 0.11859246627361887,
+    "max_drawdown": 0.3674160447402184,
+    "calmar": 0.1085494669151607,
+}
+"""Of the series below in quantstats 0.0.86 and in pyfolio-reloaded 0.10.1 (empyrical), with 365 periods a year.
+
+Both give these values; they write the drawdown as a negative number, and the Calmar ratio with the sign of the return.
+"""
+RATIO_OF_252_DAYS = {"annual_volatility": 0.31638013492261463, "sharpe": 0.06922520017716532}
+"""The same two measures with their default of 252 periods a year."""
+
+
+def test_the_measures_are_those_of_quantstats_and_pyfolio_with_365_days(returns, passive):
+    sheet = pt.tearsheet(returns, passive, stamp="open")
+    stats = metrics.summary(
+        sheet.equity, NO_TRADES, pd.DataFrame(columns=["quantity", "price"]), 0.0 * sheet.equity, 365.0
+    )
+    found = {name: stats[name].value for name in OTHERS}
+    assert found | {"calmar": abs(found["calmar"])} == pytest.approx(OTHERS, rel=RTOL_REFERENCE)
+    for name, value in RATIO_OF_252_DAYS.items():
+        assert found[name] == pytest.approx(value * (365.0 / 252.0) ** 0.5, rel=RTOL_REFERENCE)
+
+
+def test_alpha_beta_and_r2_are_those_of_quantstats_and_the_skewness_is_that_of_pyfolio(returns, passive):
+    sheet = pt.tearsheet(returns, passive, stamp="open")
+    table = tear_sheet.regression_table(sheet.equity, sheet.benchmark, 365.0).set_index("measure")["value"]
+    assert table.tolist() == pytest.approx(
+        [0.0640191943103096, 1.0106738250540384, 0.5095586384154693], rel=RTOL_REFERENCE
+    )
+    # pyfolio compounds the daily alpha: (1 + alpha) ** 365 - 1.
+    assert (1.0 + table["alpha, a year"] / 365.0) ** 365.0 - 1.0 == pytest.approx(
+        0.06610687707869123, rel=RTOL_REFERENCE
+    )
+    measures = metrics.return_distribution(returns, 0.05)
+    assert measures["skewness"].value == pytest.approx(-0.00453114624044307, rel=RTOL_REFERENCE)
+    assert measures["excess_kurtosis"].value == pytest.approx(-0.06251182119048604, rel=RTOL_REFERENCE)

@@ -8,11 +8,19 @@ import pytest
 
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import NS_PER_SECOND
+from peak_trade.core.values import Denial
+from peak_trade.journal.events import DecisionEvent
 from peak_trade.regimes.states import FilteredRegimes, Regime, SmoothedRegimes
 from peak_trade.reports.views.risk import MAX_DENIALS, drawn_denials, fills_and_denials, fills_and_denials_note
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.var import estimate
-from peak_trade.studies.risk.decisions import denials_by_code, denied_orders
+from peak_trade.studies.risk.decisions import (
+    binding_denial,
+    denials_by_code,
+    denied_orders,
+    first_permitted,
+    trading_spans,
+)
 from peak_trade.studies.risk.stress import reverse_stress_table
 from peak_trade.studies.risk.value_at_risk import VAR_METHODS, coverage_by_regime, marginal_table
 from tests.risk.cases import BTC, ETH, HISTORY
@@ -125,33 +133,85 @@ def test_denied_orders_are_the_denials_of_the_record(refused):
     assert denied["price"].isin(result.market.columns[0].mark).all()
 
 
+def test_every_denied_order_has_one_gate_that_binds_and_the_spans_cover_the_run(refused):
+    result, denied = refused
+    assert denied.groupby("order_id")["binds"].sum().tolist() == [1] * denied["order_id"].nunique()
+    assert denied.loc[denied["binds"], "code"].value_counts().to_dict() == {
+        code: n for code, n in denials_by_code(result.events)[["code", "n_first"]].to_numpy().tolist() if n
+    }
+    spans = trading_spans(result)
+    assert (spans["start"].iloc[0], spans["end"].iloc[-1]) == (result.index[0], result.index[-1])
+    assert spans["end"].tolist()[:-1] == spans["start"].tolist()[1:]
+    assert spans["share"].sum() == pytest.approx(1.0, rel=RTOL_SAME)
+    assert (spans["could_trade"] != spans["could_trade"].shift()).all()
+    assert spans.loc[~spans["could_trade"], "n_orders"].sum() == denied["order_id"].nunique()
+    blocked = spans[~spans["could_trade"]]
+    assert not any(((blocked["start"] <= time) & (time < blocked["end"])).any() for time in _approved(result))
+
+
+def _approved(result):
+    passed = [event.ts_event for event in result.events if isinstance(event, DecisionEvent) and event.is_approved]
+    return pd.to_datetime(passed, utc=True)
+
+
+def test_the_measures_from_the_first_permitted_bar_start_there(refused):
+    result, _ = refused
+    since = first_permitted(result)
+    assert since == _approved(result)[0]
+    later = result.stats(since)
+    equity = result.equity[result.index >= since]
+    assert later["total_return"].value == pytest.approx(equity.iloc[-1] / equity.iloc[0] - 1.0, rel=RTOL_SAME)
+    assert later["total_return"].n == len(equity) - 1
+    assert later["n_fills"].value == len(result.fills)
+
+
+def test_of_an_order_that_is_sized_the_gate_binds_that_no_smaller_order_passes():
+    large = Denial("symbol_exposure", 1.0, 0.5)
+    unread, loss = Denial("value_at_risk", math.nan, math.nan), Denial("drawdown", 0.3, 0.2)
+
+    def bound(sizes_orders, *denials):
+        return binding_denial(DecisionEvent(0, "o-1", False, denials, ""), sizes_orders).code
+
+    assert bound(False, large, unread) == "symbol_exposure"
+    assert bound(True, large, unread) == "value_at_risk"
+    assert bound(True, large, loss, unread) == "drawdown"
+    assert bound(True, large) == "symbol_exposure"
+
+
 def test_fills_and_denied_orders_are_drawn_on_the_price_with_a_lane_per_code(refused):
     result, denied = refused
     close = pd.Series(result.market.columns[0].mark, index=result.index)
-    figure = fills_and_denials(close, result.fills, denied)
+    spans = trading_spans(result)
+    figure = fills_and_denials(close, result.fills, denied, spans)
     traces = {trace.name: trace for trace in figure.data}
-    assert set(traces) == {"close", "buy", "sell", "denied", *denied["code"]}
+    binding = denied[denied["binds"]]
+    bands = {
+        f"{name}, {spans.loc[spans['could_trade'] == could, 'share'].sum():.1%} of the time"
+        for name, could in (("could trade", True), ("could not trade", False))
+    }
+    assert set(traces) == {"close", "buy", "sell", "denied", *bands, *binding["code"]}
     orders = denied.drop_duplicates("order_id")
     assert list(traces["denied"].y) == orders["price"].tolist()
     for text, order_id in zip(traces["denied"].text, orders["order_id"], strict=True):
         assert text.endswith(": " + ", ".join(denied.loc[denied["order_id"] == order_id, "code"]))
-    for code, own in denied.groupby("code"):
+    for code, own in binding.groupby("code"):
         assert traces[code].yaxis == "y2"
         assert list(traces[code].y) == [code] * len(own)
         assert list(traces[code].x) == own["ts_event"].dt.strftime("%Y-%m-%d %H:%M").tolist()
         for text, observed, limit in zip(traces[code].text, own["observed"], own["limit"], strict=True):
             assert text.endswith(f"observed {observed:.6g}, limit {limit:.6g}")
-    assert len({traces[code].marker.line.color for code in denied["code"]}) == 2
-    assert len(fills_and_denials(close, result.fills, denied.iloc[:0]).data) == 3
-    assert fills_and_denials_note(result.fills, denied).startswith(f"{len(denied)} of {len(denied)} denials are shown")
+    assert len(fills_and_denials(close, result.fills, denied.iloc[:0], spans).data) == 3
+    n_orders = len(orders)
+    assert fills_and_denials_note(result.fills, denied).startswith(f"{n_orders} of {n_orders} denied orders are shown")
 
 
 def test_unreadable_inputs_are_marked_and_of_many_denials_the_last_are_drawn(refused):
     result, denied = refused
     close = pd.Series(result.market.columns[0].mark, index=result.index)
-    unread = denied.tail(1).assign(observed=math.nan)
-    assert "observed unread" in fills_and_denials(close, result.fills, unread).data[-1].text[0]
+    unread = denied.tail(1).assign(observed=math.nan, binds=True)
+    assert "observed unread" in fills_and_denials(close, result.fills, unread, trading_spans(result)).data[-3].text[0]
     many = pd.concat([denied] * (MAX_DENIALS // len(denied) + 1), ignore_index=True)
     assert drawn_denials(result.fills, many).index.tolist() == many.index.tolist()[-MAX_DENIALS:]
-    assert fills_and_denials_note(result.fills, many).startswith(f"{MAX_DENIALS} of {len(many)} denials are shown")
+    shown, n_orders = int(drawn_denials(result.fills, many)["binds"].sum()), int(many["binds"].sum())
+    assert fills_and_denials_note(result.fills, many).startswith(f"{shown} of {n_orders} denied orders are shown")
     assert fills_and_denials_note(result.fills, many.iloc[:0]).startswith("There are no denials.")

@@ -87,9 +87,12 @@ def curtailments(result: BacktestResult) -> list[str]:
     return [sentence for sentence in (*state, *result.cut_short) if sentence]
 
 
-def headline(result: BacktestResult) -> pd.DataFrame:
-    """Return one row per measure: strategy, buying and holding, number of observations, unit and remark."""
-    run, benchmark = result.stats(), result.benchmark.stats()
+def headline(result: BacktestResult, since: pd.Timestamp | None = None) -> pd.DataFrame:
+    """Return one row per measure: strategy, buying and holding, number of observations, unit and remark.
+
+    With `since`, the measures are those of the bars from that close on.
+    """
+    run, benchmark = result.stats(since), result.benchmark.stats(since)
     rows = [
         (
             heading(name)[0],
@@ -104,10 +107,10 @@ def headline(result: BacktestResult) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["measure", "strategy", "buy and hold", "n", "unit", "remark"])
 
 
-def headline_numbers(result: BacktestResult) -> pd.DataFrame:
+def headline_numbers(result: BacktestResult, since: pd.Timestamp | None = None) -> pd.DataFrame:
     """Return the numbers of `headline`: value and standard error of the strategy, value of buying and holding."""
-    benchmark = result.benchmark.stats().to_frame()["value"]
-    numbers = result.stats().to_frame().reset_index()
+    benchmark = result.benchmark.stats(since).to_frame()["value"]
+    numbers = result.stats(since).to_frame().reset_index()
     return numbers[["measure", "value", "stderr", "n"]].assign(buy_and_hold=benchmark.to_numpy())
 
 

@@ -121,7 +121,7 @@ def _measures(run: BacktestResult) -> Section:
 
 def _tear_sheet(sheet: TearSheet) -> list[Section]:
     return [
-        Section("Years and drawdowns", sheet.periods()),
+        Section("Months, years and drawdowns", sheet.periods()),
         Section("Rolling Sharpe ratio and volatility", sheet.rolling()),
         Section("Alpha and beta", sheet.regression()),
         Section("Daily returns", sheet.daily()),
@@ -151,7 +151,6 @@ def _trades(run: BacktestResult) -> list[Section]:
         Section("Costs", costs),
         _measures(run),
         Section("Trades", [_figure(run, "trades", backtest.fills_note(run.fills)), table]),
-        Section("Monthly returns", [_figure(run, "months", "Calendar months, UTC.")]),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from peak_trade.reports.views.backtest import MAX_FILLS, fills_note, trades_on_price
+from peak_trade.reports.views.backtest import HEADLINE_CAPTION, MAX_FILLS, fills_note, trades_on_price
 from peak_trade.reports.views.drawing import BLUE, COLORS, GREY, ORANGE, RED, label, styled
 
 if TYPE_CHECKING:
@@ -150,12 +150,19 @@ def headroom_over_time(readings: pd.DataFrame, n_tightest: int = 6) -> Figure:
     return styled(figure, height=400)
 
 
+def headline_caption(since: pd.Timestamp | None) -> str:
+    """Return the caption of the measures, which start at the first permitted bar."""
+    if since is None:
+        return f"No order passed; the measures are those of the whole run. {HEADLINE_CAPTION}"
+    return f"From {since:%Y-%m-%d %H:%M} UTC on, the first close at which an order passed. {HEADLINE_CAPTION}"
+
+
 def denials(table: pd.DataFrame) -> Figure:
-    """Draw the denied orders by the first gate that denied them, and all denials of each gate behind them."""
+    """Draw the denied orders by the gate that binds first, and all denials of each gate behind them."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for column, name, color in (("n_denials", "denied too", GREY), ("n_first", "first to deny", RED)):
+    for column, name, color in (("n_denials", "denied too", GREY), ("n_first", "binds first", RED)):
         figure.add_bar(
             orientation="h", y=table["code"].tolist(), x=table[column].tolist(), name=name, marker={"color": color}
         )
@@ -165,8 +172,10 @@ def denials(table: pd.DataFrame) -> Figure:
     return styled(figure, height=120 + 26 * len(table))
 
 
-def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.DataFrame) -> Figure:
-    """Draw fills and denied orders on the price and, below it, one lane of crosses per denial code.
+def fills_and_denials(
+    close: pd.Series[float], fills: pd.DataFrame, denied: pd.DataFrame, spans: pd.DataFrame
+) -> Figure:
+    """Draw fills and denied orders on the price; below it, a lane per gate that binds first, and the trading spans.
 
     The hover text of a cross has the observed value and the limit. Without denials, there are no lanes.
 
@@ -178,6 +187,8 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
         Fills as for `trades_on_price`.
     denied : DataFrame
         The result of `studies.risk.decisions.denied_orders`; of more than `MAX_DENIALS`, the last ones are drawn.
+    spans : DataFrame
+        The result of `studies.risk.decisions.trading_spans`.
 
     """
     figure = trades_on_price(close, fills)
@@ -192,9 +203,10 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
         text=[label(f"{order.Index} {order.side}: {order.codes}") for order in orders.itertuples()],
         name="denied",
     )
-    counts = drawn["code"].value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
+    binding = drawn[drawn["binds"]]
+    counts = binding["code"].value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
     for place, code in enumerate(counts.index):
-        own = drawn[drawn["code"] == code]
+        own = binding[binding["code"] == code]
         figure.add_scatter(
             **_crosses(own["ts_event"], own["code"], COLORS[place % len(COLORS)], 6),
             text=[
@@ -207,7 +219,9 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
             yaxis="y2",
             showlegend=False,
         )
-    lanes = 30 + 18 * len(counts)
+    for could, name, color in ((True, "could trade", BLUE), (False, "could not trade", RED)):
+        figure.add_scatter(**_band(spans[spans["could_trade"] == could], name, color))
+    lanes = 30 + 18 * (len(counts) + 2)
     styled(figure, height=380 + lanes)
     figure.update_layout(
         xaxis={"anchor": "y2"},
@@ -215,13 +229,23 @@ def fills_and_denials(close: pd.Series[float], fills: pd.DataFrame, denied: pd.D
         yaxis2={
             "domain": [0.0, (lanes - 18) / (316 + lanes)],
             "type": "category",
-            "range": [len(counts) - 0.5, -0.5],
+            "range": [len(counts) + 1.5, -0.5],
             "gridcolor": "#e6e9e7",
             "automargin": True,
         },
         hoversubplots="axis",
     )
     return figure
+
+
+def _band(spans: pd.DataFrame, name: str, color: str) -> dict[str, Any]:
+    """Return a lane with a thick line over each span, and the share of their time in its name."""
+    lane = f"{name}, {spans['share'].sum():.1%} of the time"
+    x: list[str | None] = []
+    for start, end in zip(spans["start"], spans["end"], strict=True):
+        x += [f"{start:%Y-%m-%d %H:%M}", f"{end:%Y-%m-%d %H:%M}", None]
+    drawn = {"x": x or [None], "y": [lane] * max(len(x), 1), "mode": "lines", "line": {"color": color, "width": 10}}
+    return drawn | {"name": lane, "yaxis": "y2", "showlegend": False}
 
 
 def drawn_denials(fills: pd.DataFrame, denied: pd.DataFrame) -> pd.DataFrame:
@@ -233,10 +257,11 @@ def drawn_denials(fills: pd.DataFrame, denied: pd.DataFrame) -> pd.DataFrame:
 
 def fills_and_denials_note(fills: pd.DataFrame, denied: pd.DataFrame) -> str:
     """Return a sentence that says which fills and denials `fills_and_denials` draws."""
-    n_drawn = len(drawn_denials(fills, denied))
+    n_drawn, n_denied = (int(each["binds"].sum()) for each in (drawn_denials(fills, denied), denied))
     if denied.empty:
         return f"There are no denials. {fills_note(fills)}"
-    return f"{n_drawn:,} of {len(denied):,} denials are shown; one order may have several. {fills_note(fills)}"
+    lanes = "each in the lane of the gate that binds first"
+    return f"{n_drawn:,} of {n_denied:,} denied orders are shown, {lanes}. {fills_note(fills)}"
 
 
 def _crosses(times: pd.Series[Any], values: pd.Series[Any], color: str, size: int) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from peak_trade.journal.events import DecisionEvent, TradingStateEvent
+from peak_trade.journal.orders import denials_sentence
 from peak_trade.metrics import Measure
 from peak_trade.reports.answer import Answer, Check, Finding, Strip, Tile, number, percent
 from peak_trade.reports.views.verdicts import drawdown_tile, return_tile, sharpe_tile
+from peak_trade.studies.risk.decisions import binding_denial, first_permitted, trading_spans
 
 if TYPE_CHECKING:
     from peak_trade.engine.result import BacktestResult
@@ -23,7 +25,7 @@ LEVEL = 0.05
 
 
 def answer(result: BacktestResult, limits: RiskLimits, coverage: pd.DataFrame, stressed: pd.DataFrame) -> Answer:
-    """Return the verdict of a risk study.
+    """Return the verdict of a risk study. Its measures are those from the first bar on at which an order passed.
 
     Parameters
     ----------
@@ -51,18 +53,29 @@ def answer(result: BacktestResult, limits: RiskLimits, coverage: pd.DataFrame, s
         verdict, finding = "The limits fit the strategy", Finding.SHOWN
     else:
         verdict, finding = "The limits let the strategy trade", Finding.NOT_SHOWN
-    sentence = f"The limits let {len(decisions) - len(denied):,} of {len(decisions):,} orders through"
-    if denied:
-        sentence += f"; {_first_codes(denied).index[0]} was most often the first gate to deny"
-    detail = " ".join([*result.cut_short, *([f"Not met: {', '.join(failed)}."] if failed else [])])
-    return Answer(
-        verdict, finding, f"{sentence}.", detail, checks, _tiles(result, decisions, denied, coverage, stressed)
+    sentence = f"The limits let {len(decisions) - len(denied):,} of {len(decisions):,} orders through."
+    detail = " ".join(
+        [
+            *_causes(result, limits, denied),
+            *(each for each in result.cut_short if each != denials_sentence(result.events)),
+            *([f"Not met: {', '.join(failed)}."] if failed else []),
+        ]
     )
+    return Answer(verdict, finding, sentence, detail, checks, _tiles(result, decisions, denied, coverage, stressed))
 
 
-def _first_codes(denied: list[DecisionEvent]) -> pd.Series[int]:
-    codes = [str(decision.denials[0].code) for decision in denied if decision.denials]
-    return pd.Series(codes, dtype=object).value_counts()
+def _causes(result: BacktestResult, limits: RiskLimits, denied: list[DecisionEvent]) -> list[str]:
+    """Return how many denials each gate binds first, and how many for want of an input; the first permitted bar."""
+    first = [binding_denial(decision, limits.size_to_limits) for decision in denied if decision.denials]
+    if not first:
+        return []
+    counts = pd.Series([str(denial.code) for denial in first], dtype=object).value_counts(sort=True)
+    named = ", ".join(f"{code} {n:,}" for code, n in counts.items())
+    unread = sum(math.isnan(denial.observed) for denial in first)
+    missing = f", {unread:,} of them because its input was missing" if unread else ""
+    since = first_permitted(result)
+    passed = "No order passed." if since is None else f"The first order passed at {since:%Y-%m-%d %H:%M} UTC."
+    return [f"Gates that denied first: {named} orders{missing}.", passed]
 
 
 def _checks(
@@ -87,7 +100,7 @@ def _checks(
         Check(
             "Could trade",
             Finding.UNKNOWN if not decisions else Finding.AGAINST if stopped else Finding.SHOWN,
-            f"trading was {state} at the end",
+            f"{percent(_tradable(result), sign=False)} of the time; trading was {state} at the end",
         ),
         Check(
             "Limits bind rarely",
@@ -113,6 +126,11 @@ def _checks(
     )
 
 
+def _tradable(result: BacktestResult) -> float | None:
+    spans = trading_spans(result)
+    return None if spans.empty else float(spans.loc[spans["could_trade"], "share"].sum())
+
+
 def _tiles(
     result: BacktestResult,
     decisions: list[DecisionEvent],
@@ -120,7 +138,8 @@ def _tiles(
     coverage: pd.DataFrame,
     stressed: pd.DataFrame,
 ) -> tuple[Tile, ...]:
-    ours, held = result.stats(), result.benchmark.stats()
+    since = first_permitted(result)
+    ours, held = result.stats(since), result.benchmark.stats(since)
     share = len(denied) / len(decisions) if decisions else None
     place = int(stressed["loss"].to_numpy().argmax())
     worst, scenario = float(stressed["loss"].iloc[place]), str(stressed["scenario"].iloc[place])

@@ -23,7 +23,7 @@ from peak_trade.metrics.over_time import rolling_sharpe, rolling_volatility, yea
 from peak_trade.metrics.returns import period_returns, simple_returns
 from peak_trade.metrics.trading import time_in_market, trade_excursions
 from peak_trade.reports.display import DIGITS
-from peak_trade.reports.views.backtest import exposure_figure, trades_figure
+from peak_trade.reports.views.backtest import exposure_figure, monthly_returns, trades_figure
 from peak_trade.reports.views.drawing import BLUE, GREY, RED, label, line, styled, thinned, thinning_note
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ LONGEST_WINDOW = 36_500.0
 """Largest length of the rolling window, days."""
 N_DRAWDOWNS = 10
 """Largest number of drawdowns in the table, the deepest."""
+MONTHLY_CAPTION = "Calendar months, UTC; a bar belongs to the month in which it opens."
 YEARLY_CAPTION = (
     "Calendar years, UTC; a bar belongs to the year in which it opens. The first and the last year may be incomplete. "
     "A drawdown starts at a peak of the same year."
@@ -142,8 +143,9 @@ class TearSheet:
         return [*self.periods(), *self.rolling(), *self.regression(), *self.daily(), *self.activity()]
 
     def periods(self) -> list[Part]:
-        """Return the table of calendar years and that of the deepest drawdowns."""
+        """Return the returns of calendar months, the table of years and that of the deepest drawdowns."""
         return [
+            Part(monthly_returns(self.equity, self.timeframe), "monthly-returns", MONTHLY_CAPTION),
             Part(yearly_table(self), "yearly-returns", YEARLY_CAPTION, formats=_formats(YEARLY_FORMATS, self)),
             Part(drawdown_periods(self.equity), "drawdown-periods", DRAWDOWN_CAPTION, formats=DRAWDOWN_FORMATS),
         ]

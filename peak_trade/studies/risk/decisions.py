@@ -27,6 +27,7 @@ from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.gate import GateChain, Reading
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.review import ApprovedOrder, review
+from peak_trade.risk.sizing import SIZE_CODES
 from peak_trade.wiring.gates import gate_chain
 
 DECISIONS = "decisions.jsonl"
@@ -258,15 +259,29 @@ def headroom(events: Iterable[Event]) -> pd.DataFrame:
     return frame
 
 
-def denials_by_code(events: Iterable[Event]) -> pd.DataFrame:
+def binding_denial(decision: DecisionEvent, sizes_orders: bool = False) -> Denial:
+    """Return the denial that decides on a denied order: the first one in the gate chain.
+
+    With `sizes_orders`, orders are reduced to the size limits (`RiskLimits.size_to_limits`). Then it is the first one
+    that no smaller order would pass: of a gate without a size limit, or of an input that could not be read.
+    """
+    for denial in decision.denials:
+        if not sizes_orders or denial.code not in SIZE_CODES or not math.isfinite(denial.observed):
+            return denial
+    return decision.denials[0]
+
+
+def denials_by_code(events: Iterable[Event], sizes_orders: bool = False) -> pd.DataFrame:
     """Return one row per denial code: code, n_first, n_denials, share_of_decisions; most often first at the top.
 
-    An order is denied once, by the first gate in the row that denies it: `n_first` counts these and sums to the denied
-    orders, and `share_of_decisions` is its fraction of all orders. `n_denials` counts each gate that denied the order.
+    An order is denied once, by the gate that binds first: `n_first` counts these and sums to the denied orders, and
+    `share_of_decisions` is its fraction of all orders. `n_denials` counts each gate that denied the order. See
+    `binding_denial` for `sizes_orders`.
     """
     decisions = [event for event in events if isinstance(event, DecisionEvent)]
-    codes = [[str(denial.code) for denial in decision.denials] for decision in decisions if decision.denials]
-    first, every = Counter(found[0] for found in codes), Counter(code for found in codes for code in found)
+    denied = [decision for decision in decisions if decision.denials]
+    first = Counter(str(binding_denial(decision, sizes_orders).code) for decision in denied)
+    every = Counter(str(denial.code) for decision in denied for denial in decision.denials)
     frame = pd.DataFrame(
         [(code, first[code], n) for code, n in sorted(every.items())], columns=["code", "n_first", "n_denials"]
     ).sort_values(["n_first", "n_denials"], ascending=False, kind="stable", ignore_index=True)
@@ -274,23 +289,55 @@ def denials_by_code(events: Iterable[Event]) -> pd.DataFrame:
     return frame
 
 
-def denied_orders(events: Iterable[Event]) -> pd.DataFrame:
-    """Return one row per denial, in order of time: ts_event (UTC), order_id, side, price, code, observed, limit.
+def denied_orders(events: Iterable[Event], sizes_orders: bool = False) -> pd.DataFrame:
+    """Return one row per denial, in order of time: ts_event (UTC), order_id, side, price, code, observed, limit, binds.
 
-    An order that several gates denied has several rows. `price` is the decision price, in quote currency; `observed` is
-    NaN where it could not be read. Orders on pass-through limits have no inputs and no row.
+    An order that several gates denied has several rows; `binds` is true in the row of the gate that binds first, see
+    `binding_denial`. `price` is the decision price, in quote currency; `observed` is NaN where it could not be read.
+    Orders on pass-through limits have no inputs and no row.
     """
     rows = []
     for decision in events:
         if not isinstance(decision, DecisionEvent) or not decision.denials or not decision.inputs:
             continue
-        inputs = decision.inputs
+        inputs, first = decision.inputs, binding_denial(decision, sizes_orders)
         order = read_inputs(inputs)[0] if isinstance(inputs, str) else inputs.order
         shared = decision.ts_event, decision.order_id, order.side.value, order.decision_price
-        rows += [(*shared, str(denial.code), denial.observed, denial.limit) for denial in decision.denials]
-    frame = pd.DataFrame(rows, columns=["ts_event", "order_id", "side", "price", "code", "observed", "limit"])
+        rows += [(*shared, str(each.code), each.observed, each.limit, each is first) for each in decision.denials]
+    columns = ["ts_event", "order_id", "side", "price", "code", "observed", "limit", "binds"]
+    frame = pd.DataFrame(rows, columns=columns)
     frame["ts_event"] = pd.to_datetime(frame["ts_event"].astype("int64"), unit="ns", utc=True)
-    return frame.astype({"price": "float64", "observed": "float64", "limit": "float64"})
+    return frame.astype({"price": "float64", "observed": "float64", "limit": "float64", "binds": "bool"})
+
+
+def trading_spans(result: BacktestResult) -> pd.DataFrame:
+    """Return the spans in which a run could trade or could not: start, end (UTC), could_trade, n_orders, share.
+
+    A span changes with the decisions: from a denied order on the run could not trade, until an order passes. The first
+    decision holds from the first bar. `share` is the fraction of the time of the run.
+    """
+    decisions = [event for event in result.events if isinstance(event, DecisionEvent)]
+    first, last = int(result.market.times[0]), int(result.market.times[-1])
+    starts: list[tuple[int, bool, int]] = []
+    for decision in decisions:
+        if starts and starts[-1][1] is decision.is_approved:
+            starts[-1] = (*starts[-1][:2], starts[-1][2] + 1)
+        else:
+            starts.append((decision.ts_event if starts else first, decision.is_approved, 1))
+    ends = [start for start, *_ in starts[1:]] + [last] * bool(starts)
+    whole = max(last - first, 1)
+    rows = [(start, end, could, n, (end - start) / whole) for (start, could, n), end in zip(starts, ends, strict=True)]
+    frame = pd.DataFrame(rows, columns=["start", "end", "could_trade", "n_orders", "share"])
+    for name in ("start", "end"):
+        frame[name] = pd.to_datetime(frame[name].astype("int64"), unit="ns", utc=True)
+    return frame.astype({"could_trade": "bool", "share": "float64"})
+
+
+def first_permitted(result: BacktestResult) -> pd.Timestamp | None:
+    """Return the close at which the first order passed, UTC; None if none did."""
+    passed = (event for event in result.events if isinstance(event, DecisionEvent) and event.is_approved)
+    decision = next(passed, None)
+    return None if decision is None else pd.Timestamp(decision.ts_event, tz="UTC")
 
 
 def _as_numbers(denials: Sequence[Denial]) -> list[tuple[str, str, str]]:
