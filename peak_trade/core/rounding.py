@@ -62,7 +62,7 @@ def stops_to(levels: FloatArray, sign: int, tick: float) -> FloatArray:
         return levels
     ratios = levels / tick
     noise = _GRAIN + ratios * _EPSILON
-    inverse = _whole_inverse(tick)
+    inverse = whole_inverse(tick)
     n_steps: FloatArray = np.ceil(ratios - noise) if sign > 0 else np.floor(ratios + noise)
     return n_steps / inverse if inverse else n_steps * tick
 
@@ -91,16 +91,16 @@ def nearest_to(amount: float, step: float) -> float:
     return math.copysign(_on_grid(n_steps, step), amount) if n_steps else 0.0
 
 
+def whole_inverse(step: float) -> int:
+    """Return n for a step of 1/n, 0 for any other step."""
+    inverse = round(1.0 / step)
+    return inverse if inverse and abs(inverse * step - 1.0) < _GRAIN else 0
+
+
 def _noise(step: float, magnitude: float) -> float:
     return _GRAIN * step + _EPSILON * magnitude
 
 
 def _on_grid(n_steps: int, step: float) -> float:
-    inverse = _whole_inverse(step)
+    inverse = whole_inverse(step)
     return n_steps / inverse if inverse else n_steps * step
-
-
-def _whole_inverse(step: float) -> int:
-    """Return n for a step of 1/n, 0 for any other step."""
-    inverse = round(1.0 / step)
-    return inverse if inverse and abs(inverse * step - 1.0) < _GRAIN else 0

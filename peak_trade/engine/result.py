@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
@@ -19,6 +19,8 @@ from peak_trade.core.former_names import HasFormerNames
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, TradingState
 from peak_trade.data.plausibility import find_implausible
+from peak_trade.engine.columns import EventColumns, FillColumns, MovementColumns
+from peak_trade.engine.compiled_loop import CompiledRun, run_compiled, steps
 from peak_trade.engine.inputs import RunInputs
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market, SymbolBars
@@ -77,8 +79,8 @@ class BacktestResult(Described, HasFormerNames):
     settings: BacktestSettings
     strategies: tuple[str, ...]
     parameters: dict[str, Any]
-    events: list[Event]
-    fill_list: list[Fill]
+    events: Sequence[Event]
+    fill_list: Sequence[Fill]
     fill_bars: list[int]
     equity_values: FloatArray
     positions: dict[str, FloatArray]
@@ -105,6 +107,8 @@ class BacktestResult(Described, HasFormerNames):
     """The inputs of the run; None for a run within another one, such as a benchmark."""
     not_rerunnable: str = ""
     """Why the run can not be made again elsewhere, as a sentence; empty if it can."""
+    not_compiled: str = ""
+    """Why the event loop in Python ran it; empty if the compiled one did. The results are equal."""
 
     def description(self) -> tuple[str, dict[str, object]]:
         """Return what ran on which bars, and the measures that are read first."""
@@ -334,6 +338,7 @@ class BacktestResult(Described, HasFormerNames):
             "risk_status": self.risk_status,
             "no_trade_reason": self.no_trade_reason,
             "assumptions": self.assumptions,
+            "not_compiled": self.not_compiled,
         }
 
     @property
@@ -383,7 +388,43 @@ def run_sleeves(
     drift_band: float | None = None,
     risk_engine: RiskEngine | None = None,
 ) -> BacktestResult:
-    """Run sleeves over a market and return the result, without its digests."""
+    """Run sleeves over a market and return the result, without its digests.
+
+    The compiled loop runs what it can, `EventLoop` everything else; `not_compiled` says why.
+    """
+    reason = "orders are checked against risk limits"
+    if risk_engine is None or not risk_engine.has_limits:
+        compiled = run_compiled(market, sleeves, settings, is_netted=is_netted, drift_band=drift_band)
+        if isinstance(compiled, CompiledRun):
+            if progress is not None:
+                progress(len(market))
+            return _result_of_columns(market, sleeves, settings, compiled)
+        reason = compiled
+    return replace(
+        run_event_loop(
+            market,
+            sleeves,
+            settings,
+            progress,
+            is_netted=is_netted,
+            drift_band=drift_band,
+            risk_engine=risk_engine,
+        ),
+        not_compiled=reason,
+    )
+
+
+def run_event_loop(
+    market: Market,
+    sleeves: Sequence[Sleeve],
+    settings: BacktestSettings,
+    progress: Callable[[int], None] | None = None,
+    *,
+    is_netted: bool = False,
+    drift_band: float | None = None,
+    risk_engine: RiskEngine | None = None,
+) -> BacktestResult:
+    """Run sleeves in the event loop in Python, the reference of `run_sleeves`."""
     events: list[Event] = []
     trader = (NettedTrader if is_netted else SleeveTrader)(market, sleeves, settings)
     loop = EventLoop(
@@ -399,7 +440,7 @@ def run_sleeves(
     return BacktestResult(
         market=market,
         settings=settings,
-        strategies=tuple(dict.fromkeys(sleeve.strategy for sleeve in sleeves)),
+        strategies=_names(sleeves),
         parameters={},
         events=events,
         fill_list=loop.fills,
@@ -411,18 +452,43 @@ def run_sleeves(
         bankrupt_bar=loop.bankrupt_bar,
         movements=loop.movements,
         limits=loop.risk_engine.limits,
-        is_weighted=any(not np.all(sleeve.weight == 1.0) for sleeve in sleeves),
+        is_weighted=_is_weighted(sleeves),
     )
+
+
+def _result_of_columns(
+    market: Market, sleeves: Sequence[Sleeve], settings: BacktestSettings, run: CompiledRun
+) -> BacktestResult:
+    positions, cash = run.paths(market.symbols, len(market))
+    return BacktestResult(
+        market=market,
+        settings=settings,
+        strategies=_names(sleeves),
+        parameters={},
+        events=EventColumns(run),
+        fill_list=FillColumns(run),
+        fill_bars=run.trades["bar"].tolist(),
+        equity_values=_equity(market, cash, positions),
+        positions=positions,
+        n_ambiguous=0,
+        counts=run.counts,
+        bankrupt_bar=None,
+        movements=MovementColumns(run),
+        is_weighted=_is_weighted(sleeves),
+    )
+
+
+def _names(sleeves: Sequence[Sleeve]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(sleeve.strategy for sleeve in sleeves))
+
+
+def _is_weighted(sleeves: Sequence[Sleeve]) -> bool:
+    return any(not np.all(sleeve.weight == 1.0) for sleeve in sleeves)
 
 
 def equity_path(loop: EventLoop) -> FloatArray:
     """Return equity at every close of a finished loop, shape (n_bars,), by the same sums as `EventLoop.equity`."""
-    n_bars = len(loop.market)
-    equity = _steps(loop.cash_path, n_bars)
-    for symbol, column in zip(loop.market.symbols, loop.market.columns, strict=True):
-        held = _steps(loop.position_path[symbol], n_bars)
-        equity += np.where(held != 0.0, held * column.mark, 0.0)
-    return equity
+    return _equity(loop.market, _steps(loop.cash_path, len(loop.market)), position_paths(loop))
 
 
 def position_paths(loop: EventLoop) -> dict[str, FloatArray]:
@@ -430,11 +496,17 @@ def position_paths(loop: EventLoop) -> dict[str, FloatArray]:
     return {symbol: _steps(path, len(loop.market)) for symbol, path in loop.position_path.items()}
 
 
+def _equity(market: Market, cash: FloatArray, positions: Mapping[str, FloatArray]) -> FloatArray:
+    """Return cash plus positions at their marks at every close, shape (n_bars,); symbols are added in their order."""
+    equity = cash.copy()
+    for symbol, column in zip(market.symbols, market.columns, strict=True):
+        held = positions[symbol]
+        equity += np.where(held != 0.0, held * column.mark, 0.0)
+    return equity
+
+
 def _steps(path: Sequence[tuple[int, float]], n_bars: int) -> FloatArray:
-    """Spread (bar, value from that bar on) over all bars; 0.0 before the first, the last value of a bar wins."""
-    bars = np.array([0] + [bar for bar, _ in path] + [n_bars])
-    values = np.array([0.0] + [value for _, value in path])
-    return np.repeat(values, np.diff(bars))
+    return steps(np.array([bar for bar, _ in path], np.int64), np.array([value for _, value in path]), n_bars)
 
 
 def fills_frame(fill_list: Sequence[Fill]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.costs import model
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import run_sleeves
+from peak_trade.engine.result import run_event_loop
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import CashFlowEvent, Event
@@ -33,7 +33,7 @@ def cash_flows(reason: str) -> list[CashFlowEvent]:
     """The cash flows of a short position of 500, held for two days."""
     market = Market.of([bars_of(A, [flat(PRICE)] * N_BARS)])
     chosen = BacktestSettings.parse({"initial_cash": 1000.0, "costs": COSTS}, "test")
-    result = run_sleeves(market, [Sleeve("s", A, np.full(N_BARS, -SHORT * PRICE / 1000.0))], chosen)
+    result = run_event_loop(market, [Sleeve("s", A, np.full(N_BARS, -SHORT * PRICE / 1000.0))], chosen)
     return [event for event in result.events if isinstance(event, CashFlowEvent) and event.reason == reason]
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,10 +229,11 @@ def test_the_second_opinion_notices_a_fill_that_is_off(seed: int) -> None:
         return
     place = seed % len(result.fill_list)
     fill = result.fill_list[place]
-    result.fill_list[place] = type(fill)(
+    fills = list(result.fill_list)
+    fills[place] = type(fill)(
         **{**{name: getattr(fill, name) for name in fill.__slots__}, "price": fill.price * 1.000001}
     )
-    opinion = second_opinion(result)
+    opinion = second_opinion(replace(result, fill_list=fills))
     assert not opinion.agrees
     assert fill.order_id in opinion.first_difference
 

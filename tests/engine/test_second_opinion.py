@@ -16,7 +16,7 @@ from peak_trade.core.values import Instrument
 from peak_trade.costs.model import Costs
 from peak_trade.engine import simulated_venue, traders
 from peak_trade.engine.market import Market
-from peak_trade.engine.result import BacktestResult, run_sleeves
+from peak_trade.engine.result import BacktestResult, run_event_loop, run_sleeves
 from peak_trade.engine.second_opinion import second_opinion
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
@@ -60,7 +60,7 @@ def random_run(
     }
     market = Market.of([bars], {SYMBOL: Instrument(SYMBOL, lot_size=lot)})
     sleeve = Sleeve("random", SYMBOL, exposure, scale=np.full(N_BARS, fraction))
-    return run_sleeves(market, [sleeve], BacktestSettings.parse(values, "random"))
+    return run_event_loop(market, [sleeve], BacktestSettings.parse(values, "random"))
 
 
 @given(seeds, lots, cash, costs, grids)

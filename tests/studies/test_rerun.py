@@ -20,10 +20,10 @@ from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.costs.model import Costs
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import load_bars, save_bars
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.regimes.rules import RulesDetector, RuleSettings
 from peak_trade.sessions.store import session_ids
 from peak_trade.strategies.base import Strategy
@@ -345,10 +345,7 @@ def test_the_version_of_a_package_that_an_own_strategy_imports_is_named(project,
 
 def test_other_code_is_a_difference_with_its_first_event(project, capsys, monkeypatch):
     run_id = plain_run()
-    slipped = SimulatedVenue._slipped
-    monkeypatch.setattr(
-        SimulatedVenue, "_slipped", lambda self, order, price, tick: slipped(self, order, price * 1.001, tick)
-    )
+    monkeypatch.setattr(Costs, "slippage_rate", property(lambda self: self.slippage_bps / 10_000.0 + 0.001))
     capsys.readouterr()
     assert main(["runs", "verify", run_id, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)

@@ -1,0 +1,970 @@
+"""The compiled event loop: the runs of market orders without limits and protective orders, as columns.
+
+It does what `EventLoop` does with a `SleeveTrader` and a `SimulatedVenue`, with the same sums in the same order, so all
+results are equal bit for bit. `EventLoop` is the reference: a rule is changed there first. A run that this loop does
+not follow to the end is left to the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numba import float64, from_dtype, int64, njit, types
+from numpy.typing import NDArray
+
+from peak_trade.core.arrays import FloatArray, IntArray
+from peak_trade.core.calendar import NS_PER_YEAR, open_times
+from peak_trade.core.rounding import whole_inverse
+from peak_trade.core.settings import LARGEST
+from peak_trade.core.values import OrderType, TimeInForce
+from peak_trade.costs.model import FUNDING_INTERVAL
+from peak_trade.engine.market import Market
+from peak_trade.engine.netting import NETTED
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.sleeve import Sleeve
+from peak_trade.engine.target_counts import TargetCounts
+from peak_trade.portfolio.sizing import FixedNotional
+from peak_trade.risk.order_gates import LEVERAGE_RTOL
+
+Table = NDArray[np.void]
+"""Table of one of the tables below."""
+
+
+class Code(IntEnum):
+    """Kind of an entry in the table of events; each cause of the end of an order has its own."""
+
+    SIGNAL = 0
+    REQUESTED = 1
+    DENIED = 2
+    SUBMITTED = 3
+    ACCEPTED = 4
+    PARTIALLY_FILLED = 5
+    FILLED = 6
+    REPLACED = 7
+    NO_CASH = 8
+    LAPSED = 9
+    EXPIRED = 10
+    FUNDING = 11
+    BORROW = 12
+
+
+EVENT = np.dtype([("ts_event", "i8"), ("value", "f8"), ("code", "i4"), ("place", "i4")])
+"""Time (ns UTC), kind, and the row that it is about: a sleeve for signals and cash flows, a trade, or an order.
+
+`value` is the target of a signal, the amount of a cash flow, and what an order that ends has traded.
+"""
+ORDER = np.dtype(
+    [
+        ("sleeve", "i8"),
+        ("bar", "i8"),
+        ("sign", "f8"),
+        ("quantity", "f8"),
+        ("decision_price", "f8"),
+        ("is_reducing", "i8"),
+        ("denials", "i8"),
+    ]
+)
+"""Sleeve, bar of the decision, sign of the side, and the gates that denied it: bit n for instrument gate n."""
+TRADE = np.dtype(
+    [
+        ("order", "i8"),
+        ("bar", "i8"),
+        ("ts_event", "i8"),
+        ("quantity", "f8"),
+        ("price", "f8"),
+        ("fee", "f8"),
+        ("reference_price", "f8"),
+        ("arrival_price", "f8"),
+        ("cumulative", "f8"),
+    ]
+)
+"""One row per fill; `cumulative` is what its order has traded until then."""
+BOOKING = np.dtype(
+    [("bar", "i8"), ("sleeve", "i8"), ("quantity", "f8"), ("change", "f8"), ("cash", "f8"), ("held", "f8")]
+)
+"""One row per fill or cash flow: change of the sleeve's position and cash, then the account's cash and position.
+
+`held` is the position in the symbol after a fill, NaN for a cash flow.
+"""
+
+_SYMBOL = np.dtype(
+    [
+        ("tick", "f8"),
+        ("ticks", "f8"),
+        ("lot", "f8"),
+        ("lots", "f8"),
+        ("min_notional", "f8"),
+        ("most_leverage", "f8"),
+        ("is_shortable", "i8"),
+        ("has_gaps", "i8"),
+        ("quantity", "f8"),
+        ("volume_left", "f8"),
+        ("volume_bar", "i8"),
+    ]
+)
+"""Trading rules of a symbol, its position, and the volume that fills may still take in bar `volume_bar`.
+
+`ticks` and `lots` are the whole numbers of them in one unit, 0 if there is no such number.
+"""
+_SLEEVE = np.dtype(
+    [
+        ("symbol", "i8"),
+        ("rank", "i8"),
+        ("target", "f8"),
+        ("position", "f8"),
+        ("order", "i8"),
+        ("leaves", "f8"),
+        ("awaits_scale", "i8"),
+    ]
+)
+"""State of a sleeve; `order` is its open order, -1 for none, and `rank` sorts simultaneous orders."""
+_RULES = np.dtype(
+    [
+        ("initial_cash", "f8"),
+        ("fee", "f8"),
+        ("slippage", "f8"),
+        ("participation", "f8"),
+        ("funding_bps", "f8"),
+        ("borrow_rate", "f8"),
+        ("no_trade_band", "f8"),
+        ("drift_band", "f8"),
+        ("notional", "f8"),
+        ("largest", "f8"),
+        ("funding_interval", "i8"),
+        ("intervals_per_year", "f8"),
+        ("has_carry", "i8"),
+        ("is_ioc", "i8"),
+        ("shares_symbols", "i8"),
+    ]
+)
+"""Settings and constants; `participation`, `drift_band` and `notional` are NaN if they are not set.
+
+The constants of other modules are arguments, because the code on disk is compiled again only if this file changes.
+"""
+_STATE = np.dtype(
+    [
+        ("cash", "f8"),
+        ("can_fail", "i8"),
+        ("n_open", "i8"),
+        ("n_events", "i8"),
+        ("n_orders", "i8"),
+        ("n_trades", "i8"),
+        ("n_bookings", "i8"),
+        ("end", "i8"),
+        *((name, "i8") for name in ("n_scale_unknown", "n_scale_zero", "n_weight_zero", "n_below_lot", "n_trimmed")),
+        ("first_trimmed", "i8"),
+        ("last_trimmed", "i8"),
+        ("largest_leverage", "f8"),
+    ]
+)
+"""Cash, the numbers of rows that are used, how the loop ended, and the target counts."""
+
+_DONE, _BANKRUPT, _REFUSED_EXIT, _UNREADABLE = range(4)
+_ENDS = {
+    _BANKRUPT: "the account went bankrupt",
+    _REFUSED_EXIT: "an exit was denied and is asked again",
+    _UNREADABLE: "a number is out of the range that gates can read",
+}
+_SIGNAL, _REQUESTED, _DENIED, _SUBMITTED, _ACCEPTED, _PARTIALLY_FILLED, _FILLED, _REPLACED, _NO_CASH, _LAPSED = (
+    np.arange(Code.EXPIRED)
+)
+_EXPIRED, _FUNDING, _BORROW = np.arange(Code.EXPIRED, len(Code))
+_QUANTITY, _MIN_NOTIONAL, _NOT_SHORTABLE, _MAX_LEVERAGE = 1, 2, 4, 8
+_ROWS_PER_SLEEVE = 12
+"""Largest number of events of a sleeve in one bar: carry twice, a fill, an end, a signal, and an order replaced."""
+_GRAIN, _NOTHING, _EPSILON = 1e-9, 1e-12, 4.0 * float(np.finfo(np.float64).eps)
+_DUST, _DEBT = 1e-12, 1e-9
+_N_HALVINGS = 12
+
+
+_inner = njit(error_model="numpy")
+"""Compiles a function of the loop as part of it; a division by zero gives no error there."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledRun:
+    """A finished run as tables, with the strategy and symbol of each sleeve and the counts of its targets."""
+
+    strategies: tuple[str, ...]
+    symbols: tuple[str, ...]
+    time_in_force: TimeInForce
+    initial_cash: float
+    events: Table
+    orders: Table
+    trades: Table
+    bookings: Table
+    counts: TargetCounts
+
+    def paths(self, symbols: Sequence[str], n_bars: int) -> tuple[dict[str, FloatArray], FloatArray]:
+        """Return the position at every close by symbol, and cash at every close, each of shape (n_bars,)."""
+        bookings = self.bookings
+        fills = bookings[~np.isnan(bookings["held"])]
+        places = np.array([symbols.index(symbol) for symbol in self.symbols])[fills["sleeve"]]
+        by_symbol = np.argsort(places, kind="stable")
+        ends = np.searchsorted(places[by_symbol], np.arange(len(symbols) + 1))
+        positions = {}
+        for place, symbol in enumerate(symbols):
+            own = fills[by_symbol[ends[place] : ends[place + 1]]]
+            positions[symbol] = steps(own["bar"], own["held"], n_bars)
+        bars = np.concatenate(([0], bookings["bar"]))
+        return positions, steps(bars, np.concatenate(([self.initial_cash], bookings["cash"])), n_bars)
+
+
+def steps(bars: IntArray, values: FloatArray, n_bars: int) -> FloatArray:
+    """Spread values from their bars on over all bars; 0.0 before the first bar, the last value of a bar wins."""
+    spans = np.diff(np.concatenate(([0], bars, [n_bars])))
+    return np.repeat(np.concatenate(([0.0], values)), spans)
+
+
+def run_compiled(
+    market: Market,
+    sleeves: Sequence[Sleeve],
+    settings: BacktestSettings,
+    *,
+    is_netted: bool,
+    drift_band: float | None,
+) -> CompiledRun | str:
+    """Run sleeves without risk limits; return the reason if the loop can not follow the run."""
+    reason = f"sleeves are {NETTED}" if is_netted else _unsupported(market, sleeves, settings)
+    if reason:
+        return reason
+    n_bars = len(market)
+    symbols = np.zeros(len(market.columns), _SYMBOL)
+    for symbol, column in zip(symbols, market.columns, strict=True):
+        instrument = column.instrument
+        symbol["tick"], symbol["ticks"] = instrument.tick_size, _inverse(instrument.tick_size)
+        symbol["lot"], symbol["lots"] = instrument.lot_size, _inverse(instrument.lot_size)
+        symbol["min_notional"] = instrument.min_notional
+        symbol["most_leverage"] = instrument.max_leverage * (1.0 + LEVERAGE_RTOL)
+        symbol["is_shortable"], symbol["has_gaps"] = instrument.is_shortable, column.own_bars is not None
+        symbol["volume_bar"] = -1
+    states = np.zeros(len(sleeves), _SLEEVE)
+    states["symbol"] = [market.symbols.index(sleeve.symbol) for sleeve in sleeves]
+    states["order"] = -1
+    ranked = sorted(
+        range(len(sleeves)), key=lambda place: (sleeves[place].priority, sleeves[place].symbol, sleeves[place].strategy)
+    )
+    states["rank"][ranked] = range(len(sleeves))
+    rebalances = np.zeros((len(sleeves), n_bars if any(sleeve.rebalance_bars for sleeve in sleeves) else 0), np.uint8)
+    for place, sleeve in enumerate(sleeves):
+        rebalances[place, [bar for bar in sleeve.rebalance_bars if bar < n_bars]] = 1
+    state = np.zeros(1, _STATE)
+    events, orders, trades, bookings = _loop(
+        market.times,
+        open_times(market.times, market.timeframe),
+        *(_stacked([getattr(column, name) for column in market.columns]) for name in ("open", "close", "mark")),
+        _stacked([column.volume for column in market.columns]),
+        _stacked([sleeve.exposure for sleeve in sleeves]),
+        _weights(sleeves),
+        _scales(sleeves, n_bars),
+        rebalances,
+        symbols,
+        states,
+        _rules(sleeves, settings, drift_band),
+        state,
+    )
+    end = int(state["end"][0])
+    if end != _DONE:
+        return _ENDS[end]
+    return CompiledRun(
+        tuple(sleeve.strategy for sleeve in sleeves),
+        tuple(sleeve.symbol for sleeve in sleeves),
+        settings.execution.time_in_force,
+        settings.initial_cash,
+        events,
+        orders,
+        trades,
+        bookings,
+        TargetCounts(**{part.name: state[part.name][0].item() for part in fields(TargetCounts)}),
+    )
+
+
+def _unsupported(market: Market, sleeves: Sequence[Sleeve], settings: BacktestSettings) -> str:
+    """Return why the loop can not run these sleeves and settings; empty if it can."""
+    policy = settings.execution
+    if policy.order_type is not OrderType.MARKET:
+        return f"entries are {policy.order_type.value} orders"
+    if policy.has_protection:
+        return "fills are followed by protective orders"
+    if any(sleeve.exposure.shape != market.times.shape for sleeve in sleeves):
+        return "a sleeve has another number of bars than the market"
+    if any(sleeve.position or sleeve.target or sleeve.working for sleeve in sleeves) or not sleeves:
+        return "a sleeve has traded before"
+    if not all(np.isfinite(sleeve.exposure).all() and np.isfinite(sleeve.weight).all() for sleeve in sleeves):
+        return "a target or a weight is not finite"
+    steps = [step for column in market.columns for step in (column.instrument.tick_size, column.instrument.lot_size)]
+    if any(0.0 < step < 1.0 / LARGEST for step in steps):
+        return "a lot or a tick is too small"
+    return ""
+
+
+def _inverse(step: float) -> int:
+    return whole_inverse(step) if step > 0.0 else 0
+
+
+def _stacked(parts: Sequence[FloatArray]) -> FloatArray:
+    """Return arrays stacked in one array; a single one is not copied."""
+    first = np.ascontiguousarray(parts[0], dtype=np.float64)
+    return first[None, :] if len(parts) == 1 else np.stack(parts)
+
+
+def _weights(sleeves: Sequence[Sleeve]) -> FloatArray:
+    """Return weights of shape (n_sleeves, n_bars), or (n_sleeves, 1) if all are constant."""
+    if all(isinstance(sleeve.weight, float) for sleeve in sleeves):
+        return np.array([[sleeve.weight] for sleeve in sleeves])
+    return _stacked([np.broadcast_to(sleeve.weight, sleeve.exposure.shape) for sleeve in sleeves])
+
+
+def _scales(sleeves: Sequence[Sleeve], n_bars: int) -> FloatArray:
+    """Return scales of shape (n_sleeves, n_bars), or (n_sleeves, 1) if there are none; 1.0 where a sleeve has none."""
+    if all(sleeve.scale is None for sleeve in sleeves):
+        return np.ones((len(sleeves), 1))
+    return _stacked([np.ones(n_bars) if sleeve.scale is None else sleeve.scale for sleeve in sleeves])
+
+
+def _rules(sleeves: Sequence[Sleeve], settings: BacktestSettings, drift_band: float | None) -> object:
+    costs, policy, sizing = settings.costs, settings.execution, settings.sizing
+    rules = np.zeros(1, _RULES)
+    rules[0] = (
+        settings.initial_cash,
+        costs.taker_rate,
+        costs.slippage_rate,
+        math.nan if costs.max_participation is None else costs.max_participation,
+        costs.funding_bps_per_8h,
+        costs.borrow_rate,
+        policy.no_trade_band,
+        math.nan if drift_band is None else drift_band,
+        sizing.notional if isinstance(sizing, FixedNotional) else math.nan,
+        LARGEST,
+        FUNDING_INTERVAL,
+        NS_PER_YEAR / FUNDING_INTERVAL,
+        costs.has_carry,
+        policy.time_in_force is TimeInForce.IOC,
+        len({sleeve.symbol for sleeve in sleeves}) < len(sleeves),
+    )
+    return rules
+
+
+class _Grid(NamedTuple):
+    """Arrays that do not change, by bar, symbol and bar, or sleeve and bar."""
+
+    times: object
+    opens: object
+    open: object
+    close: object
+    mark: object
+    volume: object
+    exposure: object
+    weight: object
+    scale: object
+    rebalances: object
+
+
+class _Tables(NamedTuple):
+    """Tables that the loop writes; `opened` holds the sleeves with open orders, oldest order first."""
+
+    events: object
+    orders: object
+    trades: object
+    bookings: object
+    opened: object
+
+
+@_inner
+def _with_room(table, n_rows):  # type: ignore[no-untyped-def]
+    if n_rows <= table.size:
+        return table
+    larger = np.empty(2 * n_rows, table.dtype)
+    larger[: table.size] = table
+    return larger
+
+
+@_inner
+def _schedule(grid, rule, n_sleeves):  # type: ignore[no-untyped-def]
+    """Return whether a bar has a new target, a rebalancing, a scale that becomes known, or a funding."""
+    n_bars = grid.times.size
+    due = np.zeros(n_bars, np.uint8)
+    for place in range(n_sleeves):
+        before = 0.0
+        for bar in range(n_bars):
+            target = grid.exposure[place, bar]
+            if target != before:
+                due[bar] = 1
+                before = target
+    if grid.scale.shape[1] > 1:
+        for place in range(n_sleeves):
+            for bar in range(1, n_bars):
+                if np.isnan(grid.scale[place, bar - 1]) and not np.isnan(grid.scale[place, bar]):
+                    due[bar] = 1
+    if grid.rebalances.shape[1] > 0:
+        for place in range(n_sleeves):
+            for bar in range(n_bars):
+                due[bar] |= grid.rebalances[place, bar]
+    if rule.has_carry:
+        for bar in range(1, n_bars):
+            if grid.times[bar] // rule.funding_interval != grid.times[bar - 1] // rule.funding_interval:
+                due[bar] = 1
+    return due
+
+
+@_inner
+def _equity(bar, grid, symbols, state):  # type: ignore[no-untyped-def]
+    total = state.cash
+    for place in range(symbols.size):
+        quantity = symbols[place].quantity
+        if quantity != 0.0:
+            total += quantity * grid.mark[place, bar]
+    return total
+
+
+@_inner
+def _has_bar(bar, place, grid, symbols):  # type: ignore[no-untyped-def]
+    return symbols[place].has_gaps == 0 or grid.close[place, bar] == grid.close[place, bar]
+
+
+@_inner
+def _next_touch(bar, stop, grid, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+    for place in range(state.n_open):
+        symbol = sleeves[tables.opened[place]].symbol
+        touch = bar + 1
+        while touch < stop and not _has_bar(touch, symbol, grid, symbols):
+            touch += 1
+        stop = min(stop, touch)
+    return stop
+
+
+@_inner
+def _first_insolvent(start, stop, grid, symbols, state):  # type: ignore[no-untyped-def]
+    for bar in range(start, stop):
+        if _equity(bar, grid, symbols, state) <= 0.0:
+            return bar
+    return stop
+
+
+@_inner
+def _first_drift(start, stop, grid, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    for bar in range(start, stop):
+        equity = _equity(bar, grid, symbols, state)
+        for place in range(sleeves.size):
+            sleeve = sleeves[place]
+            if sleeve.target == 0.0 or sleeve.order >= 0:
+                continue
+            weight = _at(grid.weight, place, bar)
+            if rule.notional == rule.notional:
+                wanted = sleeve.target * weight * rule.notional
+            else:
+                wanted = sleeve.target * weight * _at(grid.scale, place, bar) * equity
+            largest = abs(weight * equity)
+            wanted = -largest if wanted < -largest else wanted
+            wanted = largest if wanted > largest else wanted
+            if abs(sleeve.position * grid.close[sleeve.symbol, bar] - wanted) > rule.drift_band * abs(wanted):
+                return bar
+    return stop
+
+
+@_inner
+def _at(values, place, bar):  # type: ignore[no-untyped-def]
+    return values[place, bar if values.shape[1] > 1 else 0]
+
+
+@_inner
+def _charge_carry(bar, after, until, priced_at, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    n_due = until // rule.funding_interval - after // rule.funding_interval
+    if n_due == 0:
+        return
+    for place in range(sleeves.size):
+        sleeve = sleeves[place]
+        notional = sleeve.position * grid.mark[sleeve.symbol, priced_at] if sleeve.position != 0.0 else 0.0
+        funding = -notional * rule.funding_bps / 10_000.0 * n_due
+        borrow = min(notional, 0.0) * (rule.borrow_rate * n_due / rule.intervals_per_year)
+        for code, amount in ((_FUNDING, funding), (_BORROW, borrow)):
+            if amount != 0.0:
+                state.cash += amount
+                _record(code, place, amount, until, tables, state)
+                _book(bar, place, 0.0, amount, np.nan, tables, symbols, rule, state)
+
+
+@_inner
+def _record(code, place, value, now, tables, state):  # type: ignore[no-untyped-def]
+    event = tables.events[state.n_events]
+    event.ts_event, event.code, event.place, event.value = now, code, place, value
+    state.n_events += 1
+
+
+@_inner
+def _book(bar, place, quantity, change, held, tables, symbols, rule, state):  # type: ignore[no-untyped-def]
+    booking = tables.bookings[state.n_bookings]
+    booking.bar, booking.sleeve, booking.quantity, booking.change = bar, place, quantity, change
+    booking.cash, booking.held = state.cash, held
+    state.n_bookings += 1
+    state.can_fail = state.cash < -_DEBT * rule.initial_cash
+    for symbol in symbols:
+        state.can_fail |= symbol.quantity < 0.0
+
+
+@_inner
+def _match(bar, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    n_waiting, kept = state.n_open, 0
+    for waiting in range(n_waiting):
+        place = tables.opened[waiting]
+        sleeve = sleeves[place]
+        if _has_bar(bar, sleeve.symbol, grid, symbols):
+            _fill(bar, place, grid, tables, symbols, sleeves, rule, state)
+        if sleeve.order >= 0:
+            tables.opened[kept] = place
+            kept += 1
+    state.n_open = kept
+    if rule.is_ioc:
+        kept = 0
+        for waiting in range(state.n_open):
+            place = tables.opened[waiting]
+            sleeve = sleeves[place]
+            if _has_bar(bar, sleeve.symbol, grid, symbols):
+                _end(_LAPSED, sleeve, grid.times[bar], tables, state)
+            else:
+                tables.opened[kept] = place
+                kept += 1
+        state.n_open = kept
+
+
+@_inner
+def _end(code, sleeve, now, tables, state):  # type: ignore[no-untyped-def]
+    """End the order of a sleeve that is not filled; the caller removes the sleeve from those with open orders."""
+    _record(code, sleeve.order, tables.orders[sleeve.order].quantity - sleeve.leaves, now, tables, state)
+    sleeve.order = -1
+
+
+@_inner
+def _fill(bar, place, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    sleeve = sleeves[place]
+    symbol, order = symbols[sleeve.symbol], tables.orders[sleeve.order]
+    reference = grid.open[sleeve.symbol, bar]
+    price = reference * (1.0 + order.sign * rule.slippage)
+    if symbol.tick > 0.0:
+        price = (
+            _up_to(price, symbol.tick, symbol.ticks) if order.sign > 0.0 else _down_to(price, symbol.tick, symbol.ticks)
+        )
+    quantity, has_cash = sleeve.leaves, True
+    volume = grid.volume[sleeve.symbol, bar]
+    if rule.participation == rule.participation and volume == volume:
+        left = symbol.volume_left if symbol.volume_bar == bar else rule.participation * volume
+        allowed = _down_to(max(left, 0.0), symbol.lot, symbol.lots)
+        quantity = allowed if allowed < quantity else quantity
+        symbol.volume_left, symbol.volume_bar = left - quantity, bar
+    if order.sign > 0.0:
+        power = state.cash / (price * (1.0 + rule.fee))
+        power = -symbol.quantity if -symbol.quantity > power else power
+        affordable = _down_to(max(power, 0.0), symbol.lot, symbol.lots)
+        if affordable < quantity:
+            quantity, has_cash = affordable, False
+    if quantity <= 0.0 and has_cash:
+        return
+    sleeve.leaves -= quantity
+    if sleeve.leaves <= _DUST * order.quantity:
+        sleeve.leaves, has_cash = 0.0, True
+    if quantity > 0.0:
+        fee, signed = quantity * price * rule.fee, order.sign * quantity
+        if not (abs(price) < np.inf and fee < np.inf and quantity < np.inf):
+            state.end = _UNREADABLE
+        state.cash -= signed * price
+        state.cash -= fee
+        symbol.quantity = _without_noise(symbol.quantity + signed, symbol.lot, symbol.lots, signed)
+        sleeve.position = _without_noise(sleeve.position + signed, symbol.lot, symbol.lots, signed)
+        trade = tables.trades[state.n_trades]
+        trade.order, trade.bar, trade.quantity, trade.price, trade.fee = sleeve.order, bar, quantity, price, fee
+        trade.reference_price, trade.arrival_price = reference, _arrival_price(order, sleeve, grid, symbols)
+        trade.cumulative, trade.ts_event = order.quantity - sleeve.leaves, grid.opens[bar]
+        code = _FILLED if sleeve.leaves == 0.0 and has_cash else _PARTIALLY_FILLED
+        _book(bar, place, signed, -signed * price - fee, symbol.quantity, tables, symbols, rule, state)
+        _record(code, state.n_trades, 0.0, grid.opens[bar], tables, state)
+        state.n_trades += 1
+    if not has_cash:
+        _end(_NO_CASH, sleeve, grid.opens[bar], tables, state)
+    elif sleeve.leaves == 0.0:
+        sleeve.order = -1
+
+
+@_inner
+def _arrival_price(order, sleeve, grid, symbols):  # type: ignore[no-untyped-def]
+    bar = order.bar + 1
+    while not _has_bar(bar, sleeve.symbol, grid, symbols):
+        bar += 1
+    return grid.open[sleeve.symbol, bar]
+
+
+@_inner
+def _decide(bar, grid, tables, symbols, sleeves, rule, state, acting, changes):  # type: ignore[no-untyped-def]
+    has_drift = rule.drift_band == rule.drift_band
+    equity = _equity(bar, grid, symbols, state) if has_drift else 0.0
+    n_acting = 0
+    for place in range(sleeves.size):
+        if _is_acting(place, bar, equity, grid, sleeves, rule) and _has_bar(bar, sleeves[place].symbol, grid, symbols):
+            acting[n_acting] = place
+            n_acting += 1
+    if n_acting == 0:
+        return
+    now = grid.times[bar]
+    for place in acting[:n_acting]:
+        target = grid.exposure[place, bar]
+        if target != sleeves[place].target:
+            sleeves[place].target = target
+            _record(_SIGNAL, place, target, now, tables, state)
+    if not has_drift:
+        equity = _equity(bar, grid, symbols, state)
+    if not 0.0 < equity < rule.largest:
+        state.end = _UNREADABLE
+        return
+    n_legs = 0
+    for place in acting[:n_acting]:
+        sleeve = sleeves[place]
+        if sleeve.order >= 0:
+            _end(_REPLACED, sleeve, now, tables, state)
+            _remove(place, tables.opened, state)
+        change = _change(place, bar, equity, grid, symbols, sleeves, rule, state)
+        if change != 0.0:
+            acting[n_legs], changes[n_legs] = place, change
+            n_legs += 1
+    _sort(acting, changes, n_legs, sleeves)
+    for leg in range(n_legs):
+        _submit(acting[leg], changes[leg], bar, equity, grid, tables, symbols, sleeves, rule, state)
+
+
+@_inner
+def _is_acting(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyped-def]
+    sleeve = sleeves[place]
+    if grid.exposure[place, bar] != sleeve.target:
+        return True
+    if sleeve.awaits_scale:
+        return not np.isnan(_at(grid.scale, place, bar))
+    if grid.rebalances.shape[1] > 0 and grid.rebalances[place, bar]:
+        return True
+    if rule.drift_band != rule.drift_band or sleeve.target == 0.0 or sleeve.order >= 0:
+        return False
+    held = sleeve.position * grid.mark[sleeve.symbol, bar]
+    wanted = _notional(place, bar, equity, grid, sleeves, rule)
+    return abs(held - wanted) > rule.drift_band * abs(wanted)
+
+
+@_inner
+def _leverage(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyped-def]
+    if rule.notional == rule.notional:
+        return abs(sleeves[place].target) * rule.notional / equity
+    return abs(sleeves[place].target) * _at(grid.scale, place, bar)
+
+
+@_inner
+def _notional(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyped-def]
+    target = sleeves[place].target
+    if target == 0.0:
+        return 0.0
+    weight = _at(grid.weight, place, bar)
+    if _leverage(place, bar, equity, grid, sleeves, rule) > 1.0:
+        return math.copysign(weight * equity, target)
+    if rule.notional == rule.notional:
+        return target * weight * rule.notional
+    return target * weight * _at(grid.scale, place, bar) * equity
+
+
+@_inner
+def _change(place, bar, equity, grid, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    """Return the signed quantity that a sleeve orders to reach its target, 0.0 for none, and count its size."""
+    sleeve = sleeves[place]
+    symbol, close = symbols[sleeve.symbol], grid.close[sleeve.symbol, bar]
+    notional = _notional(place, bar, equity, grid, sleeves, rule)
+    sleeve.awaits_scale = np.isnan(notional)
+    if not np.isnan(notional):
+        wanted = notional / close
+    else:
+        wanted = sleeve.position if sleeve.position * sleeve.target > 0.0 else 0.0
+    desired = _down_to(wanted, symbol.lot, symbol.lots)
+    if sleeve.target != 0.0:
+        leverage = _leverage(place, bar, equity, grid, sleeves, rule)
+        if sleeve.awaits_scale:
+            state.n_scale_unknown += 1
+        elif leverage == 0.0:
+            state.n_scale_zero += 1
+        elif _at(grid.weight, place, bar) == 0.0:
+            state.n_weight_zero += 1
+        elif leverage > 1.0:
+            state.n_trimmed += 1
+            state.largest_leverage = max(state.largest_leverage, leverage)
+            state.first_trimmed = bar if state.first_trimmed < 0 else state.first_trimmed
+            state.last_trimmed = bar
+    state.n_below_lot += wanted != 0.0 and desired == 0.0
+    change = desired - sleeve.position
+    nearest = _nearest_to(change, symbol.lot, symbol.lots)
+    if abs(change - nearest) <= _GRAIN * symbol.lot + _EPSILON * (abs(desired) + abs(sleeve.position)):
+        change = nearest
+    else:
+        change = _down_to(change, symbol.lot, symbol.lots)
+    if desired != 0.0 and abs(change) * close < rule.no_trade_band * equity:
+        return 0.0
+    if not abs(change) < rule.largest:
+        state.end = _UNREADABLE
+    return change
+
+
+@_inner
+def _remove(place, opened, state):  # type: ignore[no-untyped-def]
+    kept = 0
+    for waiting in range(state.n_open):
+        if opened[waiting] != place:
+            opened[kept] = opened[waiting]
+            kept += 1
+    state.n_open = kept
+
+
+@_inner
+def _opens(sleeve, change):  # type: ignore[no-untyped-def]
+    return not (sleeve.position * change < 0.0 and abs(change) <= abs(sleeve.position))
+
+
+@_inner
+def _sort(acting, changes, n_legs, sleeves):  # type: ignore[no-untyped-def]
+    """Sort legs: those that reduce a position first, then by rank."""
+    for last in range(1, n_legs):
+        place, change = acting[last], changes[last]
+        opens, rank = _opens(sleeves[place], change), sleeves[place].rank
+        spot = last
+        while spot > 0:
+            other = sleeves[acting[spot - 1]]
+            other_opens = _opens(other, changes[spot - 1])
+            if other_opens < opens or (other_opens == opens and other.rank < rank):
+                break
+            acting[spot], changes[spot] = acting[spot - 1], changes[spot - 1]
+            spot -= 1
+        acting[spot], changes[spot] = place, change
+
+
+@_inner
+def _submit(place, change, bar, equity, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    sleeve, number = sleeves[place], state.n_orders
+    symbol, close, now = symbols[sleeve.symbol], grid.close[sleeve.symbol, bar], grid.times[bar]
+    state.n_orders += 1
+    order = tables.orders[number]
+    order.sleeve, order.bar, order.sign, order.quantity = place, bar, 1.0 if change > 0.0 else -1.0, abs(change)
+    order.decision_price, order.is_reducing, order.denials = close, not _opens(sleeve, change), 0
+    if not (0.0 < close < rule.largest and abs(symbol.quantity) < rule.largest):
+        state.end = _UNREADABLE
+        return
+    if rule.shares_symbols:
+        _reduce(place, order, equity, tables, symbols, sleeves, state)
+    _record(_REQUESTED, number, 0.0, now, tables, state)
+    order.denials = _denials(place, order, equity, tables, symbols, sleeves, state)
+    if order.denials:
+        _record(_DENIED, number, 0.0, now, tables, state)
+        if order.is_reducing:
+            state.end = _REFUSED_EXIT
+        return
+    _record(_SUBMITTED, number, 0.0, now, tables, state)
+    _record(_ACCEPTED, number, 0.0, now, tables, state)
+    sleeve.order, sleeve.leaves = number, order.quantity
+    tables.opened[state.n_open] = place
+    state.n_open += 1
+
+
+@_inner
+def _reduces(place, order, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+    """Return whether a reducing order can only bring the account's position nearer to zero, with all open exits."""
+    if not order.is_reducing:
+        return False
+    symbol, exiting = sleeves[place].symbol, 0.0
+    for waiting in range(state.n_open):
+        held = sleeves[tables.opened[waiting]]
+        other = tables.orders[held.order]
+        if other.is_reducing and held.symbol == symbol and other.sign == order.sign:
+            exiting += held.leaves
+    quantity = symbols[symbol].quantity
+    room = abs(quantity) * (1.0 + 1e-12) if exiting != 0.0 else abs(quantity)
+    return quantity * order.sign < 0.0 and order.quantity + exiting <= room
+
+
+@_inner
+def _reachable(place, order, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+    """Return the lowest and highest position that the order and the pending orders can lead to, and if any is pending.
+
+    Pending are the open orders that can enlarge a position, and the exits that an order of that kind trades with.
+    """
+    symbol, signed, has_pending = sleeves[place].symbol, order.sign * order.quantity, False
+    low = high = symbols[symbol].quantity
+    if signed < 0.0:
+        low += signed
+    else:
+        high += signed
+    for waiting in range(state.n_open):
+        held = sleeves[tables.opened[waiting]]
+        other, is_own = tables.orders[held.order], held.symbol == symbol
+        if other.is_reducing and (order.is_reducing or not is_own or other.sign != order.sign):
+            continue
+        has_pending = True
+        leaves = other.sign * held.leaves
+        if is_own and leaves < 0.0:
+            low += leaves
+        elif is_own:
+            high += leaves
+    return low, high, has_pending
+
+
+@_inner
+def _is_within_leverage(place, order, equity, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+    symbol = symbols[sleeves[place].symbol]
+    held, signed = symbol.quantity, order.sign * order.quantity
+    low, high, _ = _reachable(place, order, tables, symbols, sleeves, state)
+    reached = max(-low if signed < 0.0 else high, abs(held + signed))
+    exposure = reached * order.decision_price / equity
+    if reached <= abs(held) or exposure <= symbol.most_leverage:
+        return True
+    return _reduces(place, order, tables, symbols, sleeves, state)
+
+
+@_inner
+def _reduce(place, order, equity, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+    """Reduce an order to the largest number of whole lots that the leverage of its instrument allows."""
+    if _is_within_leverage(place, order, equity, tables, symbols, sleeves, state):
+        return
+    symbol, whole = symbols[sleeves[place].symbol], order.quantity
+    low, high = 0.0, whole
+    for _ in range(_N_HALVINGS):
+        middle = 0.5 * (low + high)
+        order.quantity = middle
+        if _is_within_leverage(place, order, equity, tables, symbols, sleeves, state):
+            low = middle
+        else:
+            high = middle
+    reduced = _down_to(low, symbol.lot, symbol.lots)
+    order.quantity = reduced if reduced > 0.0 else whole
+
+
+@_inner
+def _denials(place, order, equity, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+    """Return the sum of the codes of the gates that deny an order."""
+    symbol, signed, denials = symbols[sleeves[place].symbol], order.sign * order.quantity, 0
+    if symbol.lot > 0.0:
+        n_lots = order.quantity / symbol.lot
+        is_whole = n_lots == np.floor(n_lots) or abs(n_lots - np.rint(n_lots)) <= _GRAIN + n_lots * _EPSILON
+        least = symbol.lot if is_whole else max(_up_to(order.quantity, symbol.lot, symbol.lots), symbol.lot)
+        if order.quantity < least:
+            denials += _QUANTITY
+    if order.quantity * order.decision_price < symbol.min_notional:
+        denials += _MIN_NOTIONAL
+    if not symbol.is_shortable:
+        held = symbol.quantity
+        low, _, has_pending = _reachable(place, order, tables, symbols, sleeves, state)
+        if signed < 0.0 and has_pending:
+            held = min(held, low - signed)
+        if held + signed < 0.0:
+            denials += _NOT_SHORTABLE
+    if not _is_within_leverage(place, order, equity, tables, symbols, sleeves, state):
+        denials += _MAX_LEVERAGE
+    return denials
+
+
+@_inner
+def _on_grid(n_steps, step, inverse):  # type: ignore[no-untyped-def]
+    return n_steps / inverse if inverse != 0.0 else n_steps * step
+
+
+@_inner
+def _down_to(amount, step, inverse):  # type: ignore[no-untyped-def]
+    if step <= 0.0:
+        return amount
+    ratio = abs(amount) / step
+    n_steps = np.floor(ratio + _GRAIN + ratio * _EPSILON)
+    return math.copysign(_on_grid(n_steps, step, inverse), amount) if n_steps != 0.0 else 0.0
+
+
+@_inner
+def _up_to(amount, step, inverse):  # type: ignore[no-untyped-def]
+    if step <= 0.0:
+        return amount
+    ratio = abs(amount) / step
+    n_steps = np.ceil(ratio - _GRAIN - ratio * _EPSILON)
+    return math.copysign(_on_grid(n_steps, step, inverse), amount) if n_steps != 0.0 else 0.0
+
+
+@_inner
+def _nearest_to(amount, step, inverse):  # type: ignore[no-untyped-def]
+    if step <= 0.0:
+        return amount
+    n_steps = np.rint(abs(amount) / step)
+    return math.copysign(_on_grid(n_steps, step, inverse), amount) if n_steps != 0.0 else 0.0
+
+
+@_inner
+def _without_noise(amount, step, inverse, last_change):  # type: ignore[no-untyped-def]
+    if abs(amount) <= _NOTHING * abs(last_change):
+        return 0.0
+    nearest = _nearest_to(amount, step, inverse)
+    is_noise = abs(amount - nearest) <= _GRAIN * step + _EPSILON * (abs(amount) + abs(last_change))
+    return nearest if is_noise else amount
+
+
+_ROWS = types.Array(float64, 2, "C", readonly=True)
+_TIMES = types.Array(int64, 1, "C", readonly=True)
+
+
+@njit(
+    types.Tuple(tuple(from_dtype(table)[::1] for table in (EVENT, ORDER, TRADE, BOOKING)))(
+        *2 * (_TIMES,),
+        *7 * (_ROWS,),
+        types.uint8[:, ::1],
+        *(from_dtype(table)[::1] for table in (_SYMBOL, _SLEEVE, _RULES, _STATE)),
+    ),
+    cache=True,
+    error_model="numpy",
+)
+def _loop(  # type: ignore[no-untyped-def]
+    times, opens, open_, close, mark, volume, exposure, weight, scale, rebalances, symbols, sleeves, rules, states
+):
+    grid = _Grid(times, opens, open_, close, mark, volume, exposure, weight, scale, rebalances)
+    rule, state = rules[0], states[0]
+    n_bars, n_sleeves = times.size, sleeves.size
+    state.cash, state.first_trimmed, state.last_trimmed = rule.initial_cash, -1, -1
+    due = _schedule(grid, rule, n_sleeves)
+    events, orders = np.empty(_ROWS_PER_SLEEVE * n_sleeves + 1024, EVENT), np.empty(n_sleeves + 256, ORDER)
+    trades, bookings = np.empty(n_sleeves + 256, TRADE), np.empty(5 * n_sleeves + 256, BOOKING)
+    opened, acting, changes = np.empty(n_sleeves, np.int64), np.empty(n_sleeves, np.int64), np.empty(n_sleeves)
+    stop = 0
+    for bar in range(n_bars):
+        if bar < stop:
+            continue
+        events = _with_room(events, state.n_events + _ROWS_PER_SLEEVE * n_sleeves)
+        orders, trades = _with_room(orders, state.n_orders + n_sleeves), _with_room(trades, state.n_trades + n_sleeves)
+        bookings = _with_room(bookings, state.n_bookings + 5 * n_sleeves)
+        tables = _Tables(events, orders, trades, bookings, opened)
+        last_close = times[bar - 1] if bar > 0 else times[bar]
+        if rule.has_carry and opens[bar] > last_close:
+            _charge_carry(bar, last_close, opens[bar], bar - 1, grid, tables, symbols, sleeves, rule, state)
+            last_close = opens[bar]
+        if state.n_open > 0:
+            _match(bar, grid, tables, symbols, sleeves, rule, state)
+        if rule.has_carry:
+            _charge_carry(bar, last_close, times[bar], bar, grid, tables, symbols, sleeves, rule, state)
+        if state.can_fail and _equity(bar, grid, symbols, state) <= 0.0:
+            state.end = _BANKRUPT
+        if state.end == _DONE:
+            _decide(bar, grid, tables, symbols, sleeves, rule, state, acting, changes)
+        if state.end != _DONE:
+            return events, orders, trades, bookings
+        stop = bar + 1
+        while stop < n_bars and due[stop] == 0:
+            stop += 1
+        stop = _next_touch(bar, stop, grid, tables, symbols, sleeves, state)
+        if state.can_fail:
+            stop = _first_insolvent(bar + 1, stop, grid, symbols, state)
+        if rule.drift_band == rule.drift_band:
+            stop = _first_drift(bar + 1, stop, grid, symbols, sleeves, rule, state)
+    for place in range(state.n_open):
+        sleeve = sleeves[opened[place]]
+        _end(_EXPIRED, sleeve, times[n_bars - 1], tables, state)
+    return (
+        events[: state.n_events].copy(),
+        orders[: state.n_orders].copy(),
+        trades[: state.n_trades].copy(),
+        bookings[: state.n_bookings].copy(),
+    )
