@@ -20,6 +20,7 @@ from peak_trade.core.errors import ReportError
 from peak_trade.reports.answer import Answer, Provenance
 from peak_trade.reports.downloads import DATA_MIME, WholeSeries, figure_table, packed
 from peak_trade.reports.markup import (
+    MINUS,
     figure_html,
     kind_of,
     plotly_json,
@@ -148,7 +149,10 @@ def table_result(frame: pd.DataFrame, digits: Digits = DIGITS) -> dict[str, Any]
 
 
 def figure_result(figure: Any, digits: Digits = DIGITS) -> list[dict[str, Any]]:
-    """Return one typed result per trace: type, length, first and last x, and smallest, largest and last number."""
+    """Return one typed result per trace: type, length, first and last x, smallest, largest and last number, and bars.
+
+    The names and numbers of bars are in it where the bars have names.
+    """
     return [_trace_result(trace, _digits_of(str(trace.name or ""), digits)) for trace in figure.data]
 
 
@@ -157,12 +161,18 @@ def figure_text(name: str, traces: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for trace in traces:
         about = f"{trace['name'] or trace['type']}"
-        if "n" in trace:
+        if "values" in trace:
+            about += f", {', '.join(f'{name} {_number(value)}' for name, value in trace['values'])}"
+        elif "n" in trace:
             about += f", {trace['n']:,} points from {trace['from']} to {trace['to']}"
-        if "least" in trace:
-            about += f", least {trace['least']:.6g}, most {trace['most']:.6g}, last {trace['last']:.6g}"
+        if "least" in trace and "values" not in trace:
+            about += ", " + ", ".join(f"{word} {_number(trace[word])}" for word in ("least", "most", "last"))
         parts.append(about)
     return f"{name.replace('-', ' ')}: {'; '.join(parts)}."
+
+
+def _number(value: float | None) -> str:
+    return "no value" if value is None else f"{value:,.6g}".replace("-", MINUS)
 
 
 def _figure_data(figure: Any) -> dict[str, Any]:
@@ -176,6 +186,8 @@ def _trace_result(trace: Any, digits: int) -> dict[str, Any]:
     across = [] if trace.x is None else list(trace.x)
     if across:
         result |= {"n": len(across), "from": str(across[0]), "to": str(across[-1])}
+    if bars := _categories(trace, digits):
+        result["values"] = [list(bar) for bar in bars]
     values = trace.z if trace.type == "heatmap" else trace.y
     numbers = np.asarray([] if values is None else values)
     if numbers.dtype.kind == "O":
@@ -186,6 +198,17 @@ def _trace_result(trace: Any, digits: int) -> dict[str, Any]:
             summary = {"least": known.min(), "most": known.max(), "last": known[-1]}
             result |= {key: _plain(float(value), digits) for key, value in summary.items()}
     return result
+
+
+def _categories(trace: Any, digits: int) -> list[tuple[str, Any]]:
+    """Return the names and the numbers of the bars of a trace, at most `RESULT_ROWS`; none over time or numbers."""
+    if trace.type not in ("bar", "waterfall"):
+        return []
+    names, numbers = (trace.y, trace.x) if trace.orientation == "h" else (trace.x, trace.y)
+    if names is None or numbers is None or not all(isinstance(name, str) and not name[:4].isdigit() for name in names):
+        return []
+    shown = [(name.replace("<br>", " "), _plain(value, digits)) for name, value in zip(names, numbers, strict=True)]
+    return shown[:RESULT_ROWS]
 
 
 def _digits_of(column: str, digits: Digits) -> int:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).with_name("templates")
-SHOWN_ROWS = 200
+SHOWN_ROWS = 1_000
 """Largest number of rows of a table that a page shows."""
 SCRIPTS = ("plotly.min.js", "charts.js", "page.js")
 """Scripts that every page loads, in this order."""
@@ -75,6 +75,7 @@ HEADINGS: Mapping[str, str] = MappingProxyType(
         "low": "correlation, from",
         "marginal_var": "marginal VaR",
         "max_drawdown": "largest drawdown",
+        "model": "method",
         "mean_bars": "mean duration, bars",
         "mean_edge": "mean edge, a year",
         "median_bars": "median duration, bars",
@@ -96,6 +97,7 @@ HEADINGS: Mapping[str, str] = MappingProxyType(
         "passed_safe": "passed, safe orders",
         "passed_unsafe": "passed, unsafe orders",
         "peak": "peak, UTC",
+        "portfolio": "book",
         "pnl": "PnL after costs, quote currency",
         "pnl_after_fees": "PnL after fees, quote currency",
         "pnl_before_fees": "PnL before fees, quote currency",
@@ -122,6 +124,10 @@ HEADINGS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Heading of a column or measure by its name: what it is and, after a comma, its unit. Others are shown by name."""
+
+
+SPOKEN = ("model", "scenario")
+"""Columns whose values are names of the code; a page shows them with spaces."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -210,6 +216,7 @@ def table_html(frame: pd.DataFrame, name: str, formats: Mapping[str, str] | None
             f"{name}: formats names {unknown[0]}; the table's columns are {', '.join(map(str, frame.columns))}."
         )
     shown = frame.tail(SHOWN_ROWS)
+    shown = shown.assign(**{name: shown[name].map(_spoken) for name in SPOKEN if name in shown.columns})
     kinds = [kind_of(frame[column]) for column in frame.columns]
     patterns = [
         formats.get(str(column)) or _pattern_of(shown[column], kind)
@@ -239,6 +246,10 @@ def heading(name: str, quote: str = "") -> tuple[str, str]:
     what, _, unit = text.rpartition(", ")
     unit = quote if quote and unit == "quote currency" else unit
     return (what, unit) if what else (text, "")
+
+
+def _spoken(name: Any) -> Any:
+    return name.replace("_", " ") if isinstance(name, str) else name
 
 
 def _pattern_of(column: Any, kind: str) -> str | None:

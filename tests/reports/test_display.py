@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,12 +57,12 @@ def test_a_table_has_html_for_pages_and_lab_and_a_typed_result():
 
 
 def test_a_long_table_states_the_number_of_rows_shown():
-    frame = pd.DataFrame({"value": np.arange(1_000.0)})
+    frame = pd.DataFrame({"value": np.arange(3_000.0)})
     shown = bundle(frame, "long")
     assert shown["text/html"].count("<tr>") == SHOWN_ROWS + 1
-    assert f"The last {SHOWN_ROWS} of 1,000 rows." in shown["text/html"]
+    assert f"The last {SHOWN_ROWS:,} of 3,000 rows." in shown["text/html"]
     result = table_result(frame)
-    assert (result["n_rows"], len(result["rows"]), result["sums"]) == (1_000, RESULT_ROWS, {"value": 499_500.0})
+    assert (result["n_rows"], len(result["rows"]), result["sums"]) == (3_000, RESULT_ROWS, {"value": 4_498_500.0})
 
 
 def test_text_and_mappings_have_typed_results():
@@ -155,3 +156,21 @@ def test_money_is_headed_by_the_currency_of_the_run():
     frame = pd.DataFrame({"fees": [1.0]})
     frame.attrs["quote"] = "USDT"
     assert "fees <small>USDT</small>" in table_html(frame, "t")
+
+
+def test_a_figure_of_named_bars_is_read_out_bar_by_bar():
+    figure = go.Figure(go.Bar(x=[14_275.816, -4_659.67], y=["gross", "fees"], orientation="h", name="amount"))
+    shown = bundle(figure.update_layout(height=100), "costs")
+    assert shown[RESULT_MIME]["traces"][0]["values"] == [["gross", 14_275.816], ["fees", -4_659.67]]
+    assert 'aria-label="costs: amount, gross 14,275.8, fees \u22124,659.67."' in shown["text/markdown"]
+    days = go.Figure(go.Bar(x=["2024-01-01", "2024-01-02"], y=[1.0, 2.0])).update_layout(height=100)
+    assert "values" not in bundle(days, "days")[RESULT_MIME]["traces"][0]
+
+
+@pytest.mark.parametrize(("values", "kind"), [([1.0, 2.0], "log"), ([0.0, 2.0], "linear"), ([-1.0, 2.0], "linear")])
+def test_a_price_is_drawn_on_a_logarithmic_scale_where_it_can_be(values, kind):
+    assert drawing.scale(pd.Series(values))["type"] == kind
+
+
+def test_names_of_the_code_among_values_are_shown_with_spaces():
+    assert "filtered historical" in table_html(pd.DataFrame({"model": ["filtered_historical", None]}), "t")

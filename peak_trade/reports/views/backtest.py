@@ -12,7 +12,19 @@ import pandas as pd
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.metrics import MEASURES, drawdown, format_measure, period_returns
 from peak_trade.reports.markup import heading
-from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, label, line, styled, thinned, thinning_note, times
+from peak_trade.reports.views.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    label,
+    line,
+    scale,
+    styled,
+    thinned,
+    thinning_note,
+    times,
+)
 from peak_trade.risk.limits import has_limits
 from peak_trade.studies.trials import deflated
 
@@ -56,6 +68,7 @@ TRADES_FORMATS: Mapping[str, str] = MappingProxyType(
 )
 TWIN_FORMATS: Mapping[str, str] = MappingProxyType({"edge": "{:+.2f}", "stderr": "{:.2f}", "n": "{:,}"})
 """Formats of the table of `TwinCheck`."""
+HALF_A_YEAR = pd.Timedelta(days=182)
 MAX_FILLS = 300
 """Largest number of fills in a figure. Of more fills, it has the last ones and the prices of their period."""
 
@@ -161,7 +174,7 @@ def run_facts(result: BacktestResult) -> dict[str, str]:
 
 
 def equity_and_drawdown(equity: pd.Series[float]) -> Figure:
-    """Draw equity at each close and, below it, the drawdown.
+    """Draw equity at each close, over more than half a year on a logarithmic scale, and the drawdown below it.
 
     Parameters
     ----------
@@ -184,7 +197,8 @@ def equity_and_drawdown(equity: pd.Series[float]) -> Figure:
         row=2,
         col=1,
     )
-    figure.update_yaxes(title_text="equity, quote currency", row=1, col=1)
+    axis = scale(equity) if equity.index[-1] - equity.index[0] > HALF_A_YEAR else {}
+    figure.update_yaxes(title_text="equity, quote currency", **axis, row=1, col=1)
     figure.update_yaxes(title_text="drawdown", tickformat=".0%", row=2, col=1)
     return styled(figure, height=440)
 
@@ -206,9 +220,7 @@ def benchmark_overlay(equity: pd.Series[float], benchmark: pd.Series[float], nam
     figure = go.Figure()
     figure.add_scatter(**line(theirs, thinned(theirs.to_numpy())), name=label(name), line={"color": GREY, "width": 1.4})
     figure.add_scatter(**line(ours, thinned(ours.to_numpy())), name="strategy", line={"color": BLUE, "width": 1.8})
-    is_positive = bool((ours > 0).all() and (theirs > 0).all())
-    scale = {"type": "log", "dtick": "D2"} if is_positive else {"type": "linear"}
-    figure.update_yaxes(title_text="equity / first equity", tickformat=".3~g", **scale)
+    figure.update_yaxes(title_text="equity / first equity", **scale(ours, theirs) | {"tickformat": ".3~g"})
     return styled(figure, height=340)
 
 
@@ -240,7 +252,7 @@ def trades_on_price(close: pd.Series[float], fills: pd.DataFrame) -> Figure:
             name=side,
             marker={"symbol": symbol, "color": color, "size": 8, "line": {"width": 0.6, "color": "#ffffff"}},
         )
-    figure.update_yaxes(title_text="price, quote currency")
+    figure.update_yaxes(title_text="price, quote currency", **scale(close))
     return styled(figure, height=380)
 
 

@@ -13,7 +13,7 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.causality import causality_note
 from peak_trade.core.time import iso
 from peak_trade.diff.causes import Kind
-from peak_trade.reports.views.drawing import BLUE, GREEN, GREY, ORANGE, RED, label, line, styled, thinned
+from peak_trade.reports.views.drawing import BLUE, GREEN, GREY, ORANGE, RED, label, line, scale, styled, thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -125,7 +125,7 @@ def fills_on_price(result: DiffResult) -> Figure:
             name=name,
             marker={"symbol": marker, "color": color, "size": 9, "line": {"width": 2, "color": color}},
         )
-    figure.update_yaxes(title_text=f"price of {label(symbol)}")
+    figure.update_yaxes(title_text=f"price of {label(symbol)}", **scale(close))
     return styled(figure, height=400).update_layout(hovermode="closest")
 
 

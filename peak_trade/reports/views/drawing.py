@@ -69,6 +69,12 @@ def times(index: pd.DatetimeIndex) -> list[str]:
     return list(index.strftime("%Y-%m-%d %H:%M"))
 
 
+def scale(*series: pd.Series[float]) -> dict[str, Any]:
+    """Return the y axis of prices or equity: logarithmic, or linear where a value is not above 0."""
+    is_positive = all(bool((each > 0.0).all()) for each in series)
+    return {"type": "log", "tickformat": ".3~s", "nticks": 7} if is_positive else {"type": "linear"}
+
+
 def styled(figure: Figure, height: int) -> Figure:
     """Return the figure with the layout of all figures; `height` is in pixels."""
     figure.update_layout(

@@ -15,7 +15,7 @@ from peak_trade.data.workspace import workspace
 from peak_trade.metrics import measure_formats
 from peak_trade.regimes.states import REGIMES, Regime
 from peak_trade.reports.markup import write_figure_page
-from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, styled, thinned
+from peak_trade.reports.views.drawing import BLUE, GREY, ORANGE, RED, line, scale, styled, thinned
 from peak_trade.studies.noise import noise_table
 from peak_trade.studies.regime.controls import TIMINGS
 
@@ -76,7 +76,7 @@ def price_by_regime(close: pd.Series[float], labels: NDArray[np.int8], naming: N
         points = line(part, np.arange(len(part)))
         points["y"] = [None if np.isnan(price) else float(price) for price in points["y"]]
         figure.add_scatter(**points, name=_name(regime, naming), line={"color": COLORS[regime], "width": 1.6})
-    figure.update_yaxes(title_text="close, quote currency", type="log", dtick="D2", tickformat=".3~s")
+    figure.update_yaxes(title_text="close, quote currency", **scale(close))
     return styled(figure, height=380)
 
 
