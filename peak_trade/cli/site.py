@@ -73,11 +73,10 @@ def serve(
     """
     from peak_trade.reports.server import make_app, open_socket, run_server
 
-    with until_stopped():
-        site = make_app(host=host)
-        with open_socket(host, port) as listener:
-            name = f"[{host}]" if ":" in host else host
-            url = f"http://{name}:{listener.getsockname()[1]}/"
-            output.show(url, as_json, lambda url: [f"Site at {url}. Stop with Ctrl-C."], lambda url: {"url": url})
-            run_server(site, listener)
+    with until_stopped(), open_socket(host, port) as listener:
+        address, taken = listener.getsockname()[:2]
+        site = make_app(address=address)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{taken}/"
+        output.show(url, as_json, lambda url: [f"Site at {url}. Stop with Ctrl-C."], lambda url: {"url": url})
+        run_server(site, listener)
     output.error("stopped")

@@ -168,6 +168,8 @@ class LineIndex:
         self._places: list[_Place] = []
         self._n_lines = 0
         self._lock = threading.Lock()
+        self.n_starts = 0
+        """How often the file was read from its start: the lines may be others than before."""
 
     def page(self, offset: int, limit: int) -> tuple[int, list[bytes]]:
         """Return the number of complete lines, and `limit` lines without their newlines from the place `offset` on.
@@ -199,9 +201,10 @@ class LineIndex:
         if state == self._state:
             return
         is_longer = stat.st_ino == self._state[0] and stat.st_size > self._state[1] and not self._is_packed
-        places = (
-            self._places[:] if is_longer else [_Place(0, 0, zlib.decompressobj(_GZIP) if self._is_packed else None)]
-        )
+        places = self._places[:]
+        if not is_longer:
+            self.n_starts += 1
+            places = [_Place(0, 0, zlib.decompressobj(_GZIP) if self._is_packed else None)]
         n_lines, n_bytes = places[-1].n_before, 0
         for place, content in self._read(file, places[-1]):
             if n_bytes >= STEP:

@@ -6,17 +6,20 @@ each of its inline scripts (W3C Content Security Policy Level 3, section 6.7.3).
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import socket
+import threading
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from html.parser import HTMLParser
+from ipaddress import ip_address
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
@@ -33,7 +36,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from peak_trade.core.errors import ConfigError, PeakTradeError, ReportError, did_you_mean, one_line
-from peak_trade.core.network import unopened
+from peak_trade.core.network import LOOPBACK, unopened
 from peak_trade.core.time import parse_utc
 from peak_trade.core.version import package_version
 from peak_trade.data.workspace import workspace
@@ -41,7 +44,7 @@ from peak_trade.journal.codec import event_to_dict, read_line, spell_out
 from peak_trade.journal.files import CHECKPOINTS, MANIFEST, LineIndex, events_path, journal_version
 from peak_trade.journal.lock import is_open
 from peak_trade.reports.project import SITE
-from peak_trade.sessions.store import SessionSummary, session_ids, sessions_folder, summary, unreadable
+from peak_trade.sessions.store import SessionSummary, SummaryReader, session_ids, sessions_folder, summary, unreadable
 from peak_trade.tracking.queries import LATEST, SORTABLE, find_run, page_runs
 from peak_trade.tracking.record import RUN_TYPES
 from peak_trade.tracking.registry import database_state, is_database
@@ -52,8 +55,6 @@ MAX_OFFSET = 2**53
 N_KEPT = 64
 """Answers of the list of runs that are kept while the registry does not change: one of 100 runs has some 100 kB."""
 METHODS = ("GET", "HEAD")
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
-"""Names by which a page of another site cannot reach the server, unlike a name that it resolves itself."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -169,10 +170,11 @@ class Health(BaseModel):
     version: str
 
 
-def make_app(root: Path = Path(), host: str = LOOPBACK[0]) -> FastAPI:
-    """Return the application that serves the site in `root/reports/site` and the workspace.
+def make_app(root: Path = Path(), address: str = LOOPBACK[0]) -> FastAPI:
+    """Return the application that serves the site in `root/reports/site` and the workspace on an IP address.
 
-    A server on a loopback address answers only requests to a loopback name.
+    On a loopback address it answers only requests to a loopback name: the page of another site may reach the address
+    by a name that it resolves itself, and reads what comes from this name.
 
     Raises
     ------
@@ -191,7 +193,7 @@ def make_app(root: Path = Path(), host: str = LOOPBACK[0]) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(_check_names)],
     )
-    routes: tuple[tuple[str, Callable[..., Response], type[BaseModel]], ...] = (
+    routes: tuple[tuple[str, Callable[..., Response | Awaitable[Response]], type[BaseModel]], ...] = (
         ("/api/experiments", _experiments, Experiments),
         ("/api/experiments/{run_id}", _experiment, ExperimentContents),
         ("/api/sessions", _sessions, Sessions),
@@ -209,19 +211,24 @@ def make_app(root: Path = Path(), host: str = LOOPBACK[0]) -> FastAPI:
     app.add_exception_handler(PeakTradeError, _explain)
     app.add_exception_handler(OSError, _explain)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)
-    if host in LOOPBACK:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)
+    if ip_address(address).is_loopback:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]", address])
     app.add_middleware(_Guard)
     return app
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 takes a free one. ConfigError if the port or the address is not free."""
+    """Return a socket that listens; port 0 takes a free one. ConfigError if it cannot be opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        if not host:
+            raise UnicodeError
         return socket.create_server((host, port), family=family, backlog=1_024)
     except (OSError, UnicodeError) as error:
-        raise unopened(host, port, "--port", error) from None
+        code = error.errno if isinstance(error, OSError) else None
+        if code is None or code < 0 or code == errno.EADDRNOTAVAIL:  # errors of names are negative
+            raise ConfigError(f"host {host!r} is not an address of this machine. Name one with --host.") from None
+        raise unopened(host, port, "--port", OSError(code, os.strerror(code))) from None
 
 
 def run_server(app: FastAPI, listener: socket.socket) -> None:
@@ -450,7 +457,7 @@ def _lines_of(path: Path) -> LineIndex:
     return LineIndex(path)
 
 
-def _health(request: Request) -> Response:
+async def _health(request: Request) -> Response:
     """Say that the server answers."""
     return _answer(request, _encoded({"status": "ok", "version": package_version()}))
 
@@ -460,16 +467,26 @@ def _summary(name: str) -> SessionSummary:
     folder = sessions_folder() / name
     try:
         files = (folder / MANIFEST, events_path(folder), folder / CHECKPOINTS)
-        states = tuple((stat.st_mtime_ns, stat.st_size) for stat in (path.stat() for path in files if path.exists()))
-        return _summary_of(folder, states, is_open(folder))
+        stats = [path.stat() for path in files if path.exists()]
+        states = tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
+        with _SUMMARIES:  # many readers wait for one reading of a long journal
+            return _summary_of(folder, states, is_open(folder))
     except (PeakTradeError, OSError) as error:
         return unreadable(name, _without_folder(str(error)))
 
 
+_SUMMARIES = threading.Lock()
+
+
 @lru_cache(maxsize=1_000)
-def _summary_of(folder: Path, states: tuple[tuple[int, int], ...], is_running: bool) -> SessionSummary:
-    """Return the summary of a session; its journal is read again when a file or the lock has changed."""
-    return summary(folder)
+def _summary_of(folder: Path, states: tuple[tuple[int, int, int], ...], is_running: bool) -> SessionSummary:
+    """Return the summary of a session in a state of its files; of one that runs, only the new lines are read."""
+    return _summary_reader(folder).read() if is_running else summary(folder)
+
+
+@lru_cache(maxsize=16)
+def _summary_reader(folder: Path) -> SummaryReader:
+    return SummaryReader(folder)
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

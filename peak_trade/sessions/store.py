@@ -15,7 +15,7 @@ from peak_trade.core.errors import PeakTradeError, SessionError, did_you_mean
 from peak_trade.core.time import iso
 from peak_trade.data.places import symbol_folder
 from peak_trade.data.workspace import workspace
-from peak_trade.journal.codec import event_to_dict
+from peak_trade.journal.codec import event_to_dict, read_line
 from peak_trade.journal.events import (
     BankruptcyEvent,
     BarEvent,
@@ -28,7 +28,17 @@ from peak_trade.journal.events import (
     SessionPhase,
     SnapshotEvent,
 )
-from peak_trade.journal.files import MANIFEST, Checkpoint, is_sealed, read_checkpoints, read_manifest, stream_events
+from peak_trade.journal.files import (
+    MANIFEST,
+    Checkpoint,
+    LineIndex,
+    events_path,
+    is_sealed,
+    journal_version,
+    read_checkpoints,
+    read_manifest,
+    stream_events,
+)
 from peak_trade.journal.keys import read_public_key
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.journal.lock import is_open
@@ -120,36 +130,72 @@ def find_session(name: str) -> Path:
     raise SessionError(f"there is no session {name} in {sessions_folder()}. {did_you_mean(name, known)}")
 
 
+class SummaryReader:
+    """Reads the summary of a session, and again from the lines that its journal has more by then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._forget()
+
+    def _forget(self) -> None:
+        self._path = events_path(self._folder)
+        self._lines = LineIndex(self._path)
+        self._n_read = self._n_bars = self._last_bar = 0
+        self._events: list[Event] = []
+        self._marks: dict[str, BarEvent] = {}
+
+    def read(self) -> SessionSummary:
+        """Return the summary; SessionError or another PeakTradeError if the session is damaged."""
+        config = read_manifest(self._folder).get("config", {})
+        self._read_lines(journal_version(self._folder))
+        return self._summary(config)
+
+    def _read_lines(self, version: int) -> None:
+        while True:
+            n_lines, texts = self._lines.page(self._n_read, _LINES)
+            if self._lines.n_starts > 1 or n_lines < self._n_read or self._path != events_path(self._folder):
+                self._forget()
+            elif not texts:
+                return
+            else:
+                for text in texts:
+                    self._take(read_line(text, f"{self._path}:{self._n_read + 1}", version).event)
+                    self._n_read += 1
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, BarEvent):
+            self._n_bars, self._last_bar, self._marks[event.symbol] = self._n_bars + 1, event.ts_event, event
+        elif isinstance(event, BankruptcyEvent):
+            self._events += [*self._marks.values(), event]
+        elif isinstance(event, SessionEvent | OrderEvent | CashFlowEvent):
+            self._events.append(event)
+
+    def _summary(self, config: Mapping[str, Any]) -> SessionSummary:
+        phases = [event for event in self._events if isinstance(event, SessionEvent)]
+        orders = [event for event in self._events if isinstance(event, OrderEvent)]
+        state = "sealed" if is_sealed(self._folder) else "running" if is_open(self._folder) else "interrupted"
+        return SessionSummary(
+            self._folder.name,
+            str(config.get("mode", "")),
+            *names_in(config),
+            str(config.get("timeframe", "")),
+            state,
+            next((event.ts_event for event in phases if event.phase is SessionPhase.STARTED), 0),
+            self._last_bar,
+            self._n_bars,
+            sum(event.last_quantity > 0.0 for event in orders),
+            sum(event.event is OrderEventKind.DENIED for event in orders),
+            _equity([*self._events, *self._marks.values()], config),
+            phases[-1].reason if phases else "",
+        )
+
+
+_LINES = 10_000
+
+
 def summary(folder: Path) -> SessionSummary:
     """Return the summary of a session from its journal; SessionError or another PeakTradeError if it is damaged."""
-    config = read_manifest(folder).get("config", {})
-    n_bars = last_bar = 0
-    events: list[Event] = []
-    marks: dict[str, BarEvent] = {}
-    for event in stream_events(folder):
-        if isinstance(event, BarEvent):
-            n_bars, last_bar, marks[event.symbol] = n_bars + 1, event.ts_event, event
-        elif isinstance(event, BankruptcyEvent):
-            events += [*marks.values(), event]
-        elif isinstance(event, SessionEvent | OrderEvent | CashFlowEvent):
-            events.append(event)
-    phases = [event for event in events if isinstance(event, SessionEvent)]
-    orders = [event for event in events if isinstance(event, OrderEvent)]
-    state = "sealed" if is_sealed(folder) else "running" if is_open(folder) else "interrupted"
-    return SessionSummary(
-        folder.name,
-        str(config.get("mode", "")),
-        *names_in(config),
-        str(config.get("timeframe", "")),
-        state,
-        next((event.ts_event for event in phases if event.phase is SessionPhase.STARTED), 0),
-        last_bar,
-        n_bars,
-        sum(event.last_quantity > 0.0 for event in orders),
-        sum(event.event is OrderEventKind.DENIED for event in orders),
-        _equity([*events, *marks.values()], config),
-        phases[-1].reason if phases else "",
-    )
+    return SummaryReader(folder).read()
 
 
 def summaries() -> list[SessionSummary]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import http.client
@@ -21,6 +22,7 @@ from urllib.parse import quote
 
 import pytest
 import uvicorn
+from starlette.types import Message
 
 from peak_trade.cli import main
 from peak_trade.journal.files import EVENTS, MANIFEST, read_events
@@ -505,6 +507,34 @@ def test_a_taken_port_is_one_line(built, capsys):
         assert main(["site", "serve", "--port", str(port)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"port {port} of 127.0.0.1 could not be opened" in line
+
+
+@pytest.mark.parametrize("host", ["", "nowhere.invalid", "192.0.2.1", "a" * 70])
+def test_a_host_of_another_machine_is_one_line(built, capsys, host):
+    assert main(["site", "serve", "--host", host, "--port", "0"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"peak-trade: host {host!r} is not an address of this machine. Name one with --host."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("127.0.0.1", 400), ("127.0.0.2", 400), ("::1", 400), ("0.0.0.0", 200), ("::", 200)]
+)
+def test_names_are_checked_on_every_loopback_address(built, address, status):
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/healthz", "query_string": b"",
+        "headers": [(b"host", b"evil.example:8501")],
+    }  # fmt: skip
+    asyncio.run(make_app(address=address)(scope, receive, send))
+    assert sent[0]["status"] == status
 
 
 def test_ctrl_c_ends_with_one_line(built, capsys, monkeypatch):
