@@ -14,7 +14,7 @@ from peak_trade.metrics import MEASURES
 from peak_trade.reports.answer import DataKind, Finding
 from peak_trade.reports.site.pages import write_pages
 from peak_trade.reports.site.sections import (
-    DIFF,
+    NO_IDEAS,
     Outcome,
     definitions,
     rejected_page,
@@ -75,9 +75,7 @@ def test_without_sessions_the_page_names_the_command(home):
     assert "`peak-trade session run --help`" in sessions_page(*session_rows())
 
 
-def outcome(
-    finding: Finding, page: str = "risk_study-1.html", verdict: str = "No evidence", failure: str = ""
-) -> Outcome:
+def outcome(finding: Finding, page: str = "tiny-1.html", verdict: str = "No evidence", failure: str = "") -> Outcome:
     sentence = f"Sentence of {page}"
     return Outcome(page, "Study", "about", "2024-06-01", verdict, finding, sentence, (DataKind.RECORDED,), failure)
 
@@ -89,7 +87,7 @@ def test_rejected_ideas_are_those_below_the_benchmark_then_those_without_evidenc
             outcome(Finding.SHOWN, "b.html", "Evidence"),
             outcome(Finding.AGAINST, "c.html", "Worse"),
             outcome(Finding.UNKNOWN, "d.html", "Cannot say"),
-            outcome(Finding.AGAINST, f"{DIFF}-1.html", "Parity red"),
+            *(outcome(Finding.AGAINST, f"{name}-1.html", "Parity red") for name in NO_IDEAS),
             outcome(Finding.NOT_SHOWN, "e.html", failure="Failed in code cell 2"),
         ]
     )
@@ -97,6 +95,10 @@ def test_rejected_ideas_are_those_below_the_benchmark_then_those_without_evidenc
     assert page.index("Sentence of c.html") < page.index("Sentence of a.html")
     assert "Parity red" not in page
     assert "No study has rejected an idea yet" in rejected_page([outcome(Finding.SHOWN)])
+
+
+def test_every_notebook_that_judges_no_idea_exists():
+    assert [name for name in NO_IDEAS if not (ROOT / "notebooks" / f"{name}.ipynb").is_file()] == []
 
 
 def test_every_measure_is_linked_to_the_section_that_defines_it():

@@ -22,8 +22,8 @@ from peak_trade.sessions.audit import verify_workspace
 from peak_trade.sessions.store import SessionSummary, sessions_folder, summaries
 
 DEFINITIONS = Path("docs/metrics.md")
-DIFF = "shadow_vs_live_diff"
-"""Notebook of the pages that compare two sessions."""
+NO_IDEAS = ("alert_rehearsal", "risk_study", "shadow_vs_live_diff")
+"""Notebooks that judge alerts, limits and sessions; a study of another notebook judges an idea."""
 MAX_ALERTS = 5
 """Largest number of alerts of a session that its row names; the last ones are taken."""
 _SECTION = re.compile(r"^## (.+)$", flags=re.MULTILINE)
@@ -47,9 +47,12 @@ class SessionRow:
         return " ".join((", ".join(of.strategies), ", ".join(of.symbols), of.timeframe)).strip()
 
     @property
-    def span(self) -> str:
-        """Times of the start and of the last bar, UTC."""
-        return " to ".join(_minute(moment) for moment in (self.summary.started, self.summary.last_bar) if moment)
+    def times(self) -> tuple[str, str]:
+        """Time of the start by the clock, and close of the last bar, UTC; a dash if there is none."""
+        started, last_bar = (
+            _minute(moment) if moment else "–" for moment in (self.summary.started, self.summary.last_bar)
+        )
+        return started, last_bar
 
     @property
     def equity(self) -> str:
@@ -125,13 +128,15 @@ def outcome(run: ReportRun, typed: Sequence[Mapping[str, Any]], about: str) -> O
 def rejected_page(outcomes: Iterable[Outcome]) -> str:
     """Return the Markdown of the page of ideas that a study did not confirm, by their verdict.
 
-    Shadow-vs-live diffs are no ideas, and a failed run has no verdict.
+    The notebooks of `NO_IDEAS` judge no idea, and a failed run has no verdict.
     """
     front = "---\ntitle: Rejected ideas\ntoc: false\n---\n\n"
     kept = [
         each
         for each in outcomes
-        if not each.failure and each.finding in (Finding.AGAINST, Finding.NOT_SHOWN) and not each.page.startswith(DIFF)
+        if not each.failure
+        and each.finding in (Finding.AGAINST, Finding.NOT_SHOWN)
+        and not each.page.startswith(NO_IDEAS)
     ]
     if not kept:
         return f"{front}No study has rejected an idea yet: there is no executed study with such a verdict.\n"

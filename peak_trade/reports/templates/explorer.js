@@ -18,7 +18,7 @@
   const growthOf = (row) => data.growth[row].split(" ").map(Number);
   const textOf = (name, row) => column[name].texts[column[name].values[row]];
   const keyOf = (row) => textOf("page", row) || textOf("run_id", row);
-  const isConstant = (each) => each.values.every((value) => Object.is(value, each.values[0]));
+  const isConstant = (each) => new Set([...each.values].filter((value) => !Number.isNaN(value))).size < 2;
 
   // Text of values.
   const plain = (value, digits) => value.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits ?? 6, signDisplay: "negative"}).replace("-", "\u2212");
