@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,8 @@ def notebook(*sources: str, parameters: str = PARAMETERS) -> dict[str, Any]:
     return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
-@pytest.fixture
-def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "project"
+def make_project(root: Path) -> Path:
+    """Make a project folder with the notebooks of this one, a trivial notebook and short documents."""
     shutil.copytree(ROOT / "reports" / "styles", root / "reports" / "styles")
     for name in ("_quarto.yml", "index.md"):
         shutil.copyfile(ROOT / name, root / name)
@@ -59,6 +59,12 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         (root / "docs" / f"{name}.md").write_text(f"# The {name}\n", encoding="utf-8")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     (root / "notebooks" / "tiny.ipynb").write_text(json.dumps(notebook(CALL)), encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = make_project(tmp_path / "project")
     monkeypatch.chdir(root)
     return root
 
@@ -66,42 +72,42 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.fixture
 def executed(project: Path) -> Callable[..., Path]:
     """Write executed notebooks without a kernel: one figure and one table each, or a failed cell."""
+    return partial(write_executed, project)
 
-    def write(slug: str, error: str = "", symbol: str = "BTC/USDT", when: str = "2024-06-01T00:00:00Z") -> Path:
-        content = notebook("draw()", "never()", parameters='symbol: str = "BTC/USDT"  # what\n')
-        hours = pd.date_range("2024-01-01", periods=500, freq="h", tz="UTC")
-        equity = pd.Series(np.linspace(1e4, 1.2e4, 500), index=hours)
-        shown = [
-            bundle(view.equity_and_drawdown(equity), "equity"),
-            bundle(pd.DataFrame({"measure": ["a < b"], "value": [0.5]}), "numbers"),
-            {"text/html": "<b>bare html</b>", "text/plain": "bare"},
-        ]
-        outputs: list[dict[str, Any]] = [{"output_type": "display_data", "metadata": {}, "data": out} for out in shown]
-        if error:
-            outputs = [
-                {"output_type": "error", "ename": "E", "evalue": error, "traceback": [f"\x1b[31m{error}\x1b[0m"]}
-            ]
-        content["cells"][2]["outputs"] = outputs
-        content["cells"].insert(2, {"cell_type": "markdown", "id": "heading", "metadata": {}, "source": "## A heading"})
-        content["metadata"]["peak_trade"] = {
-            "notebook": "tiny",
-            "title": "Tiny",
-            "version": "1.2",
-            "notebook_digest": "ab" * 32,
-            "key": slug,
-            "parameters": {"symbol": symbol, "strategy": "ma_crossover"},
-            "digests": {"notebook": "ab" * 32, "data": "cd" * 32},
-            "executed_at": when,
-            "seconds": 1.0,
-            "failed_cell": 2 if error else None,
-            "error": f"E: {error}" if error else "",
-        }
-        path = project / "reports" / "runs" / f"{slug}.ipynb"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content), encoding="utf-8")
-        return path
 
-    return write
+def write_executed(
+    project: Path, slug: str, error: str = "", symbol: str = "BTC/USDT", when: str = "2024-06-01T00:00:00Z"
+) -> Path:
+    content = notebook("draw()", "never()", parameters='symbol: str = "BTC/USDT"  # what\n')
+    hours = pd.date_range("2024-01-01", periods=500, freq="h", tz="UTC")
+    equity = pd.Series(np.linspace(1e4, 1.2e4, 500), index=hours)
+    shown = [
+        bundle(view.equity_and_drawdown(equity), "equity"),
+        bundle(pd.DataFrame({"measure": ["a < b"], "value": [0.5]}), "numbers"),
+        {"text/html": "<b>bare html</b>", "text/plain": "bare"},
+    ]
+    outputs: list[dict[str, Any]] = [{"output_type": "display_data", "metadata": {}, "data": out} for out in shown]
+    if error:
+        outputs = [{"output_type": "error", "ename": "E", "evalue": error, "traceback": [f"\x1b[31m{error}\x1b[0m"]}]
+    content["cells"][2]["outputs"] = outputs
+    content["cells"].insert(2, {"cell_type": "markdown", "id": "heading", "metadata": {}, "source": "## A heading"})
+    content["metadata"]["peak_trade"] = {
+        "notebook": "tiny",
+        "title": "Tiny",
+        "version": "1.2",
+        "notebook_digest": "ab" * 32,
+        "key": slug,
+        "parameters": {"symbol": symbol, "strategy": "ma_crossover"},
+        "digests": {"notebook": "ab" * 32, "data": "cd" * 32},
+        "executed_at": when,
+        "seconds": 1.0,
+        "failed_cell": 2 if error else None,
+        "error": f"E: {error}" if error else "",
+    }
+    path = project / "reports" / "runs" / f"{slug}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
 
 
 def answered(name: str, kind: DataKind = DataKind.GENERATED) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@
   }
 
   // State: what the address holds.
-  const shown = data.shown.filter((name) => !isConstant(column[name]) || (cellText(column[name], 0) !== "–"));
+  const shown = data.shown.filter((name) => column[name] && (!isConstant(column[name]) || cellText(column[name], 0) !== "–"));
   const START = {all: false, texts: {}, ranges: {}, from: "", to: "", sort: "-recorded_at", columns: shown, runs: [], baseline: -1, x: "max_drawdown", y: "sharpe"};
   const state = {};
   function readAddress() {

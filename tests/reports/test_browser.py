@@ -1,0 +1,376 @@
+"""The site in headless Chromium, wide and narrow, light and dark: what a reader sees, clicks, types and prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from peak_trade.reports.site import explorer
+from peak_trade.reports.site.build import build_site
+from peak_trade.tracking.queries import RunEntry
+from peak_trade.tracking.record import GROWTH_TAG
+from tests.reports.conftest import answered, make_project, write_executed
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH"),
+    pytest.mark.filterwarnings("ignore"),
+]
+N_RUNS = 650
+LONG = "L" * 197 + "/USD"
+RTL = "\u05d0\u05d1\u05d2 \u202eabc"
+HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b>'
+SYMBOLS = ("BTC/USDT", "ETH/USDT", LONG, RTL, HOSTILE)
+VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+EXPERIMENTS = "reports/pages/index.html"
+
+
+def entry(n: int) -> RunEntry:
+    """Run n: its Sharpe ratio is n / 100 - 2, every tenth run has none; its drawdown falls with n."""
+    tags = {
+        "run_id": f"{n:016x}", "run_type": "sweep" if n % 5 == 0 else "backtest", "timeframe": "1h",
+        "strategy": "breakout" if n % 3 == 0 else "ma_crossover", "symbol": SYMBOLS[n % len(SYMBOLS)],
+        "start": "2024-01-01 01:00:00Z", "end": "2024-06-30 00:00:00Z", "digest.data": "ab" * 32,
+        GROWTH_TAG: " ".join(f"{1.0 + n * step / 1e4:.5g}" for step in range(61)),
+    }  # fmt: skip
+    metrics = {"total_return": n / 1e3, "max_drawdown": 0.5 - n / 2e3, "sharpe_stderr": 0.5}
+    metrics |= {} if n % 10 == 0 else {"sharpe": n / 100.0 - 2.0}
+    settings = {"fast": str(5 + n % 7), "exchange": "sample", "mode": "a", HOSTILE: HOSTILE if n % 2 else "plain"}
+    return RunEntry("", n != 7, 1_717_200_000_000 + n * 3_600_000, tags, settings, metrics)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of a project with 650 recorded runs and two executed notebooks, of which one failed."""
+    root = make_project(tmp_path_factory.mktemp("browser") / "project")
+    path = write_executed(root, "tiny-good", when="2024-05-01T00:00:00Z")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["cells"][3]["outputs"] += answered("of an idea")
+    path.write_text(json.dumps(content), encoding="utf-8")
+    write_executed(root, "tiny-bad", error="no such bar", when="2024-05-01T01:00:00Z")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEAK_TRADE_HOME", str(root / ".peak_trade"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setattr(explorer, "latest_entries", lambda limit: [entry(n) for n in range(N_RUNS)][::-1][:limit])
+        patch.setattr(explorer, "count_runs", lambda: N_RUNS)
+        build_site(root, "nbconvert")
+    return root / "reports" / "site"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+def is_fault(said: ConsoleMessage) -> bool:
+    """Whether a message is an error of the page; the browser itself asks a server for an icon."""
+    return said.type == "error" and not said.location["url"].endswith("/favicon.ico")
+
+
+Open = Callable[..., "Page"]
+
+
+@pytest.fixture(params=VIEWS, ids=lambda view: f"{view[0]}-{view[1]}")
+def visit(request: pytest.FixtureRequest, browser: Browser, site: Path) -> Iterator[Open]:
+    """Open a page of the site in a window of the size and colours of the test; no page may report an error."""
+    width, scheme = request.param
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True, locale="en-GB"
+    )
+    context.set_default_timeout(20_000)
+    faults: list[str] = []
+    asked: list[str] = []
+
+    def opened(address: str, base: str | None = None) -> Page:
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: faults.append(said.text) if is_fault(said) else None)
+        page.on("request", lambda sent: asked.append(sent.url))
+        page.goto((base or f"{site.resolve().as_uri()}/") + address)
+        return page
+
+    yield opened
+    context.close()
+    assert faults == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "http://127.0.0.1"))] == []
+
+
+def count(page: Page) -> str:
+    return page.inner_text("#pt-count")
+
+
+def names(page: Page, column: str) -> list[str]:
+    """The texts of a column in the rows that are elements now."""
+    heads = page.locator("#pt-runs thead th")
+    place = [heads.nth(n).get_attribute("data-name") for n in range(heads.count())].index(column)
+    return page.locator(f"#pt-runs tbody tr[aria-rowindex] td:nth-child({place + 1})").all_inner_texts()
+
+
+def test_the_verdict_is_present_and_no_page_is_wider_than_its_window(visit, site):
+    page = visit("reports/pages/tiny-good.html")
+    assert page.get_by_text("Verdict of an idea").first.is_visible()
+    for path in sorted(site.rglob("*.html")):
+        page.goto(path.resolve().as_uri())
+        widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert widths[0] <= widths[1], path.name
+
+
+def test_filters_narrow_the_rows_and_are_in_the_address(visit):
+    page = visit(EXPERIMENTS)
+    assert count(page) == "500 of the newest 500 of 652 runs match."
+    page.get_by_role("button", name="Search all 652").click()
+    assert count(page) == "652 of all 652 runs match."
+    page.locator("#pt-filters").get_by_label("strategy", exact=True).select_option("breakout")
+    assert count(page) == "217 of all 652 runs match."
+    assert set(names(page, "strategy")) == {"breakout"}
+    page.get_by_label("range of").select_option("sharpe")
+    page.get_by_label("sharpe at least").fill("3")
+    page.locator("#pt-filters").get_by_label("from", exact=True).fill("2024-06-20")
+    wanted = [n for n in range(N_RUNS) if n % 3 == 0 and n % 10 and n / 100 - 2 >= 3 and n >= 456]
+    assert count(page) == f"{len(wanted)} of all 652 runs match."
+    assert "strategy=breakout" in page.url
+    assert "sharpe=3.." in page.url
+    again = visit(page.url.partition("/site/")[2])
+    assert count(again) == count(page)
+    page.get_by_role("button", name="Remove the filter strategy: breakout").click()
+    assert "strategy" not in page.url
+    page.get_by_role("button", name="Clear filters").click()
+    assert count(page) == "652 of all 652 runs match."
+
+
+def test_a_filter_of_the_address_that_nothing_matches_can_be_removed(visit):
+    page = visit(
+        f"{EXPERIMENTS}#symbol=NONE&total_return=..0.1&sort=nonsense&run=nonsense&columns=nonsense,sharpe&x=mode"
+    )
+    assert count(page) == "0 of the newest 500 of 652 runs match."
+    page.get_by_role("button", name="Remove the filter symbol: NONE").click()
+    assert count(page) == "0 of the newest 500 of 652 runs match."
+    page.get_by_role("button", name="Search all 652").click()
+    assert count(page) == "101 of all 652 runs match."
+
+
+def test_names_are_text_whatever_they_contain(visit):
+    page = visit(f"{EXPERIMENTS}#sort=symbol")
+    assert page.title() == "Experiments – peak_trade"
+    assert page.locator("#pt-explorer img").count() == 0
+    page.locator("#pt-filters").get_by_label("symbol", exact=True).select_option(HOSTILE)
+    assert set(names(page, "symbol")) == {HOSTILE}
+    page.locator("#pt-filters").get_by_label("symbol", exact=True).select_option(LONG)
+    assert set(names(page, "symbol")) == {LONG}
+    page.locator("#pt-filters").get_by_label("symbol", exact=True).select_option(RTL)
+    assert page.locator("#pt-runs tbody td span[dir=auto]").first.is_visible()
+    for place in range(2):
+        page.locator("#pt-runs tbody input").nth(place).check()
+    assert page.locator("#pt-compare b b, #pt-compare img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_heads_sort_and_runs_without_a_value_are_last(visit):
+    page = visit(EXPERIMENTS)
+    head = page.locator("th[data-name=sharpe]")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    shown = [float(text.split()[0].replace("\u2212", "-")) for text in names(page, "sharpe")]
+    assert shown == sorted(shown, reverse=True)
+    assert shown[0] == 4.49
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert head.get_by_role("button").evaluate("each => each === document.activeElement")
+    page.locator("#pt-box").evaluate("box => { box.scrollTop = box.scrollHeight; }")
+    page.wait_for_function("document.querySelector('#pt-runs tbody tr[aria-rowindex=\"501\"]')")
+    assert names(page, "sharpe")[-1] == "–"
+
+
+def test_columns_are_chosen(visit):
+    page = visit(EXPERIMENTS)
+    page.locator("#pt-columns summary").click()
+    page.locator("#pt-columns").get_by_label("fast", exact=True).check()
+    page.locator("#pt-columns").get_by_label("symbol", exact=True).uncheck()
+    heads = page.locator("#pt-runs thead th").all_inner_texts()
+    assert any(text.startswith("fast") for text in heads)
+    assert not any(text.startswith("symbol") for text in heads)
+    assert "columns=" in page.url
+
+
+def test_runs_are_compared_with_a_pinned_baseline(visit):
+    page = visit(EXPERIMENTS)
+    for n in (649, 648, 641):
+        page.locator(f"#pt-runs tr[aria-rowindex='{651 - n}'] input").check()
+    panel = page.locator("#pt-compare")
+    assert panel.get_by_role("heading", name="Compare 3 runs").is_visible()
+    assert panel.get_by_role("img").get_attribute("aria-label") == "Growth of one unit: A ×4.89, B ×4.89, C ×4.85"
+    assert panel.get_by_text("inputs differ").inner_text().startswith("4 of ")
+    changed = panel.get_by_role("region", name="Inputs that differ").inner_text()
+    assert "strategy" in changed
+    assert "=" in changed
+    results = panel.get_by_role("region", name="Results")
+    assert "\u22120.10\u00a0pp" in results.get_by_role("row", name="total return").inner_text()
+    panel.get_by_role("button", name=re.compile("^Baseline: B")).click()
+    assert "+0.10\u00a0pp" in results.get_by_role("row", name="total return").inner_text()
+    assert "baseline=" in page.url
+    again = visit(page.url.partition("/site/")[2])
+    assert again.locator("#pt-compare").inner_text() == panel.inner_text()
+    panel.get_by_role("button", name=re.compile("^Remove C")).click()
+    assert panel.get_by_role("heading", name="Compare 2 runs").is_visible()
+    panel.get_by_role("button", name="Clear the comparison").click()
+    assert not panel.is_visible()
+
+
+def test_a_brush_filters_the_table(visit):
+    page = visit(EXPERIMENTS)
+    page.wait_for_function("document.getElementById('pt-scatter').getAttribute('aria-label')")
+    for canvas, names_set in (("#pt-scatter", {"max_drawdown", "sharpe"}), ("#pt-parallel", {"fast"})):
+        target = page.locator(canvas)
+        target.scroll_into_view_if_needed()
+        edge = target.bounding_box()
+        assert edge
+        left = edge["x"] + (34 if canvas == "#pt-parallel" else edge["width"] * 0.4)
+        page.mouse.move(left, edge["y"] + 70)
+        page.mouse.down()
+        page.mouse.move(left + (0 if canvas == "#pt-parallel" else 60), edge["y"] + 120, steps=4)
+        page.mouse.up()
+        assert {name for name in names_set if f"{name}=" in page.url}, page.url
+        assert not count(page).startswith("500 ")
+        page.get_by_role("button", name="Clear filters").click()
+        assert count(page).startswith("500 ")
+
+
+def test_the_download_has_every_row_that_matches(visit):
+    page = visit(f"{EXPERIMENTS}#all=1&strategy=breakout")
+    with page.expect_download() as waited:
+        page.get_by_role("button", name="Download CSV").click()
+    text = Path(waited.value.path()).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["run_id"] for row in rows] == [f"{n:016x}" for n in range(N_RUNS)[::-1] if n % 3 == 0]
+    assert float(rows[0]["total_return"]) == 0.648
+    assert {row["symbol"] for row in rows} == set(SYMBOLS)
+
+
+def test_the_theme_follows_the_system_and_the_button(visit, request):
+    scheme = request.node.callspec.params["visit"][1]
+    page = visit(EXPERIMENTS)
+    assert page.locator("html").get_attribute("data-theme") == scheme
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(15, 19, 22)" if scheme == "dark" else "rgb(251, 251, 249)")
+    theme = page.get_by_role("button", name="Theme")
+    theme.click()
+    theme.click()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    page.reload()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+
+
+def test_the_explorer_works_with_the_keyboard_alone(visit):
+    page = visit(EXPERIMENTS)
+    seen: list[str] = []
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        what = page.evaluate(
+            "(({id, dataset, className, textContent, tagName}) => id || dataset.text || dataset.date || "
+            "dataset.row && 'row' || (tagName === 'BUTTON' && textContent) || className)(document.activeElement)"
+        )
+        seen.append(what)
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", what
+        if what == "row":
+            break
+    assert {"pt-scope", "strategy", "from", "pt-range", "Clear filters", "pt-y", "pt-csv", "sharpe"} <= set(seen)
+    page.keyboard.press("Space")
+    assert page.get_by_role("heading", name="Compare 1 run").is_visible()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        assert page.evaluate(
+            "document.activeElement.dataset.row !== undefined || document.activeElement.tagName === 'A'"
+        )
+    page.locator("#pt-filters").get_by_label("strategy", exact=True).focus()
+    page.keyboard.press("b")
+    assert count(page).startswith("167 of the newest 500")
+
+
+def test_a_print_has_every_row(visit, tmp_path):
+    page = visit(f"{EXPERIMENTS}#all=1")
+    page.evaluate(
+        "addEventListener('beforeprint', () => "
+        "{ window.n = document.querySelectorAll('#pt-runs tr[aria-rowindex]').length; })"
+    )
+    page.pdf(path=tmp_path / "page.pdf", format="A4")
+    assert page.evaluate("window.n") == N_RUNS + 2
+    n_pages = max(int(found) for found in re.findall(rb"/Count (\d+)", (tmp_path / "page.pdf").read_bytes()))
+    assert n_pages > N_RUNS / 60
+    assert page.locator("#pt-runs tr[aria-rowindex]").count() < 60
+
+
+def test_every_control_has_a_name(visit):
+    page = visit(EXPERIMENTS)
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('#pt-explorer :is(button, input, select, canvas, summary)')]"
+        ".filter((each) => each.checkVisibility() && !(each.labels?.length || each.getAttribute('aria-label')"
+        " || each.textContent.trim())).map((each) => each.outerHTML)"
+    )
+    assert unnamed == []
+
+
+def test_the_policy_of_the_server_allows_the_explorer(visit, site):
+    import uvicorn
+
+    from peak_trade.reports import server
+
+    listener = server.open_socket("127.0.0.1", 0)
+    running = uvicorn.Server(uvicorn.Config(server.make_app(site.parents[1]), log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=running.run, args=([listener],))
+    thread.start()
+    try:
+        page = visit(f"{EXPERIMENTS}#strategy=breakout", f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        assert count(page).startswith("167 of the newest 500")
+        page.locator("#pt-runs tbody input").nth(0).check()
+        page.locator("#pt-runs tbody input").nth(1).check()
+        assert page.locator("#pt-compare svg").first.is_visible()
+        with page.expect_download() as waited:
+            page.get_by_role("button", name="Download CSV").click()
+        assert waited.value.suggested_filename == "experiments.csv"
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
+def rows_of(values: Any) -> list[RunEntry]:
+    return [entry(n) for n in values]
+
+
+@pytest.mark.parametrize("n_runs", [0, 1])
+def test_no_run_and_one_run(browser, tmp_path, monkeypatch, n_runs):
+    root = make_project(tmp_path / "project")
+    monkeypatch.setenv("PEAK_TRADE_HOME", str(root / ".peak_trade"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(explorer, "latest_entries", lambda limit: rows_of(range(n_runs)))
+    build_site(root, "nbconvert")
+    page = browser.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto((root / "reports" / "site" / EXPERIMENTS).as_uri())
+    if n_runs:
+        assert count(page) == "1 of 1 run matches."
+        page.locator("#pt-runs tbody input").check()
+        assert page.get_by_text("Tick another run in the table.").is_visible()
+    else:
+        assert page.get_by_text("There are no runs yet").is_visible()
+    page.close()
+    assert faults == []
