@@ -198,6 +198,32 @@ def _register_displays(shell: "Any") -> None:
         shell.display_formatter.formatters["text/html"].for_type_by_name(module, kind, shown_by(name))
 
 
+def _register_completion(shell: "Any") -> None:
+    """Complete names of strategies, symbols and parameters within quotes."""
+
+    def complete(_shell: "Any", event: "Any") -> list[str]:
+        from peak_trade.reports.views.completion import completions
+
+        return completions(event.text_until_cursor)
+
+    shell.set_hook("complete_command", complete, re_key=r".*\w\(")
+
+
+def _show_progress() -> None:
+    """Show the progress of long work in this notebook, unless `peak-trade report run` runs it."""
+    import os
+
+    from peak_trade.core.progress import show_progress
+
+    def bar(task: str, unit: str) -> "Any":
+        from peak_trade.reports.views.cell_values import notebook_progress
+
+        return notebook_progress(task, unit)
+
+    if not os.environ.get("PEAK_TRADE_NOTEBOOK"):
+        show_progress(bar)
+
+
 def _running_shell() -> "Any":
     import sys
 
@@ -207,6 +233,9 @@ def _running_shell() -> "Any":
 
 if (_shell := _running_shell()) is not None:
     _register_displays(_shell)
+    _register_completion(_shell)
+    if hasattr(_shell, "kernel"):
+        _show_progress()
 
 
 def __getattr__(name: str) -> "Any":

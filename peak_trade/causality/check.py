@@ -25,6 +25,7 @@ from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.errors import ConfigError, PeakTradeError, StrategyError, one_line
+from peak_trade.core.progress import progress
 from peak_trade.core.settings import Seed
 from peak_trade.strategies.base import Strategy, check_exposure
 from peak_trade.wiring.strategies import make_strategy
@@ -123,8 +124,10 @@ def check_with(evaluate: Evaluator, bars: Bars, warm_up: int, n_cuts: int, seed:
         comparison.compare("short first", early, first)
     comparison.compare("repeated", len(bars) - 1, after_another_call(evaluate, frame, early))
     cuts = choose_cuts(frame, truth, head, min(n_cuts, len(bars)), seed)
-    for cut in cuts:
-        compare_every_rewrite(evaluate, comparison, frame, cut, seed)
+    with progress("check for look-ahead", "cuts") as on_progress:
+        for n_done, cut in enumerate(cuts, start=1):
+            compare_every_rewrite(evaluate, comparison, frame, cut, seed)
+            on_progress(n_done, len(cuts))
     if breach is not None and not comparison.leaks:
         raise breach
     return CausalityReport(
@@ -231,7 +234,12 @@ class _Answer:
 
 
 def _report_of(job: _Job) -> CausalityReport:
-    short_first, whole_first = (_answer_of(replace(job, is_short_first=is_first)) for is_first in (True, False))
+    answers: list[_Answer] = []
+    with progress("check for look-ahead", "processes") as on_progress:
+        for is_first in (True, False):
+            on_progress(len(answers), 2)
+            answers.append(_answer_of(replace(job, is_short_first=is_first)))
+    short_first, whole_first = answers
     report = whole_first.report
     if report is None:
         raise StrategyError(f"{job.name}: the check ended without a report. Run it again.")

@@ -18,6 +18,7 @@ from peak_trade.cli import INTERRUPTED, output
 from peak_trade.cli.deprecated import with_current_options
 from peak_trade.cli.verbs import LazyVerb
 from peak_trade.core.errors import ReproductionError, explain
+from peak_trade.core.progress import progress_shown
 
 VERBS = {
     "init": "Create a workspace with notebooks and example run files.",
@@ -106,7 +107,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         given = with_current_options(arguments)
-        outcome = root().main(args=given, prog_name="peak-trade", standalone_mode=False)
+        with progress_shown(output.progress):
+            outcome = root().main(args=given, prog_name="peak-trade", standalone_mode=False)
         if outcome == INTERRUPTED:  # Typer's answer to Ctrl-C
             return _refuse("stopped", INTERRUPTED)
         output.show_notes()

@@ -62,17 +62,15 @@ def backtest(
     from peak_trade.engine.second_opinion import second_opinion as opinion_of
     from peak_trade.studies import by_name, recording
 
-    with output.progress("backtest") as on_progress:
-        result = by_name.backtest(
-            strategy,
-            options.pairs(parameter),
-            symbol,
-            by_name.Span(timeframe, exchange, start, end, cold),
-            run_file=config,
-            overrides=by_name.overriding_settings(cash, fees, fee_bps, slippage_bps),
-            causality_check=causality_check,
-            on_progress=on_progress,
-        )
+    result = by_name.backtest(
+        strategy,
+        options.pairs(parameter),
+        symbol,
+        by_name.Span(timeframe, exchange, start, end, cold),
+        run_file=config,
+        overrides=by_name.overriding_settings(cash, fees, fee_bps, slippage_bps),
+        causality_check=causality_check,
+    )
 
     def show(opinion: Opinion | None = None) -> None:
         output.show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))

@@ -21,6 +21,7 @@ import msgspec
 import typer
 
 from peak_trade.core.errors import one_line
+from peak_trade.core.progress import progress_shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,7 +220,7 @@ def live(render: Callable[[], str | Table], is_shown: bool = True) -> Iterator[N
         block = render()
         return block if isinstance(block, str) else _rich_table(block)
 
-    with Live(console=console, get_renderable=drawn, refresh_per_second=4):
+    with progress_shown(None), Live(console=console, get_renderable=drawn, refresh_per_second=4):
         yield
 
 

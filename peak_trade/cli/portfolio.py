@@ -46,8 +46,7 @@ def portfolio(
     from peak_trade.engine.second_opinion import second_opinion as opinion_of
     from peak_trade.studies import by_name, recording
 
-    with output.progress("portfolio") as on_progress:
-        result = by_name.portfolio(config, is_cold=cold, causality_check=causality_check, on_progress=on_progress)
+    result = by_name.portfolio(config, is_cold=cold, causality_check=causality_check)
 
     def show(opinion: Opinion | None = None) -> None:
         output.show(result, as_json, lambda result: _page(result, opinion), lambda result: _content(result, opinion))

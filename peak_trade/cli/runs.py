@@ -184,8 +184,7 @@ def _report_files(run_id: str) -> dict[str, Path]:
 def _show_rerun(run_id: str, accept_changes: bool, as_json: bool, page: Callable[[Rerun], output.Page]) -> None:
     from peak_trade.studies.rerun import rerun as make_again
 
-    with output.progress("rerun") as on_progress:
-        again = make_again(run_id, accept_changes=accept_changes, on_progress=on_progress)
+    again = make_again(run_id, accept_changes=accept_changes)
     output.show(again, as_json, page, _rerun_content)
     if not again.is_equal:
         raise typer.Exit(1)

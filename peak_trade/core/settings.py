@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +14,11 @@ from pydantic.errors import PydanticUserError
 
 from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, did_you_mean, quoted, shown
+from peak_trade.core.field_words import LARGEST, fields_text
 from peak_trade.core.files import read_text
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 """A number from 0 to 1: 0.2 is 20 percent."""
-LARGEST = 1e15
-"""Amounts, prices and limits are below it: from there on, floats lose units."""
 Positive = Annotated[float, Field(gt=0.0, lt=LARGEST, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, lt=LARGEST, allow_inf_nan=False)]
 Leverage = Annotated[float, Field(ge=1.0, lt=LARGEST, allow_inf_nan=False)]
@@ -83,6 +83,13 @@ class Settings(_Base):
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Add the fields with their values and meanings to the docstring, where editors and notebooks show it."""
+        super().__pydantic_init_subclass__(**options)
+        if cls.__doc__ and cls.model_fields and "\nParameters\n" not in cls.__doc__:
+            cls.__doc__ = f"{inspect.cleandoc(cls.__doc__)}\n\n{fields_text(cls.model_fields)}"
 
     @model_validator(mode="before")
     @classmethod

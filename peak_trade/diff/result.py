@@ -16,8 +16,8 @@ import pandas as pd
 
 from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.field_words import LARGEST
 from peak_trade.core.former_names import HasFormerNames
-from peak_trade.core.settings import LARGEST
 from peak_trade.diff import order_differences, run_differences
 from peak_trade.diff.bias import Bias, find_biases
 from peak_trade.diff.causes import Cause, Finding, Kind, assign_roots

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.calendar import NS_PER_YEAR, open_times
+from peak_trade.core.field_words import LARGEST
 from peak_trade.core.rounding import whole_inverse
-from peak_trade.core.settings import LARGEST
 from peak_trade.core.values import OrderType, TimeInForce
 from peak_trade.costs.model import FUNDING_INTERVAL
 from peak_trade.engine.market import Market

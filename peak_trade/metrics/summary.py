@@ -41,6 +41,9 @@ class Stats(Mapping[str, Measure]):
     def __len__(self) -> int:
         return len(self.measures)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
+
     def to_series(self) -> pd.Series[float]:
         """Return the values by name, NaN where there is none."""
         return pd.Series({name: float(measure) for name, measure in self.items()}, dtype="float64", name="value")

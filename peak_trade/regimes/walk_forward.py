@@ -14,6 +14,7 @@ from pydantic import Field
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import index_ns
 from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.progress import progress
 from peak_trade.core.settings import BarCount
 from peak_trade.regimes.detector import Detector, certain
 from peak_trade.regimes.features import Features, FeatureSettings, measure_features
@@ -188,7 +189,7 @@ class ModelDetector(Detector):
         refits: list[Refit] = []
         fallbacks: list[Fallback] = []
         return_column = self.features.used.index("log_return")
-        for step in self.walk_forward(bars):
+        for step in self._shown_walk(bars):
             span = slice(step.fit_bar, step.stop)
             if step.fitted is None:
                 fallbacks.append(Fallback(step.failure, int(times[step.fit_bar]), int(times[step.stop - 1])))
@@ -221,6 +222,12 @@ class ModelDetector(Detector):
             refits=tuple(refits),
             fallbacks=tuple(fallbacks),
         )
+
+    def _shown_walk(self, bars: pd.DataFrame) -> Iterator[WalkStep]:
+        with progress(f"{self.name} regimes") as on_progress:
+            for step in self.walk_forward(bars):
+                yield step
+                on_progress(step.stop, len(bars))
 
     def walk_forward(self, bars: pd.DataFrame) -> Iterator[WalkStep]:
         """Yield a fit of every `refit_every`th bar from the warm-up on, each to its past window; errors as `filter`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from peak_trade.core.settings import LARGEST
+from peak_trade.core.field_words import LARGEST
 from peak_trade.core.values import AccountView, Denial, MarketView, Order, Side
 from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import RiskLimits

@@ -12,6 +12,7 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.described import Described
 from peak_trade.core.errors import SessionError
 from peak_trade.core.ledger import Ledger
+from peak_trade.core.progress import progress
 from peak_trade.core.time import iso
 from peak_trade.core.values import equal_parts
 from peak_trade.journal.codec import encode_event, event_to_dict
@@ -172,8 +173,11 @@ def rerun(
     )
     stop = next((_ending_of(event) for event in recorded if _is_stop(event)), None)
     end = len(recorded) if stop is None else _end_of_trading(recorded, stop)
-    for event in recorded[:end]:
-        driver.apply(event)
+    with progress("replay", "events") as on_progress:
+        for n_done, event in enumerate(recorded[:end]):
+            driver.apply(event)
+            if isinstance(event, BarEvent):
+                on_progress(n_done, end)
     if stop is not None:
         driver.finish(stop)
     for event in recorded[end:]:

@@ -19,6 +19,7 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.causality import outcomes_of
 from peak_trade.core.described import Described
 from peak_trade.core.errors import SessionError
+from peak_trade.core.progress import progress
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.workspace import workspace
@@ -291,6 +292,8 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
         if status.n_bars:
             equity_at[status.last_bar] = status.equity
         controls.on_status(status)
+        if recording is not None:
+            on_progress(status.n_bars, n_bars)
         stop_if_killed()
 
     controls.switch.poll = stop_if_killed
@@ -303,6 +306,7 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
         _counted_as_trial(folder, recording, strategy, equity_at),
         naming_look_ahead(outcomes),
         controls.switch.on_terminate(),
+        progress("session") as on_progress,
         JournalWriter(
             folder,
             WorkspaceKey(keys_folder()),

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, ClassVar, Literal, NoReturn, Protocol
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,9 @@ class Strategy(Settings, ABC):
     2
 
     """
+
+    noun: ClassVar[str] = "strategy"
+    """Word for a value of such a field."""
 
     @property
     def name(self) -> str:

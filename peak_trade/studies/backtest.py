@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -16,6 +16,7 @@ from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.bars import Bars, as_bars
 from peak_trade.core.digest import digest_of, environment_digest
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.progress import progress
 from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
 from peak_trade.engine.inputs import RunInputs
@@ -40,7 +41,6 @@ def backtest(
     settings: BacktestSettings | None = None,
     *,
     instruments: Mapping[str, Instrument] | None = None,
-    progress: Callable[[int], None] | None = None,
     risk: RiskLimits | None = None,
     history: Sequence[Bars] | None = None,
     start: datetime | str | None = None,
@@ -57,8 +57,6 @@ def backtest(
         Cash, costs, execution and sizing.
     instruments : mapping of symbol to Instrument, optional
         Lots, ticks and minimum notionals. Defaults to none.
-    progress : callable, optional
-        Called with the number of bars done.
     risk : RiskLimits, optional
         Limits that every order is checked against. Each decision is then an event with its inputs.
     history : sequence of Bars, optional
@@ -115,7 +113,11 @@ def backtest(
                 for priority, (part, name) in enumerate(zip(strategies, names, strict=True))
                 for symbol_bars in given
             ]
-        result = run_sleeves(market, sleeves, settings, progress, risk_engine=make_risk_engine(risk, given, past=past))
+        past_risk = make_risk_engine(risk, given, past=past)
+        with progress("backtest") as on_progress:
+            result = run_sleeves(
+                market, sleeves, settings, lambda bar: on_progress(bar, len(market)), risk_engine=past_risk
+            )
         best = None
         if result.n_ambiguous:
             rival = settings.model_copy(update={"intrabar": "best"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,6 @@ from peak_trade.wiring.exchanges import fee_preset
 from peak_trade.wiring.gates import source_of
 from peak_trade.wiring.run_file import read_run_file
 from peak_trade.wiring.strategies import make_strategy, parameter_grid, strategy_class
-
-OnProgress = Callable[[int, int], None]
-"""Called with the bars done and the bars in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,6 @@ def backtest(
     run_file: Path | None = None,
     overrides: dict[str, Any] | None = None,
     causality_check: bool = True,
-    on_progress: OnProgress = lambda done, total: None,
 ) -> BacktestResult:
     """Backtest a strategy on stored bars.
 
@@ -122,7 +118,6 @@ def backtest(
     bars = [span.bars(name) for name in symbols]
     needs_history = span.is_cold and span.start is not None and run.risk is not None and source_of(run.risk)[0] == "run"
     history = [load_bars(name, span.timeframe, span.exchange, None, span.end) for name in symbols if needs_history]
-    total = max(map(len, bars))
     return run_backtest(
         part,
         bars,
@@ -132,7 +127,6 @@ def backtest(
         history=history or None,
         start=span.warm_start,
         causality_check=causality_check,
-        progress=lambda row: on_progress(row, total),
     )
 
 
@@ -165,14 +159,12 @@ def portfolio(
     *,
     is_cold: bool = False,
     causality_check: bool = True,
-    on_progress: OnProgress = lambda done, total: None,
 ) -> PortfolioResult:
     """Backtest the portfolio of a file; a cold one ignores the bars before its start."""
     return run_portfolio(
         PortfolioSettings.from_toml(file),
         is_cold=is_cold,
         causality_check=causality_check,
-        progress=lambda row: on_progress(row, row),
     )
 
 

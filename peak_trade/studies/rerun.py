@@ -33,7 +33,6 @@ from peak_trade.wiring.digests import code_digest
 from peak_trade.wiring.parts import recorded_code, restored
 from peak_trade.wiring.strategies import make_strategy
 
-OnProgress = Callable[[int, int], None]
 """Called with the bars done and the bars in all."""
 
 
@@ -73,7 +72,7 @@ class Rerun:
         return self.first_difference is None
 
 
-def rerun(run_id: str, *, accept_changes: bool = False, on_progress: OnProgress = lambda done, total: None) -> Rerun:
+def rerun(run_id: str, *, accept_changes: bool = False) -> Rerun:
     """Make a recorded run again with the inputs that its record names, and compare the events.
 
     Nothing is recorded. A rerun counts as a trial only with inputs that are not the recorded ones. Modules of a user
@@ -85,8 +84,6 @@ def rerun(run_id: str, *, accept_changes: bool = False, on_progress: OnProgress 
         The whole id, or a prefix of it that no other run has; or the folder of an exported run, which has its own bars.
     accept_changes : bool
         Whether to run with bars and versions that are not the recorded ones.
-    on_progress : callable
-        Called with the bars done and the bars in all.
 
     Raises
     ------
@@ -96,14 +93,12 @@ def rerun(run_id: str, *, accept_changes: bool = False, on_progress: OnProgress 
 
     """
     if not is_bundle(Path(run_id)):
-        return rerun_record(read_recorded(run_id), accept_changes=accept_changes, on_progress=on_progress)
+        return rerun_record(read_recorded(run_id), accept_changes=accept_changes)
     with within_bundle(Path(run_id)) as record:
-        return rerun_record(record, accept_changes=accept_changes, on_progress=on_progress)
+        return rerun_record(record, accept_changes=accept_changes)
 
 
-def rerun_record(
-    record: RecordedRun, *, accept_changes: bool = False, on_progress: OnProgress = lambda done, total: None
-) -> Rerun:
+def rerun_record(record: RecordedRun, *, accept_changes: bool = False) -> Rerun:
     """Make a recorded run again; see `rerun`."""
     try:
         if record.obstacle:
@@ -117,7 +112,7 @@ def rerun_record(
             more = f" ({len(changes) - 1:,} more inputs differ)" if changes[1:] else ""
             raise ConfigError(f"{changes[0]}{more} Restore it, or accept the changes with --accept-changes.")
         with recorded_code(record.sources, record.cells) as notes, nullcontext() if changes else not_trials():
-            made = _STUDIES[record.study](restored(record.arguments), bars, history, record.start, on_progress)
+            made = _STUDIES[record.study](restored(record.arguments), bars, history, record.start)
         if record.cells and record.code_digest and not changes:
             _check_cells(record, made.digests)
     except PeakTradeError as error:
@@ -167,7 +162,6 @@ def _backtest(
     bars: Sequence[Bars],
     history: Sequence[Bars],
     start: str | None,
-    on_progress: OnProgress,
 ) -> _Made:
     run = backtest(
         arguments["strategy"],
@@ -178,7 +172,6 @@ def _backtest(
         history=history or None,
         start=start,
         causality_check=False,
-        progress=lambda bar: on_progress(bar, max(map(len, bars))),
     )
     return _Made(run, run.digests, event_lines(run))
 
@@ -188,7 +181,6 @@ def _portfolio(
     bars: Sequence[Bars],
     history: Sequence[Bars],
     _start: str | None,
-    on_progress: OnProgress,
 ) -> _Made:
     run = run_portfolio(
         arguments["settings"],
@@ -197,7 +189,6 @@ def _portfolio(
         history=history or None,
         is_cold=arguments["is_cold"],
         causality_check=False,
-        progress=lambda bar: on_progress(bar, max(map(len, bars))),
     ).run
     return _Made(run, run.digests, event_lines(run))
 
@@ -207,7 +198,6 @@ def _sweep(
     bars: Sequence[Bars],
     _history: Sequence[Bars],
     start: str | None,
-    _progress: OnProgress,
 ) -> _Made:
     made = sweep(
         arguments["strategy_class"],
@@ -226,7 +216,6 @@ def _regime(
     bars: Sequence[Bars],
     _history: Sequence[Bars],
     start: str | None,
-    _progress: OnProgress,
 ) -> _Made:
     run = study_regimes(
         arguments["strategy"],
@@ -241,7 +230,7 @@ def _regime(
 
 
 def _session(
-    arguments: Mapping[str, Any], _bars: Sequence[Bars], _history: Sequence[Bars], _start: str | None, _: OnProgress
+    arguments: Mapping[str, Any], _bars: Sequence[Bars], _history: Sequence[Bars], _start: str | None
 ) -> _Made:
     config = arguments["config"]
     events = replayed_events(find_session(arguments["session"]))

@@ -27,6 +27,7 @@ from peak_trade.core.described import Described
 from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.former_names import HasFormerNames
+from peak_trade.core.progress import OnProgress, progress
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument, OrderType
 from peak_trade.engine.inputs import RunInputs
@@ -251,8 +252,8 @@ def sweep(
     configs = _configs(strategies, bars, settings, first)
     state = KeptState(strategies[0])
     checked = _check_sets(strategies, [0], bars, BUDGET / 5.0, causality_check)
-    with naming_look_ahead(checked.values()):
-        screens, moments = _screen_trials(strategies, configs, bars, settings, first)
+    with naming_look_ahead(checked.values()), progress("sweep", "combinations") as on_progress:
+        screens, moments = _screen_trials(strategies, configs, bars, settings, first, on_progress)
     table = _table(strategies, list(grid), bars, first, screens)
     best = best_sets(table, 1)[0]
     with state.as_before(strategies[0]):
@@ -359,7 +360,12 @@ def _table(
 
 
 def _screen_trials(
-    strategies: Sequence[Strategy], configs: Sequence[str], bars: Bars, settings: BacktestSettings, first: int
+    strategies: Sequence[Strategy],
+    configs: Sequence[str],
+    bars: Bars,
+    settings: BacktestSettings,
+    first: int,
+    on_progress: OnProgress,
 ) -> tuple[list[Screen], FloatArray]:
     """Screen each strategy, and record them as trials, CHUNK_SETS at a time; return the screens and the moments."""
     opened, close = _prices(bars, first)
@@ -375,6 +381,7 @@ def _screen_trials(
         with counted(Evaluation.of(chunk, code, data, [bars], times)) as trial:
             for trial.n_started, equity in enumerate(at_days, start=1):
                 screens.append(screen(opened, close, next(exposures), settings.costs, days, equity))
+                on_progress(len(screens), len(strategies))
             at_ends = at_days[:, np.searchsorted(days, ends)]
             trial.observe = partial(_observed, screens[begin:], times, bars.timeframe, week, ends, at_ends)
         moments.append(block_moments(_daily_returns(at_days), n_blocks))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.field_words import values_in_words
 from peak_trade.wiring.parts import find_class
 
 if TYPE_CHECKING:
@@ -34,16 +34,6 @@ STRATEGIES: dict[str, str] = {
     "trend_following": "peak_trade.strategies.trend_following:TrendFollowing",
 }
 """Strategy name to `module:Class`; a user's strategy is named as `module:Class` too."""
-
-_NOUNS: dict[Any, str] = {
-    int: "whole number",
-    float: "number",
-    bool: "true or false",
-    str: "text",
-    dict: "table",
-    NoneType: "none",
-    Any: "any value",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +189,7 @@ def _warm_up(part: type[Strategy]) -> int | None:
 def _parameter(name: str, field: FieldInfo) -> Parameter:
     is_required = field.is_required()
     default = None if is_required else _named(field.get_default(call_default_factory=True, validated_data={}))
-    values = _values(field.annotation, field.metadata)
+    values = values_in_words(field.annotation, field.metadata)
     return Parameter(name, values, default, is_required, _one_line(field.description or ""))
 
 
@@ -212,47 +202,6 @@ def _named(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     return [_named(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def _values(annotation: Any, constraints: Sequence[Any] = ()) -> str:
-    """Return in words which values an annotation with its constraints allows."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _values(parts[0], [*constraints, *_constraints(parts[1:])])
-    if origin is Literal:
-        return _joined([str(part) for part in parts])
-    if origin in (tuple, list):
-        return f"list of: {_joined([_values(part) for part in parts if part is not Ellipsis])}"
-    if origin in (Union, UnionType):
-        return _joined([_values(part, constraints if part is not NoneType else ()) for part in parts])
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return _joined([str(member.value) for member in annotation])
-    noun = "strategy" if _is_strategy(annotation) else _NOUNS.get(origin or annotation)
-    return f"{noun or getattr(annotation, '__name__', annotation)}{_bounds(constraints)}"
-
-
-def _constraints(metadata: Sequence[Any]) -> list[Any]:
-    return [each for part in metadata for each in getattr(part, "metadata", [part])]
-
-
-def _bounds(constraints: Sequence[Any]) -> str:
-    """Return the bounds in words: " from 0 to 1", " above 0", " from 1"; the bound of every number is left out."""
-    from peak_trade.core.settings import LARGEST
-
-    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
-    found = {key: getattr(part, key) for key in words for part in constraints if getattr(part, key, None) is not None}
-    found = {key: bound for key, bound in found.items() if bound != LARGEST}
-    return "".join(f" {word} {found[key]:g}" for key, word in words.items() if key in found)
-
-
-def _is_strategy(annotation: Any) -> bool:
-    from peak_trade.strategies.base import Strategy
-
-    return isinstance(annotation, type) and issubclass(annotation, Strategy)
-
-
-def _joined(words: Sequence[str]) -> str:
-    return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def _one_line(text: str) -> str:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from peak_trade.causality.short import check_run
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError, StrategyError
 from peak_trade.core.lock import held_lock
+from peak_trade.core.progress import progress_shown
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.engine.settings import BacktestSettings
@@ -78,11 +79,11 @@ def test_a_run_that_raises_counts(home):
 
 
 def test_an_interrupted_run_counts(home):
-    def stop(_bar: int) -> None:
+    def stop(_done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        backtest(MaCrossover(), BARS, progress=stop)
+    with pytest.raises(KeyboardInterrupt), progress_shown(lambda task, unit: nullcontext(stop)):
+        backtest(MaCrossover(), BARS)
     assert trials_of(BARS).n_failed == 1
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from peak_trade.core.progress import OnProgress
 from peak_trade.reports.display import show
 from peak_trade.reports.markup import render, sentences_html, table_html
 
@@ -79,6 +83,48 @@ def show_tear_sheet(sheet: TearSheet) -> None:
     """Show every table and figure of a tear sheet."""
     for part in sheet.parts():
         show(*part)
+
+
+FIRST_SHOWN = 1.0
+"""Seconds after which the progress of work is shown in a notebook."""
+BETWEEN_UPDATES = 0.25
+"""Smallest time between two updates of it, seconds."""
+
+
+def show_html(markup: str, place: Any = None) -> Any:
+    """Show HTML below a cell, or in a place where HTML was shown, and return its place."""
+    from IPython.display import HTML, display
+
+    shown = HTML(markup)  # type: ignore[no-untyped-call]
+    if place is None:
+        return display(shown, display_id=True)  # type: ignore[no-untyped-call]
+    place.update(shown)
+    return place
+
+
+@contextmanager
+def notebook_progress(task: str, unit: str) -> Iterator[OnProgress]:
+    """Show the progress of work that takes more than a second below its cell, until it ends."""
+    started = time.perf_counter()
+    handle: Any = None
+    due = started + FIRST_SHOWN
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal handle, due
+        now = time.perf_counter()
+        if now < due or total <= 0:
+            return
+        due = now + BETWEEN_UPDATES
+        seconds = (now - started) * (total - done) / done if done else 0.0
+        left = f"{seconds / 60.0:,.0f} min" if seconds >= 90.0 else f"{seconds:,.0f} s" if done else ""
+        markup = render("progress.html.j2", task=task, unit=unit, done=done, total=total, left=left)
+        handle = show_html(markup, handle)
+
+    try:
+        yield on_progress
+    finally:
+        if handle is not None:
+            show_html("", handle)
 
 
 def _sentences(sentences: list[Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,6 +16,7 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import trailing_per_year
 from peak_trade.core.digest import digest_of, environment_digest
 from peak_trade.core.errors import DataError, listed
+from peak_trade.core.progress import progress
 from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
 from peak_trade.engine.inputs import RunInputs
@@ -47,7 +48,6 @@ def run_portfolio(
     instruments: Mapping[str, Instrument] | None = None,
     history: Sequence[Bars] | None = None,
     is_cold: bool = False,
-    progress: Callable[[int], None] | None = None,
     causality_check: bool = True,
 ) -> PortfolioResult:
     """Run a portfolio in the event loop.
@@ -63,8 +63,6 @@ def run_portfolio(
         Earlier bars of the same symbols for risk estimates. Defaults to those that `[risk.var] source` names.
     is_cold : bool
         Ignore the bars before `settings.start`. By default strategies, weights and risk estimates know them.
-    progress : callable, optional
-        Called with the number of bars done.
     causality_check : bool
         Whether to check the strategies that a user wrote for look-ahead, in short; see `check_run`.
 
@@ -115,15 +113,17 @@ def run_portfolio(
         first = len(grid) - len(market)
         marks = {symbol: column.mark for symbol, column in zip(market.symbols, market.columns, strict=True)}
         sleeves = [sleeve.since(first, marks[sleeve.symbol]) for sleeve in sleeves]
-        run = run_sleeves(
-            market,
-            sleeves,
-            settings.run_settings,
-            progress,
-            is_netted=settings.mode == "netted",
-            drift_band=settings.rebalancing.drift_band,
-            risk_engine=make_risk_engine(settings.risk, known, past=past),
-        )
+        risk_engine = make_risk_engine(settings.risk, known, past=past)
+        with progress("portfolio") as on_progress:
+            run = run_sleeves(
+                market,
+                sleeves,
+                settings.run_settings,
+                lambda bar: on_progress(bar, len(market)),
+                is_netted=settings.mode == "netted",
+                drift_band=settings.rebalancing.drift_band,
+                risk_engine=risk_engine,
+            )
         trial.observe = partial(Observations.of_equity, run.equity_values, market.times, market.timeframe)
     parts = list(zip(entries, strategies, strict=True))
     left_out, trimmed = weight_events(weights, [sleeve_name(entry) for entry in entries], grid.times, first)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.progress import progress
 from peak_trade.metrics import Measure, SharpeDifference
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes
 from peak_trade.studies.noise import PHASE_RANDOMISED, NoiseControl, edge, sign_flipped
@@ -72,17 +73,21 @@ def noise_control(kind: NoiseKind, strategy: RegimeAware, bars: Bars, seeds: Ite
         raise ConfigError(f"noise_control: strategy was {strategy.name}. Give a RegimeAware.")
     close = bars.frame["close"].to_numpy()
     returns = close[1:] / close[:-1] - 1.0
-    rows, n_kept, everything = {}, 0, np.ones(len(bars) - 1, dtype=bool)
-    for seed in seeds:
-        counts = everything
-        if kind == "sign-flipped":
-            twin = sign_flipped([bars], seed)
-            frame, counts, n_kept = twin.bars[0].for_strategy(), twin.counts(bars.times[1:]), twin.n_kept
-        elif kind == PHASE_RANDOMISED:
-            frame = phase_randomised_bars(returns, seed)
-        else:
-            frame = edge_free_bars(len(bars), seed)
-        rows[seed] = {name: each.value for name, each in _edges(part, frame, counts, bars.bars_per_year).items()}
+    rows: dict[int, dict[str, float | None]] = {}
+    n_kept, everything = 0, np.ones(len(bars) - 1, dtype=bool)
+    chosen = list(seeds)
+    with progress(f"noise, {kind}", "series") as on_progress:
+        for seed in chosen:
+            on_progress(len(rows), len(chosen))
+            counts = everything
+            if kind == "sign-flipped":
+                twin = sign_flipped([bars], seed)
+                frame, counts, n_kept = twin.bars[0].for_strategy(), twin.counts(bars.times[1:]), twin.n_kept
+            elif kind == PHASE_RANDOMISED:
+                frame = phase_randomised_bars(returns, seed)
+            else:
+                frame = edge_free_bars(len(bars), seed)
+            rows[seed] = {name: each.value for name, each in _edges(part, frame, counts, bars.bars_per_year).items()}
     edges = pd.DataFrame.from_dict(rows, orient="index", columns=list(TIMINGS), dtype=np.float64)
     return NoiseControl(kind, edges, n_kept)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.errors import DataError
+from peak_trade.core.progress import progress
 from peak_trade.regimes.states import REGIMES, Regime
 from peak_trade.studies.regime.study import RegimeStudy
 
@@ -60,16 +61,18 @@ def label_agreement(study: RegimeStudy, n_runs: int) -> pd.DataFrame:
     runs = [] if seed is None else [(f"seed {seed + i}", {"seed": seed + i}, 0) for i in range(1, n_runs + 1)]
     runs += [(f"start + {cut} bars", {}, cut) for cut in (every * i // (n_runs + 1) for i in range(1, n_runs + 1))]
     rows = []
-    for change, update, cut in runs:
-        try:
-            other = detector.model_copy(update=update).filter(frame.iloc[cut:]).labels
-        except DataError:
-            continue
-        first = max(study.first, cut)
-        ours, theirs = study.labels[first - study.first :], other[first - cut :]
-        known = (ours >= 0) & (theirs >= 0)
-        if known.any():
-            rows.append((change, float((ours == theirs)[known].mean())))
+    with progress("labels", "runs") as on_progress:
+        for n_done, (change, update, cut) in enumerate(runs):
+            on_progress(n_done, len(runs))
+            try:
+                other = detector.model_copy(update=update).filter(frame.iloc[cut:]).labels
+            except DataError:
+                continue
+            first = max(study.first, cut)
+            ours, theirs = study.labels[first - study.first :], other[first - cut :]
+            known = (ours >= 0) & (theirs >= 0)
+            if known.any():
+                rows.append((change, float((ours == theirs)[known].mean())))
     return pd.DataFrame(rows, columns=["change", "equal"]).astype({"equal": "float64"})
 
 
