@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,6 @@ def render_pages(
 
 def _notebook_body(root: Path, page: Path) -> tuple[str, str]:
     import nbformat
-    from nbconvert.exporters import HTMLExporter
 
     content = read_json(root / page)
     title = _title(source_text(content["cells"][0]), page)
@@ -103,14 +103,21 @@ def _notebook_body(root: Path, page: Path) -> tuple[str, str]:
                         "text/html": markdown_html(source_text({"source": output["data"]["text/markdown"]}))
                     }
     content["cells"] = content["cells"][1:]
-    exporter = HTMLExporter(  # type: ignore[no-untyped-call]
+    body, _ = _exporter().from_notebook_node(nbformat.from_dict(content))  # type: ignore[no-untyped-call]
+    return title, body
+
+
+@cache
+def _exporter() -> Any:
+    """Return the exporter of notebooks, which compiles its templates once."""
+    from nbconvert.exporters import HTMLExporter
+
+    return HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="notebook",
         extra_template_basedirs=[str(TEMPLATES)],
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
-    body, _ = exporter.from_notebook_node(nbformat.from_dict(content))  # type: ignore[no-untyped-call]
-    return title, body
 
 
 def _markdown_body(root: Path, page: Path) -> tuple[str, str]:
