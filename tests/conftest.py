@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from peak_trade.core import digest
 from peak_trade.core.lock import held_lock
 from tests.examples import QUICK
 
@@ -65,6 +66,29 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr(os, "fdatasync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _package_is_read_once() -> Iterator[None]:
+    """Look once for changes of the package's sources: every run does, and they stay the same while tests run."""
+    look = digest._stamped
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digest, "_stamped", cache(lambda folder: tuple(look(folder))))
+        yield
+
+
+@pytest.fixture
+def _check_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a check for look-ahead start no processes, which take a second; `tests/causality/test_fresh.py` does."""
+    from peak_trade.causality import check
+
+    def answer_of(job: check._Job) -> check._Answer:
+        answer = check._answer(job)
+        if answer.error is not None:
+            raise answer.error
+        return answer
+
+    monkeypatch.setattr(check, "_answer_of", answer_of)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import traceback
 import warnings
 from collections.abc import Callable
+from multiprocessing.context import ForkProcess
+
+
+def start_forked(work: Callable[[], object]) -> ForkProcess:
+    """Start a process that does the work, and return it; sys.exit within the work sets its exit code."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12, about threads: the work starts none
+        process.start()
+    return process
 
 
 def fork(work: Callable[[], object]) -> int:

@@ -144,7 +144,7 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
     assert shown.err.count("\n") == 1
 
 
-@pytest.mark.usefixtures("held")
+@pytest.mark.usefixtures("held", "_check_in_this_process")
 def test_a_strategy_that_raises_is_named_with_its_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

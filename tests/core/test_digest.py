@@ -6,10 +6,13 @@ import pytest
 
 from peak_trade.core import digest
 
+STAMPED = digest._stamped
+
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package of two files in the place of the installed one."""
+    """A package of two files in the place of the installed one, which are looked at each time."""
+    monkeypatch.setattr(digest, "_stamped", STAMPED)
     (tmp_path / "core").mkdir()
     monkeypatch.setattr(digest, "__file__", str(tmp_path / "core" / "digest.py"))
     for name in ("core/digest.py", "part.py"):

@@ -17,6 +17,7 @@ def blocks(path, language):
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.usefixtures("_check_in_this_process")
 def test_the_tutorial_works_as_it_is_written(tmp_path, monkeypatch, capsys, empty_registry):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PEAK_TRADE_HOME", raising=False)

@@ -7,9 +7,8 @@ import itertools
 import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from peak_trade.journal.lock import is_open
 from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from tests.examples import examples
+from tests.forking import start_forked
 
 
 def bar(n: int) -> BarEvent:
@@ -220,26 +220,26 @@ def test_other_events_are_on_disk_within_a_second(tmp_path, key):
 
 def test_a_second_process_can_not_write_to_the_session(tmp_path, key):
     create_session(tmp_path / "s", {}, key, Ticks())
-    program = (
-        "import sys, time; from pathlib import Path; from peak_trade.journal.writer import *;"
-        "from peak_trade.journal.keys import WorkspaceKey;"
-        f"w = JournalWriter(Path({str(tmp_path / 's')!r}), WorkspaceKey(Path({str(tmp_path / 'k')!r})), time.time_ns);"
-        "print('open', flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert other.stdout is not None
-    assert other.stdin is not None
-    assert other.stdout.readline() == b"open\n"
+    is_open_there, say_open = os.pipe()
+
+    def hold():
+        writer = JournalWriter(tmp_path / "s", WorkspaceKey(tmp_path / "k"), time.time_ns)
+        os.write(say_open, b"open")
+        signal.pause()
+        writer.close()
+
+    other = start_forked(hold)
+    os.close(say_open)
+    assert os.read(is_open_there, 4) == b"open"
+    os.close(is_open_there)
     assert is_open(tmp_path / "s")
     with pytest.raises(
         SessionError,
-        match=rf"s: process {other.pid} \(python.*\) has been running this session since 20.*Stop that one first",
+        match=rf"s: process {other.pid} \(.+\) has been running this session since 20.*Stop that one first",
     ):
         JournalWriter(tmp_path / "s", key, Ticks())
-    other.send_signal(signal.SIGKILL)
-    other.wait()
-    other.stdin.close()
-    other.stdout.close()
+    other.kill()
+    other.join()
     JournalWriter(tmp_path / "s", key, Ticks()).close()
     assert not is_open(tmp_path / "s")
 

@@ -14,8 +14,19 @@ from peak_trade.reports.notebooks import list_report_runs, read_json, results, r
 from tests.reports.conftest import CALL, notebook
 
 
+@pytest.fixture(params=["in this process", pytest.param("kernel", marks=pytest.mark.long)])
+def engine(request, monkeypatch):
+    """What runs the cells of a notebook."""
+    if request.param != "kernel":
+        from papermill.engines import papermill_engines
+
+        from tests.reports.in_process import InProcess
+
+        monkeypatch.setitem(papermill_engines._engines, None, InProcess)
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_a_notebook_runs_once_per_key_and_failures_are_kept(project, capsys):
+def test_a_notebook_runs_once_per_key_and_failures_are_kept(engine, project, capsys):
     assert main(["report", "run", "tiny", "-p", "n=4"]) == 0
     (run,) = list_report_runs(project)
     assert (run.title, run.version, run.parameters, run.failed_cell) == ("Tiny", "1.2", {"n": 4}, None)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
+import socket
 
 import pytest
 
@@ -21,11 +18,14 @@ from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.emulator.server import emulated
+from tests.forking import exit_code, fork
+from tests.sessions import victim
 from tests.sessions.running import open_session, part_of, run_session
 from tests.sessions.trading import (
     NS_PER_MS,
     EmulatedTime,
     account_of,
+    admission,
     as_perpetual,
     assert_accounts_agree,
     exchange_at,
@@ -33,29 +33,32 @@ from tests.sessions.trading import (
     open_testnet,
 )
 
-ROOT = Path(__file__).parents[2]
 STRATEGY = MaCrossover(fast=3, slow=9)
 N_KILLS = [pytest.param(5, id="five"), pytest.param(50, id="fifty", marks=pytest.mark.crash)]
 
 
 @pytest.fixture(scope="module")
 def victims():
-    """A process that forks a session for each request and reports how it ended."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.sessions.victim"], cwd=ROOT, env=environment, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+    """A forked process that forks a session for each request and reports how it ended; sessions share an admission."""
+    admission("binance")
+    ours, theirs = socket.socketpair()
 
-    def run(order):
-        process.stdin.write(json.dumps(order) + "\n")
-        process.stdin.flush()
-        return process.stdout.readline().strip()
+    def serve():
+        ours.close()
+        with theirs.makefile() as orders, theirs.makefile("w") as answers:
+            victim.serve(orders, answers)
 
-    yield run
-    process.stdin.close()
-    process.stdout.close()
-    process.wait()
+    process = fork(serve)
+    theirs.close()
+    with ours, ours.makefile() as answers:
+
+        def run(order):
+            ours.sendall(f"{json.dumps(order)}\n".encode())
+            return answers.readline().strip()
+
+        yield run
+        ours.shutdown(socket.SHUT_WR)
+        assert exit_code(process) == 0
 
 
 def acknowledged(folder):

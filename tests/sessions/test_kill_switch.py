@@ -37,11 +37,11 @@ from peak_trade.sessions.control.stop_switch import TERMINATED, StopSwitch
 from peak_trade.sessions.store import session_ids, sessions_folder
 from tests.core.faults import Calls
 from tests.emulator.server import emulated
+from tests.forking import start_forked
 from tests.replacing import replace
 from tests.sessions.running import part_of
 from tests.sessions.trading import N_HISTORY, STRATEGY, EmulatedTime, end_of, exchange_at, hang_up, open_testnet
 
-ROOT = Path(__file__).parents[2]
 SESSION = (
     "session run --mode paper --strategy ma_crossover --symbol BTC/USDT --timeframe 1h --feed recorded --pace 1x "
     "--no-record --quiet -p fast=3 -p slow=8"
@@ -67,16 +67,17 @@ def is_started(folder):
 @pytest.fixture
 def running(stored):
     """A session in a process of its own that waits for its next bar."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from peak_trade.cli import main; sys.exit(main())", *SESSION.split()],
-        env=environment,
-        stderr=subprocess.PIPE,
-    )
+    process = start_forked(lambda: sys.exit(main(SESSION.split())))
     wait_until(lambda: session_ids() and is_started(sessions_folder() / session_ids()[0]))
     yield process, sessions_folder() / session_ids()[0]
     process.kill()
-    process.communicate()
+    process.join()
+
+
+def end_of_process(process):
+    """Wait for a process until the deadline, and return its exit code."""
+    process.join(DEADLINE)
+    return process.exitcode
 
 
 @pytest.mark.long
@@ -84,7 +85,7 @@ def test_a_kill_ends_a_waiting_session_and_names_the_person(running, capsys):
     process, folder = running
     assert main(["risk", "kill", "--session", folder.name, "--by", "ada", "--reason", "enough"]) == 0
     assert f"applies it at once; process {process.pid} was told to halt." in capsys.readouterr().out
-    assert process.wait(DEADLINE) == 0
+    assert end_of_process(process) == 0
     (command,) = [event for event in read_events(folder) if isinstance(event, CommandEvent)]
     assert (command.actor, command.reason) == ("ada", "enough")
     assert read_events(folder)[-1].reason == "kill switch"
@@ -101,7 +102,7 @@ def test_a_kill_on_a_full_disk_ends_the_session_all_the_same(running, capsys, mo
     (line,) = capsys.readouterr().out.splitlines()
     told = f"process {process.pid} was told to halt"
     assert line == f"{told}; the state could not be saved: No space left on device"
-    assert process.wait(DEADLINE) == 0
+    assert end_of_process(process) == 0
     assert is_sealed(folder)
     assert read_events(folder)[-1].reason == TERMINATED.reason
     assert read_control(folder.parents[1]) == Control()

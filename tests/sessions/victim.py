@@ -1,7 +1,7 @@
-"""Sessions in processes of their own that are killed at a random instant: `python -m tests.sessions.victim`.
+"""Sessions in processes of their own that are killed at a random instant.
 
-Reads one JSON line a session from standard input, forks, lets the child run the session until a timer kills it with
-SIGKILL, and answers with `killed` or `ended`. The child writes what was acknowledged to a file next to the journal.
+`serve` reads one JSON line per session, forks, lets the child run the session until a timer kills it with SIGKILL, and
+answers with `killed` or `ended`. The child writes what was acknowledged to a file next to the journal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -65,7 +65,7 @@ def die(folder: Path, seconds: float | None) -> None:
         time.sleep(seconds)
     else:
         while not (folder / MANIFEST).exists():
-            pass
+            time.sleep(0.0002)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -85,10 +85,10 @@ def run(order: dict[str, Any]) -> None:
         session.run(RecordedFeed(bars, pace=120_000.0, wait=time.sleep), read_events(folder))
 
 
-def serve() -> None:
-    """Answer orders until standard input ends."""
+def serve(orders: TextIO, answers: TextIO) -> None:
+    """Answer orders until there are no more."""
     running.JournalWriter = trading.JournalWriter = AcknowledgingWriter  # type: ignore[misc]
-    for line in sys.stdin:
+    for line in orders:
         child = os.fork()
         if child == 0:
             try:
@@ -98,9 +98,5 @@ def serve() -> None:
                 os._exit(1)
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        sys.stdout.write("killed\n" if os.WIFSIGNALED(status) else f"ended {os.WEXITSTATUS(status)}\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    serve()
+        answers.write("killed\n" if os.WIFSIGNALED(status) else f"ended {os.WEXITSTATUS(status)}\n")
+        answers.flush()
