@@ -94,7 +94,7 @@ def test_a_day_holds_the_bars_that_open_on_it_and_is_known_when_they_have_closed
     closes = bars.frame["close"].groupby(opens).last()
     known = history.returns_at(int(bars.times[-1]) + 48 * HOUR).returns[0]
     np.testing.assert_allclose(known[-5:], closes.pct_change().to_numpy()[-5:], rtol=RTOL_SAME)
-    for row in range(60, len(bars), 7):
+    for row in range(60, len(bars), 21):
         cut = Bars(bars.frame.iloc[: row + 1], bars.symbol, bars.timeframe)
         now = int(bars.times[row])
         past = DailyHistory([cut], "run", 400)

@@ -249,7 +249,8 @@ def outcome_of(path, n_rows_per_chunk, **how):
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "name"), [*[(7, name) for name in FORMATS], *mostly_long([(1, name) for name in FORMATS], 5)]
+    ("n_rows", "name"),
+    [*mostly_long([(7, name) for name in FORMATS], 8), *mostly_long([(1, name) for name in FORMATS], 4)],
 )
 def test_a_file_that_is_read_in_chunks_gives_the_same(tmp_path, name, n_rows):
     content, how, _ = FORMATS[name]

@@ -133,7 +133,7 @@ def seen(result: DiffResult, is_mirrored: bool):
     return sorted(found)
 
 
-@pytest.mark.parametrize("fault", mostly_long(SIMULATED_FAULTS, 5))
+@pytest.mark.parametrize("fault", mostly_long(SIMULATED_FAULTS, 3))
 def test_a_diff_mirrors_when_the_sides_are_swapped(fault):
     bars = bars_of(2)
     clean = run(bars)

@@ -23,6 +23,7 @@ from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.store import session_ids
+from tests.examples import mostly_long
 from tests.replacing import replace
 from tests.sessions.running import RUN, wavy
 
@@ -172,7 +173,7 @@ def test_memory_does_not_grow_with_the_journal(journals, work):
     assert many < few + 200_000
 
 
-@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("is_packed", mostly_long([True, False], 1))
 def test_a_fault_of_a_large_journal_is_named_without_holding_it(journals, tmp_path, is_packed):
     texts = (journals[4_000] / EVENTS).read_bytes().splitlines(keepends=True)
     for path in journals[4_000].iterdir():

@@ -201,7 +201,7 @@ def test_alerts_see_the_recording_rules_of_their_own_evaluation_in_any_order_of_
         )
     recorded = "groups: [{name: m, rules: [{record: noted, expr: peak_trade_order_denials_total}]}]\n"
     (rules / "m.yml").write_text(recorded, encoding="utf-8")
-    for _ in range(5):
+    for _ in range(2):
         first, second = rehearse_alerts("example", 960.0, rules).firings[:2]
         assert {first.alert, second.alert} == {"Before", "After"}
         assert first.fired == second.fired

@@ -22,6 +22,7 @@ from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.regime import second_opinion
 from peak_trade.studies.regime.second_opinion import regime_second_opinion
 from peak_trade.studies.regime.study import RegimeStudy, study_regimes
+from tests.examples import mostly_long
 from tests.regimes.markets import DETECTORS, switching_bars
 
 
@@ -73,7 +74,7 @@ def test_a_fit_that_stopped_too_early_is_named(study, bars):
     assert "the fit has not converged" in opinion
 
 
-@pytest.mark.parametrize("name", ["jump", "rules"])
+@pytest.mark.parametrize("name", mostly_long(["rules", "jump"], 1))
 def test_a_detector_that_hmmlearn_does_not_have_is_refused(bars, name):
     with pytest.raises(ConfigError, match=f"hmmlearn has no {name} detector"):
         regime_second_opinion(study_regimes(BuyAndHold(), bars, DETECTORS[name]))

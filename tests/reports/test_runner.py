@@ -190,7 +190,7 @@ def test_a_span_without_bars_or_a_missing_run_file_is_refused_before_a_kernel_st
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_notebook_at_a_path_runs_with_a_parameters_file_and_leaves_a_copy(project, tmp_path):
+def test_a_notebook_at_a_path_runs_with_a_parameters_file_and_leaves_a_copy(engine, project, tmp_path):
     folder = tmp_path / "other place"
     folder.mkdir()
     content = notebook(CALL)

@@ -141,7 +141,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("faults", mostly_long([(faults,) for faults in FAULTS.values()], 3), ids=FAULTS)
+@pytest.mark.parametrize("faults", mostly_long([(faults,) for faults in FAULTS.values()], 2), ids=FAULTS)
 def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, market, faults):
     events, session, emulator = trade(tmp_path / "s", key, market, prepare=failing(faults))
     assert emulator.faults == []

@@ -142,7 +142,9 @@ def test_a_snapshot_counts_for_its_own_bar_only(tmp_path, key, btc_1m):
         assert market["as_of"] == event.ts_event + 7 * (event.ts_event in shown)
 
 
-@pytest.mark.parametrize(("risk", "n_sleeves"), [(None, 0), (RiskLimits(max_gross_exposure=2.0), 0), (AGE, 0)])
+@pytest.mark.parametrize(
+    ("risk", "n_sleeves"), mostly_long([(AGE, 0), (RiskLimits(max_gross_exposure=2.0), 0), (None, 0)], 1)
+)
 def test_nothing_is_fetched_or_recorded_that_no_limit_needs(live, risk, n_sleeves):
     run, exchange, _ = live
     with emulated(exchange) as emulator:
@@ -153,7 +155,9 @@ def test_nothing_is_fetched_or_recorded_that_no_limit_needs(live, risk, n_sleeve
     assert all(event.bids == () and event.book_time == 0 and event.detail == "" for event in snapshots)
 
 
-@pytest.mark.parametrize("fault", [{"kind": "drop"}, {"kind": "status"}, {"kind": "error", "status": 400}])
+@pytest.mark.parametrize(
+    "fault", mostly_long([{"kind": "drop"}, {"kind": "status"}, {"kind": "error", "status": 400}], 1)
+)
 def test_a_book_that_cannot_be_fetched_denies_and_the_session_goes_on(live, fault):
     run, exchange, _ = live
     with emulated(exchange) as emulator:
@@ -328,7 +332,7 @@ def test_a_feed_age_that_every_bar_reaches_is_refused():
     SessionConfig.parse(asked | {"risk": risk, "feed": "recorded"}, "session")
 
 
-@pytest.mark.parametrize("skew_ms", [-20_000, 20_000])
+@pytest.mark.parametrize("skew_ms", mostly_long([-20_000, 20_000], 1))
 def test_the_age_of_a_feed_counts_on_the_exchanges_clock(live, skew_ms):
     run, exchange, _ = live
     with emulated(exchange) as emulator:

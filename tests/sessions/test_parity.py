@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 6))
+@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 3))
 def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name, settings):
     bars = part_of(btc_1h, 6_000, 300)
     strategy = make_strategy(name, PARAMETERS.get(name))
@@ -51,7 +51,7 @@ def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name,
     assert [event for event in events if isinstance(event, BarEvent)] == bar_events(bars)
 
 
-@pytest.mark.parametrize("name", ["ma_crossover", "random_entry"])
+@pytest.mark.parametrize("name", mostly_long(["ma_crossover", "random_entry"], 1))
 def test_parity_holds_with_the_shipped_risk_limits(tmp_path, key, btc_1h, name):
     bars = part_of(btc_1h, 3_000, 1_500)
     risk = read_risk_file(Path(__file__).parents[2] / "config" / "risk.toml")
@@ -80,7 +80,7 @@ def test_parity_holds_for_the_weights_that_the_var_model_is_tested_on(tmp_path, 
     assert (expected != 0.0).sum() > 20
 
 
-@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 4))
+@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 2))
 def test_bar_by_bar_evaluation_equals_the_whole_recording(tmp_path, key, btc_1h, name):
     bars = part_of(btc_1h, 6_000, 120)
     strategy = make_strategy(name, PARAMETERS.get(name))

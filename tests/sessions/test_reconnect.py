@@ -49,9 +49,12 @@ FAR = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_typ
 """Entries that rest, and are not touched in these two hours unless the emulator fills them."""
 
 
-@pytest.fixture(params=["binance", "krakenfutures"])
+BOTH = pytest.mark.parametrize("market", ["binance", "krakenfutures"], indirect=True)
+
+
+@pytest.fixture(params=mostly_long(["binance", "krakenfutures"], 1))
 def market(request, btc_1m):
-    """Minute bars of two hours at each of the exchanges."""
+    """Minute bars of two hours at an exchange; the tests marked with BOTH are of both in the default suite too."""
     bars = part_of(btc_1m, 900, N_HISTORY + N_BARS + 5)
     return bars if request.param == "binance" else as_perpetual(bars)
 
@@ -144,6 +147,7 @@ NEAR = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_ty
 
 
 @pytest.mark.parametrize("settings", mostly_long([NEAR, None], 1), ids=["limit", "market"])
+@BOTH
 def test_trades_that_are_reported_late_are_waited_for(tmp_path, key, market, settings):
     """The filled quantity is known before the trades: no fill is lost at an end, a cancel or a stop."""
 
@@ -196,6 +200,7 @@ def test_a_fill_between_two_requests_is_no_mismatch(tmp_path, key, market):
     assert_accounts_agree(events, session, emulator)
 
 
+@BOTH
 def test_an_order_that_is_not_listed_is_never_silently_equal(tmp_path, key, market):
     def prepare(emulator, clock):
         while_away(lambda exchange, order: hide())(emulator, clock)
@@ -241,7 +246,7 @@ def test_an_open_order_that_the_session_does_not_know_is_canceled_and_recorded(t
     assert orders_of(events, OrderEventKind.CANCELED)
 
 
-@pytest.mark.parametrize("change", [fill_whole, fill_part])
+@pytest.mark.parametrize("change", mostly_long([fill_whole, fill_part], 1))
 def test_a_trade_while_an_order_is_canceled_at_the_end_is_recorded(monkeypatch, tmp_path, key, market, change):
     def prepare(emulator, clock):
         answer = emulator.answer

@@ -147,7 +147,7 @@ def test_a_balance_that_moved_by_itself_stops_the_session(tmp_path, key, market)
     assert session.journal.orders.open_orders() == []
 
 
-@pytest.mark.parametrize("skew_ms", [-5_000, 5_000])
+@pytest.mark.parametrize("skew_ms", mostly_long([-5_000, 5_000], 1))
 def test_a_clock_that_is_wrong_uses_no_unfinished_bar(tmp_path, key, market, skew_ms):
     events, session, emulator = run(tmp_path / "s", key, market, skew_ms=skew_ms)
     offsets = [event for event in events if isinstance(event, ClockOffsetEvent)]
