@@ -1,7 +1,7 @@
 """Time of the server's list of runs with 10,000 recorded runs, over loopback, 200 readers at once, and pages of events.
 
-The bar of the list is 50 ms for 99 of 100 requests; the table says whether it is kept. A question that the server was
-asked before in the same state of the registry is answered from memory; the other benchmark asks new ones only.
+The bar of the list is 50 ms for 99 of 100 requests; the table says whether it is kept. The server keeps runs and the
+order of each filter until the registry changes. One benchmark asks the same questions, the other new ones only.
 """
 
 from __future__ import annotations

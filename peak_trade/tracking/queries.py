@@ -7,7 +7,7 @@ import json
 import math
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -102,8 +102,8 @@ class RunsPage:
     """Some of the runs that match a query, in its order, and the number of all that match."""
 
     n_runs: int
-    runs: list[dict[str, Any]]
-    """The columns of `list_runs` without the metrics, and the dict `metrics`."""
+    runs: dict[str, dict[str, Any] | None]
+    """By MLflow's id, the columns of `list_runs` without the metrics, and the dict `metrics`; None for a known run."""
 
 
 MOST_LISTED = 1_000_000
@@ -160,6 +160,7 @@ def page_runs(
     sort: str = LATEST,
     offset: int = 0,
     limit: int = 100,
+    known: Container[str] = (),
 ) -> RunsPage:
     """Return `limit` runs from the place `offset` on, of those that match every filter given; see `list_runs`.
 
@@ -170,6 +171,8 @@ def page_runs(
     sort : str
         A name of SORTABLE; after a minus sign the largest is first. Runs without the measure are last, and of equal
         runs the latest is first.
+    known : container
+        MLflow's ids of runs that need not be read, if the registry is a database.
 
     Raises
     ------
@@ -182,10 +185,15 @@ def page_runs(
         raise ConfigError(f"sort was {sort!r}. {did_you_mean(query.sort_name, SORTABLE)}")
     if is_database():
         keys = _matching_keys(query, tracking_uri(), database_state())
-        n_runs, entries = len(keys), _entries_of(keys[offset : offset + limit], query)
-    else:
-        n_runs, entries = _count(query), _entries(query, limit + offset)[offset:]
-    return RunsPage(n_runs, [_columns(entry) | {"metrics": entry.metrics} for entry in entries])
+        page = keys[offset : offset + limit]
+        read = {entry.mlflow_id: _row(entry) for entry in _entries_of([key for key in page if key not in known], query)}
+        return RunsPage(len(keys), {key: read.get(key) for key in page if key in read or key in known})
+    entries = _entries(query, limit + offset)[offset:]
+    return RunsPage(_count(query), {entry.mlflow_id: _row(entry) for entry in entries})
+
+
+def _row(entry: RunEntry) -> dict[str, Any]:
+    return _columns(entry) | {"metrics": entry.metrics}
 
 
 @lru_cache(maxsize=64)
@@ -379,6 +387,8 @@ _ORDERS = {
 
 
 def _entries_of(keys: Sequence[str], query: _Query) -> list[RunEntry]:
+    if not keys:
+        return []
     with open_database() as opened:
         return [] if opened is None else _read_entries(opened[0], keys, query)
 
