@@ -10,6 +10,7 @@ import errno
 import json
 import math
 import os
+import re
 import socket
 import threading
 from base64 import b64encode
@@ -274,8 +275,14 @@ class _Guard:
             refusal.headers["Allow"] = ", ".join(METHODS)
             await refusal(scope, receive, send_guarded)
         else:
-            headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+            ignored = {b"range"}
+            if _REFUSES_GZIP.search(dict(scope["headers"]).get(b"accept-encoding", b"")):
+                ignored.add(b"accept-encoding")  # the middleware reads the name of an encoding only
+            headers = [(name, value) for name, value in scope["headers"] if name not in ignored]
             await self.app({**scope, "method": "GET", "headers": headers}, receive, send_guarded)
+
+
+_REFUSES_GZIP = re.compile(rb"gzip\s*;\s*q=0(\.0*)?\s*(,|$)")
 
 
 class _Site(StaticFiles):

@@ -28,6 +28,7 @@ from peak_trade.cli import main
 from peak_trade.journal.files import EVENTS, MANIFEST, read_events
 from peak_trade.reports import server
 from peak_trade.reports.server import Experiments, SessionEvents, Sessions, content_policy, make_app
+from peak_trade.reports.site.build import build_site
 from peak_trade.sessions.store import session_ids, sessions_folder
 from peak_trade.tracking import DIGEST_NAMES, RunRecord, list_runs, record_run
 from peak_trade.tracking.queries import SORTABLE
@@ -413,6 +414,9 @@ def test_answers_are_compressed(ask, runs):
         assert packed.headers["content-encoding"] == "gzip"
         assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
         assert packed.headers["etag"].startswith("W/")
+        for refused in ("gzip;q=0", "br, gzip; q=0.0, *"):
+            assert ask(path, Accept_Encoding=refused).body == plain.body
+        assert ask(path, Accept_Encoding="gzip;q=0.1").body == packed.body
         assert gzip.decompress(packed.body) == plain.body
         assert len(packed.body) < len(plain.body) / 2
 
@@ -456,6 +460,22 @@ def test_many_readers_at_once_get_the_same_answer(ask, runs):
         reader.join()
     assert {(reply.status, reply.body) for reply in replies} == {(200, ask("/api/experiments").body)}
     assert len(replies) == 200
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.filterwarnings("ignore")
+def test_a_built_page_draws_its_figures_under_its_policy(project, executed, tmp_path):
+    executed("tiny-good")
+    build_site(project, "nbconvert")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--enable-logging=stderr", "--virtual-time-budget=8000", "--dump-dom"]
+    with serving(project) as port:
+        page = f"http://127.0.0.1:{port}/reports/pages/tiny-good.html"
+        done = subprocess.run([*command, page], capture_output=True, text=True, timeout=120, check=True)
+    assert 'class="main-svg"' in done.stdout
+    reported = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert [line for line in reported if "plotly.min.js" not in line] == []  # plotly.js adds the style of its maps
 
 
 def test_a_site_that_is_built_again_is_served(tmp_path):
