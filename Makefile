@@ -29,7 +29,7 @@ help:            ## list these commands
 env: .venv/installed  ## make .venv from requirements.lock
 
 clean:           ## remove the workspace, executed notebooks, site and caches
-	rm -rf .peak_trade reports/runs reports/pages reports/lib reports/site .quarto .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .peak_trade reports/runs reports/site .quarto .pytest_cache .mypy_cache .ruff_cache
 
 lock:            ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \

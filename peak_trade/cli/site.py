@@ -1,8 +1,9 @@
-"""`peak-trade site`: build the site of executed notebooks and documents, and serve it."""
+"""`peak-trade site`: build, publish and serve the site of executed notebooks and documents."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -31,11 +32,14 @@ def build(
     They are the executed notebooks, the index of runs and the documents. Only pages that changed are rendered
     again. They need no server and no network, and each names its renderer.
 
+    The site is checked: links and their anchors, loads from other hosts, names of folders of this machine, and the
+    size of each page. It replaces the previous one in one step; a build that fails or is stopped changes nothing.
+
     \b
     Example:
         peak-trade site build --renderer auto
 
-    Exits 0 when the site is built, 2 when it cannot be built.
+    Exits 0 when the site is built, 1 when it is built and the check found faults, 2 when it cannot be built.
     """
     from peak_trade.reports.site.build import build_site
 
@@ -47,10 +51,69 @@ def build(
         as_json,
         lambda site: [
             f"{output.count(site.n_pages, 'page')}, {len(site.rendered):,} rendered now by {site.renderer}.",
+            *site.faults,
             f"Open {site.index}.",
         ],
         asdict,
     )
+    if site.faults:
+        raise typer.Exit(1)
+
+
+@app.command("publish")
+def publish(
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder that is new, empty, or was published to before.")],
+    keep: Annotated[int, typer.Option(min=1, help="Versions to keep, the new one included.")] = 5,
+    as_json: options.AsJson = False,
+) -> None:
+    """Copy the built site as a sealed version into a folder for a static host.
+
+    The folder has one folder per version and index.html, which leads to the newest one. The name of a version has the
+    digest of its manifest, and the manifest the digest of each file. An equal site is not copied again, and older
+    versions are removed. A site with faults is not published, and an error or Ctrl-C leaves the folder as it was.
+    GitHub Pages can serve a checkout: .git and CNAME stay as they are.
+
+    \b
+    Example:
+        peak-trade site publish --to ../pages --keep 5
+
+    Exits 0 when the site is published, 2 when it is not.
+    """
+    from peak_trade.reports.site.publish import publish_site
+
+    output.show(
+        publish_site(to, keep),
+        as_json,
+        lambda made: [
+            f"Version {made.version} with {output.count(made.n_files, 'file')} "
+            + ("is published." if made.is_new else "is published already; nothing was copied."),
+            f"{made.folder} holds {output.count(len(made.versions), 'version')}; {len(made.removed):,} removed.",
+        ],
+        asdict,
+    )
+
+
+@app.command("verify")
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of `peak-trade site publish`.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare each published version with its manifest.
+
+    \b
+    Example:
+        peak-trade site verify ../pages
+
+    Exits 0 when each version is as it was published, 1 when a file was changed, added or removed, 2 when the folder
+    has no versions.
+    """
+    from peak_trade.reports.site.publish import verify_publication
+
+    found = verify_publication(folder)
+    whole = f"{output.count(len(found.versions), 'version')}, each as it was published."
+    output.show(found, as_json, lambda found: found.faults or [whole], asdict)
+    if found.faults:
+        raise typer.Exit(1)
 
 
 @app.command("serve")

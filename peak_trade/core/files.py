@@ -7,14 +7,19 @@ content, also after the process was killed or the power failed.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_CURRENT_FOLDER, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of renameat2."""
 
 
 def read_text(path: Path) -> str:
@@ -117,9 +122,46 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Rename a file or a folder within one folder and sync that folder; an existing target file is replaced."""
+    """Rename a file or a folder and sync the folder of the new name; an existing target file is replaced."""
     os.replace(source, target)
     sync_folder(target.parent)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename a folder to a name that an older folder may have; that one is then removed.
+
+    Both are in one file system. A reader sees the old folder or the new one. Where the system cannot exchange two names
+    (other systems than Linux, some network file systems), the target is missing for a moment.
+    """
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        rename(source, target)
+    else:
+        old = source
+        if not _exchange(source, target):
+            old = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+            rename(target, old)
+            rename(source, target)
+        if old.is_symlink() or not old.is_dir():
+            old.unlink()
+        else:
+            shutil.rmtree(old, ignore_errors=True)
+    sync_folder(target.parent)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one step (renameat2, Linux 3.15); False where that is not supported."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    if renameat2(_CURRENT_FOLDER, os.fsencode(first), _CURRENT_FOLDER, os.fsencode(second), _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
 
 
 def make_folder(folder: Path) -> None:

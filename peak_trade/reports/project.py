@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from peak_trade.core.errors import ReportError
 from peak_trade.core.files import read_text
+from peak_trade.data.workspace import workspace
+from peak_trade.reports.markup import markdown_text
 
 SITE = Path("reports/site")
 LIBRARY = Path("reports/lib")
 HOME_PART = Path("reports/pages/_home.md")
 """Part of the home page that is written from the runs; `index.md` includes it."""
-LAST_BUILD = Path("reports/pages/_built.md")
-"""Line of the home page with the version, the commit and the time of the last build that changed a page."""
+ORIGIN_PART = Path("reports/pages/_built.md")
+"""Line of the home page with the version of the package and the commit of the project; `index.md` includes it."""
 _INCLUDE = re.compile(r"^\{\{< include (\S+) >\}\}$", flags=re.MULTILINE)
 
 
@@ -31,8 +37,8 @@ def read_quarto(root: Path) -> dict[str, Any]:
     return content
 
 
-def read_page(root: Path, page: Path, without: Path | None = None) -> str:
-    """Return the Markdown of a page with the files that it includes, as Quarto reads it; `without` is left out.
+def read_page(root: Path, page: Path) -> str:
+    """Return the Markdown of a page with the files that it includes, as Quarto reads it.
 
     Raises
     ------
@@ -43,13 +49,48 @@ def read_page(root: Path, page: Path, without: Path | None = None) -> str:
 
     def included(found: re.Match[str]) -> str:
         part = page.parent / found[1]
-        if part == without:
-            return ""
         if not (root / part).is_file():
             raise ReportError(f"{root / page}: it includes {found[1]}, and there is no such file.")
         return read_text(root / part)
 
     return _INCLUDE.sub(included, read_text(root / page))
+
+
+def without_folders(text: str, root: Path) -> str:
+    """Return a text that names files relative to the project, and no home folder; see `machine_folders`.
+
+    Folders are found as they are and as `markdown_text` writes them.
+    """
+    for written in (str, markdown_text):
+        shown = {written(folder): name for folder, name in machine_folders(root).items()}
+        if any(folder in text for folder in shown):  # the pattern is slow
+            text = folder_pattern(shown, written("/")).sub(partial(_shown, shown), text)
+    return text
+
+
+def _shown(names: Mapping[str, str], found: re.Match[str]) -> str:
+    name, slash = names[found[1]], found[2]
+    return f"{name}{slash}" if name else "" if slash else "."
+
+
+def folder_pattern(folders: Iterable[str], slash: str = "/") -> re.Pattern[str]:
+    """Return the pattern of some folders in a text: the folder, then a slash or nothing."""
+    longest_first = sorted(folders, key=len, reverse=True)
+    return re.compile(rf"(?<![\w.~-])({'|'.join(map(re.escape, longest_first))})({re.escape(slash)}|(?![\w-]|\.\w))")
+
+
+def machine_folders(root: Path) -> dict[str, str]:
+    """Return the folders of this machine that a page must not name, each with what the page shows in its place.
+
+    They are the folder of the project, the home folder, and those of the workspace, the packages and peak_trade if they
+    are elsewhere.
+    """
+    found = {root.resolve(): ""}
+    with suppress(RuntimeError):  # no home folder
+        found.setdefault(Path.home(), "~")
+    others = {workspace().resolve(): "workspace", Path(sys.prefix): "python", Path(__file__).parents[2]: "python"}
+    found |= {folder: name for folder, name in others.items() if not any(folder.is_relative_to(each) for each in found)}
+    return {str(folder): name for folder, name in found.items() if folder != Path(folder.anchor)}
 
 
 def read_cache(path: Path) -> dict[str, Any]:

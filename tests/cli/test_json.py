@@ -180,5 +180,7 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     Path("reports/site").mkdir(parents=True)
     Path("reports/site/index.html").write_text("")
     monkeypatch.setattr("peak_trade.reports.server.run_server", lambda *_: None)
+    assert asked("site publish --to pages")["is_new"] is True
+    assert asked("site verify pages")["faults"] == []
     assert asked("site serve --port 0")["url"].startswith("http://127.0.0.1:")
     assert covered == set(LEAVES) - {"peak-trade audit spec"}

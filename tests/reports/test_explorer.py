@@ -94,12 +94,12 @@ def test_a_measure_has_its_digits_and_its_error():
 
 def test_the_page_changes_when_the_data_change(tmp_path, home):
     row = RunRow("2024-06-01T00:00:00Z", "backtest", "s", "BTC/USDT", "1h", "done", "0f")
-    page = write_explorer(tmp_path, [row])
-    assert page == write_explorer(tmp_path, [row])
-    assert page != write_explorer(tmp_path, [row], 1)
+    page = write_explorer(tmp_path, tmp_path, [row])
+    assert page == write_explorer(tmp_path, tmp_path, [row])
+    assert page != write_explorer(tmp_path, tmp_path, [row], 1)
     for script in re.findall(r'src="\.\./lib/(\S+?)"', page):
         assert (tmp_path / "reports" / "lib" / script).is_file()
-    assert "There are no runs yet" in write_explorer(tmp_path, [])
+    assert "There are no runs yet" in write_explorer(tmp_path, tmp_path, [])
     columns = content_of(data_script([row]))["columns"]
     assert set(SHOWN) - {column["name"] for column in columns} == {"growth", *METRICS}
 

@@ -1,10 +1,12 @@
-"""The home page states the verdict of the latest run of each study, and no wall-clock time makes it a changed page."""
+"""The home page states the verdict of the latest run of each study, and follows from its inputs alone."""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.answer import DataKind
 from peak_trade.reports.display import PLOTLY_MIME
-from peak_trade.reports.project import HOME_PART, LAST_BUILD
+from peak_trade.reports.project import HOME_PART, ORIGIN_PART
 from peak_trade.reports.site import home, pages
 from peak_trade.reports.site.build import build_site
 from peak_trade.reports.site.home import HEADLINES, N_NUMBERS, HomeNumber, home_rows
@@ -28,9 +30,10 @@ def add_answer(path: Path, name: str, kind: DataKind = DataKind.GENERATED) -> No
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def home_text(root: Path) -> str:
-    pages.write_pages(root)
-    return (root / HOME_PART).read_text(encoding="utf-8")
+def home_text(root: Path, part: Path = HOME_PART) -> str:
+    stage = root.with_name("stage")
+    pages.write_pages(root, stage)
+    return (stage / part).read_text(encoding="utf-8")
 
 
 def study(text: str, name: str) -> str:
@@ -73,28 +76,21 @@ def test_a_notebook_without_an_answer_says_so(project, executed):
     assert "<b>No verdict.</b> This notebook states no answer." in study(home_text(project), "tiny")
 
 
-def test_the_time_of_a_build_changes_the_page_only_with_another_page(project, executed, monkeypatch):
-    add_answer(executed("tiny-good"), "one")
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1717236000")
-    build_site(project, "nbconvert")
-    index = project / "reports" / "site" / "index.html"
-    first = index.read_bytes()
-    assert b"built 2024-06-01 10:00 UTC" in first
-    assert b"{{&lt;" not in first
-    assert b"include" not in first
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1717322400")
-    assert build_site(project, "nbconvert").rendered == ()
-    assert index.read_bytes() == first
-    (project / "docs" / "tutorial.md").write_text("# Tutorial\n\nAnother.\n", encoding="utf-8")
-    assert [page.as_posix() for page in build_site(project, "nbconvert").rendered] == ["index.md", "docs/tutorial.md"]
-    assert index.read_bytes() == first.replace(
-        b"2024-06-01 10:00 UTC</span> <span>T", b"2024-06-02 10:00 UTC</span> <span>T"
-    )
-    assert (project / LAST_BUILD).is_file()
+def test_the_last_line_of_the_home_page_follows_from_the_commit(project):
+    assert "commit unknown" in home_text(project, ORIGIN_PART)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    when = {"GIT_COMMITTER_DATE": "2024-06-01T10:00:00Z"}
+    for command in (["init", "-q"], ["add", "index.md"], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *command], check=True, env=os.environ | when)
+    text = home_text(project, ORIGIN_PART)
+    assert re.search(r"commit [0-9a-f]{8} of 2024-06-01 10:00 UTC", text)
+    assert home_text(project, ORIGIN_PART) == text
+    (project / "index.md").write_text("Changed.\n", encoding="utf-8")
+    assert re.search(r"commit [0-9a-f]{8}-dirty of 2024", home_text(project, ORIGIN_PART))
 
 
 def test_a_missing_part_of_the_home_page_is_named(project, monkeypatch):
-    monkeypatch.setattr("peak_trade.reports.site.build.write_pages", lambda root: [])
+    monkeypatch.setattr("peak_trade.reports.site.build.write_pages", lambda root, stage: [])
     with pytest.raises(ReportError, match=r"index\.md: it includes reports/pages/_home\.md"):
         build_site(project, "nbconvert")
 

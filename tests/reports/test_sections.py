@@ -121,7 +121,7 @@ def test_the_page_of_a_study_states_the_verdict_of_each_run(project, executed):
     content["cells"][3]["outputs"] += answered("<x>")
     path.write_text(json.dumps(content), encoding="utf-8")
     executed("tiny-bad", error="no such bar")
-    write_pages(project)
+    write_pages(project, project)
     page = (project / "reports" / "pages" / "tiny.md").read_text(encoding="utf-8")
     assert "<b>Verdict &lt;x&gt;.</b> Sentence &lt;x&gt;" in page
     assert "Failed in code cell 2: E: no such bar" in page

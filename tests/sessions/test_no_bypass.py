@@ -61,7 +61,6 @@ VARIABLES = {
     "COLUMNS": "40",
     "PYTHONPATH": "elsewhere",
     "SSH_AUTH_SOCK": "elsewhere",
-    "SOURCE_DATE_EPOCH": "1",
 }
 """The environment variables that the package reads, beside the keys of sandboxes."""
 

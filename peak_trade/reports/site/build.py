@@ -1,7 +1,9 @@
 """Build of the site: sources of the pages, the shared plotly.js, then Quarto, or nbconvert where Quarto is missing.
 
-Only pages that changed are rendered again: `reports/site/.built.json` holds the digest of the source of each page. The
-home page also states the last build that changed a page; that line alone is no change.
+The pages are rendered in a staging folder, in the cache of the workspace; see `staging_folder`. It holds copies of the
+project's pages, the pages that are made from runs, and the rendered site. Only pages that changed are rendered again:
+`.built.json` in the site holds the digest of the source of each page. The rendered site is checked, and then replaces
+`reports/site` in one step. An interrupted or failed build leaves the previous site as it was.
 """
 
 from __future__ import annotations
@@ -10,27 +12,39 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from peak_trade.core.digest import digest_bytes, package_digest
+from peak_trade.core.digest import digest_bytes, digest_of, package_digest
 from peak_trade.core.errors import ReportError
-from peak_trade.core.files import read_bytes, write_text
-from peak_trade.core.version import package_version
-from peak_trade.reports.markup import SCRIPTS, copy_scripts, raw_html, render, templates_digest
-from peak_trade.reports.project import LAST_BUILD, LIBRARY, SITE, read_cache, read_page, read_quarto
+from peak_trade.core.files import make_folder, read_bytes, replace_folder, write_text
+from peak_trade.core.lock import held_lock
+from peak_trade.data.workspace import workspace
+from peak_trade.reports.markup import SCRIPTS, copy_scripts, templates_digest
+from peak_trade.reports.notebooks import LOCKS
+from peak_trade.reports.project import LIBRARY, SITE, read_cache, read_page, read_quarto
+from peak_trade.reports.site.check import check_site
 from peak_trade.reports.site.fallback import navigation, render_pages
-from peak_trade.reports.site.pages import write_pages
+from peak_trade.reports.site.pages import PAGES, write_pages
 
 BUILT = ".built.json"
-HOME = Path("index.md")
 OLDEST_QUARTO = (1, 7)
 FEW_PAGES = 4
 """Largest number of changed pages that Quarto renders one by one; above it, Quarto renders the whole site."""
+WAIT_SECONDS = 0.2
+"""Time that a build waits for another one of the same project before it is refused."""
+IMAGES = (".png", ".svg", ".jpg", ".jpeg", ".gif", ".webp")
+GENERATED = (PAGES, LIBRARY, SITE, Path(".quarto"))
+"""Folders of the staging folder that hold no copies of the project's files."""
+_ASIDE = ".site-"
+"""Start of the name of the new site until it replaces the previous one."""
 
 Renderer = Literal["auto", "quarto", "nbconvert"]
 Progress = Callable[[str], None]
@@ -40,7 +54,8 @@ Progress = Callable[[str], None]
 class Site:
     """Result of a build: the first page, the renderer, the number of pages and those that were rendered.
 
-    `notice` is empty, or says why the pages were rendered without Quarto.
+    `notice` is empty, or says why the pages were rendered without Quarto. `faults` has a sentence for each fault that
+    `check_site` found.
     """
 
     index: Path
@@ -48,10 +63,11 @@ class Site:
     n_pages: int
     rendered: tuple[Path, ...]
     notice: str = ""
+    faults: tuple[str, ...] = ()
 
 
 def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progress | None = None) -> Site:
-    """Render the pages that changed into `root/reports/site`.
+    """Render the pages that changed, check the site and replace `root/reports/site` with it.
 
     Parameters
     ----------
@@ -65,43 +81,44 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
     Raises
     ------
     ReportError
-        If root is not a project folder, or the chosen renderer is missing or fails.
+        If root is not a project folder, the chosen renderer is missing or fails, or the site is being built.
 
     """
     if not (root / "_quarto.yml").is_file():
         raise ReportError(f"{root / '_quarto.yml'}: there is no such file. Run the command in the project folder.")
     quarto, notice = _find_quarto(renderer)
-    copy_scripts(root / LIBRARY)
-    write_pages(root)
-    pages = page_sources(root)
-    chosen = f"quarto {'.'.join(map(str, quarto))}" if quarto else "nbconvert"
-    digests = _page_digests(root, pages, chosen)
-    built = read_cache(root / SITE / BUILT)
-    if built.get("renderer") != chosen or built.get("shared") != digests["shared"]:
-        _clear(root)
-        built = {"pages": {}}
-    gone = [page for page in built["pages"] if page not in digests["pages"]]
-    for page in gone:
-        (root / SITE / page).with_suffix(".html").unlink(missing_ok=True)
-    changed = [page for page in pages if built["pages"].get(page.as_posix()) != digests["pages"][page.as_posix()]]
-    if changed or not (root / LAST_BUILD).is_file():
-        changed = [page for page in pages if page in changed or page == HOME]
-        write_text(root / LAST_BUILD, f"{raw_html(render('built.html.j2', facts=_build_facts(root)))}\n")
-    if quarto and changed:
+    with site_lock(root):
+        stage = staging_folder(root)
+        _copy_sources(root, stage)
+        copy_scripts(stage / LIBRARY)
+        write_pages(root, stage)
         try:
-            is_whole = len(changed) > FEW_PAGES or not built["pages"]
-            _render_with_quarto(root, changed, is_whole=is_whole, progress=progress)
+            site = _render(root, stage, quarto, progress)
         except ReportError as error:
-            if renderer == "quarto":
+            if renderer == "quarto" or quarto is None:
                 raise
-            _clear(root)
-            site = build_site(root, "nbconvert", progress)
-            return replace(site, notice=f"{error} The pages were rendered with nbconvert.")
-    elif changed:
-        render_pages(root, changed, navigation(root), progress)
-    _copy_library(root)
-    write_text(root / SITE / BUILT, json.dumps({"renderer": chosen} | digests, indent=1))
-    return Site(root / SITE / "index.html", chosen, len(pages), tuple(changed), notice)
+            site = _render(root, stage, None, progress)
+            notice = f"{error} The pages were rendered with nbconvert."
+        _install(stage / SITE, root / SITE)
+    return replace(site, index=root / SITE / "index.html", notice=notice)
+
+
+@contextmanager
+def site_lock(root: Path) -> Iterator[None]:
+    """Let one process at a time build or publish the site of a project; ReportError that names the other one."""
+    lock = root / LOCKS / "site.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(held_lock(lock, WAIT_SECONDS))
+        except TimeoutError as error:
+            raise ReportError(f"the site is being built or published: {error}. Wait, or stop it.") from None
+        yield
+
+
+def staging_folder(root: Path) -> Path:
+    """Return the folder in the cache of the workspace in which a site is rendered; it may be missing."""
+    return workspace() / "cache" / f"site-{digest_of(str(root.resolve()))[:12]}"
 
 
 def page_sources(root: Path) -> list[Path]:
@@ -138,63 +155,142 @@ def _find_quarto(renderer: Renderer) -> tuple[tuple[int, ...] | None, str]:
     return None, f"{what}; the pages were rendered with nbconvert. Version {least} or later renders the full pages."
 
 
-def _render_with_quarto(root: Path, changed: Iterable[Path], is_whole: bool, progress: Progress | None) -> None:
+def _copy_sources(root: Path, stage: Path) -> None:
+    """Copy the project's own pages, the files in their folders, the style sheets and the resources of Quarto."""
+    project = read_quarto(root)["project"]
+    files, folders = [root / "_quarto.yml"], [root / "reports" / "styles"]
+    for pattern in (*project["render"], *project.get("resources", [])):
+        folder = root / Path(*takewhile(lambda part: "*" not in part, PurePath(pattern).parts))
+        if folder == root or folder.is_file():
+            files += root.glob(pattern)
+        else:
+            folders.append(folder)
+    files += [path for folder in folders for path in folder.rglob("*") if not path.name.startswith(".")]
+    names = {path.relative_to(root) for path in files if path.is_file()}
+    own = {name for name in names if not _is_in(name, GENERATED)}
+    _mirror(root, stage, own, lambda name: not _is_in(name, GENERATED))
+
+
+def _render(root: Path, stage: Path, quarto: tuple[int, ...] | None, progress: Progress | None) -> Site:
+    """Render the pages that changed into the site of the staging folder; see `build_site`."""
+    pages = page_sources(stage)
+    chosen = f"quarto {'.'.join(map(str, quarto))}" if quarto else "nbconvert"
+    shared, digests = _page_digests(stage, pages, chosen)
+    built = read_cache(stage / SITE / BUILT)
+    if built.get("renderer") != chosen or built.get("shared") != shared:
+        shutil.rmtree(stage / SITE, ignore_errors=True)
+        built = {"pages": {}}
+    kept = {page: digest for page, digest in built["pages"].items() if digests.get(page) == digest}
+    changed = [page for page in pages if page.as_posix() not in kept]
+    if changed or kept != built["pages"]:
+        # A build that is interrupted from here on renders these pages again.
+        _write_built(stage, chosen, shared, kept)
+    for page in built["pages"].keys() - digests.keys():
+        (stage / SITE / page).with_suffix(".html").unlink(missing_ok=True)
+    if quarto and changed:
+        _render_with_quarto(stage, changed, is_whole=len(changed) > FEW_PAGES or not kept, progress=progress)
+    elif changed:
+        render_pages(stage, changed, navigation(stage), progress)
+    images = [path for path in (stage / "docs").rglob("*") if path.suffix in IMAGES]
+    used = {path.relative_to(stage) for path in (*images, *(stage / LIBRARY).rglob("*")) if path.is_file()}
+    has_new = _mirror(stage, stage / SITE, used, lambda name: _is_in(name, (LIBRARY,)))
+    faults = None if changed or has_new or kept != built["pages"] else built.get("faults")
+    if faults is None:
+        faults = check_site(stage / SITE, root)
+        _write_built(stage, chosen, shared, digests, faults)
+    return Site(Path(), chosen, len(pages), tuple(changed), faults=tuple(faults))
+
+
+def _write_built(stage: Path, renderer: str, shared: str, pages: Mapping[str, str], faults: Any = None) -> None:
+    content = {"renderer": renderer, "shared": shared, "pages": dict(pages), "faults": faults}
+    write_text(stage / SITE / BUILT, json.dumps(content, indent=1))
+
+
+def _render_with_quarto(stage: Path, changed: Iterable[Path], is_whole: bool, progress: Progress | None) -> None:
     program = shutil.which("quarto") or "quarto"
     for target in [None] if is_whole else list(changed):
         if progress:
             progress(str(target) if target else "all pages with Quarto")
-        command = [program, "render"] + ([target.as_posix()] if target else [])
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-        printed = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+        code, text = _run([program, "render"] + ([target.as_posix()] if target else []), stage)
+        printed = re.sub(r"\x1b\[[0-9;]*m", "", text)
         troubles = [line.strip() for line in printed.splitlines() if re.search(r"\b(ERROR|WARN(ING)?)\b", line)]
-        if done.returncode != 0:
+        if code != 0:
             last = troubles[0] if troubles else (printed.strip() or "it printed nothing").splitlines()[-1]
-            raise ReportError(f"quarto render failed in {root.resolve()}: {last}")
+            raise ReportError(f"quarto render failed in {stage.resolve()}: {last}")
         for trouble in troubles:
             if progress:
                 progress(trouble)
 
 
-def _page_digests(root: Path, pages: Iterable[Path], renderer: str) -> dict[str, Any]:
-    styles = sorted((root / "reports" / "styles").rglob("*.*"))
-    shared = [renderer.encode(), read_bytes(root / "_quarto.yml"), *(read_bytes(path) for path in styles)]
+def _run(command: Sequence[str], folder: Path) -> tuple[int, str]:
+    """Run a program and return its exit code and what it prints; an interruption ends it with all its processes."""
+    with TemporaryDirectory(prefix="peak-trade-") as scratch:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=os.environ | {"TMPDIR": scratch},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        with process:
+            try:
+                printed, _ = process.communicate()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return process.returncode, printed
+
+
+def _page_digests(stage: Path, pages: Iterable[Path], renderer: str) -> tuple[str, dict[str, str]]:
+    """Return the digest of what all pages share, and that of the source of each page."""
+    styles = sorted((stage / "reports" / "styles").rglob("*.*"))
+    shared = [renderer.encode(), read_bytes(stage / "_quarto.yml"), *(read_bytes(path) for path in styles)]
     if renderer == "nbconvert":
         shared += [package_digest().encode(), templates_digest().encode()]
-    return {
-        "shared": digest_bytes(*shared, *(read_bytes(root / LIBRARY / name) for name in SCRIPTS)),
-        "pages": {page.as_posix(): digest_bytes(_source(root, page)) for page in pages},
-    }
+    shared += [read_bytes(stage / LIBRARY / name) for name in SCRIPTS]
+    return digest_bytes(*shared), {page.as_posix(): digest_bytes(_source(stage, page)) for page in pages}
 
 
-def _source(root: Path, page: Path) -> bytes:
-    return read_page(root, page, without=LAST_BUILD).encode() if page.suffix == ".md" else read_bytes(root / page)
+def _source(stage: Path, page: Path) -> bytes:
+    return read_page(stage, page).encode() if page.suffix == ".md" else read_bytes(stage / page)
 
 
-def _build_facts(root: Path) -> list[str]:
-    """Return version, commit and time of a build; `SOURCE_DATE_EPOCH` sets the time, in seconds since 1970."""
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=8", "--exclude=*"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = ""
-    given = os.environ.get("SOURCE_DATE_EPOCH", "")
-    moment = datetime.fromtimestamp(int(given), UTC) if given.isdecimal() else datetime.now(UTC)
-    facts = [f"peak_trade {package_version()}", f"commit {commit}" if commit else "commit unknown"]
-    return [*facts, f"built {moment:%Y-%m-%d %H:%M} UTC"]
+def _install(built: Path, site: Path) -> None:
+    """Replace the site by a copy of the one that was built, unless they are equal."""
+    site = Path(os.path.realpath(site))
+    make_folder(site.parent)
+    for left in site.parent.glob(f"{_ASIDE}*"):  # by a build that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    if _files(built) != _files(site):
+        with TemporaryDirectory(dir=site.parent, prefix=_ASIDE) as aside:
+            shutil.copytree(built, Path(aside) / site.name)
+            replace_folder(Path(aside) / site.name, site)
 
 
-def _copy_library(root: Path) -> None:
-    """Make the site's copy of `reports/lib` equal to it; Quarto copies it only when it renders the whole site."""
-    source, target = root / LIBRARY, root / SITE / LIBRARY
-    files = {path.relative_to(source): path.stat() for path in source.rglob("*") if path.is_file()}
-    for path in [path for path in target.rglob("*") if path.is_file() and path.relative_to(target) not in files]:
-        path.unlink()
-    for name, status in files.items():
-        there = (target / name).stat() if (target / name).is_file() else None
-        if there is None or (there.st_size, there.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / name, target / name)
+def _mirror(source: Path, target: Path, names: Collection[Path], may_remove: Callable[[Path], bool]) -> bool:
+    """Copy the files with these names that differ in size or time, and remove others; return whether one changed."""
+    there = _files(target)
+    gone = [name for name in there if name not in names and may_remove(name)]
+    for name in gone:
+        (target / name).unlink()
+    changed = [name for name in names if there.get(name) != _state(source / name)]
+    for name in changed:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name, target / name)
+    return bool(gone or changed)
 
 
-def _clear(root: Path) -> None:
-    shutil.rmtree(root / SITE, ignore_errors=True)
+def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+    return {path.relative_to(folder): _state(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _is_in(name: Path, folders: Iterable[Path]) -> bool:
+    return any(folder in name.parents for folder in folders)

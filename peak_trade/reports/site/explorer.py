@@ -23,7 +23,7 @@ from peak_trade.metrics import MEASURES, measures_in
 from peak_trade.reports.answer import DataKind, data_kind
 from peak_trade.reports.markup import TEMPLATES, raw_html, render
 from peak_trade.reports.notebooks import ReportRun, first_of
-from peak_trade.reports.project import LIBRARY
+from peak_trade.reports.project import LIBRARY, without_folders
 from peak_trade.reports.site.sections import definitions
 from peak_trade.tracking.counts import ledger_sentence
 from peak_trade.tracking.queries import RunEntry, count_runs, latest_entries
@@ -98,14 +98,15 @@ def run_rows(runs: Sequence[tuple[ReportRun, Typed]]) -> tuple[list[RunRow], int
     return sorted(rows, key=lambda row: (row.recorded_at, row.page, row.run_id), reverse=True), n_left_out
 
 
-def write_explorer(root: Path, rows: Sequence[RunRow], n_left_out: int = 0) -> str:
-    """Write the scripts of the explorer into `reports/lib` and return the Markdown of its page.
+def write_explorer(root: Path, stage: Path, rows: Sequence[RunRow], n_left_out: int = 0) -> str:
+    """Write the scripts of the explorer into `reports/lib` of a staging folder and return the Markdown of its page.
 
     The page names the digest of the scripts, so that it is rendered again when one of them changes.
     """
-    texts = [data_script(rows, n_left_out, definitions(root)), *(read_text(TEMPLATES / name) for name in SCRIPTS[1:])]
+    data = without_folders(data_script(rows, n_left_out, definitions(root)), root)
+    texts = [data, *(read_text(TEMPLATES / name) for name in SCRIPTS[1:])]
     for name, text in zip(SCRIPTS, texts, strict=True):
-        path = root / LIBRARY / name
+        path = stage / LIBRARY / name
         if not path.is_file() or read_bytes(path) != text.encode():
             write_text(path, text)
     digest = digest_bytes(*(text.encode() for text in texts))[:16]

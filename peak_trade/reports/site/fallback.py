@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from peak_trade.reports.project import LIBRARY, SITE, read_page, read_quarto
 STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
 _RAW_BLOCK = re.compile(r"^(`{3,})\{=html\}\n(.*?)\n\1$", flags=re.DOTALL | re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", flags=re.DOTALL)
-_HEADING_ANCHOR = re.compile(r'(<h[1-6][^>]* id=|<a class="anchor-link" href=)("[^"]+")')
+_HEADING = re.compile(r'<h([1-6]) id="[^"]*">(.*?)<a class="anchor-link".*?</h\1>', flags=re.DOTALL)
+_HEADING_ANCHOR = re.compile(r'(^<h\d id="|<a class="anchor-link" href="#)[^"]*')
 _MARKDOWN_LINK = re.compile(r'(<a(?![^>]*\sdownload\b) [^>]*href="(?![a-z]+:)[^"#]*)\.(?:md|ipynb)((?:#[^"]*)?")')
 
 
@@ -46,7 +48,7 @@ def _has_source(target: Path) -> bool:
 def render_pages(
     root: Path, pages: Sequence[Path], site: dict[str, Any], progress: Callable[[str], None] | None = None
 ) -> None:
-    """Render page sources into `root/reports/site`, and copy style sheets and images there.
+    """Render page sources into `root/reports/site`, and copy the style sheets there.
 
     Parameters
     ----------
@@ -60,8 +62,7 @@ def render_pages(
         Called with each source before it is rendered.
 
     """
-    images = [path.relative_to(root) for path in sorted((root / "docs").rglob("*.png"))]
-    for path in (*STYLES, *images):
+    for path in STYLES:
         target = root / SITE / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, target)
@@ -69,7 +70,7 @@ def render_pages(
         if progress:
             progress(str(page))
         title, body = _notebook_body(root, page) if page.suffix == ".ipynb" else _markdown_body(root, page)
-        body = _HEADING_ANCHOR.sub(lambda found: found[1] + found[2].lower(), body)
+        body = _with_anchors(body)
         up = os.path.relpath(".", page.parent)
         text = render(
             "page.html.j2",
@@ -142,6 +143,34 @@ def markdown_html(text: str) -> str:
         end = block.end()
     parts.append(markdown2html_mistune(text[end:]) if text[end:].strip() else "")
     return "\n".join(parts)
+
+
+def _with_anchors(body: str) -> str:
+    """Return a page whose headings have the anchors that Quarto gives them."""
+    known: set[str] = set()
+
+    def anchored(found: re.Match[str]) -> str:
+        name = anchor = heading_anchor(html.unescape(re.sub(r"<[^>]+>", "", found[2])))
+        for number in count(1):
+            if anchor not in known:
+                break
+            anchor = f"{name}-{number}"
+        known.add(anchor)
+        return _HEADING_ANCHOR.sub(lambda part: f"{part[1]}{anchor}", found[0])
+
+    return _HEADING.sub(anchored, body)
+
+
+def heading_anchor(text: str) -> str:
+    """Return the anchor of a heading as Pandoc makes it (User's Guide, extension `auto_identifiers`).
+
+    >>> heading_anchor("3. Costs, fees & slippage (bps)")
+    'costs-fees-slippage-bps'
+    """
+    kept = "".join(mark for mark in text.lower() if mark.isalnum() or mark.isspace() or mark in "_-.")
+    name = "-".join(re.sub("-{2,}", " ", kept).split())
+    first = next((place for place, mark in enumerate(name) if mark.isalpha()), len(name))
+    return name[first:] or "section"
 
 
 def _title(front: str, page: Path) -> str:

@@ -10,12 +10,16 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.files import read_bytes, read_text, write_bytes, write_text
 from peak_trade.core.time import iso
+from peak_trade.core.version import package_version
 from peak_trade.data.workspace import workspace
 from peak_trade.governance.log import FOLDER as GOVERNANCE
 from peak_trade.governance.log import GovernanceEntry, GovernanceLog
@@ -28,6 +32,7 @@ from peak_trade.reports.markup import (
     preformatted_html,
     raw_html,
     render,
+    templates_digest,
     without_shortcodes,
 )
 from peak_trade.reports.notebooks import (
@@ -40,7 +45,7 @@ from peak_trade.reports.notebooks import (
     results,
     source_text,
 )
-from peak_trade.reports.project import HOME_PART, LAST_BUILD, LIBRARY
+from peak_trade.reports.project import HOME_PART, LIBRARY, ORIGIN_PART, machine_folders, read_cache, without_folders
 from peak_trade.reports.site.explorer import run_rows, write_explorer
 from peak_trade.reports.site.home import about_run, home_page, home_rows
 from peak_trade.reports.site.sections import (
@@ -55,63 +60,118 @@ from peak_trade.reports.site.sections import (
 PAGES = Path("reports/pages")
 FILES = LIBRARY / "data"
 """Folder of the files behind tables and figures, with one folder per executed notebook."""
+_MADE = PAGES / ".made.json"
+"""Digests of what the pages of executed notebooks were made of, by slug."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
 
 
-def write_pages(root: Path = Path()) -> list[Path]:
-    """Write the source of every page and return their paths, relative to root.
+def write_pages(root: Path, stage: Path) -> list[Path]:
+    """Write the source of every page of a project into a staging folder and return their paths, relative to it.
 
     There is one page per executed notebook, one per notebook, those of the sections (experiments, sessions, rejected
     ideas, methods, readiness), and the part of the home page that `index.md` includes. The files behind tables and
     figures go to `FILES`. A file with the right content is not written again, and the source and the files of a run
-    that no longer exists are deleted.
+    that no longer exists are deleted. Folders of this machine are not named in them; see `without_folders`.
     """
     runs, notebooks = list_report_runs(root), list_notebooks(root)
     defaults = {
         notebook.name: {key: each.default for key, each in notebook.parameters.items()} for notebook in notebooks
     }
-    sources: dict[str, str] = {}
-    typed: list[tuple[ReportRun, list[dict[str, Any]]]] = []
+    contents = [read_json(run.path) for run in runs]
+    sources = _run_pages(runs, contents, defaults, root, stage)
+    typed = [(run, results(content)) for run, content in zip(runs, contents, strict=True)]
     latest: dict[str, tuple[ReportRun, dict[str, Any]]] = {}
-    for run in runs:
-        content = read_json(run.path)
-        sources[f"{run.slug}.ipynb"] = _notebook_text(page_of(run, content, defaults.get(run.notebook, {}), root))
-        typed.append((run, results(content)))
+    for run, content in zip(runs, contents, strict=True):
         latest.setdefault(run.notebook, (run, content))
-    for path in (root / FILES).glob("*"):
-        if path.name not in {run.slug for run in runs}:
-            shutil.rmtree(path)
     homes = [workspace(), *(path.parent for path in sorted(workspace().glob(f"*/{GOVERNANCE}")))]
     outcomes = {run.slug: outcome(run, shown, about_run(run) or run.notebook) for run, shown in typed}
-    sources["index.md"] = write_explorer(root, *run_rows(typed))
+    sources["index.md"] = write_explorer(root, stage, *run_rows(typed))
     sources["sessions.md"] = sessions_page(*session_rows())
     sources["rejected.md"] = rejected_page(outcomes.values())
     sources["methods.md"] = methods_page(root)
     decisions, faults = last_decisions(homes)
     sources["readiness.md"] = readiness_page(decisions, faults)
     sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults)
+    sources[ORIGIN_PART.name] = f"{raw_html(render('built.html.j2', facts=_origin(root)))}\n"
     for notebook in notebooks:
         of_it = [outcomes[run.slug] for run in runs if run.notebook == notebook.name]
         sources[f"{notebook.name}.md"] = study_page(notebook, of_it)
-    folder = root / PAGES
+    folder = stage / PAGES
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.suffix in (".ipynb", ".md") and path.name not in sources and path.name != LAST_BUILD.name:
+        if path.name not in (*sources, _MADE.name):
             path.unlink()
     for name, text in sources.items():
-        path = folder / name
-        if not path.is_file() or read_text(path) != text:
-            write_text(path, text)
+        path, shown = folder / name, without_folders(text, root)
+        if not path.is_file() or read_text(path) != shown:
+            write_text(path, shown)
     return [PAGES / name for name in sorted(sources)]
 
 
+def _run_pages(
+    runs: Sequence[ReportRun],
+    contents: Sequence[Mapping[str, Any]],
+    defaults: Mapping[str, Mapping[str, Any]],
+    root: Path,
+    stage: Path,
+) -> dict[str, str]:
+    """Return the page of each executed notebook by file name, and write the files behind it.
+
+    A page is made again when the notebook or what makes its page has changed since.
+    """
+    shared = [package_digest(), templates_digest(), str(machine_folders(root))]
+    digests = {
+        run.slug: digest_bytes(
+            *(part.encode() for part in (*shared, str(defaults.get(run.notebook, {})))), read_bytes(run.path)
+        )
+        for run in runs
+    }
+    made = read_cache(stage / _MADE)
+    kept = {
+        slug: digest
+        for slug, digest in digests.items()
+        if made.get(slug) == digest and (stage / PAGES / f"{slug}.ipynb").is_file() and (stage / FILES / slug).is_dir()
+    }
+    if kept != made:
+        write_text(stage / _MADE, json.dumps(kept))  # an interruption from here on makes the other pages again
+    for path in (stage / FILES).glob("*"):
+        if path.name not in kept:
+            shutil.rmtree(path)
+    pages: dict[str, str] = {}
+    for run, content in zip(runs, contents, strict=True):
+        name = f"{run.slug}.ipynb"
+        if run.slug in kept:
+            pages[name] = read_text(stage / PAGES / name)
+        else:
+            pages[name] = _notebook_text(page_of(run, content, defaults.get(run.notebook, {}), root, stage))
+            write_text(stage / PAGES / name, without_folders(pages[name], root))
+    if kept != digests:
+        write_text(stage / _MADE, json.dumps(digests))
+    return pages
+
+
+def _origin(root: Path) -> list[str]:
+    """Return the version of the package, and the commit of the project with its time."""
+    git = ["git", "-C", str(root)]
+    commands = (["describe", "--always", "--dirty", "--abbrev=8", "--exclude=*"], ["log", "-1", "--format=%ct"])
+    try:
+        commit, moment = (
+            subprocess.run(git + command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+            for command in commands
+        )
+    except (OSError, subprocess.SubprocessError):
+        return [f"peak_trade {package_version()}", "commit unknown"]
+    when = f"{datetime.fromtimestamp(int(moment), UTC):%Y-%m-%d %H:%M} UTC"
+    return [f"peak_trade {package_version()}", f"commit {commit} of {when}"]
+
+
 def page_of(
-    run: ReportRun, content: Mapping[str, Any], defaults: Mapping[str, Any], root: Path = Path()
+    run: ReportRun, content: Mapping[str, Any], defaults: Mapping[str, Any], root: Path, stage: Path
 ) -> dict[str, Any]:
     """Return the notebook to render for a run: front matter, command, its cells, then parameters and digests.
 
-    The files behind its tables and figures are written into `root`. `content` is the executed notebook; `defaults` are
+    The files behind its tables and figures are written into `stage`. `content` is the executed notebook; `defaults` are
     the values of the notebook's parameters that the command need not give.
     """
     origin = first_of(results(content), "provenance")
@@ -125,12 +185,12 @@ def page_of(
             continue
         n_code += cell["cell_type"] == "code"
         if cell["cell_type"] == "code":
-            cells.append(_code_cell(cell, run.failed_cell == n_code, root / FILES / run.slug))
+            cells.append(_code_cell(cell, run.failed_cell == n_code, stage / FILES / run.slug))
             if run.failed_cell == n_code:
                 break
         elif cell["cell_type"] == "markdown":
             cells.append(_markdown(cell["id"], source_text(cell)))
-    about = about_html(run, _executed_notebook(run, root / FILES / run.slug))
+    about = about_html(run, _executed_notebook(run, root, stage / FILES / run.slug))
     cells.append(_markdown("peak-trade-about", f"## How this page was made\n\n{raw_html(about)}"))
     return {"cells": cells, "metadata": _kernel(content), "nbformat": 4, "nbformat_minor": 5}
 
@@ -179,8 +239,8 @@ def _markdown(cell_id: str, source: str) -> dict[str, Any]:
     return {"cell_type": "markdown", "id": cell_id, "metadata": {}, "source": source}
 
 
-def _executed_notebook(run: ReportRun, folder: Path) -> Download:
-    target, content = folder / run.path.name, read_bytes(run.path)
+def _executed_notebook(run: ReportRun, root: Path, folder: Path) -> Download:
+    target, content = folder / run.path.name, without_folders(read_text(run.path), root).encode()
     if not target.is_file() or read_bytes(target) != content:
         write_bytes(target, content)
     return Download("Executed notebook", _target(target), len(content))
