@@ -81,10 +81,10 @@ test-wheel: env ## build the wheel and use it where there is no repository
 smoke: env       ## the fastest tests (seconds)
 	$(BIN)/pytest -m smoke
 
-lab: env         ## open the notebooks in JupyterLab; kernels work in this folder, as `report run` does
+lab: env         ## open the notebooks in JupyterLab; kernels work in this folder, with peak-trade on PATH
 	@mkdir -p .peak_trade/ipython/profile_default/startup
 	@echo 'import os; os.chdir("$(CURDIR)")' > .peak_trade/ipython/profile_default/startup/here.py
-	IPYTHONDIR="$(CURDIR)/.peak_trade/ipython" $(BIN)/jupyter lab --allow-root $(LAB_OPTIONS) --ServerApp.root_dir="$(CURDIR)" \
+	PATH="$(CURDIR)/$(BIN):$$PATH" IPYTHONDIR="$(CURDIR)/.peak_trade/ipython" $(BIN)/jupyter lab --allow-root $(LAB_OPTIONS) --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/notebooks/strategy_backtest.ipynb
 
 results: env     ## renew the typed results that the notebook tests compare with; read the difference

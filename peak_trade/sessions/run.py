@@ -293,7 +293,7 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
             equity_at[status.last_bar] = status.equity
         controls.on_status(status)
         if recording is not None:
-            on_progress(status.n_bars, n_bars)
+            on_progress(status.n_bars, max(status.n_bars, n_traded))
         stop_if_killed()
 
     controls.switch.poll = stop_if_killed
@@ -302,6 +302,7 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
     context = replace(context, recorded=known)
     n_bars = len(recording) if recording is not None else len(known) + _n_expected(config) + _n_followed(config)
     outcomes = outcomes_of(read_manifest(folder))
+    n_traded = 0 if recording is None else len(recording.between(config.start))
     with (
         _counted_as_trial(folder, recording, strategy, equity_at),
         naming_look_ahead(outcomes),

@@ -44,6 +44,32 @@ def test_the_tutorial_works_as_it_is_written(tmp_path, monkeypatch, capsys, empt
     assert n_run >= 8
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_hour_in_jupyterlab_works_as_it_is_written(tmp_path, monkeypatch, capsys, empty_registry):
+    """Commands run in this process, and cells one after another in one namespace."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PEAK_TRADE_HOME", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{_copied(empty_registry, tmp_path)}")
+    text = (ROOT / "docs" / "jupyterlab.md").read_text(encoding="utf-8")
+    names = {"__name__": "__main__"}
+    n_run = 0
+    for language, block in re.findall(r"^```(console|python)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        n_run += 1
+        if language == "python":
+            exec(compile(block, "jupyterlab.md", "exec"), names)
+            continue
+        for line in block.splitlines():
+            command, *arguments = shlex.split(line.removeprefix("$ "))
+            if command == "cd":
+                monkeypatch.chdir(arguments[0])
+            elif arguments[:2] != ["report", "run"]:  # a kernel; tests/cli/test_new.py runs such a notebook
+                assert (command, main(arguments)) == ("peak-trade", 0), capsys.readouterr().err
+    sys.modules.pop("fast_reversal", None)
+    assert n_run >= 15
+    assert (tmp_path / "research" / "first.html").is_file()
+    assert names["stats"]["n_fills"] == len(names["result"].fills)
+
+
 @pytest.mark.parametrize("path", ["README.md", "docs/library.md", "docs/trials.md"])
 def test_the_python_in_the_docs_runs(path, home, capsys):
     found = blocks(path, "python")
