@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -132,7 +133,8 @@ def serve(
     Example:
         peak-trade site serve --port 8501
 
-    Exits 0 after Ctrl-C or SIGTERM, 2 when the site is not built or the port is taken.
+    Exits 0 after Ctrl-C or SIGTERM, 2 when the site is not built, the port is taken or the host is no address of this
+    machine.
     """
     from peak_trade.reports.server import make_app, open_socket, run_server
 
@@ -140,6 +142,8 @@ def serve(
         address, taken = listener.getsockname()[:2]
         site = make_app(address=address)
         url = f"http://{f'[{host}]' if ':' in host else host}:{taken}/"
+        if not ip_address(address).is_loopback:
+            output.note("who reaches this address reads every run and session, without a password and encryption.")
         output.show(url, as_json, lambda url: [f"Site at {url}. Stop with Ctrl-C."], lambda url: {"url": url})
         run_server(site, listener)
     output.error("stopped")

@@ -566,3 +566,7 @@ def test_ctrl_c_ends_with_one_line(built, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert out.startswith("Site at http://127.0.0.1:")
     assert err == "peak-trade: stopped\n"
+    assert main(["site", "serve", "--port", "0", "--host", "0.0.0.0"]) == 0
+    note, stopped = capsys.readouterr().err.splitlines()
+    assert "without a password" in note
+    assert stopped == "peak-trade: stopped"
