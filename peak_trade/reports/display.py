@@ -172,7 +172,7 @@ def figure_text(name: str, traces: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "no value" if value is None else f"{value:,.6g}".replace("-", MINUS)
+    return "no value" if value is None else f"{value + 0.0:,.6g}".replace("-", MINUS)
 
 
 def _figure_data(figure: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import math
 import re
 import shutil
 import string
+import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -24,7 +25,7 @@ import pandas as pd
 
 from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import ReportError
-from peak_trade.core.files import read_bytes, write_bytes, write_text
+from peak_trade.core.files import read_bytes, read_text, write_bytes, write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -37,92 +38,7 @@ SCRIPTS = ("plotly.min.js", "charts.js", "page.js")
 LONG_ROWS = 25
 """Number of rows above which a table scrolls in a box of its own."""
 MINUS = "\u2212"
-HEADINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "amount": "amount, quote currency",
-        "annual_risk": "risk, a year",
-        "annual_volatility": "volatility, a year",
-        "bps": "cost, bps of the traded notional",
-        "bull_above_bear": "bull above bear, probability",
-        "cagr": "growth a year",
-        "calmar": "Calmar ratio",
-        "code": "gate",
-        "component_var": "component VaR",
-        "coverage_p": "conditional coverage, p-value",
-        "deflated_sharpe": "deflated Sharpe ratio",
-        "deflated_sharpe_effective": "deflated Sharpe ratio, effective trials",
-        "deflated_sharpe_null": "deflated Sharpe ratio, error at the null",
-        "deflated_sharpe_null_effective": "deflated Sharpe ratio, error at the null and effective trials",
-        "delay": "delay, bars",
-        "denied_safe": "denied, safe orders",
-        "denied_unsafe": "denied, unsafe orders",
-        "edge": "edge, a year",
-        "end": "end, UTC",
-        "entry_price": "entry price, quote currency",
-        "entry_time": "entry, UTC",
-        "exit_price": "exit price, quote currency",
-        "exit_time": "exit, UTC",
-        "expected": "exceptions, expected",
-        "expected_duration": "expected duration, bars",
-        "false_positives": "false positives, of safe orders",
-        "fees": "fees, quote currency",
-        "high": "correlation, to",
-        "in_drawdown": "correlation, in drawdowns",
-        "independence_p": "independence, p-value",
-        "kupiec_p": "Kupiec's test, p-value",
-        "largest_clean": "mean edge, largest without a leak",
-        "longest_drawdown": "longest drawdown",
-        "low": "correlation, from",
-        "marginal_var": "marginal VaR",
-        "max_drawdown": "largest drawdown",
-        "model": "method",
-        "mean_bars": "mean duration, bars",
-        "mean_edge": "mean edge, a year",
-        "median_bars": "median duration, bars",
-        "misses": "misses, of unsafe orders",
-        "n": "observations",
-        "n_bars": "bars",
-        "n_days": "days",
-        "n_denials": "denied, orders",
-        "n_exceptions": "exceptions",
-        "n_fills": "fills",
-        "n_first": "first to deny, orders",
-        "n_iterations": "iterations",
-        "n_orders": "orders",
-        "n_series": "series",
-        "n_trades": "closed trades",
-        "n_without": "without estimate, days",
-        "note": "remark",
-        "of_gross": "share of the gross profit",
-        "passed_safe": "passed, safe orders",
-        "passed_unsafe": "passed, unsafe orders",
-        "peak": "peak, UTC",
-        "portfolio": "book",
-        "pnl": "PnL after costs, quote currency",
-        "pnl_after_fees": "PnL after fees, quote currency",
-        "pnl_before_fees": "PnL before fees, quote currency",
-        "quantile_p": "dynamic quantile, p-value",
-        "quantity": "quantity, base currency",
-        "rate": "exceptions, of days",
-        "refit_at": "refit, UTC",
-        "return": "return, after costs",
-        "risk_share": "share of risk",
-        "separation": "separation, standard errors",
-        "share_of_decisions": "share of orders, first to deny",
-        "sharpe": "Sharpe ratio, a year",
-        "sharpe_aggregated": "aggregated Sharpe ratio",
-        "sharpe_stderr": "standard error",
-        "sortino": "Sortino ratio",
-        "start": "start, UTC",
-        "stderr": "standard error",
-        "total_return": "return, after costs",
-        "trough": "trough, UTC",
-        "turnover": "turnover, a year",
-        "z2": "Z2, expected shortfall",
-        "z2_critical": "Z2, critical at 5 %",
-        "z2_p": "Z2, p-value",
-    }
-)
+HEADINGS: Mapping[str, str] = MappingProxyType(tomllib.loads(read_text(TEMPLATES / "headings.toml")))
 """Heading of a column or measure by its name: what it is and, after a comma, its unit. Others are shown by name."""
 
 

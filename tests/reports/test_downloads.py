@@ -7,8 +7,6 @@ import gzip
 import io
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
@@ -143,27 +141,3 @@ def test_the_site_has_the_files_of_each_page_and_drops_those_of_a_deleted_run(pr
     run.unlink()
     build_site(project, "nbconvert")
     assert not list((site / "lib" / "data").rglob("*.csv"))
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium on PATH")
-@pytest.mark.filterwarnings("ignore")
-def test_one_range_of_dates_zooms_every_chart_into_its_whole_series(project, executed, tmp_path):
-    path = executed("tiny-good")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    rough = EQUITY * np.exp(np.random.default_rng(0).normal(0.0, 0.01, len(EQUITY)))
-    shown = [bundle(view.equity_and_drawdown(rough), "equity"), bundle(view.trades_on_price(rough, FILLS), "price")]
-    cell = next(cell for cell in content["cells"] if cell.get("outputs"))
-    cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": data} for data in shown]
-    path.write_text(json.dumps(content), encoding="utf-8")
-    build_site(project, "nbconvert")
-    page = project / "reports" / "site" / "reports" / "pages" / "tiny-good.html"
-    done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-         "--virtual-time-budget=8000", "--dump-dom", f"{page.resolve().as_uri()}#from=2024-02-01&to=2024-02-10"],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert done.stdout.count('data-finer="loaded"') == 2
-    assert "Charts: 2024-02-01 to 2024-02-10, UTC. Tiles and tables cover the whole run." in done.stdout
-    paths = re.findall(r'<path class="js-line"[^>]* d="([^"]+)"', done.stdout)
-    assert min(sorted(path.count(",") for path in paths)[-3:]) > 3 * 600 * 10 // 125  # more than a thinned line has

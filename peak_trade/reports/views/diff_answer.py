@@ -53,12 +53,21 @@ def _sentence(result: DiffResult, gap: float) -> str:
     if result.is_equal:
         n_orders = len(result.matches)
         return f"Live did what the shadow did: {n_orders:,} order{'s' * (n_orders != 1)} agree within the tolerances."
-    start = f"Live earned {number(abs(gap))} {'less' if gap < 0.0 else 'more'} than the shadow"
+    unit = f" {_quote(result)}"
+    start = f"Live earned {number(abs(gap), unit=unit)} {'less' if gap < 0.0 else 'more'} than the shadow"
     by_cause = _by_cause(result)
     if not by_cause:
         return f"{start}."
     cause, amount = max(by_cause.items(), key=lambda item: abs(item[1]))
-    return f"{start}; the largest cause is {cause}: {number(amount, sign=True)}."
+    zone = result.pnl_attribution.zone
+    attributed = "" if zone == "none" else f" The P&L attribution test is {zone}."
+    return f"{start}; the largest cause is {cause}: {number(amount, sign=True, unit=unit)}.{attributed}"
+
+
+def _quote(result: DiffResult) -> str:
+    """Return the quote currency of the symbols, or the words where they have several."""
+    quotes = {symbol.rpartition("/")[2].partition(":")[0] for symbol in result.last_closes if "/" in symbol}
+    return quotes.pop() if len(quotes) == 1 else "of the quote currency"
 
 
 def _checks(result: DiffResult) -> tuple[Check, ...]:
@@ -93,7 +102,7 @@ def _tiles(result: DiffResult, gap: float) -> tuple[Tile, ...]:
     return (
         Tile("PnL of the shadow", number(result.shadow_pnl, sign=True), Measure(result.shadow_pnl, n_bars)),
         Tile("PnL live", number(result.live_pnl, sign=True), Measure(result.live_pnl, n_bars)),
-        Tile("Live minus shadow", number(gap, sign=True), Measure(gap, n_bars), foot="quote currency"),
+        Tile("Live minus shadow", number(gap, sign=True), Measure(gap, n_bars), foot=_quote(result)),
         Tile(
             "Orders in both runs",
             f"{matched:,}",

@@ -289,7 +289,7 @@ def cost_waterfall(paid: CostBreakdown, quote: str) -> Figure:
     figure = go.Figure(bar)
     figure.update_yaxes(autorange="reversed")
     ends = np.concatenate([before, before + amounts])
-    margin = 0.14 * float(np.ptp(ends) or 1.0)
+    margin = 0.2 * float(np.ptp(ends) or 1.0)
     figure.update_xaxes(title_text=quote, zeroline=True, range=[float(ends.min()) - margin, float(ends.max()) + margin])
     return styled(figure, height=260)
 
