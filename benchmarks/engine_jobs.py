@@ -69,6 +69,26 @@ def event_loop() -> Any:
     return backtest(MaCrossover(fast=FAST, slow=SLOW), bars(ONE_MINUTE_BARS), settings())
 
 
+def python_event_loop() -> Any:
+    """Run the reference of the compiled loop on the targets of `event_loop`."""
+    from peak_trade.engine.market import Market
+    from peak_trade.engine.result import run_event_loop
+    from peak_trade.engine.sleeve import Sleeve
+
+    given = bars(ONE_MINUTE_BARS)
+    return run_event_loop(Market.of([given]), [Sleeve("ma", given.symbol, _given()[1])], settings())
+
+
+def compiled_event_loop() -> Any:
+    """Run the compiled loop on the same targets as `python_event_loop`."""
+    from peak_trade.engine.market import Market
+    from peak_trade.engine.result import run_sleeves
+    from peak_trade.engine.sleeve import Sleeve
+
+    given = bars(ONE_MINUTE_BARS)
+    return run_sleeves(Market.of([given]), [Sleeve("ma", given.symbol, _given()[1])], settings())
+
+
 def screens(strategies: Sequence[Any], given: Any) -> list[Any]:
     """Return the array kernel's statistics of each strategy, as in a sweep but without its trials and its table."""
     from peak_trade.engine.kernel import screen
@@ -127,22 +147,14 @@ def vectorbt_broadcast() -> Any:
 
 
 def every_nth_bar(n_bars: int, hold: int) -> Callable[[], Any]:
-    """Return the job of an event loop over n_bars whose target changes after every `hold` bars."""
-    from peak_trade.strategies.base import Strategy
-    from peak_trade.studies.backtest import backtest
-
-    class InTurn(Strategy):
-        hold: int
-
-        @property
-        def warm_up(self) -> int:
-            return 0
-
-        def exposure(self, frame: pd.DataFrame) -> Any:
-            return (np.arange(len(frame)) // self.hold % 2).astype(np.float64)
+    """Return the job of the event loop in Python over n_bars whose target changes after every `hold` bars."""
+    from peak_trade.engine.market import Market
+    from peak_trade.engine.result import run_event_loop
+    from peak_trade.engine.sleeve import Sleeve
 
     given = bars(n_bars)
-    return lambda: backtest(InTurn(hold=hold), given, settings())
+    market, target = Market.of([given]), (np.arange(n_bars) // hold % 2).astype(np.float64)
+    return lambda: run_event_loop(market, [Sleeve("in_turn", given.symbol, target)], settings())
 
 
 @cache

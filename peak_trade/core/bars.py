@@ -120,11 +120,11 @@ def values_digest(
     `chunks` returns the arrays of a column, or of close_time in ns UTC, one after another.
     """
 
-    def content() -> Iterator[bytes]:
+    def content() -> Iterator[bytes | memoryview]:
         yield f"{symbol} {timeframe} {exchange}".encode()
         for name in ("close_time", *COLUMNS):
             for chunk in chunks(name):
-                yield np.ascontiguousarray(_one_zero(chunk) if name == "volume" else chunk).tobytes()
+                yield np.ascontiguousarray(_one_zero(chunk) if name == "volume" else chunk).data
 
     return digest_chunks(content())
 

@@ -28,7 +28,7 @@ def digest_bytes(*chunks: bytes) -> str:
     return digest_chunks(chunks)
 
 
-def digest_chunks(chunks: Iterable[bytes]) -> str:
+def digest_chunks(chunks: Iterable[bytes | memoryview]) -> str:
     """Return the SHA-256 of the concatenated chunks, as 64 hex digits; one chunk at a time is in memory."""
     state = hashlib.sha256()
     for chunk in chunks:

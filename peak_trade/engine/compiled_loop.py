@@ -182,8 +182,8 @@ _DUST, _DEBT = 1e-12, 1e-9
 _N_HALVINGS = 12
 
 
-_inner = njit(error_model="numpy")
-"""Compiles a function of the loop as part of it; a division by zero gives no error there."""
+_part = njit(error_model="numpy", _nrt=False)
+"""Compiles a part of the loop. It makes no array and counts no references, which would take most of the time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -375,7 +375,7 @@ class _Tables(NamedTuple):
     opened: object
 
 
-@_inner
+@njit
 def _with_room(table, n_rows):  # type: ignore[no-untyped-def]
     if n_rows <= table.size:
         return table
@@ -384,7 +384,7 @@ def _with_room(table, n_rows):  # type: ignore[no-untyped-def]
     return larger
 
 
-@_inner
+@njit
 def _schedule(grid, rule, n_sleeves):  # type: ignore[no-untyped-def]
     """Return whether a bar has a new target, a rebalancing, a scale that becomes known, or a funding."""
     n_bars = grid.times.size
@@ -412,7 +412,7 @@ def _schedule(grid, rule, n_sleeves):  # type: ignore[no-untyped-def]
     return due
 
 
-@_inner
+@_part
 def _equity(bar, grid, symbols, state):  # type: ignore[no-untyped-def]
     total = state.cash
     for place in range(symbols.size):
@@ -422,12 +422,12 @@ def _equity(bar, grid, symbols, state):  # type: ignore[no-untyped-def]
     return total
 
 
-@_inner
+@_part
 def _has_bar(bar, place, grid, symbols):  # type: ignore[no-untyped-def]
     return symbols[place].has_gaps == 0 or grid.close[place, bar] == grid.close[place, bar]
 
 
-@_inner
+@_part
 def _next_touch(bar, stop, grid, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
     for place in range(state.n_open):
         symbol = sleeves[tables.opened[place]].symbol
@@ -438,7 +438,7 @@ def _next_touch(bar, stop, grid, tables, symbols, sleeves, state):  # type: igno
     return stop
 
 
-@_inner
+@_part
 def _first_insolvent(start, stop, grid, symbols, state):  # type: ignore[no-untyped-def]
     for bar in range(start, stop):
         if _equity(bar, grid, symbols, state) <= 0.0:
@@ -446,7 +446,7 @@ def _first_insolvent(start, stop, grid, symbols, state):  # type: ignore[no-unty
     return stop
 
 
-@_inner
+@_part
 def _first_drift(start, stop, grid, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
     for bar in range(start, stop):
         equity = _equity(bar, grid, symbols, state)
@@ -467,12 +467,12 @@ def _first_drift(start, stop, grid, symbols, sleeves, rule, state):  # type: ign
     return stop
 
 
-@_inner
+@_part
 def _at(values, place, bar):  # type: ignore[no-untyped-def]
     return values[place, bar if values.shape[1] > 1 else 0]
 
 
-@_inner
+@_part
 def _charge_carry(bar, after, until, priced_at, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
     n_due = until // rule.funding_interval - after // rule.funding_interval
     if n_due == 0:
@@ -489,14 +489,14 @@ def _charge_carry(bar, after, until, priced_at, grid, tables, symbols, sleeves, 
                 _book(bar, place, 0.0, amount, np.nan, tables, symbols, rule, state)
 
 
-@_inner
+@_part
 def _record(code, place, value, now, tables, state):  # type: ignore[no-untyped-def]
     event = tables.events[state.n_events]
     event.ts_event, event.code, event.place, event.value = now, code, place, value
     state.n_events += 1
 
 
-@_inner
+@_part
 def _book(bar, place, quantity, change, held, tables, symbols, rule, state):  # type: ignore[no-untyped-def]
     booking = tables.bookings[state.n_bookings]
     booking.bar, booking.sleeve, booking.quantity, booking.change = bar, place, quantity, change
@@ -507,7 +507,7 @@ def _book(bar, place, quantity, change, held, tables, symbols, rule, state):  # 
         state.can_fail |= symbol.quantity < 0.0
 
 
-@_inner
+@_part
 def _match(bar, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
     n_waiting, kept = state.n_open, 0
     for waiting in range(n_waiting):
@@ -532,14 +532,14 @@ def _match(bar, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no
         state.n_open = kept
 
 
-@_inner
+@_part
 def _end(code, sleeve, now, tables, state):  # type: ignore[no-untyped-def]
     """End the order of a sleeve that is not filled; the caller removes the sleeve from those with open orders."""
     _record(code, sleeve.order, tables.orders[sleeve.order].quantity - sleeve.leaves, now, tables, state)
     sleeve.order = -1
 
 
-@_inner
+@_part
 def _fill(bar, place, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
     sleeve = sleeves[place]
     symbol, order = symbols[sleeve.symbol], tables.orders[sleeve.order]
@@ -589,7 +589,7 @@ def _fill(bar, place, grid, tables, symbols, sleeves, rule, state):  # type: ign
         sleeve.order = -1
 
 
-@_inner
+@_part
 def _arrival_price(order, sleeve, grid, symbols):  # type: ignore[no-untyped-def]
     bar = order.bar + 1
     while not _has_bar(bar, sleeve.symbol, grid, symbols):
@@ -597,7 +597,7 @@ def _arrival_price(order, sleeve, grid, symbols):  # type: ignore[no-untyped-def
     return grid.open[sleeve.symbol, bar]
 
 
-@_inner
+@_part
 def _decide(bar, grid, tables, symbols, sleeves, rule, state, acting, changes):  # type: ignore[no-untyped-def]
     has_drift = rule.drift_band == rule.drift_band
     equity = _equity(bar, grid, symbols, state) if has_drift else 0.0
@@ -634,7 +634,7 @@ def _decide(bar, grid, tables, symbols, sleeves, rule, state, acting, changes): 
         _submit(acting[leg], changes[leg], bar, equity, grid, tables, symbols, sleeves, rule, state)
 
 
-@_inner
+@_part
 def _is_acting(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyped-def]
     sleeve = sleeves[place]
     if grid.exposure[place, bar] != sleeve.target:
@@ -650,14 +650,14 @@ def _is_acting(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-unty
     return abs(held - wanted) > rule.drift_band * abs(wanted)
 
 
-@_inner
+@_part
 def _leverage(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyped-def]
     if rule.notional == rule.notional:
         return abs(sleeves[place].target) * rule.notional / equity
     return abs(sleeves[place].target) * _at(grid.scale, place, bar)
 
 
-@_inner
+@_part
 def _notional(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyped-def]
     target = sleeves[place].target
     if target == 0.0:
@@ -670,7 +670,7 @@ def _notional(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyp
     return target * weight * _at(grid.scale, place, bar) * equity
 
 
-@_inner
+@_part
 def _change(place, bar, equity, grid, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
     """Return the signed quantity that a sleeve orders to reach its target, 0.0 for none, and count its size."""
     sleeve = sleeves[place]
@@ -709,7 +709,7 @@ def _change(place, bar, equity, grid, symbols, sleeves, rule, state):  # type: i
     return change
 
 
-@_inner
+@_part
 def _remove(place, opened, state):  # type: ignore[no-untyped-def]
     kept = 0
     for waiting in range(state.n_open):
@@ -719,12 +719,12 @@ def _remove(place, opened, state):  # type: ignore[no-untyped-def]
     state.n_open = kept
 
 
-@_inner
+@_part
 def _opens(sleeve, change):  # type: ignore[no-untyped-def]
     return not (sleeve.position * change < 0.0 and abs(change) <= abs(sleeve.position))
 
 
-@_inner
+@_part
 def _sort(acting, changes, n_legs, sleeves):  # type: ignore[no-untyped-def]
     """Sort legs: those that reduce a position first, then by rank."""
     for last in range(1, n_legs):
@@ -741,7 +741,7 @@ def _sort(acting, changes, n_legs, sleeves):  # type: ignore[no-untyped-def]
         acting[spot], changes[spot] = place, change
 
 
-@_inner
+@_part
 def _submit(place, change, bar, equity, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
     sleeve, number = sleeves[place], state.n_orders
     symbol, close, now = symbols[sleeve.symbol], grid.close[sleeve.symbol, bar], grid.times[bar]
@@ -768,7 +768,7 @@ def _submit(place, change, bar, equity, grid, tables, symbols, sleeves, rule, st
     state.n_open += 1
 
 
-@_inner
+@_part
 def _reduces(place, order, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
     """Return whether a reducing order can only bring the account's position nearer to zero, with all open exits."""
     if not order.is_reducing:
@@ -784,7 +784,7 @@ def _reduces(place, order, tables, symbols, sleeves, state):  # type: ignore[no-
     return quantity * order.sign < 0.0 and order.quantity + exiting <= room
 
 
-@_inner
+@_part
 def _reachable(place, order, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
     """Return the lowest and highest position that the order and the pending orders can lead to, and if any is pending.
 
@@ -810,7 +810,7 @@ def _reachable(place, order, tables, symbols, sleeves, state):  # type: ignore[n
     return low, high, has_pending
 
 
-@_inner
+@_part
 def _is_within_leverage(place, order, equity, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
     symbol = symbols[sleeves[place].symbol]
     held, signed = symbol.quantity, order.sign * order.quantity
@@ -822,7 +822,7 @@ def _is_within_leverage(place, order, equity, tables, symbols, sleeves, state): 
     return _reduces(place, order, tables, symbols, sleeves, state)
 
 
-@_inner
+@_part
 def _reduce(place, order, equity, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
     """Reduce an order to the largest number of whole lots that the leverage of its instrument allows."""
     if _is_within_leverage(place, order, equity, tables, symbols, sleeves, state):
@@ -840,7 +840,7 @@ def _reduce(place, order, equity, tables, symbols, sleeves, state):  # type: ign
     order.quantity = reduced if reduced > 0.0 else whole
 
 
-@_inner
+@_part
 def _denials(place, order, equity, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
     """Return the sum of the codes of the gates that deny an order."""
     symbol, signed, denials = symbols[sleeves[place].symbol], order.sign * order.quantity, 0
@@ -864,12 +864,12 @@ def _denials(place, order, equity, tables, symbols, sleeves, state):  # type: ig
     return denials
 
 
-@_inner
+@_part
 def _on_grid(n_steps, step, inverse):  # type: ignore[no-untyped-def]
     return n_steps / inverse if inverse != 0.0 else n_steps * step
 
 
-@_inner
+@_part
 def _down_to(amount, step, inverse):  # type: ignore[no-untyped-def]
     if step <= 0.0:
         return amount
@@ -878,7 +878,7 @@ def _down_to(amount, step, inverse):  # type: ignore[no-untyped-def]
     return math.copysign(_on_grid(n_steps, step, inverse), amount) if n_steps != 0.0 else 0.0
 
 
-@_inner
+@_part
 def _up_to(amount, step, inverse):  # type: ignore[no-untyped-def]
     if step <= 0.0:
         return amount
@@ -887,7 +887,7 @@ def _up_to(amount, step, inverse):  # type: ignore[no-untyped-def]
     return math.copysign(_on_grid(n_steps, step, inverse), amount) if n_steps != 0.0 else 0.0
 
 
-@_inner
+@_part
 def _nearest_to(amount, step, inverse):  # type: ignore[no-untyped-def]
     if step <= 0.0:
         return amount
@@ -895,7 +895,7 @@ def _nearest_to(amount, step, inverse):  # type: ignore[no-untyped-def]
     return math.copysign(_on_grid(n_steps, step, inverse), amount) if n_steps != 0.0 else 0.0
 
 
-@_inner
+@_part
 def _without_noise(amount, step, inverse, last_change):  # type: ignore[no-untyped-def]
     if abs(amount) <= _NOTHING * abs(last_change):
         return 0.0

@@ -94,7 +94,8 @@ class Market:
             raise ConfigError(f"quote currencies differ ({listed(sorted(quotes))}): one cash account has one currency.")
         times = ordered[0].times
         for part in ordered[1:]:
-            times = np.union1d(times, part.times)
+            if not np.array_equal(times, part.times):
+                times = np.union1d(times, part.times)
         columns = tuple(_on_grid(part, times, instrument) for part, instrument in zip(ordered, traded, strict=True))
         return cls(times, ordered[0].timeframe, symbols, columns)
 

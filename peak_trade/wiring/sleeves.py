@@ -32,7 +32,8 @@ def sleeve_for(
         target = strategy.exposure(bars.for_strategy())
     exposure = check_exposure(target, bars.times, strategy.warm_up, label)
     first = int(np.searchsorted(bars.times, market.times[0]))
-    rows = np.searchsorted(market.times, bars.times[first:])
+    is_whole = len(bars) - first == len(market)
+    rows = np.arange(len(market)) if is_whole else np.searchsorted(market.times, bars.times[first:])
     ranges = None
     if settings.execution.needs_atr:
         high, low, close = (bars.frame[column].to_numpy() for column in ("high", "low", "close"))
