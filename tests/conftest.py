@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import os
 import shutil
@@ -12,9 +13,12 @@ from collections.abc import Generator, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType, ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from pydantic._internal import _docs_extraction
 
 from peak_trade.core import digest
 from peak_trade.core.lock import held_lock
@@ -25,7 +29,18 @@ settings.load_profile(QUICK)
 # jsonschema does without this package, whose import parses a grammar for more than a second.
 sys.modules["rfc3987_syntax"] = None
 
-COLLECTOR_THRESHOLD = (20_000, 20, 20)
+
+def _module_of(part: Any) -> ModuleType | None:
+    """Return the module of a frame by its name, else what `inspect` finds; for a frame that visits every module."""
+    return (
+        sys.modules.get(part.f_globals.get("__name__", "")) if isinstance(part, FrameType) else inspect.getmodule(part)
+    )
+
+
+# pydantic looks for the module of each frame around a class of settings, to read the docstrings of its fields.
+_docs_extraction.inspect = SimpleNamespace(**(vars(inspect) | {"getmodule": _module_of}))
+
+COLLECTOR_THRESHOLD = (40_000, 40, 40)
 """Python's default of 700 objects makes the collector take most of the time of a parser, for example."""
 
 

@@ -1,6 +1,6 @@
 """The share of examples and parameters that the default suite tries.
 
-The default profile `quick` of Hypothesis tries 15 % of the examples of a property test, `thorough` all of them.
+The default profile `quick` of Hypothesis tries 10 % of the examples of a property test, `thorough` all of them.
 `make test-laws` runs the thorough one; `make test-slow` runs the parameters that are marked as long.
 """
 
@@ -18,7 +18,7 @@ FEWEST = 5
 QUICK = "quick"
 """Name of the profile of the default suite."""
 
-settings.register_profile(QUICK, max_examples=15)
+settings.register_profile(QUICK, max_examples=10)
 settings.register_profile("thorough", max_examples=100)
 
 

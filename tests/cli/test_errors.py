@@ -227,7 +227,7 @@ def test_an_output_that_cannot_encode_a_character_gets_its_escape(home: Path, mo
     assert taken.buffer.getvalue() == rb"\xb1 \udcff"
 
 
-def test_closed_streams_change_no_exit_code() -> None:
+@pytest.mark.parametrize("streams", mostly_long([">/dev/full 2>/dev/full", ">&- 2>&-"], 1))
+def test_closed_streams_change_no_exit_code(streams: str) -> None:
     program = "import sys; from peak_trade.cli import main; sys.exit(main(['data', 'nonsense']))"
-    for streams in (">&- 2>&-", ">/dev/full 2>/dev/full"):
-        assert subprocess.run(f'{sys.executable} -c "{program}" {streams}', shell=True).returncode == 2
+    assert subprocess.run(f'{sys.executable} -c "{program}" {streams}', shell=True).returncode == 2

@@ -173,6 +173,8 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert asked("metrics serve --port 0")["url"].endswith("/metrics")
 
     assert asked("report run regime_study")["is_failed"] is False
+    assert asked("new strategy reversal")["files"] == ["reversal.py", "test_reversal.py"]
+    assert asked("new notebook own")["files"] == ["notebooks/own.ipynb"]
     assert asked("report list") == []
     notebooks = {each["name"]: each for each in asked("report list --notebooks")}
     assert "symbol" in {each["name"] for each in notebooks["strategy_backtest"]["parameters"]}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.reports.display import RESULT_MIME
 from peak_trade.reports.notebooks import list_report_runs, read_notebook
+from tests.forking import start_forked
 
 
 @pytest.fixture
@@ -22,15 +23,27 @@ def folder(tmp_path, monkeypatch):
     return place
 
 
+def outcome_of_tests(name: str) -> tuple[int, str]:
+    """Run the tests of a file in a forked process; return the exit code and what it prints."""
+
+    def work():
+        with Path("printed").open("w") as printed, redirect_stdout(printed):
+            sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", name]))
+
+    process = start_forked(work)
+    process.join()
+    return process.exitcode, Path("printed").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("_check_in_this_process")
 def test_a_new_strategy_passes_its_test_and_the_check_for_look_ahead(folder, home, capsys):
     assert main(["new", "strategy", "fast_reversal"]) == 0
     told = capsys.readouterr().out
     assert "peak-trade check strategy fast_reversal:FastReversal" in told
     assert main(["check", "strategy", "fast_reversal:FastReversal", "--bars", "400", "--cuts", "5"]) == 0
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_fast_reversal.py"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "4 passed" in done.stdout
+    code, printed = outcome_of_tests("test_fast_reversal.py")
+    assert code == 0, printed
+    assert "4 passed" in printed
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -38,10 +51,9 @@ def test_the_test_of_a_new_strategy_finds_look_ahead(folder, home):
     assert main(["new", "strategy", "slow_reversal"]) == 0
     path = Path("slow_reversal.py")
     path.write_text(path.read_text(encoding="utf-8").replace("(close > mean)", "(close.shift(-1) > mean)"))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_slow_reversal.py"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "test_it_does_not_look_ahead" in done.stdout
+    code, printed = outcome_of_tests("test_slow_reversal.py")
+    assert code == 1
+    assert "test_it_does_not_look_ahead" in printed
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -21,7 +21,6 @@ from peak_trade.cli.reference import contexts
 from peak_trade.data.sample import SEED, sample_bars
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
-from tests.examples import mostly_long
 
 ROOT = Path(__file__).parents[2]
 TREE = {context.command_path: context for context in contexts(root(), "peak-trade", None)}
@@ -30,7 +29,7 @@ LEAVES = {path: context for path, context in TREE.items() if path not in GROUPS}
 IMPERATIVES = {
     "Backtest", "Build", "Check", "Compare", "Compress", "Create", "Detect", "Enable", "Explain", "Export", "Fetch",
     "Halt", "Import", "Join", "List", "Make", "Print", "Prove", "Recompute", "Remove", "Render", "Research,", "Resume",
-    "Run", "Run,", "Serve", "Show", "Sign", "Store", "Verify", "Verify,", "Adopt", "Import,", "List,",
+    "Run", "Run,", "Serve", "Show", "Sign", "Store", "Verify", "Verify,", "Adopt", "Import,", "List,", "Write",
 }  # fmt: skip
 HEAVY = {"numpy", "pandas", "numba", "scipy", "pydantic", "rich", "mlflow", "plotly", "pyarrow", "ccxt", "vectorbt"}
 LONGEST_SUMMARY = 60
@@ -67,26 +66,23 @@ def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    mostly_long(
-        [
-            ("peak-trade data re", ["remove", "resample"]),
-            ("peak-trade ba", ["backtest"]),
-            ("peak-trade backtest --second", ["--second-opinion"]),
-            ("peak-trade strategies show m", ["ma_crossover", "macd", "mean_reversion", "momentum"]),
-            ("peak-trade session run --mode ", ["paper", "shadow", "testnet"]),
-            ("peak-trade --ver", ["--version"]),
-        ],
-        2,
-    ),
+    [
+        ("peak-trade data re", ["remove", "resample"]),
+        ("peak-trade ba", ["backtest"]),
+        ("peak-trade backtest --second", ["--second-opinion"]),
+        ("peak-trade strategies show m", ["ma_crossover", "macd", "mean_reversion", "momentum"]),
+        ("peak-trade session run --mode ", ["paper", "shadow", "testnet"]),
+        ("peak-trade --ver", ["--version"]),
+    ],
 )
-def test_the_shell_completes_verbs_options_choices_and_strategies(words: str, expected: list[str]) -> None:
-    answer = python(
-        "import sys; from peak_trade.cli import main; sys.exit(main([]))",
-        _PEAK_TRADE_COMPLETE="complete_bash",
-        COMP_WORDS=words,
-        COMP_CWORD=str(len(words.split(" ")) - 1),
-    )
-    assert answer.split() == expected
+def test_the_shell_completes_verbs_options_choices_and_strategies(
+    words: str, expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_PEAK_TRADE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    assert main([]) == 0
+    assert capsys.readouterr().out.split() == expected
 
 
 def test_bash_completes_with_the_script_that_the_command_prints(tmp_path: Path) -> None:

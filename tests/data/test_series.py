@@ -23,13 +23,13 @@ from peak_trade.core.errors import DataError
 from peak_trade.core.time import Timeframe
 from peak_trade.data import series
 from peak_trade.data.store import bars_folder, list_bars, load_bars, remove_bars, save_bars, scan_store
-from tests.examples import mostly_long
+from tests.examples import examples, mostly_long
 
 MINUTE = Timeframe.parse("1m")
 START = pd.Timestamp("2024-01-01", tz="UTC").value
 N_BARS = 60
 stretch_lengths = st.sampled_from([7, 16, 65_536])
-quiet = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quiet = settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def minute_bars(minutes, symbol="BTC/USDT", notes=(), shift=0.0):

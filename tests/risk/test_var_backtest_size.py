@@ -69,6 +69,7 @@ def probabilities(n_days: int, rate: float) -> dict[tuple[bool, bool, int, int],
     return {(bool(f), bool(z), int(n), int(p)): float(chances[f, z, n, p]) for f, z, n, p in np.argwhere(chances > 0.0)}
 
 
+@cache
 def days_like(n_days: int, first: bool, last: bool, n_hits: int, n_pairs: int) -> np.ndarray:
     """Return days with these counts: runs of exceptions, the first one long, one day apart."""
     days: list[bool] = [] if first else [False]

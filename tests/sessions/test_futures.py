@@ -50,6 +50,9 @@ FILLS, CANDLES = "/derivatives/api/v3/fills", "/api/charts/v1/trade/PF_XBTUSD/1m
 HISTORY, LOG = "/api/history/v2/orders", "/api/history/v3/account-log"
 TRADED = (OrderEventKind.PARTIALLY_FILLED, OrderEventKind.FILLED)
 
+AS_AT_SPOT = pytest.mark.long
+"""Marks the tests of what `test_testnet.py` tests at the spot exchange in the default suite."""
+
 
 @pytest.fixture
 def market(btc_1m):
@@ -85,6 +88,7 @@ def test_the_fee_charged_is_booked_not_the_list_fee(tmp_path, key, market):
     assert_accounts_agree(events, session, emulator)
 
 
+@AS_AT_SPOT
 def test_partial_fills_and_then_a_cancel_add_up(tmp_path, key, market):
     events, session, emulator = trade(
         tmp_path / "s", key, market, settings=by_limit(3.0), exchange={"partial_share": 0.02}
@@ -123,6 +127,7 @@ def test_an_order_for_one_bar_trades_at_once_or_not_at_all(tmp_path, key, market
     assert_accounts_agree(events, session, emulator)
 
 
+@AS_AT_SPOT
 def test_a_slow_exchange_changes_nothing_that_must_hold(tmp_path, key, market):
     events, session, emulator = trade(tmp_path / "s", key, market, exchange={"latency_ms": (50, 900), "seed": 3})
     assert orders_of(events, OrderEventKind.FILLED)
@@ -150,6 +155,7 @@ def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, ma
     assert_accounts_agree(events, session, emulator)
 
 
+@AS_AT_SPOT
 def test_a_duplicate_acknowledgement_counts_once(tmp_path, key, market):
     """The answer is lost and the history has no entry yet: the second request is refused as a duplicate."""
     events, session, emulator = trade(
@@ -205,6 +211,7 @@ def test_collateral_that_moved_by_itself_stops_the_session(tmp_path, key, market
     assert session.journal.orders.open_orders() == []
 
 
+@AS_AT_SPOT
 def test_keys_are_found_in_no_artefact(tmp_path, key, market, capsys, caplog):
     def prepare(emulator, clock):
         emulator.fail("POST", SEND, "error", status=200, message="invalidArgument: size")
@@ -219,6 +226,7 @@ def test_keys_are_found_in_no_artefact(tmp_path, key, market, capsys, caplog):
         assert not any(secret in text for text in texts)
 
 
+@AS_AT_SPOT
 def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key, market):
     exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))

@@ -24,7 +24,7 @@ from tests.sessions.running import RUN
 from tests.sessions.trading import NS_PER_MS
 
 
-@pytest.mark.parametrize("mode", mostly_long(["testnet", "paper"], 1))
+@pytest.mark.parametrize("mode", mostly_long(["paper", "testnet"], 1))
 def test_an_interruption_of_a_live_session_makes_no_counter_fall(live, mode):
     run, exchange, _ = live
 

@@ -139,7 +139,7 @@ def _state(bars: Bars) -> tuple[str, str, list[str]]:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("is_last", [False, True])
-@pytest.mark.parametrize("write", mostly_long(WRITES, 4))
+@pytest.mark.parametrize("write", mostly_long(WRITES, 2))
 def test_backtests_do_not_depend_on_writes(write: str, is_last: bool) -> None:
     bars, plain = synthetic_bars(N_BARS), Writer()
     before = _state(bars)
@@ -204,7 +204,7 @@ def test_shared_indicators_can_not_be_changed(write: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("write", mostly_long(WRITES, 3))
+@pytest.mark.parametrize("write", mostly_long(WRITES, 1))
 def test_sessions_keep_their_bars(write: str) -> None:
     bars = synthetic_bars(N_BARS)
     buffer = BarBuffer(Instrument(bars.symbol), bars.timeframe, N_BARS, bars.exchange)

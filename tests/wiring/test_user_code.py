@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import linecache
 import runpy
 import subprocess
@@ -368,7 +367,6 @@ def notebook(cells: list[str], monkeypatch: pytest.MonkeyPatch, *, with_source: 
     linecache.clearcache()
     for number, text in enumerate(cells):
         name = f"/tmp/ipykernel_1/{time.monotonic_ns()}{number}.py"
-        monkeypatch.setitem(inspect.modulesbyfile, name, "__main__")  # else pydantic searches all modules for it
         if with_source:
             linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
         exec(compile(text, name, "exec", dont_inherit=True), vars(module))
