@@ -45,6 +45,7 @@ def test_the_tutorial_works_as_it_is_written(tmp_path, monkeypatch, capsys, empt
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("_check_in_this_process")
 def test_the_hour_in_jupyterlab_works_as_it_is_written(tmp_path, monkeypatch, capsys, empty_registry):
     """Commands run in this process, and cells one after another in one namespace."""
     monkeypatch.chdir(tmp_path)

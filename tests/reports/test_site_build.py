@@ -60,6 +60,7 @@ def test_a_build_writes_the_site_alone_into_the_project(project, executed):
     assert sources(project) == before
 
 
+CTRL_C, FULL = KeyboardInterrupt(), OSError(28, "No space left on device")
 PLACES = (
     "fallback.write_text",
     "build.replace_folder",
@@ -71,8 +72,11 @@ PLACES = (
 )
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["Ctrl-C", "full"])
-@pytest.mark.parametrize("place", mostly_long(PLACES, 2))
+@pytest.mark.parametrize(
+    ("place", "error"),
+    mostly_long([(place, error) for place in PLACES for error in (CTRL_C, FULL)], 3),
+    ids=lambda part: part if isinstance(part, str) else "Ctrl-C" if part is CTRL_C else "full",
+)
 def test_a_build_that_ends_early_leaves_the_previous_site_and_the_sources(built, monkeypatch, place, error):
     site, tree = contents(built / SITE), sources(built)
     change(built)
@@ -90,7 +94,7 @@ def test_a_build_that_ends_early_leaves_the_previous_site_and_the_sources(built,
     assert contents(built / SITE) == after != site
 
 
-@pytest.mark.parametrize("n_rendered", [1, 2])
+@pytest.mark.parametrize("n_rendered", mostly_long([1, 2], 1))
 def test_a_page_that_changed_during_an_interrupted_build_is_rendered_again(built, n_rendered):
     site = contents(built / SITE)
     original = {path: path.read_bytes() for path in (built / "docs").glob("*.md")}
