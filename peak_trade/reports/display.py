@@ -7,6 +7,7 @@ The exact values of a table or figure come with it, for the files of its page; s
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from peak_trade.reports.markup import (
     table_html,
     value_text,
 )
+from peak_trade.reports.views.drawing import NEUTRAL
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -114,10 +116,19 @@ def bundle(
     if hasattr(thing, "to_plotly_json"):
         result = {"kind": "figure", "name": name, "traces": figure_result(thing, digits)}
         markup = figure_html(thing, f"figure-{name}", figure_text(name, result["traces"]))
-        return page_bundle(markup, result) | {PLOTLY_MIME: plotly_json(thing), DATA_MIME: _figure_data(thing)}
+        shown = {PLOTLY_MIME: _for_any_ground(plotly_json(thing)), DATA_MIME: _figure_data(thing)}
+        return page_bundle(markup, result) | shown
     raise ReportError(
         f"{name}: a {type(thing).__name__} can not be shown; give a figure, a DataFrame, a mapping or text."
     )
+
+
+def _for_any_ground(figure: Any) -> Any:
+    """Return the JSON of a figure with the neutral text and grid of `drawing.for_any_ground`; pages have their own."""
+    text = json.dumps(figure)
+    for color, neutral in NEUTRAL.items():
+        text = text.replace(color, neutral)
+    return json.loads(text)
 
 
 def page_bundle(markup: str, result: dict[str, Any]) -> dict[str, Any]:

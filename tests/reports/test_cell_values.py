@@ -20,6 +20,8 @@ from peak_trade.data.store import save_bars
 from peak_trade.diff.recording import recording_of
 from peak_trade.diff.result import diff
 from peak_trade.metrics import Measure, drawdown, simple_returns
+from peak_trade.reports.markup import SCRIPTS, TEMPLATES
+from peak_trade.reports.views.drawing import GRID, NEUTRAL, TEXT
 from peak_trade.reports.views.figures import FIGURES, of_kind
 from peak_trade.strategies.ma_crossover import MaCrossover
 from tests.examples import examples
@@ -111,8 +113,24 @@ def test_a_page_holds_its_scripts_and_every_section(kind, results, tmp_path):
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="', text)
     headings = re.findall(r'<h2 id="section-\d+">(.*?)</h2>', text)
     assert len(headings) == len(set(headings)) >= 2
+    assert all((TEMPLATES / name).read_text(encoding="utf-8") in text for name in SCRIPTS[1:])
     ids = re.findall(r'<div id="(figure-[^"]+)"', text)
     assert len(ids) == len(set(ids)) >= 1
+
+
+@pytest.mark.browser
+def test_a_browser_draws_every_figure_of_a_page(results, tmp_path):
+    path = pt.report(results["backtest"], tmp_path / "page.html")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom"]
+    page = subprocess.run(["chromium", *flags, path.as_uri()], capture_output=True, text=True, check=True, timeout=120)
+    n_figures = len(re.findall(r'<div id="figure-', path.read_text(encoding="utf-8")))
+    assert len(re.findall(r"js-plotly-plot", page.stdout)) >= n_figures > 5
+
+
+def test_a_figure_in_a_notebook_can_be_read_on_a_dark_ground(results):
+    drawn = pt.plot(results["backtest"]).to_plotly_json()
+    assert drawn["layout"]["font"]["color"] == NEUTRAL[TEXT]
+    assert GRID not in str(drawn["layout"])
 
 
 @pytest.mark.parametrize(

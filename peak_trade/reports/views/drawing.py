@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 STRETCHES = 200
 """Number of equal stretches of a long series."""
 BLUE, ORANGE, GREY, RED, GREEN, INK = "#1d5b9b", "#b54e0a", "#6b757c", "#9c1420", "#0a8060", "#14191d"
+TEXT, GRID = "#434c53", "#e6e9e7"
+NEUTRAL = MappingProxyType({TEXT: "#7f8990", GRID: "rgba(127,137,144,0.28)"})
+"""Colours of text and grid that can be read on a light and on a dark ground."""
 COLORS = (BLUE, ORANGE, "#3c8f87", "#162361", "#c771e9", "#76393c")
 """Colours of categories, in order. `charts.js` has the dark counterpart of each colour of this module."""
 
@@ -84,7 +88,7 @@ def styled(figure: Figure, height: int) -> Figure:
         font={
             "family": "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif",
             "size": 12,
-            "color": "#434c53",
+            "color": TEXT,
         },
         legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
         hovermode="x unified",
@@ -92,6 +96,14 @@ def styled(figure: Figure, height: int) -> Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
     )
-    figure.update_xaxes(gridcolor="#e6e9e7", zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor="#e6e9e7", zeroline=False, automargin=True, title_standoff=8)
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True, title_standoff=8)
+    return figure
+
+
+def for_any_ground(figure: Figure) -> Figure:
+    """Return the figure with text and grid for JupyterLab, where the ground may be light or dark."""
+    figure.update_layout(font_color=NEUTRAL[TEXT])
+    figure.update_xaxes(gridcolor=NEUTRAL[GRID])
+    figure.update_yaxes(gridcolor=NEUTRAL[GRID])
     return figure

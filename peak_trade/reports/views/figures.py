@@ -12,7 +12,7 @@ import pandas as pd
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.errors import ConfigError, a_kind, did_you_mean, listed
 from peak_trade.reports.views import alerts, backtest, diff, portfolio, regime, tear_sheet, verdicts
-from peak_trade.reports.views.drawing import BLUE, GREY, label, line, styled, thinned
+from peak_trade.reports.views.drawing import BLUE, GREY, for_any_ground, label, line, styled, thinned
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -62,7 +62,7 @@ def plot(result: Any, figure: str | None = None) -> Figure:
     name = next(iter(figures)) if figure is None else figure
     if name not in figures:
         raise ConfigError(f"plot: a {type(result).__name__} has no figure {name}. {did_you_mean(str(name), figures)}")
-    return figures[name](result)
+    return for_any_ground(figures[name](result))
 
 
 def of_kind(table: Mapping[str, Shown], result: Any, what: str) -> Shown:
