@@ -57,9 +57,6 @@ EXITS: Mapping[str, str] = MappingProxyType(
 """Reasons of exits as the table of trades shows them."""
 TRADES_FORMATS: Mapping[str, str] = MappingProxyType(
     {
-        "quantity": "{:.6g}",
-        "entry_price": "{:,.6g}",
-        "exit_price": "{:,.6g}",
         "pnl_before_fees": "{:+,.2f}",
         "fees": "{:,.2f}",
         "pnl_after_fees": "{:+,.2f}",
