@@ -41,6 +41,10 @@
     }
   }
 
+  function reachByKeyboard() {
+    for (const block of document.querySelectorAll("pre, table")) if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
+  }
+
   root.dataset.theme = isDark() ? "dark" : "light";
   peakTrade.onTheme(isDark);
   system.addEventListener("change", applyTheme);
@@ -58,6 +62,11 @@
     document.body.append(theme);
     theme.textContent = "Theme: " + chosen();
     document.querySelectorAll(".pt-table table[data-sort]").forEach(makeSortable);
+    for (const image of document.querySelectorAll("figure img:not([alt])")) { // Quarto moves the text below the image.
+      image.alt = image.closest("figure").querySelector("figcaption")?.textContent.trim() ?? "";
+    }
+    reachByKeyboard();
+    window.addEventListener("resize", reachByKeyboard);
     for (const box of document.querySelectorAll(".pt-table")) if (!box.hasAttribute("tabindex")) box.tabIndex = 0;
     document.querySelectorAll("[data-copy]").forEach((button) => button.addEventListener("click", () => {
       navigator.clipboard.writeText(button.dataset.copy).then(() => { button.textContent = "Copied"; }, () => { button.textContent = "Select the text instead"; });
