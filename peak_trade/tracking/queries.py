@@ -8,7 +8,7 @@ import math
 import sqlite3
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -184,7 +184,9 @@ def page_runs(
     if query.sort_name not in SORTABLE:
         raise ConfigError(f"sort was {sort!r}. {did_you_mean(query.sort_name, SORTABLE)}")
     if is_database():
-        keys = _matching_keys(query, tracking_uri(), database_state())
+        matching = _matching_keys(replace(query, since=None, until=None), tracking_uri(), database_state())
+        first, end = -math.inf if query.since is None else query.since, math.inf if query.until is None else query.until
+        keys = [key for key, recorded_at in matching if first <= recorded_at < end]
         page = keys[offset : offset + limit]
         read = {entry.mlflow_id: _row(entry) for entry in _entries_of([key for key in page if key not in known], query)}
         return RunsPage(len(keys), {key: read.get(key) for key in page if key in read or key in known})
@@ -197,8 +199,10 @@ def _row(entry: RunEntry) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)
-def _matching_keys(query: _Query, uri: str, state: tuple[Any, ...]) -> tuple[str, ...]:
-    """Return MLflow's ids of all runs that match, in order; they are read again when the database has changed.
+def _matching_keys(query: _Query, uri: str, state: tuple[Any, ...]) -> tuple[tuple[str, int], ...]:
+    """Return MLflow's ids of all runs that match, in order, each with its time of recording, ms UTC.
+
+    They are read again when the database has changed.
 
     The filters and the order of 10,000 runs take 5 to 20 ms, the content of a page 3 ms.
     """
@@ -360,7 +364,11 @@ def _entries(query: _Query, limit: int) -> list[RunEntry]:
         return []
     if is_database():
         with open_database() as opened:
-            return [] if opened is None else _read_entries(opened[0], list(_keys(opened, query, limit)), query)
+            return (
+                []
+                if opened is None
+                else _read_entries(opened[0], [key for key, _ in _keys(opened, query, limit)], query)
+            )
     return list(_from_mlflow(query, limit))
 
 
@@ -393,7 +401,7 @@ def _entries_of(keys: Sequence[str], query: _Query) -> list[RunEntry]:
         return [] if opened is None else _read_entries(opened[0], keys, query)
 
 
-def _keys(opened: tuple[sqlite3.Connection, int], query: _Query, limit: int) -> Iterator[str]:
+def _keys(opened: tuple[sqlite3.Connection, int], query: _Query, limit: int) -> Iterator[tuple[str, int]]:
     connection, experiment_id = opened
     where, values = _where(query, experiment_id)
     order = f"start_time {query.direction}, run_uuid"
@@ -401,8 +409,8 @@ def _keys(opened: tuple[sqlite3.Connection, int], query: _Query, limit: int) -> 
         words = _ORDERS["tag" if query.sort_name in TAGS else "metric"]
         order = f"{words} {query.direction} NULLS LAST, start_time DESC, run_uuid"
         values.append(query.sort_name)
-    chosen = f"SELECT run_uuid FROM {where} ORDER BY {order} LIMIT ?"
-    return (key for (key,) in connection.execute(chosen, [*values, min(limit, sys.maxsize)]))
+    chosen = f"SELECT run_uuid, start_time FROM {where} ORDER BY {order} LIMIT ?"
+    return connection.execute(chosen, [*values, min(limit, sys.maxsize)])
 
 
 def _read_entries(connection: sqlite3.Connection, keys: Sequence[str], query: _Query) -> list[RunEntry]:
