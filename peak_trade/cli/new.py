@@ -48,7 +48,7 @@ def notebook(
     folder: Folder = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write a notebook that backtests a strategy and becomes a page.
+    """Write a notebook that backtests a strategy.
 
     The notebook is NAME.ipynb in the folder notebooks, or in the current folder if there is none. Its parameters are
     typed.

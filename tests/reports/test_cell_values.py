@@ -118,6 +118,14 @@ def test_a_page_holds_its_scripts_and_every_section(kind, results, tmp_path):
     assert len(ids) == len(set(ids)) >= 1
 
 
+def test_names_on_a_page_are_text(results, tmp_path):
+    name = "<script>alert(1)</script>"
+    hostile = replace(results["backtest"], strategies=(name,), parameters={name: {name: name}})
+    text = pt.report(hostile, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script>alert(1)" not in text
+
+
 @pytest.mark.browser
 def test_a_browser_draws_every_figure_of_a_page(results, tmp_path):
     path = pt.report(results["backtest"], tmp_path / "page.html")
