@@ -123,7 +123,8 @@ def test_monthly_returns_multiply_to_the_total_return():
     np.testing.assert_allclose(grown, EQUITY.iloc[-1] / EQUITY.iloc[0], rtol=1e-12)
 
 
-def test_only_the_last_fills_are_drawn_and_the_caption_says_so():
+def test_only_the_last_fills_are_drawn_and_the_caption_says_so(monkeypatch):
+    monkeypatch.setattr(view, "MAX_FILLS", 300)
     figure = view.trades_on_price(EQUITY, FILLS)
     assert sum(len(trace.x) for trace in figure.data[1:]) == view.MAX_FILLS
     assert view.fills_note(FILLS).startswith(f"{view.MAX_FILLS} of 400 fills are shown, the last ones.")

@@ -66,7 +66,7 @@ TRADES_FORMATS: Mapping[str, str] = MappingProxyType(
 TWIN_FORMATS: Mapping[str, str] = MappingProxyType({"edge": "{:+.2f}", "stderr": "{:.2f}", "n": "{:,}"})
 """Formats of the table of `TwinCheck`."""
 HALF_A_YEAR = pd.Timedelta(days=182)
-MAX_FILLS = 300
+MAX_FILLS = 2_000
 """Largest number of fills in a figure. Of more fills, it has the last ones and the prices of their period."""
 
 
