@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 import sys
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from peak_trade.reports.project import machine_folders, without_folders
 from peak_trade.reports.site import check
 from peak_trade.reports.site.build import build_site
 from peak_trade.reports.site.check import check_site
-from tests.reports.test_site import pages
+from tests.reports.test_site import needs_quarto, pages
 
 OTHER = "https://other.example"
 
@@ -139,3 +141,58 @@ def test_a_build_with_faults_names_them_and_exits_1_until_they_are_gone(project,
         assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("docs/")] == sorted(faults)
     tutorial.write_text("# Tutorial\n", encoding="utf-8")
     assert main(["site", "build", "--renderer", "nbconvert"]) == 0
+
+
+HEADINGS = """# Title
+
+## Costs, fees & slippage (1.2) — `code`
+
+## 3 *ways* of <b>it</b>
+
+## 3 *ways* of <b>it</b>
+
+### [A link](metrics.md) and snake_case
+
+## 2024
+
+[one](#ways-of-it-1), [two](#section), [three](metrics.md#a-table)
+"""
+
+
+def links_and_anchors(site: Path) -> dict[str, tuple[set[str], set[str]]]:
+    """Targets of the links of the text of each page, and the anchors of its headings that are of the text."""
+    found = {}
+    for name, text in sorted(pages(site).items()):
+        main = text[text.index("<main") : text.index("</main>")]
+        folder = posixpath.dirname(name)
+        targets = [link for link in check.read_page_links(main).links if link[0] != "#"]
+        links = {posixpath.normpath(posixpath.join(folder, target)) for target in targets}
+        headings = set(re.findall(r'<h[2-6][^>]*? (?:id|data-anchor-id)="([^"]+)"', main))
+        headings |= set(re.findall(r'<section id="([^"]+)"', main))
+        found[name] = (links, headings - {"toc-title"})
+    return found
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_headings_have_the_anchors_of_pandoc(project):
+    (project / "docs" / "tutorial.md").write_text(HEADINGS, encoding="utf-8")
+    assert build_site(project, "nbconvert").faults == ()
+    assert links_and_anchors(project)["docs/tutorial.html"][1] == {
+        "costs-fees-slippage-1.2-code", "ways-of-it", "ways-of-it-1", "a-link-and-snake_case", "section",
+    }  # fmt: skip
+
+
+@pytest.mark.quarto
+@needs_quarto
+@pytest.mark.filterwarnings("ignore")
+def test_both_renderers_give_the_same_links_and_anchors(project, executed):
+    (project / "docs" / "tutorial.md").write_text(HEADINGS, encoding="utf-8")
+    executed("tiny-good")
+    build_site(project, "nbconvert")
+    plain = links_and_anchors(project)
+    build_site(project, "quarto")
+    full = links_and_anchors(project)
+    assert plain.keys() == full.keys()
+    for name, (links, anchors) in plain.items():
+        assert links == full[name][0], name
+        assert anchors <= full[name][1], name
