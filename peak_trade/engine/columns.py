@@ -13,7 +13,15 @@ import numpy as np
 from peak_trade.core.arrays import IntArray
 from peak_trade.core.values import Fill, OrderType, Side
 from peak_trade.engine.compiled_loop import Code, CompiledRun, Table
-from peak_trade.journal.events import CashFlowEvent, EndCause, Event, OrderEvent, OrderEventKind, SignalEvent
+from peak_trade.journal.events import (
+    AllocationEvent,
+    CashFlowEvent,
+    EndCause,
+    Event,
+    OrderEvent,
+    OrderEventKind,
+    SignalEvent,
+)
 from peak_trade.risk.order_gates import INSTRUMENT_GATES
 
 T = TypeVar("T")
@@ -121,6 +129,8 @@ class EventColumns(Columns[Event]):
                 made = map(SignalEvent, now, *_owners(columns, chosen["place"]), values)
             elif code in _FLOWS:
                 made = map(CashFlowEvent, now, *_owners(columns, chosen["place"]), repeat(_FLOWS[code]), values)
+            elif code is Code.ALLOCATION:
+                made = _allocation_events(columns, columns.movements[chosen["place"]], now)
             elif code in _TRADES:
                 made = _trade_events(columns, columns.trades[chosen["place"]], now, _TRADES[code])
             elif code in _ENDINGS:
@@ -153,11 +163,12 @@ class MovementColumns(Columns[Movement]):
 
     @property
     def _table(self) -> Table:
-        return self._columns.bookings
+        return self._columns.movements
 
     def _made(self, rows: Table) -> list[Movement]:
         owners = _owners(self._columns, rows["sleeve"])
-        return list(zip(rows["bar"].tolist(), *owners, rows["quantity"].tolist(), rows["change"].tolist(), strict=True))
+        cash = (-rows["quantity"] * rows["price"] - rows["cost"]).tolist()
+        return list(zip(rows["bar"].tolist(), *owners, rows["quantity"].tolist(), cash, strict=True))
 
 
 def _owners(columns: CompiledRun, sleeves: IntArray) -> tuple[Iterator[str], Iterator[str]]:
@@ -196,6 +207,12 @@ def _trade_events(columns: CompiledRun, trades: Table, now: list[int], kind: Ord
         repeat(None),
         repeat(_REASON),
     )
+
+
+def _allocation_events(columns: CompiledRun, movements: Table, now: list[int]) -> Iterator[Event]:
+    ids = [f"{ID_PREFIX}{number + 1}" if number >= 0 else "" for number in movements["order"].tolist()]
+    numbers = (movements[name].tolist() for name in ("quantity", "price", "cost"))
+    return map(AllocationEvent, now, ids, *_owners(columns, movements["sleeve"]), *numbers)
 
 
 def _end_events(

@@ -1,8 +1,8 @@
 """The compiled event loop: the runs of market orders without limits and protective orders, as columns.
 
-It does what `EventLoop` does with a `SleeveTrader` and a `SimulatedVenue`, with the same sums in the same order, so all
-results are equal bit for bit. `EventLoop` is the reference: a rule is changed there first. A run that this loop does
-not follow to the end is left to the reference.
+It does what `EventLoop` does with a `SleeveTrader` or a `NettedTrader` and a `SimulatedVenue`, with the same sums in
+the same order, so all results are equal bit for bit. `EventLoop` is the reference: a rule is changed there first. A run
+that this loop does not follow to the end is left to the reference.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ class Code(IntEnum):
     EXPIRED = 10
     FUNDING = 11
     BORROW = 12
+    ALLOCATION = 13
 
 
 EVENT = np.dtype([("ts_event", "i8"), ("value", "f8"), ("code", "i4"), ("place", "i4")])
-"""Time (ns UTC), kind, and the row that it is about: a sleeve for signals and cash flows, a trade, or an order.
+"""Time (ns UTC), kind, and the row that it is about: a sleeve for signals and cash flows, a trade, movement or order.
 
 `value` is the target of a signal, the amount of a cash flow, and what an order that ends has traded.
 """
@@ -84,13 +85,12 @@ TRADE = np.dtype(
     ]
 )
 """One row per fill; `cumulative` is what its order has traded until then."""
-BOOKING = np.dtype(
-    [("bar", "i8"), ("sleeve", "i8"), ("quantity", "f8"), ("change", "f8"), ("cash", "f8"), ("held", "f8")]
+BOOKING = np.dtype([("bar", "i8"), ("symbol", "i8"), ("cash", "f8"), ("held", "f8")])
+"""One row per fill or cash flow: the account's cash, and the position in the symbol after a fill, NaN for a flow."""
+MOVEMENT = np.dtype(
+    [("bar", "i8"), ("sleeve", "i8"), ("order", "i8"), ("quantity", "f8"), ("price", "f8"), ("cost", "f8")]
 )
-"""One row per fill or cash flow: change of the sleeve's position and cash, then the account's cash and position.
-
-`held` is the position in the symbol after a fill, NaN for a cash flow.
-"""
+"""What a sleeve gets of a fill, a cash flow or a cross; `order` is -1 for the last two."""
 
 _SYMBOL = np.dtype(
     [
@@ -120,9 +120,23 @@ _SLEEVE = np.dtype(
         ("order", "i8"),
         ("leaves", "f8"),
         ("awaits_scale", "i8"),
+        ("holder", "i8"),
+        ("wanted", "f8"),
+        ("is_changing", "i8"),
+        ("change", "f8"),
+        ("done", "f8"),
+        ("stays", "i8"),
+        ("n_demands", "i8"),
+        ("ordered", "f8"),
+        ("traded", "f8"),
+        ("crosses_at", "i8"),
     ]
 )
-"""State of a sleeve; `order` is its open order, -1 for none, and `rank` sorts simultaneous orders."""
+"""State of a sleeve or of the holder that orders for netted sleeves, which come after all sleeves.
+
+`order` is its open order, -1 for none, and `rank` sorts simultaneous orders. From `holder` on, the fields are those of
+`Net` and `Demand` in `netting`; a sleeve that trades on its own is its own holder.
+"""
 _RULES = np.dtype(
     [
         ("initial_cash", "f8"),
@@ -140,6 +154,8 @@ _RULES = np.dtype(
         ("has_carry", "i8"),
         ("is_ioc", "i8"),
         ("shares_symbols", "i8"),
+        ("is_netted", "i8"),
+        ("n_sleeves", "i8"),
     ]
 )
 """Settings and constants; `participation`, `drift_band` and `notional` are NaN if they are not set.
@@ -155,6 +171,7 @@ _STATE = np.dtype(
         ("n_orders", "i8"),
         ("n_trades", "i8"),
         ("n_bookings", "i8"),
+        ("n_movements", "i8"),
         ("end", "i8"),
         *((name, "i8") for name in ("n_scale_unknown", "n_scale_zero", "n_weight_zero", "n_below_lot", "n_trimmed")),
         ("first_trimmed", "i8"),
@@ -173,13 +190,14 @@ _ENDS = {
 _SIGNAL, _REQUESTED, _DENIED, _SUBMITTED, _ACCEPTED, _PARTIALLY_FILLED, _FILLED, _REPLACED, _NO_CASH, _LAPSED = (
     np.arange(Code.EXPIRED)
 )
-_EXPIRED, _FUNDING, _BORROW = np.arange(Code.EXPIRED, len(Code))
+_EXPIRED, _FUNDING, _BORROW, _ALLOCATION = np.arange(Code.EXPIRED, len(Code))
 _QUANTITY, _MIN_NOTIONAL, _NOT_SHORTABLE, _MAX_LEVERAGE = 1, 2, 4, 8
-_ROWS_PER_SLEEVE = 12
-"""Largest number of events of a sleeve in one bar: carry twice, a fill, an end, a signal, and an order replaced."""
+_ROWS_PER_SLEEVE = 20
+"""More events than a sleeve has in one bar: carry twice, a cross, a fill, an end, a signal, an order replaced."""
 _GRAIN, _NOTHING, _EPSILON = 1e-9, 1e-12, 4.0 * float(np.finfo(np.float64).eps)
 _DUST, _DEBT = 1e-12, 1e-9
 _N_HALVINGS = 12
+_NEGLIGIBLE = 1e-12
 
 
 _part = njit(error_model="numpy", _nrt=False)
@@ -198,13 +216,14 @@ class CompiledRun:
     orders: Table
     trades: Table
     bookings: Table
+    movements: Table
     counts: TargetCounts
 
     def paths(self, symbols: Sequence[str], n_bars: int) -> tuple[dict[str, FloatArray], FloatArray]:
         """Return the position at every close by symbol, and cash at every close, each of shape (n_bars,)."""
         bookings = self.bookings
         fills = bookings[~np.isnan(bookings["held"])]
-        places = np.array([symbols.index(symbol) for symbol in self.symbols])[fills["sleeve"]]
+        places = fills["symbol"]
         by_symbol = np.argsort(places, kind="stable")
         ends = np.searchsorted(places[by_symbol], np.arange(len(symbols) + 1))
         positions = {}
@@ -230,7 +249,7 @@ def run_compiled(
     drift_band: float | None,
 ) -> CompiledRun | str:
     """Run sleeves without risk limits; return the reason if the loop can not follow the run."""
-    reason = f"sleeves are {NETTED}" if is_netted else _unsupported(market, sleeves, settings)
+    reason = _unsupported(market, sleeves, settings)
     if reason:
         return reason
     n_bars = len(market)
@@ -243,18 +262,21 @@ def run_compiled(
         symbol["most_leverage"] = instrument.max_leverage * (1.0 + LEVERAGE_RTOL)
         symbol["is_shortable"], symbol["has_gaps"] = instrument.is_shortable, column.own_bars is not None
         symbol["volume_bar"] = -1
-    states = np.zeros(len(sleeves), _SLEEVE)
-    states["symbol"] = [market.symbols.index(sleeve.symbol) for sleeve in sleeves]
-    states["order"] = -1
-    ranked = sorted(
-        range(len(sleeves)), key=lambda place: (sleeves[place].priority, sleeves[place].symbol, sleeves[place].strategy)
-    )
-    states["rank"][ranked] = range(len(sleeves))
+    traded = list(dict.fromkeys(sleeve.symbol for sleeve in sleeves)) if is_netted else []
+    owners = [(sleeve.priority, sleeve.symbol, sleeve.strategy) for sleeve in sleeves]
+    owners += [(0, symbol, NETTED) for symbol in traded]
+    states = np.zeros(len(owners), _SLEEVE)
+    states["symbol"] = [market.symbols.index(symbol) for _, symbol, _ in owners]
+    states["order"], states["crosses_at"] = -1, -1
+    states["rank"][sorted(range(len(owners)), key=owners.__getitem__)] = range(len(owners))
+    states["holder"] = range(len(owners))
+    if is_netted:
+        states["holder"] = [len(sleeves) + traded.index(symbol) for _, symbol, _ in owners]
     rebalances = np.zeros((len(sleeves), n_bars if any(sleeve.rebalance_bars for sleeve in sleeves) else 0), np.uint8)
     for place, sleeve in enumerate(sleeves):
         rebalances[place, [bar for bar in sleeve.rebalance_bars if bar < n_bars]] = 1
     state = np.zeros(1, _STATE)
-    events, orders, trades, bookings = _loop(
+    events, orders, trades, bookings, movements = _loop(
         market.times,
         open_times(market.times, market.timeframe),
         *(_stacked([getattr(column, name) for column in market.columns]) for name in ("open", "close", "mark")),
@@ -265,21 +287,22 @@ def run_compiled(
         rebalances,
         symbols,
         states,
-        _rules(sleeves, settings, drift_band),
+        _rules(sleeves, settings, drift_band, is_netted=is_netted),
         state,
     )
     end = int(state["end"][0])
     if end != _DONE:
         return _ENDS[end]
     return CompiledRun(
-        tuple(sleeve.strategy for sleeve in sleeves),
-        tuple(sleeve.symbol for sleeve in sleeves),
+        tuple(strategy for _, _, strategy in owners),
+        tuple(symbol for _, symbol, _ in owners),
         settings.execution.time_in_force,
         settings.initial_cash,
         events,
         orders,
         trades,
         bookings,
+        movements,
         TargetCounts(**{part.name: state[part.name][0].item() for part in fields(TargetCounts)}),
     )
 
@@ -327,7 +350,9 @@ def _scales(sleeves: Sequence[Sleeve], n_bars: int) -> FloatArray:
     return _stacked([np.ones(n_bars) if sleeve.scale is None else sleeve.scale for sleeve in sleeves])
 
 
-def _rules(sleeves: Sequence[Sleeve], settings: BacktestSettings, drift_band: float | None) -> object:
+def _rules(
+    sleeves: Sequence[Sleeve], settings: BacktestSettings, drift_band: float | None, *, is_netted: bool
+) -> Table:
     costs, policy, sizing = settings.costs, settings.execution, settings.sizing
     rules = np.zeros(1, _RULES)
     rules[0] = (
@@ -346,6 +371,8 @@ def _rules(sleeves: Sequence[Sleeve], settings: BacktestSettings, drift_band: fl
         costs.has_carry,
         policy.time_in_force is TimeInForce.IOC,
         len({sleeve.symbol for sleeve in sleeves}) < len(sleeves),
+        is_netted,
+        len(sleeves),
     )
     return rules
 
@@ -366,13 +393,23 @@ class _Grid(NamedTuple):
 
 
 class _Tables(NamedTuple):
-    """Tables that the loop writes; `opened` holds the sleeves with open orders, oldest order first."""
+    """Tables that the loop writes, and its working memory.
+
+    `opened` holds the sleeves with open orders, oldest order first, `demands` the sleeves of the latest netted order of
+    each symbol. `scratch` holds numbers to sum, partial sums, and what netted sleeves have reached.
+    """
 
     events: object
     orders: object
     trades: object
     bookings: object
+    movements: object
     opened: object
+    acting: object
+    legs: object
+    changes: object
+    demands: object
+    scratch: object
 
 
 @njit
@@ -447,12 +484,12 @@ def _first_insolvent(start, stop, grid, symbols, state):  # type: ignore[no-unty
 
 
 @_part
-def _first_drift(start, stop, grid, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _first_drift(start, stop, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
     for bar in range(start, stop):
         equity = _equity(bar, grid, symbols, state)
-        for place in range(sleeves.size):
+        for place in range(rule.n_sleeves):
             sleeve = sleeves[place]
-            if sleeve.target == 0.0 or sleeve.order >= 0:
+            if sleeve.target == 0.0 or _is_ordering(sleeve.holder, tables, sleeves):
                 continue
             weight = _at(grid.weight, place, bar)
             if rule.notional == rule.notional:
@@ -477,7 +514,7 @@ def _charge_carry(bar, after, until, priced_at, grid, tables, symbols, sleeves, 
     n_due = until // rule.funding_interval - after // rule.funding_interval
     if n_due == 0:
         return
-    for place in range(sleeves.size):
+    for place in range(rule.n_sleeves if rule.is_netted else 0, sleeves.size):
         sleeve = sleeves[place]
         notional = sleeve.position * grid.mark[sleeve.symbol, priced_at] if sleeve.position != 0.0 else 0.0
         funding = -notional * rule.funding_bps / 10_000.0 * n_due
@@ -486,7 +523,11 @@ def _charge_carry(bar, after, until, priced_at, grid, tables, symbols, sleeves, 
             if amount != 0.0:
                 state.cash += amount
                 _record(code, place, amount, until, tables, state)
-                _book(bar, place, 0.0, amount, np.nan, tables, symbols, rule, state)
+                _book(bar, sleeve.symbol, np.nan, tables, symbols, rule, state)
+                if rule.is_netted:
+                    _allocate_flow(bar, place, -amount, until, tables, sleeves, rule, state)
+                else:
+                    _move(bar, place, -1, 0.0, 0.0, -amount, tables, state)
 
 
 @_part
@@ -497,14 +538,137 @@ def _record(code, place, value, now, tables, state):  # type: ignore[no-untyped-
 
 
 @_part
-def _book(bar, place, quantity, change, held, tables, symbols, rule, state):  # type: ignore[no-untyped-def]
+def _book(bar, place, held, tables, symbols, rule, state):  # type: ignore[no-untyped-def]
     booking = tables.bookings[state.n_bookings]
-    booking.bar, booking.sleeve, booking.quantity, booking.change = bar, place, quantity, change
-    booking.cash, booking.held = state.cash, held
+    booking.bar, booking.symbol, booking.cash, booking.held = bar, place, state.cash, held
     state.n_bookings += 1
     state.can_fail = state.cash < -_DEBT * rule.initial_cash
     for symbol in symbols:
         state.can_fail |= symbol.quantity < 0.0
+
+
+@_part
+def _move(bar, place, order, quantity, price, cost, tables, state):  # type: ignore[no-untyped-def]
+    movement = tables.movements[state.n_movements]
+    movement.bar, movement.sleeve, movement.order = bar, place, order
+    movement.quantity, movement.price, movement.cost = quantity, price, cost
+    state.n_movements += 1
+
+
+@_part
+def _allocate_to(bar, place, order, quantity, price, cost, now, tables, state):  # type: ignore[no-untyped-def]
+    _record(_ALLOCATION, state.n_movements, 0.0, now, tables, state)
+    _move(bar, place, order, quantity, price, cost, tables, state)
+
+
+@_part
+def _allocate_flow(bar, holder, cost, now, tables, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    for place in range(rule.n_sleeves):
+        tables.scratch[0, place] = sleeves[place].position if sleeves[place].holder == holder else 0.0
+    held = _sum(rule.n_sleeves, tables.scratch)
+    if held == 0.0:
+        state.end = _UNREADABLE
+        return
+    for place in range(rule.n_sleeves):
+        position = sleeves[place].position
+        if sleeves[place].holder == holder and position != 0.0:
+            _allocate_to(bar, place, -1, 0.0, 0.0, cost * position / held, now, tables, state)
+
+
+@_part
+def _allocate(bar, holder, order, is_whole, price, cost, now, tables, sleeves, state):  # type: ignore[no-untyped-def]
+    """Allocate all that has traded of a netted order, as `netting.allocate` does."""
+    net, scratch = sleeves[holder], tables.scratch
+    n, demands, traded = net.n_demands, tables.demands[net.symbol], net.traded
+    sign = traded
+    if traded == 0.0:
+        for k in range(n):
+            scratch[0, k] = sleeves[demands[k]].change
+        sign = _sum(n, scratch)
+    sign = math.copysign(1.0, sign)
+    n_with = n_against = 0
+    for k in range(n):
+        if sleeves[demands[k]].change * sign > 0.0:
+            scratch[0, n_with] = sleeves[demands[k]].change
+            n_with += 1
+    with_order = _sum(n_with, scratch)
+    for k in range(n):
+        if sleeves[demands[k]].change * sign < 0.0:
+            scratch[0, n_against] = sleeves[demands[k]].change
+            n_against += 1
+    against = _sum(n_against, scratch)
+    served = 1.0
+    if not is_whole and with_order != 0.0:
+        served = min((traded - against) / with_order, 1.0)
+    for k in range(n):
+        change = sleeves[demands[k]].change
+        scratch[2, k] = change * (served if change * sign > 0.0 else 1.0)
+        scratch[0, k] = scratch[2, k]
+    left = traded - _sum(n, scratch)
+    if abs(left) > _NEGLIGIBLE * (abs(with_order) + abs(against)):
+        scratch[2, _absorber(n, demands, scratch, sleeves)] += left
+    for k in range(n):
+        scratch[0, k] = abs(scratch[2, k] - sleeves[demands[k]].done)
+    moved = _sum(n, scratch)
+    for k in range(n):
+        place = demands[k]
+        sleeve, reached = sleeves[place], scratch[2, k]
+        if reached != sleeve.done:
+            change = reached - sleeve.done
+            sleeve.done = reached
+            sleeve.position = 0.0 if is_whole and not sleeve.stays else sleeve.position + change
+            _allocate_to(bar, place, order, change, price, cost * abs(change) / moved, now, tables, state)
+
+
+@_part
+def _absorber(n, demands, scratch, sleeves):  # type: ignore[no-untyped-def]
+    """Return the demand with the largest position afterwards; of those that stay in the market, if there are any."""
+    best, most, any_stays = 0, -1.0, False
+    for k in range(n):
+        any_stays |= sleeves[demands[k]].stays != 0
+    for k in range(n):
+        sleeve = sleeves[demands[k]]
+        size = abs(sleeve.position + scratch[2, k] - sleeve.done)
+        if (sleeve.stays or not any_stays) and size > most:
+            best, most = k, size
+    return best
+
+
+@_part
+def _sum(n, scratch):  # type: ignore[no-untyped-def]
+    """Return the sum of the first n numbers of `scratch`, rounded once, as `math.fsum` does."""
+    n_partials = 0
+    for place in range(n):
+        value, kept = scratch[0, place], 0
+        for k in range(n_partials):
+            other = scratch[1, k]
+            if abs(value) < abs(other):
+                value, other = other, value
+            total = value + other
+            rest = other - (total - value)
+            if rest != 0.0:
+                scratch[1, kept] = rest
+                kept += 1
+            value = total
+        n_partials = kept
+        if value != 0.0:
+            scratch[1, n_partials] = value
+            n_partials += 1
+    if n_partials == 0:
+        return 0.0
+    n_partials -= 1
+    total, rest = scratch[1, n_partials], 0.0
+    while n_partials > 0 and rest == 0.0:
+        n_partials -= 1
+        before, other = total, scratch[1, n_partials]
+        total = before + other
+        rest = other - (total - before)
+    if n_partials > 0 and rest != 0.0 and (rest < 0.0) == (scratch[1, n_partials - 1] < 0.0):
+        twice = 2.0 * rest
+        rounded = total + twice
+        if rounded - total == twice:
+            total = rounded
+    return total
 
 
 @_part
@@ -580,9 +744,15 @@ def _fill(bar, place, grid, tables, symbols, sleeves, rule, state):  # type: ign
         trade.reference_price, trade.arrival_price = reference, _arrival_price(order, sleeve, grid, symbols)
         trade.cumulative, trade.ts_event = order.quantity - sleeve.leaves, grid.opens[bar]
         code = _FILLED if sleeve.leaves == 0.0 and has_cash else _PARTIALLY_FILLED
-        _book(bar, place, signed, -signed * price - fee, symbol.quantity, tables, symbols, rule, state)
+        _book(bar, sleeve.symbol, symbol.quantity, tables, symbols, rule, state)
         _record(code, state.n_trades, 0.0, grid.opens[bar], tables, state)
         state.n_trades += 1
+        if rule.is_netted:
+            sleeve.traded += signed
+            is_whole = abs(sleeve.traded - sleeve.ordered) <= _NEGLIGIBLE * abs(sleeve.ordered)
+            _allocate(bar, place, sleeve.order, is_whole, price, fee, grid.opens[bar], tables, sleeves, state)
+        else:
+            _move(bar, place, sleeve.order, signed, price, fee, tables, state)
     if not has_cash:
         _end(_NO_CASH, sleeve, grid.opens[bar], tables, state)
     elif sleeve.leaves == 0.0:
@@ -598,12 +768,14 @@ def _arrival_price(order, sleeve, grid, symbols):  # type: ignore[no-untyped-def
 
 
 @_part
-def _decide(bar, grid, tables, symbols, sleeves, rule, state, acting, changes):  # type: ignore[no-untyped-def]
+def _decide(bar, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
     has_drift = rule.drift_band == rule.drift_band
     equity = _equity(bar, grid, symbols, state) if has_drift else 0.0
-    n_acting = 0
-    for place in range(sleeves.size):
-        if _is_acting(place, bar, equity, grid, sleeves, rule) and _has_bar(bar, sleeves[place].symbol, grid, symbols):
+    n_acting, acting, legs, changes = 0, tables.acting, tables.legs, tables.changes
+    for place in range(rule.n_sleeves):
+        if _is_acting(place, bar, equity, grid, tables, sleeves, rule) and _has_bar(
+            bar, sleeves[place].symbol, grid, symbols
+        ):
             acting[n_acting] = place
             n_acting += 1
     if n_acting == 0:
@@ -620,22 +792,136 @@ def _decide(bar, grid, tables, symbols, sleeves, rule, state, acting, changes): 
         state.end = _UNREADABLE
         return
     n_legs = 0
-    for place in acting[:n_acting]:
-        sleeve = sleeves[place]
-        if sleeve.order >= 0:
-            _end(_REPLACED, sleeve, now, tables, state)
-            _remove(place, tables.opened, state)
-        change = _change(place, bar, equity, grid, symbols, sleeves, rule, state)
+    for index in range(n_acting):
+        place, change = acting[index], 0.0
+        holder = sleeves[place].holder
+        if not rule.is_netted:
+            _replace(place, now, tables, sleeves, state)
+            change = _change(place, bar, equity, grid, symbols, sleeves, rule, state)
+        elif _is_first(index, acting, sleeves):
+            change = _netted_change(holder, n_acting, bar, equity, grid, tables, symbols, sleeves, rule, state)
         if change != 0.0:
-            acting[n_legs], changes[n_legs] = place, change
+            legs[n_legs], changes[n_legs] = holder, change
             n_legs += 1
-    _sort(acting, changes, n_legs, sleeves)
+    _sort(legs, changes, n_legs, sleeves)
     for leg in range(n_legs):
-        _submit(acting[leg], changes[leg], bar, equity, grid, tables, symbols, sleeves, rule, state)
+        _submit(legs[leg], changes[leg], bar, equity, grid, tables, symbols, sleeves, rule, state)
 
 
 @_part
-def _is_acting(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyped-def]
+def _replace(place, now, tables, sleeves, state):  # type: ignore[no-untyped-def]
+    if sleeves[place].order >= 0:
+        _end(_REPLACED, sleeves[place], now, tables, state)
+        _remove(place, tables.opened, state)
+
+
+@_part
+def _is_first(index, acting, sleeves):  # type: ignore[no-untyped-def]
+    """Return whether no earlier acting sleeve has the same holder."""
+    holder = sleeves[acting[index]].holder
+    for earlier in range(index):  # noqa: SIM110
+        if sleeves[acting[earlier]].holder == holder:
+            return False
+    return True
+
+
+@_part
+def _netted_change(holder, n_acting, bar, equity, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    """Set the demands of a holder's sleeves; return the quantity that it orders, as `NettedTrader` does."""
+    net, scratch, n_sleeves = sleeves[holder], tables.scratch, rule.n_sleeves
+    symbol, close, demands = symbols[net.symbol], grid.close[net.symbol, bar], tables.demands[net.symbol]
+    for place in range(n_sleeves):
+        sleeves[place].is_changing = 0
+    n_before, is_open = net.n_demands, net.order >= 0 or net.crosses_at >= 0
+    n = 0
+    for index in range(n_acting):
+        place = tables.acting[index]
+        if sleeves[place].holder == holder:
+            scratch[3, n] = place
+            sleeves[place].is_changing = 1
+            n += 1
+    for k in range(n_before if is_open else 0):
+        sleeve = sleeves[demands[k]]
+        if sleeve.done != sleeve.change and not sleeve.is_changing:
+            scratch[3, n] = demands[k]
+            sleeve.is_changing = 1
+            n += 1
+    _replace(holder, grid.times[bar], tables, sleeves, state)
+    any_stays = False
+    for k in range(n):
+        demands[k] = int(scratch[3, k])
+        sleeve = sleeves[demands[k]]
+        sleeve.wanted = _wanted(demands[k], bar, equity, grid, sleeves, rule, state)
+        sleeve.change, sleeve.stays, sleeve.done = sleeve.wanted - sleeve.position, sleeve.wanted != 0.0, 0.0
+        any_stays |= sleeve.wanted != 0.0
+    largest = -1
+    for place in range(n_sleeves):
+        sleeve = sleeves[place]
+        is_able = sleeve.holder == holder and not sleeve.is_changing and sleeve.position != 0.0
+        if is_able and (largest < 0 or abs(sleeve.position) > abs(sleeves[largest].position)):
+            largest = place
+    if largest >= 0 and not any_stays:
+        demands[n] = largest
+        sleeves[largest].change, sleeves[largest].stays, sleeves[largest].done = 0.0, 1, 0.0
+        n += 1
+    net.n_demands = n
+    for place in range(n_sleeves):
+        sleeve = sleeves[place]
+        scratch[0, place] = 0.0
+        if sleeve.holder == holder:
+            scratch[0, place] = sleeve.wanted if sleeve.is_changing else sleeve.position
+    total = _sum(n_sleeves, scratch)
+    desired = _down_to(total, symbol.lot, symbol.lots)
+    change = _difference(desired, net.position, symbol)
+    for k in range(n):
+        scratch[0, k] = abs(sleeves[demands[k]].change)
+    is_negligible = abs(change) <= _NEGLIGIBLE * _sum(n, scratch)
+    net.crosses_at = -1
+    if is_negligible or (desired != 0.0 and abs(change) * close < rule.no_trade_band * equity):
+        state.n_below_lot += is_negligible and total != 0.0 and desired == 0.0
+        net.crosses_at = bar + 1
+        while net.crosses_at < grid.times.size and not _has_bar(net.crosses_at, net.symbol, grid, symbols):
+            net.crosses_at += 1
+        change = 0.0
+    net.ordered, net.traded = change, 0.0
+    if not abs(change) < rule.largest:
+        state.end = _UNREADABLE
+    return change
+
+
+@_part
+def _is_ordering(holder, tables, sleeves):  # type: ignore[no-untyped-def]
+    """Return whether an order of a holder is open; for netted sleeves, whether a demand is not done."""
+    net = sleeves[holder]
+    if net.n_demands == 0:
+        return net.order >= 0
+    for k in range(net.n_demands if net.order >= 0 or net.crosses_at >= 0 else 0):
+        sleeve = sleeves[tables.demands[net.symbol, k]]
+        if sleeve.done != sleeve.change:
+            return True
+    return False
+
+
+@_part
+def _cross(bar, grid, tables, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    for holder in range(rule.n_sleeves, sleeves.size):
+        net = sleeves[holder]
+        if net.crosses_at == bar:
+            net.crosses_at = -1
+            price = grid.open[net.symbol, bar]
+            _allocate(bar, holder, -1, False, price, 0.0, grid.opens[bar], tables, sleeves, state)
+
+
+@_part
+def _next_cross(bar, stop, sleeves, rule):  # type: ignore[no-untyped-def]
+    for holder in range(rule.n_sleeves, sleeves.size):
+        if bar < sleeves[holder].crosses_at < stop:
+            stop = sleeves[holder].crosses_at
+    return stop
+
+
+@_part
+def _is_acting(place, bar, equity, grid, tables, sleeves, rule):  # type: ignore[no-untyped-def]
     sleeve = sleeves[place]
     if grid.exposure[place, bar] != sleeve.target:
         return True
@@ -643,7 +929,7 @@ def _is_acting(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-unty
         return not np.isnan(_at(grid.scale, place, bar))
     if grid.rebalances.shape[1] > 0 and grid.rebalances[place, bar]:
         return True
-    if rule.drift_band != rule.drift_band or sleeve.target == 0.0 or sleeve.order >= 0:
+    if rule.drift_band != rule.drift_band or sleeve.target == 0.0 or _is_ordering(sleeve.holder, tables, sleeves):
         return False
     held = sleeve.position * grid.mark[sleeve.symbol, bar]
     wanted = _notional(place, bar, equity, grid, sleeves, rule)
@@ -671,17 +957,11 @@ def _notional(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyp
 
 
 @_part
-def _change(place, bar, equity, grid, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
-    """Return the signed quantity that a sleeve orders to reach its target, 0.0 for none, and count its size."""
+def _wanted(place, bar, equity, grid, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    """Return the position that the target of a sleeve asks for, before rounding to lots, and count its size."""
     sleeve = sleeves[place]
-    symbol, close = symbols[sleeve.symbol], grid.close[sleeve.symbol, bar]
     notional = _notional(place, bar, equity, grid, sleeves, rule)
     sleeve.awaits_scale = np.isnan(notional)
-    if not np.isnan(notional):
-        wanted = notional / close
-    else:
-        wanted = sleeve.position if sleeve.position * sleeve.target > 0.0 else 0.0
-    desired = _down_to(wanted, symbol.lot, symbol.lots)
     if sleeve.target != 0.0:
         leverage = _leverage(place, bar, equity, grid, sleeves, rule)
         if sleeve.awaits_scale:
@@ -695,13 +975,30 @@ def _change(place, bar, equity, grid, symbols, sleeves, rule, state):  # type: i
             state.largest_leverage = max(state.largest_leverage, leverage)
             state.first_trimmed = bar if state.first_trimmed < 0 else state.first_trimmed
             state.last_trimmed = bar
-    state.n_below_lot += wanted != 0.0 and desired == 0.0
-    change = desired - sleeve.position
+    if not np.isnan(notional):
+        return notional / grid.close[sleeve.symbol, bar]
+    return sleeve.position if sleeve.position * sleeve.target > 0.0 else 0.0
+
+
+@_part
+def _difference(wanted, held, symbol):  # type: ignore[no-untyped-def]
+    """Return wanted - held in whole lots, as `floor_difference` does."""
+    change = wanted - held
     nearest = _nearest_to(change, symbol.lot, symbol.lots)
-    if abs(change - nearest) <= _GRAIN * symbol.lot + _EPSILON * (abs(desired) + abs(sleeve.position)):
-        change = nearest
-    else:
-        change = _down_to(change, symbol.lot, symbol.lots)
+    if abs(change - nearest) <= _GRAIN * symbol.lot + _EPSILON * (abs(wanted) + abs(held)):
+        return nearest
+    return _down_to(change, symbol.lot, symbol.lots)
+
+
+@_part
+def _change(place, bar, equity, grid, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+    """Return the signed quantity that a sleeve orders to reach its target, 0.0 for none."""
+    sleeve = sleeves[place]
+    symbol, close = symbols[sleeve.symbol], grid.close[sleeve.symbol, bar]
+    wanted = _wanted(place, bar, equity, grid, sleeves, rule, state)
+    desired = _down_to(wanted, symbol.lot, symbol.lots)
+    state.n_below_lot += wanted != 0.0 and desired == 0.0
+    change = _difference(desired, sleeve.position, symbol)
     if desired != 0.0 and abs(change) * close < rule.no_trade_band * equity:
         return 0.0
     if not abs(change) < rule.largest:
@@ -909,7 +1206,7 @@ _TIMES = types.Array(int64, 1, "C", readonly=True)
 
 
 @njit(
-    types.Tuple(tuple(from_dtype(table)[::1] for table in (EVENT, ORDER, TRADE, BOOKING)))(
+    types.Tuple(tuple(from_dtype(table)[::1] for table in (EVENT, ORDER, TRADE, BOOKING, MOVEMENT)))(
         *2 * (_TIMES,),
         *7 * (_ROWS,),
         types.uint8[:, ::1],
@@ -925,10 +1222,13 @@ def _loop(  # type: ignore[no-untyped-def]
     rule, state = rules[0], states[0]
     n_bars, n_sleeves = times.size, sleeves.size
     state.cash, state.first_trimmed, state.last_trimmed = rule.initial_cash, -1, -1
-    due = _schedule(grid, rule, n_sleeves)
+    due = _schedule(grid, rule, rule.n_sleeves)
     events, orders = np.empty(_ROWS_PER_SLEEVE * n_sleeves + 1024, EVENT), np.empty(n_sleeves + 256, ORDER)
     trades, bookings = np.empty(n_sleeves + 256, TRADE), np.empty(5 * n_sleeves + 256, BOOKING)
-    opened, acting, changes = np.empty(n_sleeves, np.int64), np.empty(n_sleeves, np.int64), np.empty(n_sleeves)
+    movements = np.empty(7 * n_sleeves + 256, MOVEMENT)
+    opened, acting, legs = np.empty(n_sleeves, np.int64), np.empty(n_sleeves, np.int64), np.empty(n_sleeves, np.int64)
+    changes, scratch = np.empty(n_sleeves), np.empty((4, n_sleeves + 1))
+    demands = np.empty((symbols.size, rule.n_sleeves if rule.is_netted else 0), np.int64)
     stop = 0
     for bar in range(n_bars):
         if bar < stop:
@@ -936,11 +1236,14 @@ def _loop(  # type: ignore[no-untyped-def]
         events = _with_room(events, state.n_events + _ROWS_PER_SLEEVE * n_sleeves)
         orders, trades = _with_room(orders, state.n_orders + n_sleeves), _with_room(trades, state.n_trades + n_sleeves)
         bookings = _with_room(bookings, state.n_bookings + 5 * n_sleeves)
-        tables = _Tables(events, orders, trades, bookings, opened)
+        movements = _with_room(movements, state.n_movements + 7 * n_sleeves)
+        tables = _Tables(events, orders, trades, bookings, movements, opened, acting, legs, changes, demands, scratch)
         last_close = times[bar - 1] if bar > 0 else times[bar]
         if rule.has_carry and opens[bar] > last_close:
             _charge_carry(bar, last_close, opens[bar], bar - 1, grid, tables, symbols, sleeves, rule, state)
             last_close = opens[bar]
+        if rule.is_netted:
+            _cross(bar, grid, tables, sleeves, rule, state)
         if state.n_open > 0:
             _match(bar, grid, tables, symbols, sleeves, rule, state)
         if rule.has_carry:
@@ -948,17 +1251,19 @@ def _loop(  # type: ignore[no-untyped-def]
         if state.can_fail and _equity(bar, grid, symbols, state) <= 0.0:
             state.end = _BANKRUPT
         if state.end == _DONE:
-            _decide(bar, grid, tables, symbols, sleeves, rule, state, acting, changes)
+            _decide(bar, grid, tables, symbols, sleeves, rule, state)
         if state.end != _DONE:
-            return events, orders, trades, bookings
+            return events, orders, trades, bookings, movements
         stop = bar + 1
         while stop < n_bars and due[stop] == 0:
             stop += 1
         stop = _next_touch(bar, stop, grid, tables, symbols, sleeves, state)
+        if rule.is_netted:
+            stop = _next_cross(bar, stop, sleeves, rule)
         if state.can_fail:
             stop = _first_insolvent(bar + 1, stop, grid, symbols, state)
         if rule.drift_band == rule.drift_band:
-            stop = _first_drift(bar + 1, stop, grid, symbols, sleeves, rule, state)
+            stop = _first_drift(bar + 1, stop, grid, tables, symbols, sleeves, rule, state)
     for place in range(state.n_open):
         sleeve = sleeves[opened[place]]
         _end(_EXPIRED, sleeve, times[n_bars - 1], tables, state)
@@ -967,4 +1272,5 @@ def _loop(  # type: ignore[no-untyped-def]
         orders[: state.n_orders].copy(),
         trades[: state.n_trades].copy(),
         bookings[: state.n_bookings].copy(),
+        movements[: state.n_movements].copy(),
     )

@@ -118,10 +118,11 @@ def assert_equal(one: BacktestResult, other: BacktestResult) -> None:
     policy=policies,
     books=st.lists(books, min_size=1, max_size=5),
     drift_band=optional(st.sampled_from([0.01, 0.2])),
+    is_netted=st.booleans(),
 )
 @settings(max_examples=examples(400), deadline=None)
 def test_both_loops_do_the_same(
-    seed, n_symbols, missing, volatility, rules, costs, sizing, policy, books, drift_band
+    seed, n_symbols, missing, volatility, rules, costs, sizing, policy, books, drift_band, is_netted
 ) -> None:
     bars = [
         random_bars(seed + place, symbol, volatility=volatility) for place, symbol in enumerate(SYMBOLS[:n_symbols])
@@ -139,6 +140,7 @@ def test_both_loops_do_the_same(
             [sleeve_of(book, place, market, chosen, bars) for place, book in enumerate(books)],
             chosen,
             drift_band=drift_band,
+            is_netted=is_netted,
         )
         for run in (run_sleeves, run_event_loop)
     ]
@@ -196,10 +198,9 @@ def test_a_run_without_an_event_has_empty_columns() -> None:
     [
         ({"order_type": "limit"}, {}, "entries are limit orders"),
         ({"stop_loss": 0.02}, {}, "fills are followed by protective orders"),
-        ({}, {"is_netted": True}, "sleeves are netted"),
         ({}, {"risk_engine": RiskLimits(max_open_orders=5)}, "orders are checked against risk limits"),
     ],
-    ids=["limit", "protection", "netted", "limits"],
+    ids=["limit", "protection", "limits"],
 )
 def test_the_reason_for_the_other_loop_is_stated(execution, more, reason) -> None:
     bars = random_bars(3)
