@@ -6,11 +6,11 @@ million-bar run with limits (without VaR and stress) takes at most 1.5 times as 
 
 import statistics
 import time
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.history import ReturnHistory, WeightHistory

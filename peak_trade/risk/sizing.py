@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -21,6 +21,10 @@ _N_HALVINGS = 40
 _N_HALVINGS_OF_AN_ORDER = 12
 TARGET_FRACTION = 0.999
 """Fraction of the limit that is sized to; the rest is a margin for lots and rounding."""
+_RTOL = 1e-15
+"""Relative error of a solved size beside the one that the number of halvings allows."""
+_FAR = 1e9
+"""Excess over a limit that stands for infinity, and for an order that a gate can not read."""
 SIZE_CODES = frozenset(
     {
         DenialCode.MAX_LEVERAGE,
@@ -88,17 +92,13 @@ def size_to_var(
     weights = np.array([exposures.get(name, 0.0) for name in names])
     limit = TARGET_FRACTION * rules.max_var
 
-    def is_within(fraction: float) -> bool:
+    def excess(fraction: float) -> float:
         weights[place] = fraction * target
-        return estimate(weights, part, rules.method, rules.level, rules.ewma_decay)[0] <= limit
+        return estimate(weights, part, rules.method, rules.level, rules.ewma_decay)[0] - limit
 
-    if is_within(1.0):
+    if excess(1.0) <= 0.0:
         return target
-    low, high = 0.0, 1.0
-    for _ in range(_N_HALVINGS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if is_within(middle) else (low, middle)
-    return low * target
+    return _halved(1.0, _N_HALVINGS, excess) * target
 
 
 def size_to_limits(
@@ -124,21 +124,63 @@ def size_to_limits(
     """
     asked = [gate for gate in gates if gate.code in SIZE_CODES]
 
-    def is_within(quantity: float) -> bool:
-        smaller = Proposal(replace(order, quantity=quantity), account, market, limits)
-        return all(gate.check(smaller) is None for gate in asked)
+    def proposed(quantity: float) -> Proposal:
+        return Proposal(replace(order, quantity=quantity), account, market, limits)
 
-    if not asked or is_within(order.quantity):
+    def denying(quantity: float) -> list[RiskGate]:
+        smaller = proposed(quantity)
+        return [gate for gate in asked if gate.check(smaller) is not None]
+
+    binding = denying(order.quantity)
+    if not binding:
         return order
-    low, high = 0.0, _within_var(order, account, market, limits)
-    if is_within(high):
-        low = high
-    else:
-        for _ in range(_N_HALVINGS_OF_AN_ORDER):
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if is_within(middle) else (low, middle)
-    reduced = floor_to(low, market.instrument.lot_size)
+    size = _within_var(order, account, market, limits)
+    if size != order.quantity:
+        binding = denying(size)
+    if binding:
+
+        def excess(quantity: float) -> float:
+            smaller = proposed(quantity)
+            return max([_excess(gate, smaller) for gate in binding])
+
+        found = _halved(size, _N_HALVINGS_OF_AN_ORDER, excess)
+        if found > 0.0 and denying(found):
+            found = _halved(size, _N_HALVINGS_OF_AN_ORDER, lambda quantity: float(len(denying(quantity))))
+        size = found
+    reduced = floor_to(size, market.instrument.lot_size)
     return replace(order, quantity=reduced) if reduced > 0.0 else order
+
+
+def _excess(gate: RiskGate, proposal: Proposal) -> float:
+    """Return by how much a gate denies a proposal, at most _FAR; zero or less if it does not."""
+    try:
+        observed, limit = gate.measured(proposal)
+    except Exception:  # as in a gate, which denies what it can not read
+        return _FAR
+    over = limit - observed if gate.is_floor else observed - limit
+    return over if over < _FAR else _FAR
+
+
+def _halved(most: float, n_halvings: int, excess: Callable[[float], float]) -> float:
+    """Return the largest size that halvings of [0, most] find to have no excess; `most` has one.
+
+    Where the excess rises with the size, only sizes near its root are asked, and the result is that of asking all.
+    """
+    from scipy.optimize import brentq
+
+    least, root = most * 2.0**-n_halvings, 0.0
+    at_least = excess(least)
+    if at_least >= _FAR:
+        return 0.0
+    if at_least <= 0.0:
+        root = float(brentq(excess, least, most, xtol=0.25 * least, rtol=_RTOL))
+    low, high = 0.0, most
+    for _ in range(n_halvings):
+        middle = 0.5 * (low + high)
+        is_far = root > 0.0 and abs(middle - root) > 0.5 * least
+        is_within = middle < root if is_far else excess(middle) <= 0.0
+        low, high = (middle, high) if is_within else (low, middle)
+    return low
 
 
 def _within_var(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> float:

@@ -97,9 +97,10 @@ def walk_forward(
         if not is_whole[day]:
             rows = is_held[day].nonzero()[0].tolist()
             own, symbols, returns = own[rows], tuple(symbols[row] for row in rows), returns[rows]
-        past = ReturnHistory(history.source, int(ends[day]) - NS_PER_DAY, symbols, returns)
-        stated[:, :, day] = _stated(tuple(own.tolist()), past, method, levels, ewma_decay)
+        until = int(ends[day]) - NS_PER_DAY
+        stated[:, :, day] = _stated(tuple(own.tolist()), until, symbols, returns.tobytes(), method, levels, ewma_decay)
         if n_paths:
+            past = ReturnHistory(history.source, until, symbols, returns)
             simulated[:, day] = forecast_quantiles(own, past, method, uniforms[day], ewma_decay)
     realised = np.where(is_held, held * history.returns[:, window:].T, 0.0).sum(axis=1)
     return tuple(Forecasts(ends, realised, var, shortfall, simulated) for var, shortfall in stated)
@@ -133,9 +134,19 @@ def complete_walk(
 
 @lru_cache(maxsize=8192)
 def _stated(
-    weights: tuple[float, ...], past: ReturnHistory, method: VarMethod, levels: tuple[float, ...], ewma_decay: float
+    weights: tuple[float, ...],
+    until: int,
+    symbols: tuple[str, ...],
+    returns: bytes,
+    method: VarMethod,
+    levels: tuple[float, ...],
+    ewma_decay: float,
 ) -> list[tuple[float, float]]:
-    """Return the estimates at all levels; NaN without an estimate. Cached: successive walks share most days."""
+    """Return the estimates at all levels from returns as bytes; NaN without an estimate.
+
+    Cached: successive walks share most days, and the bytes are a key that is cheaper than a history.
+    """
+    past = ReturnHistory("past days", until, symbols, np.frombuffer(returns).reshape(len(symbols), -1))
     found = []
     for level in levels:
         try:
