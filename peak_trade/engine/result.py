@@ -38,6 +38,7 @@ from peak_trade.metrics.drawdowns import drawdown
 from peak_trade.metrics.summary import Stats, summary
 from peak_trade.metrics.table import format_measure
 from peak_trade.risk.limits import RiskLimits, has_limits
+from peak_trade.risk.order_gates import INSTRUMENT_GATES
 
 TRADE_COLUMNS = (
     "strategy",
@@ -393,7 +394,7 @@ def run_sleeves(
     The compiled loop runs what it can, `EventLoop` everything else; `not_compiled` says why.
     """
     reason = "orders are checked against risk limits"
-    if risk_engine is None or not risk_engine.has_limits:
+    if risk_engine is None or (not risk_engine.has_limits and risk_engine.gates == INSTRUMENT_GATES):
         compiled = run_compiled(market, sleeves, settings, is_netted=is_netted, drift_band=drift_band)
         if isinstance(compiled, CompiledRun):
             if progress is not None:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from peak_trade.core.errors import GovernanceError, SessionError
+from peak_trade.core.errors import ConfigError, GovernanceError, SessionError
 from peak_trade.core.time import iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.workspace import workspace, workspace_at
@@ -100,7 +100,7 @@ def assert_nothing_was_created(desk):
 
 @contextmanager
 def refused(desk, message):
-    with pytest.raises((GovernanceError, SessionError), match=message):
+    with pytest.raises((ConfigError, GovernanceError, SessionError), match=message):
         yield
     assert_nothing_was_created(desk)
 
@@ -189,7 +189,7 @@ def test_no_grant_no_session_and_no_other_value_passes_for_one(desk):
     with refused(desk, "not made by the gate"):
         run(desk, forged)
     twin = SimpleNamespace(**{name: getattr(grant, name) for name in ("scope", "decision", "log_id", "envelope")})
-    with refused(desk, "starts through the live-execution gate only"):
+    with refused(desk, "grant was a SimpleNamespace: give a Grant"):
         run(desk, twin)
     for copied in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="can not be pickled or copied"):
