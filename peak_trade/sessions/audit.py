@@ -18,6 +18,8 @@ from peak_trade.journal.telemetry import TidiedSession, tidy
 from peak_trade.journal.verify import Verdict, VerdictKind, verify
 from peak_trade.sessions.options import read_telemetry
 from peak_trade.sessions.store import (
+    SessionSummary,
+    alert_texts,
     check_journal,
     check_sessions,
     find_session,
@@ -25,6 +27,7 @@ from peak_trade.sessions.store import (
     latest_session,
     session_ids,
     sessions_folder,
+    summaries,
 )
 from peak_trade.tracking.queries import notes_of
 
@@ -57,6 +60,28 @@ class WorkspaceCheck:
     def is_intact(self) -> bool:
         """Whether every journal and the chain are intact."""
         return self.chain.is_intact and all(verdict.is_intact for verdict in self.verdicts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedSession:
+    """A session with the verdict on its journal, and its alerts as texts, the last one first."""
+
+    summary: SessionSummary
+    verdict: Verdict
+    alerts: tuple[str, ...]
+
+
+def audited_sessions() -> tuple[list[AuditedSession], list[str]]:
+    """Return the sessions of the workspace, the last id first, and the faults of their chain.
+
+    Every journal is read and verified: a verdict that was kept could be that of another file.
+    """
+    checked = verify_workspace()
+    rows = [
+        AuditedSession(each, checked.verdicts[each.session_id], alert_texts(sessions_folder() / each.session_id))
+        for each in reversed(summaries())
+    ]
+    return rows, list(checked.chain.faults)
 
 
 def verify_session(name: str, key: str | None = None) -> tuple[str, Verdict]:

@@ -17,6 +17,7 @@ from peak_trade.data.places import symbol_folder
 from peak_trade.data.workspace import workspace
 from peak_trade.journal.codec import event_to_dict, read_line
 from peak_trade.journal.events import (
+    AlertEvent,
     BankruptcyEvent,
     BarEvent,
     CashFlowEvent,
@@ -241,6 +242,15 @@ def recent(folder: Path, n_lines: int = 10) -> list[str]:
     left_out = BarEvent | SnapshotEvent | LatencyEvent
     events = (event for event in stream_events(folder) if not isinstance(event, left_out))
     return [_sentence(event) for event in deque(events, n_lines)]
+
+
+def alert_texts(folder: Path) -> tuple[str, ...]:
+    """Return time, level and message of each alert of a session, the last one first; none of an unreadable journal."""
+    try:
+        found = [event for event in stream_events(folder) if isinstance(event, AlertEvent)]
+    except (PeakTradeError, OSError):
+        return ()
+    return tuple(f"{iso(event.ts_event)[:16]} {event.level}: {event.message}" for event in reversed(found))
 
 
 def _sentence(event: Event) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -42,6 +43,13 @@ def notebook(*sources: str, parameters: str = PARAMETERS) -> dict[str, Any]:
     return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
+def documents() -> list[Path]:
+    """The documents of the sidebars."""
+    sidebars = (ROOT / "_quarto.yml").read_text(encoding="utf-8").partition("  sidebar:\n")[2]
+    names = re.findall(r"^ +- (docs/\S+\.md)$", sidebars, flags=re.MULTILINE)
+    return [Path(name) for name in names]
+
+
 def make_project(root: Path) -> Path:
     """Make a project folder with the notebooks of this one, a trivial notebook and short documents."""
     shutil.copytree(ROOT / "reports" / "styles", root / "reports" / "styles")
@@ -55,8 +63,10 @@ def make_project(root: Path) -> Path:
     )
     (root / "docs" / "pictures").mkdir()
     (root / "docs" / "pictures" / "one.png").write_bytes(b"\x89PNG")
-    for name in ("tutorial", "honesty", "causality", "trials"):
-        (root / "docs" / f"{name}.md").write_text(f"# The {name}\n", encoding="utf-8")
+    for path in documents():
+        if not (root / path).is_file():
+            (root / path).parent.mkdir(exist_ok=True)
+            (root / path).write_text(f"# The {path.stem}\n\n## A part\n\nWords of {path.stem}.\n", encoding="utf-8")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     (root / "notebooks" / "tiny.ipynb").write_text(json.dumps(notebook(CALL)), encoding="utf-8")
     return root

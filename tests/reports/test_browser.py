@@ -374,3 +374,31 @@ def test_no_run_and_one_run(browser, tmp_path, monkeypatch, n_runs):
         assert page.get_by_text("There are no runs yet").is_visible()
     page.close()
     assert faults == []
+
+
+def test_the_search_finds_a_page_from_a_file(visit):
+    page = visit("docs/tutorial.html")
+    page.keyboard.press("/")
+    page.get_by_label("Search pages").fill("words glossary")
+    page.wait_for_selector(".pt-search li")
+    assert page.locator(".pt-search output").inner_text() == "1 result"
+    page.locator(".pt-search li a").click()
+    page.wait_for_url("**/docs/glossary.html*")
+    assert page.get_by_role("heading", name="The glossary").is_visible()
+    page.get_by_role("button", name="Search").click()
+    page.get_by_label("Search pages").fill("<b>nothing</b>")
+    assert page.locator(".pt-search output").inner_text() == "0 results"
+    page.keyboard.press("Escape")  # clears the field
+    page.keyboard.press("Escape")
+    assert not page.locator(".pt-search").is_visible()
+
+
+def test_documents_have_a_sidebar_and_a_page_before_and_after(visit):
+    page = visit("docs/library.html")
+    sidebar = page.get_by_role("navigation", name="Documents")
+    if not sidebar.is_visible():
+        page.locator(".pt-sidebar summary").click()
+    assert sidebar.get_by_role("link", name="The library").get_attribute("aria-current") == "page"
+    page.get_by_role("link", name="The data →").click()
+    page.wait_for_url("**/docs/data.html")
+    assert page.get_by_role("link", name="← The library").is_visible()

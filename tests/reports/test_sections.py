@@ -18,9 +18,9 @@ from peak_trade.reports.site.sections import (
     Outcome,
     definitions,
     rejected_page,
-    session_rows,
     sessions_page,
 )
+from peak_trade.sessions.audit import audited_sessions
 from peak_trade.sessions.store import session_ids, sessions_folder
 from tests.reports.conftest import ROOT, answered
 from tests.sessions.running import sealed_sessions
@@ -38,15 +38,15 @@ def sessions(two_sessions: Path, home: Path) -> list[str]:
 
 
 def test_each_session_has_its_audit_verdict(sessions):
-    rows, faults = session_rows()
+    rows, faults = audited_sessions()
     assert [row.summary.session_id for row in rows] == sessions[::-1]
-    assert ([row.verdict for row in rows], faults) == (["intact", "intact"], [])
+    assert ([row.verdict.finding for row in rows], faults) == (["intact", "intact"], [])
     path = sessions_folder() / sessions[0] / EVENTS
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:3] + lines[4:]))
-    edited = session_rows()[0][1]
-    assert (edited.verdict, edited.is_intact) == ("deleted", False)
-    page = sessions_page(*session_rows())
+    edited = audited_sessions()[0][1]
+    assert (edited.verdict.finding, edited.verdict.is_intact) == ("deleted", False)
+    page = sessions_page(*audited_sessions())
     assert '<td class="pt-status-failed">deleted<br>' in page
     assert '<td class="pt-status-done">intact<br>' in page
     assert "The chain of the sessions has no fault" in page
@@ -55,16 +55,16 @@ def test_each_session_has_its_audit_verdict(sessions):
 def test_a_missing_and_an_unreadable_session_are_named(sessions):
     shutil.rmtree(sessions_folder() / sessions[0])
     (sessions_folder() / sessions[1] / MANIFEST).write_text("{", encoding="utf-8")
-    rows, faults = session_rows()
+    rows, faults = audited_sessions()
     (row,) = rows
-    assert (row.summary.state, row.is_intact) == ("unreadable", False)
+    assert (row.summary.state, row.verdict.is_intact) == ("unreadable", False)
     assert row.summary.reason
     assert any(sessions[0] in fault for fault in faults)
     assert sessions[0] in sessions_page(rows, faults)
 
 
 def test_a_session_names_its_last_alerts(sessions):
-    row = replace(session_rows()[0][0], alerts=("third <b>", *(f"alert {n}" for n in range(6))))
+    row = replace(audited_sessions()[0][0], alerts=("third <b>", *(f"alert {n}" for n in range(6))))
     page = sessions_page([row], [])
     assert "<td>7<br><small>third &lt;b&gt;</small>" in page
     assert "alert 3" in page
@@ -72,7 +72,7 @@ def test_a_session_names_its_last_alerts(sessions):
 
 
 def test_without_sessions_the_page_names_the_command(home):
-    assert "`peak-trade session run --help`" in sessions_page(*session_rows())
+    assert "`peak-trade session run --help`" in sessions_page(*audited_sessions())
 
 
 def outcome(finding: Finding, page: str = "tiny-1.html", verdict: str = "No evidence", failure: str = "") -> Outcome:

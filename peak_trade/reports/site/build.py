@@ -31,6 +31,7 @@ from peak_trade.reports.markup import SCRIPTS, copy_scripts, templates_digest
 from peak_trade.reports.notebooks import LOCKS
 from peak_trade.reports.project import LIBRARY, SITE, read_cache, read_page, read_quarto
 from peak_trade.reports.site.check import check_site
+from peak_trade.reports.site.documents import places, title_of
 from peak_trade.reports.site.fallback import navigation, render_pages
 from peak_trade.reports.site.pages import PAGES, write_pages
 
@@ -249,7 +250,8 @@ def _page_digests(stage: Path, pages: Iterable[Path], renderer: str) -> tuple[st
     styles = sorted((stage / "reports" / "styles").rglob("*.*"))
     shared = [renderer.encode(), read_bytes(stage / "_quarto.yml"), *(read_bytes(path) for path in styles)]
     if renderer == "nbconvert":
-        shared += [package_digest().encode(), templates_digest().encode()]
+        titles = sorted((page.as_posix(), title_of(stage, page)) for page in places(stage))
+        shared += [package_digest().encode(), templates_digest().encode(), repr(titles).encode()]
     shared += [read_bytes(stage / LIBRARY / name) for name in SCRIPTS]
     return digest_bytes(*shared), {page.as_posix(): digest_bytes(_source(stage, page)) for page in pages}
 

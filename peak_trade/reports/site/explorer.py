@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -174,16 +173,13 @@ def _texts(name: str, group: str, texts: Sequence[str], label: str = "") -> dict
 
 
 def _times(name: str, rows: Sequence[RunRow]) -> dict[str, Any]:
-    values = [_seconds(getattr(row, name)) for row in rows]
+    texts = [getattr(row, name) for row in rows]
+    values = [int(parse_utc(text, "time").timestamp()) if text else None for text in texts]
     return {"name": name, "label": _label(name), "group": "run", "kind": "time", "values": values}
 
 
 def _label(name: str) -> str:
     return LABELS.get(name, name.replace("_", " "))
-
-
-def _seconds(text: str) -> int | None:
-    return int(parse_utc(text, "time").timestamp()) if text else None
 
 
 def _finite(value: float | None) -> float | None:
@@ -201,7 +197,7 @@ def _recorded_row(entry: RunEntry) -> RunRow:
     names = ("run_type", "strategy", "symbol", "timeframe", "run_id", "start", "end")
     run_type = tags.get("run_type", "")
     return RunRow(
-        recorded_at=_iso(entry.when),
+        recorded_at=entry.when.strftime("%Y-%m-%dT%H:%M:%SZ"),
         **{name: tags.get(name, "") for name in names},
         status=entry.status,
         data=_kind_of(run_type, entry.parameters.get("exchange", "")),
@@ -217,10 +213,6 @@ def _kind_of(run_type: str, exchange: str) -> str:
     if run_type in set(DataKind):
         return run_type
     return data_kind(exchange) if exchange else ""
-
-
-def _iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _report_row(run: ReportRun, typed: Typed, recorded: RunRow | None) -> RunRow:

@@ -16,6 +16,7 @@ from peak_trade.core.files import write_text
 from peak_trade.reports.markup import SCRIPTS, TEMPLATES, render
 from peak_trade.reports.notebooks import read_json, source_text
 from peak_trade.reports.project import LIBRARY, SITE, read_page, read_quarto
+from peak_trade.reports.site.documents import places
 
 STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
 _RAW_BLOCK = re.compile(r"^(`{3,})\{=html\}\n(.*?)\n\1$", flags=re.DOTALL | re.MULTILINE)
@@ -66,6 +67,7 @@ def render_pages(
         target = root / SITE / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, target)
+    documents = places(root)
     for page in pages:
         if progress:
             progress(str(page))
@@ -75,6 +77,9 @@ def render_pages(
         text = render(
             "page.html.j2",
             title=title,
+            page=page,
+            up=up,
+            place=documents.get(page),
             body=_MARKDOWN_LINK.sub(r"\1.html\2", body),
             headings=_headings(body),
             site=site["title"],

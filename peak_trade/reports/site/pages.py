@@ -46,16 +46,11 @@ from peak_trade.reports.notebooks import (
     source_text,
 )
 from peak_trade.reports.project import HOME_PART, LIBRARY, ORIGIN_PART, machine_folders, read_cache, without_folders
+from peak_trade.reports.site import sections
+from peak_trade.reports.site.documents import write_search
 from peak_trade.reports.site.explorer import run_rows, write_explorer
 from peak_trade.reports.site.home import about_run, home_page, home_rows
-from peak_trade.reports.site.sections import (
-    Outcome,
-    methods_page,
-    outcome,
-    rejected_page,
-    session_rows,
-    sessions_page,
-)
+from peak_trade.sessions.audit import audited_sessions
 
 PAGES = Path("reports/pages")
 FILES = LIBRARY / "data"
@@ -85,11 +80,11 @@ def write_pages(root: Path, stage: Path) -> list[Path]:
     for run, content in zip(runs, contents, strict=True):
         latest.setdefault(run.notebook, (run, content))
     homes = [workspace(), *(path.parent for path in sorted(workspace().glob(f"*/{GOVERNANCE}")))]
-    outcomes = {run.slug: outcome(run, shown, about_run(run) or run.notebook) for run, shown in typed}
+    outcomes = {run.slug: sections.outcome(run, shown, about_run(run) or run.notebook) for run, shown in typed}
     sources["index.md"] = write_explorer(root, stage, *run_rows(typed))
-    sources["sessions.md"] = sessions_page(*session_rows())
-    sources["rejected.md"] = rejected_page(outcomes.values())
-    sources["methods.md"] = methods_page(root)
+    sources["sessions.md"] = sections.sessions_page(*audited_sessions())
+    sources["rejected.md"] = sections.rejected_page(outcomes.values())
+    sources["methods.md"] = sections.methods_page(root)
     decisions, faults = last_decisions(homes)
     sources["readiness.md"] = readiness_page(decisions, faults)
     sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults)
@@ -106,6 +101,7 @@ def write_pages(root: Path, stage: Path) -> list[Path]:
         path, shown = folder / name, without_folders(text, root)
         if not path.is_file() or read_text(path) != shown:
             write_text(path, shown)
+    write_search(root, stage, sources)
     return [PAGES / name for name in sorted(sources)]
 
 
@@ -318,7 +314,7 @@ def _notebook_text(content: Mapping[str, Any]) -> str:
     return json.dumps(dict(content) | {"cells": cells}, indent=1, ensure_ascii=False) + "\n"
 
 
-def study_page(notebook: Notebook, outcomes: Sequence[Outcome]) -> str:
+def study_page(notebook: Notebook, outcomes: Sequence[sections.Outcome]) -> str:
     """Return the Markdown of a notebook's page; the outcomes are those of its runs, newest first."""
     front = f'---\ntitle: "{markdown_text(notebook.title)}"\ntoc: false\n---\n\n{_introduction(notebook)}\n\n'
     if not outcomes:

@@ -9,17 +9,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from peak_trade.core.errors import PeakTradeError
 from peak_trade.core.files import read_text
 from peak_trade.core.time import iso
-from peak_trade.journal.events import AlertEvent
-from peak_trade.journal.files import stream_events
 from peak_trade.metrics import MEASURES
-from peak_trade.reports.answer import DataKind, Finding, number
+from peak_trade.reports.answer import DataKind, Finding
 from peak_trade.reports.markup import raw_html, render
 from peak_trade.reports.notebooks import ReportRun, first_of
-from peak_trade.sessions.audit import verify_workspace
-from peak_trade.sessions.store import SessionSummary, sessions_folder, summaries
+from peak_trade.sessions.audit import AuditedSession
 
 DEFINITIONS = Path("docs/metrics.md")
 NO_IDEAS = ("alert_rehearsal", "risk_study", "shadow_vs_live_diff")
@@ -30,68 +26,17 @@ _SECTION = re.compile(r"^## (.+)$", flags=re.MULTILINE)
 _NAMES = (re.compile(r"^(?:\| |\*\*)`(\w+)`", flags=re.MULTILINE), re.compile(r"`(\w+)`"))
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """A session with the verdict on its journal, and its alerts as texts, the last one first."""
-
-    summary: SessionSummary
-    verdict: str
-    evidence: str
-    is_intact: bool
-    alerts: tuple[str, ...]
-
-    @property
-    def about(self) -> str:
-        """Strategies, symbols and timeframe."""
-        of = self.summary
-        return " ".join((", ".join(of.strategies), ", ".join(of.symbols), of.timeframe)).strip()
-
-    @property
-    def times(self) -> tuple[str, str]:
-        """Time of the start by the clock, and close of the last bar, UTC; a dash if there is none."""
-        started, last_bar = (
-            _minute(moment) if moment else "–" for moment in (self.summary.started, self.summary.last_bar)
-        )
-        return started, last_bar
-
-    @property
-    def equity(self) -> str:
-        """Equity at the end, in quote currency."""
-        return number(self.summary.equity)
-
-
-def session_rows() -> tuple[list[SessionRow], list[str]]:
-    """Return the sessions of the workspace, the last id first, and the faults of their chain.
-
-    Every journal is read and verified: a verdict that was kept could be that of another file.
-    """
-    checked = verify_workspace()
-    rows = []
-    for summary in reversed(summaries()):
-        verdict = checked.verdicts[summary.session_id]
-        alerts = _alerts(sessions_folder() / summary.session_id)
-        rows.append(SessionRow(summary, verdict.finding, verdict.message, verdict.is_intact, alerts))
-    return rows, list(checked.chain.faults)
-
-
-def _alerts(folder: Path) -> tuple[str, ...]:
-    try:
-        found = [event for event in stream_events(folder) if isinstance(event, AlertEvent)]
-    except (PeakTradeError, OSError):
-        return ()
-    return tuple(f"{_minute(event.ts_event)} {event.level}: {event.message}" for event in reversed(found))
-
-
-def _minute(moment: int) -> str:
-    return iso(moment)[:16].replace("T", " ")
-
-
-def sessions_page(rows: Sequence[SessionRow], faults: Sequence[str]) -> str:
+def sessions_page(rows: Sequence[AuditedSession], faults: Sequence[str]) -> str:
     """Return the Markdown of the page of sessions."""
     front = "---\ntitle: Sessions\ntoc: false\npage-layout: full\n---\n\n"
     if not rows and not faults:
         return f"{front}There are no sessions yet. `peak-trade session run --help` starts one.\n"
-    return f"{front}{raw_html(render('sessions.html.j2', rows=rows, faults=faults, max_alerts=MAX_ALERTS))}\n"
+    shown = render("sessions.html.j2", rows=rows, faults=faults, minute=_minute, max_alerts=MAX_ALERTS)
+    return f"{front}{raw_html(shown)}\n"
+
+
+def _minute(moment: int) -> str:
+    return iso(moment)[:16].replace("T", " ") if moment else "–"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-// Behaviour of every page: the theme, sorted tables, copied text, the switch of the code.
+// Behaviour of every page: the theme, the search, sorted tables, copied text, the switch of the code.
 (function () {
   "use strict";
   const root = document.documentElement, THEMES = ["auto", "light", "dark"];
@@ -45,6 +45,58 @@
     for (const block of document.querySelectorAll("pre, table")) if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
   }
 
+  // The search: its texts are loaded when it is opened first, as a script, which a page from a file may load too.
+  const library = new URL(".", document.currentScript.src);
+  function add(parent, tag, attributes = {}, text = "") {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.textContent = text;
+    parent.append(made);
+    return made;
+  }
+  function found(text) {
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    if (!words.length || !window.peakTradeSearch) return [];
+    const score = ([title, , heading, body]) => {
+      let sum = 0;
+      for (const word of words) {
+        const points = 9 * title.toLowerCase().includes(word) + 4 * heading.toLowerCase().includes(word) + body.toLowerCase().includes(word);
+        if (!points) return 0;
+        sum += points;
+      }
+      return sum;
+    };
+    return window.peakTradeSearch.map((entry) => ({entry, points: score(entry)})).filter(({points}) => points).sort((one, other) => other.points - one.points);
+  }
+  function makeSearch(corner) {
+    const open = add(corner, "button", {type: "button", class: "pt-button", title: "Search (key /)"}, "Search");
+    const dialog = add(document.body, "dialog", {class: "pt-search", "aria-label": "Search"});
+    const label = add(dialog, "label", {}, "Search pages "), field = add(label, "input", {type: "search"});
+    add(dialog, "button", {type: "button", class: "pt-button"}, "Close").addEventListener("click", () => dialog.close());
+    const count = add(dialog, "output"), list = add(dialog, "ol");
+    const show = () => {
+      const all = found(field.value), words = field.value.toLowerCase().split(/\s+/);
+      count.textContent = field.value.trim() ? `${all.length} result${all.length === 1 ? "" : "s"}${all.length > 30 ? ", the first 30" : ""}` : "";
+      list.textContent = "";
+      for (const {entry: [title, href, heading, text]} of all.slice(0, 30)) {
+        const item = add(list, "li"), place = Math.max(0, text.toLowerCase().indexOf(words[0]) - 60);
+        const link = add(item, "a", {href: new URL(`../../${href}`, library)}, heading ? `${title}: ${heading}` : title);
+        if (heading) link.href += `#:~:text=${encodeURIComponent(heading)}`;
+        add(item, "small", {}, `${place ? "…" : ""}${text.slice(place, place + 160)}`);
+      }
+    };
+    const start = () => {
+      if (!window.peakTradeSearch && !document.querySelector("script[data-search]")) add(document.head, "script", {src: new URL("search.js", library), "data-search": ""}).addEventListener("load", show);
+      dialog.showModal();
+      field.focus();
+    };
+    field.addEventListener("input", show);
+    open.addEventListener("click", start);
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "/" && !event.ctrlKey && !event.metaKey && !dialog.open && !event.target.closest?.("input, select, textarea")) { event.preventDefault(); start(); }
+    });
+  }
+
   root.dataset.theme = isDark() ? "dark" : "light";
   peakTrade.onTheme(isDark);
   system.addEventListener("change", applyTheme);
@@ -59,8 +111,12 @@
       try { localStorage.setItem("peak_trade-theme", next); } catch { /* A page that is opened from a file may have no storage. */ }
       applyTheme();
     });
-    document.body.append(theme);
     theme.textContent = "Theme: " + chosen();
+    const corner = add(document.body, "div", {class: "pt-corner"});
+    makeSearch(corner);
+    corner.append(theme);
+    const sidebar = document.querySelector(".pt-sidebar");
+    if (sidebar) sidebar.open = window.matchMedia("(min-width: 1024px)").matches;
     document.querySelectorAll(".pt-table table[data-sort]").forEach(makeSortable);
     for (const image of document.querySelectorAll("figure img:not([alt])")) { // Quarto moves the text below the image.
       image.alt = image.closest("figure").querySelector("figcaption")?.textContent.trim() ?? "";
