@@ -32,9 +32,11 @@ sys.modules["rfc3987_syntax"] = None
 
 def _module_of(part: Any) -> ModuleType | None:
     """Return the module of a frame by its name, else what `inspect` finds; for a frame that visits every module."""
-    return (
-        sys.modules.get(part.f_globals.get("__name__", "")) if isinstance(part, FrameType) else inspect.getmodule(part)
-    )
+    if not isinstance(part, FrameType):
+        return inspect.getmodule(part)
+    name = part.f_globals.get("__name__", "")
+    inspect.modulesbyfile.setdefault(part.f_code.co_filename, name)  # where `inspect` looks before it visits modules
+    return sys.modules.get(name)
 
 
 # pydantic looks for the module of each frame around a class of settings, to read the docstrings of its fields.

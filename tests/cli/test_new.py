@@ -20,7 +20,8 @@ def folder(tmp_path, monkeypatch):
     place = tmp_path / "mine"
     place.mkdir()
     monkeypatch.chdir(place)
-    return place
+    yield place
+    sys.modules.pop("fast_reversal", None)
 
 
 def outcome_of_tests(name: str) -> tuple[int, str]:

@@ -24,7 +24,7 @@ from peak_trade.reports.markup import SCRIPTS, TEMPLATES
 from peak_trade.reports.views.drawing import GRID, NEUTRAL, TEXT
 from peak_trade.reports.views.figures import FIGURES, of_kind
 from peak_trade.strategies.ma_crossover import MaCrossover
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 
 MOST_LINES = 15
 NUMBERS = st.none() | st.floats(-1e9, 1e9)
@@ -104,7 +104,7 @@ def test_every_figure_of_a_result_has_marks(kind, results):
         assert all(trace.type for trace in drawn.data)
 
 
-@pytest.mark.parametrize("kind", SHOWN_AS_PAGES)
+@pytest.mark.parametrize("kind", mostly_long(SHOWN_AS_PAGES, 3))
 def test_a_page_holds_its_scripts_and_every_section(kind, results, tmp_path):
     path = pt.report(results[kind], tmp_path / "new" / f"{kind.replace(' ', '-')}.html", title="<i>A title</i>")
     text = path.read_text(encoding="utf-8")
