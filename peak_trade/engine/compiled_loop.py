@@ -200,8 +200,10 @@ _N_HALVINGS = 12
 _NEGLIGIBLE = 1e-12
 
 
-_part = njit(error_model="numpy", _nrt=False)
-"""Compiles a part of the loop. It makes no array and counts no references, which would take most of the time."""
+_inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Compiles a part of the loop that only the loop calls: without an entry from Python, which takes long to compile."""
+_part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+"""The same for a part that makes no array: it counts no references, which would take most of the time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -412,7 +414,7 @@ class _Tables(NamedTuple):
     scratch: object
 
 
-@njit
+@_inner
 def _with_room(table, n_rows):  # type: ignore[no-untyped-def]
     if n_rows <= table.size:
         return table
@@ -421,7 +423,7 @@ def _with_room(table, n_rows):  # type: ignore[no-untyped-def]
     return larger
 
 
-@njit
+@_inner
 def _schedule(grid, rule, n_sleeves):  # type: ignore[no-untyped-def]
     """Return whether a bar has a new target, a rebalancing, a scale that becomes known, or a funding."""
     n_bars = grid.times.size
