@@ -67,7 +67,7 @@ def publish(
     keep: Annotated[int, typer.Option(min=1, help="Versions to keep, the new one included.")] = 5,
     as_json: options.AsJson = False,
 ) -> None:
-    """Copy the built site as a sealed version into a folder for a static host.
+    """Write a sealed version of the built site for a static host.
 
     The folder has one folder per version and index.html, which leads to the newest one. The name of a version has the
     digest of its manifest, and the manifest the digest of each file. An equal site is not copied again, and older

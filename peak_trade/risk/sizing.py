@@ -23,6 +23,8 @@ TARGET_FRACTION = 0.999
 """Fraction of the limit that is sized to; the rest is a margin for lots and rounding."""
 _RTOL = 1e-15
 """Relative error of a solved size beside the one that the number of halvings allows."""
+_LEAST = 1e-12
+"""Distance below a limit that stands for none."""
 _FAR = 1e9
 """Excess over a limit that stands for infinity, and for an order that a gate can not read."""
 SIZE_CODES = frozenset(
@@ -98,7 +100,7 @@ def size_to_var(
 
     if excess(1.0) <= 0.0:
         return target
-    return _halved(1.0, _N_HALVINGS, excess) * target
+    return halved(1.0, _N_HALVINGS, excess) * target
 
 
 def size_to_limits(
@@ -143,9 +145,9 @@ def size_to_limits(
             smaller = proposed(quantity)
             return max([_excess(gate, smaller) for gate in binding])
 
-        found = _halved(size, _N_HALVINGS_OF_AN_ORDER, excess)
+        found = halved(size, _N_HALVINGS_OF_AN_ORDER, excess)
         if found > 0.0 and denying(found):
-            found = _halved(size, _N_HALVINGS_OF_AN_ORDER, lambda quantity: float(len(denying(quantity))))
+            found = halved(size, _N_HALVINGS_OF_AN_ORDER, lambda quantity: float(len(denying(quantity))))
         size = found
     reduced = floor_to(size, market.instrument.lot_size)
     return replace(order, quantity=reduced) if reduced > 0.0 else order
@@ -161,7 +163,7 @@ def _excess(gate: RiskGate, proposal: Proposal) -> float:
     return over if over < _FAR else _FAR
 
 
-def _halved(most: float, n_halvings: int, excess: Callable[[float], float]) -> float:
+def halved(most: float, n_halvings: int, excess: Callable[[float], float]) -> float:
     """Return the largest size that halvings of [0, most] find to have no excess; `most` has one.
 
     Where the excess rises with the size, only sizes near its root are asked, and the result is that of asking all.
@@ -173,7 +175,8 @@ def _halved(most: float, n_halvings: int, excess: Callable[[float], float]) -> f
     if at_least >= _FAR:
         return 0.0
     if at_least <= 0.0:
-        root = float(brentq(excess, least, most, xtol=0.25 * least, rtol=_RTOL))
+        # Zero is within the limit: an order that only reduces is measured as the limit.
+        root = float(brentq(lambda size: excess(size) or -_LEAST, least, most, xtol=0.25 * least, rtol=_RTOL))
     low, high = 0.0, most
     for _ in range(n_halvings):
         middle = 0.5 * (low + high)

@@ -20,6 +20,7 @@ def folder(tmp_path, monkeypatch):
     place = tmp_path / "mine"
     place.mkdir()
     monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a command adds the folder
     yield place
     sys.modules.pop("fast_reversal", None)
 

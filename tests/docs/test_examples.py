@@ -52,6 +52,7 @@ def test_the_hour_in_jupyterlab_works_as_it_is_written(tmp_path, monkeypatch, ca
     monkeypatch.delenv("PEAK_TRADE_HOME", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{_copied(empty_registry, tmp_path)}")
     text = (ROOT / "docs" / "jupyterlab.md").read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a command adds the folder
     names = {"__name__": "__main__"}
     n_run = 0
     for language, block in re.findall(r"^```(console|python)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):

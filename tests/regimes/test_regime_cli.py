@@ -40,7 +40,7 @@ def test_regime_prints_statistics_and_writes_the_transition_plot(store, capsys, 
     ):
         assert part in printed
     (folder,) = (store / "regimes").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"plotly.min.js", "page.js", "transitions.html"}
+    assert {path.name for path in folder.iterdir()} == {"plotly.min.js", "page.js", "charts.js", "transitions.html"}
     page = (folder / "transitions.html").read_text(encoding="utf-8")
     assert "http" not in page.replace("http://www.w3.org", "")
     assert all(part in page for part in ('src="plotly.min.js"', 'src="page.js"', "peakTrade.draw("))

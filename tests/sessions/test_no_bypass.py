@@ -60,6 +60,7 @@ VARIABLES = {
     "MLFLOW_TRACKING_URI": "sqlite:///elsewhere.db",
     "COLUMNS": "40",
     "PYTHONPATH": "elsewhere",
+    "PEAK_TRADE_NOTEBOOK": "1",
     "SSH_AUTH_SOCK": "elsewhere",
 }
 """The environment variables that the package reads, beside the keys of sandboxes."""

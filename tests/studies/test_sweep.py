@@ -255,7 +255,7 @@ def test_verb_prints_the_best_sets_and_the_verdict(home: Path, capsys) -> None:
     assert tuple(answer["winner"]["selection"]) == measures_in("selection")
     assert main([*command, "-p", "fast=5,10", "-p", "slow=20"]) == 0
     printed = capsys.readouterr().out
-    for part in ("the event loop agrees", "deflated sharpe null effective", "conservative", "probability of overf"):
+    for part in ("the event loop agrees", "error at the null", "conservative", "probability of overf"):
         assert part in printed
     assert main([*command, "-p", "fats=5,10"]) == 2
     assert "fats is not a parameter. Did you mean fast?" in capsys.readouterr().err
