@@ -12,7 +12,8 @@ import numpy as np
 
 from peak_trade.core.arrays import IntArray
 from peak_trade.core.values import Fill, OrderType, Side
-from peak_trade.engine.compiled_loop import Code, CompiledRun, Table
+from peak_trade.engine.compiled_loop import Code, Table
+from peak_trade.engine.compiled_run import CompiledRun
 from peak_trade.journal.events import (
     AllocationEvent,
     CashFlowEvent,

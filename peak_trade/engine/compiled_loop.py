@@ -4,12 +4,11 @@ It does what `EventLoop` does with a `SleeveTrader` or a `NettedTrader` and a `S
 the same order, so all results are equal bit for bit. `EventLoop` is the reference: a rule is changed there first. A run
 that this loop does not follow to the end is left to the reference.
 """
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -17,22 +16,8 @@ import numpy as np
 from numba import float64, from_dtype, int64, njit, types
 from numpy.typing import NDArray
 
-from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.calendar import NS_PER_YEAR, open_times
-from peak_trade.core.field_words import LARGEST
-from peak_trade.core.rounding import whole_inverse
-from peak_trade.core.values import OrderType, TimeInForce
-from peak_trade.costs.model import FUNDING_INTERVAL
-from peak_trade.engine.market import Market
-from peak_trade.engine.netting import NETTED
-from peak_trade.engine.settings import BacktestSettings
-from peak_trade.engine.sleeve import Sleeve
-from peak_trade.engine.target_counts import TargetCounts
-from peak_trade.portfolio.sizing import FixedNotional
-from peak_trade.risk.order_gates import LEVERAGE_RTOL
-
 Table = NDArray[np.void]
-"""Table of one of the tables below."""
+"""A table of one of the types below."""
 
 
 class Code(IntEnum):
@@ -54,139 +39,70 @@ class Code(IntEnum):
     ALLOCATION = 13
 
 
-EVENT = np.dtype([("ts_event", "i8"), ("value", "f8"), ("code", "i4"), ("place", "i4")])
+def _table(**names: str) -> np.dtype[np.void]:
+    """Return the type of a table from the names of its columns by their types."""
+    return np.dtype([(name, kind) for kind, columns in names.items() for name in columns.split()])
+
+
+EVENT = _table(f8="value", i8="ts_event", i4="code place")
 """Time (ns UTC), kind, and the row that it is about: a sleeve for signals and cash flows, a trade, movement or order.
 
 `value` is the target of a signal, the amount of a cash flow, and what an order that ends has traded.
 """
-ORDER = np.dtype(
-    [
-        ("sleeve", "i8"),
-        ("bar", "i8"),
-        ("sign", "f8"),
-        ("quantity", "f8"),
-        ("decision_price", "f8"),
-        ("is_reducing", "i8"),
-        ("denials", "i8"),
-    ]
-)
+ORDER = _table(f8="sign quantity decision_price", i8="sleeve bar is_reducing denials")
 """Sleeve, bar of the decision, sign of the side, and the gates that denied it: bit n for instrument gate n."""
-TRADE = np.dtype(
-    [
-        ("order", "i8"),
-        ("bar", "i8"),
-        ("ts_event", "i8"),
-        ("quantity", "f8"),
-        ("price", "f8"),
-        ("fee", "f8"),
-        ("reference_price", "f8"),
-        ("arrival_price", "f8"),
-        ("cumulative", "f8"),
-    ]
-)
+TRADE = _table(f8="quantity price fee reference_price arrival_price cumulative", i8="order bar ts_event")
 """One row per fill; `cumulative` is what its order has traded until then."""
-BOOKING = np.dtype([("bar", "i8"), ("symbol", "i8"), ("cash", "f8"), ("held", "f8")])
+BOOKING = _table(f8="cash held", i8="bar symbol")
 """One row per fill or cash flow: the account's cash, and the position in the symbol after a fill, NaN for a flow."""
-MOVEMENT = np.dtype(
-    [("bar", "i8"), ("sleeve", "i8"), ("order", "i8"), ("quantity", "f8"), ("price", "f8"), ("cost", "f8")]
-)
+MOVEMENT = _table(f8="quantity price cost", i8="bar sleeve order")
 """What a sleeve gets of a fill, a cash flow or a cross; `order` is -1 for the last two."""
 
-_SYMBOL = np.dtype(
-    [
-        ("tick", "f8"),
-        ("ticks", "f8"),
-        ("lot", "f8"),
-        ("lots", "f8"),
-        ("min_notional", "f8"),
-        ("most_leverage", "f8"),
-        ("is_shortable", "i8"),
-        ("has_gaps", "i8"),
-        ("quantity", "f8"),
-        ("volume_left", "f8"),
-        ("volume_bar", "i8"),
-    ]
+SYMBOL = _table(
+    f8="tick ticks lot lots min_notional most_leverage quantity volume_left",
+    i8="is_shortable has_gaps volume_bar",
 )
 """Trading rules of a symbol, its position, and the volume that fills may still take in bar `volume_bar`.
 
 `ticks` and `lots` are the whole numbers of them in one unit, 0 if there is no such number.
 """
-_SLEEVE = np.dtype(
-    [
-        ("symbol", "i8"),
-        ("rank", "i8"),
-        ("target", "f8"),
-        ("position", "f8"),
-        ("order", "i8"),
-        ("leaves", "f8"),
-        ("awaits_scale", "i8"),
-        ("holder", "i8"),
-        ("wanted", "f8"),
-        ("is_changing", "i8"),
-        ("change", "f8"),
-        ("done", "f8"),
-        ("stays", "i8"),
-        ("n_demands", "i8"),
-        ("ordered", "f8"),
-        ("traded", "f8"),
-        ("crosses_at", "i8"),
-    ]
+SLEEVE = _table(
+    f8="target position leaves wanted change done ordered traded",
+    i8="symbol rank order awaits_scale holder is_changing stays n_demands crosses_at",
 )
 """State of a sleeve or of the holder that orders for netted sleeves, which come after all sleeves.
 
-`order` is its open order, -1 for none, and `rank` sorts simultaneous orders. From `holder` on, the fields are those of
-`Net` and `Demand` in `netting`; a sleeve that trades on its own is its own holder.
+`order` is its open order, -1 for none, and `rank` sorts simultaneous orders. A sleeve that trades on its own is its own
+`holder`. Names that `Sleeve` does not have are those of `Net` and `Demand` in `netting`.
 """
-_RULES = np.dtype(
-    [
-        ("initial_cash", "f8"),
-        ("fee", "f8"),
-        ("slippage", "f8"),
-        ("participation", "f8"),
-        ("funding_bps", "f8"),
-        ("borrow_rate", "f8"),
-        ("no_trade_band", "f8"),
-        ("drift_band", "f8"),
-        ("notional", "f8"),
-        ("largest", "f8"),
-        ("funding_interval", "i8"),
-        ("intervals_per_year", "f8"),
-        ("has_carry", "i8"),
-        ("is_ioc", "i8"),
-        ("shares_symbols", "i8"),
-        ("is_netted", "i8"),
-        ("n_sleeves", "i8"),
-    ]
+RULES = _table(
+    f8=(
+        "initial_cash fee slippage participation funding_bps borrow_rate no_trade_band drift_band "
+        "notional largest intervals_per_year"
+    ),
+    i8="funding_interval has_carry is_ioc shares_symbols is_netted n_sleeves",
 )
 """Settings and constants; `participation`, `drift_band` and `notional` are NaN if they are not set.
 
 The constants of other modules are arguments, because the code on disk is compiled again only if this file changes.
 """
-_STATE = np.dtype(
-    [
-        ("cash", "f8"),
-        ("can_fail", "i8"),
-        ("n_open", "i8"),
-        ("n_events", "i8"),
-        ("n_orders", "i8"),
-        ("n_trades", "i8"),
-        ("n_bookings", "i8"),
-        ("n_movements", "i8"),
-        ("end", "i8"),
-        *((name, "i8") for name in ("n_scale_unknown", "n_scale_zero", "n_weight_zero", "n_below_lot", "n_trimmed")),
-        ("first_trimmed", "i8"),
-        ("last_trimmed", "i8"),
-        ("largest_leverage", "f8"),
-    ]
+STATE = _table(
+    f8="cash largest_leverage",
+    i8=(
+        "can_fail n_open n_events n_orders n_trades n_bookings n_movements end first_trimmed "
+        "last_trimmed n_scale_unknown n_scale_zero n_weight_zero n_below_lot n_trimmed"
+    ),
 )
 """Cash, the numbers of rows that are used, how the loop ended, and the target counts."""
 
-_DONE, _BANKRUPT, _REFUSED_EXIT, _UNREADABLE = range(4)
-_ENDS = {
-    _BANKRUPT: "the account went bankrupt",
-    _REFUSED_EXIT: "an exit was denied and is asked again",
-    _UNREADABLE: "a number is out of the range that gates can read",
-}
+REASONS = (
+    "",
+    "the account went bankrupt",
+    "an exit was denied and is asked again",
+    "a number is out of the range that gates can read",
+)
+"""Why the loop stopped before the last bar, by the `end` of its state."""
+_DONE, _BANKRUPT, _REFUSED_EXIT, _UNREADABLE = range(len(REASONS))
 _SIGNAL, _REQUESTED, _DENIED, _SUBMITTED, _ACCEPTED, _PARTIALLY_FILLED, _FILLED, _REPLACED, _NO_CASH, _LAPSED = (
     np.arange(Code.EXPIRED)
 )
@@ -204,179 +120,6 @@ _inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=Tru
 """Compiles a part of the loop that only the loop calls: without an entry from Python, which takes long to compile."""
 _part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 """The same for a part that makes no array: it counts no references, which would take most of the time."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CompiledRun:
-    """A finished run as tables, with the strategy and symbol of each sleeve and the counts of its targets."""
-
-    strategies: tuple[str, ...]
-    symbols: tuple[str, ...]
-    time_in_force: TimeInForce
-    initial_cash: float
-    events: Table
-    orders: Table
-    trades: Table
-    bookings: Table
-    movements: Table
-    counts: TargetCounts
-
-    def paths(self, symbols: Sequence[str], n_bars: int) -> tuple[dict[str, FloatArray], FloatArray]:
-        """Return the position at every close by symbol, and cash at every close, each of shape (n_bars,)."""
-        bookings = self.bookings
-        fills = bookings[~np.isnan(bookings["held"])]
-        places = fills["symbol"]
-        by_symbol = np.argsort(places, kind="stable")
-        ends = np.searchsorted(places[by_symbol], np.arange(len(symbols) + 1))
-        positions = {}
-        for place, symbol in enumerate(symbols):
-            own = fills[by_symbol[ends[place] : ends[place + 1]]]
-            positions[symbol] = steps(own["bar"], own["held"], n_bars)
-        bars = np.concatenate(([0], bookings["bar"]))
-        return positions, steps(bars, np.concatenate(([self.initial_cash], bookings["cash"])), n_bars)
-
-
-def steps(bars: IntArray, values: FloatArray, n_bars: int) -> FloatArray:
-    """Spread values from their bars on over all bars; 0.0 before the first bar, the last value of a bar wins."""
-    spans = np.diff(np.concatenate(([0], bars, [n_bars])))
-    return np.repeat(np.concatenate(([0.0], values)), spans)
-
-
-def run_compiled(
-    market: Market,
-    sleeves: Sequence[Sleeve],
-    settings: BacktestSettings,
-    *,
-    is_netted: bool,
-    drift_band: float | None,
-) -> CompiledRun | str:
-    """Run sleeves without risk limits; return the reason if the loop can not follow the run."""
-    reason = _unsupported(market, sleeves, settings)
-    if reason:
-        return reason
-    n_bars = len(market)
-    symbols = np.zeros(len(market.columns), _SYMBOL)
-    for symbol, column in zip(symbols, market.columns, strict=True):
-        instrument = column.instrument
-        symbol["tick"], symbol["ticks"] = instrument.tick_size, _inverse(instrument.tick_size)
-        symbol["lot"], symbol["lots"] = instrument.lot_size, _inverse(instrument.lot_size)
-        symbol["min_notional"] = instrument.min_notional
-        symbol["most_leverage"] = instrument.max_leverage * (1.0 + LEVERAGE_RTOL)
-        symbol["is_shortable"], symbol["has_gaps"] = instrument.is_shortable, column.own_bars is not None
-        symbol["volume_bar"] = -1
-    traded = list(dict.fromkeys(sleeve.symbol for sleeve in sleeves)) if is_netted else []
-    owners = [(sleeve.priority, sleeve.symbol, sleeve.strategy) for sleeve in sleeves]
-    owners += [(0, symbol, NETTED) for symbol in traded]
-    states = np.zeros(len(owners), _SLEEVE)
-    states["symbol"] = [market.symbols.index(symbol) for _, symbol, _ in owners]
-    states["order"], states["crosses_at"] = -1, -1
-    states["rank"][sorted(range(len(owners)), key=owners.__getitem__)] = range(len(owners))
-    states["holder"] = range(len(owners))
-    if is_netted:
-        states["holder"] = [len(sleeves) + traded.index(symbol) for _, symbol, _ in owners]
-    rebalances = np.zeros((len(sleeves), n_bars if any(sleeve.rebalance_bars for sleeve in sleeves) else 0), np.uint8)
-    for place, sleeve in enumerate(sleeves):
-        rebalances[place, [bar for bar in sleeve.rebalance_bars if bar < n_bars]] = 1
-    state = np.zeros(1, _STATE)
-    events, orders, trades, bookings, movements = _loop(
-        market.times,
-        open_times(market.times, market.timeframe),
-        *(_stacked([getattr(column, name) for column in market.columns]) for name in ("open", "close", "mark")),
-        _stacked([column.volume for column in market.columns]),
-        _stacked([sleeve.exposure for sleeve in sleeves]),
-        _weights(sleeves),
-        _scales(sleeves, n_bars),
-        rebalances,
-        symbols,
-        states,
-        _rules(sleeves, settings, drift_band, is_netted=is_netted),
-        state,
-    )
-    end = int(state["end"][0])
-    if end != _DONE:
-        return _ENDS[end]
-    return CompiledRun(
-        tuple(strategy for _, _, strategy in owners),
-        tuple(symbol for _, symbol, _ in owners),
-        settings.execution.time_in_force,
-        settings.initial_cash,
-        events,
-        orders,
-        trades,
-        bookings,
-        movements,
-        TargetCounts(**{part.name: state[part.name][0].item() for part in fields(TargetCounts)}),
-    )
-
-
-def _unsupported(market: Market, sleeves: Sequence[Sleeve], settings: BacktestSettings) -> str:
-    """Return why the loop can not run these sleeves and settings; empty if it can."""
-    policy = settings.execution
-    if policy.order_type is not OrderType.MARKET:
-        return f"entries are {policy.order_type.value} orders"
-    if policy.has_protection:
-        return "fills are followed by protective orders"
-    if any(sleeve.exposure.shape != market.times.shape for sleeve in sleeves):
-        return "a sleeve has another number of bars than the market"
-    if any(sleeve.position or sleeve.target or sleeve.working for sleeve in sleeves) or not sleeves:
-        return "a sleeve has traded before"
-    if not all(np.isfinite(sleeve.exposure).all() and np.isfinite(sleeve.weight).all() for sleeve in sleeves):
-        return "a target or a weight is not finite"
-    steps = [step for column in market.columns for step in (column.instrument.tick_size, column.instrument.lot_size)]
-    if any(0.0 < step < 1.0 / LARGEST for step in steps):
-        return "a lot or a tick is too small"
-    return ""
-
-
-def _inverse(step: float) -> int:
-    return whole_inverse(step) if step > 0.0 else 0
-
-
-def _stacked(parts: Sequence[FloatArray]) -> FloatArray:
-    """Return arrays stacked in one array; a single one is not copied."""
-    first = np.ascontiguousarray(parts[0], dtype=np.float64)
-    return first[None, :] if len(parts) == 1 else np.stack(parts)
-
-
-def _weights(sleeves: Sequence[Sleeve]) -> FloatArray:
-    """Return weights of shape (n_sleeves, n_bars), or (n_sleeves, 1) if all are constant."""
-    if all(isinstance(sleeve.weight, float) for sleeve in sleeves):
-        return np.array([[sleeve.weight] for sleeve in sleeves])
-    return _stacked([np.broadcast_to(sleeve.weight, sleeve.exposure.shape) for sleeve in sleeves])
-
-
-def _scales(sleeves: Sequence[Sleeve], n_bars: int) -> FloatArray:
-    """Return scales of shape (n_sleeves, n_bars), or (n_sleeves, 1) if there are none; 1.0 where a sleeve has none."""
-    if all(sleeve.scale is None for sleeve in sleeves):
-        return np.ones((len(sleeves), 1))
-    return _stacked([np.ones(n_bars) if sleeve.scale is None else sleeve.scale for sleeve in sleeves])
-
-
-def _rules(
-    sleeves: Sequence[Sleeve], settings: BacktestSettings, drift_band: float | None, *, is_netted: bool
-) -> Table:
-    costs, policy, sizing = settings.costs, settings.execution, settings.sizing
-    rules = np.zeros(1, _RULES)
-    rules[0] = (
-        settings.initial_cash,
-        costs.taker_rate,
-        costs.slippage_rate,
-        math.nan if costs.max_participation is None else costs.max_participation,
-        costs.funding_bps_per_8h,
-        costs.borrow_rate,
-        policy.no_trade_band,
-        math.nan if drift_band is None else drift_band,
-        sizing.notional if isinstance(sizing, FixedNotional) else math.nan,
-        LARGEST,
-        FUNDING_INTERVAL,
-        NS_PER_YEAR / FUNDING_INTERVAL,
-        costs.has_carry,
-        policy.time_in_force is TimeInForce.IOC,
-        len({sleeve.symbol for sleeve in sleeves}) < len(sleeves),
-        is_netted,
-        len(sleeves),
-    )
-    return rules
 
 
 class _Grid(NamedTuple):
@@ -415,7 +158,7 @@ class _Tables(NamedTuple):
 
 
 @_inner
-def _with_room(table, n_rows):  # type: ignore[no-untyped-def]
+def _with_room(table, n_rows):
     if n_rows <= table.size:
         return table
     larger = np.empty(2 * n_rows, table.dtype)
@@ -424,7 +167,7 @@ def _with_room(table, n_rows):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _schedule(grid, rule, n_sleeves):  # type: ignore[no-untyped-def]
+def _schedule(grid, rule, n_sleeves):
     """Return whether a bar has a new target, a rebalancing, a scale that becomes known, or a funding."""
     n_bars = grid.times.size
     due = np.zeros(n_bars, np.uint8)
@@ -452,7 +195,7 @@ def _schedule(grid, rule, n_sleeves):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _equity(bar, grid, symbols, state):  # type: ignore[no-untyped-def]
+def _equity(bar, grid, symbols, state):
     total = state.cash
     for place in range(symbols.size):
         quantity = symbols[place].quantity
@@ -462,12 +205,12 @@ def _equity(bar, grid, symbols, state):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _has_bar(bar, place, grid, symbols):  # type: ignore[no-untyped-def]
+def _has_bar(bar, place, grid, symbols):
     return symbols[place].has_gaps == 0 or grid.close[place, bar] == grid.close[place, bar]
 
 
 @_part
-def _next_touch(bar, stop, grid, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+def _next_touch(bar, stop, grid, tables, symbols, sleeves, state):
     for place in range(state.n_open):
         symbol = sleeves[tables.opened[place]].symbol
         touch = bar + 1
@@ -478,7 +221,7 @@ def _next_touch(bar, stop, grid, tables, symbols, sleeves, state):  # type: igno
 
 
 @_part
-def _first_insolvent(start, stop, grid, symbols, state):  # type: ignore[no-untyped-def]
+def _first_insolvent(start, stop, grid, symbols, state):
     for bar in range(start, stop):
         if _equity(bar, grid, symbols, state) <= 0.0:
             return bar
@@ -486,7 +229,7 @@ def _first_insolvent(start, stop, grid, symbols, state):  # type: ignore[no-unty
 
 
 @_part
-def _first_drift(start, stop, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _first_drift(start, stop, grid, tables, symbols, sleeves, rule, state):
     for bar in range(start, stop):
         equity = _equity(bar, grid, symbols, state)
         for place in range(rule.n_sleeves):
@@ -507,12 +250,12 @@ def _first_drift(start, stop, grid, tables, symbols, sleeves, rule, state):  # t
 
 
 @_part
-def _at(values, place, bar):  # type: ignore[no-untyped-def]
+def _at(values, place, bar):
     return values[place, bar if values.shape[1] > 1 else 0]
 
 
 @_part
-def _charge_carry(bar, after, until, priced_at, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _charge_carry(bar, after, until, priced_at, grid, tables, symbols, sleeves, rule, state):
     n_due = until // rule.funding_interval - after // rule.funding_interval
     if n_due == 0:
         return
@@ -533,14 +276,14 @@ def _charge_carry(bar, after, until, priced_at, grid, tables, symbols, sleeves, 
 
 
 @_part
-def _record(code, place, value, now, tables, state):  # type: ignore[no-untyped-def]
+def _record(code, place, value, now, tables, state):
     event = tables.events[state.n_events]
     event.ts_event, event.code, event.place, event.value = now, code, place, value
     state.n_events += 1
 
 
 @_part
-def _book(bar, place, held, tables, symbols, rule, state):  # type: ignore[no-untyped-def]
+def _book(bar, place, held, tables, symbols, rule, state):
     booking = tables.bookings[state.n_bookings]
     booking.bar, booking.symbol, booking.cash, booking.held = bar, place, state.cash, held
     state.n_bookings += 1
@@ -550,7 +293,7 @@ def _book(bar, place, held, tables, symbols, rule, state):  # type: ignore[no-un
 
 
 @_part
-def _move(bar, place, order, quantity, price, cost, tables, state):  # type: ignore[no-untyped-def]
+def _move(bar, place, order, quantity, price, cost, tables, state):
     movement = tables.movements[state.n_movements]
     movement.bar, movement.sleeve, movement.order = bar, place, order
     movement.quantity, movement.price, movement.cost = quantity, price, cost
@@ -558,13 +301,13 @@ def _move(bar, place, order, quantity, price, cost, tables, state):  # type: ign
 
 
 @_part
-def _allocate_to(bar, place, order, quantity, price, cost, now, tables, state):  # type: ignore[no-untyped-def]
+def _allocate_to(bar, place, order, quantity, price, cost, now, tables, state):
     _record(_ALLOCATION, state.n_movements, 0.0, now, tables, state)
     _move(bar, place, order, quantity, price, cost, tables, state)
 
 
 @_part
-def _allocate_flow(bar, holder, cost, now, tables, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _allocate_flow(bar, holder, cost, now, tables, sleeves, rule, state):
     for place in range(rule.n_sleeves):
         tables.scratch[0, place] = sleeves[place].position if sleeves[place].holder == holder else 0.0
     held = _sum(rule.n_sleeves, tables.scratch)
@@ -578,7 +321,7 @@ def _allocate_flow(bar, holder, cost, now, tables, sleeves, rule, state):  # typ
 
 
 @_part
-def _allocate(bar, holder, order, is_whole, price, cost, now, tables, sleeves, state):  # type: ignore[no-untyped-def]
+def _allocate(bar, holder, order, is_whole, price, cost, now, tables, sleeves, state):
     """Allocate all that has traded of a netted order, as `netting.allocate` does."""
     net, scratch = sleeves[holder], tables.scratch
     n, demands, traded = net.n_demands, tables.demands[net.symbol], net.traded
@@ -623,7 +366,7 @@ def _allocate(bar, holder, order, is_whole, price, cost, now, tables, sleeves, s
 
 
 @_part
-def _absorber(n, demands, scratch, sleeves):  # type: ignore[no-untyped-def]
+def _absorber(n, demands, scratch, sleeves):
     """Return the demand with the largest position afterwards; of those that stay in the market, if there are any."""
     best, most, any_stays = 0, -1.0, False
     for k in range(n):
@@ -637,7 +380,7 @@ def _absorber(n, demands, scratch, sleeves):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _sum(n, scratch):  # type: ignore[no-untyped-def]
+def _sum(n, scratch):
     """Return the sum of the first n numbers of `scratch`, rounded once, as `math.fsum` does."""
     n_partials = 0
     for place in range(n):
@@ -674,7 +417,7 @@ def _sum(n, scratch):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _match(bar, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _match(bar, grid, tables, symbols, sleeves, rule, state):
     n_waiting, kept = state.n_open, 0
     for waiting in range(n_waiting):
         place = tables.opened[waiting]
@@ -699,14 +442,14 @@ def _match(bar, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no
 
 
 @_part
-def _end(code, sleeve, now, tables, state):  # type: ignore[no-untyped-def]
+def _end(code, sleeve, now, tables, state):
     """End the order of a sleeve that is not filled; the caller removes the sleeve from those with open orders."""
     _record(code, sleeve.order, tables.orders[sleeve.order].quantity - sleeve.leaves, now, tables, state)
     sleeve.order = -1
 
 
 @_part
-def _fill(bar, place, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _fill(bar, place, grid, tables, symbols, sleeves, rule, state):
     sleeve = sleeves[place]
     symbol, order = symbols[sleeve.symbol], tables.orders[sleeve.order]
     reference = grid.open[sleeve.symbol, bar]
@@ -762,7 +505,7 @@ def _fill(bar, place, grid, tables, symbols, sleeves, rule, state):  # type: ign
 
 
 @_part
-def _arrival_price(order, sleeve, grid, symbols):  # type: ignore[no-untyped-def]
+def _arrival_price(order, sleeve, grid, symbols):
     bar = order.bar + 1
     while not _has_bar(bar, sleeve.symbol, grid, symbols):
         bar += 1
@@ -770,7 +513,7 @@ def _arrival_price(order, sleeve, grid, symbols):  # type: ignore[no-untyped-def
 
 
 @_part
-def _decide(bar, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _decide(bar, grid, tables, symbols, sleeves, rule, state):
     has_drift = rule.drift_band == rule.drift_band
     equity = _equity(bar, grid, symbols, state) if has_drift else 0.0
     n_acting, acting, legs, changes = 0, tables.acting, tables.legs, tables.changes
@@ -811,14 +554,14 @@ def _decide(bar, grid, tables, symbols, sleeves, rule, state):  # type: ignore[n
 
 
 @_part
-def _replace(place, now, tables, sleeves, state):  # type: ignore[no-untyped-def]
+def _replace(place, now, tables, sleeves, state):
     if sleeves[place].order >= 0:
         _end(_REPLACED, sleeves[place], now, tables, state)
         _remove(place, tables.opened, state)
 
 
 @_part
-def _is_first(index, acting, sleeves):  # type: ignore[no-untyped-def]
+def _is_first(index, acting, sleeves):
     """Return whether no earlier acting sleeve has the same holder."""
     holder = sleeves[acting[index]].holder
     for earlier in range(index):  # noqa: SIM110
@@ -828,7 +571,7 @@ def _is_first(index, acting, sleeves):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _netted_change(holder, n_acting, bar, equity, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _netted_change(holder, n_acting, bar, equity, grid, tables, symbols, sleeves, rule, state):
     """Set the demands of a holder's sleeves; return the quantity that it orders, as `NettedTrader` does."""
     net, scratch, n_sleeves = sleeves[holder], tables.scratch, rule.n_sleeves
     symbol, close, demands = symbols[net.symbol], grid.close[net.symbol, bar], tables.demands[net.symbol]
@@ -892,7 +635,7 @@ def _netted_change(holder, n_acting, bar, equity, grid, tables, symbols, sleeves
 
 
 @_part
-def _is_ordering(holder, tables, sleeves):  # type: ignore[no-untyped-def]
+def _is_ordering(holder, tables, sleeves):
     """Return whether an order of a holder is open; for netted sleeves, whether a demand is not done."""
     net = sleeves[holder]
     if net.n_demands == 0:
@@ -905,7 +648,7 @@ def _is_ordering(holder, tables, sleeves):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _cross(bar, grid, tables, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _cross(bar, grid, tables, sleeves, rule, state):
     for holder in range(rule.n_sleeves, sleeves.size):
         net = sleeves[holder]
         if net.crosses_at == bar:
@@ -915,7 +658,7 @@ def _cross(bar, grid, tables, sleeves, rule, state):  # type: ignore[no-untyped-
 
 
 @_part
-def _next_cross(bar, stop, sleeves, rule):  # type: ignore[no-untyped-def]
+def _next_cross(bar, stop, sleeves, rule):
     for holder in range(rule.n_sleeves, sleeves.size):
         if bar < sleeves[holder].crosses_at < stop:
             stop = sleeves[holder].crosses_at
@@ -923,7 +666,7 @@ def _next_cross(bar, stop, sleeves, rule):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _is_acting(place, bar, equity, grid, tables, sleeves, rule):  # type: ignore[no-untyped-def]
+def _is_acting(place, bar, equity, grid, tables, sleeves, rule):
     sleeve = sleeves[place]
     if grid.exposure[place, bar] != sleeve.target:
         return True
@@ -939,14 +682,14 @@ def _is_acting(place, bar, equity, grid, tables, sleeves, rule):  # type: ignore
 
 
 @_part
-def _leverage(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyped-def]
+def _leverage(place, bar, equity, grid, sleeves, rule):
     if rule.notional == rule.notional:
         return abs(sleeves[place].target) * rule.notional / equity
     return abs(sleeves[place].target) * _at(grid.scale, place, bar)
 
 
 @_part
-def _notional(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyped-def]
+def _notional(place, bar, equity, grid, sleeves, rule):
     target = sleeves[place].target
     if target == 0.0:
         return 0.0
@@ -959,7 +702,7 @@ def _notional(place, bar, equity, grid, sleeves, rule):  # type: ignore[no-untyp
 
 
 @_part
-def _wanted(place, bar, equity, grid, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _wanted(place, bar, equity, grid, sleeves, rule, state):
     """Return the position that the target of a sleeve asks for, before rounding to lots, and count its size."""
     sleeve = sleeves[place]
     notional = _notional(place, bar, equity, grid, sleeves, rule)
@@ -983,7 +726,7 @@ def _wanted(place, bar, equity, grid, sleeves, rule, state):  # type: ignore[no-
 
 
 @_part
-def _difference(wanted, held, symbol):  # type: ignore[no-untyped-def]
+def _difference(wanted, held, symbol):
     """Return wanted - held in whole lots, as `floor_difference` does."""
     change = wanted - held
     nearest = _nearest_to(change, symbol.lot, symbol.lots)
@@ -993,7 +736,7 @@ def _difference(wanted, held, symbol):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _change(place, bar, equity, grid, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _change(place, bar, equity, grid, symbols, sleeves, rule, state):
     """Return the signed quantity that a sleeve orders to reach its target, 0.0 for none."""
     sleeve = sleeves[place]
     symbol, close = symbols[sleeve.symbol], grid.close[sleeve.symbol, bar]
@@ -1009,7 +752,7 @@ def _change(place, bar, equity, grid, symbols, sleeves, rule, state):  # type: i
 
 
 @_part
-def _remove(place, opened, state):  # type: ignore[no-untyped-def]
+def _remove(place, opened, state):
     kept = 0
     for waiting in range(state.n_open):
         if opened[waiting] != place:
@@ -1019,12 +762,12 @@ def _remove(place, opened, state):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _opens(sleeve, change):  # type: ignore[no-untyped-def]
+def _opens(sleeve, change):
     return not (sleeve.position * change < 0.0 and abs(change) <= abs(sleeve.position))
 
 
 @_part
-def _sort(acting, changes, n_legs, sleeves):  # type: ignore[no-untyped-def]
+def _sort(acting, changes, n_legs, sleeves):
     """Sort legs: those that reduce a position first, then by rank."""
     for last in range(1, n_legs):
         place, change = acting[last], changes[last]
@@ -1041,7 +784,7 @@ def _sort(acting, changes, n_legs, sleeves):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _submit(place, change, bar, equity, grid, tables, symbols, sleeves, rule, state):  # type: ignore[no-untyped-def]
+def _submit(place, change, bar, equity, grid, tables, symbols, sleeves, rule, state):
     sleeve, number = sleeves[place], state.n_orders
     symbol, close, now = symbols[sleeve.symbol], grid.close[sleeve.symbol, bar], grid.times[bar]
     state.n_orders += 1
@@ -1068,7 +811,7 @@ def _submit(place, change, bar, equity, grid, tables, symbols, sleeves, rule, st
 
 
 @_part
-def _reduces(place, order, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+def _reduces(place, order, tables, symbols, sleeves, state):
     """Return whether a reducing order can only bring the account's position nearer to zero, with all open exits."""
     if not order.is_reducing:
         return False
@@ -1084,7 +827,7 @@ def _reduces(place, order, tables, symbols, sleeves, state):  # type: ignore[no-
 
 
 @_part
-def _reachable(place, order, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+def _reachable(place, order, tables, symbols, sleeves, state):
     """Return the lowest and highest position that the order and the pending orders can lead to, and if any is pending.
 
     Pending are the open orders that can enlarge a position, and the exits that an order of that kind trades with.
@@ -1110,7 +853,7 @@ def _reachable(place, order, tables, symbols, sleeves, state):  # type: ignore[n
 
 
 @_part
-def _is_within_leverage(place, order, equity, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+def _is_within_leverage(place, order, equity, tables, symbols, sleeves, state):
     symbol = symbols[sleeves[place].symbol]
     held, signed = symbol.quantity, order.sign * order.quantity
     low, high, _ = _reachable(place, order, tables, symbols, sleeves, state)
@@ -1122,7 +865,7 @@ def _is_within_leverage(place, order, equity, tables, symbols, sleeves, state): 
 
 
 @_part
-def _reduce(place, order, equity, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+def _reduce(place, order, equity, tables, symbols, sleeves, state):
     """Reduce an order to the largest number of whole lots that the leverage of its instrument allows."""
     if _is_within_leverage(place, order, equity, tables, symbols, sleeves, state):
         return
@@ -1140,7 +883,7 @@ def _reduce(place, order, equity, tables, symbols, sleeves, state):  # type: ign
 
 
 @_part
-def _denials(place, order, equity, tables, symbols, sleeves, state):  # type: ignore[no-untyped-def]
+def _denials(place, order, equity, tables, symbols, sleeves, state):
     """Return the sum of the codes of the gates that deny an order."""
     symbol, signed, denials = symbols[sleeves[place].symbol], order.sign * order.quantity, 0
     if symbol.lot > 0.0:
@@ -1164,12 +907,12 @@ def _denials(place, order, equity, tables, symbols, sleeves, state):  # type: ig
 
 
 @_part
-def _on_grid(n_steps, step, inverse):  # type: ignore[no-untyped-def]
+def _on_grid(n_steps, step, inverse):
     return n_steps / inverse if inverse != 0.0 else n_steps * step
 
 
 @_part
-def _down_to(amount, step, inverse):  # type: ignore[no-untyped-def]
+def _down_to(amount, step, inverse):
     if step <= 0.0:
         return amount
     ratio = abs(amount) / step
@@ -1178,7 +921,7 @@ def _down_to(amount, step, inverse):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _up_to(amount, step, inverse):  # type: ignore[no-untyped-def]
+def _up_to(amount, step, inverse):
     if step <= 0.0:
         return amount
     ratio = abs(amount) / step
@@ -1187,7 +930,7 @@ def _up_to(amount, step, inverse):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _nearest_to(amount, step, inverse):  # type: ignore[no-untyped-def]
+def _nearest_to(amount, step, inverse):
     if step <= 0.0:
         return amount
     n_steps = np.rint(abs(amount) / step)
@@ -1195,7 +938,7 @@ def _nearest_to(amount, step, inverse):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _without_noise(amount, step, inverse, last_change):  # type: ignore[no-untyped-def]
+def _without_noise(amount, step, inverse, last_change):
     if abs(amount) <= _NOTHING * abs(last_change):
         return 0.0
     nearest = _nearest_to(amount, step, inverse)
@@ -1212,14 +955,15 @@ _TIMES = types.Array(int64, 1, "C", readonly=True)
         *2 * (_TIMES,),
         *7 * (_ROWS,),
         types.uint8[:, ::1],
-        *(from_dtype(table)[::1] for table in (_SYMBOL, _SLEEVE, _RULES, _STATE)),
+        *(from_dtype(table)[::1] for table in (SYMBOL, SLEEVE, RULES, STATE)),
     ),
     cache=True,
     error_model="numpy",
 )
-def _loop(  # type: ignore[no-untyped-def]
+def compiled_loop(
     times, opens, open_, close, mark, volume, exposure, weight, scale, rebalances, symbols, sleeves, rules, states
 ):
+    """Run the loop; return its events, orders, trades, bookings and movements. `states` says how it ended."""
     grid = _Grid(times, opens, open_, close, mark, volume, exposure, weight, scale, rebalances)
     rule, state = rules[0], states[0]
     n_bars, n_sleeves = times.size, sleeves.size

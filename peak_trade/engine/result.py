@@ -20,7 +20,7 @@ from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, TradingState
 from peak_trade.data.plausibility import find_implausible
 from peak_trade.engine.columns import EventColumns, FillColumns, MovementColumns
-from peak_trade.engine.compiled_loop import CompiledRun, run_compiled, steps
+from peak_trade.engine.compiled_run import CompiledRun, run_compiled, steps
 from peak_trade.engine.inputs import RunInputs
 from peak_trade.engine.loop import EventLoop
 from peak_trade.engine.market import Market, SymbolBars
