@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.files import reason_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Hosts that are this machine."""
@@ -42,5 +43,9 @@ def _split(url: str, base: str = "") -> SplitResult:
 
 def unopened(host: str, port: int, option: str, error: OSError | UnicodeError) -> ConfigError:
     """Return the error of a port that could not be opened; `option` is the one that names another port."""
-    reason = reason_of(error) if isinstance(error, OSError) else "this is no host name"
-    return ConfigError(f"port {port} of {host} could not be opened ({reason}). Name another one with {option}.")
+    code = error.errno if isinstance(error, OSError) else None
+    if code is None or code < 0 or code == errno.EADDRNOTAVAIL:  # errors of names are negative
+        return ConfigError(f"host {host!r} is not an address of this machine. Name one with --host.")
+    return ConfigError(
+        f"port {port} of {host} could not be opened ({os.strerror(code)}). Name another one with {option}."
+    )

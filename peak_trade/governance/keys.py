@@ -194,6 +194,10 @@ def _private_content(path: Path) -> bytes:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise GovernanceError(f"{path}: other users can read this key. Run `chmod 600 {path}`.")
         return read_bytes(path)
+    except FileNotFoundError:
+        raise GovernanceError(
+            f"{path}: there is no such key. Check the path, or make a key with `peak-trade approve --new-key {path}`."
+        ) from None
     except OSError as error:
         raise GovernanceError(f"{path}: the key could not be read ({reason_of(error)}).") from None
 

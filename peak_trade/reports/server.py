@@ -6,7 +6,6 @@ each of its inline scripts (W3C Content Security Policy Level 3, section 6.7.3).
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -224,10 +223,7 @@ def open_socket(host: str, port: int) -> socket.socket:
             raise UnicodeError
         return socket.create_server((host, port), family=family, backlog=1_024)
     except (OSError, UnicodeError) as error:
-        code = error.errno if isinstance(error, OSError) else None
-        if code is None or code < 0 or code == errno.EADDRNOTAVAIL:  # errors of names are negative
-            raise ConfigError(f"host {host!r} is not an address of this machine. Name one with --host.") from None
-        raise unopened(host, port, "--port", OSError(code, os.strerror(code))) from None
+        raise unopened(host, port, "--port", error) from None
 
 
 def run_server(app: FastAPI, listener: socket.socket) -> None:

@@ -58,7 +58,12 @@ def read_recording(name: str) -> Recording:
     """
     if name in EXAMPLES:
         return example(name)
-    if os.path.exists(Path(name) / MANIFEST) or any(known.startswith(name) for known in session_ids() if name):
+    if not name.strip():
+        raise SessionError(
+            "the name of a run was empty. Give a session of `peak-trade session list`, or a "
+            "run of `peak-trade runs list`."
+        )
+    if os.path.exists(Path(name) / MANIFEST) or any(known.startswith(name) for known in session_ids()):
         return read_session(find_session(name))
     try:
         record = show_run(name)

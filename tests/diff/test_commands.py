@@ -76,6 +76,9 @@ def test_runs_that_cannot_be_compared_exit_with_code_2_and_a_reason(stored, caps
     assert "trades BTC/USDT" in capsys.readouterr().err
     assert main(["diff", one, "nobody"]) == 2
     assert "nobody is neither a session" in capsys.readouterr().err
+    for nothing in ("", " "):
+        assert main(["diff", one, nothing]) == 2
+        assert "the name of a run was empty" in capsys.readouterr().err
     assert main(["diff", one, early, "--tolerance-bps", "-1"]) == 2
     capsys.readouterr()
     path = find_session(eth) / EVENTS

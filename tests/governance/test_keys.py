@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from peak_trade.cli import main
 from peak_trade.core.errors import GovernanceError
 from peak_trade.governance.keys import AgentKey, ApproverKey, is_locked, make_approver_key, public_key_fault
 
@@ -66,8 +67,16 @@ def test_a_file_without_a_key_is_refused(tmp_path, content):
     path.chmod(0o600)
     with pytest.raises(GovernanceError, match="not an Ed25519 key"):
         ApproverKey(path)
-    with pytest.raises(GovernanceError, match="could not be read"):
-        ApproverKey(tmp_path / "none.pem")
+
+
+def test_a_key_that_is_not_there_can_be_made_as_the_error_says(tmp_path, capsys):
+    path = tmp_path / "ada.pem"
+    with pytest.raises(GovernanceError, match="there is no such key") as caught:
+        ApproverKey(path)
+    command = str(caught.value).split("`")[1].split()
+    assert command[0] == "peak-trade"
+    assert main(command[1:]) == 0
+    assert ApproverKey(path).public in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("sign", [0, 1])

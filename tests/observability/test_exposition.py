@@ -208,7 +208,11 @@ def test_a_port_that_is_taken_is_one_clear_line(home, capsys):
     ("words", "says"),
     [
         (["--session", "nothing"], "there is no session nothing"),
-        (["--host", "no.such.host.invalid"], "could not be opened"),
+        (
+            ["--host", "nowhere.invalid"],
+            "host 'nowhere.invalid' is not an address of this machine. Name one with --host.",
+        ),
+        (["--host", "192.0.2.1"], "host '192.0.2.1' is not an address of this machine. Name one with --host."),
         (["--port", "70000"], "--port"),
     ],
 )
