@@ -9,6 +9,7 @@ from pathlib import Path
 
 from peak_trade.core.errors import ConfigError, SessionError
 from peak_trade.core.files import reason_of, write_text
+from peak_trade.data.workspace import workspace
 from peak_trade.journal.export import write_trail
 from peak_trade.journal.files import read_lines
 from peak_trade.journal.keys import WorkspaceKey, is_public_key
@@ -64,8 +65,12 @@ class WorkspaceCheck:
 
 @dataclass(frozen=True, slots=True)
 class AuditedSession:
-    """A session with the verdict on its journal, and its alerts as texts, the last one first."""
+    """A session with the verdict on its journal, and its alerts as texts, the last one first.
 
+    `workspace` is the name of its workspace's folder.
+    """
+
+    workspace: str
     summary: SessionSummary
     verdict: Verdict
     alerts: tuple[str, ...]
@@ -76,9 +81,9 @@ def audited_sessions() -> tuple[list[AuditedSession], list[str]]:
 
     Every journal is read and verified: a verdict that was kept could be that of another file.
     """
-    checked = verify_workspace()
+    checked, name = verify_workspace(), workspace().resolve().name
     rows = [
-        AuditedSession(each, checked.verdicts[each.session_id], alert_texts(sessions_folder() / each.session_id))
+        AuditedSession(name, each, checked.verdicts[each.session_id], alert_texts(sessions_folder() / each.session_id))
         for each in reversed(summaries())
     ]
     return rows, list(checked.chain.faults)

@@ -114,6 +114,20 @@ def test_a_line_joins_the_numbers_of_a_trace_in_either_form_and_leaves_gaps_out(
     assert drawn([1.0, None, None]) is None
 
 
+@pytest.mark.parametrize(("own", "is_above"), [([3.0, 3.0, 1.0], False), ([1.0, 1.0, 3.0], True)])
+@pytest.mark.parametrize("last", [0.9, 3.1])
+def test_the_name_of_the_benchmark_is_on_the_side_of_the_lines_with_more_room(own, is_above, last):
+    """Both lines begin at the same level; only their first third is beside the name."""
+
+    def trace(name: str, y: list[float]) -> dict[str, object]:
+        return {"type": "scatter", "name": name, "x": ["2024-01-01", "2024-01-02", "2024-01-03"], "y": y}
+
+    traces = [trace("strategy", own), trace("buy and hold", [own[0], own[1], last])]
+    shown = home._lines({"cells": [{"outputs": [{"data": {PLOTLY_MIME: {"data": traces}}}]}]})
+    assert shown is not None
+    assert (shown["label"] < home.HEIGHT / 2.0) == is_above
+
+
 def test_the_headlines_are_tiles_of_the_notebooks():
     known: set[str] = set()
     for path in (ROOT / "tests" / "notebooks").glob("*.json"):

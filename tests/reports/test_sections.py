@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from peak_trade.data.workspace import workspace_at
 from peak_trade.journal.files import EVENTS, MANIFEST
 from peak_trade.metrics import MEASURES
 from peak_trade.reports.answer import DataKind, Finding
@@ -61,6 +63,22 @@ def test_a_missing_and_an_unreadable_session_are_named(sessions):
     assert row.summary.reason
     assert any(sessions[0] in fault for fault in faults)
     assert sessions[0] in sessions_page(rows, faults)
+
+
+def test_the_page_has_the_sessions_of_a_workspace_in_the_workspace(project, two_sessions, home):
+    """As `make demo` makes one; the faults of its chain name it."""
+    demo = home / "demo"
+    shutil.copytree(two_sessions, demo)
+    with workspace_at(demo):
+        names = session_ids()
+    write_pages(project, project)
+    page = (project / "reports" / "pages" / "sessions.md").read_text(encoding="utf-8")
+    assert len(names) == 2
+    assert all(f"{name}<br><small>workspace demo</small>" in page for name in names)
+    shutil.rmtree(demo / "sessions" / names[0])
+    write_pages(project, project)
+    page = (project / "reports" / "pages" / "sessions.md").read_text(encoding="utf-8")
+    assert re.search(f"<p .*>demo: .*{names[0]}", page)
 
 
 def test_a_session_names_its_last_alerts(sessions):

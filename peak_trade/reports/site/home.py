@@ -45,8 +45,8 @@ HEADLINES: dict[str, Callable[[float | None], str]] = {
 N_NUMBERS = 3
 LINES = (("strategy", "buy and hold"), ("equity",), ("live \u2212 shadow",))
 """Traces of a figure that the drawing of a study shows, by preference; the second is the benchmark."""
-WIDTH, HEIGHT, MARGIN = 308.0, 48.0, 5.0
-"""Size of the drawing of a study, and its empty border, in pixels."""
+WIDTH, HEIGHT, MARGIN, LABEL = 308.0, 48.0, 5.0, 90.0
+"""Size of the drawing of a study, its empty border, and the end of the benchmark's name, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +163,18 @@ def _drawn_lines(traces: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | No
         return None
     first, last = (pick(pick(x) for x, _ in kept.values()) for pick in (min, max))
     least, most = (pick(pick(y) for _, y in kept.values()) for pick in (min, max))
-    paths, ends, texts = [], [], []
+    paths, ends, texts, beside = [], [], [], []
     for name, (x, y) in kept.items():
         across = MARGIN + (WIDTH - 2.0 * MARGIN) * (x - first) / (last - first or 1.0)
         down = HEIGHT - MARGIN - (HEIGHT - 2.0 * MARGIN) * (y - least) / (most - least or 1.0)
         points = [f"{left:.1f} {top:.1f}" for left, top in zip(across, down, strict=True)]
         paths.append("M" + "L".join(points))
-        ends.append((f"{across[-1]:.1f}", f"{down[-1]:.1f}", 11 if down[0] > HEIGHT / 2.0 else int(HEIGHT) - 3))
+        ends.append((f"{across[-1]:.1f}", f"{down[-1]:.1f}"))
+        beside += np.interp(np.linspace(MARGIN, LABEL, 30), across, down).tolist()
         texts.append(f"{name}: first {y[0]:,.6g}, least {y.min():,.6g}, most {y.max():,.6g}, last {y[-1]:,.6g}")
-    return {"kind": "lines", "paths": paths, "ends": ends, "names": list(kept), "text": "; ".join(texts)}
+    label = 11 if min(beside) > HEIGHT - max(beside) else int(HEIGHT) - 3
+    names = list(kept)
+    return {"kind": "lines", "paths": paths, "ends": ends, "names": names, "label": label, "text": "; ".join(texts)}
 
 
 def _intervals(numbers: Sequence[HomeNumber]) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from peak_trade.core.digest import digest_bytes, package_digest
 from peak_trade.core.files import read_bytes, read_text, write_bytes, write_text
 from peak_trade.core.time import iso
 from peak_trade.core.version import package_version
-from peak_trade.data.workspace import workspace
+from peak_trade.data.workspace import workspace, workspace_at
 from peak_trade.governance.log import FOLDER as GOVERNANCE
 from peak_trade.governance.log import GovernanceEntry, GovernanceLog
 from peak_trade.journal.events import GovernanceAction
@@ -50,7 +50,7 @@ from peak_trade.reports.site import sections
 from peak_trade.reports.site.documents import write_search
 from peak_trade.reports.site.explorer import run_rows, write_explorer
 from peak_trade.reports.site.home import about_run, home_page, home_rows
-from peak_trade.sessions.audit import audited_sessions
+from peak_trade.sessions.audit import AuditedSession, audited_sessions
 
 PAGES = Path("reports/pages")
 FILES = LIBRARY / "data"
@@ -82,7 +82,7 @@ def write_pages(root: Path, stage: Path) -> list[Path]:
     homes = [workspace(), *(path.parent for path in sorted(workspace().glob(f"*/{GOVERNANCE}")))]
     outcomes = {run.slug: sections.outcome(run, shown, about_run(run) or run.notebook) for run, shown in typed}
     sources["index.md"] = write_explorer(root, stage, *run_rows(typed))
-    sources["sessions.md"] = sections.sessions_page(*audited_sessions())
+    sources["sessions.md"] = sections.sessions_page(*_sessions(homes))
     sources["rejected.md"] = sections.rejected_page(outcomes.values())
     sources["methods.md"] = sections.methods_page(root)
     decisions, faults = last_decisions(homes)
@@ -332,6 +332,18 @@ def readiness_page(decisions: Sequence[Mapping[str, Any]], faults: Sequence[str]
     if not decisions and not faults:
         return f"{front}No session has asked for admission yet. See `peak-trade ready`.\n"
     return f"{front}{raw_html(render('readiness.html.j2', decisions=decisions, faults=faults))}\n"
+
+
+def _sessions(homes: Sequence[Path]) -> tuple[list[AuditedSession], list[str]]:
+    """Return the sessions of several workspaces, the last id first, and the faults of their chains."""
+    rows: list[AuditedSession] = []
+    faults: list[str] = []
+    for home in homes:
+        with workspace_at(home):
+            found, wrong = audited_sessions()
+        rows += found
+        faults += [f"{home.resolve().name}: {fault}" for fault in wrong]
+    return sorted(rows, key=lambda row: row.summary.session_id, reverse=True), faults
 
 
 def last_decisions(homes: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]]:
