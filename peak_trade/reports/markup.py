@@ -158,7 +158,9 @@ def heading(name: str, quote: str = "") -> tuple[str, str]:
     >>> heading("exit_price", "USDT")
     ('exit price', 'USDT')
     """
-    text = HEADINGS.get(name, name.replace("_", " "))
+    if name not in HEADINGS:  # a comma in a name that a user chose does not start a unit
+        return name.replace("_", " "), ""
+    text = HEADINGS[name]
     what, _, unit = text.rpartition(", ")
     unit = quote if quote and unit == "quote currency" else unit
     return (what, unit) if what else (text, "")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core.errors import ReportError
@@ -151,6 +151,15 @@ def test_the_numbers_of_a_column_have_equally_many_decimals_and_a_true_minus(val
     assert [float(cell.replace(",", "").replace("\u2212", "-")) for cell in cells] == pytest.approx(
         values, abs=5e-4 * max(1e-4, *map(abs, values))
     )
+
+
+@given(st.text(max_size=20), st.sampled_from(["", "USDT"]))
+@example("a, b", "")
+@example('x": [1, # y, quote currency', "USDT")
+@settings(max_examples=examples(30))
+def test_a_name_that_is_not_in_the_table_of_headings_has_no_unit(name, quote):
+    assume(name not in HEADINGS)
+    assert heading(name, quote) == (name.replace("_", " "), "")
 
 
 def test_money_is_headed_by_the_currency_of_the_run():

@@ -56,9 +56,9 @@ def test_drawdown_periods_have_their_lengths_in_days_and_an_open_one_has_no_reco
     days = pd.date_range("2024-01-01", periods=8, freq="D", tz="UTC")
     table = tear_sheet.drawdown_periods(pd.Series([100.0, 110.0, 99.0, 88.0, 105.0, 110.0, 120.0, 114.0], days))
     assert table["depth"].tolist() == pytest.approx([0.2, 0.05], rel=RTOL_SAME)
-    assert table["length, days"].tolist() == [4.0, 1.0]
-    assert table["peak to trough, days"].tolist() == [2.0, 1.0]
-    assert table["recovery, days"].isna().tolist() == table["recovery, UTC"].isna().tolist() == [False, True]
+    assert table["length_days"].tolist() == [4.0, 1.0]
+    assert table["days_to_trough"].tolist() == [2.0, 1.0]
+    assert table["days_to_recovery"].isna().tolist() == table["recovery_time"].isna().tolist() == [False, True]
 
 
 def test_the_rolling_figure_has_the_causal_values_and_a_short_series_says_why_there_is_none(returns):

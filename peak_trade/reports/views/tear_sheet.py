@@ -51,7 +51,7 @@ YEARLY_FORMATS: Mapping[str, str] = MappingProxyType(
         "year": "{}",
         "return": "{:+.1%}",
         "difference": "{:+.1%}",
-        "volatility, a year": "{:.1%}",
+        "annual_volatility": "{:.1%}",
         "Sharpe ratio": "{:.2f}",
         "standard error": "{:.2f}",
         "largest drawdown": "{:.1%}",
@@ -59,7 +59,7 @@ YEARLY_FORMATS: Mapping[str, str] = MappingProxyType(
     }
 )
 DRAWDOWN_FORMATS: Mapping[str, str] = MappingProxyType(
-    {"depth": "{:.2%}", "length, days": "{:,.1f}", "peak to trough, days": "{:,.1f}", "recovery, days": "{:,.1f}"}
+    {"depth": "{:.2%}", "length_days": "{:,.1f}", "days_to_trough": "{:,.1f}", "days_to_recovery": "{:,.1f}"}
 )
 
 LEVEL = 0.05
@@ -294,7 +294,7 @@ def yearly_table(sheet: TearSheet) -> pd.DataFrame:
             theirs = float(passive[year]["total_return"])
             row |= {sheet.benchmark_name: theirs, "difference": gain - theirs}
         row |= {
-            "volatility, a year": float(measures["annual_volatility"]),
+            "annual_volatility": float(measures["annual_volatility"]),
             "Sharpe ratio": float(ratio),
             "standard error": math.nan if ratio.stderr is None else ratio.stderr,
             "largest drawdown": float(measures["max_drawdown"]),
@@ -312,12 +312,12 @@ def drawdown_periods(equity: pd.Series[float]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "depth": table["depth"],
-            "peak, UTC": table["peak_time"],
-            "trough, UTC": table["trough_time"],
-            "recovery, UTC": table["recovery_time"],
-            "length, days": _days(table["peak_time"], ends),
-            "peak to trough, days": _days(table["peak_time"], table["trough_time"]),
-            "recovery, days": _days(table["trough_time"], table["recovery_time"]),
+            "peak": table["peak_time"],
+            "trough": table["trough_time"],
+            "recovery_time": table["recovery_time"],
+            "length_days": _days(table["peak_time"], ends),
+            "days_to_trough": _days(table["peak_time"], table["trough_time"]),
+            "days_to_recovery": _days(table["trough_time"], table["recovery_time"]),
         }
     )
 
