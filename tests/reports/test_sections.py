@@ -12,8 +12,10 @@ import pytest
 
 from peak_trade.data.workspace import workspace_at
 from peak_trade.journal.files import EVENTS, MANIFEST
+from peak_trade.journal.verify import VerdictKind
 from peak_trade.metrics import MEASURES
 from peak_trade.reports.answer import DataKind, Finding
+from peak_trade.reports.site.home import home_page
 from peak_trade.reports.site.pages import write_pages
 from peak_trade.reports.site.sections import (
     NO_IDEAS,
@@ -87,6 +89,26 @@ def test_a_session_names_its_last_alerts(sessions):
     assert "<td>7<br><small>third &lt;b&gt;</small>" in page
     assert "alert 3" in page
     assert "alert 4" not in page
+
+
+def test_the_home_page_names_the_last_alert_of_the_newest_sessions(sessions):
+    (new, old), _ = audited_sessions()
+    cut = replace(old.verdict, finding=VerdictKind.TRUNCATED)
+    rows = [
+        replace(new, alerts=("third <b>", "first")),
+        replace(old, alerts=("only",)),
+        old,
+        replace(new, alerts=("x",)),
+    ]
+    shown = home_page([], [], [], [replace(each, verdict=cut) if each is old else each for each in rows])
+    listed = re.findall(r"<p>(.*?)</p>", shown.partition("Alerts of the last sessions</h2>")[2])
+    assert listed[:4] == [
+        f"{sessions[1]}: 2 alerts<br><small>third &lt;b&gt;</small>",
+        f"{sessions[0]}: 1 alert<br><small>only</small>",
+        f'{sessions[0]}: <span class="pt-status-failed">journal truncated</span>, no alerts',
+        '<a href="reports/pages/sessions.html">All sessions</a>',
+    ]
+    assert "<p>There are no sessions yet.</p>" in home_page([], [], [], [])
 
 
 def test_without_sessions_the_page_names_the_command(home):

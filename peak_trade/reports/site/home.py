@@ -1,4 +1,4 @@
-"""Part of the home page that is written from the runs: the latest run of each study, and the decisions on sessions."""
+"""Part of the home page that is written: the latest run of each study, decisions on sessions, and their alerts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from peak_trade.reports.answer import WIDE, DataKind, error_text, number, percen
 from peak_trade.reports.display import PLOTLY_MIME
 from peak_trade.reports.markup import raw_html, render
 from peak_trade.reports.notebooks import Notebook, ReportRun, first_of, results
+from peak_trade.sessions.audit import AuditedSession
 
 
 def _count(value: float | None) -> str:
@@ -43,6 +44,7 @@ HEADLINES: dict[str, Callable[[float | None], str]] = {
 }
 """Labels of the tiles that the home page prefers, in this order, with the format of their numbers."""
 N_NUMBERS = 3
+N_SESSIONS = 3
 LINES = (("strategy", "buy and hold"), ("equity",), ("live \u2212 shadow",))
 """Traces of a figure that the drawing of a study shows, by preference; the second is the benchmark."""
 WIDTH, HEIGHT, MARGIN, LABEL = 308.0, 48.0, 5.0, 90.0
@@ -81,9 +83,14 @@ class HomeRow:
     drawing: Mapping[str, Any] | None = None
 
 
-def home_page(rows: Sequence[HomeRow], decisions: Sequence[Mapping[str, Any]], faults: Sequence[str]) -> str:
-    """Return the Markdown of the home page's part that is written: studies, and the decisions on sessions."""
-    values = {"rows": rows, "decisions": decisions, "faults": faults}
+def home_page(
+    rows: Sequence[HomeRow],
+    decisions: Sequence[Mapping[str, Any]],
+    faults: Sequence[str],
+    sessions: Sequence[AuditedSession],
+) -> str:
+    """Return the Markdown of the home page's part that is written; the sessions are newest first."""
+    values = {"rows": rows, "decisions": decisions, "faults": faults, "sessions": sessions[:N_SESSIONS]}
     return f"{raw_html(render('home.html.j2', width=WIDTH, height=HEIGHT, **values))}\n"
 
 

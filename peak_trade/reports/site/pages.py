@@ -82,12 +82,13 @@ def write_pages(root: Path, stage: Path) -> list[Path]:
     homes = [workspace(), *(path.parent for path in sorted(workspace().glob(f"*/{GOVERNANCE}")))]
     outcomes = {run.slug: sections.outcome(run, shown, about_run(run) or run.notebook) for run, shown in typed}
     sources["index.md"] = write_explorer(root, stage, *run_rows(typed))
-    sources["sessions.md"] = sections.sessions_page(*_sessions(homes))
+    audited, chain_faults = _sessions(homes)
+    sources["sessions.md"] = sections.sessions_page(audited, chain_faults)
     sources["rejected.md"] = sections.rejected_page(outcomes.values())
     sources["methods.md"] = sections.methods_page(root)
     decisions, faults = last_decisions(homes)
     sources["readiness.md"] = readiness_page(decisions, faults)
-    sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults)
+    sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults, audited)
     sources[ORIGIN_PART.name] = f"{raw_html(render('built.html.j2', facts=_origin(root)))}\n"
     for notebook in notebooks:
         of_it = [outcomes[run.slug] for run in runs if run.notebook == notebook.name]
