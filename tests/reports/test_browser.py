@@ -18,7 +18,7 @@ from peak_trade.reports.site import explorer
 from peak_trade.reports.site.build import build_site
 from peak_trade.tracking.queries import RunEntry
 from peak_trade.tracking.record import GROWTH_TAG
-from tests.reports.conftest import answered, make_project, write_executed
+from tests.reports.conftest import ROOT, answered, make_project, write_executed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
@@ -402,3 +402,34 @@ def test_documents_have_a_sidebar_and_a_page_before_and_after(visit):
     page.get_by_role("link", name="The data →").click()
     page.wait_for_url("**/docs/data.html")
     assert page.get_by_role("link", name="← The library").is_visible()
+
+
+QUARTO_FRAME = """<!doctype html><html data-theme="dark"><style>
+nav.sidebar.sidebar-navigation:not(.rollup), .nav-footer { background-color: #fff; }
+div.sidebar-item-container { color: #595959; } .nav-footer { color: #757575; } .mx-auto { margin: 0 auto !important; }
+.navbar-container { display: flex; } .navbar-brand { margin-right: 16px; font-size: 20px; }
+</style><style>STYLE</style><body><header id="quarto-header"><nav class="navbar"><div class="navbar-container">
+<button class="navbar-toggler" style="width: 70px">=</button>
+<div class="navbar-brand-container mx-auto"><a class="navbar-brand">
+<span class="navbar-title">peak_trade</span></a></div>
+</div></nav></header>
+<div class="pt-corner"><button class="pt-button">Search</button><button class="pt-button">Theme: auto</button></div>
+<nav id="quarto-sidebar" class="sidebar sidebar-navigation"><div class="sidebar-item-container">Trials</div></nav>
+<footer class="footer"><div class="nav-footer">Research</div></footer></body></html>"""
+"""The frame of a page of Quarto 1.7, with those of its rules that the style replaces."""
+
+
+def test_the_frame_of_quarto_takes_the_colours_and_leaves_room_for_the_buttons(browser):
+    style = (ROOT / "reports" / "styles" / "site.css").read_text(encoding="utf-8")
+    page = browser.new_page(viewport={"width": 390, "height": 600})
+    page.set_content(QUARTO_FRAME.replace("STYLE", style))
+    colour = "each => getComputedStyle(each).%s"
+    shown = page.eval_on_selector("body", colour % "backgroundColor")
+    for selector, text in (("#quarto-sidebar", ".sidebar-item-container"), (".nav-footer", ".nav-footer")):
+        assert page.eval_on_selector(selector, colour % "backgroundColor") == shown
+        assert page.eval_on_selector(text, colour % "color") == "rgb(184, 194, 200)"
+    name, corner = page.locator(".navbar-title").bounding_box(), page.locator(".pt-corner").bounding_box()
+    assert name is not None
+    assert corner is not None
+    assert name["x"] + name["width"] <= corner["x"]
+    page.close()
