@@ -407,6 +407,7 @@ def test_documents_have_a_sidebar_and_a_page_before_and_after(visit):
 QUARTO_FRAME = """<!doctype html><html data-theme="dark"><style>
 nav.sidebar.sidebar-navigation:not(.rollup), .nav-footer { background-color: #fff; }
 div.sidebar-item-container { color: #595959; } .nav-footer { color: #757575; } .mx-auto { margin: 0 auto !important; }
+code, pre, .math { white-space: pre; overflow: visible; }
 .navbar-container { display: flex; } .navbar-brand { margin-right: 16px; font-size: 20px; }
 </style><style>STYLE</style><body><header id="quarto-header"><nav class="navbar"><div class="navbar-container">
 <button class="navbar-toggler" style="width: 70px">=</button>
@@ -415,6 +416,8 @@ div.sidebar-item-container { color: #595959; } .nav-footer { color: #757575; } .
 </div></nav></header>
 <div class="pt-corner"><button class="pt-button">Search</button><button class="pt-button">Theme: auto</button></div>
 <nav id="quarto-sidebar" class="sidebar sidebar-navigation"><div class="sidebar-item-container">Trials</div></nav>
+<main><ul><li><code>LONG</code></li></ul><div class="sourceCode"><pre class="sourceCode">LONG</pre></div>
+<p><span class="math display">LONG</span></p></main>
 <footer class="footer"><div class="nav-footer">Research</div></footer></body></html>"""
 """The frame of a page of Quarto 1.7, with those of its rules that the style replaces."""
 
@@ -422,7 +425,7 @@ div.sidebar-item-container { color: #595959; } .nav-footer { color: #757575; } .
 def test_the_frame_of_quarto_takes_the_colours_and_leaves_room_for_the_buttons(browser):
     style = (ROOT / "reports" / "styles" / "site.css").read_text(encoding="utf-8")
     page = browser.new_page(viewport={"width": 390, "height": 600})
-    page.set_content(QUARTO_FRAME.replace("STYLE", style))
+    page.set_content(QUARTO_FRAME.replace("STYLE", style).replace("LONG", "peak-trade approve " * 9))
     colour = "each => getComputedStyle(each).%s"
     shown = page.eval_on_selector("body", colour % "backgroundColor")
     for selector, text in (("#quarto-sidebar", ".sidebar-item-container"), (".nav-footer", ".nav-footer")):
@@ -432,4 +435,5 @@ def test_the_frame_of_quarto_takes_the_colours_and_leaves_room_for_the_buttons(b
     assert name is not None
     assert corner is not None
     assert name["x"] + name["width"] <= corner["x"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.close()
