@@ -24,6 +24,7 @@ help:            ## list these commands
 .venv/installed: .venv/bin/uv pyproject.toml
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --quiet --editable .
+	$(BIN)/python -c 'import peak_trade.engine.compiled_loop'  # compiled once, some 15 seconds, and kept
 	@touch $@
 
 env: .venv/installed  ## make .venv from requirements.lock

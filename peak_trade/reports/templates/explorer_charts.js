@@ -163,13 +163,13 @@
     const paths = lines.map((line) => times.map((time) => Math.log(Math.max(at(line, time) / at(line, from), 1e-9))));
     const least = Math.min(0, ...paths.flat()), most = Math.max(0, ...paths.flat()), span = most - least || 1;
     const x = (place) => 8 + (width - edge - 8) * place / 60, y = (value) => height - 22 - (height - 40) * (value - least) / span;
-    const put = (tag, attributes, text = "") => { const made = document.createElementNS(SVG, tag); made.textContent = text; for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value); svg.append(made); };
+    const put = (tag, attributes, text = "") => { const made = document.createElementNS(SVG, tag); made.textContent = text; for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value); svg.append(made); return made; };
     put("path", {d: `M8 ${y(0)}H${width - edge}`, class: "pt-zero"});
     const labels = paths.map((path, place) => ({place, y: y(path[60])})).sort((one, other) => one.y - other.y);
     labels.forEach((label, place) => { if (place) label.y = Math.max(label.y, labels[place - 1].y + 15); });
     for (const {place, y: down} of labels) {
       const mark = runs.indexOf(lines[place].row), stroke = `var(${COLORS[mark % COLORS.length]})`;
-      put("path", {d: `M${paths[place].map((value, step) => `${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}`, style: `stroke: ${stroke}`, "stroke-dasharray": DASHES[mark % DASHES.length]});
+      put("path", {d: `M${paths[place].map((value, step) => `${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("L")}`, "stroke-dasharray": DASHES[mark % DASHES.length]}).style.stroke = stroke;
       put("text", {x: width - edge + 6, y: (down + 4).toFixed(1)}, `${explorer.letter(mark)} ×${Math.exp(paths[place][60]).toFixed(2)}`);
     }
     for (const [anchor, place, time] of [["start", 8, from], ["end", width - edge, to]]) put("text", {x: place, y: height - 4, "text-anchor": anchor}, new Date(1000 * time).toISOString().slice(0, 10));
