@@ -219,7 +219,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     """Return a socket that listens; port 0 takes a free one. ConfigError if it cannot be opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        if not host:
+        if not host.encode("idna"):  # of a name that can not be one, the socket raises a TypeError
             raise UnicodeError
         return socket.create_server((host, port), family=family, backlog=1_024)
     except (OSError, UnicodeError) as error:

@@ -529,7 +529,7 @@ def test_a_taken_port_is_one_line(built, capsys):
     assert f"port {port} of 127.0.0.1 could not be opened" in line
 
 
-@pytest.mark.parametrize("host", ["", "nowhere.invalid", "192.0.2.1", "a" * 70])
+@pytest.mark.parametrize("host", ["", "nowhere.invalid", "192.0.2.1", "a" * 70, "ж" * 60])
 def test_a_host_of_another_machine_is_one_line(built, capsys, host):
     assert main(["site", "serve", "--host", host, "--port", "0"]) == 2
     assert capsys.readouterr().err.splitlines() == [
