@@ -136,7 +136,7 @@ def test_a_wrong_value_is_named(place, capsys, old, new, words):
 def test_only_approvers_sign(place, capsys):
     assert "not an approver's key" in run(capsys, "approve", "request.toml", "--key", "keys/eve.pem", code=2)
     assert "Name the file" in run(capsys, "approve", "request.toml", code=2)
-    assert "could not be read" in run(capsys, "approve", "request.toml", "--key", "keys/none.pem", code=2)
+    assert "there is no such key" in run(capsys, "approve", "request.toml", "--key", "keys/none.pem", code=2)
 
 
 def test_one_thing_is_asked_for(place, capsys):

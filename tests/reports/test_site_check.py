@@ -89,15 +89,17 @@ def test_a_page_above_the_budget_is_named_with_its_size(site, monkeypatch):
 
 def test_a_folder_of_this_machine_is_named_wherever_it_stands(site):
     root = site.with_name("project")
-    for folder in machine_folders(root):
+    folders = machine_folders(root)
+    for folder in folders:
         for text in (folder, f"{folder}/x.py", f"file://{folder}/x", f'{{"a":"{folder}/x"}}', f"see {folder}."):
             (fault,) = add(site, text, "runs.js")
             assert fault == f"runs.js: it names {folder}, a folder of this machine."
             assert add(site, without_folders(text, root), "other.js") == [fault]
             (site / "runs.js").unlink()
             (site / "other.js").unlink()
-        assert add(site, f"/mnt{folder}/x {folder}x {folder}.old", "runs.js") == []
-        (site / "runs.js").unlink()
+        if not any(folder.startswith(f"{other}/") for other in folders):  # else the text names the other one
+            assert add(site, f"/mnt{folder}/x {folder}x {folder}.old", "runs.js") == []
+            (site / "runs.js").unlink()
 
 
 def test_a_page_shows_paths_of_the_project_relative_to_it(project, home):
