@@ -188,7 +188,7 @@ def _stages() -> Iterator[Callable[[int], list[Event]]]:
     yield lambda now: [*_order(now, "a", KIND.FILLED), _bar(now, 101.0)]
     yield lambda now: [*_order(now, "b", KIND.REJECTED), *_order(now, "c", KIND.REJECTED), _bar(now, 99.0)]
     yield lambda now: [
-        *_order(now, "d", KIND.REJECTED),
+        *[each for order_id in "def" for each in _order(now, order_id, KIND.REJECTED)],
         FeedFaultEvent(now, "BTC/USDT", FeedFault.DISCONNECTED, 0, ""),
         AlertEvent(now, AlertLevel.WARNING, "exit_refused", "an exit was refused", 1.0, 0.0),
         ReconciliationEvent(now, "BTC", 1.0, 2.0, False),

@@ -235,8 +235,8 @@ def test_ctrl_c_at_any_moment_leaves_a_whole_site_and_the_sources(built, tmp_pat
         time.sleep(draw.uniform(0.2, 3.0))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
-        assert process.returncode in (0, 130), said
-        ended_early += process.returncode == 130
+        assert process.returncode in (0, 130, -signal.SIGINT), said  # the last one while Python starts or ends
+        ended_early += process.returncode != 0
         assert sources(built) == tree
         now = contents(built / SITE)
         if now != known[-1]:

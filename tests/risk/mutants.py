@@ -21,6 +21,7 @@ _COPIED = (
     "tests/risk",
     "tests/conftest.py",
     "tests/examples.py",
+    "tests/replacing.py",
     "tests/tolerances.py",
     "config",
     "conftest.py",
