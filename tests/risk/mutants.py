@@ -55,7 +55,7 @@ def apply(mutant: Mutant, folder: Path) -> None:
     for name in _COPIED:
         source, target = ROOT / name, folder / name
         if source.is_dir():
-            shutil.copytree(source, target)
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.tmp.*", "*.pyc.*"))  # being written
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
