@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.test_tracking import N_RUNS, workspace  # noqa: F401
-from peak_trade.reports.site.build import build_site
+from peak_trade.site.build import build_site
 
 ROOT = Path(__file__).parents[1]
 MAX_MS = 200.0

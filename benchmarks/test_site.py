@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from peak_trade.reports.site.build import build_site
+from peak_trade.site.build import build_site
 from tests.reports.conftest import make_project, write_executed
 
 N_PAGES = 30

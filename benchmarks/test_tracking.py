@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from peak_trade.reports.site.explorer import data_script, run_rows
+from peak_trade.site.explorer import data_script, run_rows
 from peak_trade.tracking import DIGEST_NAMES, RunRecord, list_runs, record_run
 
 N_RUNS = 10_000

@@ -129,10 +129,10 @@ def fetch(
 ) -> None:
     """Fetch public spot bars from an exchange into the store.
 
-    No account is required. Only bars that the store lacks are requested, with the stored bars beside them, so a stopped
-    fetch continues where it stopped. If stored bars differ from those of the exchange now, they are reported and
-    nothing more is stored. The bar that is still open is left out. Without --end, bars up to now are fetched. Kraken
-    provides its latest 720 bars only.
+    No account is required. Only bars that the store lacks are requested, and the stored bars next to them for
+    comparison. A stopped fetch continues where it stopped. If stored bars differ from those of the exchange now, they
+    are reported and nothing more is stored. The bar that is still open is left out. Without --end, bars up to now are
+    fetched. Kraken provides its latest 720 bars only.
 
     A request is repeated up to three times while the exchange does not answer, or its answer can not be used.
 

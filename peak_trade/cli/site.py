@@ -42,7 +42,7 @@ def build(
 
     Exits 0 when the site is built, 1 when it is built and the check found faults, 2 when it cannot be built.
     """
-    from peak_trade.reports.site.build import build_site
+    from peak_trade.site.build import build_site
 
     site = build_site(renderer=renderer, progress=lambda page: typer.echo(f"render {page}", err=True))
     if site.notice:
@@ -80,7 +80,7 @@ def publish(
 
     Exits 0 when the site is published, 2 when it is not.
     """
-    from peak_trade.reports.site.publish import publish_site
+    from peak_trade.site.publish import publish_site
 
     output.show(
         publish_site(to, keep),
@@ -108,7 +108,7 @@ def verify(
     Exits 0 when each version is as it was published, 1 when a file was changed, added or removed, 2 when the folder
     has no versions.
     """
-    from peak_trade.reports.site.publish import verify_publication
+    from peak_trade.site.publish import verify_publication
 
     found = verify_publication(folder)
     whole = f"{output.count(len(found.versions), 'version')}, each as it was published."
@@ -136,7 +136,7 @@ def serve(
     Exits 0 after Ctrl-C or SIGTERM, 2 when the site is not built, the port is taken or the host is no address of this
     machine.
     """
-    from peak_trade.reports.server import make_app, open_socket, run_server
+    from peak_trade.site.server import make_app, open_socket, run_server
 
     with until_stopped(), open_socket(host, port) as listener:
         address, taken = listener.getsockname()[:2]

@@ -42,6 +42,7 @@ HEADINGS: Mapping[str, str] = MappingProxyType(tomllib.loads(read_text(TEMPLATES
 """Heading of a column or measure by its name: what it is and, after a comma, its unit. Others are shown by name."""
 
 
+_RAW_BLOCK = re.compile(r"^(`{3,})\{=html\}\n(.*?)\n\1$", flags=re.DOTALL | re.MULTILINE)
 SPOKEN = ("model", "scenario")
 """Columns whose values are names of the code; a page shows them with spaces."""
 
@@ -245,3 +246,16 @@ def _cell(value: Any, pattern: str | None, kind: str) -> str:
         return "–"
     text = pattern.format(value) if pattern else value_text(value)
     return text.replace("-", MINUS) if kind in ("float", "int") else text
+
+
+def markdown_html(text: str) -> str:
+    """Return Markdown as HTML. Its raw HTML blocks stay as they are."""
+    from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+    parts: list[str] = []
+    end = 0
+    for block in _RAW_BLOCK.finditer(text):
+        parts += [markdown2html_mistune(text[end : block.start()]), block[2]]
+        end = block.end()
+    parts.append(markdown2html_mistune(text[end:]) if text[end:].strip() else "")
+    return "\n".join(parts)

@@ -17,6 +17,8 @@ from peak_trade.data.workspace import workspace
 from peak_trade.reports.markup import markdown_text
 
 SITE = Path("reports/site")
+STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
+"""Style sheets of a project's pages, relative to its folder."""
 LIBRARY = Path("reports/lib")
 HOME_PART = Path("reports/pages/_home.md")
 """Part of the home page that is written from the runs; `index.md` includes it."""

@@ -21,11 +21,11 @@ from peak_trade.data.store import save_bars
 from peak_trade.metrics import measures_in
 from peak_trade.observability.rehearsal import Rehearsal
 from peak_trade.reports.notebooks import ReportRun
-from peak_trade.reports.site.build import Site
 from peak_trade.risk.state import Control
 from peak_trade.sessions import run
 from peak_trade.sessions.control.drill import Drill
 from peak_trade.sessions.control.state import write_control
+from peak_trade.site.build import Site
 from peak_trade.studies import readiness
 from tests.cli.test_verbs import LEAVES
 from tests.governance.setups import policy_text, request
@@ -67,7 +67,7 @@ def desk(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     report = ReportRun(Path("r.ipynb"), "regime_study", "", "", "", "", {}, {}, "", 0.0)
     monkeypatch.setattr("peak_trade.reports.notebooks.run_report", lambda *_, **__: report)
     site = Site(Path("index.html"), "nbconvert", 1, ())
-    monkeypatch.setattr("peak_trade.reports.site.build.build_site", lambda **_: site)
+    monkeypatch.setattr("peak_trade.site.build.build_site", lambda **_: site)
     return registry
 
 
@@ -181,7 +181,7 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert asked("site build")["n_pages"] == 1
     Path("reports/site").mkdir(parents=True)
     Path("reports/site/index.html").write_text("")
-    monkeypatch.setattr("peak_trade.reports.server.run_server", lambda *_: None)
+    monkeypatch.setattr("peak_trade.site.server.run_server", lambda *_: None)
     assert asked("site publish --to pages")["is_new"] is True
     assert asked("site verify pages")["faults"] == []
     assert asked("site serve --port 0")["url"].startswith("http://127.0.0.1:")

@@ -190,5 +190,5 @@ def no_network() -> Iterator[None]:
         patch.setitem(run_registry.QUIET, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         patch.setattr("peak_trade.data.fetching.connect", refused)
         patch.setattr("peak_trade.reports.notebooks.run_report", refused)
-        patch.setattr("peak_trade.reports.site.build.build_site", refused)
+        patch.setattr("peak_trade.site.build.build_site", refused)
         yield

@@ -12,7 +12,7 @@ from peak_trade.data.sample import synthetic_bars
 from peak_trade.engine.kernel import Screen
 from peak_trade.metrics import MEASURES, MeasureRow, measures_in
 from peak_trade.metrics.table import Place
-from peak_trade.reports.site.explorer import METRICS
+from peak_trade.site.explorer import METRICS
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.regime.tables import regime_table

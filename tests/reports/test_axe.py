@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from peak_trade.reports.site.build import build_site
+from peak_trade.site.build import build_site
 from tests.reports.conftest import ROOT, answered
 from tests.reports.test_browser import CHROMIUM
 from tests.reports.test_hostile_names import outputs

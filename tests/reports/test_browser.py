@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peak_trade.reports.site import explorer
-from peak_trade.reports.site.build import build_site
+from peak_trade.site import explorer
+from peak_trade.site.build import build_site
 from peak_trade.tracking.queries import RunEntry
 from peak_trade.tracking.record import GROWTH_TAG
 from tests.reports.conftest import ROOT, answered, make_project, write_executed
@@ -332,7 +332,7 @@ def test_every_control_has_a_name(visit):
 def test_the_policy_of_the_server_allows_the_explorer(visit, site):
     import uvicorn
 
-    from peak_trade.reports import server
+    from peak_trade.site import server
 
     listener = server.open_socket("127.0.0.1", 0)
     running = uvicorn.Server(uvicorn.Config(server.make_app(site.parents[1]), log_level="critical", lifespan="off"))

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from peak_trade.reports.display import bundle
-from peak_trade.reports.site.build import build_site
 from peak_trade.reports.views import backtest as view
+from peak_trade.site.build import build_site
 from tests.reports.conftest import make_project, write_executed
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from peak_trade.reports.project import LIBRARY
-from peak_trade.reports.site.build import build_site
-from peak_trade.reports.site.documents import SEARCH, places, title_of, write_search
+from peak_trade.site.build import build_site
+from peak_trade.site.documents import SEARCH, places, title_of, write_search
 from tests.reports.conftest import ROOT, documents
 
 

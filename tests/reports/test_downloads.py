@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from peak_trade.reports import downloads
 from peak_trade.reports.display import bundle
 from peak_trade.reports.downloads import DATA_MIME, finer_script, packed, write_downloads
-from peak_trade.reports.site.build import build_site
 from peak_trade.reports.views import backtest as view
 from peak_trade.reports.views import portfolio
+from peak_trade.site.build import build_site
 from tests.examples import examples
 from tests.tolerances import RTOL_SAME
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peak_trade.metrics import MEASURES
-from peak_trade.reports.site.explorer import MAX_RUNS, METRICS, RECENT, SHOWN, RunRow, data_script, write_explorer
+from peak_trade.site.explorer import MAX_RUNS, METRICS, RECENT, SHOWN, RunRow, data_script, write_explorer
 from peak_trade.tracking.record import GROWTH_TAG, N_GROWTH
 from tests.tracking.test_registry import run_of
 

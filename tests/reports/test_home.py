@@ -16,9 +16,9 @@ from peak_trade.core.errors import ReportError
 from peak_trade.reports.answer import DataKind
 from peak_trade.reports.display import PLOTLY_MIME
 from peak_trade.reports.project import HOME_PART, ORIGIN_PART
-from peak_trade.reports.site import home, pages
-from peak_trade.reports.site.build import build_site
-from peak_trade.reports.site.home import HEADLINES, N_NUMBERS, HomeNumber, home_rows
+from peak_trade.site import home, pages
+from peak_trade.site.build import build_site
+from peak_trade.site.home import HEADLINES, N_NUMBERS, HomeNumber, home_rows
 from tests.reports.conftest import ROOT, answered
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -90,7 +90,7 @@ def test_the_last_line_of_the_home_page_follows_from_the_commit(project):
 
 
 def test_a_missing_part_of_the_home_page_is_named(project, monkeypatch):
-    monkeypatch.setattr("peak_trade.reports.site.build.write_pages", lambda root, stage: [])
+    monkeypatch.setattr("peak_trade.site.build.write_pages", lambda root, stage: [])
     with pytest.raises(ReportError, match=r"index\.md: it includes reports/pages/_home\.md"):
         build_site(project, "nbconvert")
 

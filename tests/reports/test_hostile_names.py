@@ -22,10 +22,10 @@ from peak_trade.diff.result import diff
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
 from peak_trade.reports.display import bundle, page_bundle
 from peak_trade.reports.markup import markdown_text, without_shortcodes, write_figure_page
-from peak_trade.reports.site import explorer, pages
-from peak_trade.reports.site.build import build_site
 from peak_trade.reports.views import backtest, diff_table, portfolio
 from peak_trade.reports.views import diff as diff_view
+from peak_trade.site import explorer, pages
+from peak_trade.site.build import build_site
 from peak_trade.tracking.queries import RunEntry
 from tests.diff.planting import bars_of, run
 from tests.examples import mostly_long
@@ -253,7 +253,7 @@ def test_a_page_of_one_figure_escapes_its_title(tmp_path):
 
 @pytest.mark.parametrize("name", mostly_long(HOSTILE.values(), 5), ids=HOSTILE)
 def test_markdown_text_is_read_back_by_the_markdown_reader(name):
-    from peak_trade.reports.site.fallback import markdown_html
+    from peak_trade.site.fallback import markdown_html
 
     page = Page(markdown_html(markdown_text(name)))
     assert page.elements == [("p",), ("/p",)]

@@ -11,9 +11,9 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.project import SITE
-from peak_trade.reports.site import publish
-from peak_trade.reports.site.build import site_lock
-from peak_trade.reports.site.publish import INDEX, MANIFEST, publish_site, verify_publication
+from peak_trade.site import publish
+from peak_trade.site.build import site_lock
+from peak_trade.site.publish import INDEX, MANIFEST, publish_site, verify_publication
 from tests.reports.test_site_build import contents
 
 

@@ -15,17 +15,17 @@ from peak_trade.journal.files import EVENTS, MANIFEST
 from peak_trade.journal.verify import VerdictKind
 from peak_trade.metrics import MEASURES
 from peak_trade.reports.answer import DataKind, Finding
-from peak_trade.reports.site.home import home_page
-from peak_trade.reports.site.pages import write_pages
-from peak_trade.reports.site.sections import (
+from peak_trade.sessions.audit import audited_sessions
+from peak_trade.sessions.store import session_ids, sessions_folder
+from peak_trade.site.home import home_page
+from peak_trade.site.pages import write_pages
+from peak_trade.site.sections import (
     NO_IDEAS,
     Outcome,
     definitions,
     rejected_page,
     sessions_page,
 )
-from peak_trade.sessions.audit import audited_sessions
-from peak_trade.sessions.store import session_ids, sessions_folder
 from tests.reports.conftest import ROOT, answered
 from tests.sessions.running import sealed_sessions
 

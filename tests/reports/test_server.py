@@ -26,10 +26,10 @@ from starlette.types import Message
 
 from peak_trade.cli import main
 from peak_trade.journal.files import EVENTS, MANIFEST, read_events
-from peak_trade.reports import server
-from peak_trade.reports.server import Experiments, SessionEvents, Sessions, content_policy, make_app
-from peak_trade.reports.site.build import build_site
 from peak_trade.sessions.store import session_ids, sessions_folder
+from peak_trade.site import server
+from peak_trade.site.build import build_site
+from peak_trade.site.server import Experiments, SessionEvents, Sessions, content_policy, make_app
 from peak_trade.tracking import DIGEST_NAMES, RunRecord, list_runs, record_run
 from peak_trade.tracking.queries import SORTABLE
 from tests.sessions.running import sealed_sessions

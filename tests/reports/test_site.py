@@ -13,8 +13,8 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.project import SITE
-from peak_trade.reports.site import build as site
-from peak_trade.reports.site.build import build_site
+from peak_trade.site import build as site
+from peak_trade.site.build import build_site
 from tests.reports.conftest import documents
 
 needs_quarto = pytest.mark.skipif(shutil.which("quarto") is None, reason="there is no quarto on PATH")
@@ -130,7 +130,9 @@ def test_a_page_draws_its_figures_without_other_hosts(project, two_runs, tmp_pat
 
 
 def test_reports_write_every_file_atomically():
-    sources = {path.name: path.read_text(encoding="utf-8") for path in Path(site.__file__).parents[1].rglob("*.py")}
+    package = Path(site.__file__).parents[1]
+    paths = [path for folder in ("reports", "site") for path in (package / folder).rglob("*.py")]
+    sources = {path.name: path.read_text(encoding="utf-8") for path in paths}
     assert [name for name, text in sources.items() if ".write_text(" in text or ".write_bytes(" in text] == []
 
 

@@ -19,8 +19,8 @@ from peak_trade.core import files
 from peak_trade.core.errors import ReportError
 from peak_trade.reports.notebooks import ReportRun
 from peak_trade.reports.project import SITE
-from peak_trade.reports.site import build, pages
-from peak_trade.reports.site.build import build_site, site_lock, staging_folder
+from peak_trade.site import build, pages
+from peak_trade.site.build import build_site, site_lock, staging_folder
 from tests.examples import mostly_long
 from tests.reports.test_site import needs_quarto
 
@@ -82,7 +82,7 @@ def test_a_build_that_ends_early_leaves_the_previous_site_and_the_sources(built,
     change(built)
     changed = sources(built)
     with monkeypatch.context() as patch:
-        patch.setattr(f"peak_trade.reports.site.{place}", lambda *_, **__: (_ for _ in ()).throw(error))
+        patch.setattr(f"peak_trade.site.{place}", lambda *_, **__: (_ for _ in ()).throw(error))
         with pytest.raises(type(error)):
             build_site(built, "nbconvert")
     assert contents(built / SITE) == site

@@ -13,9 +13,9 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.data.workspace import workspace
 from peak_trade.reports.project import machine_folders, without_folders
-from peak_trade.reports.site import check
-from peak_trade.reports.site.build import build_site
-from peak_trade.reports.site.check import check_site
+from peak_trade.site import check
+from peak_trade.site.build import build_site
+from peak_trade.site.check import check_site
 from tests.reports.test_site import needs_quarto, pages
 
 OTHER = "https://other.example"

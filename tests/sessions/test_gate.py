@@ -25,7 +25,6 @@ from peak_trade.governance.policy import read_policy
 from peak_trade.governance.signing import read_approvals
 from peak_trade.journal.events import CommandEvent, CommandKind, OrderEvent, OrderEventKind, TradingStateEvent
 from peak_trade.journal.files import read_events
-from peak_trade.reports.site.pages import last_decisions, readiness_page
 from peak_trade.risk.limits import StateLimits
 from peak_trade.sessions.control.commands import new_command, write_command
 from peak_trade.sessions.feeds.live import LiveFeed
@@ -38,6 +37,7 @@ from peak_trade.sessions.sandbox.binance import BinanceSpot
 from peak_trade.sessions.sandbox.client import connect_sandbox
 from peak_trade.sessions.sandbox.venue import SandboxVenue
 from peak_trade.sessions.store import session_ids
+from peak_trade.site.pages import last_decisions, readiness_page
 from peak_trade.studies import readiness
 from tests.emulator.server import emulated
 from tests.sessions import granting

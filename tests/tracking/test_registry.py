@@ -21,8 +21,8 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.metrics import Measure
-from peak_trade.reports.site import explorer
-from peak_trade.reports.site.explorer import run_rows
+from peak_trade.site import explorer
+from peak_trade.site.explorer import run_rows
 from peak_trade.tracking import (
     DIGEST_NAMES,
     RunRecord,

@@ -15,8 +15,8 @@ from peak_trade.core.files import read_text, reason_of, write_text
 from peak_trade.core.version import package_version
 from peak_trade.data.workspace import package_data
 from peak_trade.reports.display import bundle
-from peak_trade.reports.markup import SCRIPTS, TEMPLATES, figure_html, render
-from peak_trade.reports.site.fallback import STYLES, markdown_html
+from peak_trade.reports.markup import SCRIPTS, TEMPLATES, figure_html, markdown_html, render
+from peak_trade.reports.project import STYLES
 from peak_trade.reports.views import alerts, backtest, diff, diff_answer, portfolio, regime, tear_sheet, verdicts
 from peak_trade.reports.views.cell_values import described_html
 from peak_trade.reports.views.drawing import thinning_note

@@ -22,8 +22,8 @@ from peak_trade.core.files import create_file, make_folder, read_bytes, read_tex
 from peak_trade.data.workspace import workspace
 from peak_trade.reports.markup import render
 from peak_trade.reports.project import SITE, read_cache
-from peak_trade.reports.site.build import site_lock
-from peak_trade.reports.site.check import check_site
+from peak_trade.site.build import site_lock
+from peak_trade.site.check import check_site
 
 KEPT = 5
 """Number of versions that are kept."""

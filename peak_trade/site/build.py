@@ -30,10 +30,10 @@ from peak_trade.data.workspace import workspace
 from peak_trade.reports.markup import SCRIPTS, copy_scripts, templates_digest
 from peak_trade.reports.notebooks import LOCKS
 from peak_trade.reports.project import LIBRARY, SITE, read_cache, read_page, read_quarto
-from peak_trade.reports.site.check import check_site
-from peak_trade.reports.site.documents import places, title_of
-from peak_trade.reports.site.fallback import navigation, render_pages
-from peak_trade.reports.site.pages import PAGES, write_pages
+from peak_trade.site.check import check_site
+from peak_trade.site.documents import places, title_of
+from peak_trade.site.fallback import navigation, render_pages
+from peak_trade.site.pages import PAGES, write_pages
 
 BUILT = ".built.json"
 OLDEST_QUARTO = (1, 7)

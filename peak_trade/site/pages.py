@@ -46,11 +46,11 @@ from peak_trade.reports.notebooks import (
     source_text,
 )
 from peak_trade.reports.project import HOME_PART, LIBRARY, ORIGIN_PART, machine_folders, read_cache, without_folders
-from peak_trade.reports.site import sections
-from peak_trade.reports.site.documents import write_search
-from peak_trade.reports.site.explorer import run_rows, write_explorer
-from peak_trade.reports.site.home import about_run, home_page, home_rows
 from peak_trade.sessions.audit import AuditedSession, audited_sessions
+from peak_trade.site import sections
+from peak_trade.site.documents import write_search
+from peak_trade.site.explorer import run_rows, write_explorer
+from peak_trade.site.home import about_run, home_page, home_rows
 
 PAGES = Path("reports/pages")
 FILES = LIBRARY / "data"

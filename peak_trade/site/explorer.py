@@ -23,7 +23,7 @@ from peak_trade.reports.answer import DataKind, data_kind
 from peak_trade.reports.markup import TEMPLATES, raw_html, render
 from peak_trade.reports.notebooks import ReportRun, first_of
 from peak_trade.reports.project import LIBRARY, without_folders
-from peak_trade.reports.site.sections import definitions
+from peak_trade.site.sections import definitions
 from peak_trade.tracking.counts import ledger_sentence
 from peak_trade.tracking.queries import RunEntry, count_runs, latest_entries
 from peak_trade.tracking.record import GROWTH_TAG

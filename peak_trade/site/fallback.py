@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.files import write_text
-from peak_trade.reports.markup import SCRIPTS, TEMPLATES, render
+from peak_trade.reports.markup import SCRIPTS, TEMPLATES, markdown_html, render
 from peak_trade.reports.notebooks import read_json, source_text
-from peak_trade.reports.project import LIBRARY, SITE, read_page, read_quarto
-from peak_trade.reports.site.documents import places
+from peak_trade.reports.project import LIBRARY, SITE, STYLES, read_page, read_quarto
+from peak_trade.site.documents import places
 
-STYLES = (Path("reports/styles/plain.css"), Path("reports/styles/site.css"))
-_RAW_BLOCK = re.compile(r"^(`{3,})\{=html\}\n(.*?)\n\1$", flags=re.DOTALL | re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", flags=re.DOTALL)
 _HEADING = re.compile(r'<h([1-6]) id="[^"]*">(.*?)<a class="anchor-link".*?</h\1>', flags=re.DOTALL)
 _HEADING_ANCHOR = re.compile(r'(^<h\d id="|<a class="anchor-link" href="#)[^"]*')
@@ -135,19 +133,6 @@ def _markdown_body(root: Path, page: Path) -> tuple[str, str]:
     if heading is None:
         return page.stem, markdown_html(text)
     return heading[1].strip(), markdown_html(text[: heading.start()] + text[heading.end() :])
-
-
-def markdown_html(text: str) -> str:
-    """Return Markdown as HTML. Its raw HTML blocks stay as they are."""
-    from nbconvert.filters.markdown_mistune import markdown2html_mistune
-
-    parts: list[str] = []
-    end = 0
-    for block in _RAW_BLOCK.finditer(text):
-        parts += [markdown2html_mistune(text[end : block.start()]), block[2]]
-        end = block.end()
-    parts.append(markdown2html_mistune(text[end:]) if text[end:].strip() else "")
-    return "\n".join(parts)
 
 
 def _with_anchors(body: str) -> str:

@@ -1,0 +1,1 @@
+"""The static site of reports, its explorer of runs and its read-only server."""
