@@ -113,8 +113,9 @@ class OrderEvent(Value, frozen=True):
     this event, 0.0 without one. `cumulative` is the quantity traded so far, `leaves` the quantity still open. `fee` is
     in quote currency, NaN if it is unknown. `fee_in_base` is a fee that the exchange charged in base units; `fee` is
     then its value at `last_price`. `fee_paid` is a fee in another currency, `fee_currency`: neither cash nor position
-    pays it, and `fee` is 0.0. `cause` is set on the last event of an order that is not filled, except by a denial:
-    `reason` then has the codes of its gates. Elsewhere `reason` is a text for readers.
+    pays it, and it is not part of `fee`. `fee_value` is its value in quote currency at a price series that the manifest
+    names, 0.0 while it is not converted. `cause` is set on the last event of an order that is not filled, except by a
+    denial: `reason` then has the codes of its gates. Elsewhere `reason` is a text for readers.
     """
 
     kind: ClassVar[str] = "order"
@@ -141,6 +142,7 @@ class OrderEvent(Value, frozen=True):
     cause: EndCause | None = None
     fee_paid: float = 0.0
     fee_currency: str = ""
+    fee_value: float = 0.0
 
     @property
     def ord_status(self) -> str:
@@ -454,7 +456,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     GovernanceEvent,
 )
 ADDED: Mapping[type[Event], Mapping[str, int]] = {
-    OrderEvent: {"fee_in_base": 1, "cause": 2, "fee_paid": 2, "fee_currency": 2},
+    OrderEvent: {"fee_in_base": 1, "cause": 2, "fee_paid": 2, "fee_currency": 2, "fee_value": 4},
     TradingStateEvent: {"cause": 2, "strategy": 2},
     SessionEvent: {"cause": 2, "strategies": 2, "symbols": 2},
     ReconciliationEvent: {"is_baseline": 2},

@@ -81,7 +81,8 @@ over recorded bars `ts_event` is bar time. Prices, money and fees are in quote c
 units.
 
 Since version 2, the `version` of the manifest, lines have codes (`cause`) for what version 1 says in texts (`reason`,
-`detail`) alone; version 3 adds the command `reduce` and the cause `approval_lapsed`. Journals of earlier versions still
+`detail`) alone; version 3 adds the command `reduce` and the cause `approval_lapsed`, and version 4
+the value of a fee in a third currency. Journals of earlier versions still
 verify and replay: the codes of version 1 are read from its texts. A field that a version adds is optional: a line omits
 it where it has its default.
 
@@ -128,7 +129,8 @@ def _section(event_class: type[Event]) -> str:
     lines = [f"## `{event_class.kind}`", "", summary, "", head, "|---|---|---|" + ("---|---|" if is_order else "")]
     for part in fields(event_class):
         default = "mandatory" if part.default is NODEFAULT else f"`{part.default!r}`"
-        default += ", omitted" * (part.name in added) + ", since version 2" * (added.get(part.name) == 2)
+        since = added.get(part.name, 1)
+        default += ", omitted" * (part.name in added) + f", since version {since}" * (since > 1)
         row = f"| `{part.name}` | {_type(part.type)} | {default} |"
         tags = f" {FIX_TAGS.get(part.name, '—')} | {RTS_24.get(part.name, '')} |"
         lines.append(row + (tags if is_order else ""))

@@ -17,10 +17,11 @@ from peak_trade.journal.events import (
     TradingStateEvent,
 )
 
-JOURNAL_VERSION = 3
+JOURNAL_VERSION = 4
 """Version of the journals that are written.
 
-2 added codes of causes, and lists of strategies and symbols; 3 the command `reduce` and the cause `approval_lapsed`.
+2 added codes of causes, and lists of strategies and symbols; 3 the command `reduce` and the cause `approval_lapsed`;
+4 the value of a fee in a third currency.
 """
 
 _SESSION_ENDS = {

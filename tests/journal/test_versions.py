@@ -110,5 +110,5 @@ def test_codes_that_are_taken_away_from_a_recorded_session_come_back(folder):
 @pytest.mark.parametrize("version", [0, JOURNAL_VERSION + 1, "2", 1.0, True, None])
 def test_a_journal_of_an_unknown_version_is_refused(tmp_path, version):
     (tmp_path / MANIFEST).write_text(json.dumps({"version": version}), encoding="utf-8")
-    with pytest.raises(SessionError, match=r"version was .* versions 1 to 3"):
+    with pytest.raises(SessionError, match=r"version was .* versions 1 to 4"):
         read_events(tmp_path)
