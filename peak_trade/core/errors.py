@@ -8,6 +8,7 @@
     ├── SessionError      a session or its journal is unreadable or out of order
     ├── GovernanceError   an approval, a policy or the governance log does not hold
     ├── ReportError       a notebook or a page could not be made
+    ├── WorkerError       a process or a cluster that ran tasks has ended
     └── ReproductionError a run differs from an earlier one with the same run id
 
 A denied order is not an error: it is a `Denial`, and it is recorded. `explain` writes any other exception as a line
@@ -72,6 +73,10 @@ class GovernanceError(PeakTradeError):
 
 class ReportError(PeakTradeError):
     """A notebook or a page could not be made."""
+
+
+class WorkerError(PeakTradeError):
+    """A process or a cluster that ran tasks has ended; see `core.executor`."""
 
 
 class ReproductionError(PeakTradeError):
