@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
+    from peak_trade.journal.formats.external_log import ExternalLog
     from peak_trade.journal.telemetry import TidiedSession
     from peak_trade.sessions.audit import TrailExport, WorkspaceCheck
     from peak_trade.sessions.import_log import ImportedSession
@@ -173,9 +174,15 @@ def export(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet file of jesse log lines, or CSV of orders.")],
-    form: Annotated[Literal["jesse", "orders-csv"], typer.Option("--format", help="Format of FILE.")] = "orders-csv",
-    strategy: Annotated[str, typer.Option(help="Name of the strategy in the imported session.")] = "unknown",
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Files of one log, such as trades and ledgers.")
+    ],
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="Name of the format, of those below.")
+    ] = "auto",
+    strategy: Annotated[
+        str, typer.Option(help="Name of the strategy in the imported session.", show_default="that of the log")
+    ] = "",
     column: Annotated[
         list[str] | None,
         typer.Option(metavar="OURS=THEIRS", help="Name of a column that the CSV calls otherwise. Repeat for several."),
@@ -183,6 +190,14 @@ def import_(
     fee_currency: Annotated[
         str, typer.Option(metavar="CURRENCY", help="Currency of the fees that the file does not name.")
     ] = "",
+    fee_price: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CURRENCY=SYMBOL",
+            help="Stored bars that convert the fees in a currency, like BNB=BNB/USDT or 'BNB=BNB/USDT 1h'. Repeat for "
+            "several.",
+        ),
+    ] = None,
     time_format: Annotated[
         str,
         typer.Option(
@@ -195,26 +210,31 @@ def import_(
 ) -> None:
     """Import an external order log as a session.
 
-    The session is chained and signed as an import. A CSV has one row per order and the columns order_id, time,
-    end_time, symbol, side, type, quantity, status, executed and price (the average price of its fills);
-    limit_price, stop_price, fee and fee_currency are optional. All times of a file have one format; without a time
-    zone they are UTC. A fee that is not stated is unknown, and a fee in a third currency is not converted. Rows that
-    cannot be read are left out; the first 20 are listed.
+    The session is chained and signed as an import. With the format auto, the one format that fits every file is
+    chosen; the command prints which one, and why. The formats are ccxt (JSON of fetch_my_trades and fetch_orders),
+    jesse (log lines and closed trades) and orders-csv (any table of orders, with --column). docs/log-formats.md
+    describes their files.
+
+    A fill builds its order. Rows that are not about orders are counted by kind, and rows that are there twice once. A
+    fee that is not stated is unknown. A fee in a third currency is kept in it, and converted only with --fee-price.
+    Rows that cannot be read are left out; the first 20 are listed.
 
     \b
-    Example:
+    Examples:
+        peak-trade audit import trades.json
         peak-trade audit import orders.csv --column order_id=OrderNo --column symbol=Pair --fee-currency USDT
 
     Exits 0 when every row is read, 1 when a row is left out, 2 on bad input.
     """
-    from peak_trade.journal.importers import LogOptions
-    from peak_trade.sessions.import_log import import_log
+    from peak_trade.journal.formats.external_log import LogOptions
+    from peak_trade.sessions.import_log import fee_prices, import_log
 
     columns = options.pairs(column, "--column", "order_id=OrderNo")
-    stated = LogOptions(strategy, fee_currency, time_format)
-    done = import_log(file, form, time.time_ns(), stated, columns)
+    series = options.pairs(fee_price, "--fee-price", "BNB=BNB/USDT")
+    stated = LogOptions(strategy, fee_currency, time_format, columns=columns, fee_price=fee_prices(series))
+    done = import_log(files, time.time_ns(), stated, form, series)
     output.show(done, as_json, _import_page, _import_content)
-    if done.log.refused:
+    if done.log.n_refused:
         raise typer.Exit(1)
 
 
@@ -279,31 +299,63 @@ def _workspace_content(checked: WorkspaceCheck) -> dict[str, Any]:
 
 def _import_page(done: ImportedSession) -> output.Page:
     log = done.log
+    for name, layout, why in zip(done.files, done.recognised.layouts, done.recognised.reasons, strict=True):
+        yield f"{name}: {done.recognised.name}, {layout.title}: {why}."
+    yield f"{done.folder.name}: {log.n_orders:,} orders from {log.n_used:,} of {log.n_rows:,} rows."
+    ends = ", ".join(f"{n:,} {end}" for end, n in sorted(log.outcomes.items())) or "none"
+    yield f"Orders: {ends}. Fills: {log.n_fills:,}. Symbols: {', '.join(sorted(log.symbols))}."
     others = ", ".join(f"{n:,} {kind}" for kind, n in sorted(log.ignored.items())) or "none"
-    yield f"{done.folder.name}: {len(log.states.by_id):,} orders from {log.n_used:,} of {done.n_lines:,} rows."
-    yield f"Rows without an order: {others}. Open orders at the end: {len(log.states.open_orders()):,}."
+    yield f"Rows without an order: {others}. Rows that are there twice: {log.n_duplicates:,}."
     yield f"Times: {log.times}."
-    others = "".join(f", {amount:g} {currency} (not converted)" for currency, amount in sorted(log.other_fees.items()))
-    yield f"Fees: unknown for {output.count(log.n_unknown_fees, 'fill')}{others}."
+    yield f"Fees: unknown for {output.count(log.n_unknown_fees, 'fill')}{_other_fees(log)}."
+    for balance in log.balances:
+        verdict = "equal" if balance.is_equal else "NOT EQUAL"
+        yield (
+            f"Balance of {balance.asset}: {balance.expected:+.8g} by the fills, {balance.observed:+.8g} in the log: "
+            f"{verdict} (tolerance {balance.tolerance:.2g})."
+        )
     for row, reason in log.refused[:SHOWN_REFUSED]:
         yield f"Row {row} was left out: {reason}"
-    if len(log.refused) > SHOWN_REFUSED:
-        yield f"{len(log.refused) - SHOWN_REFUSED:,} more rows were left out."
+    if log.n_refused > SHOWN_REFUSED:
+        yield f"{log.n_refused - SHOWN_REFUSED:,} more rows were left out."
+
+
+def _other_fees(log: ExternalLog) -> str:
+    converted = "".join(
+        f", {paid:g} {currency} (converted to {value:g} in quote currency)"
+        for currency, (paid, value) in sorted(log.converted_fees.items())
+    )
+    others = "".join(f", {amount:g} {currency} (not converted)" for currency, amount in sorted(log.other_fees.items()))
+    names = " and ".join(sorted(log.other_fees))
+    return converted + others + (f". Fees in {names} are not included" if names else "")
 
 
 def _import_content(done: ImportedSession) -> dict[str, Any]:
     log = done.log
     return {
         "session_id": done.folder.name,
-        "n_orders": len(log.states.by_id),
-        "n_open_orders": len(log.states.open_orders()),
-        "n_rows": done.n_lines,
+        "format": done.recognised.name,
+        "files": [
+            {"name": name, "layout": layout.title, "why": why}
+            for name, layout, why in zip(done.files, done.recognised.layouts, done.recognised.reasons, strict=True)
+        ],
+        "n_orders": log.n_orders,
+        "n_open_orders": log.n_open_orders,
+        "n_fills": log.n_fills,
+        "orders": log.outcomes,
+        "symbols": sorted(log.symbols),
+        "n_rows": log.n_rows,
         "n_used": log.n_used,
+        "n_duplicates": log.n_duplicates,
         "rows_without_order": log.ignored,
         "times": log.times,
         "n_unknown_fees": log.n_unknown_fees,
         "fees_not_converted": log.other_fees,
-        "n_refused": len(log.refused),
+        "fees_converted": {
+            currency: {"paid": paid, "value": value} for currency, (paid, value) in log.converted_fees.items()
+        },
+        "balances": [asdict(balance) | {"is_equal": balance.is_equal} for balance in log.balances],
+        "n_refused": log.n_refused,
         "refused": [{"row": row, "reason": reason} for row, reason in log.refused[:SHOWN_REFUSED]],
     }
 

@@ -98,6 +98,8 @@ class JournalWriter:
         Commit interval, seconds.
     checkpoint_every : int
         Number of events after which the chain is signed, also within the commit interval.
+    is_past : bool
+        Whether the orders were sent long ago: their SUBMITTED events then wait for the commit interval.
 
     Raises
     ------
@@ -116,6 +118,7 @@ class JournalWriter:
         is_recorded: Callable[[Event], bool] = lambda event: True,
         commit_seconds: float = COMMIT_SECONDS,
         checkpoint_every: int = CHECKPOINT_EVERY,
+        is_past: bool = False,
     ) -> None:
         self.folder = folder
         self.orders = OrderStates()
@@ -125,6 +128,7 @@ class JournalWriter:
         self._signer, self._clock, self._is_recorded = signer, clock, is_recorded
         self._sinks = SinkDispatcher(sinks)
         self._commit_seconds, self._checkpoint_every = commit_seconds, checkpoint_every
+        self._commit_at_once = frozenset() if is_past else _COMMIT_AT_ONCE
         self._pending: list[bytes] = []
         self._pending_lines: list[Line] = []
         self._state_lock, self._disk_lock = threading.Lock(), threading.Lock()
@@ -190,7 +194,7 @@ class JournalWriter:
             except BaseException as error:
                 self._interrupt(error)
                 raise
-        if is_order and event.event in _COMMIT_AT_ONCE:  # type: ignore[union-attr]
+        if is_order and event.event in self._commit_at_once:  # type: ignore[union-attr]
             self.commit()
         return sequence
 

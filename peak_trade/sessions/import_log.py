@@ -2,125 +2,215 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import pandas as pd
+import numpy as np
 from msgspec import structs
 
-from peak_trade.core.digest import digest_bytes, package_digest
-from peak_trade.core.errors import ConfigError, SessionError
-from peak_trade.core.files import read_bytes
-from peak_trade.core.time import NS_PER_SECOND
+from peak_trade.core.digest import digest_of, package_digest
+from peak_trade.core.errors import ConfigError, SessionError, excerpt
+from peak_trade.core.time import NS_PER_SECOND, Timeframe
+from peak_trade.data.store import load_bars, select_series
 from peak_trade.journal.events import EndCause, SessionEvent, SessionPhase
-from peak_trade.journal.importers import ExternalLog, LogOptions, read_jesse, read_orders
+from peak_trade.journal.files import is_sealed, read_manifest
+from peak_trade.journal.formats.external_log import ExternalLog, LogOptions
+from peak_trade.journal.formats.log_file import LogFile
 from peak_trade.journal.keys import WorkspaceKey
-from peak_trade.journal.session_chain import start_session
+from peak_trade.journal.session_chain import append_tombstone, start_session
 from peak_trade.journal.versions import JOURNAL_VERSION
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.sessions.store import keys_folder, sessions_folder
+from peak_trade.wiring.log_formats import AUTO, FORMATS, Recognised, recognise
 
-LogFormat = Literal["jesse", "orders-csv"]
 MODE = "imported"
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedSession:
-    """An imported session: its folder, its log and the number of lines in the log."""
+    """An imported session: its folder, its log, and the format of each of its files."""
 
     folder: Path
     log: ExternalLog
-    n_lines: int
+    files: tuple[str, ...]
+    recognised: Recognised
 
 
 def import_log(
-    path: Path, form: LogFormat, now: int, options: LogOptions, columns: Mapping[str, str] | None = None
+    paths: Sequence[Path],
+    now: int,
+    options: LogOptions,
+    form: str = AUTO,
+    fee_series: Mapping[str, str] | None = None,
 ) -> ImportedSession:
-    """Import a log as a sealed session; `now`, ns UTC, becomes the time of recording.
+    """Import the files of a log as a sealed session; `now`, ns UTC, becomes the time of recording.
+
+    Nothing is written before all files are read, and an import that fails later leaves no session.
 
     Parameters
     ----------
-    path : Path
-        A Parquet table of jesse's log lines, or a CSV file of orders.
-    form : jesse or orders-csv
+    paths : sequence of Path
+        Files of one log, such as trades and ledgers, or the exports of several months.
     now : int
     options : LogOptions
-        Name of the strategy, currency of the fees and format of the times.
-    columns : mapping
-        Names of our columns to those of the CSV file.
+        Name of the strategy, currency of the fees, format of the times, names of columns, and prices of currencies.
+    form : str
+        Name of a format, or `auto`.
+    fee_series : mapping of str
+        Names of the series behind `options.fee_price`, by currency; the manifest states them.
 
     Raises
     ------
     ConfigError
-        If the file can not be read, lacks a column, or has no order; if its times have several formats, or the
-        currency of its fees is not stated.
+        If a file can not be read, no format fits or several do, a column is missing, or there is no order; if its times
+        have several formats, or the currency of its fees is not stated.
     SessionError
-        If it was imported already.
+        If it was imported already with these options.
 
     """
-    content, frame = _read(path, form)
-    options = replace(options, where=path.name)
-    strategy = options.strategy
-    log = read_jesse(frame, options) if form == "jesse" else read_orders(frame, options, columns or {})
-    if not log.events:
-        raise ConfigError(f"{path}: there is no order in its {len(frame):,} rows.{_first_reason(log)}")
-    first, last = log.events[0].ts_event, log.events[-1].ts_event
-    moment = datetime.fromtimestamp(first // NS_PER_SECOND, UTC)
-    name = f"{moment:%Y%m%d_%H%M%S}_{MODE}_{re.sub(r'[^A-Za-z0-9-]+', '-', path.stem)}"
-    symbols = sorted({event.symbol for event in log.events})
-    manifest = {
+    files = [LogFile(path) for path in paths]
+    if form == AUTO and options.columns:
+        form = "orders-csv"
+    recognised = recognise(files, form)
+    digests = [file.digest() for file in files]
+    identity = digest_of({
+        "files": sorted(digests), "format": recognised.name, "strategy": options.strategy, "times": options.time_format,
+        "columns": dict(options.columns), "fee_currency": options.fee_currency, "fee_series": dict(fee_series or {}),
+    })  # fmt: skip
+    _refuse_second(identity, files[0].name)
+    log = ExternalLog(options)
+    for file, layout in zip(files, recognised.layouts, strict=True):
+        log.options = replace(options, where=file.name)
+        layout.read(file, log)
+    FORMATS[recognised.name].join(log)
+    log.finish()
+    if not log.n_events:
+        raise ConfigError(f"{paths[0]}: there is no order in its {log.n_rows:,} rows.{_first_reason(log)}")
+    folder = _free_folder(log.first, paths[0].stem)
+    manifest = _manifest(folder.name, log, recognised, files) | {
+        "digests": {"code": package_digest(), "data": digests[0] if len(digests) == 1 else digest_of(digests)},
+    }
+    manifest["imported"] |= {"identity": identity, "fee_series": dict(fee_series or {})}
+    _write(folder, manifest, log, files[0].name, lambda: now)
+    return ImportedSession(folder, log, tuple(file.name for file in files), recognised)
+
+
+def fee_prices(series: Mapping[str, str]) -> Callable[[str, str, int], float]:
+    """Return the price of each currency from stored bars, as the last close that is at most two bars old.
+
+    Parameters
+    ----------
+    series : mapping of str
+        By currency the symbol of the bars, like BNB/USDT, or symbol and timeframe, like `BNB/USDT 1h`. Without a
+        timeframe the finest stored bars are used. Prices in another currency than the quote of the symbol are NaN.
+
+    Raises
+    ------
+    DataError, ConfigError
+        When there are no such bars, or the symbol has no quote currency.
+
+    """
+    prices = {}
+    for currency, name in series.items():
+        symbol, _, timeframe = name.strip().partition(" ")
+        base, slash, quote = symbol.partition("/")
+        if not slash or base.upper() != currency.upper():
+            raise ConfigError(f"--fee-price {currency} was {excerpt(name)}: write it like {currency}={currency}/USDT.")
+        step = Timeframe.parse(timeframe) if timeframe else min(each.timeframe for each in select_series(symbol))
+        bars = load_bars(symbol, step)
+        prices[currency.upper(), quote.upper()] = bars.times, bars.frame["close"].to_numpy(), 2 * step.ns
+
+    def price(currency: str, quote: str, time: int) -> float:
+        times, closes, oldest = prices.get((currency, quote), _NO_PRICES)
+        place = int(np.searchsorted(times, time, side="right")) - 1
+        return float(closes[place]) if place >= 0 and time - int(times[place]) <= oldest else math.nan
+
+    return price
+
+
+_NO_PRICES = np.empty(0, np.int64), np.empty(0), 0
+
+
+def _manifest(name: str, log: ExternalLog, recognised: Recognised, files: Sequence[LogFile]) -> dict[str, Any]:
+    layouts = zip(files, recognised.layouts, recognised.reasons, strict=True)
+    return {
         "version": JOURNAL_VERSION,
         "session_id": name,
         "config": {
             "mode": MODE,
-            "strategies": [{"name": strategy}],
-            "symbols": [{"name": symbol} for symbol in symbols],
+            "strategies": [{"name": strategy} for strategy in sorted(log.strategies)],
+            "symbols": [{"name": symbol} for symbol in sorted(log.symbols)],
             "timeframe": "",
         },
-        "digests": {"code": package_digest(), "data": digest_bytes(content)},
         "imported": {
-            "file": path.name,
-            "format": form,
-            "columns": dict(columns or {}),
+            "file": files[0].name,
+            "files": [{"name": file.name, "layout": each.title, "why": why} for file, each, why in layouts],
+            "format": recognised.name,
+            "columns": dict(log.options.columns),
             "times": log.times,
-            "fee_currency": options.fee_currency,
-            "n_rows": len(frame),
+            "fee_currency": log.options.fee_currency,
+            "n_rows": log.n_rows,
             "n_used": log.n_used,
+            "n_duplicates": log.n_duplicates,
             "ignored": dict(log.ignored),
+            "n_refused": log.n_refused,
             "refused": [list(each) for each in log.refused],
         },
     }
-    folder, signer = sessions_folder() / name, WorkspaceKey(keys_folder())
-    if folder.exists():
-        raise SessionError(f"{path.name} was imported already, as {name}. Rename the file to import it once more.")
-    start_session(folder, manifest, signer, lambda: now)
-    with JournalWriter(folder, signer, lambda: now) as journal:
-        start = SessionEvent(first, SessionPhase.STARTED, MODE, path.name, math.nan)
-        journal.append(structs.replace(start, strategies=(strategy,), symbols=tuple(symbols)))
-        for event in log.events:
-            journal.append(event)
-        journal.append(SessionEvent(last, SessionPhase.STOPPED, MODE, "the log ends", math.nan, EndCause.FEED_ENDED))
-        journal.seal()
-    return ImportedSession(folder, log, len(frame))
 
 
-def _read(path: Path, form: LogFormat) -> tuple[bytes, pd.DataFrame]:
+def _write(folder: Path, manifest: Mapping[str, Any], log: ExternalLog, name: str, clock: Callable[[], int]) -> None:
+    signer = WorkspaceKey(keys_folder())
+    start_session(folder, manifest, signer, clock)
     try:
-        content = read_bytes(path)
-        if form == "jesse":
-            return content, pd.read_parquet(io.BytesIO(content))
-        return content, pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-    except OSError as error:
-        reason = error.strerror or "it is damaged"
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-    raise ConfigError(f"{path}: could not be read as {form} ({reason}).") from None
+        with JournalWriter(folder, signer, clock, is_past=True) as journal:
+            start = SessionEvent(log.first, SessionPhase.STARTED, MODE, name, math.nan)
+            strategies, symbols = tuple(sorted(log.strategies)), tuple(sorted(log.symbols))
+            journal.append(structs.replace(start, strategies=strategies, symbols=symbols))
+            for event in log.events():
+                journal.append(event)
+            end = EndCause.FEED_ENDED
+            journal.append(SessionEvent(log.last, SessionPhase.STOPPED, MODE, "the log ends", math.nan, end))
+            journal.seal()
+    except BaseException:
+        _remove(folder, signer, clock())
+        raise
+
+
+def _remove(folder: Path, signer: WorkspaceKey, now: int) -> None:
+    append_tombstone(folder, signer, now)
+    shutil.rmtree(folder)
+
+
+def _refuse_second(identity: str, name: str) -> None:
+    """Raise a SessionError if the same files were imported with the same options."""
+    for folder in sessions_folder().glob(f"*_{MODE}_*"):
+        try:
+            imported = read_manifest(folder).get("imported", {})
+        except SessionError:
+            continue
+        if imported.get("identity") == identity and is_sealed(folder):
+            raise SessionError(
+                f"{name} was imported already, as {folder.name}; nothing was added. `peak-trade session show "
+                f"{folder.name}` shows it."
+            )
+
+
+def _free_folder(first: int, stem: str) -> Path:
+    """Return the first free name of a session that starts at a time; a name that a killed import holds is taken."""
+    moment = datetime.fromtimestamp(first // NS_PER_SECOND, UTC)
+    name = f"{moment:%Y%m%d_%H%M%S}_{MODE}_{re.sub(r'[^A-Za-z0-9-]+', '-', stem)}"
+    number, folder = 1, sessions_folder() / name
+    while folder.exists():
+        number += 1
+        folder = sessions_folder() / f"{name}-{number}"
+    return folder
 
 
 def _first_reason(log: ExternalLog) -> str:

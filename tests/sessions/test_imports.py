@@ -11,7 +11,9 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
 from peak_trade.journal.files import read_events, read_manifest
-from peak_trade.journal.importers import LogOptions, read_jesse, read_orders
+from peak_trade.journal.formats.external_log import ExternalLog, LogOptions
+from peak_trade.journal.formats.jesse import read_log_lines
+from peak_trade.journal.formats.log_file import LogFile
 from peak_trade.sessions.store import check_journal, session_ids, sessions_folder
 
 ORDERS = """order_id,Date(UTC),end_time,symbol,side,type,quantity,status,executed,price,limit_price,fee
@@ -48,6 +50,14 @@ def submitted(price: float = 100.0, event: str = "SUBMITTED", **changes: object)
             "order_type": "LIMIT", "side": "sell", "qty": -1.0, "price": price, "amount": 0.1} | changes  # fmt: skip
 
 
+def read_lines(folder: Path, rows: list[dict[str, object]]) -> ExternalLog:
+    pd.DataFrame(rows).astype({"qty": str}).to_parquet(folder / "lines.parquet")
+    log = ExternalLog(LogOptions("s", "USDT"))
+    read_log_lines(LogFile(folder / "lines.parquet"), log)
+    log.finish()
+    return log
+
+
 def test_a_real_paper_session_ends_every_order_once(here, real_data: Path, capsys):
     path = real_data / "orders" / "paper_session_binancefutures_2021-12.parquet"
     assert main(["audit", "import", str(path), "--format", "jesse", "--strategy", "OB5F_LS"]) == 0
@@ -73,8 +83,9 @@ def test_a_real_paper_session_ends_every_order_once(here, real_data: Path, capsy
                  ["audit", "export", "--session", name, "--output", "trail.csv"]):  # fmt: skip
         assert main(verb) == 0
     capsys.readouterr()
-    assert main(["audit", "import", str(path), "--format", "jesse"]) == 2
-    assert f"was imported already, as {name}. Rename the file" in capsys.readouterr().err
+    assert main(["audit", "import", str(path), "--strategy", "OB5F_LS"]) == 2
+    assert f"was imported already, as {name}; nothing was added." in capsys.readouterr().err
+    assert session_ids() == [name]
 
 
 def test_an_export_of_orders_becomes_order_histories(here):
@@ -105,21 +116,21 @@ def test_rows_that_can_not_be_are_listed_and_left_out(here, capsys):
     ]  # fmt: skip
 
 
-def test_a_line_that_ends_no_open_order_is_refused():
+def test_a_line_that_ends_no_open_order_is_refused(tmp_path):
     rows = [submitted(), submitted(event="EXECUTED", price=101.0), submitted(event="SOMETHING"), submitted(event="FEE"),
             submitted(event="EXECUTED"), submitted(event="FEE"), submitted(event="CANCELED"),
             submitted(timestamp=pd.NaT), submitted(qty="much")]  # fmt: skip
-    log = read_jesse(pd.DataFrame(rows), LogOptions("s", "USDT"))
+    log = read_lines(tmp_path, rows)
     assert [row for row, _ in log.refused] == [2, 3, 4, 7, 8, 9]
     assert log.n_used == 3
-    assert log.events[-1].fee == 0.1
-    assert log.events[-1].event is OrderEventKind.FILLED
+    last = list(log.events())[-1]
+    assert (last.fee, last.event) == (0.1, OrderEventKind.FILLED)
 
 
-def test_equal_orders_end_oldest_first():
+def test_equal_orders_end_oldest_first(tmp_path):
     rows = [submitted(), submitted(), submitted(event="CANCELED"), submitted(event="EXECUTED")]
-    found = lives(read_jesse(pd.DataFrame(rows), LogOptions("s")).events)
-    assert [life[-1] for life in found.values()] == ["CANCELED", "FILLED"]
+    found = lives(list(read_lines(tmp_path, rows).events()))
+    assert [found[name][-1] for name in ("row-1", "row-2")] == ["CANCELED", "FILLED"]
 
 
 def test_an_import_has_nothing_to_replay_or_compare(here, capsys):
@@ -140,6 +151,8 @@ def test_an_import_has_nothing_to_replay_or_compare(here, capsys):
         ["orders.csv", "--format", "fix"],
         ["orders.csv", "--format", "jesse"],
         ["orders.csv", "--column", "time"],
+        ["orders.csv", *TIME, "--fee-price", "BNB=ETH/USDT"],
+        ["orders.csv", "orders.csv"],
         ["orders.csv", *TIME, "--column", "sied=side"],
         ["empty.csv", *TIME],
     ],
@@ -151,9 +164,3 @@ def test_what_can_not_be_imported_leaves_nothing_behind(here, asked, capsys):
     assert main(["audit", "import", *asked]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert session_ids() == []
-
-
-def test_a_table_of_orders_needs_no_map_when_it_has_our_names():
-    frame = pd.DataFrame([dict(zip(ORDERS.splitlines()[0].replace("Date(UTC)", "time").split(","),
-                                   ORDERS.splitlines()[1].split(","), strict=True))])  # fmt: skip
-    assert len(read_orders(frame, LogOptions("s", "USDT"), {}).events) == 4

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +19,10 @@ from peak_trade.core.time import to_ns
 from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.journal.events import OrderEvent
 from peak_trade.journal.files import read_events, read_manifest
-from peak_trade.journal.importers import ExternalLog, Fee, LogOptions, read_jesse, read_orders
+from peak_trade.journal.formats.external_log import ExternalLog, Fee, LogOptions
+from peak_trade.journal.formats.jesse import read_log_lines
+from peak_trade.journal.formats.log_file import LogFile
+from peak_trade.journal.formats.orders_csv import read_orders
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.journal.log_times import recognised_format, stated_format
 from peak_trade.sessions.store import session_ids, sessions_folder
@@ -44,12 +47,17 @@ def row(order_id: int, time: object, fee: str = "1", currency: str = "USDT", sym
 
 
 def read(*rows: str, head: str = HEAD, **options: str) -> ExternalLog:
-    frame = pd.read_csv(io.StringIO("\n".join((head, *rows))), dtype=str, keep_default_na=False)
-    return read_orders(frame, LogOptions("s", **options), {})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "orders.csv")
+        path.write_text("\n".join((head, *rows)) + "\n")
+        log = ExternalLog(LogOptions("s", **options))
+        read_orders(LogFile(path), log)
+    log.finish()
+    return log
 
 
 def fills(log: ExternalLog) -> list[OrderEvent]:
-    return [event for event in log.events if event.last_quantity]
+    return [event for event in log.events() if event.last_quantity]
 
 
 NOON = to_ns(datetime(2024, 3, 4, 12, tzinfo=UTC))
@@ -75,7 +83,7 @@ NOON = to_ns(datetime(2024, 3, 4, 12, tzinfo=UTC))
 def test_each_format_of_times_is_read(text, stated):
     log = read(row(1, text), time_format=stated)
     assert not log.refused
-    assert {event.ts_event for event in log.events} == {NOON}
+    assert {event.ts_event for event in log.events()} == {NOON}
     assert log.times
 
 
@@ -186,7 +194,7 @@ def test_a_fee_that_takes_the_whole_quantity_is_refused():
     assert log.n_used == 1
 
 
-def test_the_fee_of_a_jesse_line_is_in_the_currency_of_its_balance():
+def test_the_fee_of_a_jesse_line_is_in_the_currency_of_its_balance(tmp_path):
     lines = [
         {"timestamp": "2024-03-04 12:00:00", "event": event, "raw": raw, "symbol": "BTC-USDT", "order_type": "MARKET",
          "side": "sell", "qty": -2.0, "price": 100.0, "amount": 0.5}
@@ -194,7 +202,11 @@ def test_the_fee_of_a_jesse_line_is_in_the_currency_of_its_balance():
                            ("FEE", "Charged 0.5 as fee. Balance for BNB on Binance changed from 2 to 1.5"),
                            ("SUBMITTED", ""), ("EXECUTED", ""))
     ]  # fmt: skip
-    first, second = fills(read_jesse(pd.DataFrame(lines), LogOptions("s", "USDT")))
+    pd.DataFrame(lines).to_parquet(tmp_path / "lines.parquet")
+    log = ExternalLog(LogOptions("s", "USDT"))
+    read_log_lines(LogFile(tmp_path / "lines.parquet"), log)
+    log.finish()
+    first, second = fills(log)
     assert (first.fee, first.fee_paid, first.fee_currency) == (0.0, 0.5, "BNB")
     assert math.isnan(second.fee)
 

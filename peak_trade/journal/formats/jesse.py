@@ -1,0 +1,246 @@
+"""Logs of jesse: the log lines of a live or paper session, and the closed trades of a backtest.
+
+Layout of the log lines, a Parquet table: `timestamp`, `event`, `raw`, `symbol`, `order_type`, `side`, `qty`, `price`,
+`amount`, and possibly `balance_after`. A line does not identify its order: a line that ends an order ends the oldest
+open order of its symbol, type, side, quantity and price. A fee belongs to the fill before it, in the currency of the
+balance that its text names. Left out: order ids, partial fills, and the exact fees, which are rounded to cents.
+
+Layout of closed trades, `storage/csv/SESSION.csv` or `{"trades": […]}` in `storage/json/SESSION.json`: `id`,
+`strategy_name`, `symbol`, `exchange`, `type`, `entry_price`, `exit_price`, `qty`, `fee`, `opened_at`, `closed_at`
+(ms). A trade becomes two market orders. Left out: single orders and fills, canceled orders, and how the fee of a trade
+is divided between them: each gets the part of its notional. Key: `id`, or the row.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec.structs import replace
+
+from peak_trade.core.errors import ConfigError, excerpt
+from peak_trade.core.ledger import Ledger
+from peak_trade.core.values import Fill, OrderType, Side
+from peak_trade.journal.events import OrderEventKind
+from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog, Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.log_times import TimeFormat, stated_format
+
+LINE_COLUMNS = ("timestamp", "event", "raw", "symbol", "order_type", "side", "qty", "price", "amount")
+TRADE_COLUMNS = ("symbol", "type", "entry_price", "exit_price", "qty", "fee", "opened_at", "closed_at")
+_ENDS = {"EXECUTED": OrderEventKind.FILLED, "CANCELED": OrderEventKind.CANCELED}
+_BALANCE = re.compile(r"Balance for (\w+) on ")
+"""Currency of a fee in the text of its line."""
+
+_IGNORED = frozenset(
+    {"OTHER", "DAILY_BALANCE", "REALIZED_PNL", "POSITION_OPENED", "POSITION_INCREASED", "POSITION_REDUCED",
+     "POSITION_CLOSED"}
+)  # fmt: skip
+"""Kinds of rows that are not about an order. Account rows follow from the fills."""
+
+_CENT = 0.01
+_SIDES = {"long": Side.BUY, "short": Side.SELL}
+
+
+def is_log_lines(file: LogFile) -> str:
+    """Return why a file is a table of log lines of jesse; empty if it is not."""
+    found = file.kind is FileKind.PARQUET and set(file.columns) >= {"event", "raw", "qty"}
+    return "it is a Parquet table with the columns event, raw and qty" if found else ""
+
+
+def is_trades(file: LogFile) -> str:
+    """Return why a file has closed trades of jesse; empty if it has none."""
+    if file.kind is FileKind.TABLE and set(file.columns) >= set(TRADE_COLUMNS):
+        return "it has the columns entry_price, exit_price and opened_at of closed trades"
+    found = file.kind is FileKind.JSON and set(file.columns) >= {"trades", "considering_timeframes"}
+    return "it is an object with trades and considering_timeframes" if found else ""
+
+
+def read_log_lines(file: LogFile, log: ExternalLog) -> None:
+    """Add the orders of log lines, and compare fees, PnL and balances; ConfigError when a column is missing."""
+    file.require(LINE_COLUMNS)
+    stamps = (row.cells["timestamp"] for row in file.rows())
+    times = log.options.times("" if str(stamp) in ("NaT", "None") else stamp for stamp in stamps)
+    log.times = times.name
+    lines = _LogLines(log, times)
+    account = _Account()
+    for row in file.rows():
+        filled = lines.read(row)
+        if filled is not None:
+            account.book(filled)
+        account.read(row)
+    lines.close()
+    log.balances += account.checks()
+
+
+class _LogLines:
+    """Open orders of a log, and the order that was filled last, which the next fee belongs to."""
+
+    def __init__(self, log: ExternalLog, times: TimeFormat) -> None:
+        self._log, self._times = log, times
+        self._open: dict[tuple[Any, ...], list[LoggedOrder]] = defaultdict(list)
+        self._filled: LoggedOrder | None = None
+
+    def read(self, row: Row) -> LoggedOrder | None:
+        """Take a line; return the order that it fills, if it fills one."""
+        kind = row.text("event")
+        if kind in _IGNORED:
+            self._log.skip(kind)
+            return None
+        try:
+            if kind == "FEE":
+                self._add_fee(row)
+            elif kind == "SUBMITTED":
+                order = self._order(row)
+                self._open[self._key(order)].append(order)
+            elif kind in _ENDS:
+                return self._end(row, _ENDS[kind])
+            else:
+                raise ValueError(f"event {excerpt(kind)} is not known: {excerpt(row.text('raw'))}")
+        except (ValueError, OverflowError) as error:
+            self._log.refuse_fault(row.number, error)
+        return None
+
+    def close(self) -> None:
+        """Add what is left at the end of the log."""
+        self._flush()
+        for order in (order for orders in self._open.values() for order in orders):
+            self._log.add_order(order)
+
+    def _flush(self) -> None:
+        if self._filled is not None:
+            self._log.add_order(self._filled)
+        self._filled = None
+
+    def _add_fee(self, row: Row) -> None:
+        if self._filled is None or self._filled.fees:
+            raise ValueError("this fee follows no fill")
+        named = _BALANCE.search(row.text("raw"))
+        fees: Fees = ((row.unsigned("amount"), named[1] if named else self._log.options.fee_currency),)
+        self._filled = replace(self._filled, fees=fees, rows=(*self._filled.rows, row.number))
+        self._flush()
+
+    def _end(self, row: Row, end: OrderEventKind) -> LoggedOrder | None:
+        ended = self._order(row)
+        key = self._key(ended)
+        if not self._open[key]:
+            raise ValueError(f"no open order matches: {excerpt(row.text('raw'))}")
+        opened = self._open[key].pop(0)
+        done = opened.quantity if end is OrderEventKind.FILLED else 0.0
+        rows = (*opened.rows, row.number)
+        order = replace(opened, rows=rows, end=end, end_time=ended.time, executed=done, price=row.unsigned("price"))
+        if end is OrderEventKind.CANCELED:
+            self._log.add_order(order)
+            return None
+        self._flush()
+        self._filled = order
+        return order
+
+    def _order(self, row: Row) -> LoggedOrder:
+        order_type, price = row.member("order_type", OrderType), row.unsigned("price")
+        quantity = abs(row.signed("qty"))
+        if not (math.isfinite(quantity) and quantity > 0.0):
+            raise ValueError(f"column qty: quantity was {quantity}, not above zero")
+        time = row.time("timestamp", self._times)
+        return LoggedOrder(
+            (row.number,), f"row-{row.number}", time, row.text("symbol").replace("-", "/"), row.member("side", Side),
+            order_type, quantity, None, time, price=price,
+            limit_price=price if order_type is OrderType.LIMIT else None,
+            stop_price=price if order_type is OrderType.STOP else None,
+        )  # fmt: skip
+
+    @staticmethod
+    def _key(order: LoggedOrder) -> tuple[Any, ...]:
+        return order.symbol, order.order_type, order.side, order.quantity, order.price
+
+
+class _Account:
+    """Fees, PnL and balances of log lines, next to those that follow from the fills.
+
+    A line is rounded to cents, so n lines may differ by n half cents from what they say together.
+    """
+
+    def __init__(self) -> None:
+        self._ledger = Ledger(1.0)
+        self._realised = self._stated_realised = self._stated_fees = 0.0
+        self._first = self._last = math.nan
+        self._n_lines = 0
+        self._asset = "quote currency"
+
+    def book(self, order: LoggedOrder) -> None:
+        fill = Fill(
+            order.order_id, order.end_time, "", order.symbol, order.side, order.executed, order.price, 0.0, order.price,
+            order.price, "",
+        )  # fmt: skip
+        self._realised += self._ledger.apply(fill)
+
+    def read(self, row: Row) -> None:
+        if "balance_after" not in row.cells or not row.has("balance_after") or row.text("event") not in _ACCOUNT_LINES:
+            return
+        named = _BALANCE.search(row.text("raw"))
+        self._asset = named[1] if named else self._asset
+        amount, balance = row.signed("amount"), row.signed("balance_after")
+        change = -amount if row.text("event") == "FEE" else amount
+        if math.isnan(self._first):
+            self._first = balance - change
+        self._last, self._n_lines = balance, self._n_lines + 1
+        if row.text("event") == "FEE":
+            self._stated_fees += amount
+        else:
+            self._stated_realised += amount
+
+    def checks(self) -> Iterator[BalanceCheck]:
+        if not self._n_lines:
+            return
+        tolerance = (self._n_lines + 1) * _CENT / 2.0 + 1e-9
+        stated = self._stated_realised - self._stated_fees
+        yield BalanceCheck(f"{self._asset}, stated changes", stated, self._last - self._first, tolerance)
+        yield BalanceCheck(f"{self._asset}, realised PnL", self._realised, self._stated_realised, tolerance)
+
+
+_ACCOUNT_LINES = ("FEE", "REALIZED_PNL")
+
+
+def read_trades(file: LogFile, log: ExternalLog) -> None:
+    """Add the entry and the exit of each closed trade."""
+    times = log.options.times_or(stated_format("ms"))
+    log.times = times.name
+    for row in _trade_rows(file):
+        try:
+            for fill in _trade_fills(row, times, log.options.fee_currency):
+                log.add_fill(fill.order_id, fill)
+        except (ValueError, OverflowError) as error:
+            log.refuse_fault(row.number, error)
+
+
+def _trade_rows(file: LogFile) -> Iterator[Row]:
+    if file.kind is FileKind.TABLE:
+        file.require(TRADE_COLUMNS)
+        yield from file.rows()
+        return
+    trades = file.document().get("trades")
+    if not isinstance(trades, list):
+        raise ConfigError(f"{file.path}: trades is not a list.")
+    for number, cells in enumerate(trades, start=1):
+        fault = "" if isinstance(cells, dict) else f"{excerpt(cells)} is not a record"
+        yield Row(number, {} if fault else cells, fault=fault)
+
+
+def _trade_fills(row: Row, times: TimeFormat, fee_currency: str) -> Iterator[LoggedFill]:
+    symbol = row.text("symbol").replace("-", "/")
+    entry = row.member("type", _SIDES)
+    quantity, fee = row.unsigned("qty"), row.optional("fee")
+    prices = row.unsigned("entry_price"), row.unsigned("exit_price")
+    name = row.text("id") or f"row-{row.number}"
+    sides = (entry, Side.SELL if entry is Side.BUY else Side.BUY)
+    currency = fee_currency or symbol.partition("/")[2]
+    for part, side, price, column in zip(("entry", "exit"), sides, prices, ("opened_at", "closed_at"), strict=True):
+        fees: Fees = () if fee is None else ((fee * price / sum(prices), currency),)
+        rows = (row.number,) if part == "entry" else ()
+        yield LoggedFill(
+            rows, f"{name}-{part}", row.time(column, times), symbol, side, quantity, price, fees,
+            strategy=row.text("strategy_name"),
+        )  # fmt: skip

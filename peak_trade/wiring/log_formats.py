@@ -1,0 +1,140 @@
+"""Table of the formats of external order logs, and the choice of the one that fits the files of a log.
+
+To add a format, write its module in `journal/formats/` and add its entry.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from peak_trade.core.errors import ConfigError, did_you_mean, excerpt, listed
+
+if TYPE_CHECKING:
+    from peak_trade.journal.formats.external_log import ExternalLog
+    from peak_trade.journal.formats.log_file import LogFile
+
+AUTO = "auto"
+_FORMATS = "peak_trade.journal.formats"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Layout of one file of a format.
+
+    `recogniser` is the `module:function` that says why a file has the layout, empty if it has not; `reader` is the one
+    that adds its rows to a log.
+    """
+
+    title: str
+    recogniser: str
+    reader: str
+
+    def fits(self, file: LogFile) -> str:
+        """Return why a file has the layout; empty if it has not."""
+        return str(pkgutil.resolve_name(self.recogniser)(file))
+
+    def read(self, file: LogFile, log: ExternalLog) -> None:
+        """Add the orders and fills of a file to a log; ConfigError when the file as a whole can not be read."""
+        pkgutil.resolve_name(self.reader)(file, log)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFormat:
+    """Format of a log: who writes it, the layouts of its files, and how its files are joined."""
+
+    title: str
+    layouts: tuple[Layout, ...]
+    joiner: str = ""
+    """The `module:function` that joins the rows of several files of a log; empty: nothing is to be joined."""
+
+    def join(self, log: ExternalLog) -> None:
+        """Join what several files say about one order, after all are read."""
+        if self.joiner:
+            pkgutil.resolve_name(self.joiner)(log)
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """The format of a log by its name, the layout of each file, and why each file has it."""
+
+    name: str
+    layouts: tuple[Layout, ...]
+    reasons: tuple[str, ...]
+
+
+FORMATS: dict[str, LogFormat] = {
+    "ccxt": LogFormat(
+        "ccxt: fetch_my_trades and fetch_orders",
+        (
+            Layout("trades", f"{_FORMATS}.ccxt:is_trades", f"{_FORMATS}.ccxt:read_ccxt"),
+            Layout("orders", f"{_FORMATS}.ccxt:is_orders", f"{_FORMATS}.ccxt:read_ccxt"),
+        ),
+    ),
+    "jesse": LogFormat(
+        "jesse: log lines, and closed trades",
+        (
+            Layout("log lines", f"{_FORMATS}.jesse:is_log_lines", f"{_FORMATS}.jesse:read_log_lines"),
+            Layout("closed trades", f"{_FORMATS}.jesse:is_trades", f"{_FORMATS}.jesse:read_trades"),
+        ),
+    ),
+    "orders-csv": LogFormat(
+        "any table of orders, with --column",
+        (Layout("table of orders", f"{_FORMATS}.orders_csv:is_orders", f"{_FORMATS}.orders_csv:read_orders"),),
+    ),
+}
+"""Name of each format to its layouts."""
+
+
+def recognise(files: Sequence[LogFile], name: str = AUTO) -> Recognised:
+    """Return the format of the files of a log.
+
+    Parameters
+    ----------
+    files : sequence of LogFile
+        Files of one log.
+    name : str
+        A name in FORMATS, or `auto`: the one format of which every file has a layout.
+
+    Raises
+    ------
+    ConfigError
+        When no format fits a file, or several do; the message names them.
+
+    """
+    if name != AUTO and name not in FORMATS:
+        raise ConfigError(f"format was {excerpt(name)}. {did_you_mean(name, (AUTO, *FORMATS))}")
+    known = FORMATS if name == AUTO else {name: FORMATS[name]}
+    found = [_candidates(file, known, is_stated=name != AUTO) for file in files]
+    names = [each for each in known if all(any(each == one for one, _, _ in fits) for fits in found)]
+    if len(names) > 1:
+        why = "; ".join(
+            f"{each}, because {next(reason for one, _, reason in found[0] if one == each)}" for each in names
+        )
+        raise ConfigError(f"{files[0].path}: several formats fit: {why}. Choose one with --format.")
+    if not names:
+        raise ConfigError(_why_none(files, found))
+    chosen = [next(fit for fit in fits if fit[0] == names[0]) for fits in found]
+    return Recognised(names[0], tuple(fit[1] for fit in chosen), tuple(fit[2] for fit in chosen))
+
+
+def _candidates(file: LogFile, known: dict[str, LogFormat], *, is_stated: bool) -> list[tuple[str, Layout, str]]:
+    fits = [(name, each, each.fits(file)) for name, form in known.items() for each in form.layouts]
+    found = [fit for fit in fits if fit[2]]
+    if is_stated and not found and len(fits) == 1:
+        return [(*fits[0][:2], "the format is stated")]
+    return found
+
+
+def _why_none(files: Sequence[LogFile], found: Sequence[list[tuple[str, Layout, str]]]) -> str:
+    for file, fits in zip(files, found, strict=True):
+        if not fits:
+            held = f"its columns are {listed(file.columns)}" if file.columns else f"it is a {file.kind}"
+            return (
+                f"{file.path}: no format fits: {held}. State --format ({', '.join(FORMATS)}), or name the columns with "
+                "--column."
+            )
+    each = ", ".join(f"{file.name} ({fits[0][0]})" for file, fits in zip(files, found, strict=True))
+    return f"the files have several formats: {each}. Import the files of one log at a time."
