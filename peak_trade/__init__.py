@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from peak_trade.core.bars import Bars, as_bars
     from peak_trade.core.values import Instrument
     from peak_trade.costs.model import Costs
+    from peak_trade.data.holdout import opening_holdout
     from peak_trade.data.importing import import_file
     from peak_trade.data.resampling import resample
     from peak_trade.data.sample import sample_bars
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from peak_trade.strategies.base import Strategy
     from peak_trade.studies.backtest import backtest
     from peak_trade.studies.diff import diff_runs
+    from peak_trade.studies.holdout import holdout_state, seal_holdout
     from peak_trade.studies.listing import bars_table, sessions_table, strategies_table
     from peak_trade.studies.noise import noise_table
     from peak_trade.studies.portfolio.run import run_portfolio
@@ -79,6 +81,7 @@ _HOMES = {
     "deflated": "peak_trade.studies.trials",
     "diff_runs": "peak_trade.studies.diff",
     "filter_regimes": "peak_trade.regimes.detector",
+    "holdout_state": "peak_trade.studies.holdout",
     "import_file": "peak_trade.data.importing",
     "list_runs": "peak_trade.tracking.queries",
     "load_bars": "peak_trade.data.store",
@@ -86,6 +89,7 @@ _HOMES = {
     "make_strategy": "peak_trade.wiring.strategies",
     "noise_controls": "peak_trade.studies.regime.study",
     "noise_table": "peak_trade.studies.noise",
+    "opening_holdout": "peak_trade.data.holdout",
     "plot": "peak_trade.reports.views.figures",
     "read_run_file": "peak_trade.wiring.run_file",
     "record": "peak_trade.studies.recording",
@@ -97,6 +101,7 @@ _HOMES = {
     "run_portfolio": "peak_trade.studies.portfolio.run",
     "run_session": "peak_trade.sessions.run",
     "sample_bars": "peak_trade.data.sample",
+    "seal_holdout": "peak_trade.studies.holdout",
     "second_opinion": "peak_trade.engine.second_opinion",
     "sessions_table": "peak_trade.studies.listing",
     "show_run": "peak_trade.tracking.queries",
@@ -133,6 +138,7 @@ __all__ = [
     "deflated",
     "diff_runs",
     "filter_regimes",
+    "holdout_state",
     "import_file",
     "list_runs",
     "load_bars",
@@ -140,6 +146,7 @@ __all__ = [
     "make_strategy",
     "noise_controls",
     "noise_table",
+    "opening_holdout",
     "plot",
     "read_run_file",
     "record",
@@ -151,6 +158,7 @@ __all__ = [
     "run_portfolio",
     "run_session",
     "sample_bars",
+    "seal_holdout",
     "second_opinion",
     "sessions_table",
     "show_run",

@@ -26,6 +26,7 @@ VERBS = {
     "data": "Import, fetch, list, check and resample bars.",
     "strategies": "List strategies and show their parameters.",
     "check": "Check strategies for look-ahead, and risk limits.",
+    "holdout": "Seal bars that wait for a final test.",
     "backtest": "Run a strategy over stored bars.",
     "sweep": "Backtest every combination of parameter values.",
     "portfolio": "Backtest several strategies and symbols with shared cash.",

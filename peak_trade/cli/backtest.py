@@ -44,6 +44,7 @@ def backtest(
     ] = None,
     second_opinion: options.SecondOpinion = False,
     causality_check: options.CausalityCheck = True,
+    open_holdout: options.OpenHoldout = False,
     record: options.Record = True,
     as_json: options.AsJson = False,
 ) -> None:

@@ -36,6 +36,7 @@ def strategy(
     n_bars: Annotated[int, typer.Option("--bars", min=1, help="Generated hourly bars, without --symbol.")] = 3_000,
     cuts: Annotated[int, typer.Option(min=1, help="Number of cuts; with more of them, rarer leaks are found.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of the generated bars, the cuts and the noise.")] = 0,
+    open_holdout: options.OpenHoldout = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Check that a strategy does not look ahead.

@@ -218,6 +218,7 @@ def join(
     ratio: Annotated[float, typer.Option(help="Units of --symbol for one unit of --earlier.")],
     timeframe: options.TimeframeText,
     exchange: options.StoredExchange = None,
+    open_holdout: options.OpenHoldout = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Join the bars of a former symbol to its successor.
@@ -290,6 +291,7 @@ def check(
     skip_empty: options.SkipEmpty = False,
     no_volume: options.NoVolume = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when there are gaps or implausible bars.")] = False,
+    open_holdout: options.OpenHoldout = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Check bars for gaps, duplicates and other faults.
@@ -297,7 +299,8 @@ def check(
     The bars are those of a FILE before its import, or those of the store. Gaps, implausible bars (steps,
     redenominations and spikes of the price), stale prices and bars without volume occur in correct data (outages, thin
     markets): they are listed. With --strict, gaps and implausible bars fail the check. A damaged file of the store, or
-    one with other bars than its place says, is a finding too; the others are checked.
+    one with other bars than its place says, is a finding too; the others are checked. Bars of a sealed hold-out, and
+    those after it, are left out.
 
     \b
     Examples:
@@ -545,6 +548,8 @@ def _report_page(report: QualityReport) -> output.Page:
         yield "No gaps."
     if report.implausible:
         yield _implausible_table(report.implausible)
+    if report.sealed_from is not None:
+        yield f"Not checked: bars from {iso(report.sealed_from)} on, where a sealed hold-out begins."
     if report.runs:
         yield output.Table(
             ("kind", "first close time", "bars"),

@@ -30,6 +30,7 @@ def diff(
     tolerance_ms: Annotated[
         float, typer.Option(min=0.0, help="Largest difference of two times that counts as equal, milliseconds.")
     ] = TOLERANCE_MS,
+    open_holdout: options.OpenHoldout = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Compare two sessions or backtests.

@@ -22,6 +22,15 @@ def _strategy_names(incomplete: str) -> list[str]:
     return [name for name in STRATEGIES if name.startswith(incomplete)]
 
 
+def _open_holdout(context: typer.Context, is_asked: bool) -> bool:
+    """Let the command load bars of sealed hold-outs until it ends."""
+    if is_asked:
+        from peak_trade.data.holdout import opening_holdout
+
+        context.with_resource(opening_holdout(context.command_path))
+    return is_asked
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StrategyName = Annotated[
     str,
@@ -80,6 +89,14 @@ CausalityCheck = Annotated[
     bool,
     typer.Option(
         "--causality-check/--no-causality-check", help="Check your own strategies for look-ahead, in short, first."
+    ),
+]
+OpenHoldout = Annotated[
+    bool,
+    typer.Option(
+        "--open-holdout",
+        callback=_open_holdout,
+        help="Load bars of a sealed hold-out. The opening is recorded for good.",
     ),
 ]
 Policy = Annotated[

@@ -28,6 +28,7 @@ def portfolio(
     cold: options.Cold = False,
     second_opinion: options.SecondOpinion = False,
     causality_check: options.CausalityCheck = True,
+    open_holdout: options.OpenHoldout = False,
     record: options.Record = True,
     as_json: options.AsJson = False,
 ) -> None:

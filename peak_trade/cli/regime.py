@@ -61,6 +61,7 @@ def regime(
         bool, typer.Option("--second-opinion", help="Compare the fits of the hmm detector with hmmlearn.")
     ] = False,
     causality_check: options.CausalityCheck = True,
+    open_holdout: options.OpenHoldout = False,
     record: options.Record = True,
     report: Annotated[
         bool, typer.Option("--report", help="Run the notebook regime_study with the same parameters.")

@@ -19,6 +19,7 @@ app = verb_app()
 @app.command()
 def replay(
     session: Annotated[str, typer.Option(help="Session id, the beginning of one, or the folder of a session.")],
+    open_holdout: options.OpenHoldout = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Run a session again from its journal and compare results.

@@ -42,6 +42,7 @@ def run(
         ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Run even if nothing changed since the last run.")] = False,
+    open_holdout: options.OpenHoldout = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Run a notebook and keep it, executed, in reports/runs.

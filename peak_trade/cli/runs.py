@@ -105,7 +105,10 @@ def compare(
 
 @app.command()
 def rerun(
-    run_id: options.RunOrBundle, accept_changes: options.AcceptChanges = False, as_json: options.AsJson = False
+    run_id: options.RunOrBundle,
+    accept_changes: options.AcceptChanges = False,
+    open_holdout: options.OpenHoldout = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Make a recorded run again and show both results.
 
@@ -125,7 +128,10 @@ def rerun(
 
 @app.command()
 def verify(
-    run_id: options.RunOrBundle, accept_changes: options.AcceptChanges = False, as_json: options.AsJson = False
+    run_id: options.RunOrBundle,
+    accept_changes: options.AcceptChanges = False,
+    open_holdout: options.OpenHoldout = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Check that a recorded run gives equal events again.
 
@@ -145,6 +151,7 @@ def verify(
 def export(
     run_id: options.RunId,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to create. It must be new or empty.")],
+    open_holdout: options.OpenHoldout = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Export a recorded run with all its inputs to a folder.

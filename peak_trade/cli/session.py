@@ -84,6 +84,7 @@ def run(
     telemetry: options.Telemetry = None,
     causality_check: options.CausalityCheck = True,
     metrics_port: MetricsPort = None,
+    open_holdout: options.OpenHoldout = False,
     record: options.Record = True,
     quiet: Quiet = False,
     as_json: options.AsJson = False,
@@ -144,6 +145,7 @@ def resume(
     policy: Policy = POLICY_FILE,
     telemetry: options.Telemetry = None,
     metrics_port: MetricsPort = None,
+    open_holdout: options.OpenHoldout = False,
     record: options.Record = True,
     quiet: Quiet = False,
     as_json: options.AsJson = False,
@@ -206,6 +208,7 @@ def show(session: options.SessionName, as_json: options.AsJson = False) -> None:
     def page(found: SessionDescription) -> output.Page:
         yield _summary_table(found.summary)
         yield from (each.sentence for each in outcomes_of(found.manifest))
+        yield from found.manifest.get("holdouts", ())
         yield from filter(None, [found.denials])
         yield from found.recent
 

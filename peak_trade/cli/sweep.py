@@ -39,6 +39,7 @@ def sweep(
     slippage_bps: Annotated[float, typer.Option(help="Slippage per fill in basis points.")] = 5.0,
     top: Annotated[int, typer.Option(help="Combinations to print, by descending Sharpe ratio.", min=1)] = 10,
     causality_check: options.CausalityCheck = True,
+    open_holdout: options.OpenHoldout = False,
     record: options.Record = True,
     as_json: options.AsJson = False,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from time import time_ns
@@ -17,7 +17,9 @@ from peak_trade.core.calendar import NS_PER_DAY, close_times, grid_place, open_t
 from peak_trade.core.described import Described
 from peak_trade.core.errors import DataError, exact
 from peak_trade.core.time import Timeframe, iso
+from peak_trade.data.holdout import admit, sealed_from
 from peak_trade.data.plausibility import Implausible, find_implausible
+from peak_trade.data.series import read_series
 from peak_trade.data.store import files_at, read_file, select_series
 
 STALE_BARS = 3
@@ -82,6 +84,8 @@ class QualityReport(Described):
     gaps: tuple[Gap, ...]
     runs: tuple[Run, ...]
     implausible: tuple[Implausible, ...]
+    sealed_from: int | None = None
+    """First close, ns UTC, from which on bars were left out because they belong to a sealed hold-out or follow it."""
 
     def description(self) -> tuple[str, dict[str, object]]:
         """Return the numbers of faults, gaps, runs and implausible bars."""
@@ -124,6 +128,7 @@ class QualityReport(Described):
             "gaps": [gap.as_json() for gap in self.gaps],
             "runs": [{"kind": run.kind, "start": iso(run.start), "n_bars": run.n_bars} for run in self.runs],
             "implausible": [each.as_json() for each in self.implausible],
+            "sealed_from": None if self.sealed_from is None else iso(self.sealed_from),
         }
 
 
@@ -191,14 +196,19 @@ def check_stored(
 ) -> tuple[list[QualityReport], dict[Path, DataError]]:
     """Report everything that is wrong with the bars of the store, or with those that the arguments select.
 
-    The mapping has the error of each damaged or misplaced file. DataError when the arguments select no file.
+    Bars of a sealed hold-out, and those after it, are left out unless the check is within `opening_holdout`. The
+    mapping has the error of each damaged or misplaced file. DataError when the arguments select no file.
     """
     reports, refused = [], {}
     for path in files_at(symbol, timeframe, exchange) or [
         item.path for item in select_series(symbol, timeframe, exchange)
     ]:
         try:
-            reports.append(check_bars(read_file(path), clock()))
+            series = read_series(path)
+            sealed = sealed_from(series)
+            if sealed is None or series.first < sealed:
+                bars = admit(read_file(path, None, sealed))
+                reports.append(replace(check_bars(bars, clock()), sealed_from=sealed))
         except DataError as error:
             refused[path] = error
     return sorted(reports, key=lambda report: (report.where, report.timeframe)), refused

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from peak_trade.core.errors import ConfigError, DataError, did_you_mean
 from peak_trade.core.files import reason_of, require_regular
 from peak_trade.core.lock import held_lock
 from peak_trade.core.time import Timeframe, iso
+from peak_trade.data.holdout import admit, opening_holdout
 from peak_trade.data.merging import shared_rows
 from peak_trade.data.places import check_names, place_of
 from peak_trade.data.plausibility import SMALLEST_STEP
@@ -148,7 +149,8 @@ def join_earlier(
     if symbol.partition("/")[2] != earlier.partition("/")[2]:
         raise ConfigError(f"{symbol} and {earlier} have different quote currencies. Join bars in one quote currency.")
     found = find_series(symbol, timeframe, exchange)
-    later, former = read_file(found.path), read_file(find_series(earlier, timeframe, found.exchange).path)
+    later = read_file(found.path)
+    former = admit(read_file(find_series(earlier, timeframe, found.exchange).path, None, int(later.times[-1]) + 1))
     where, first = f"{found.exchange} {earlier} {timeframe}", int(later.times[0])
     n_earlier = int(np.searchsorted(former.times, first))
     if n_earlier == 0:
@@ -181,6 +183,8 @@ def load_bars(
     exchange: str | None = None,
     start: datetime | str | None = None,
     end: datetime | str | None = None,
+    *,
+    open_holdout: str | None = None,
 ) -> Bars:
     """Load bars with start <= close_time < end from the store.
 
@@ -194,17 +198,21 @@ def load_bars(
         Required only when the symbol is stored from several exchanges.
     start, end : datetime or ISO text, optional
         Instants without an offset are taken as UTC. `start` is inclusive, `end` exclusive.
+    open_holdout : str, optional
+        Purpose for which sealed bars are loaded; it is recorded for good. See `data.holdout.opening_holdout`.
 
     Returns
     -------
     Bars
-        `notes` state that bars are outdated: that they were resampled from bars that have changed since.
+        `notes` state that bars are outdated: that they were resampled from bars that have changed since; and when a
+        hold-out of the data set was sealed and how often it was opened.
 
     Raises
     ------
     DataError
-        When there is no such series (the closest stored name is suggested), no bar is in the span, or the content of
-        a file does not match its digest. Only the files of the span are read.
+        When there is no such series (the closest stored name is suggested), no bar is in the span, the span shares
+        time with a sealed hold-out that is not opened, or the content of a file does not match its digest. Only the
+        files of the span are read.
     ConfigError
         When start is not before end, or the timeframe is malformed.
 
@@ -213,6 +221,8 @@ def load_bars(
     scan = scan_store()
     found = find_series(symbol, step, exchange, scan)
     bars = read_file(found.path, *span_ns(start, end))
+    with nullcontext() if open_holdout is None else opening_holdout(open_holdout):
+        bars = admit(bars)
     if found.origin is None or not is_outdated(found, scan[0]):
         return bars
     note = f"The {step} bars of {symbol} were resampled from {found.origin.timeframe} bars that have changed since."

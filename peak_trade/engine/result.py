@@ -18,6 +18,7 @@ from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.former_names import HasFormerNames
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, TradingState
+from peak_trade.data.holdout import is_holdout_sentence
 from peak_trade.data.plausibility import find_implausible
 from peak_trade.engine.columns import EventColumns, FillColumns, MovementColumns
 from peak_trade.engine.compiled_run import CompiledRun, run_compiled, steps
@@ -212,10 +213,11 @@ class BacktestResult(Described, HasFormerNames):
     def remarks(self) -> list[str]:
         """What a reader of the measures has to know, one sentence each.
 
-        Look-ahead, code without source, missing bars and volumes, implausible bars, and targets that were not held as
-        asked.
+        Look-ahead, code without source, sealed hold-outs, missing bars and volumes, implausible bars, and targets that
+        were not held as asked.
         """
         sentences = [each for each in [causality_note(self.causality), self.not_rerunnable] if each]
+        sentences += [each for each in dict.fromkeys(self.notes) if is_holdout_sentence(each)]
         gaps = [f"{n:,} of {whole:,} bars of {symbol}" for symbol, (n, whole) in self.market.gaps.items()]
         if gaps:
             sentences.append(
@@ -359,7 +361,7 @@ class BacktestResult(Described, HasFormerNames):
         costs, execution = self.settings.costs, self.settings.execution
         cap = costs.max_participation
         sentences = [
-            *self.notes,
+            *(each for each in self.notes if not is_holdout_sentence(each)),
             *self.warm_up,
             "A decision on a close fills at the next bar's open, never earlier.",
             f"A taking fill pays {costs.fee_bps:g} bps fee and {costs.slippage_bps:g} bps slippage.",

@@ -416,19 +416,24 @@ def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[
 def _data_digest(values: Mapping[str, Any]) -> str:
     from peak_trade.core.bars import no_bar_in_span, span_ns
     from peak_trade.core.time import Timeframe
-    from peak_trade.data.store import find_series, scan_store
+    from peak_trade.data.holdout import list_holdouts
+    from peak_trade.data.store import find_series, load_bars, scan_store
     from peak_trade.wiring.named_inputs import texts_in
 
     scan = scan_store()
     stored, _ = scan
+    holdouts = list_holdouts()
+    sentences = [each.sentence for each in holdouts]
     if not (values.get("symbol") and values.get("timeframe")):
-        return digest_of([bars.digest for bars in stored])
+        return digest_of([*(bars.digest for bars in stored), *sentences])
     found = find_series(values["symbol"], Timeframe.parse(values["timeframe"]), values.get("exchange") or None, scan)
     first, after = span_ns(values.get("start") or None, values.get("end") or None)
     if (first is not None and first > found.last) or (after is not None and after <= found.first):
         raise no_bar_in_span(found.symbol, found.timeframe, found.first, found.last)
+    if any((each.exchange, each.symbol) == (found.exchange, found.symbol) for each in holdouts):
+        load_bars(found.symbol, found.timeframe, found.exchange, None, values.get("end") or None)
     named = {part for value in texts_in(values) for part in value.split(",")}
-    return digest_of([bars.digest for bars in stored if bars.symbol in named])
+    return digest_of([*(bars.digest for bars in stored if bars.symbol in named), *sentences])
 
 
 def _journals(texts: Iterable[str]) -> dict[str, Path]:

@@ -22,6 +22,7 @@ from peak_trade.core.errors import SessionError
 from peak_trade.core.progress import progress
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
 from peak_trade.core.values import TradingState
+from peak_trade.data.holdout import is_holdout_sentence
 from peak_trade.data.workspace import workspace
 from peak_trade.governance.grant import Grant
 from peak_trade.journal.events import BarEvent
@@ -186,6 +187,9 @@ def run_session(
         starts = history[0].ts_event if history else first_bar(config, recording, clock())
         until = clock() if recording is None else int(recording.times[-1])
         content = make_manifest(folder.name, config, strategy, recording, starts)
+        holdouts = [] if recording is None else [note for note in recording.notes if is_holdout_sentence(note)]
+        if holdouts:
+            content["holdouts"] = holdouts
         if clock is not time.time_ns:
             content["clock_is_emulated"] = True
         control = in_session_time(workspace_state, clock(), _session_time(config, history, recording))
@@ -342,7 +346,7 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
             repeats_exits=journal_version(folder) > 1,
         )
         reason = session.run(feed, known)
-    notes = [each.sentence for each in outcomes]
+    notes = [*(each.sentence for each in outcomes), *read_manifest(folder).get("holdouts", ())]
     notes += [f"A copy was dropped: {fault}." for fault in journal.dropped_sinks]
     if journal.n_unsigned:
         notes.append(

@@ -223,6 +223,7 @@ def session_record(folder: Path) -> RunRecord:
         notes={
             "cut_short": " ".join(filter(None, (denials_sentence(events), small_exits_sentence(events)))),
             CHAIN_HEAD: "" if entry is None else entry.head,
+            "remarks": " ".join(manifest.get("holdouts", ())),
             **causality_tags(outcomes_of(manifest)),
         },
     )

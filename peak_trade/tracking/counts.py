@@ -168,7 +168,7 @@ def ledger_note() -> dict[str, str]:
         ledger.refresh()
     except ConfigError:
         return {}
-    return {LEDGER_NOTE: f"{ledger.n_lines} {ledger.head} {ledger.ledger_id}"} if ledger.n_lines else {}
+    return {LEDGER_NOTE: f"{ledger.n_lines} {ledger.head} {ledger.file_id}"} if ledger.n_lines else {}
 
 
 def _counted(ledger: TrialLedger, given: Sequence[Closes], span: tuple[int, int], per_year: float) -> TrialCount:
@@ -241,7 +241,7 @@ def _gaps(ledger: TrialLedger) -> Iterator[str]:
         yield f"{EARLIER_LEDGER} holds {held} of an earlier version, not counted because it names no bars"
     noted = [note.split(" ") for note in local_notes(LEDGER_NOTE)]
     if not is_registry_in_workspace():  # it has the runs of other workspaces too
-        noted = [each for each in noted if each[-1] == ledger.ledger_id]
+        noted = [each for each in noted if each[-1] == ledger.file_id]
     lost = [each for each in noted if not ledger.heads.keys() & set(each[1:2])]
     if lost:
         verb = "holds" if len(lost) == 1 else "hold"

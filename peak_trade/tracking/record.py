@@ -14,6 +14,7 @@ import numpy as np
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.dotted import flat
 from peak_trade.core.errors import ConfigError, ReproductionError, did_you_mean
+from peak_trade.data.holdout import holdout_note
 from peak_trade.metrics import Measure
 from peak_trade.tracking.counts import ledger_note
 from peak_trade.tracking.registry import digest_of_files, discard_entry, has_files, open_registry, store_artifacts
@@ -141,7 +142,7 @@ class RunRecord:
 
 
 def record_run(run: RunRecord, keep: Callable[[], object] = lambda: None) -> None:
-    """Record a run in MLflow, with the length, the head and the id of the trial ledger.
+    """Record a run in MLflow, with the length, the head and the id of the trial ledger and of the log of hold-outs.
 
     An existing entry is not changed, except that the outcome of a check for look-ahead replaces an earlier one. An
     entry is unfinished until all of it is stored, including what `keep` stores elsewhere; an unfinished one, whose
@@ -157,7 +158,7 @@ def record_run(run: RunRecord, keep: Callable[[], object] = lambda: None) -> Non
         inputs. Nothing is changed.
 
     """
-    run = replace(run, notes={**run.notes, **ledger_note()})
+    run = replace(run, notes={**run.notes, **ledger_note(), **holdout_note()})
     with open_registry() as (client, experiment_id):
         from mlflow.entities import Metric, Param
 

@@ -11,8 +11,8 @@ from peak_trade.core.calendar import period_of
 from peak_trade.core.errors import ConfigError, DataError, did_you_mean
 from peak_trade.core.history import DailyHistory, day_of, extend_history
 from peak_trade.core.settings import read_toml
-from peak_trade.core.time import Timeframe, iso
-from peak_trade.data.store import load_bars
+from peak_trade.core.time import Timeframe, from_ns, iso
+from peak_trade.data.store import find_series, load_bars
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.risk import liquidity, order_gates, portfolio_gates
 from peak_trade.risk.codes import DenialCode
@@ -151,15 +151,12 @@ def require_sources(limits: RiskLimits | None, what: str) -> None:
 def _loaded(source: str, symbol: str, timeframe: Timeframe, exchange: str, first: int, until: int) -> Bars:
     where = f"risk.var.source was {source!r}"
     try:
-        whole = load_bars(symbol, timeframe, exchange)
+        first_held = find_series(symbol, timeframe, exchange).first
+        if first_held > until:
+            raise DataError(f"{exchange} {symbol} {timeframe} starts at {iso(first_held)}, after the run.")
+        bars = load_bars(symbol, timeframe, exchange, None, from_ns(until + 1_000))
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
-    held = whole.frame[whole.times <= until]
-    if not len(held):
-        raise DataError(
-            f"{where}: {exchange} {symbol} {timeframe} starts at {iso(int(whole.times[0]))}, after the run."
-        )
-    bars = Bars(held, symbol, timeframe, exchange)
     if period_of(first - 1, "day") > day_of(bars)[-1] + 1:
         raise DataError(
             f"{where}: {exchange} {symbol} {timeframe} ends at {iso(int(bars.times[-1]))}, days before the run's first "

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peak_trade.cli import main, output
+from peak_trade.core import chained_lines as ledger
 from peak_trade.core.errors import FAULT, LONGEST_LINE, LONGEST_QUOTE, ConfigError, explain, listed, one_line
 from peak_trade.core.lock import held_lock
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.studies import sweep as studies_sweep
-from peak_trade.tracking import ledger
 from peak_trade.tracking import registry as run_registry
 from tests.examples import mostly_long
 

@@ -172,6 +172,9 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     monkeypatch.setattr("peak_trade.cli.metrics.threading", SimpleNamespace(Event=Stopped))
     assert asked("metrics serve --port 0")["url"].endswith("/metrics")
 
+    assert asked(f"holdout seal {BTC} --timeframe 1h --start 2024-01-01")["n_trials"] == 1
+    assert [each["openings"] for each in asked("holdout status")["holdouts"]] == [[]]
+
     assert asked("report run regime_study")["is_failed"] is False
     assert asked("new strategy reversal")["files"] == ["reversal.py", "test_reversal.py"]
     assert asked("new notebook own")["files"] == ["notebooks/own.ipynb"]

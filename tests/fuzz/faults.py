@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from peak_trade.core import chained_lines as ledger
 from peak_trade.core.lock import held_lock
-from peak_trade.tracking import ledger
 from peak_trade.tracking import registry as run_registry
 
 GARBAGE = bytes(range(256)) * 40

@@ -17,6 +17,7 @@ import pytest
 import peak_trade as pt
 from peak_trade.causality.short import check_run
 from peak_trade.cli import main
+from peak_trade.core import chained_lines
 from peak_trade.core.errors import ConfigError, StrategyError
 from peak_trade.core.lock import held_lock
 from peak_trade.core.progress import progress_shown
@@ -30,7 +31,6 @@ from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.study import noise_controls, study_regimes
 from peak_trade.studies.sweep import CHUNK_SETS, sweep
-from peak_trade.tracking import ledger as ledger_module
 from peak_trade.tracking import ledger_sentence, trials_of
 from peak_trade.tracking.counting import not_trials, warn_once
 from peak_trade.tracking.counts import trials_of_run
@@ -273,7 +273,7 @@ def warnings_of(caplog) -> pytest.LogCaptureFixture:
 
 @pytest.mark.parametrize("place", ["read-only", "file", "locked", "later version"])
 def test_a_ledger_that_takes_nothing_is_one_warning_and_no_failure(place, home, stack, warnings_of, monkeypatch):
-    monkeypatch.setattr(ledger_module, "LOCK_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(chained_lines, "LOCK_WAIT_SECONDS", 0.01)
     if place == "read-only":
         monkeypatch.setenv("PEAK_TRADE_HOME", "/proc/peak_trade")
     elif place == "file":

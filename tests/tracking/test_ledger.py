@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from peak_trade.core import chained_lines
 from peak_trade.core.errors import ConfigError
-from peak_trade.tracking import ledger as ledger_module
 from peak_trade.tracking.assets import Closes
 from peak_trade.tracking.counts import ledger_sentence
 from peak_trade.tracking.ledger import LEDGER, LEDGER_VERSION, TrialLedger
@@ -142,7 +142,7 @@ def test_a_replaced_ledger_is_read_again(path):
 
 def test_a_ledger_that_another_process_holds_is_an_error_that_names_it(path, monkeypatch):
     extended(path, "one")
-    monkeypatch.setattr(ledger_module, "LOCK_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(chained_lines, "LOCK_WAIT_SECONDS", 0.01)
     with (
         TrialLedger(path).extending(),
         pytest.raises(ConfigError, match=r"process \d+ \(.*\) has held the lock .* Wait for that process, or stop it"),
