@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from peak_trade.sessions.replay import replay
     from peak_trade.sessions.run import run_session
     from peak_trade.strategies.base import Strategy
+    from peak_trade.strategies.panel import PanelStrategy
     from peak_trade.studies.backtest import backtest
     from peak_trade.studies.diff import diff_runs
     from peak_trade.studies.holdout import holdout_state, seal_holdout
@@ -67,6 +68,7 @@ _HOMES = {
     "FractionOfEquity": "peak_trade.portfolio.sizing",
     "FractionalKelly": "peak_trade.portfolio.sizing",
     "Instrument": "peak_trade.core.values",
+    "PanelStrategy": "peak_trade.strategies.panel",
     "PortfolioSettings": "peak_trade.studies.portfolio.settings",
     "RegimeAware": "peak_trade.studies.regime.strategy",
     "RiskLimits": "peak_trade.risk.limits",
@@ -124,6 +126,7 @@ __all__ = [
     "FractionOfEquity",
     "FractionalKelly",
     "Instrument",
+    "PanelStrategy",
     "PortfolioSettings",
     "RegimeAware",
     "RiskLimits",

@@ -6,7 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import Field
 
 from peak_trade.causality.comparison import Comparison, Results, as_results
-from peak_trade.causality.evaluation import Evaluator, Subject, can_be_imported
+from peak_trade.causality.evaluation import Evaluator, InOneSymbol, Subject, can_be_imported
 from peak_trade.causality.report import STATE_NOT_CHECKED, STATE_PARTLY_CHECKED, CausalityReport, Drift
 from peak_trade.causality.rewrites import REWRITES, choose_cuts, rewritten
 from peak_trade.core.arguments import checks_arguments
@@ -28,6 +28,7 @@ from peak_trade.core.errors import ConfigError, PeakTradeError, StrategyError, o
 from peak_trade.core.progress import progress
 from peak_trade.core.settings import Seed
 from peak_trade.strategies.base import Strategy, check_exposure
+from peak_trade.strategies.panel import PanelStrategy
 from peak_trade.wiring.strategies import make_strategy
 
 DRIFT_TOLERANCE = 1e-9
@@ -81,6 +82,24 @@ def check_causality(
     if not isinstance(bars, Bars):
         bars = as_bars(bars)
     return check_with(Evaluator(subject), bars, warm_up or 0, n_cuts, seed)
+
+
+def check_panel(
+    strategy: PanelStrategy, bars: Sequence[Bars], *, n_cuts: int = DEFAULT_CUTS, seed: int = 0
+) -> list[CausalityReport]:
+    """Check a panel strategy: rewrite the bars of one symbol after several cuts, for each symbol in turn.
+
+    The bars of the other symbols stay, also after the cut; the exposures of all symbols are compared. The reports are
+    in the order of the bars; see `check_causality`.
+
+    Raises
+    ------
+    StrategyError, ConfigError
+        As `check_causality`.
+
+    """
+    subjects = [InOneSymbol(strategy, part, tuple(each for each in bars if each is not part)) for part in bars]
+    return [check_with(Evaluator(each), each.own, strategy.warm_up, n_cuts, seed) for each in subjects]
 
 
 def check_in_fresh_processes(

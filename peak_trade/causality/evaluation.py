@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
@@ -16,18 +17,84 @@ import pandas as pd
 from peak_trade.causality.comparison import Results, as_results
 from peak_trade.causality.kept_state import FileLog, KeptState
 from peak_trade.causality.report import Write
-from peak_trade.core.bars import COLUMNS, index_ns, private_frame
-from peak_trade.strategies.base import Strategy, strategy_errors
+from peak_trade.core.bars import COLUMNS, Bars, index_ns, private_frame
+from peak_trade.core.time import Timeframe
+from peak_trade.strategies.base import BaseStrategy, Strategy, strategy_errors
+from peak_trade.strategies.panel import Panel, PanelStrategy
 from peak_trade.tracking.counting import not_trials
 
-Subject = Strategy | Callable[[pd.DataFrame], Any]
 _ONE_AT_A_TIME = RLock()
 """Held during an evaluation, since it replaces `open`, standard output and the state of modules for all threads."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class InOneSymbol:
+    """A panel strategy as a function of the bars of one symbol; `others` are those of its other symbols."""
+
+    strategy: PanelStrategy
+    own: Bars
+    others: tuple[Bars, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the strategy, and the symbol whose bars are rewritten."""
+        return f"{self.strategy.name} (bars of {self.own.symbol})"
+
+    def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the exposures of all symbols at the closes of a frame, shape (n_bars, n_symbols).
+
+        The bars of the other symbols begin with the frame, and go on after it.
+        """
+        own = self._over(self.own, frame)
+        others = [self._over(part, part.frame.loc[frame.index[0] :]) for part in self.others]
+        panel = Panel.of([own, *(part for part in others if len(part))])
+        rows = np.searchsorted(panel.times, own.times)
+        return pd.DataFrame(np.asarray(self.strategy.exposure(panel))[rows], frame.index, list(panel.symbols))
+
+    @staticmethod
+    def _over(bars: Bars, frame: pd.DataFrame) -> Bars:
+        return Bars.over(frame, bars.symbol, bars.timeframe, bars.exchange)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InAllSymbols:
+    """A panel strategy as a function of one frame that has the bars of all symbols, five columns each."""
+
+    strategy: PanelStrategy
+    symbols: tuple[str, ...]
+    timeframe: Timeframe
+
+    @classmethod
+    def of(cls, strategy: PanelStrategy, bars: Sequence[Bars]) -> tuple[InAllSymbols, pd.DataFrame]:
+        """Return the function and the frame. The columns of the first symbol have the names of bars."""
+        panel = Panel.of(bars)
+        columns = [getattr(panel, name)[symbol] for symbol in panel.symbols for name in COLUMNS]
+        names = [*COLUMNS, *(f"{symbol} {name}" for symbol in panel.symbols[1:] for name in COLUMNS)]
+        values = np.frombuffer(np.concatenate(columns).tobytes()).reshape(len(names), -1)
+        frame = pd.DataFrame(values.T, panel.close.index, names, copy=False)
+        return cls(strategy, panel.symbols, panel.timeframe), frame
+
+    @property
+    def name(self) -> str:
+        """Name of the strategy."""
+        return self.strategy.name
+
+    def __call__(self, frame: pd.DataFrame) -> Any:
+        """Return the exposures of all symbols, shape (n_bars, n_symbols)."""
+        parts = [
+            pd.DataFrame(frame.to_numpy()[:, place :: len(COLUMNS)], frame.index, list(self.symbols), copy=False)
+            for place in range(len(COLUMNS))
+        ]
+        return self.strategy.exposure(Panel(self.timeframe, *parts))
+
+
+Subject = Strategy | InOneSymbol | InAllSymbols | Callable[[pd.DataFrame], Any]
+
+
 def can_be_imported(subject: Subject) -> bool:
     """Return whether another process can import the class of a strategy, or a function, by its name."""
-    part: Any = type(subject) if isinstance(subject, Strategy) else subject
+    strategy = subject.strategy if isinstance(subject, InOneSymbol | InAllSymbols) else subject
+    part: Any = type(strategy) if isinstance(strategy, BaseStrategy) else strategy
     found: Any = sys.modules.get(getattr(part, "__module__", ""))
     for name in getattr(part, "__qualname__", "<unknown>").split("."):
         found = getattr(found, name, None)
@@ -45,6 +112,8 @@ class Evaluator:
         if isinstance(subject, Strategy):
             self.name: str = subject.name
             self._evaluate: Callable[[pd.DataFrame], Any] = subject.exposure
+        elif isinstance(subject, InOneSymbol | InAllSymbols):
+            self.name, self._evaluate = subject.name, subject
         else:
             self.name = getattr(subject, "__name__", type(subject).__name__)
             self._evaluate = subject
@@ -52,7 +121,7 @@ class Evaluator:
         self.kept_state: dict[str, None] = {}
         self.subject = subject
         self.files = FileLog(hidden)
-        self._state = KeptState(subject)
+        self._state = KeptState(subject.strategy if isinstance(subject, InOneSymbol | InAllSymbols) else subject)
         self._state.restore()
 
     def outcome(self, frame: pd.DataFrame) -> Any:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from peak_trade.causality.comparison import Results
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bars import COLUMNS, index_ns
 
 Rewrite = Callable[[pd.DataFrame, int, np.random.Generator], pd.DataFrame]
 _MOST_CANDIDATES = 20_000
@@ -25,8 +25,9 @@ def _nan(frame: pd.DataFrame, cut: int, _rng: np.random.Generator) -> pd.DataFra
 
 def _noise(frame: pd.DataFrame, cut: int, rng: np.random.Generator) -> pd.DataFrame:
     future = frame.to_numpy()[cut + 1 :].copy()
-    future[:, :4] *= rng.lognormal(0.0, 0.2, (len(future), 1))
-    future[:, 4] *= rng.lognormal(0.0, 1.0, len(future))
+    for part in _of_symbols(future):
+        part[:, :4] *= rng.lognormal(0.0, 0.2, (len(future), 1))
+        part[:, 4] *= rng.lognormal(0.0, 1.0, len(future))
     return _with_future(frame, cut, future)
 
 
@@ -40,8 +41,14 @@ def _scaled_down(frame: pd.DataFrame, cut: int, _rng: np.random.Generator) -> pd
 
 def _mirrored(frame: pd.DataFrame, cut: int, _rng: np.random.Generator) -> pd.DataFrame:
     future = frame.to_numpy()[cut + 1 :].copy()
-    future[:, :4] = float(frame["close"].iloc[cut]) ** 2 / future[:, [0, 2, 1, 3]]
+    for part, past in zip(_of_symbols(future), _of_symbols(frame.to_numpy()), strict=True):
+        part[:, :4] = past[cut, 3] ** 2 / part[:, [0, 2, 1, 3]]
     return _with_future(frame, cut, future)
+
+
+def _of_symbols(values: FloatArray) -> list[FloatArray]:
+    """Return a view of the columns of each symbol, shape (n_bars, 5)."""
+    return [values[:, first : first + len(COLUMNS)] for first in range(0, values.shape[1], len(COLUMNS))]
 
 
 REWRITES: dict[str, Rewrite] = {

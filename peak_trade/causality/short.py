@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 
@@ -12,14 +12,15 @@ import pandas as pd
 
 from peak_trade.causality.check import DEFAULT_CUTS, after_another_call, try_short
 from peak_trade.causality.comparison import Comparison, as_results
-from peak_trade.causality.evaluation import Evaluator, can_be_imported
+from peak_trade.causality.evaluation import Evaluator, InAllSymbols, can_be_imported
 from peak_trade.causality.report import STATE_NOT_CHECKED
 from peak_trade.causality.rewrites import REWRITES, choose_cuts, rewritten
 from peak_trade.core.bars import Bars, index_ns
 from peak_trade.core.causality import CausalityOutcome, CausalityVerdict
 from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import StrategyError, one_line
-from peak_trade.strategies.base import Strategy
+from peak_trade.strategies.base import BaseStrategy, Strategy
+from peak_trade.strategies.panel import PanelStrategy
 from peak_trade.wiring.digests import code_digest, user_strategies
 
 N_BARS = 4_096
@@ -28,12 +29,14 @@ BUDGET = 0.22
 """Time in seconds after which no further rewriting is evaluated, or RUN_FRACTION of the run's evaluation if larger."""
 RUN_FRACTION = 0.05
 
+_Subject = Strategy | InAllSymbols
+
 _known: dict[tuple[str, str, str], CausalityOutcome] = {}
 """Outcomes of this process by code digest, digest of parameters, and digest of the bars, empty for a leak."""
 
 
 def check_run(
-    pairs: Iterable[tuple[Strategy, Bars]],
+    pairs: Iterable[tuple[BaseStrategy, Bars | Sequence[Bars]]],
     *,
     is_wanted: bool = True,
     budget: float = BUDGET,
@@ -42,11 +45,11 @@ def check_run(
 ) -> tuple[CausalityOutcome, ...]:
     """Check the strategies that a user wrote, and those within other strategies, on the newest bars of a run.
 
-    Parameters
+    BaseStrategy
     ----------
-    pairs : iterable of (Strategy, Bars)
+    pairs : iterable of (Strategy or PanelStrategy, Bars or sequence of Bars)
         The strategies of a run, each with its bars. Strategies of this package are left out, because its test suite
-        checks them.
+        checks them. Of a panel strategy the bars of all symbols are rewritten together.
     is_wanted : bool
         Whether to check; otherwise there is an outcome for every strategy that says so.
     budget : float, seconds
@@ -66,13 +69,25 @@ def check_run(
     if not is_wanted:
         return tuple({part.name: _not_checked(part.name) for part, _ in pairs}.values())
     parts = {
-        (code_digest([part]), part.digest()): (part, bars)
-        for strategy, bars in reversed(pairs)
-        for part in user_strategies(strategy.from_bars())
+        (code_digest([part]), part.digest()): (subject, frame)
+        for strategy, given in reversed(pairs)
+        for part, subject, frame in _subjects(strategy, [given] if isinstance(given, Bars) else given)
     }
     return tuple(
-        _cached(part, bars, key, budget / len(parts), n_runs, clock) for key, (part, bars) in reversed(parts.items())
+        _cached(subject, frame, key, budget / len(parts), n_runs, clock)
+        for key, (subject, frame) in reversed(parts.items())
     )
+
+
+def _subjects(strategy: BaseStrategy, bars: Sequence[Bars]) -> Iterator[tuple[BaseStrategy, _Subject, pd.DataFrame]]:
+    """Yield each part of a strategy that a user wrote, and what is checked of it on which frame."""
+    if isinstance(strategy, PanelStrategy):
+        if user_strategies(strategy):
+            yield strategy, *InAllSymbols.of(strategy, bars)
+    elif isinstance(strategy, Strategy):
+        for part in user_strategies(strategy.from_bars()):
+            assert isinstance(part, Strategy)
+            yield part, part, bars[0].frame
 
 
 def _not_checked(name: str) -> CausalityOutcome:
@@ -81,28 +96,37 @@ def _not_checked(name: str) -> CausalityOutcome:
 
 
 def _cached(
-    strategy: Strategy, bars: Bars, key: tuple[str, str], budget: float, n_runs: int, clock: Callable[[], float]
+    subject: _Subject,
+    frame: pd.DataFrame,
+    key: tuple[str, str],
+    budget: float,
+    n_runs: int,
+    clock: Callable[[], float],
 ) -> CausalityOutcome:
-    newest = bars.frame.iloc[-max(N_BARS, strategy.warm_up + N_BARS // 4) :]
+    newest = frame.iloc[-max(N_BARS, _warm_up(subject) + N_BARS // 4) :]
     if (*key, "") in _known:
         return _known[*key, ""]
     place = (*key, digest_bytes(index_ns(newest.index).tobytes(), newest.to_numpy().tobytes()))
     if place not in _known:
-        _known[place] = _outcome(strategy, len(bars) * n_runs, newest, budget, clock)
+        _known[place] = _outcome(subject, len(frame) * n_runs, newest, budget, clock)
     if _known[place].verdict is CausalityVerdict.LOOKS_AHEAD:
         _known[*key, ""] = _known[place]
     return _known[place]
 
 
+def _warm_up(subject: _Subject) -> int:
+    return subject.warm_up if isinstance(subject, Strategy) else subject.strategy.warm_up
+
+
 def _outcome(
-    strategy: Strategy, n_run: int, newest: pd.DataFrame, budget: float, clock: Callable[[], float]
+    subject: _Subject, n_run: int, newest: pd.DataFrame, budget: float, clock: Callable[[], float]
 ) -> CausalityOutcome:
-    name = strategy.name
-    if len(newest) < strategy.warm_up + 20:
-        reason = f"{len(newest):,} bars are too few for a warm-up of {strategy.warm_up:,}"
+    name = subject.name
+    if len(newest) < _warm_up(subject) + 20:
+        reason = f"{len(newest):,} bars are too few for a warm-up of {_warm_up(subject):,}"
         return _not_tested(name, reason)
     try:
-        return _ShortCheck(strategy, newest, n_run, budget, clock).run()
+        return _ShortCheck(subject, newest, n_run, budget, clock).run()
     except Exception as error:
         return _not_tested(name, f"it raised {type(error).__name__} ({error})")
 
@@ -132,12 +156,17 @@ class _ShortCheck:
     """One check: a short history, the newest bars, then rewritings of them while there is time."""
 
     def __init__(
-        self, strategy: Strategy, frame: pd.DataFrame, n_run: int, budget: float, clock: Callable[[], float]
+        self,
+        subject: _Subject,
+        frame: pd.DataFrame,
+        n_run: int,
+        budget: float,
+        clock: Callable[[], float],
     ) -> None:
-        self._evaluate, self._frame, self._head = Evaluator(strategy), frame, strategy.warm_up
+        self._evaluate, self._frame, self._head = Evaluator(subject), frame, _warm_up(subject)
         self._n_run, self._budget, self._clock = n_run, budget, clock
         self._tried: list[int] = []
-        self._state = "" if can_be_imported(strategy) else f" {STATE_NOT_CHECKED}"
+        self._state = "" if can_be_imported(subject) else f" {STATE_NOT_CHECKED}"
 
     def run(self) -> CausalityOutcome:
         started, budget = self._fit_to_budget()

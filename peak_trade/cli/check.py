@@ -29,7 +29,11 @@ def strategy(
     name: options.StrategyArgument,
     parameter: options.Parameters = None,
     symbol: Annotated[
-        str | None, typer.Option(help="Symbol of the store, for example BTC/USDT. Without it, bars are generated.")
+        list[str] | None,
+        typer.Option(
+            help="Symbol of the store, for example BTC/USDT. Repeat it for a panel strategy. Without it, bars are "
+            "generated."
+        ),
     ] = None,
     timeframe: options.TimeframeText = "1h",
     exchange: options.StoredExchange = None,
@@ -44,11 +48,12 @@ def strategy(
     The bars after several cuts are removed, set to NaN, scaled, mirrored or overlaid with noise; every exposure up to
     the cut must stay the same, except for rounding that changes no order. The cuts are spread over weekdays, hours,
     days of the month and rare events. Your own strategies are checked in fresh processes. A table shows how much the
-    exposure depends on where the history starts.
+    exposure depends on where the history starts. Of a panel strategy, the bars of each symbol are rewritten in turn.
 
     \b
     Examples:
         peak-trade check strategy ma_crossover --symbol BTC/USDT
+        peak-trade check strategy pairs --symbol BTC/USDT --symbol ETH/USDT
         peak-trade check strategy my_ideas.reversal:Reversal -p window=30
 
     Exits 0 when the strategy is causal or differs by rounding only, 1 when it looks ahead, 2 on bad input.
@@ -56,9 +61,10 @@ def strategy(
     from peak_trade.studies import by_name
 
     span = by_name.Span(timeframe, exchange)
-    report = by_name.causality(name, options.pairs(parameter), symbol, span, n_bars=n_bars, n_cuts=cuts, seed=seed)
-    output.show(report, as_json, _page, _content)
-    if not report.is_causal:
+    given = options.pairs(parameter)
+    reports = by_name.causality(name, given, symbol or (), span, n_bars=n_bars, n_cuts=cuts, seed=seed)
+    output.show(reports, as_json, _pages, _contents)
+    if not all(report.is_causal for report in reports):
         raise typer.Exit(1)
 
 
@@ -99,6 +105,17 @@ def _verdict(check: LimitCheck) -> str:
     if check.is_live:
         return "live"
     return "let the case pass" if check.denial is None else "denies a case within the limit"
+
+
+def _pages(reports: Sequence[CausalityReport]) -> output.Page:
+    for report in reports:
+        yield from _page(report)
+
+
+def _contents(reports: Sequence[CausalityReport]) -> Any:
+    """Return the content of the report, or a list with one per symbol of a panel strategy."""
+    contents = [_content(report) for report in reports]
+    return contents if len(contents) > 1 else contents[0]
 
 
 def _page(report: CausalityReport) -> output.Page:

@@ -19,7 +19,8 @@ app = verb_app()
 def list_(as_json: options.AsJson = False) -> None:
     """List the strategies of peak_trade with their parameters.
 
-    A strategy of your own is named as package.module:Class.
+    Panel strategies see several symbols at once, and run in portfolios. A strategy of your own is named as
+    package.module:Class.
 
     \b
     Example:
@@ -27,9 +28,9 @@ def list_(as_json: options.AsJson = False) -> None:
 
     Exits 0.
     """
-    from peak_trade.wiring.strategies import STRATEGIES, describe_strategy
+    from peak_trade.wiring.strategies import PANEL_STRATEGIES, STRATEGIES, describe_strategy
 
-    output.show([describe_strategy(name) for name in STRATEGIES], as_json, _list_page, list)
+    output.show([describe_strategy(name) for name in (*STRATEGIES, *PANEL_STRATEGIES)], as_json, _list_page, list)
 
 
 @app.command()
@@ -52,8 +53,10 @@ def show(name: options.StrategyArgument, as_json: options.AsJson = False) -> Non
 
 
 def _list_page(described: Sequence[StrategyDescription]) -> output.Page:
-    rows = [(each.name, each.meaning, ", ".join(part.name for part in each.parameters)) for each in described]
-    yield output.Table(("strategy", "meaning", "parameters"), rows)
+    rows = [
+        (each.name, each.sees, each.meaning, ", ".join(part.name for part in each.parameters)) for each in described
+    ]
+    yield output.Table(("strategy", "sees", "meaning", "parameters"), rows)
     yield "`peak-trade strategies show NAME` shows values, defaults and meaning of the parameters."
 
 
@@ -62,7 +65,7 @@ def _page(described: StrategyDescription) -> output.Page:
     warm_up = (
         "" if described.warm_up is None else f" Warm-up with the defaults: {output.count(described.warm_up, 'bar')}."
     )
-    yield f"Class {described.class_path}.{warm_up}"
+    yield f"Class {described.class_path}. It sees {described.sees}.{warm_up}"
     if not described.parameters:
         yield "It has no parameters."
         return

@@ -34,8 +34,25 @@ def compute(indicator: Callable[..., FloatArray], values: FloatArray, *numbers: 
     return indicator(values, *numbers)
 
 
-class Strategy(Settings, ABC):
-    """A frozen set of parameters that turns bars into target exposure.
+class BaseStrategy(Settings, ABC):
+    """A frozen set of parameters that turns bars into target exposure: a `Strategy`, or a `PanelStrategy`."""
+
+    noun: ClassVar[str] = "strategy"
+    """Word for a value of such a field."""
+
+    @property
+    def name(self) -> str:
+        """Class name in snake case: MaCrossover is ma_crossover."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @property
+    @abstractmethod
+    def warm_up(self) -> int:
+        """Number of bars at the start whose exposure may be NaN, which means flat."""
+
+
+class Strategy(BaseStrategy):
+    """A frozen set of parameters that turns the bars of one symbol into target exposure.
 
     Subclasses declare the parameters as fields and define `warm_up` and `exposure`.
 
@@ -54,24 +71,11 @@ class Strategy(Settings, ABC):
 
     """
 
-    noun: ClassVar[str] = "strategy"
-    """Word for a value of such a field."""
-
-    @property
-    def name(self) -> str:
-        """Class name in snake case: MaCrossover is ma_crossover."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
-
-    @property
-    @abstractmethod
-    def warm_up(self) -> int:
-        """Number of bars at the start whose exposure may be NaN, which means flat."""
-
     @abstractmethod
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
         """Return the target exposure held after each close.
 
-        Parameters
+        BaseStrategy
         ----------
         bars : DataFrame of shape (n_bars, 5)
             Checked bars of one symbol, index `close_time` in UTC. The frame belongs to this call: columns may be added

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from peak_trade.causality.check import DEFAULT_CUTS, check_causality, check_in_fresh_processes
+from peak_trade.causality.check import DEFAULT_CUTS, check_causality, check_in_fresh_processes, check_panel
 from peak_trade.causality.evaluation import can_be_imported
 from peak_trade.causality.report import CausalityReport
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import ConfigError
+from peak_trade.core.errors import ConfigError, listed
 from peak_trade.core.time import Timeframe
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.data.store import load_bars
@@ -32,7 +32,13 @@ from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import fee_preset
 from peak_trade.wiring.gates import source_of
 from peak_trade.wiring.run_file import read_run_file
-from peak_trade.wiring.strategies import make_strategy, parameter_grid, strategy_class
+from peak_trade.wiring.strategies import (
+    is_panel_strategy,
+    make_panel_strategy,
+    make_strategy,
+    parameter_grid,
+    strategy_class,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,25 +211,32 @@ def with_opinion(outcome: RegimeOutcome) -> RegimeOutcome:
 def causality(
     strategy: str,
     parameters: Mapping[str, str],
-    symbol: str | None = None,
+    symbols: Sequence[str] = (),
     span: Span | None = None,
     *,
     n_bars: int = 3_000,
     n_cuts: int = DEFAULT_CUTS,
     seed: int = 0,
-) -> CausalityReport:
+) -> list[CausalityReport]:
     """Check that a strategy does not look ahead, on stored bars of a symbol or on `n_bars` generated ones.
 
-    A strategy that a user wrote is checked in fresh processes, so that state in files and libraries is found.
+    A strategy that a user wrote is checked in fresh processes, so that state in files and libraries is found. A panel
+    strategy is checked in this process, with one report for the bars of each symbol; without symbols it gets two
+    generated ones.
     """
-    part = make_strategy(strategy, parameters)
     chosen = span or Span()
-    if symbol is None:
-        bars = synthetic_bars(n_bars, seed)
-    else:
-        bars = load_bars(symbol, chosen.timeframe, chosen.exchange, chosen.start, chosen.end)
+    bars = [load_bars(symbol, chosen.timeframe, chosen.exchange, chosen.start, chosen.end) for symbol in symbols]
+    if is_panel_strategy(strategy):
+        panel = make_panel_strategy(strategy, parameters)
+        bars = bars or [replace(synthetic_bars(n_bars, seed + place), symbol=f"{'AB'[place]}/USD") for place in (0, 1)]
+        reports = check_panel(panel, bars, n_cuts=n_cuts, seed=seed)
+        return reports if user_strategies(panel) else [replace(report, state_note="") for report in reports]
+    part = make_strategy(strategy, parameters)
+    if len(bars) > 1:
+        raise ConfigError(f"strategy {strategy}: symbol was {listed(symbols)}, and it sees one symbol. Give one.")
+    (own,) = bars or [synthetic_bars(n_bars, seed)]
     if not user_strategies(part):
-        return replace(check_causality(part, bars, n_cuts=n_cuts, seed=seed), state_note="")
+        return [replace(check_causality(part, own, n_cuts=n_cuts, seed=seed), state_note="")]
     if not can_be_imported(part):
-        return check_causality(part, bars, n_cuts=n_cuts, seed=seed)
-    return check_in_fresh_processes(strategy, parameters, bars, n_cuts, seed)
+        return [check_causality(part, own, n_cuts=n_cuts, seed=seed)]
+    return [check_in_fresh_processes(strategy, parameters, own, n_cuts, seed)]

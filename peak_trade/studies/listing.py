@@ -9,7 +9,7 @@ import pandas as pd
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.data.store import list_bars
 from peak_trade.sessions.store import SessionSummary, summaries
-from peak_trade.wiring.strategies import STRATEGIES, describe_strategy
+from peak_trade.wiring.strategies import PANEL_STRATEGIES, STRATEGIES, describe_strategy
 
 
 def bars_table() -> pd.DataFrame:
@@ -57,7 +57,7 @@ def strategies_table(name: str | None = None) -> pd.DataFrame:
     if name is not None:
         rows = [(each.name, each.values, each.default, each.meaning) for each in describe_strategy(name).parameters]
         return pd.DataFrame(rows, columns=["parameter", "values", "default", "meaning"])
-    known = [describe_strategy(each) for each in STRATEGIES]
+    known = [describe_strategy(each) for each in (*STRATEGIES, *PANEL_STRATEGIES)]
     return pd.DataFrame(
         [(each.name, each.meaning, ", ".join(part.name for part in each.parameters), each.warm_up) for each in known],
         columns=["strategy", "meaning", "parameters", "warm_up"],

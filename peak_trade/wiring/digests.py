@@ -15,7 +15,7 @@ from peak_trade.core.settings import Settings
 from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.strategies.base import Strategy
+from peak_trade.strategies.base import BaseStrategy, Strategy
 from peak_trade.wiring.named_inputs import texts_in
 from peak_trade.wiring.user_code import UserCode, nested_parts, nested_settings, user_classes, user_code
 
@@ -44,7 +44,7 @@ def trading_rules(instrument: Instrument) -> dict[str, Any]:
     return {name: value for name, value in asdict(instrument).items() if (name, value) != ("max_leverage", 1.0)}
 
 
-def parameter_digests(strategy: Strategy) -> list[str]:
+def parameter_digests(strategy: BaseStrategy) -> list[str]:
     """Return the digest of the parameters of a strategy and of each part within it.
 
     The content of a file that a parameter of a user's part names counts too.
@@ -92,13 +92,13 @@ def user_code_digest(parts: Iterable[Any] | UserCode) -> str:
     return code.executed_digest()
 
 
-def user_strategies(strategy: Strategy) -> list[Strategy]:
+def user_strategies(strategy: BaseStrategy) -> list[BaseStrategy]:
     """Return the strategy if a user wrote it or one of its parts that is not a strategy; otherwise those within it.
 
     Empty for a strategy of this package whose parts are all of this package.
     """
     nested = list(nested_settings(strategy))
-    others = [part for each in nested if not isinstance(each, Strategy) for part in nested_parts(each)]
+    others = [part for each in nested if not isinstance(each, BaseStrategy) for part in nested_parts(each)]
     if any(user_classes(type(part)) for part in (strategy, *others)):
         return [strategy]
-    return [part for each in nested if isinstance(each, Strategy) for part in user_strategies(each)]
+    return [part for each in nested if isinstance(each, BaseStrategy) for part in user_strategies(each)]

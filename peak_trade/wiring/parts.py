@@ -81,7 +81,7 @@ def described(value: Any) -> Any:
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         parts = {name: described(part) for name, part in fields.items() if _holds_settings(part)}
         plain = value.model_dump(mode="json")
-        values = {name: plain[name] for name in fields if name not in parts}
+        values = {name: plain[name] for name in fields if name in plain and name not in parts}
         return {"part": class_path(type(value)), "values": values} | ({"parts": parts} if parts else {})
     if isinstance(value, Mapping):
         return {name: described(part) for name, part in value.items()}

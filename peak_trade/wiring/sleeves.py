@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray, IntArray
@@ -12,6 +14,7 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.indicators.ranges import atr
 from peak_trade.portfolio.sizing import FixedNotional, FixedRisk
 from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
+from peak_trade.strategies.panel import Panel, PanelStrategy, check_panel_exposure
 
 
 def sleeve_for(
@@ -31,6 +34,45 @@ def sleeve_for(
     with strategy_errors(label):
         target = strategy.exposure(bars.for_strategy())
     exposure = check_exposure(target, bars.times, strategy.warm_up, label)
+    return _sleeve(exposure, name, bars, market, settings, weight, priority)
+
+
+def panel_sleeves(
+    strategy: PanelStrategy,
+    name: str,
+    bars: Sequence[Bars],
+    market: Market,
+    settings: BacktestSettings,
+    max_gross: float,
+) -> list[Sleeve]:
+    """Evaluate a panel strategy over the bars of its symbols and return one sleeve per symbol, in sorted order.
+
+    See `sleeve_for`. `max_gross` is the largest sum of the absolute exposures of a close; see `check_panel_exposure`.
+    """
+    panel = Panel.of(bars)
+    label = f"{name} on {', '.join(panel.symbols)}"
+    with strategy_errors(label):
+        target = strategy.exposure(panel)
+    exposure = check_panel_exposure(target, panel, strategy.warm_up, max_gross, label)
+    by_symbol = {part.symbol: part for part in bars}
+    return [
+        _sleeve(
+            column[np.searchsorted(panel.times, by_symbol[symbol].times)], name, by_symbol[symbol], market, settings
+        )
+        for symbol, column in zip(panel.symbols, exposure.T, strict=True)
+    ]
+
+
+def _sleeve(
+    exposure: FloatArray,
+    name: str,
+    bars: Bars,
+    market: Market,
+    settings: BacktestSettings,
+    weight: float = 1.0,
+    priority: int = 0,
+) -> Sleeve:
+    """Return the sleeve of an exposure, shape (n_bars,), over bars of its symbol."""
     first = int(np.searchsorted(bars.times, market.times[0]))
     is_whole = len(bars) - first == len(market)
     rows = np.arange(len(market)) if is_whole else np.searchsorted(market.times, bars.times[first:])

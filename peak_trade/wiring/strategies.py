@@ -16,7 +16,8 @@ from peak_trade.wiring.parts import find_class
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from peak_trade.strategies.base import Strategy
+    from peak_trade.strategies.base import BaseStrategy, Strategy
+    from peak_trade.strategies.panel import PanelStrategy
 
 STRATEGIES: dict[str, str] = {
     "bollinger_bands": "peak_trade.strategies.bollinger_bands:BollingerBands",
@@ -34,6 +35,13 @@ STRATEGIES: dict[str, str] = {
     "trend_following": "peak_trade.strategies.trend_following:TrendFollowing",
 }
 """Strategy name to `module:Class`; a user's strategy is named as `module:Class` too."""
+
+PANEL_STRATEGIES: dict[str, str] = {
+    "cross_sectional_momentum": "peak_trade.strategies.cross_sectional_momentum:CrossSectionalMomentum",
+    "pairs": "peak_trade.strategies.pairs:Pairs",
+    "volatility_basket": "peak_trade.strategies.volatility_basket:VolatilityBasket",
+}
+"""As STRATEGIES, those that see several symbols at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,8 @@ class StrategyDescription:
     meaning: str
     warm_up: int | None
     parameters: tuple[Parameter, ...]
+    sees: str = "one symbol"
+    """`one symbol`, or `several symbols` for a panel strategy."""
 
 
 def strategy_class(name: str) -> type[Strategy]:
@@ -72,8 +82,38 @@ def strategy_class(name: str) -> type[Strategy]:
     """
     from peak_trade.strategies.base import Strategy
 
+    if is_panel_strategy(name):
+        raise ConfigError(
+            f"strategy {name}: it sees several symbols at once, and runs in a portfolio only. Name it with symbols "
+            "in a portfolio file."
+        )
     part: type[Strategy] = find_class("strategy", name, STRATEGIES, Strategy)
     return part
+
+
+def is_panel_strategy(name: str) -> bool:
+    """Return whether a name in PANEL_STRATEGIES, or `package.module:Class`, is that of a panel strategy."""
+    try:
+        panel_strategy_class(name)
+    except ConfigError:
+        return False
+    return True
+
+
+def panel_strategy_class(name: str) -> type[PanelStrategy]:
+    """Return the class of a name in PANEL_STRATEGIES, or of `package.module:Class`; see `strategy_class`."""
+    from peak_trade.strategies.panel import PanelStrategy
+
+    if name in STRATEGIES:
+        raise ConfigError(f"strategy {name}: it sees one symbol. Give it symbol in place of symbols.")
+    part: type[PanelStrategy] = find_class("panel strategy", name, PANEL_STRATEGIES, PanelStrategy)
+    return part
+
+
+def make_panel_strategy(name: str, parameters: Mapping[str, Any] | None = None) -> PanelStrategy:
+    """Build a panel strategy from its name and its parameters; see `make_strategy`."""
+    part = panel_strategy_class(name)
+    return part.parse(_typed(part, parameters or {}), name)
 
 
 @checks_arguments()
@@ -95,11 +135,14 @@ def make_strategy(name: str, parameters: Mapping[str, Any] | None = None) -> Str
 
     """
     part = strategy_class(name)
-    values: dict[str, Any] = {}
-    for key, value in (parameters or {}).items():
-        field = part.model_fields.get(key)
-        values[key] = value if field is None else _value_for(field.annotation, value)
-    return part.parse(values, name)
+    return part.parse(_typed(part, parameters or {}), name)
+
+
+def _typed(part: type[BaseStrategy], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    fields = part.model_fields
+    return {
+        key: _value_for(fields[key].annotation, value) if key in fields else value for key, value in parameters.items()
+    }
 
 
 def parameter_grid(part: type[Strategy], texts: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -115,7 +158,7 @@ def parameter_grid(part: type[Strategy], texts: Mapping[str, str]) -> dict[str, 
 
 
 def describe_strategy(name: str) -> StrategyDescription:
-    """Return the description of a strategy by its name in STRATEGIES, or by `package.module:Class`.
+    """Return the description of a strategy by its name, or by `package.module:Class`.
 
     Meanings are docstrings: of the class, and below each field.
 
@@ -125,11 +168,13 @@ def describe_strategy(name: str) -> StrategyDescription:
         If there is no such strategy; the message suggests the closest name.
 
     """
-    part = strategy_class(name)
+    is_panel = is_panel_strategy(name)
+    part: type[BaseStrategy] = panel_strategy_class(name) if is_panel else strategy_class(name)
     parameters = tuple(_parameter(key, field) for key, field in part.model_fields.items())
     paragraph = inspect.cleandoc(part.__doc__ or "").partition("\n\n")[0]
     class_path = f"{part.__module__}:{part.__qualname__}"
-    return StrategyDescription(name, class_path, _one_line(paragraph), _warm_up(part), parameters)
+    sees = "several symbols" if is_panel else "one symbol"
+    return StrategyDescription(name, class_path, _one_line(paragraph), _warm_up(part), parameters, sees)
 
 
 def _value_for(annotation: Any, value: Any) -> Any:
@@ -179,7 +224,7 @@ def _parsed(text: str) -> Any:
     return text
 
 
-def _warm_up(part: type[Strategy]) -> int | None:
+def _warm_up(part: type[BaseStrategy]) -> int | None:
     try:
         return part().warm_up
     except Exception:  # a parameter without a default, or code of the user

@@ -10,7 +10,13 @@ import pytest
 
 from peak_trade.cli import main
 from peak_trade.strategies.base import Strategy
-from peak_trade.wiring.strategies import STRATEGIES, describe_strategy, make_strategy
+from peak_trade.wiring.strategies import (
+    PANEL_STRATEGIES,
+    STRATEGIES,
+    describe_strategy,
+    make_panel_strategy,
+    make_strategy,
+)
 
 OWN = '''
 from enum import Enum
@@ -74,9 +80,11 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 def test_every_strategy_is_listed_with_all_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     rows = shown(capsys, "list")
-    assert {row["name"]: row["class_path"] for row in rows} == STRATEGIES
+    assert {row["name"]: row["class_path"] for row in rows} == {**STRATEGIES, **PANEL_STRATEGIES}
+    assert {row["name"] for row in rows if row["sees"] == "several symbols"} == set(PANEL_STRATEGIES)
     for row in rows:
-        made = make_strategy(row["name"])
+        make = make_panel_strategy if row["name"] in PANEL_STRATEGIES else make_strategy
+        made = make(row["name"])
         assert [part["name"] for part in row["parameters"]] == list(type(made).model_fields)
         assert row["warm_up"] == made.warm_up
 

@@ -11,24 +11,33 @@ import pytest
 import peak_trade
 from peak_trade.causality.check import check_causality
 from peak_trade.data.sample import synthetic_bars
-from peak_trade.wiring.strategies import STRATEGIES, make_strategy, strategy_class
+from peak_trade.wiring.strategies import (
+    PANEL_STRATEGIES,
+    STRATEGIES,
+    make_panel_strategy,
+    make_strategy,
+    panel_strategy_class,
+    strategy_class,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@pytest.mark.parametrize("name", sorted({**STRATEGIES, **PANEL_STRATEGIES}))
 def test_a_strategy_and_its_settings_are_documented(name: str) -> None:
     section = re.search(rf"^###? {name}\n(.*?)(?=^##|\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert section, f"docs/strategies.md has no section {name}"
-    for setting in strategy_class(name).model_fields:
+    part = panel_strategy_class(name) if name in PANEL_STRATEGIES else strategy_class(name)
+    made = make_panel_strategy(name) if name in PANEL_STRATEGIES else make_strategy(name)
+    for setting in part.model_fields:
         assert f"`{setting}" in section[1], f"{name}: {setting} is not documented"
     for setting, stated in re.findall(r"`(\w+)` [\w ,]*?\((-?[\d.]+)", section[1]):
-        assert float(stated) == getattr(make_strategy(name), setting), f"{name}: {setting} is not {stated}"
+        assert float(stated) == getattr(made, setting), f"{name}: {setting} is not {stated}"
 
 
 def test_every_documented_strategy_exists() -> None:
     named = set(re.findall(r"^###? ([a-z_]+)$", PAGE, flags=re.MULTILINE))
-    assert named == set(STRATEGIES)
+    assert named == {*STRATEGIES, *PANEL_STRATEGIES}
 
 
 def test_the_code_on_the_page_runs() -> None:

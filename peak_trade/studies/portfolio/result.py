@@ -17,7 +17,7 @@ from peak_trade.engine.result import BacktestResult
 from peak_trade.metrics import drawdown
 from peak_trade.portfolio import analytics
 from peak_trade.portfolio.allocation import SUM_RTOL, Allocation, Weights
-from peak_trade.studies.portfolio.settings import PortfolioSettings, ordered
+from peak_trade.studies.portfolio.settings import PortfolioSettings, ordered, sleeve_keys
 
 WRITTEN_OFF = ("account", "written off")
 """Column of the PnL that belongs to no sleeve: the debt of the account that a bankruptcy wrote off."""
@@ -74,7 +74,7 @@ class PortfolioResult(Described):
 
         At each bar the columns sum to equity − initial cash. After a bankruptcy the column `WRITTEN_OFF` is added.
         """
-        return sleeve_pnl(self.run, [(entry.shown_as, entry.symbol) for entry in ordered(self.settings.strategies)])
+        return sleeve_pnl(self.run, sleeve_keys(ordered(self.settings.strategies)))
 
     @property
     def pnl_by_strategy(self) -> pd.DataFrame:

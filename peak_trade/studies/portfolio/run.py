@@ -27,16 +27,17 @@ from peak_trade.engine.sleeve import Sleeve
 from peak_trade.portfolio.allocation import Weights, check_fixed_weights, held_over_bars, walk_forward_weights
 from peak_trade.portfolio.rebalancing import first_closes
 from peak_trade.strategies.base import Strategy
+from peak_trade.strategies.panel import PanelStrategy
 from peak_trade.studies.backtest import first_traded, warm_up_notes
 from peak_trade.studies.portfolio.result import PortfolioResult, weight_events, weight_remarks
-from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry, ordered, sleeve_name
+from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry, entry_name, ordered, sleeve_keys
 from peak_trade.tracking.counting import counted
 from peak_trade.tracking.trials import Evaluation, Observations
 from peak_trade.wiring.allocators import find_allocator
 from peak_trade.wiring.digests import code_digest, data_digest, parameter_digests, trading_rules, user_code_digest
 from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
-from peak_trade.wiring.sleeves import sleeve_for
-from peak_trade.wiring.strategies import make_strategy
+from peak_trade.wiring.sleeves import panel_sleeves, sleeve_for
+from peak_trade.wiring.strategies import make_panel_strategy, make_strategy
 from peak_trade.wiring.user_code import UserCode, user_code
 
 
@@ -85,8 +86,8 @@ def run_portfolio(
     """
     require_sources(settings.risk, "a portfolio")
     entries = ordered(settings.strategies)
-    strategies = [make_strategy(entry.name, entry.parameters) for entry in entries]
-    symbols = sorted({entry.symbol for entry in entries})
+    strategies = [_strategy(entry) for entry in entries]
+    symbols = sorted({symbol for entry in entries for symbol in entry.traded})
     held = _load(settings, symbols) if bars is None else _chosen(settings, bars, symbols)
     traded = held if settings.start is None else [part.between(settings.start) for part in held]
     known = traded if is_cold else held
@@ -104,12 +105,16 @@ def run_portfolio(
     digests = _digests(settings, strategies, known, past, market, code)
     evaluation = Evaluation.of([digests["config"]], user_code_digest(code), digests["data"], known, market.times)
     with counted(evaluation) as trial:
-        pairs = [(part, by_symbol[entry.symbol]) for entry, part in zip(entries, strategies, strict=True)]
+        pairs = [
+            (part, tuple(by_symbol[symbol] for symbol in entry.traded))
+            for entry, part in zip(entries, strategies, strict=True)
+        ]
         outcomes = check_run(pairs, is_wanted=causality_check)
         with naming_look_ahead(outcomes):
-            sleeves = _sleeves(settings, entries, strategies, by_symbol, grid)
+            groups = _sleeves(settings, entries, strategies, by_symbol, grid)
+        sleeves = [sleeve for group in groups for sleeve in group]
         held_exposure, returns = _held_over_bars(sleeves, grid)
-        weights = _set_weights(settings, entries, sleeves, held_exposure, returns, grid)
+        weights = _set_weights(settings, entries, groups, held_exposure, returns, grid)
         first = len(grid) - len(market)
         marks = {symbol: column.mark for symbol, column in zip(market.symbols, market.columns, strict=True)}
         sleeves = [sleeve.since(first, marks[sleeve.symbol]) for sleeve in sleeves]
@@ -126,11 +131,11 @@ def run_portfolio(
             )
         trial.observe = partial(Observations.of_equity, run.equity_values, market.times, market.timeframe)
     parts = list(zip(entries, strategies, strict=True))
-    left_out, trimmed = weight_events(weights, [sleeve_name(entry) for entry in entries], grid.times, first)
+    left_out, trimmed = weight_events(weights, [entry_name(entry) for entry in entries], grid.times, first)
     run = replace(
         run,
         strategies=tuple(dict.fromkeys(entry.shown_as for entry in entries)),
-        parameters={sleeve_name(entry): part.model_dump(mode="json") for entry, part in parts},
+        parameters={entry_name(entry): part.model_dump(mode="json") for entry, part in parts},
         digests=digests,
         exchange=", ".join(sorted(set(exchanges.values()))),
         causality=outcomes,
@@ -146,13 +151,11 @@ def run_portfolio(
             tuple(past),
         ),
     )
-    columns = pd.MultiIndex.from_tuples(
-        [(sleeve.strategy, sleeve.symbol) for sleeve in sleeves], names=["strategy", "symbol"]
-    )
+    columns = pd.MultiIndex.from_tuples(sleeve_keys(entries), names=["strategy", "symbol"])
     return PortfolioResult(
         run=run,
         settings=settings,
-        weights=pd.DataFrame(weights.values[first:], index=run.index, columns=columns),
+        weights=pd.DataFrame(_per_sleeve(weights.values[first:], groups), index=run.index, columns=columns),
         unit_returns=pd.DataFrame((held_exposure * returns)[first:], index=run.index, columns=columns),
         left_out=left_out,
         trimmed=trimmed,
@@ -188,18 +191,58 @@ def _check_overlap(bars: Sequence[Bars]) -> None:
             until, last = int(part.times[-1]), part.symbol
 
 
+def _strategy(entry: StrategyEntry) -> Strategy | PanelStrategy:
+    make = make_panel_strategy if entry.is_panel else make_strategy
+    return make(entry.name, entry.parameters)
+
+
 def _sleeves(
     settings: PortfolioSettings,
     entries: Sequence[StrategyEntry],
-    strategies: Sequence[Strategy],
+    strategies: Sequence[Strategy | PanelStrategy],
     bars: Mapping[str, Bars],
     market: Market,
-) -> list[Sleeve]:
-    run = settings.run_settings
-    return [
-        sleeve_for(strategy, entry.shown_as, bars[entry.symbol], market, run, 1.0, 0)
-        for entry, strategy in zip(entries, strategies, strict=True)
-    ]
+) -> list[list[Sleeve]]:
+    """Return the sleeves of each entry."""
+    run, groups = settings.run_settings, []
+    for entry, strategy in zip(entries, strategies, strict=True):
+        own = [bars[symbol] for symbol in entry.traded]
+        if isinstance(strategy, PanelStrategy):
+            groups.append(panel_sleeves(strategy, entry.shown_as, own, market, run, entry.max_gross))
+        else:
+            groups.append([sleeve_for(strategy, entry.shown_as, own[0], market, run, 1.0, 0)])
+    return groups
+
+
+def _per_sleeve(values: FloatArray, groups: Sequence[Sequence[Sleeve]]) -> FloatArray:
+    """Return the columns of entries repeated for each of their sleeves."""
+    return np.repeat(values, [len(group) for group in groups], axis=1)
+
+
+def _of_entries(
+    held: FloatArray, returns: FloatArray, groups: Sequence[Sequence[Sleeve]]
+) -> tuple[FloatArray, FloatArray]:
+    """Return exposure and return of each entry from those of its sleeves, shape (n_bars, n_entries).
+
+    The return of a panel strategy is the sum over its symbols of exposure × return, with exposure 1; without a position
+    it is the mean return of the symbols, with exposure 0. NaN at closes at which no symbol has a bar.
+    """
+    parts, first = [], 0
+    for group in groups:
+        part = slice(first, first + len(group))
+        first += len(group)
+        own, change = held[:, part], returns[:, part]
+        if len(group) > 1:
+            known = ~np.isnan(change)
+            has_position = (known & (own != 0.0)).any(axis=1)
+            total = np.where(known, own * change, 0.0).sum(axis=1)
+            mean = np.where(known, change, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+            is_known = known.any(axis=1)
+            change = np.where(is_known, np.where(has_position, total, mean), np.nan)[:, None]
+            own = np.where(is_known, has_position.astype(np.float64), np.nan)[:, None]
+        parts.append((own, change))
+    own_parts, changes = zip(*parts, strict=True)
+    return np.hstack(own_parts), np.hstack(changes)
 
 
 def _held_over_bars(sleeves: Sequence[Sleeve], market: Market) -> tuple[FloatArray, FloatArray]:
@@ -212,18 +255,20 @@ def _held_over_bars(sleeves: Sequence[Sleeve], market: Market) -> tuple[FloatArr
 def _set_weights(
     settings: PortfolioSettings,
     entries: Sequence[StrategyEntry],
-    sleeves: Sequence[Sleeve],
+    groups: Sequence[Sequence[Sleeve]],
     held: FloatArray,
     returns: FloatArray,
     market: Market,
 ) -> Weights:
-    """Set the weight and the rebalancing bars of every sleeve; return the weights."""
+    """Set the weight and the rebalancing bars of every sleeve; return the weights of the entries."""
     allocation, rebalancing = settings.allocation, settings.rebalancing
-    fixed = check_fixed_weights({sleeve_name(entry): entry.weight for entry in entries}, allocation)
+    fixed = check_fixed_weights({entry_name(entry): entry.weight for entry in entries}, allocation)
     instants = first_closes(market.times, allocation.every)
     allocator = find_allocator(allocation.method)
     per_year = trailing_per_year(market.times, market.timeframe.bars_per_year, allocation.window)
-    weights = walk_forward_weights(held, returns, instants, allocation, per_year, fixed, allocator)
+    weights = walk_forward_weights(
+        *_of_entries(held, returns, groups), instants, allocation, per_year, fixed, allocator
+    )
     due = np.zeros(len(market), dtype=bool)
     if allocation.is_estimated:
         due |= instants
@@ -231,7 +276,8 @@ def _set_weights(
         due |= first_closes(market.times, rebalancing.every)
     rows = np.flatnonzero(due)
     columns = dict(zip(market.symbols, market.columns, strict=True))
-    for place, sleeve in enumerate(sleeves):
+    owners = [(place, sleeve) for place, group in enumerate(groups) for sleeve in group]
+    for place, sleeve in owners:
         own = columns[sleeve.symbol].own_bars
         own_weights = weights.values[:, place]
         sleeve.weight = np.ascontiguousarray(own_weights) if allocation.is_estimated else float(own_weights[0])
@@ -246,7 +292,7 @@ def _next_of(own: IntArray, rows: IntArray) -> IntArray:
 
 def _digests(
     settings: PortfolioSettings,
-    strategies: Sequence[Strategy],
+    strategies: Sequence[Strategy | PanelStrategy],
     known: Sequence[Bars],
     past: Sequence[Bars],
     market: Market,

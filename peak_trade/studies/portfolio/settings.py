@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from peak_trade.core.settings import Fraction, Notional, Settings
 from peak_trade.core.time import Timeframe
@@ -19,13 +19,19 @@ from peak_trade.wiring.gates import risk_limits
 
 
 class StrategyEntry(Settings):
-    """One strategy on one symbol."""
+    """One strategy on one symbol, or a panel strategy on several."""
 
     name: str
     """Name of a strategy, or package.module:Class."""
 
-    symbol: str
+    symbol: str = ""
     """Base and quote currency, for example BTC/USDT."""
+
+    symbols: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """The symbols of a panel strategy, in place of symbol."""
+
+    max_gross: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
+    """Largest gross exposure of a panel strategy: the sum of the absolute exposures of its symbols."""
 
     weight: Fraction | None = None
     """Fraction of the invested equity; only with allocation.method = "fixed", where the weights sum to 1."""
@@ -36,17 +42,48 @@ class StrategyEntry(Settings):
     parameters: Mapping[str, Any] = {}
     """Parameters of the strategy."""
 
+    @model_validator(mode="after")
+    def _names_its_symbols(self) -> Self:
+        if bool(self.symbol) is bool(self.symbols):
+            raise ValueError(
+                f"{self.name}: symbol was {self.symbol!r}, symbols {list(self.symbols)}. Give symbol, or symbols for a "
+                "panel strategy."
+            )
+        twice = sorted({symbol for symbol in self.symbols if self.symbols.count(symbol) > 1})
+        if twice:
+            raise ValueError(f"{self.name}: symbols has {twice[0]} twice. Give each symbol once.")
+        if self.symbol and self.max_gross != 1.0:
+            raise ValueError(f"{self.name}: max_gross belongs to symbols, and there is one symbol. Drop max_gross.")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_panels(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what an entry of one symbol does not set, so that the digests of earlier runs stay."""
+        values: dict[str, Any] = handler(self)
+        unset = ("symbols", "max_gross") if self.symbol else ("symbol",)
+        return {name: value for name, value in values.items() if name not in unset}
+
+    @property
+    def is_panel(self) -> bool:
+        """Whether the strategy sees several symbols at once."""
+        return bool(self.symbols)
+
     @property
     def shown_as(self) -> str:
         """Label, or the name without its module."""
         return self.label or self.name.rpartition(":")[2]
+
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """The symbols in sorted order."""
+        return tuple(sorted(self.symbols)) or (self.symbol,)
 
 
 class PortfolioSettings(Settings):
     """Configuration of a portfolio run. Money is in quote currency."""
 
     strategies: Annotated[tuple[StrategyEntry, ...], Field(strict=False, min_length=1, fail_fast=True)]
-    """One entry per strategy and symbol."""
+    """One entry per strategy and symbol, or per panel strategy."""
 
     exchange: str | None = None
     """Exchange of the bars; required when the store has a symbol from more than one exchange."""
@@ -86,13 +123,13 @@ class PortfolioSettings(Settings):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        names = [sleeve_name(entry) for entry in self.strategies]
+        names = [f"{strategy} {symbol}" for strategy, symbol in sleeve_keys(self.strategies)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{twice[0]} occurs twice. Give one of the two a label.")
         Timeframe.parse(self.timeframe)
         find_allocator(self.allocation.method)
-        check_fixed_weights({sleeve_name(entry): entry.weight for entry in self.strategies}, self.allocation)
+        check_fixed_weights({entry_name(entry): entry.weight for entry in self.strategies}, self.allocation)
         return self
 
     @property
@@ -104,10 +141,16 @@ class PortfolioSettings(Settings):
 
 
 def ordered(entries: Sequence[StrategyEntry]) -> list[StrategyEntry]:
-    """Return the entries sorted by strategy and symbol, so that a run does not depend on their order in a file."""
-    return sorted(entries, key=lambda entry: (entry.shown_as, entry.symbol))
+    """Return the entries sorted by strategy and symbols, so that a run does not depend on their order in a file."""
+    return sorted(entries, key=lambda entry: (entry.shown_as, entry.traded))
 
 
-def sleeve_name(entry: StrategyEntry) -> str:
-    """Return the name of a sleeve in messages: its strategy and its symbol."""
-    return f"{entry.shown_as} {entry.symbol}"
+def sleeve_keys(entries: Sequence[StrategyEntry]) -> list[tuple[str, str]]:
+    """Return strategy and symbol of each sleeve, in the order of the entries; a panel strategy has one per symbol."""
+    return [(entry.shown_as, symbol) for entry in entries for symbol in entry.traded]
+
+
+def entry_name(entry: StrategyEntry) -> str:
+    """Return the name of an entry in messages and in the run registry: its strategy and its symbols."""
+    first, *more = entry.traded
+    return f"{entry.shown_as} {len(more) + 1} symbols from {first}" if more else f"{entry.shown_as} {first}"
