@@ -1,4 +1,4 @@
-"""`peak-trade runs`: list, show, compare, make again, verify and export recorded runs."""
+"""`peak-trade runs`: list, show, compare, make again, verify, export and write to MLflow recorded runs."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def list_(
 ) -> None:
     """List recorded runs, newest first.
 
-    A run is listed when it matches every given option. One whose recording was stopped is unfinished; recording it
-    again completes it.
+    A run is listed when it matches every given option. One whose recording at a server was stopped is unfinished;
+    recording it again completes it.
 
     \b
     Example:
@@ -145,6 +145,29 @@ def verify(
     run can not be made again as recorded: the error names the input that is gone or was changed.
     """
     _show_rerun(run_id, accept_changes, as_json, _verdict)
+
+
+@app.command()
+def sync(as_json: options.AsJson = False) -> None:
+    """Write the runs that are recorded in the workspace to MLflow.
+
+    A command records its runs in the workspace, because MLflow takes seconds, and every list shows them at once. Give
+    this before another program reads MLflow, for example `mlflow ui`. It can be stopped at any time and given again.
+
+    \b
+    Example:
+        peak-trade runs sync
+
+    Exits 0 when MLflow has all runs, 2 when it can not take one, which stays in the workspace.
+    """
+    from peak_trade.tracking.record import sync_runs
+
+    synced = sync_runs()
+    output.show(synced, as_json, lambda synced: [f"Wrote {output.count(synced.n_written, 'run')} to MLflow."], asdict)
+    if synced.failures:
+        raise ConfigError(
+            f"{output.count(len(synced.failures), 'run')} could not be written to MLflow: {' '.join(synced.failures)}"
+        )
 
 
 @app.command()

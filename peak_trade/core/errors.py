@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import difflib
 import errno
+import logging
 import re
 import traceback
 from collections.abc import Iterable, Sequence
+from functools import cache
 from numbers import Number
 from pathlib import Path
 
@@ -133,6 +135,12 @@ def shortened(text: str, length: int = LONGEST_QUOTE) -> str:
         return text
     end = length // 4
     return f"{text[: length - end - 1]}…{text[-end:]}"
+
+
+@cache
+def warn_once(text: str) -> None:
+    """Log a warning once per process, of an error that ends nothing."""
+    logging.getLogger("peak_trade").warning(text)
 
 
 def excerpt(content: object, length: int = 60) -> str:

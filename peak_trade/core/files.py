@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -171,6 +171,20 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
+
+
+def copy_into(folder: Path, paths: Iterable[Path]) -> None:
+    """Copy files and folders into a folder, which is made if it is missing; the copies are on disk when this returns.
+
+    FileExistsError when a name is taken.
+    """
+    make_folder(folder)
+    for path in paths:
+        if path.is_dir():
+            copy_into(folder / path.name, path.iterdir())
+        else:
+            create_file(folder / path.name, read_bytes(path))
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

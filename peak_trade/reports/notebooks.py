@@ -381,7 +381,7 @@ def _later(content: Mapping[str, Any], *, is_shown: bool = False) -> list[str]:
     Both as they are now; `is_shown`: the trials as the notebook shows them.
     """
     from peak_trade.studies.trials import trials_sentence
-    from peak_trade.tracking.registry import local_note
+    from peak_trade.tracking.entries import local_note
 
     facts = _run_facts(content)
     digests = {name: facts.get(f"{name} digest", "") for name in ("config", "data")}

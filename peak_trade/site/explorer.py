@@ -25,7 +25,8 @@ from peak_trade.reports.notebooks import ReportRun, first_of
 from peak_trade.reports.project import LIBRARY, without_folders
 from peak_trade.site.sections import definitions
 from peak_trade.tracking.counts import ledger_sentence
-from peak_trade.tracking.queries import RunEntry, count_runs, latest_entries
+from peak_trade.tracking.pending import RunEntry
+from peak_trade.tracking.queries import count_runs, latest_entries
 from peak_trade.tracking.record import GROWTH_TAG
 from peak_trade.tracking.registry import is_database
 

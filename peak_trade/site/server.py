@@ -45,9 +45,10 @@ from peak_trade.journal.files import CHECKPOINTS, MANIFEST, LineIndex, events_pa
 from peak_trade.journal.lock import is_open
 from peak_trade.reports.project import SITE
 from peak_trade.sessions.store import SessionSummary, SummaryReader, session_ids, sessions_folder, summary, unreadable
-from peak_trade.tracking.queries import LATEST, SORTABLE, find_run, page_runs
+from peak_trade.tracking.entries import LATEST
+from peak_trade.tracking.queries import SORTABLE, find_run, page_runs, registry_state
 from peak_trade.tracking.record import RUN_TYPES
-from peak_trade.tracking.registry import database_state, is_database
+from peak_trade.tracking.registry import is_database
 
 MAX_LIMIT = 1_000
 """Largest number of rows of one answer; a larger limit is taken as this one."""
@@ -396,7 +397,7 @@ def _experiments(
     filters = {"run_type": run_type, "symbol": symbol, "strategy": strategy}
     asked = _page(limit, offset)
     query = (filters, _moment("since", since), _moment("until", until), sort, asked["offset"], asked["limit"])
-    texts = _texts_in(database_state()) if is_database() else {}
+    texts = _texts_in(registry_state()) if is_database() else {}
     found = page_runs(*query, known=texts)
     for key, run in found.runs.items():
         if run is not None:
@@ -408,7 +409,7 @@ def _experiments(
 
 @lru_cache(maxsize=1)
 def _texts_in(state: tuple[Any, ...]) -> dict[str, bytes]:
-    """Return the JSON of runs that were asked for in a state of the registry's database, by MLflow's id: 1 kB each."""
+    """Return the JSON of runs that were asked for in a state of the registry, by the key of the run: 1 kB each."""
     return {}
 
 

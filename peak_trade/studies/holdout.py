@@ -11,7 +11,8 @@ from peak_trade.core.time import Timeframe
 from peak_trade.data.holdout import HOLDOUT_NOTE, Holdout, read_log, seal
 from peak_trade.data.store import find_series, read_file
 from peak_trade.tracking.counts import trials_of
-from peak_trade.tracking.registry import is_registry_in_workspace, local_notes
+from peak_trade.tracking.entries import local_notes
+from peak_trade.tracking.registry import is_registry_in_workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from peak_trade.core.arguments import checks_arguments
-from peak_trade.core.errors import PeakTradeError
+from peak_trade.core.errors import PeakTradeError, warn_once
 from peak_trade.engine.result import BacktestResult
 from peak_trade.metrics import Measure, measures_in, simple_returns
 from peak_trade.metrics.selection import deflated_measures
-from peak_trade.tracking.counting import warn_once
 from peak_trade.tracking.counts import TrialCount, trials_of_run
 
 NOT_COUNTED = "This run is not in the trial ledger: its trials are not counted."

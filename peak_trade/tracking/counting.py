@@ -7,14 +7,12 @@ of a study that is counted as a whole.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import cache
 
-from peak_trade.core.errors import DataError, PeakTradeError
+from peak_trade.core.errors import DataError, PeakTradeError, warn_once
 from peak_trade.tracking.trials import Evaluation, Observations, record_trials
 
 _is_counted: ContextVar[bool] = ContextVar("is_counted", default=True)
@@ -68,9 +66,3 @@ def _record(trial: CountedTrial) -> None:
         record_trials(evaluation, observed)
     except PeakTradeError as error:
         warn_once(f"{error} Its trials are not counted.")
-
-
-@cache
-def warn_once(text: str) -> None:
-    """Log a warning once per process."""
-    logging.getLogger("peak_trade").warning(text)

@@ -19,8 +19,9 @@ from peak_trade.core.errors import ConfigError, listed
 from peak_trade.core.time import iso
 from peak_trade.metrics.selection import effective_trials
 from peak_trade.tracking.assets import UNNAMED, Closes, asset_name, is_same_asset
+from peak_trade.tracking.entries import local_notes
 from peak_trade.tracking.ledger import EARLIER_LEDGER, TrialLedger, n_earlier_trials, trial_ledger
-from peak_trade.tracking.registry import is_registry_in_workspace, local_notes
+from peak_trade.tracking.registry import is_registry_in_workspace
 from peak_trade.tracking.trials import Observations
 
 LEDGER_NOTE = "ledger"

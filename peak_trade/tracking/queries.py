@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
-import sqlite3
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import Field
@@ -20,81 +18,26 @@ from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.time import to_ns
 from peak_trade.metrics import MEASURES
-from peak_trade.tracking.record import GROWTH_TAG, RUN_TYPES
-from peak_trade.tracking.registry import (
-    database_state,
-    is_database,
+from peak_trade.tracking.entries import (
+    LATEST,
+    PAGE,
+    TAGS,
+    Query,
+    count_entries,
+    entries_of,
+    find_entries,
+    find_places,
     is_registry_empty,
-    open_database,
-    open_registry,
     read_artifacts,
-    tracking_uri,
 )
+from peak_trade.tracking.pending import RunEntry, pending_entries, pending_state
+from peak_trade.tracking.record import GROWTH_TAG, RUN_TYPES
+from peak_trade.tracking.registry import database_state, is_database, tracking_uri
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-TAGS = ("run_id", "run_type", "strategy", "symbol", "timeframe", "start", "end")
 SORTABLE = ("recorded_at", *TAGS, *MEASURES)
 """Names that runs are sorted by; the others of a run are no measures."""
-LATEST = "-recorded_at"
-PAGE = 1_000
 KINDS = ("tag", "parameter", "metric")
 NO_RUNS = "there are no runs yet; a backtest records the first one."
-DONE, UNFINISHED = "done", "unfinished"
-"""Status of a run: all of it is recorded, or its recording was stopped (or goes on)."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunEntry:
-    """A recorded run as it is stored: MLflow's id of it, and the time of recording, ms UTC."""
-
-    mlflow_id: str
-    is_finished: bool
-    recorded_at: int
-    tags: dict[str, str] = field(default_factory=dict)
-    parameters: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def run_id(self) -> str:
-        """Id of the run; empty for an entry of other software."""
-        return self.tags.get("run_id", "")
-
-    @property
-    def status(self) -> str:
-        """`done` or `unfinished`."""
-        return DONE if self.is_finished else UNFINISHED
-
-    @property
-    def when(self) -> pd.Timestamp:
-        """Time of recording, UTC."""
-        return pd.Timestamp(self.recorded_at, unit="ms", tz="UTC")
-
-
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """Conditions that hold for all entries asked for: equal tags, a prefix of the run id, a tag, ms UTC; their order.
-
-    `sort` is a name of SORTABLE, after a minus sign for the largest first.
-    """
-
-    tags: tuple[tuple[str, str], ...] = ()
-    prefix: str = ""
-    tag: str = ""
-    since: int | None = None
-    until: int | None = None
-    sort: str = LATEST
-    has_parameters: bool = True
-    """Whether the parameters of the entries are read: a database has more of them than of tags and metrics."""
-
-    @property
-    def sort_name(self) -> str:
-        return self.sort.removeprefix("-")
-
-    @property
-    def direction(self) -> str:
-        return "DESC" if self.sort.startswith("-") else "ASC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +46,7 @@ class RunsPage:
 
     n_runs: int
     runs: dict[str, dict[str, Any] | None]
-    """By MLflow's id, the columns of `list_runs` without the metrics, and the dict `metrics`; None for a known run."""
+    """By the key of a run, the columns of `list_runs` without metrics, and the dict `metrics`; None for a known run."""
 
 
 MOST_LISTED = 1_000_000
@@ -135,8 +78,8 @@ def list_runs(
     -------
     DataFrame of shape (n_runs, ...)
         recorded_at (UTC), the tags run_id, run_type, strategy, symbol, timeframe, start, end, status (done, or
-        unfinished when its recording was stopped), then one column per metric that any of the runs has; NaN where a run
-        has none.
+        unfinished when its recording at a server was stopped), then one column per metric that any of the runs has, in
+        the order of their names; NaN where a run has none.
 
     Raises
     ------
@@ -147,10 +90,11 @@ def list_runs(
     if run_type is not None and run_type not in RUN_TYPES:
         raise ConfigError(f"type was {run_type!r}. {did_you_mean(run_type, RUN_TYPES)}")
     wanted = {"run_type": run_type, "strategy": strategy, "symbol": symbol, "timeframe": timeframe}
-    rows = [_columns(entry) | entry.metrics for entry in _entries(_query(wanted, since, until), limit)]
-    if not rows:
-        return pd.DataFrame(columns=["recorded_at", *TAGS, "status"])
-    return pd.DataFrame(rows)
+    entries = find_entries(_query(wanted, since, until), limit)
+    names = sorted({name for entry in entries for name in entry.metrics})
+    return pd.DataFrame(
+        [_columns(entry) | entry.metrics for entry in entries], columns=["recorded_at", *TAGS, "status", *names]
+    )
 
 
 def page_runs(
@@ -172,7 +116,7 @@ def page_runs(
         A name of SORTABLE; after a minus sign the largest is first. Runs without the measure are last, and of equal
         runs the latest is first.
     known : container
-        MLflow's ids of runs that need not be read, if the registry is a database.
+        Keys of runs that need not be read, if the registry is a database.
 
     Raises
     ------
@@ -184,14 +128,14 @@ def page_runs(
     if query.sort_name not in SORTABLE:
         raise ConfigError(f"sort was {sort!r}. {did_you_mean(query.sort_name, SORTABLE)}")
     if is_database():
-        matching = _matching_keys(replace(query, since=None, until=None), tracking_uri(), database_state())
+        matching = _matching_keys(replace(query, since=None, until=None), tracking_uri(), registry_state())
         first, end = -math.inf if query.since is None else query.since, math.inf if query.until is None else query.until
         keys = [key for key, recorded_at in matching if first <= recorded_at < end]
         page = keys[offset : offset + limit]
-        read = {entry.mlflow_id: _row(entry) for entry in _entries_of([key for key in page if key not in known], query)}
+        read = {key: _row(entry) for key, entry in entries_of([key for key in page if key not in known], query)}
         return RunsPage(len(keys), {key: read.get(key) for key in page if key in read or key in known})
-    entries = _entries(query, limit + offset)[offset:]
-    return RunsPage(_count(query), {entry.mlflow_id: _row(entry) for entry in entries})
+    entries = find_entries(query, limit + offset)[offset:]
+    return RunsPage(count_entries(query), {entry.mlflow_id: _row(entry) for entry in entries})
 
 
 def _row(entry: RunEntry) -> dict[str, Any]:
@@ -199,25 +143,29 @@ def _row(entry: RunEntry) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)
-def _matching_keys(query: _Query, uri: str, state: tuple[Any, ...]) -> tuple[tuple[str, int], ...]:
-    """Return MLflow's ids of all runs that match, in order, each with its time of recording, ms UTC.
+def _matching_keys(query: Query, uri: str, state: tuple[Any, ...]) -> tuple[tuple[str, int], ...]:
+    """Return the keys of all runs that match, in order, each with its time of recording, ms UTC.
 
-    They are read again when the database has changed.
+    They are read again when the database or a pending run has changed. The key of a pending run is PENDING with its id.
 
     The filters and the order of 10,000 runs take 5 to 20 ms, the content of a page 3 ms.
     """
-    with open_database() as opened:
-        return () if opened is None else tuple(_keys(opened, query, sys.maxsize))
+    return tuple((place.key, place.recorded_at) for place in find_places(query, sys.maxsize, pending_entries()))
+
+
+def registry_state() -> tuple[Any, ...]:
+    """Return a value that differs after each change of a run of the workspace's registry, or of one in SQLite."""
+    return pending_state(), database_state()
 
 
 def latest_entries(limit: int) -> list[RunEntry]:
     """Return the latest runs with all their tags, parameters and metrics, newest first."""
-    return _entries(_Query(), limit)
+    return find_entries(Query(), limit)
 
 
 def find_run(run_id: str) -> dict[str, dict[str, Any]] | None:
     """Return the tags, parameters and metrics of the run with this whole id; None without one."""
-    entries = _entries(_Query((("run_id", run_id),)), 1)
+    entries = find_entries(Query((("run_id", run_id),)), 1)
     if not entries:
         return None
     contents = _contents(entries[0])
@@ -226,13 +174,11 @@ def find_run(run_id: str) -> dict[str, dict[str, Any]] | None:
 
 def count_runs() -> int:
     """Return the number of runs in the registry, unfinished ones included."""
-    return _count(_Query())
+    return count_entries(Query())
 
 
-def _query(
-    tags: Mapping[str, str | None], since: datetime | None, until: datetime | None, sort: str = LATEST
-) -> _Query:
-    return _Query(
+def _query(tags: Mapping[str, str | None], since: datetime | None, until: datetime | None, sort: str = LATEST) -> Query:
+    return Query(
         tuple((name, value) for name, value in tags.items() if value is not None),
         since=None if since is None else to_ns(since) // 1_000_000,
         until=None if until is None else to_ns(until) // 1_000_000,
@@ -307,17 +253,21 @@ def read_run(run_id: str) -> StoredRun:
         raise ConfigError(
             f"run {entry.run_id} is unfinished: it was stopped while it was recorded. Make and record it again."
         )
-    return StoredRun(entry.run_id, entry.tags, entry.metrics, read_artifacts(entry.mlflow_id))
+    files = read_artifacts(entry)
+    if files is None:  # MLflow has it now
+        entry = _find(entry.run_id)
+        files = read_artifacts(entry)
+    return StoredRun(entry.run_id, entry.tags, entry.metrics, files or {})
 
 
 def notes_of(name: str) -> dict[str, str]:
     """Return the text of a note by run id, of every run that has it."""
     tag = f"note.{name}"
-    return {entry.run_id: entry.tags[tag] for entry in _entries(_Query(tag=tag), sys.maxsize)}
+    return {entry.run_id: entry.tags[tag] for entry in find_entries(Query(tag=tag), sys.maxsize)}
 
 
 def _contents(entry: RunEntry) -> dict[tuple[str, str], Any]:
-    tags = {name: value for name, value in entry.tags.items() if not name.startswith("mlflow.") and name != GROWTH_TAG}
+    tags = {name: value for name, value in entry.tags.items() if name != GROWTH_TAG}
     return (
         {("tag", name): value for name, value in tags.items()}
         | {("tag", "recorded_at"): str(entry.when), ("tag", "status"): entry.status}
@@ -335,7 +285,7 @@ def _order(key: tuple[str, str]) -> tuple[int, int, str]:
 def _find(asked: str) -> RunEntry:
     if not asked.strip():
         raise ConfigError("the run id was empty. Give an id, or the beginning of one; see `peak-trade runs list`.")
-    entries = _entries(_Query(prefix=asked), PAGE)
+    entries = find_entries(Query(prefix=asked), PAGE)
     exact = [entry for entry in entries if entry.run_id == asked]
     if exact:
         return exact[0]
@@ -344,7 +294,7 @@ def _find(asked: str) -> RunEntry:
     if entries:
         ids = ", ".join(sorted(entry.run_id for entry in entries)[:5])
         raise ConfigError(f"run {asked} could be any of {len(entries)} runs: {ids}. Give more of its id.")
-    known = [entry.run_id for entry in _entries(_Query(), PAGE)]
+    known = [entry.run_id for entry in find_entries(Query(), PAGE)]
     if not known:
         raise ConfigError(NO_RUNS)
     starts = {run_id[: len(asked)]: run_id for run_id in reversed(known)}
@@ -352,151 +302,3 @@ def _find(asked: str) -> RunEntry:
     latest = f"The latest is {known[0]}; see `peak-trade runs list`."
     hint = f"Did you mean {starts[close[0]]}?" if close else latest
     raise ConfigError(f"run {asked} is not recorded. {hint}")
-
-
-def _entries(query: _Query, limit: int) -> list[RunEntry]:
-    """Return the first entries that match, in the order of the query: by default the newest, newest first.
-
-    Those of a database are read from its tables: MLflow takes seconds to be imported and more for a thousand runs, and
-    it writes where it reads.
-    """
-    if is_registry_empty():
-        return []
-    if is_database():
-        with open_database() as opened:
-            return (
-                []
-                if opened is None
-                else _read_entries(opened[0], [key for key, _ in _keys(opened, query, limit)], query)
-            )
-    return list(_from_mlflow(query, limit))
-
-
-def _count(query: _Query) -> int:
-    if not is_database():
-        return 0 if is_registry_empty() else sum(1 for _ in _from_mlflow(query, sys.maxsize))
-    with open_database() as opened:
-        if opened is None:
-            return 0
-        where, values = _where(query, opened[1])
-        return int(opened[0].execute(f"SELECT count(*) FROM {where}", values).fetchone()[0])
-
-
-_ACTIVE = "runs WHERE lifecycle_stage = 'active' AND experiment_id = ?"
-_HAS_TAG = "EXISTS (SELECT 1 FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ?"
-
-
-_OF_THE_RUNS = "run_uuid IN (SELECT value FROM json_each(?))"
-_ORDERS = {
-    "tag": "(SELECT value FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ?)",
-    "metric": "(SELECT CASE WHEN is_nan THEN NULL ELSE value END FROM latest_metrics "
-    "WHERE latest_metrics.run_uuid = runs.run_uuid AND key = ?)",
-}
-
-
-def _entries_of(keys: Sequence[str], query: _Query) -> list[RunEntry]:
-    if not keys:
-        return []
-    with open_database() as opened:
-        return [] if opened is None else _read_entries(opened[0], keys, query)
-
-
-def _keys(opened: tuple[sqlite3.Connection, int], query: _Query, limit: int) -> Iterator[tuple[str, int]]:
-    connection, experiment_id = opened
-    where, values = _where(query, experiment_id)
-    order = f"start_time {query.direction}, run_uuid"
-    if query.sort_name != "recorded_at":
-        words = _ORDERS["tag" if query.sort_name in TAGS else "metric"]
-        order = f"{words} {query.direction} NULLS LAST, start_time DESC, run_uuid"
-        values.append(query.sort_name)
-    chosen = f"SELECT run_uuid, start_time FROM {where} ORDER BY {order} LIMIT ?"
-    return connection.execute(chosen, [*values, min(limit, sys.maxsize)])
-
-
-def _read_entries(connection: sqlite3.Connection, keys: Sequence[str], query: _Query) -> list[RunEntry]:
-    """Return the entries with these ids of MLflow, in their order, all of one state of the database."""
-    connection.execute("BEGIN")
-    rows = connection.execute(
-        f"SELECT run_uuid, status, start_time FROM runs WHERE {_OF_THE_RUNS}", (json.dumps(keys),)
-    )
-    found = {key: RunEntry(key, status == "FINISHED", recorded_at) for key, status, recorded_at in rows}
-    asked = (json.dumps(list(found)),)
-    for key, name, value in connection.execute(f"SELECT run_uuid, key, value FROM tags WHERE {_OF_THE_RUNS}", asked):
-        found[key].tags[name] = value
-    words = f"SELECT run_uuid, key, value FROM params WHERE {_OF_THE_RUNS}"
-    for key, name, value in connection.execute(words, asked) if query.has_parameters else ():
-        found[key].parameters[name] = value
-    words = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE {_OF_THE_RUNS}"
-    for key, name, value, is_nan in connection.execute(words, asked):
-        found[key].metrics[name] = math.nan if is_nan else value
-    return [found[key] for key in keys if key in found]
-
-
-def _where(query: _Query, experiment_id: int) -> tuple[str, list[Any]]:
-    where: list[str] = [_ACTIVE]
-    values: list[Any] = [experiment_id]
-    for condition, part in _conditions(query):
-        where.append(condition)
-        values += [_storable(value) if isinstance(value, str) else value for value in part]
-    return " AND ".join(where), values
-
-
-def _storable(text: str) -> str:
-    """Return text as the database can hold it; a lone surrogate, which no tag has, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _conditions(query: _Query) -> Iterator[tuple[str, list[Any]]]:
-    for name, value in query.tags:
-        yield f"{_HAS_TAG} AND value = ?)", [name, value]
-    if query.prefix:
-        yield f"{_HAS_TAG} AND substr(value, 1, ?) = ?)", ["run_id", len(query.prefix), query.prefix]
-    if query.tag:
-        yield f"{_HAS_TAG})", [query.tag]
-    if query.since is not None:
-        yield "start_time >= ?", [query.since]
-    if query.until is not None:
-        yield "start_time < ?", [query.until]
-
-
-def _from_mlflow(query: _Query, limit: int) -> Iterator[RunEntry]:
-    filters = [f"tags.{name} = {_quoted(value)}" for name, value in query.tags]
-    filters += [f"tags.run_id LIKE {_quoted(query.prefix + '%')}"] if query.prefix else []
-    filters += [f"tags.`{query.tag}` LIKE '%'"] if query.tag else []
-    filters += [f"attributes.start_time >= {query.since}"] if query.since is not None else []
-    filters += [f"attributes.start_time < {query.until}"] if query.until is not None else []
-    with open_registry() as (client, experiment_id):
-        token: str | None = None
-        while limit > 0:
-            page = client.search_runs(
-                [experiment_id],
-                " and ".join(filters),
-                max_results=min(limit, PAGE),
-                order_by=list(_mlflow_order(query)),
-                page_token=token,
-            )
-            yield from (entry for entry in map(_entry_of, page) if entry.run_id.startswith(query.prefix))
-            limit -= len(page)
-            token = page.token
-            if not token:
-                return
-
-
-def _mlflow_order(query: _Query) -> Iterator[str]:
-    if query.sort_name != "recorded_at":
-        kind = "tags" if query.sort_name in TAGS else "metrics"
-        yield f"{kind}.`{query.sort_name}` {query.direction}"
-        yield "attributes.start_time DESC"
-    else:
-        yield f"attributes.start_time {query.direction}"
-
-
-def _entry_of(run: Run) -> RunEntry:
-    is_finished = run.info.status == "FINISHED"
-    return RunEntry(run.info.run_id, is_finished, run.info.start_time, run.data.tags, run.data.params, run.data.metrics)
-
-
-def _quoted(value: str) -> str:
-    if "'" in value:
-        raise ConfigError(f"a filter was {value!r}: leave out the quote.")
-    return f"'{value}'"

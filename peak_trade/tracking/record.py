@@ -1,23 +1,47 @@
-"""Record of one run in the registry."""
+"""Record of one run in the registry, and the move of pending runs to MLflow."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from posixpath import normpath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.dotted import flat
-from peak_trade.core.errors import ConfigError, ReproductionError, did_you_mean
+from peak_trade.core.errors import ConfigError, ReproductionError, did_you_mean, shortened, warn_once
 from peak_trade.data.holdout import holdout_note
 from peak_trade.metrics import Measure
 from peak_trade.tracking.counts import ledger_note
-from peak_trade.tracking.registry import digest_of_files, discard_entry, has_files, open_registry, store_artifacts
+from peak_trade.tracking.entries import entry_of, has_files, recorded_entry
+from peak_trade.tracking.pending import (
+    RunEntry,
+    changing,
+    pending_artifacts,
+    pending_entry,
+    pending_folder,
+    pending_ids,
+    pending_state,
+    remove_pending,
+    write_pending,
+)
+from peak_trade.tracking.registry import (
+    digest_of_files,
+    discard_entry,
+    is_registry_in_workspace,
+    open_registry,
+    store_artifacts,
+)
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
 
 DIGEST_NAMES = ("config", "data", "code", "seed", "environment")
 """Digests from which a run id is derived."""
@@ -45,6 +69,9 @@ GROWTH_TAG = "growth"
 """Tag with the growth of a run, of which lists draw a small line."""
 N_GROWTH = 61
 """Most values of the growth of a run that are recorded."""
+LONGEST_NAME = 250
+"""Largest length of the name of a parameter, a tag or a metric that MLflow accepts, characters."""
+_NAME, _RUN_ID = re.compile(r"[/\w.\- :]+"), re.compile(r"[\w\-]{1,64}", re.ASCII)
 BATCH = 100
 """Most parameters that MLflow accepts at once."""
 
@@ -84,7 +111,8 @@ class RunRecord:
     Raises
     ------
     ConfigError
-        On an unknown run type, or digests other than the five.
+        On an unknown run type, a run id with other characters than letters, digits, - and _, or digests other than the
+        five.
 
     """
 
@@ -106,6 +134,8 @@ class RunRecord:
     def __post_init__(self) -> None:
         if self.run_type not in RUN_TYPES:
             raise ConfigError(f"run_type was {self.run_type!r}. {did_you_mean(self.run_type, RUN_TYPES)}")
+        if not _RUN_ID.fullmatch(self.run_id):
+            raise ConfigError(f"run_id was {self.run_id!r}; give 1 to 64 letters, digits, - and _.")
         if set(self.digests) != set(DIGEST_NAMES):
             raise ConfigError(f"digests were {', '.join(self.digests)}; give exactly {', '.join(DIGEST_NAMES)}.")
 
@@ -122,6 +152,19 @@ class RunRecord:
         if self.equity.size > 1:
             named[GROWTH_TAG] = " ".join(f"{value:.5g}" for value in self._growth())
         return named | {f"note.{name}": text for name, text in self.notes.items() if text}
+
+    def entry(self, recorded_at: int) -> RunEntry:
+        """Return the run as it is stored, recorded at a time in ms UTC; ConfigError on a name that MLflow refuses."""
+        tags = self.tags() | ({FILES_TAG: digest_of_files(self.artifacts)} if self.artifacts else {})
+        parameters = {name: _text(value) for name, value in flat(self.parameters).items()}
+        metrics = self.numbers()
+        for name in (*tags, *parameters, *metrics):
+            if not _is_name(name):
+                raise ConfigError(
+                    f"run {self.run_id} can not be recorded: the name {shortened(name)!r} is not one of letters, "
+                    f"digits, spaces and _ - . : / with at most {LONGEST_NAME} characters. Rename that parameter."
+                )
+        return RunEntry("", True, recorded_at, _storable(tags), _storable(parameters), dict(sorted(metrics.items())))
 
     def _growth(self) -> FloatArray:
         n_values = min(self.equity.size, N_GROWTH)
@@ -142,53 +185,165 @@ class RunRecord:
 
 
 def record_run(run: RunRecord, keep: Callable[[], object] = lambda: None) -> None:
-    """Record a run in MLflow, with the length, the head and the id of the trial ledger and of the log of hold-outs.
+    """Record a run durably, with the length, the head and the id of the trial ledger and of the log of hold-outs.
 
-    An existing entry is not changed, except that the outcome of a check for look-ahead replaces an earlier one. An
-    entry is unfinished until all of it is stored, including what `keep` stores elsewhere; an unfinished one, whose
-    recording was stopped, is replaced, and so is one whose files are gone or damaged. Equal runs that are recorded at
-    the same time wait for each other and make one entry.
+    In the workspace the run is pending until `sync_runs` moves it to MLflow; a registry that MLFLOW_TRACKING_URI names
+    has it when this returns. An existing entry is not changed, except that the outcome of a check for look-ahead
+    replaces an earlier one. `keep` stores what belongs to the run elsewhere, before the run is recorded. An entry
+    whose files are gone or damaged is replaced. Equal runs that are recorded at the same time wait for each other and
+    make one entry. At a server a run is unfinished until all of it is stored, and one whose recording was stopped is
+    replaced.
 
     Raises
     ------
     ConfigError
-        If the registry cannot be reached.
+        If the run can not be stored, or the registry cannot be reached. Nothing is recorded.
     ReproductionError
         If the entry of this run id has another digest of events: the run depends on something that is none of its
         inputs. Nothing is changed.
 
     """
     run = replace(run, notes={**run.notes, **ledger_note(), **holdout_note()})
-    with open_registry() as (client, experiment_id):
-        from mlflow.entities import Metric, Param
+    if not is_registry_in_workspace():
+        _record_at_server(run, keep)
+        return
+    with changing():
+        entry = run.entry(time.time_ns() // 1_000_000)
+        earlier = recorded_entry(run.run_id)
+        if earlier is not None and earlier.is_finished:
+            _check_events(run, earlier.tags.get(EVENTS_TAG))
+        else:
+            earlier = None
+        keep()
+        if earlier is None or (run.artifacts and not has_files(earlier, earlier.tags.get(FILES_TAG))):
+            write_pending(entry, run.artifacts)
+            return
+        changed = _new_outcome(entry, earlier.tags)
+        if changed and earlier.is_pending:
+            write_pending(replace(earlier, tags=earlier.tags | changed), pending_artifacts(run.run_id))
+    if changed and not earlier.is_pending:
+        with open_registry() as (client, experiment_id):
+            for name, text in changed.items():
+                client.set_tag(earlier.mlflow_id, name, text)
+            for failure in _move_all(client, experiment_id)[1]:
+                warn_once(failure)
 
-        for earlier in client.search_runs([experiment_id], filter_string=f"tags.run_id = '{run.run_id}'"):
+
+@dataclass(frozen=True, slots=True)
+class SyncedRuns:
+    """The number of pending runs that MLflow has now, and one sentence per run that it could not take."""
+
+    n_written: int
+    failures: tuple[str, ...]
+
+
+def sync_runs() -> SyncedRuns:
+    """Move the pending runs of the workspace to MLflow; those that fail stay pending.
+
+    A run is removed from the workspace's folder after MLflow has all of it, so it can be stopped at any time and is
+    then given again. Other processes may record and read meanwhile; a second one that moves runs waits.
+
+    Raises
+    ------
+    ConfigError
+        If MLFLOW_TRACKING_URI names another registry while runs are pending, or the registry cannot be reached.
+
+    """
+    if not is_registry_in_workspace():
+        raise ConfigError("MLFLOW_TRACKING_URI is set: its runs are written at once. Unset it to write those here.")
+    if not pending_ids():
+        return SyncedRuns(0, ())
+    with open_registry() as (client, experiment_id):
+        n_written, failures = _move_all(client, experiment_id)
+    return SyncedRuns(n_written, tuple(failures))
+
+
+def _move_all(client: MlflowClient, experiment_id: str) -> tuple[int, list[str]]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    n_written, failures = 0, []
+    for state in pending_state():
+        run_id = state[0]
+        try:
+            entry = pending_entry(run_id)
+            if entry is not None:
+                _move(client, experiment_id, entry)
+                with changing():
+                    remove_pending(state)
+                n_written += 1
+        except ConfigError as error:
+            failures.append(str(error))
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            reason = shortened(str(error).strip().splitlines()[0]).rstrip(".")
+            failures.append(f"run {run_id} is not in MLflow yet: {reason}. It is kept in {pending_folder()}.")
+    return n_written, failures
+
+
+def _move(client: MlflowClient, experiment_id: str, entry: RunEntry) -> None:
+    """Write a pending run to MLflow, unless an earlier move has done so; other entries of the run are discarded."""
+    is_there = False
+    for earlier in _entries_at(client, experiment_id, entry.run_id):
+        if not is_there and _is_same(earlier, entry):
+            is_there = True
+        else:
+            discard_entry(client, earlier.info.run_id)
+    if not is_there:
+        _write(client, experiment_id, entry, pending_artifacts(entry.run_id))
+
+
+def _is_same(run: Run, entry: RunEntry) -> bool:
+    stored, files = entry_of(run), entry.tags.get(FILES_TAG)
+    is_same = replace(stored, mlflow_id="") == entry
+    return is_same and (files is None or has_files(stored, files))
+
+
+def _entries_at(client: MlflowClient, experiment_id: str, run_id: str) -> Sequence[Run]:
+    return client.search_runs([experiment_id], filter_string=f"tags.run_id = '{run_id}'")
+
+
+def _record_at_server(run: RunRecord, keep: Callable[[], object]) -> None:
+    with open_registry() as (client, experiment_id):
+        entry = run.entry(time.time_ns() // 1_000_000)
+        for earlier in _entries_at(client, experiment_id, run.run_id):
             if earlier.info.status == "FINISHED":
                 _check_events(run, earlier.data.tags.get(EVENTS_TAG))
-                if run.artifacts and not has_files(earlier.info.run_id, earlier.data.tags.get(FILES_TAG)):
-                    discard_entry(client, earlier.info.run_id)
-                    continue
-                if run.notes.get("causality_verdict", "not checked") != "not checked":
-                    for name in ("causality", "causality_verdict", "remarks"):
-                        client.set_tag(earlier.info.run_id, f"note.{name}", run.tags()[f"note.{name}"][:LONGEST_VALUE])
+                for name, text in _new_outcome(entry, earlier.data.tags).items():
+                    client.set_tag(earlier.info.run_id, name, text)
                 keep()
                 return
             discard_entry(client, earlier.info.run_id)
-        now = time.time_ns() // 1_000_000
-        name = " ".join((run.run_type, run.strategy, run.symbol, run.timeframe))
-        tags = {key: value[:LONGEST_VALUE] for key, value in run.tags().items()}
-        metrics = [Metric(key, value, now, 0) for key, value in run.numbers().items()]
-        parameters = [Param(key, _text(value)[:LONGEST_VALUE]) for key, value in flat(run.parameters).items()]
-        started = client.create_run(experiment_id, start_time=now, tags=tags, run_name=name[:240])
-        mlflow_id = started.info.run_id
-        client.log_batch(mlflow_id, metrics=metrics)
-        for first in range(0, len(parameters), BATCH):
-            client.log_batch(mlflow_id, params=parameters[first : first + BATCH])
-        store_artifacts(client, mlflow_id, run.artifacts)
-        if run.artifacts:
-            client.set_tag(mlflow_id, FILES_TAG, digest_of_files(run.artifacts))
-        keep()
-        client.set_terminated(mlflow_id, "FINISHED")
+        _write(client, experiment_id, entry, run.artifacts, keep)
+
+
+def _write(
+    client: MlflowClient,
+    experiment_id: str,
+    entry: RunEntry,
+    artifacts: Sequence[Path],
+    keep: Callable[[], object] = lambda: None,
+) -> None:
+    """Write a run to MLflow; it is unfinished there until all of it is stored."""
+    from mlflow.entities import Metric, Param
+
+    name = " ".join(entry.tags[name] for name in ("run_type", "strategy", "symbol", "timeframe"))[:240]
+    started = client.create_run(experiment_id, start_time=entry.recorded_at, tags=entry.tags, run_name=name)
+    mlflow_id = started.info.run_id
+    client.log_batch(mlflow_id, metrics=[Metric(key, x, entry.recorded_at, 0) for key, x in entry.metrics.items()])
+    parameters = [Param(key, value) for key, value in entry.parameters.items()]
+    for first in range(0, len(parameters), BATCH):
+        client.log_batch(mlflow_id, params=parameters[first : first + BATCH])
+    store_artifacts(client, mlflow_id, artifacts)
+    keep()
+    client.set_terminated(mlflow_id, "FINISHED", entry.recorded_at)
+
+
+def _new_outcome(entry: RunEntry, recorded: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a check for look-ahead that was made and whose outcome is not the recorded one."""
+    if entry.tags.get("note.causality_verdict", "not checked") == "not checked":
+        return {}
+    names = [f"note.{name}" for name in ("causality", "causality_verdict", "remarks")]
+    return {name: entry.tags[name] for name in names if name in entry.tags and recorded.get(name) != entry.tags[name]}
 
 
 def _check_events(run: RunRecord, recorded: str | None) -> None:
@@ -200,6 +355,19 @@ def _check_events(run: RunRecord, recorded: str | None) -> None:
         "depends on something that is none of its inputs, such as the clock, random numbers without a seed, or a file "
         "that no parameter names. The record was not changed. Make that an input, then run it again."
     )
+
+
+def _is_name(name: str) -> bool:
+    """Return whether MLflow accepts the name of a parameter, a tag or a metric, which it uses as a relative path."""
+    is_path = normpath(name) == name and name != "." and not name.startswith(("..", "/"))
+    return is_path and len(name) <= LONGEST_NAME and _NAME.fullmatch(name) is not None
+
+
+def _storable(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return texts in the order of their names as a database can hold them: a lone surrogate is a question mark."""
+    return {
+        name: text.encode("utf-8", "replace").decode("utf-8")[:LONGEST_VALUE] for name, text in sorted(texts.items())
+    }
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.errors import ConfigError, shortened
-from peak_trade.core.files import make_folder, read_bytes, replacing
+from peak_trade.core.files import copy_into, read_bytes, replacing
 from peak_trade.core.lock import database_holder, held_lock
 from peak_trade.data.workspace import workspace
 
@@ -32,43 +32,12 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_HTT
 
 def tracking_uri() -> str:
     """Return the URI of the registry: MLFLOW_TRACKING_URI, else SQLite in the workspace."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{_database().resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{database_path().resolve()}"
 
 
 def is_registry_in_workspace() -> bool:
     """Return whether the registry is that of the workspace, and not one that MLFLOW_TRACKING_URI names."""
     return not os.environ.get("MLFLOW_TRACKING_URI")
-
-
-def is_registry_empty() -> bool:
-    """Return whether the registry is in the workspace and has no entry yet."""
-    return is_registry_in_workspace() and not _database().exists()
-
-
-def local_notes(name: str) -> list[str]:
-    """Return the texts of a note over all runs of a registry in SQLite, read without MLflow, which is slow.
-
-    Empty for a registry on a server, and for one that cannot be read.
-    """
-    return _local("SELECT value FROM tags WHERE key = ?", f"note.{name}")
-
-
-def local_note(run_id: str, name: str) -> str:
-    """Return the text of a note of a run, read as `local_notes` does; empty without one."""
-    same_entry = "SELECT run_uuid FROM tags WHERE key = 'run_id' AND value = ?"
-    found = _local(f"SELECT value FROM tags WHERE key = ? AND run_uuid IN ({same_entry})", f"note.{name}", run_id)
-    return found[0] if found else ""
-
-
-def _local(query: str, *values: str) -> list[str]:
-    if not _is_local(tracking_uri()) or not Path(tracking_uri().removeprefix(SQLITE)).exists():
-        return []
-    path = Path(tracking_uri().removeprefix(SQLITE)).resolve()
-    try:
-        with closing(_connect(path, 1.0)) as connection:
-            return [str(value) for (value,) in connection.execute(query, values)]
-    except sqlite3.Error:
-        return []
 
 
 @contextmanager
@@ -102,11 +71,12 @@ def open_registry() -> Iterator[tuple[MlflowClient, str]]:
 
 
 @contextmanager
-def open_database() -> Iterator[tuple[sqlite3.Connection, int] | None]:
+def open_database(wait_seconds: float | None = None) -> Iterator[tuple[sqlite3.Connection, int] | None]:
     """Yield a connection that reads the registry, and the id of the project's experiment; None without an entry.
 
     The registry must be a database; see `is_database`. Nothing is written, so the folder may be read-only, and MLflow
-    is not imported.
+    is not imported. `wait_seconds` is the longest wait for a process that has locked it, by default
+    LOCK_WAIT_SECONDS.
 
     Raises
     ------
@@ -119,7 +89,8 @@ def open_database() -> Iterator[tuple[sqlite3.Connection, int] | None]:
     if not path.exists():
         yield None
         return
-    with _explaining(uri), closing(_connect(path, LOCK_WAIT_SECONDS)) as connection:
+    wait_seconds = LOCK_WAIT_SECONDS if wait_seconds is None else wait_seconds
+    with _explaining(uri), closing(_connect(path, wait_seconds)) as connection:
         known = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'experiments'").fetchone()[0]
         words = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
         found = connection.execute(words, (EXPERIMENT,)).fetchone() if known else None
@@ -174,46 +145,42 @@ def _explaining(uri: str, *errors: type[Exception]) -> Iterator[None]:
 def store_artifacts(client: MlflowClient, mlflow_id: str, paths: Sequence[Path]) -> None:
     """Store files and folders with an entry.
 
-    The registry of the workspace has them in the workspace, wherever it was when the registry was made.
+    The registry of the workspace has them in the workspace, wherever it was when the registry was made; they are on
+    disk when this returns.
     """
+    if is_registry_in_workspace():
+        copy_into(_own_artifacts(mlflow_id), paths)
+        return
     for path in paths:
-        if os.environ.get("MLFLOW_TRACKING_URI"):
-            client.log_artifact(mlflow_id, str(path))
-        elif path.is_dir():
-            shutil.copytree(path, _own_artifacts(mlflow_id) / path.name)
-        else:
-            make_folder(_own_artifacts(mlflow_id))
-            shutil.copyfile(path, _own_artifacts(mlflow_id) / path.name)
+        client.log_artifact(mlflow_id, str(path))
 
 
-def read_artifacts(mlflow_id: str) -> dict[str, bytes]:
-    """Return the content of each file that is stored with an entry, by its path in the entry."""
+def stored_artifacts(mlflow_id: str) -> dict[str, bytes] | None:
+    """Return the content of each file of an entry in the workspace, by its path; None without a folder."""
     own = _own_artifacts(mlflow_id)
-    if own.is_dir():
-        return _contents(own)
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        return {}
+    return contents_of(own) if own.is_dir() else None
+
+
+def downloaded_artifacts(mlflow_id: str) -> dict[str, bytes]:
+    """Return the content of each file that is stored with an entry at a server, by its path."""
     with open_registry() as (client, _), TemporaryDirectory() as folder:
         if not client.list_artifacts(mlflow_id):
             return {}
-        return _contents(Path(client.download_artifacts(mlflow_id, "", folder)))
+        return contents_of(Path(client.download_artifacts(mlflow_id, "", folder)))
 
 
 def digest_of_files(paths: Sequence[Path]) -> str:
     """Return the SHA-256 of the names and contents of files, and of the files in folders."""
     found: dict[str, bytes] = {}
     for path in paths:
-        inner = _contents(path) if path.is_dir() else {"": read_bytes(path)}
-        found |= {f"{path.name}/{name}": content for name, content in inner.items()}
-    return digest_of({name: digest_bytes(content) for name, content in found.items()})
+        inner = contents_of(path) if path.is_dir() else {"": read_bytes(path)}
+        found |= {f"{path.name}/{name}".removesuffix("/"): content for name, content in inner.items()}
+    return digest_of_contents(found)
 
 
-def has_files(mlflow_id: str, digest: str | None) -> bool:
-    """Return whether the files of an entry have a digest; True for an entry whose files are not in the workspace."""
-    own = _own_artifacts(mlflow_id)
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        return True
-    return digest is not None and own.is_dir() and digest_of_files(list(own.iterdir())) == digest
+def digest_of_contents(contents: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of the paths and contents of files; a path without a folder is taken with a slash after it."""
+    return digest_of({name if "/" in name else f"{name}/": digest_bytes(each) for name, each in contents.items()})
 
 
 def discard_entry(client: MlflowClient, mlflow_id: str) -> None:
@@ -222,7 +189,8 @@ def discard_entry(client: MlflowClient, mlflow_id: str) -> None:
     shutil.rmtree(_own_artifacts(mlflow_id).parent, ignore_errors=True)
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
+def contents_of(folder: Path) -> dict[str, bytes]:
+    """Return the content of each file in a folder and its folders, by its path in the folder."""
     return {path.relative_to(folder).as_posix(): read_bytes(path) for path in folder.rglob("*") if path.is_file()}
 
 
@@ -298,5 +266,6 @@ def _is_local(uri: str) -> bool:
     return uri.startswith(SQLITE)
 
 
-def _database() -> Path:
+def database_path() -> Path:
+    """Return the database of the workspace, which may be missing."""
     return workspace() / "mlflow.db"

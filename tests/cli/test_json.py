@@ -112,6 +112,7 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     study = f"--strategy ma_crossover {BTC} --end 2023-03-01"
     one = asked(f"backtest {study} -p fast=5 -p slow=20 --config run.toml")["run_id"]
     other = asked(f"backtest {study} -p fast=6 -p slow=20")["run_id"]
+    assert asked("runs sync") == {"n_written": 2, "failures": []}
     assert {each["run_id"] for each in asked("runs list")} == {one, other}
     assert asked(f"runs show {one}").keys() == {one}
     assert asked(f"runs compare {one} {other}").keys() == {one, other}

@@ -16,7 +16,7 @@ import pytest
 
 from peak_trade.site import explorer
 from peak_trade.site.build import build_site
-from peak_trade.tracking.queries import RunEntry
+from peak_trade.tracking.pending import RunEntry
 from peak_trade.tracking.record import GROWTH_TAG
 from tests.reports.conftest import ROOT, answered, make_project, write_executed
 

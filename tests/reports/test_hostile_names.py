@@ -26,7 +26,7 @@ from peak_trade.reports.views import backtest, diff_table, portfolio
 from peak_trade.reports.views import diff as diff_view
 from peak_trade.site import explorer, pages
 from peak_trade.site.build import build_site
-from peak_trade.tracking.queries import RunEntry
+from peak_trade.tracking.pending import RunEntry
 from tests.diff.planting import bars_of, run
 from tests.examples import mostly_long
 from tests.replacing import replace

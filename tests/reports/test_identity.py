@@ -33,7 +33,7 @@ from peak_trade.reports.notebooks import ReportRun, run_report
 from peak_trade.reports.views import backtest as view
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.trials import trials_sentence
-from peak_trade.tracking import registry as registry_module
+from peak_trade.tracking import entries as entries_module
 from peak_trade.wiring.run_file import read_run_file
 from peak_trade.wiring.strategies import make_strategy
 from tests.reports.conftest import notebook
@@ -294,7 +294,7 @@ def test_the_outcome_of_a_check_for_look_ahead_renews_the_page_and_not_the_run(
     page: ReportRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = {(page.run_id, "causality"): "own shows no look-ahead in a short check."}
-    monkeypatch.setattr(registry_module, "local_note", lambda *asked: notes.get(asked, ""))
+    monkeypatch.setattr(entries_module, "local_note", lambda *asked: notes.get(asked, ""))
     renewed = run_report("study")
     assert not renewed.is_cached
     assert renewed.run_id == page.run_id

@@ -32,6 +32,7 @@ from peak_trade.site.build import build_site
 from peak_trade.site.server import Experiments, SessionEvents, Sessions, content_policy, make_app
 from peak_trade.tracking import DIGEST_NAMES, RunRecord, list_runs, record_run
 from peak_trade.tracking.queries import SORTABLE
+from peak_trade.tracking.record import sync_runs
 from tests.sessions.running import sealed_sessions
 
 SCRIPT = 'let a = "<b>";\n// é\n'
@@ -498,6 +499,8 @@ def test_a_run_that_was_deleted_is_not_listed_any_more(ask, recorded, home, monk
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copytree(recorded, home)
     left = ids(ask("/api/experiments"))
+    sync_runs()
+    assert ids(ask("/api/experiments")) == left
     hide = "UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid IN (SELECT run_uuid FROM tags WHERE value = ?)"
     with closing(sqlite3.connect(home / "mlflow.db")) as database:
         while left:

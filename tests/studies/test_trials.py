@@ -18,7 +18,7 @@ import peak_trade as pt
 from peak_trade.causality.short import check_run
 from peak_trade.cli import main
 from peak_trade.core import chained_lines
-from peak_trade.core.errors import ConfigError, StrategyError
+from peak_trade.core.errors import ConfigError, StrategyError, warn_once
 from peak_trade.core.lock import held_lock
 from peak_trade.core.progress import progress_shown
 from peak_trade.data.sample import sample_bars
@@ -32,7 +32,7 @@ from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.study import noise_controls, study_regimes
 from peak_trade.studies.sweep import CHUNK_SETS, sweep
 from peak_trade.tracking import ledger_sentence, trials_of
-from peak_trade.tracking.counting import not_trials, warn_once
+from peak_trade.tracking.counting import not_trials
 from peak_trade.tracking.counts import trials_of_run
 from peak_trade.tracking.ledger import trial_ledger
 from peak_trade.wiring.detectors import make_detector

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from mlflow.tracking import MlflowClient
 
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError
@@ -28,15 +27,14 @@ from peak_trade.tracking import (
     RunRecord,
     compare_runs,
     count_runs,
+    entries,
     list_runs,
-    queries,
     record_run,
     show_run,
 )
-from peak_trade.tracking import record as record_module
+from peak_trade.tracking.entries import local_note
 from peak_trade.tracking.queries import notes_of, read_run
-from peak_trade.tracking.registry import local_note
-from tests.examples import mostly_long
+from peak_trade.tracking.record import sync_runs
 
 
 def run_of(run_id, **changes):
@@ -125,12 +123,15 @@ def test_everything_recorded_comes_back(registry, tmp_path):
     assert shown["tag", "note.win_rate"] == "too few: 3 trades, 10 needed"
     assert shown["tag", "symbol"] == "BTC/USDT"
     assert all(shown["tag", f"digest.{name}"] == "d1" for name in DIGEST_NAMES)
+    assert read_run("aa11").files == {"journal.jsonl": b"{}\n"}
+    sync_runs()
     assert [path.read_text() for path in (registry / "mlartifacts").rglob("journal.jsonl")] == ["{}\n"]
 
 
-def test_a_run_that_was_interrupted_while_being_recorded_is_recorded_anew(registry, tmp_path):
-    with pytest.raises(ConfigError):
+def test_a_run_whose_recording_fails_is_recorded_anew(registry, tmp_path):
+    with pytest.raises(ConfigError, match="missing: No such file"):
         record_run(run_of("aa11", metrics={"total_return": 1.0}, artifacts=(tmp_path / "missing",)))
+    assert list_runs().empty
     record_run(run_of("aa11"))
     assert list_runs()["total_return"].tolist() == [0.25]
 
@@ -264,53 +265,6 @@ def test_bad_input_to_the_runs_command_is_one_line_and_exit_code_2(home, capsys,
     assert error.count("\n") == 1
 
 
-STAGES = ("log_batch", "log_batch again", "store_artifacts", "set_terminated")
-
-
-def kill_at(stage, monkeypatch):
-    """Stop the process that records at a stage, as SIGKILL does: nothing after it runs."""
-
-    class Killed(BaseException):
-        pass
-
-    name, _, again = stage.partition(" ")
-    where = record_module if name == "store_artifacts" else MlflowClient
-    n_calls, former = 0, getattr(where, name)
-
-    def stopping(*arguments, **options):
-        nonlocal n_calls
-        n_calls += 1
-        if n_calls == (2 if again else 1):
-            raise Killed
-        return former(*arguments, **options)
-
-    monkeypatch.setattr(where, name, stopping)
-    return Killed
-
-
-@pytest.mark.parametrize("stage", mostly_long(STAGES, 2))
-def test_a_run_killed_while_it_is_recorded_is_unfinished_until_it_is_recorded_again(
-    stage, registry, tmp_path, monkeypatch, capsys
-):
-    table = tmp_path / "table.csv"
-    table.write_text("a\n")
-    run = run_of("aa11", artifacts=(table,))
-    with monkeypatch.context() as patch, pytest.raises(kill_at(stage, patch)):
-        record_run(run)
-    assert list_runs()[["run_id", "strategy", "status"]].to_numpy().tolist() == [["aa11", "ma_crossover", "unfinished"]]
-    assert show_run("aa11")["aa11"]["tag", "status"] == "unfinished"
-    assert main(["runs", "list"]) == 0
-    assert "unfinished" in capsys.readouterr().out
-    ((row,), n_left_out) = run_rows([])
-    assert (row.status, n_left_out) == ("unfinished", 0)
-    record_run(run)
-    assert list_runs()[["status", "total_return"]].to_numpy().tolist() == [["done", 0.25]]
-    assert show_run("aa11")["aa11"]["parameter", "fee_bps"] == "10.0"
-    assert read_run("aa11").files == {"table.csv": b"a\n"}
-    assert run_rows([])[0][0].status == "done"
-    assert len(list((registry / "mlartifacts").glob("*"))) == 1
-
-
 def numbered(count):
     for n in range(count):
         yield run_of(f"{n:04x}", strategy=f"s{n % 3}", metrics={"total_return": n / 7.0, f"m{n % 2}": 1.0})
@@ -321,8 +275,8 @@ def test_the_database_and_mlflow_give_the_same_runs(registry, tmp_path, monkeypa
     for run in numbered(5):
         record_run(run)
         time.sleep(0.002)  # runs of one millisecond have no order
-    with pytest.raises(ConfigError):
-        record_run(run_of("ffff", artifacts=(tmp_path / "missing",), notes={"chain_head": "abc"}))
+    record_run(run_of("ffff", notes={"chain_head": "abc"}))
+    sync_runs()
     tomorrow = datetime.now(UTC) + timedelta(days=1)
 
     def answers():
@@ -337,7 +291,7 @@ def test_the_database_and_mlflow_give_the_same_runs(registry, tmp_path, monkeypa
         return frames, count_runs(), notes_of("chain_head")
 
     frames, *others = answers()
-    monkeypatch.setattr(queries, "is_database", lambda: False)
+    monkeypatch.setattr(entries, "is_database", lambda: False)
     expected, *other_expected = answers()
     for frame, wanted in zip(frames, expected, strict=True):
         pd.testing.assert_frame_equal(frame, wanted, check_like=True)
@@ -346,7 +300,8 @@ def test_the_database_and_mlflow_give_the_same_runs(registry, tmp_path, monkeypa
 
 def test_a_workspace_that_can_not_be_written_is_read(registry, monkeypatch):
     record_run(run_of("aa11"))
-    (registry / "mlflow.lock").unlink(missing_ok=True)
+    sync_runs()
+    record_run(run_of("bb22"))
     before = {path: path.stat().st_mtime_ns for path in registry.rglob("*")}
     opened = os.open
 
@@ -356,7 +311,7 @@ def test_a_workspace_that_can_not_be_written_is_read(registry, monkeypatch):
         return opened(path, flags, *arguments, **options)
 
     monkeypatch.setattr(os, "open", read_only)
-    assert list_runs()["run_id"].tolist() == ["aa11"]
+    assert list_runs()["run_id"].tolist() == ["bb22", "aa11"]
     assert show_run("aa11")["aa11"]["metric", "total_return"] == 0.25
     assert main(["runs", "list"]) == 0
     assert {path: path.stat().st_mtime_ns for path in registry.rglob("*")} == before
@@ -385,6 +340,7 @@ def test_the_explorer_has_the_newest_runs_and_the_number_of_all(registry, monkey
 def test_what_a_killed_process_wrote_in_part_is_undone_when_runs_are_read(registry, tmp_path, monkeypatch):
     """SQLite keeps what it replaces in a journal, which only a connection that may write can put back."""
     record_run(run_of("aa11"))
+    sync_runs()
     killed = tmp_path / "killed"
     killed.mkdir()
     with closing(sqlite3.connect(registry / "mlflow.db")) as connection:
@@ -420,5 +376,6 @@ def test_a_registry_appears_whole_in_its_workspace(home, empty_registry, monkeyp
     for name in (".mlflow.db.0badcafe", ".mlflow.db.0badcafe-journal"):
         (home / name).write_bytes(b"a part")
     record_run(run_of("aa11"))
+    assert sync_runs().n_written == 1
     assert list_runs()["status"].tolist() == ["done"]
     assert not list(home.glob(".mlflow*"))
