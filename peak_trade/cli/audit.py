@@ -212,8 +212,9 @@ def import_(
 
     The session is chained and signed as an import. With the format auto, the one format that fits every file is
     chosen; the command prints which one, and why. The formats are ccxt (JSON of fetch_my_trades and fetch_orders),
-    jesse (log lines and closed trades) and orders-csv (any table of orders, with --column). docs/log-formats.md
-    describes their files.
+    freqtrade (the database of a bot), freqtrade-backtest, binance (web exports of spot trading), binance-api, kraken
+    (trades.csv and ledgers.csv), jesse (log lines and closed trades) and orders-csv (any table of orders, with
+    --column). docs/log-formats.md describes their files.
 
     A fill builds its order. Rows that are not about orders are counted by kind, and rows that are there twice once. A
     fee that is not stated is unknown. A fee in a third currency is kept in it, and converted only with --fee-price.
@@ -221,7 +222,8 @@ def import_(
 
     \b
     Examples:
-        peak-trade audit import trades.json
+        peak-trade audit import tradesv3.sqlite
+        peak-trade audit import trades.csv ledgers.csv
         peak-trade audit import orders.csv --column order_id=OrderNo --column symbol=Pair --fee-currency USDT
 
     Exits 0 when every row is read, 1 when a row is left out, 2 on bad input.
@@ -314,6 +316,7 @@ def _import_page(done: ImportedSession) -> output.Page:
             f"Balance of {balance.asset}: {balance.expected:+.8g} by the fills, {balance.observed:+.8g} in the log: "
             f"{verdict} (tolerance {balance.tolerance:.2g})."
         )
+    yield from (f"{n:,} times: {note}." for note, n in sorted(log.notes.items()))
     for row, reason in log.refused[:SHOWN_REFUSED]:
         yield f"Row {row} was left out: {reason}"
     if log.n_refused > SHOWN_REFUSED:
@@ -354,6 +357,7 @@ def _import_content(done: ImportedSession) -> dict[str, Any]:
         "fees_converted": {
             currency: {"paid": paid, "value": value} for currency, (paid, value) in log.converted_fees.items()
         },
+        "notes": log.notes,
         "balances": [asdict(balance) | {"is_equal": balance.is_equal} for balance in log.balances],
         "n_refused": log.n_refused,
         "refused": [{"row": row, "reason": reason} for row, reason in log.refused[:SHOWN_REFUSED]],

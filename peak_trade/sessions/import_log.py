@@ -159,6 +159,7 @@ def _manifest(name: str, log: ExternalLog, recognised: Recognised, files: Sequen
             "n_used": log.n_used,
             "n_duplicates": log.n_duplicates,
             "ignored": dict(log.ignored),
+            "notes": dict(log.notes),
             "n_refused": log.n_refused,
             "refused": [list(each) for each in log.refused],
         },

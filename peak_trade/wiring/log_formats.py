@@ -73,6 +73,42 @@ FORMATS: dict[str, LogFormat] = {
             Layout("orders", f"{_FORMATS}.ccxt:is_orders", f"{_FORMATS}.ccxt:read_ccxt"),
         ),
     ),
+    "freqtrade": LogFormat(
+        "freqtrade: the database of a bot",
+        (Layout("database", f"{_FORMATS}.freqtrade:is_database", f"{_FORMATS}.freqtrade:read_database"),),
+    ),
+    "freqtrade-backtest": LogFormat(
+        "freqtrade: the result of a backtest",
+        (Layout("backtest result", f"{_FORMATS}.freqtrade:is_backtest", f"{_FORMATS}.freqtrade:read_backtest"),),
+    ),
+    "binance": LogFormat(
+        "Binance: the web exports of spot trading",
+        (
+            Layout("Trade History", f"{_FORMATS}.binance:is_trade_history", f"{_FORMATS}.binance:read_trade_history"),
+            Layout("Order History", f"{_FORMATS}.binance:is_order_history", f"{_FORMATS}.binance:read_order_history"),
+            Layout(
+                "Transaction History",
+                f"{_FORMATS}.binance:is_transaction_history",
+                f"{_FORMATS}.binance:read_transaction_history",
+            ),
+        ),
+        f"{_FORMATS}.binance:join",
+    ),
+    "binance-api": LogFormat(
+        "Binance: myTrades, userTrades and allOrders of the API",
+        (
+            Layout("trades", f"{_FORMATS}.binance:is_api_trades", f"{_FORMATS}.binance:read_api_trades"),
+            Layout("orders", f"{_FORMATS}.binance:is_api_orders", f"{_FORMATS}.binance:read_api_orders"),
+        ),
+    ),
+    "kraken": LogFormat(
+        "Kraken: trades.csv and ledgers.csv",
+        (
+            Layout("trades.csv", f"{_FORMATS}.kraken:is_trades", f"{_FORMATS}.kraken:read_trades"),
+            Layout("ledgers.csv", f"{_FORMATS}.kraken:is_ledgers", f"{_FORMATS}.kraken:read_ledgers"),
+        ),
+        f"{_FORMATS}.kraken:join",
+    ),
     "jesse": LogFormat(
         "jesse: log lines, and closed trades",
         (

@@ -43,6 +43,13 @@ TYPES = {
 }  # fmt: skip
 """Order types in ccxt and at exchanges; a trade without one is taken as of a market order."""
 
+QUOTES = (
+    "FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USDP", "USDS", "BIDR", "BVND", "IDRT", "DOGE", "BTC", "ETH", "BNB",
+    "XRP", "TRX", "SOL", "DOT", "DAI", "PAX", "VAI", "EUR", "USD", "GBP", "TRY", "RUB", "UAH", "NGN", "AUD", "BRL",
+    "PLN", "RON", "ZAR", "ARS", "JPY", "MXN", "CZK", "COP", "CHF", "CAD", "XBT",
+)  # fmt: skip
+"""Quote currencies of names without a separator such as BTCUSDT; the longest that fits is taken."""
+
 _MILLISECONDS, _ISO = stated_format("ms"), stated_format("iso")
 
 
@@ -72,6 +79,22 @@ def read_ccxt(file: LogFile, log: ExternalLog) -> None:
             log.refuse_fault(row.number, error)
 
 
+def type_of(row: Row, column: str) -> OrderType:
+    """Return the type of an order; one that is not known is a limit order if it is named so, else a market order."""
+    text = row.text(column).lower().replace(" ", "_").replace("-", "_")
+    return TYPES.get(text, OrderType.LIMIT if "limit" in text else OrderType.MARKET)
+
+
+def split_symbol(name: str, quotes: tuple[str, ...] = QUOTES) -> str:
+    """Return base/quote of a name such as BTCUSDT or BTC-USDT, the name itself if no quote currency fits."""
+    name = name.strip().upper().replace("-", "/").replace("_", "/")
+    fits = [quote for quote in quotes if name.endswith(quote) and len(name) > len(quote)]
+    if "/" in name or not fits:
+        return name
+    quote = max(fits, key=len)
+    return f"{name.removesuffix(quote)}/{quote}"
+
+
 def time_of(row: Row, column: str = "timestamp", text_column: str = "datetime") -> int:
     """Return the time of an item of ccxt, ns UTC, from its milliseconds or else its text."""
     if row.has(column):
@@ -98,7 +121,7 @@ def _fill(row: Row, rows: tuple[int, ...]) -> LoggedFill:
         _in_base(row, symbol, amount, price),
         price,
         _fees(row),
-        row.member("type", TYPES),
+        type_of(row, "type"),
     )
 
 
@@ -117,7 +140,7 @@ def _add_order(row: Row, log: ExternalLog) -> None:
     last = "lastTradeTimestamp" if row.has("lastTradeTimestamp") else "lastUpdateTimestamp"
     end_time = row.time(last, _MILLISECONDS) if row.has(last) else start
     trades = row.cells.get("trades")
-    order_type = row.member("type", TYPES)
+    order_type = type_of(row, "type")
     fills = []
     for part in trades if isinstance(trades, list) else ():
         each = Row(row.number, {"order": order_id, "symbol": symbol, "side": row.text("side")} | part)

@@ -15,6 +15,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -44,6 +45,7 @@ _TABLES = """
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;
 CREATE TABLE fill (seq INTEGER PRIMARY KEY, key TEXT UNIQUE, symbol TEXT, order_id TEXT, time INTEGER, body BLOB);
 CREATE TABLE orders (seq INTEGER PRIMARY KEY, symbol TEXT, order_id TEXT, body BLOB, UNIQUE (symbol, order_id));
+CREATE TABLE fee (key TEXT, amount REAL, currency TEXT);
 CREATE TABLE event (time INTEGER, rank INTEGER, step INTEGER, is_order INTEGER, body BLOB);
 """
 _BY_ORDER = """
@@ -69,6 +71,7 @@ class LoggedFill(msgspec.Struct, frozen=True, gc=False):
     order_type: OrderType = OrderType.MARKET
     strategy: str = ""
     decision_price: float = UNKNOWN_PRICE
+    reason: str = "imported"
 
 
 class LoggedOrder(msgspec.Struct, frozen=True, gc=False):
@@ -192,7 +195,7 @@ class ExternalLog:
     first MOST_REFUSED refused rows, and `n_refused` counts them all. `times` is the format of the times. The other
     attributes are known after `finish`: `outcomes` counts the orders by their end, `other_fees` has the fees in
     currencies that are neither base nor quote and are not converted, and `converted_fees` has those that are, as
-    (amount, value in quote currency).
+    (amount, value in quote currency). `notes` counts what is unusual about rows that are used.
     """
 
     def __init__(self, options: LogOptions) -> None:
@@ -204,12 +207,15 @@ class ExternalLog:
         self.outcomes: Counter[str] = Counter()
         self.other_fees: dict[str, float] = {}
         self.converted_fees: dict[str, tuple[float, float]] = {}
+        self.notes: Counter[str] = Counter()
         self.balances: list[BalanceCheck] = []
         self.symbols: set[str] = set()
         self.strategies: set[str] = set()
         self.first = self.last = 0
         """Times of the first and the last event, ns UTC."""
 
+        self._changes: dict[str, Decimal] = {}
+        self._stated_changes: dict[str, tuple[Decimal, Decimal]] = {}
         self._seq = 0
         self._shared: frozenset[str] = frozenset()
         self._database = sqlite3.connect("", isolation_level=None)
@@ -264,6 +270,15 @@ class ExternalLog:
         self._add_event(flow.ts_event, self._seq, 0, flow)
         self.n_used += len(rows)
 
+    def add_fee(self, key: str, amount: float, currency: str) -> None:
+        """Add a fee of the fill with a key; all of them replace its fees in `apply_fees`."""
+        self._database.execute("INSERT INTO fee VALUES (?, ?, ?)", (key, amount, currency))
+
+    def add_change(self, asset: str, change: Decimal, rounding: Decimal) -> None:
+        """Add a change of a balance by a trade, with its rounding; `finish` compares them with those of the fills."""
+        total, tolerance = self._stated_changes.get(asset, (Decimal(), Decimal()))
+        self._stated_changes[asset] = (total + change, tolerance + rounding)
+
     def skip(self, kind: str) -> None:
         """Count a row that is not about an order."""
         self.ignored[kind] += 1
@@ -278,10 +293,9 @@ class ExternalLog:
         """Skip a row for an error that its values raised."""
         self.refuse(row, f"{str(fault).rstrip('.')}.")
 
-    def fills(self, order_id: str | None = None) -> Iterator[tuple[int, LoggedFill]]:
-        """Yield (number, fill) by symbol, side and time: all, or those with an order id."""
-        chosen, names = ("", ()) if order_id is None else ("WHERE order_id = ?", (order_id,))
-        found = self._database.execute(f"SELECT seq, body FROM fill {chosen} ORDER BY symbol, time, seq", names)
+    def fills_without_order(self) -> Iterator[tuple[int, LoggedFill]]:
+        """Yield (number, fill) of the fills whose order the log does not name, by symbol and time."""
+        found = self._database.execute("SELECT seq, body FROM fill WHERE order_id = '' ORDER BY symbol, time, seq")
         for seq, body in found:
             yield seq, _FILL.decode(body)
 
@@ -294,11 +308,25 @@ class ExternalLog:
         """Make fills, by their numbers, fills of an order."""
         self._database.executemany("UPDATE fill SET order_id = ? WHERE seq = ?", [(order_id, seq) for seq in fills])
 
-    def set_fees(self, number: int, fees: Fees) -> None:
-        """Replace the fees of a fill, by its number."""
-        (body,) = self._database.execute("SELECT body FROM fill WHERE seq = ?", (number,)).fetchone()
-        changed = replace(_FILL.decode(body), fees=fees)
-        self._database.execute("UPDATE fill SET body = ? WHERE seq = ?", (_PACK(changed), number))
+    def remove_order(self, order: LoggedOrder, reason: str) -> None:
+        """Remove an order that was added, and refuse its rows."""
+        names = (order.symbol, order.order_id)
+        self._database.execute("DELETE FROM orders WHERE symbol = ? AND order_id = ?", names)
+        self.n_used -= len(order.rows)
+        self._refuse_all(order.rows, reason)
+
+    def apply_fees(self) -> set[str]:
+        """Replace the fees of the fills by those of `add_fee`; return the keys of fees without a fill."""
+        missing = set()
+        rows = self._database.execute("SELECT key, amount, currency FROM fee ORDER BY key")
+        for key, parts in groupby(rows, key=itemgetter(0)):
+            found = self._database.execute("SELECT seq, body FROM fill WHERE key = ?", (key,)).fetchone()
+            if found is None:
+                missing.add(key)
+                continue
+            fill = replace(_FILL.decode(found[1]), fees=tuple((amount, currency) for _, amount, currency in parts))
+            self._database.execute("UPDATE fill SET body = ? WHERE seq = ?", (_PACK(fill), found[0]))
+        return missing
 
     def finish(self) -> None:
         """Join the fills of each order and make the events; orders that do not add up are refused with all rows."""
@@ -310,6 +338,10 @@ class ExternalLog:
         found = self._database.execute("SELECT min(time), max(time), count(*) FROM event").fetchone()
         self.first, self.last, self.n_events = found[0] or 0, found[1] or 0, found[2]
         self.refused.sort()
+        for asset, (stated, tolerance) in sorted(self._stated_changes.items()):
+            expected = self._changes.get(asset, Decimal())
+            least = max(tolerance, Decimal("1e-8"))
+            self.balances.append(BalanceCheck(f"{asset}, trades", float(expected), float(stated), float(least)))
 
     def events(self) -> Iterator[OrderEvent | CashFlowEvent]:
         """Yield the events by time, those of one time in the sequence of the rows."""
@@ -361,11 +393,22 @@ class ExternalLog:
         self.outcomes[outcome] += 1
         for fill in fills:
             self.n_unknown_fees += math.isnan(fill.fee)
+            self._add_changes(fill)
             if fill.fee_currency and fill.fee_value:
                 paid, value = self.converted_fees.get(fill.fee_currency, (0.0, 0.0))
                 self.converted_fees[fill.fee_currency] = (paid + fill.fee_paid, value + fill.fee_value)
             elif fill.fee_currency:
                 self.other_fees[fill.fee_currency] = self.other_fees.get(fill.fee_currency, 0.0) + fill.fee_paid
+
+    def _add_changes(self, fill: OrderEvent) -> None:
+        base, quote = _assets_of(fill.symbol)
+        signed = Decimal(repr(fill.last_quantity)) * (1 if fill.side is Side.BUY else -1)
+        changes = [(base, signed), (quote, -signed * Decimal(repr(fill.last_price)))]
+        fees = ((base, fill.fee_in_base), (fill.fee_currency, fill.fee_paid))
+        in_quote = 0.0 if fill.fee_in_base or math.isnan(fill.fee) else fill.fee
+        changes += [(asset, -Decimal(repr(fee))) for asset, fee in (*fees, (quote, in_quote)) if fee]
+        for asset, change in changes:
+            self._changes[asset] = self._changes.get(asset, Decimal()) + change
 
 
 _OUTCOMES = {
@@ -426,7 +469,7 @@ def _history(
         trade = replace(
             request, ts_event=fill.time, event=Kind.FILLED if is_last else Kind.PARTIALLY_FILLED, cumulative=done,
             leaves=0.0 if is_last else quantity - done, last_quantity=fill.quantity, last_price=fill.price,
-            reason="imported",
+            reason=fill.reason,
         )  # fmt: skip
         events.append(_with_fees(trade, fill.fees, options))
     if end is not None and not is_filled:

@@ -94,10 +94,11 @@ class Row:
         """Return a cell as a number that is not negative, None without a value."""
         return self.unsigned(column) if self.has(column) else None
 
-    def amount(self, column: str) -> tuple[float, str]:
-        """Return a cell as a number and the unit behind it, empty without one."""
-        text = self.text(column)
-        match = _AMOUNT.fullmatch(text)
+    def amount(self, column: str, units: Iterable[str] = ()) -> tuple[float, str]:
+        """Return a cell as a number and the unit behind it, empty without one; `units` are tried first."""
+        text = self.text(column).upper()
+        unit = next((each for each in units if each and text.endswith(each)), "")
+        match = _AMOUNT.fullmatch(text.removesuffix(unit) + f" {unit}" if unit else text)
         try:
             if match is None:
                 raise ValueError(f"{excerpt(text)!r} is not an amount")
@@ -106,7 +107,7 @@ class Row:
                 raise ValueError(f"{excerpt(text)!r} is negative, not finite, or too large")
         except ValueError as error:
             raise ValueError(f"column {column}: {error}") from None
-        return number, match[2].upper()
+        return number, match[2]
 
     def time(self, column: str, times: TimeFormat) -> int:
         """Return a cell as a time, ns UTC."""
@@ -117,7 +118,7 @@ class Row:
 
     def member(self, column: str, members: type[E] | Mapping[str, E]) -> E:
         """Return the member of an enumeration that a cell names in any case, or that a mapping has for it."""
-        text = self.text(column).lower().replace(" ", "_")
+        text = re.sub("[ -]", "_", self.text(column).lower())
         try:
             return members[text] if isinstance(members, Mapping) else members(text)
         except (KeyError, ValueError):
@@ -184,9 +185,9 @@ class LogFile:
         }
 
     def digest(self) -> str:
-        """Return the SHA-256 of the content."""
-        with self._explained(), open_binary(self.path) as file:
-            return digest_chunks(iter(lambda: file.read(_CHUNK), b""))
+        """Return the SHA-256 of the content; that of a database includes its write-ahead log."""
+        with self._explained():
+            return digest_chunks(self._chunks())
 
     def require(self, columns: Iterable[str], where: str = "") -> None:
         """Raise a ConfigError that names the first of the columns that is missing."""
@@ -240,6 +241,13 @@ class LogFile:
                 return kind
         text = head.decode(self.encoding, errors="replace").lstrip()
         return FileKind.JSON if text[:1] in ("[", "{") else FileKind.TABLE
+
+    def _chunks(self) -> Iterator[bytes]:
+        beside = self.path.with_name(f"{self.name}-wal")
+        is_open = self.kind is FileKind.SQLITE and beside.exists()
+        for path in (self.path, beside) if is_open else (self.path,):
+            with open_binary(path) as file:
+                yield from iter(lambda file=file: file.read(_CHUNK), b"")  # type: ignore[misc]
 
     @contextmanager
     def _text(self) -> Iterator[TextIO]:

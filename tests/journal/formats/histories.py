@@ -81,9 +81,23 @@ class History:
         return self.rest == 0.0
 
     @property
+    def ms(self) -> int:
+        return (START + self.second) * 1_000
+
+    @property
     def only_traded(self) -> History:
         """The order as its fills alone show it."""
         return replace(self, rest=0.0, second=self.fills[0].second)
+
+
+def collapsed(order: History) -> History:
+    """An order as a log without single fills shows it: one fill at the average price and the last time."""
+    if not order.fills:
+        return order
+    fee, first = math.fsum(fill.fee for fill in order.fills), order.fills[0]
+    return replace(
+        order, fills=(replace(first, second=order.last, quantity=order.traded, price=order.average, fee=fee),)
+    )
 
 
 quantities = st.integers(1, 10**6).map(lambda n: n / 10**4)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from peak_trade.core.errors import ConfigError
 from tests.examples import examples
-from tests.journal.formats.histories import History, assert_same, histories, orders_of, read
+from tests.journal.formats.histories import START, History, assert_same, histories, orders_of, read
 
 
 def trade(order: History, number: int) -> dict[str, object]:
@@ -28,8 +28,8 @@ def trade(order: History, number: int) -> dict[str, object]:
 def order_of(order: History, has_trades: bool = False) -> dict[str, object]:
     trades = [trade(order, number) for number in range(len(order.fills))] if has_trades else []
     return {
-        "id": order.name, "clientOrderId": None, "timestamp": order.second * 1_000 + 1_700_000_000_000,
-        "lastTradeTimestamp": order.last * 1_000 + 1_700_000_000_000, "symbol": order.symbol, "type": "limit",
+        "id": order.name, "clientOrderId": None, "timestamp": order.ms,
+        "lastTradeTimestamp": (START + order.last) * 1_000, "symbol": order.symbol, "type": "limit",
         "side": order.side, "status": "closed" if order.is_filled else "canceled", "price": 5.0,
         "average": order.average or None, "amount": order.quantity, "filled": order.traded, "remaining": order.rest,
         "cost": order.average * order.traded, "fee": None, "fees": [], "trades": trades,
