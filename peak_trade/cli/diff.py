@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,9 +22,41 @@ app = verb_app()
 @app.command()
 def diff(
     shadow: Annotated[
-        str, typer.Argument(metavar="SHADOW", help="Session id, the beginning of one, a folder, or the id of a run.")
+        str,
+        typer.Argument(
+            metavar="SHADOW", help="Session id, the beginning of one, a folder, the id of a run, or an imported log."
+        ),
     ],
-    live: Annotated[str, typer.Argument(metavar="LIVE", help="The session or run to compare with.")],
+    live: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="LIVE",
+            help="The session, run or imported log to compare with. Without it, SHADOW is an imported log that is "
+            "compared with a backtest of --strategy, or with its own orders filled on stored bars.",
+            show_default=False,
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Strategy to backtest over the span of a log: a name or package.module:Class.")
+    ] = None,
+    parameter: options.Parameters = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Run file of the backtest of --strategy, otherwise the settings of the log."),
+    ] = None,
+    cash: Annotated[
+        float | None,
+        typer.Option(
+            help="Initial cash of a log in quote currency.", show_default="that of the log, or of the other run"
+        ),
+    ] = None,
+    timeframe: Annotated[
+        str | None,
+        typer.Option(
+            help="Timeframe of the bars for a log without a run.", show_default="the log's, or the finest held"
+        ),
+    ] = None,
+    exchange: options.StoredExchange = None,
     tolerance_bps: Annotated[
         float, typer.Option(min=0.0, help="Largest difference of two fill prices that counts as equal, basis points.")
     ] = TOLERANCE_BPS,
@@ -33,27 +66,45 @@ def diff(
     open_holdout: options.OpenHoldout = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Compare two sessions or backtests.
+    """Compare two sessions, backtests or imported logs.
 
     A usual pair is a shadow session and the live session that it followed. Orders are matched by id, otherwise by
     side, symbol and time. Every difference is traced to a root with one cause, and the PnL of each cause is shown from
     shadow to live.
 
+    An imported log of `peak-trade audit import` can be either of them. Its orders are matched by symbol, side, time and
+    quantity, on the bars of the other run or of the store.
+
     \b
-    Example:
+    Examples:
         peak-trade diff 20251221_220016_shadow 20251221_220003_paper --tolerance-bps 5
+        peak-trade diff 20240101_000000_imported_trades --strategy ma_crossover -p fast=10 -p slow=30
 
     Exits 0 when they agree, 1 when they differ, 2 when they cannot be compared.
     """
-    from peak_trade.diff import export
-    from peak_trade.studies.diff import diff_runs
+    from peak_trade.studies.diff import compare
+    from peak_trade.studies.log_diff import LogStatements
 
-    result = diff_runs(shadow, live, tolerance_bps, tolerance_ms)
-    if as_json:
-        deprecated.note_former_keys(export.DEPRECATED_KEYS)
-    output.show(result, as_json, _page, export.as_json)
+    stated = LogStatements(config, cash, exchange, timeframe)
+    result = compare(
+        shadow,
+        live,
+        strategy=strategy,
+        parameters=options.pairs(parameter),
+        stated=stated,
+        tolerance_bps=tolerance_bps,
+        tolerance_ms=tolerance_ms,
+    )
+    output.show(result, as_json, _page, _content)
     if not result.is_equal:
         raise typer.Exit(1)
+
+
+def _content(result: DiffResult) -> dict[str, Any]:
+    from peak_trade.diff import export
+
+    deprecated.note_former_keys(export.DEPRECATED_KEYS)
+    return export.as_json(result)
 
 
 def _page(result: DiffResult) -> output.Page:
@@ -62,6 +113,9 @@ def _page(result: DiffResult) -> output.Page:
     yield f"shadow {result.shadow.recording.name}"
     yield f"live   {result.live.recording.name}"
     yield result.verdict
+    if result.advice:
+        yield result.advice
+    yield from (f"{note[:1].upper()}{note[1:]}." for note in result.notes)
     if not result.is_equal:
         roots = sorted(result.roots, key=lambda each: -abs(each.total_pnl))
         yield output.Table(

@@ -22,6 +22,7 @@ class Cause(StrEnum):
 
     SIGNAL = "signal"
     TIMING = "timing"
+    SIGNAL_OR_TIMING = "signal or timing"
     MISSED_BAR = "missed bar"
     DATA_REVISION = "data revision"
     DENIAL = "denial"

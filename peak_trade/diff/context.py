@@ -31,7 +31,8 @@ class Context:
 
     `last_closes` are the last closes that both runs have, with the value in each run; `lot_sizes` are in base units.
     `bar_spans` are the first and last closes of differing bars, `signal_times` the closes of differing signals, in
-    order. `sizing` is the kind of the sizing rule.
+    order. `sizing` is the kind of the sizing rule. `arrival_timeframe_ns` is the length of the bars from which the
+    arrival prices of an external log are read.
     """
 
     shadow: RunLog
@@ -41,6 +42,7 @@ class Context:
     last_closes: dict[str, tuple[float, float]]
     lot_sizes: dict[str, float]
     sizing: str = "fraction_of_equity"
+    arrival_timeframe_ns: int = 0
     bar_spans: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     signal_times: dict[Sleeve, list[int]] = field(default_factory=dict)
     tolerated: list[Finding] = field(default_factory=list)

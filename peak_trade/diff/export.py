@@ -26,6 +26,8 @@ def as_json(result: DiffResult) -> dict[str, Any]:
         "live": _run(result.live, result.live_pnl),
         "agree": result.is_equal,
         "verdict": result.verdict,
+        "advice": result.advice,
+        "notes": result.notes,
         "tolerance_bps": result.tolerance_bps,
         "tolerance_ms": result.tolerance_ms,
         "unexplained": {

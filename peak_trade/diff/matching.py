@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from heapq import merge
 from itertools import chain, groupby
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from peak_trade.core.values import equal_parts
+from peak_trade.core.values import Side, equal_parts
 from peak_trade.diff.order_histories import BarValues, CashFlow, OrderHistory, Signal, Sleeve
 from peak_trade.diff.packed import BarTable
 from peak_trade.diff.recording import Recording
@@ -39,6 +40,7 @@ class MatchRule(StrEnum):
     TIME = "side, symbol and time"
     WINDOW = "side, symbol and window"
     OTHER_SIDE = "symbol and window"
+    LOG = "side, symbol, time and quantity"
     NONE = ""
 
 
@@ -168,6 +170,54 @@ def match_orders(
     found += [OrderPair(history, None) for history in left.values()]
     found += [OrderPair(None, history) for history in right.values()]
     return sorted(found, key=_order_key)
+
+
+def match_log_orders(shadow: RunLog, live: RunLog, window: int) -> list[OrderPair]:
+    """Match the orders of two runs of which at least one is an external log, whose ids and reasons mean nothing.
+
+    Only orders of one symbol and side are matched, the pair with the highest confidence first. The confidence is
+    0.99 (1 − d / 2w) (1 + r) / 2: d is the difference of the times, w the window (ns) and r the ratio of the
+    quantities. Times are those of the decisions, or of the first fills if these are closer. Orders that never traded
+    and have no counterpart are left out: most logs do not hold them.
+    """
+    groups: dict[tuple[str, Side], tuple[list[OrderHistory], list[OrderHistory]]] = {}
+    for side, run in enumerate((shadow, live)):
+        for history in run.histories.values():
+            groups.setdefault((history.symbol, history.side), ([], []))[side].append(history)
+    found: list[OrderPair] = []
+    for one, other in groups.values():
+        found += _match_by_likeness(one, other, window)
+    return sorted(found, key=_order_key)
+
+
+def _match_by_likeness(left: list[OrderHistory], right: list[OrderHistory], window: int) -> list[OrderPair]:
+    candidates: dict[tuple[int, int], float] = {}
+    for time_of in (_decided, _traded):
+        timed = sorted((time, place) for place, each in enumerate(right) if (time := time_of(each)))
+        for i, history in enumerate(left):
+            time = time_of(history)
+            for _, (other_time, j) in _within(timed, time, window, itemgetter(0)) if time else ():
+                nearness = 1.0 - 0.5 * abs(time - other_time) / window
+                confidence = _HEURISTIC * nearness * (0.5 + 0.5 * _likeness(history, right[j]))
+                candidates[i, j] = max(confidence, candidates.get((i, j), 0.0))
+    best_first = sorted(candidates, key=lambda pair: (-candidates[pair], *_pair_key(left[pair[0]], right[pair[1]])))
+    free = set(range(len(left))), set(range(len(right)))
+    found = []
+    for i, j in best_first:
+        if i in free[0] and j in free[1]:
+            found.append(OrderPair(left[i], right[j], candidates[i, j], MatchRule.LOG))
+            free[0].remove(i)
+            free[1].remove(j)
+    found += [OrderPair(left[i], None) for i in sorted(free[0]) if left[i].fills]
+    return found + [OrderPair(None, right[j]) for j in sorted(free[1]) if right[j].fills]
+
+
+def _decided(history: OrderHistory) -> int:
+    return history.decided_at
+
+
+def _traded(history: OrderHistory) -> int:
+    return history.fills[0].ts_event if history.fills else 0
 
 
 def match_signals(

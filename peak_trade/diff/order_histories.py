@@ -16,6 +16,8 @@ Sleeve = tuple[str, str]
 
 TARGET = "target"
 """Reason of the orders that follow a target."""
+UNKNOWN_REASON = "unknown"
+"""Reason of an order of an external log, until it has that of its counterpart."""
 PROTECTIVE_REASONS = frozenset({"stop_loss", "take_profit", "trailing_stop"})
 """Reasons of the orders that protect a position. An order with any other reason is not understood."""
 

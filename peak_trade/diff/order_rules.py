@@ -12,7 +12,8 @@ from peak_trade.diff.matching import OrderPair
 from peak_trade.journal.events import OrderEventKind
 
 _CODE = frozenset({Cause.CONFIGURATION, Cause.CODE_VERSION})
-_TRADED = frozenset({SleeveState.POSITION, SleeveState.ENTRY})
+TRADED = frozenset({SleeveState.POSITION, SleeveState.ENTRY})
+"""States that a trade changes."""
 _ENTRY = frozenset({SleeveState.ENTRY})
 
 
@@ -26,18 +27,18 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {
-    Kind.ORDER: Rule(Cause.UNEXPLAINED, _TRADED),
-    Kind.SIDE: Rule(Cause.SIGNAL, _TRADED, _CODE),
+    Kind.ORDER: Rule(Cause.UNEXPLAINED, TRADED),
+    Kind.SIDE: Rule(Cause.SIGNAL, TRADED, _CODE),
     Kind.DECISION_TIME: Rule(Cause.TIMING, _ENTRY),
     Kind.DECISION_PRICE: Rule(Cause.PRICE),
     Kind.ORDER_TYPE: Rule(Cause.ORDER_TYPE, _ENTRY, _CODE | {Cause.ORDER_TYPE}),
     Kind.LIMIT_PRICE: Rule(Cause.ORDER_TYPE, _ENTRY, _CODE | {Cause.ORDER_TYPE}),
     Kind.STOP_PRICE: Rule(Cause.ORDER_TYPE, _ENTRY, _CODE | {Cause.ORDER_TYPE}),
-    Kind.QUANTITY: Rule(Cause.SIZE, _TRADED, _CODE | {Cause.SIZE}),
-    Kind.FILL_SIDE: Rule(Cause.SIGNAL, _TRADED),
+    Kind.QUANTITY: Rule(Cause.SIZE, TRADED, _CODE | {Cause.SIZE}),
+    Kind.FILL_SIDE: Rule(Cause.SIGNAL, TRADED),
     Kind.FILL_TIME: Rule(Cause.TIMING, _ENTRY),
     Kind.FILL_PRICE: Rule(Cause.PRICE, _ENTRY, frozenset({Cause.PRICE})),
-    Kind.FILLED: Rule(Cause.PARTIAL_FILL, _TRADED, frozenset({Cause.PARTIAL_FILL})),
+    Kind.FILLED: Rule(Cause.PARTIAL_FILL, TRADED, frozenset({Cause.PARTIAL_FILL})),
     Kind.N_FILLS: Rule(Cause.PARTIAL_FILL, run_causes=frozenset({Cause.PARTIAL_FILL})),
     Kind.FEE_RATE: Rule(Cause.FEE),
     Kind.END: Rule(Cause.UNEXPLAINED),
@@ -46,8 +47,8 @@ RULES: dict[str, Rule] = {
 }
 CONFIGURED_FEE = Rule(Cause.FEE, run_causes=frozenset({Cause.FEE}))
 REFUSALS = {
-    OrderEventKind.DENIED: Rule(Cause.DENIAL, _TRADED, frozenset({Cause.DENIAL})),
-    OrderEventKind.REJECTED: Rule(Cause.REJECTION, _TRADED),
+    OrderEventKind.DENIED: Rule(Cause.DENIAL, TRADED, frozenset({Cause.DENIAL})),
+    OrderEventKind.REJECTED: Rule(Cause.REJECTION, TRADED),
 }
 
 

@@ -35,6 +35,18 @@ _NUMBERS: Mapping[type, Sequence[str]] = {
 """Numbers of an event without which nothing can be compared."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """Facts about the recording of an external log, which holds orders only.
+
+    `arrival_timeframe` is the timeframe of the bars from which its arrival prices are read. `notes` are sentences about
+    what the log does not hold, and what was taken instead.
+    """
+
+    arrival_timeframe: Timeframe
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """Settings, code digest and events of a session or a backtest.
@@ -42,7 +54,7 @@ class Recording:
     `settings` map dotted names to values. `code` is the digest of the code that ran, empty if unknown. `events` include
     every bar of the run as a BarEvent, which precedes the decisions and fills on that bar. `causality` are the outcomes
     of the check for look-ahead, and `exchange` is the source of the bars, empty if unknown; a diff shows both and does
-    not compare them.
+    not compare them. `log` is set for an external log, of which only the orders are compared; see `diff.external`.
     """
 
     name: str
@@ -53,6 +65,7 @@ class Recording:
     events: Sequence[Event]
     causality: Sequence[CausalityOutcome] = ()
     exchange: str = ""
+    log: LogFacts | None = None
 
 
 def recording_of(result: BacktestResult, name: str = "backtest", risk: RiskLimits | None = None) -> Recording:

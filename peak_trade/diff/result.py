@@ -18,17 +18,26 @@ from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.field_words import LARGEST
 from peak_trade.core.former_names import HasFormerNames
-from peak_trade.diff import order_differences, run_differences
+from peak_trade.diff import log_orders, order_differences, run_differences
+from peak_trade.diff.advice import advice
 from peak_trade.diff.bias import Bias, find_biases
 from peak_trade.diff.causes import Cause, Finding, Kind, assign_roots
 from peak_trade.diff.context import Context
-from peak_trade.diff.matching import OrderPair, compare_bars, find_clock_skew, has_one_strategy, match_orders
+from peak_trade.diff.external import lot_sizes_of
+from peak_trade.diff.matching import (
+    OrderPair,
+    compare_bars,
+    find_clock_skew,
+    has_one_strategy,
+    match_log_orders,
+    match_orders,
+)
 from peak_trade.diff.order_histories import OrderHistory
 from peak_trade.diff.packed import BarTable
 from peak_trade.diff.pnl import PnlAttribution, contribution, pnl_attribution, shortfall_frame
 from peak_trade.diff.recording import Recording, check_comparable
 from peak_trade.diff.run_log import RunLog, read_run_log
-from peak_trade.diff.tolerances import TOLERANCE_BPS, TOLERANCE_MS, UNEXPLAINED_LIMIT_BPS
+from peak_trade.diff.tolerances import LOG_TOLERANCE, LOG_WINDOW, TOLERANCE_BPS, TOLERANCE_MS, UNEXPLAINED_LIMIT_BPS
 
 _ROUNDING = 1e-10
 """A PnL below this fraction of the initial cash is a rounding error and no difference."""
@@ -186,6 +195,20 @@ class DiffResult(Described, HasFormerNames):
         n_fills = [sum(len(order.fills) for order in run.histories.values()) for run in (self.shadow, self.live)]
         return pnl_attribution(self.equity["shadow"], self.equity["live"], (n_fills[0], n_fills[1]))
 
+    @cached_property
+    def advice(self) -> str:
+        """Largest cause in money, and what to set to bring the runs together; empty without a difference in money."""
+        return advice(self)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what an external log does not hold, and what was taken instead; empty without one."""
+        facts = [run.recording.log for run in (self.shadow, self.live)]
+        notes = list(dict.fromkeys(note for each in facts if each is not None for note in each.notes))
+        if notes and self.n_outside:
+            notes.append(f"{self.n_outside:,} orders are outside of the common span and not compared")
+        return notes
+
     @property
     def tolerated_text(self) -> str:
         """Number of differences within the tolerances, in words."""
@@ -227,7 +250,7 @@ def diff(
     tolerance_bps : float
         Average fill prices of an order that differ by no more are equal, bps.
     tolerance_ms : float
-        Times that differ by no more are equal, ms.
+        Times that differ by no more are equal, ms. With an external log it is at least 1 % of the timeframe.
     unexplained_limit_bps : float
         Unexplained PnL above this fraction of the initial cash fails the diff, bps.
 
@@ -243,31 +266,41 @@ def diff(
     _check_not_negative("tolerance_ms", tolerance_ms)
     _check_not_negative("unexplained_limit_bps", unexplained_limit_bps)
     check_comparable(shadow, live)
-    is_single = has_one_strategy(shadow) and has_one_strategy(live)
+    log = shadow.log or live.log
+    is_single = log is not None or (has_one_strategy(shadow) and has_one_strategy(live))
     one, other = read_run_log(shadow, is_single), read_run_log(live, is_single)
     skew = find_clock_skew(one, other)
     if skew.bars or skew.events:
         other = read_run_log(live, is_single, skew.bars, skew.events)
+    tolerance_ms = tolerance_ms if log is None else max(tolerance_ms, LOG_TOLERANCE * shadow.timeframe.ns / 1e6)
     context = Context(
         shadow=one,
         live=other,
         tolerance_bps=tolerance_bps,
         tolerance_ns=int(tolerance_ms * 1e6),
         last_closes=_last_closes(one, other),
-        lot_sizes=_lot_sizes(shadow, live),
+        lot_sizes=_lot_sizes(one, other),
         sizing=str(shadow.settings.get("trading.sizing.kind", "fraction_of_equity")),
+        arrival_timeframe_ns=0 if log is None else log.arrival_timeframe.ns,
     )
     last_close_times = (max(run.close_times, default=0) for run in (one, other))
     span = range(max(one.starts_at, other.starts_at), min(last_close_times) + 1)
-    matched = match_orders(one, other, shadow.timeframe.ns, context.lot_sizes)
+    if log is None:
+        matched = match_orders(one, other, shadow.timeframe.ns, context.lot_sizes)
+    else:
+        matched = match_log_orders(one, other, LOG_WINDOW * shadow.timeframe.ns)
+        log_orders.adopt_reasons(matched)
     inside = [pair for pair in matched if any(order.close_time in span for order in pair.known)]
     findings = _findings(one, other, inside, context, span)
+    _assign_mark_pnl(context, [each for each in findings if each.kind in (Kind.BAR, Kind.MISSING_BAR)])
     run_findings = run_differences.of_settings(shadow, live) + run_differences.of_clocks(skew)
     start = run_differences.of_starts(one, other)
     opening_pnl = [_opening_pnl(run, side, span.start, context) for side, run in enumerate((one, other))]
     if start is not None and opening_pnl[0] != opening_pnl[1]:
         start.pnl = opening_pnl[1] - opening_pnl[0]
         run_findings.append(start)
+    elif log is not None:
+        start = None
     biases = find_biases(context)
     kept, within = assign_roots(run_findings, findings, context.tolerated, start, biases)
     pnl = [opening_pnl[side] + _trading_pnl(run, side, inside, context, span) for side, run in enumerate((one, other))]
@@ -297,16 +330,19 @@ def _findings(shadow: RunLog, live: RunLog, pairs: Sequence[OrderPair], context:
     bar_differences = compare_bars(shadow, live)
     for each in bar_differences:
         context.bar_spans.setdefault(each.symbol, []).append((each.first, each.last))
+    bars = run_differences.of_bars(bar_differences)
+    if shadow.recording.log is not None or live.recording.log is not None:
+        flows = run_differences.of_cash_flows(shadow, live, context, span)
+        log_orders.join_flows(flows)
+        return [*bars, *log_orders.of_log_orders(pairs, context), *flows]
     signals = [each for each in run_differences.of_signals(shadow, live, context) if each.close_time in span]
     for signal in sorted(signals, key=Finding.sort_key):
         assert signal.sleeve is not None
         context.signal_times.setdefault(signal.sleeve, []).append(signal.close_time)
-    bars = run_differences.of_bars(bar_differences)
     findings = [*bars, *signals, *order_differences.of_orders(pairs, context)]
     findings += run_differences.of_cash_flows(shadow, live, context, span)
     findings += [each for each in run_differences.of_trading_states(shadow, live) if each.close_time in span]
     findings += run_differences.of_duplicate_events(shadow, live, context)
-    _assign_mark_pnl(context, bars)
     return findings
 
 
@@ -355,10 +391,13 @@ def _last_closes(shadow: RunLog, live: RunLog) -> dict[str, tuple[float, float]]
     return closes
 
 
-def _lot_sizes(shadow: Recording, live: Recording) -> dict[str, float]:
+def _lot_sizes(shadow: RunLog, live: RunLog) -> dict[str, float]:
     lot_sizes: dict[str, float] = {}
     for run in (shadow, live):
-        for name, value in run.settings.items():
+        if run.recording.log is not None:
+            for symbol, step in lot_sizes_of(list(run.histories.values())).items():
+                lot_sizes[symbol] = max(lot_sizes.get(symbol, 0.0), step)
+        for name, value in run.recording.settings.items():
             if name.startswith("instrument.") and name.endswith(".lot_size"):
                 symbol = name.removeprefix("instrument.").removesuffix(".lot_size")
                 lot_sizes[symbol] = max(lot_sizes.get(symbol, 0.0), float(value))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -29,6 +30,16 @@ from peak_trade.engine.venue import BuyingPower, Execution
 from peak_trade.journal.events import DecisionEvent, Event, OrderEvent, SignalEvent
 from peak_trade.journal.files import MANIFEST, read_manifest, stream_events
 from peak_trade.sessions.store import check_journal, config_of, find_session, session_ids
+from peak_trade.studies.log_diff import (
+    ImportedLog,
+    LogStatements,
+    backtest_of_log,
+    is_imported,
+    log_on_bars,
+    log_with_run,
+    read_log,
+    two_logs,
+)
 from peak_trade.tracking.queries import show_run
 from peak_trade.wiring.strategies import make_strategy
 
@@ -37,8 +48,88 @@ from peak_trade.wiring.strategies import make_strategy
 def diff_runs(
     shadow: str, live: str, tolerance_bps: float = TOLERANCE_BPS, tolerance_ms: float = TOLERANCE_MS
 ) -> DiffResult:
-    """Return the diff of two runs by name; see `read_recording` and `diff`."""
-    return diff(read_recording(shadow), read_recording(live), tolerance_bps=tolerance_bps, tolerance_ms=tolerance_ms)
+    """Return the diff of two runs by name; each may be an imported log. See `read_recording` and `diff`."""
+    return compare(shadow, live, tolerance_bps=tolerance_bps, tolerance_ms=tolerance_ms)
+
+
+def read_pair(shadow: str, live: str, stated: LogStatements) -> tuple[Recording, Recording]:
+    """Return the recordings of two runs; `stated` are a user's statements about the logs among them."""
+    logs = [read_log(folder) if (folder := imported_folder(name)) else None for name in (shadow, live)]
+    match logs:
+        case [ImportedLog() as one, ImportedLog() as other]:
+            return two_logs(one, other, stated)
+        case [ImportedLog() as log, None]:
+            run = read_recording(live)
+            return log_with_run(log, run, stated), run
+        case [None, ImportedLog() as log]:
+            run = read_recording(shadow)
+            return run, log_with_run(log, run, stated)
+    return read_recording(shadow), read_recording(live)
+
+
+def imported_folder(name: str) -> Path | None:
+    """Return the folder of an imported log, by the name of its session; None if the name is that of another run."""
+    if name in EXAMPLES or not name.strip():
+        return None
+    if not os.path.exists(Path(name) / MANIFEST) and not any(known.startswith(name) for known in session_ids()):
+        return None
+    folder = find_session(name)
+    return folder if is_imported(folder) else None
+
+
+def compare(
+    shadow: str,
+    live: str | None = None,
+    *,
+    strategy: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    stated: LogStatements | None = None,
+    tolerance_bps: float = TOLERANCE_BPS,
+    tolerance_ms: float = TOLERANCE_MS,
+) -> DiffResult:
+    """Return the diff of two runs by name, or of an imported log and what is made from it.
+
+    Parameters
+    ----------
+    shadow : str
+        A run; see `read_recording`. It or `live` may be an imported log.
+    live : str, optional
+        Without it, `shadow` is an imported log that becomes the live side. It is compared with a backtest of `strategy`
+        over its span or, without a strategy, with its own orders as the simulation fills them on stored bars.
+    strategy : str, optional
+    parameters : mapping, optional
+        Parameters of the strategy.
+    stated : LogStatements, optional
+        Statements about the logs. With a strategy its run file is that of the backtest.
+    tolerance_bps, tolerance_ms : float
+        See `diff`.
+
+    Raises
+    ------
+    SessionError
+        If `live` is left out and `shadow` is not an imported log, or no bars are held.
+    ConfigError
+        If a second run and a strategy are both given, or a name is unknown.
+
+    """
+    stated = stated or LogStatements()
+    if live is not None and strategy is not None:
+        raise ConfigError(f"a strategy, {strategy}, and a second run, {live}, are both given. Leave one of them out.")
+    if live is not None:
+        pair = read_pair(shadow, live, stated)
+    else:
+        folder = imported_folder(shadow)
+        if folder is None:
+            raise SessionError(
+                f"{shadow} is not an imported log. Import one with `peak-trade audit import`, or give a second run."
+            )
+        log = read_log(folder)
+        if strategy is None:
+            pair = log_on_bars(log, stated)[:2]
+        else:
+            run = backtest_of_log(log, strategy, parameters or {}, stated)
+            pair = run, log_with_run(log, run, LogStatements(None, stated.cash, stated.exchange))
+    return diff(*pair, tolerance_bps=tolerance_bps, tolerance_ms=tolerance_ms)
 
 
 def read_recording(name: str) -> Recording:

@@ -213,7 +213,9 @@ def outcome(result: DiffResult) -> list[str]:
             f"including {largest.n_follow:,} consequences."
         )
     sentences += [f"{str(each.bias)[:1].upper()}{str(each.bias)[1:]}." for each in roots if each.bias is not None]
-    if result.n_outside:
+    sentences += [result.advice] if result.advice else []
+    sentences += [f"{note[:1].upper()}{note[1:]}." for note in result.notes]
+    if result.n_outside and not result.notes:
         sentences.append(f"{result.n_outside:,} orders are outside the common span and are not compared.")
     outcomes = [each for log in (result.shadow, result.live) for each in log.recording.causality]
     sentences += filter(None, [causality_note(outcomes)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from peak_trade.diff.advice import largest_cause
 from peak_trade.diff.causes import Cause
 from peak_trade.metrics import Measure
 from peak_trade.reports.answer import Answer, Check, DataKind, Finding, Provenance, Strip, Tile, data_kind, number
@@ -45,7 +46,8 @@ def answer(result: DiffResult) -> Answer:
     else:
         verdict, finding = f"Explained, parity {zone}", _ZONES.get(zone, Finding.NOT_SHOWN)
     biases = [str(each.bias) for each in result.roots if each.bias is not None]
-    detail = " ".join((result.verdict, *(f"{text[:1].upper()}{text[1:]}." for text in biases)))
+    said = (f"{text[:1].upper()}{text[1:]}." for text in biases)
+    detail = " ".join((result.verdict, *([result.advice] if result.advice else []), *said))
     return Answer(verdict, finding, _sentence(result, gap), detail, _checks(result), _tiles(result, gap))
 
 
@@ -55,10 +57,10 @@ def _sentence(result: DiffResult, gap: float) -> str:
         return f"Live did what the shadow did: {n_orders:,} order{'s' * (n_orders != 1)} agree within the tolerances."
     unit = f" {_quote(result)}"
     start = f"Live earned {number(abs(gap), unit=unit)} {'less' if gap < 0.0 else 'more'} than the shadow"
-    by_cause = _by_cause(result)
-    if not by_cause:
+    largest = largest_cause(result)
+    if largest is None:
         return f"{start}."
-    cause, amount = max(by_cause.items(), key=lambda item: abs(item[1]))
+    cause, amount = largest
     zone = result.pnl_attribution.zone
     attributed = "" if zone == "none" else f" The P&L attribution test is {zone}."
     return f"{start}; the largest cause is {cause}: {number(amount, sign=True, unit=unit)}.{attributed}"
@@ -123,13 +125,6 @@ def _tiles(result: DiffResult, gap: float) -> tuple[Tile, ...]:
             foot=f"shadow {number(shadow)}, live {number(live)}",
         ),
     )
-
-
-def _by_cause(result: DiffResult) -> dict[str, float]:
-    amounts: dict[str, float] = {}
-    for each in result.roots:
-        amounts[str(each.cause)] = amounts.get(str(each.cause), 0.0) + each.total_pnl
-    return amounts
 
 
 def _same(name: str, n_roots: int, text: str) -> Check:

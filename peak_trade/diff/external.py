@@ -1,0 +1,354 @@
+"""Recording of an external log of orders, on bars that are not part of the log.
+
+A log holds no bars, signals, targets or settings. The bars are those of the other run or of the store. The decision
+price of an order is the last close before it was submitted. Its arrival price is interpolated in time between the open
+and the close of the finest bar that contains its submission. A fee in a third currency is converted with bars of that
+currency, or it is not compared.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+
+from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.errors import SessionError
+from peak_trade.core.values import OrderType
+from peak_trade.costs.model import Costs
+from peak_trade.diff.order_histories import TARGET, UNKNOWN_REASON, OrderHistory
+from peak_trade.diff.recording import LogFacts, Recording
+from peak_trade.diff.tolerances import LOG_TOLERANCE
+from peak_trade.journal.events import TERMINAL, BarEvent, CashFlowEvent, Event, OrderEvent, OrderEventKind, SessionEvent
+
+MODE = "imported"
+_MAX_DECIMALS = 12
+_NO_SIGNALS = "the log holds no signals: causes before the order are `signal or timing`"
+
+
+def matching_symbol(name: str, known: Iterable[str]) -> str:
+    """Return the symbol among `known` that a log calls `name`, or the name itself.
+
+    Separators and the settlement currency of a derivative are ignored.
+
+    Examples
+    --------
+    >>> matching_symbol("BTCUSDT", ["BTC/USDT", "ETH/USDT"])
+    'BTC/USDT'
+    >>> matching_symbol("BTC/USDT:USDT", ["BTC/USDT"])
+    'BTC/USDT'
+
+    """
+    if name in known:
+        return name
+    wanted = _letters(name.partition(":")[0])
+    return next((symbol for symbol in known if _letters(symbol) == wanted), name)
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.upper() if letter.isalnum())
+
+
+@dataclass(frozen=True, slots=True)
+class LogBars:
+    """Bars for a log by symbol: those of the comparison, and the finest ones.
+
+    `unit_prices` are bars of the currencies of fees in quote currency, by currency, such as those of BNB/USDT for BNB.
+    """
+
+    bars: Mapping[str, Bars]
+    finest: Mapping[str, Bars]
+    unit_prices: Mapping[str, Bars] = field(default_factory=dict)
+
+
+def recording_of_log(
+    name: str, events: Sequence[Event], held: LogBars, settings: Mapping[str, Any], fee_bps: float | None = None
+) -> Recording:
+    """Return the recording of an external log.
+
+    Parameters
+    ----------
+    name : str
+    events : sequence of Event
+        Events of the log; orders and cash flows are used.
+    held : LogBars
+        Orders of symbols without bars, or outside of their span, are left out and named in the notes.
+    settings : mapping
+        Settings of the log by dotted name, as far as they are known.
+    fee_bps : float, optional
+        Rate of the fills whose fee is unknown or could not be converted, bps of the notional. Defaults to 0.
+
+    Raises
+    ------
+    SessionError
+        If the log has no order in a symbol with bars, or the bars have several timeframes.
+
+    """
+    if not held.bars:
+        raise SessionError(f"{name}: no bars are held of its symbols. Import or fetch them with `peak-trade data`.")
+    timeframes = {bars.timeframe for bars in held.bars.values()}
+    if len(timeframes) > 1:
+        raise SessionError(f"{name}: its bars have the timeframes {', '.join(sorted(map(str, timeframes)))}; use one.")
+    log = _Log(name, held, fee_bps)
+    kept = [event for event in (log.on_bars(order) for order in _orders(events)) if event]
+    if not kept:
+        raise SessionError(f"{name}: no order can be compared. {log.notes()[0]}.")
+    flows = [event for event in events if isinstance(event, CashFlowEvent)]
+    placed = log.placed(chain.from_iterable(kept), flows)
+    arrival = max(bars.timeframe for symbol, bars in held.finest.items() if symbol in log.used)
+    exchanges = ", ".join(dict.fromkeys(bars.exchange for bars in held.bars.values()))
+    facts = LogFacts(arrival, (_NO_SIGNALS, *log.notes(), *log.price_notes(chain.from_iterable(kept))))
+    return Recording(name, MODE, timeframes.pop(), settings, "", placed, exchange=exchanges, log=facts)
+
+
+def lot_sizes_of(histories: Sequence[OrderHistory]) -> dict[str, float]:
+    """Return the step of the quantities of each symbol, base units: the decimal place of the finest one."""
+    finest: dict[str, int] = {}
+    for history in histories:
+        finest[history.symbol] = max(finest.get(history.symbol, 0), decimals(history.quantity))
+    return {symbol: 10.0**-places for symbol, places in finest.items()}
+
+
+def decimals(number: float) -> int:
+    """Return the number of decimal places with which a number is written, at most 12."""
+    return len(f"{number:.{_MAX_DECIMALS}f}".rstrip("0").partition(".")[2])
+
+
+def span_of(events: Iterable[Event]) -> tuple[int, int]:
+    """Return the times of the first and the last order event, ns UTC; SessionError without any."""
+    times = [event.ts_event for event in events if isinstance(event, OrderEvent)]
+    if not times:
+        raise SessionError("the log has no orders; choose a log with orders.")
+    return min(times), max(times)
+
+
+def initial_cash_of(events: Iterable[Event]) -> float | None:
+    """Return the equity with which a log starts, quote currency; None if it is not stated."""
+    stated = (event.equity for event in events if isinstance(event, SessionEvent))
+    return next((equity for equity in stated if math.isfinite(equity)), None)
+
+
+def _orders(events: Iterable[Event]) -> list[list[OrderEvent]]:
+    orders: dict[str, list[OrderEvent]] = {}
+    for event in events:
+        if isinstance(event, OrderEvent):
+            orders.setdefault(event.order_id, []).append(event)
+    return list(orders.values())
+
+
+class _Log:
+    """Orders of a log, moved onto bars; orders that cannot be compared are counted."""
+
+    def __init__(self, name: str, held: LogBars, fee_bps: float | None) -> None:
+        self._name, self._held = name, held
+        self._rate = (fee_bps or 0.0) / 1e4
+        self._left_out: Counter[str] = Counter()
+        self._n_unknown_fees = 0
+        self._other_fees: dict[str, float] = {}
+        self._converted: dict[str, float] = {}
+        self._inside: list[OrderEvent] = []
+        self.used: set[str] = set()
+
+    def on_bars(self, order: Sequence[OrderEvent]) -> list[OrderEvent]:
+        """Return the events of one order with the symbol of the bars, prices and fees; empty if there are no bars."""
+        known = list(self._held.bars)
+        symbol = matching_symbol(order[0].symbol, known)
+        if symbol not in known:
+            self._left_out[f"{order[0].symbol}: no bars held"] += 1
+            return []
+        bars = self._held.bars[symbol]
+        first = int(bars.times[0]) - bars.timeframe.ns
+        if order[0].ts_event < first or order[-1].ts_event > int(bars.times[-1]) + bars.timeframe.ns:
+            self._left_out[f"{symbol}: no bars held at their time"] += 1
+            return []
+        self.used.add(symbol)
+        submitted = order[0].ts_event
+        n_known = int(np.searchsorted(bars.times, submitted, side="right"))
+        decision = float(bars.frame["close"].iloc[n_known - 1] if n_known else bars.frame["open"].iloc[0])
+        finest = self._held.finest.get(symbol, bars)
+        arrival = _price_at(finest, submitted)
+        gap = int(finest.times[_bar_at(finest, submitted)]) - submitted
+        if order[0].order_type is OrderType.MARKET and gap < (1.0 - LOG_TOLERANCE) * finest.timeframe.ns:
+            self._inside.append(replace(order[0], symbol=symbol))
+        moved = [
+            self._with_fee(
+                replace(event, symbol=symbol, decision_price=event.decision_price or decision, arrival_price=arrival)
+            )
+            for event in order
+        ]
+        return [replace(moved[0], reason=UNKNOWN_REASON), *moved[1:]]
+
+    def _with_fee(self, event: OrderEvent) -> OrderEvent:
+        if not event.last_quantity:
+            return event
+        if event.fee_currency:
+            currency = event.fee_currency
+            value = event.fee_value
+            prices = self._held.unit_prices.get(currency)
+            if prices is not None and not value:
+                self._converted[currency] = self._converted.get(currency, 0.0) + event.fee_paid
+                value = event.fee_paid * float(prices.frame["close"].iloc[_bar_at(prices, event.ts_event)])
+            if value:
+                return replace(event, fee=event.fee + value, fee_paid=0.0, fee_currency="", fee_value=0.0)
+            self._other_fees[currency] = self._other_fees.get(currency, 0.0) + event.fee_paid
+        elif math.isnan(event.fee):
+            self._n_unknown_fees += 1
+        else:
+            return event
+        assumed = event.last_quantity * event.last_price * self._rate
+        return replace(event, fee=assumed, fee_in_base=0.0, fee_paid=0.0, fee_currency="")
+
+    def placed(self, orders: Iterable[OrderEvent], flows: Iterable[CashFlowEvent]) -> list[Event]:
+        """Return bars and events in the order of a recording: each bar before the events of that bar."""
+        bars = {symbol: self._held.bars[symbol] for symbol in sorted(self._held.bars)}
+        times = np.unique(np.concatenate([each.times for each in bars.values()]))
+        keyed: list[tuple[int, int, int, int, Event]] = []
+        latest: dict[str, int] = {}
+        moved: list[OrderEvent | CashFlowEvent] = [*orders, *flows]
+        for number, event in enumerate(moved):
+            place = int(np.searchsorted(times, event.ts_event, side="right"))
+            if isinstance(event, OrderEvent):
+                place = place if event.last_quantity else place - 1
+                place = latest[event.order_id] = max(place, latest.get(event.order_id, place))
+            keyed.append((min(place, len(times) - 1), 1, event.ts_event, number, event))
+        for symbol, each in bars.items():
+            columns = [each.frame[name].to_list() for name in COLUMNS]
+            places = np.searchsorted(times, each.times).tolist()
+            for place, time, *values in zip(places, each.times.tolist(), *columns, strict=True):
+                keyed.append((place, 0, 0, len(keyed), BarEvent(time, symbol, *values)))
+        keyed.sort(key=lambda entry: entry[:4])
+        return [entry[4] for entry in keyed]
+
+    def notes(self) -> list[str]:
+        """Return what was left out or assumed, as sentences without a full stop."""
+        found = [f"{count} order{'s' * (count != 1)} of {what}" for what, count in sorted(self._left_out.items())]
+        rate = f"the rate of {self._rate * 1e4:g} bps is taken for them"
+        if self._n_unknown_fees:
+            found.append(f"{self._n_unknown_fees} fills of {self._name} state no fee; {rate}")
+        found += [
+            f"fees of {paid:g} {coin} are not converted: no bars of {coin} are held; {rate}"
+            for coin, paid in sorted(self._other_fees.items())
+        ]
+        found += [
+            f"fees of {paid:g} {coin} are converted with the {self._held.unit_prices[coin].timeframe} closes of "
+            f"{self._held.unit_prices[coin].symbol}"
+            for coin, paid in sorted(self._converted.items())
+        ]
+        return found
+
+    def price_notes(self, events: Iterable[OrderEvent]) -> list[str]:
+        """Return a sentence per series of bars: its origin, and how far the fills of the log are outside of it."""
+        fills = sorted(
+            (event for event in events if event.last_quantity), key=lambda event: (event.symbol, event.ts_event)
+        )
+        found = []
+        for symbol, group in groupby(fills, key=lambda event: event.symbol):
+            bars = self._held.finest.get(symbol, self._held.bars[symbol])
+            lows, highs = (bars.frame[name].to_numpy() for name in ("low", "high"))
+            beyond = []
+            for fill in group:
+                bar = _bar_at(bars, fill.ts_event)
+                beyond.append(
+                    1e4 * (max(fill.last_price / highs[bar], 1.0) + min(fill.last_price / lows[bar], 1.0) - 2)
+                )
+            outside = [each for each in beyond if each]
+            text = f"{symbol}: prices of the {bars.timeframe} bars of {bars.exchange or 'an unnamed exchange'}; "
+            n_inside = sum(each.symbol == symbol for each in self._inside)
+            if n_inside:
+                text += f"{n_inside} orders came inside of a bar, at a price that is interpolated; "
+            if outside:
+                worst = max(outside, key=abs)
+                text += (
+                    f"{len(outside)} of {len(beyond)} fills are outside of their bar, by up to {worst:+.1f} bps: "
+                    "a basis, or times that are not UTC"
+                )
+            else:
+                text += f"all {len(beyond)} fills are inside of their bar"
+            found.append(text)
+        return found
+
+
+def _bar_at(bars: Bars, time: int) -> int:
+    """Return the index of the bar that contains a time (ns UTC), open included and close excluded; of the nearest."""
+    return min(int(np.searchsorted(bars.times, time, side="right")), len(bars) - 1)
+
+
+def _price_at(bars: Bars, time: int) -> float:
+    """Return the price at a time (ns UTC), interpolated between the open and the close of its bar."""
+    bar = _bar_at(bars, time)
+    open_, close = (float(bars.frame[name].iloc[bar]) for name in ("open", "close"))
+    elapsed = 1.0 - (int(bars.times[bar]) - time) / bars.timeframe.ns
+    return open_ + (close - open_) * min(max(elapsed, 0.0), 1.0)
+
+
+def simulated_orders(log: Recording, held: LogBars, settings: Mapping[str, Any], costs: Costs) -> Recording:
+    """Return the recording of the orders of a log as the simulation fills them on bars.
+
+    A market order is filled at its arrival price plus slippage, at the time of its submission. A limit order is filled
+    at its limit in the first of the finest bars after its submission that reaches it, unless the log cancelled it
+    before; a stop order at its stop plus slippage. The limit of participation is not applied.
+    """
+    orders = _orders(log.events)
+    bars = [event for event in log.events if isinstance(event, BarEvent)]
+    times = sorted({event.ts_event for event in bars})
+    keyed: list[tuple[int, int, int, int, Event]] = [
+        (bisect_left(times, event.ts_event), 0, 0, number, event) for number, event in enumerate(bars)
+    ]
+    for order in orders:
+        for event in _simulated(order, held.finest.get(order[0].symbol, held.bars[order[0].symbol]), costs):
+            place = bisect_right(times, event.ts_event) - (not event.last_quantity)
+            keyed.append((min(place, len(times) - 1), 1, event.ts_event, len(keyed), event))
+    keyed.sort(key=lambda entry: entry[:4])
+    events = [entry[4] for entry in keyed]
+    return Recording(f"{log.name} on bars", "backtest", log.timeframe, settings, "", events, exchange=log.exchange)
+
+
+def _simulated(order: Sequence[OrderEvent], bars: Bars, costs: Costs) -> list[OrderEvent]:
+    request = replace(order[0], reason=TARGET)
+    last = order[-1]
+    is_filled = last.event is OrderEventKind.FILLED
+    opening = [replace(request, event=kind) for kind in (OrderEventKind.SUBMITTED, OrderEventKind.ACCEPTED)]
+    until = None if is_filled or last.event not in TERMINAL else last.ts_event
+    found = _simulated_fill(request, bars, costs, until)
+    if found is None:
+        end = OrderEventKind.CANCELED if is_filled or until is None else last.event
+        closed = replace(request, event=end, ts_event=last.ts_event, leaves=0.0)
+        return [request, *opening, closed]
+    time, price, rate = found
+    quantity = request.quantity
+    fill = replace(
+        request, event=OrderEventKind.FILLED, ts_event=time, cumulative=quantity, leaves=0.0, last_quantity=quantity,
+        last_price=price, fee=quantity * price * rate,
+    )  # fmt: skip
+    return [request, *opening, fill]
+
+
+def _simulated_fill(
+    request: OrderEvent, bars: Bars, costs: Costs, until: int | None
+) -> tuple[int, float, float] | None:
+    """Return time, price and fee rate of the fill of an order; None if it is not filled until it ends."""
+    sign = request.side.sign
+    if request.order_type is OrderType.MARKET:
+        price = request.arrival_price * (1.0 + sign * costs.slippage_rate)
+        return request.ts_event, price, costs.taker_rate
+    level = request.limit_price if request.order_type is OrderType.LIMIT else request.stop_price
+    if level is None:
+        return None
+    first = _bar_at(bars, request.ts_event)
+    is_limit = request.order_type is OrderType.LIMIT
+    is_low = (sign > 0.0) == is_limit
+    extremes = bars.frame["low" if is_low else "high"].to_numpy()[first:]
+    reached = np.flatnonzero(extremes <= level if is_low else extremes >= level)
+    if not reached.size or (until is not None and int(bars.times[first + reached[0]]) > until):
+        return None
+    time = max(int(bars.times[first + reached[0]]) - 1, request.ts_event)
+    if is_limit:
+        return time, level, costs.maker_rate
+    return time, level * (1.0 + sign * costs.slippage_rate), costs.taker_rate

@@ -1,0 +1,299 @@
+"""Differences of orders where at least one run is an external log.
+
+A log states what was ordered and filled, but not why. Two matched orders are compared by their refusals, times of their
+fills, types, quantities, filled fractions, prices and fee rates. An order that only one run has follows from an earlier
+difference if the position of the other run is already where the order leads; otherwise its cause is `signal or timing`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from peak_trade.core.values import OrderType
+from peak_trade.diff import sizing_rules
+from peak_trade.diff.causes import Cause, Finding, Kind, Step
+from peak_trade.diff.context import Context, Sample
+from peak_trade.diff.external import decimals
+from peak_trade.diff.links import Link, SleeveState, ToFinding, ToLargestPnl, ToState
+from peak_trade.diff.matching import OrderPair
+from peak_trade.diff.order_histories import TARGET, UNKNOWN_REASON, OrderHistory
+from peak_trade.diff.order_rules import REFUSALS, TRADED, Rule, order_finding
+from peak_trade.diff.pnl import contribution, fee_rate, split_contribution
+
+_FEE_BPS = 0.05
+"""Fee rates that differ by less (bps) are equal, in addition to the rounding of the fees."""
+_RATIO = 0.005
+"""Ratios of quantities that differ by less have one root."""
+_NEARLY = 0.01
+"""Relative difference of two positions that are taken for equal."""
+_MAIN_PART = 0.5
+"""Fraction of a difference from which on another difference explains it."""
+_UNKNOWN = Rule(Cause.SIGNAL_OR_TIMING, TRADED)
+
+
+def of_log_orders(pairs: Sequence[OrderPair], context: Context) -> list[Finding]:
+    """Return the differences of all pairs, oldest first, with their links and their effects on the PnL."""
+    earlier = _Earlier()
+    findings: list[Finding] = []
+    for pair in pairs:
+        if pair.shadow is not None and pair.live is not None:
+            findings += _LogPair(context, earlier, pair, pair.shadow, pair.live).findings()
+        else:
+            findings.append(_lone_order(context, pair))
+    return findings
+
+
+def adopt_reasons(pairs: Sequence[OrderPair]) -> None:
+    """Give each order of a log the reason and the target of its counterpart, or those of an order to full exposure."""
+    for pair in pairs:
+        for order, other in (pair.histories, pair.histories[::-1]):
+            if order is not None and order.reason == UNKNOWN_REASON:
+                is_known = other is not None and other.reason != UNKNOWN_REASON
+                order.reason, order.target = (other.reason, other.target) if other and is_known else (TARGET, 1.0)
+
+
+def join_flows(flows: Sequence[Finding]) -> None:
+    """Give the cash flows of one kind that only one run has one root: the first of them."""
+    first: dict[tuple[str, str, bool], Finding] = {}
+    for flow in sorted(flows, key=Finding.sort_key):
+        if flow.shadow == 0.0 or flow.live == 0.0:
+            root = first.setdefault((flow.kind, flow.subject, flow.shadow == 0.0), flow)
+            flow.links = [] if root is flow else [ToFinding(root)]
+
+
+@dataclass(slots=True)
+class _Earlier:
+    """Roots of equal differences: the first one is the root of the others."""
+
+    fees: list[tuple[tuple[float, float], float, Finding]] = field(default_factory=list)
+    ratios: list[tuple[str, float, Finding]] = field(default_factory=list)
+    types: dict[tuple[str, str], Finding] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _LogPair:
+    context: Context
+    earlier: _Earlier
+    pair: OrderPair
+    shadow: OrderHistory
+    live: OrderHistory
+    by_kind: dict[str, Finding] = field(default_factory=dict)
+
+    def findings(self) -> list[Finding]:
+        refused = self._both(lambda order: order.outcome in REFUSALS)
+        if refused[0] != refused[1]:
+            order = self.shadow if refused[0] else self.live
+            assert order.outcome is not None
+            outcomes = self._both(lambda each: str(each.outcome or "open"))
+            self._add(Kind.OUTCOME, outcomes, order.close_time, Step.OUTCOME, (), REFUSALS[order.outcome])
+        elif self.shadow.fills or self.live.fills:
+            self._compare()
+        self._split_pnl()
+        return list(self.by_kind.values())
+
+    def _both(self, value_of: Callable[[OrderHistory], Any]) -> tuple[Any, Any]:
+        return value_of(self.shadow), value_of(self.live)
+
+    @property
+    def _orders(self) -> tuple[OrderHistory, OrderHistory]:
+        return self.shadow, self.live
+
+    @property
+    def _closes(self) -> list[int]:
+        closes = [fill.close_time for order in self._orders for fill in order.fills]
+        return closes or [order.close_time for order in self._orders]
+
+    @property
+    def _lot_size(self) -> float:
+        return self.context.lot_sizes.get(self.shadow.symbol, 0.0)
+
+    @property
+    def _is_filled(self) -> bool:
+        return bool(self.shadow.fills and self.live.fills)
+
+    def _add(
+        self, kind: str, values: tuple[Any, Any], close_time: int, step: Step, links: Sequence[Link] = (),
+        rule: Rule | None = None,
+    ) -> Finding:  # fmt: skip
+        finding = self.by_kind[kind] = order_finding(self.pair, kind, values, close_time, step, links, rule)
+        return finding
+
+    def _links_to(self, *kinds: Kind) -> list[Link]:
+        return [ToFinding(self.by_kind[kind]) for kind in kinds if kind in self.by_kind]
+
+    def _bar_links(self) -> list[Link]:
+        closes = self._closes
+        return self.context.bar_links(self.shadow.symbol, min(closes), max(closes))
+
+    def _compare(self) -> None:
+        first = min(self._closes)
+        requested = min(self._both(lambda order: order.close_time))
+        types = self._both(lambda order: str(order.order_type))
+        if types[0] != types[1] and not any(order.is_protective for order in self._orders):
+            known = self.earlier.types.get(types)
+            finding = self._add(
+                Kind.ORDER_TYPE, types, requested, Step.ORDER, [] if known is None else [ToFinding(known)]
+            )
+            self.earlier.types.setdefault(types, finding)
+        self._compare_quantities(requested)
+        if self._is_filled:
+            self._compare_times(first)
+        self._compare_filled(first)
+        if self._is_filled:
+            self._compare_prices(first)
+            self._compare_fees(first)
+
+    def _compare_quantities(self, requested: int) -> None:
+        quantities = self._both(lambda order: order.quantity)
+        if abs(quantities[0] - quantities[1]) <= self._lot_size * (1.0 + 1e-6):
+            return
+        if sizing_rules.is_kept(self.shadow, self.live, self._lot_size):
+            links: list[Link] = [ToState(self.shadow.sleeve, SleeveState.POSITION), ToLargestPnl()]
+            self._add(Kind.QUANTITY, quantities, requested, Step.ORDER, links).is_implied = True
+            return
+        ratio = quantities[1] / quantities[0]
+        roots = (
+            root for symbol, known, root in self.earlier.ratios
+            if symbol == self.shadow.symbol and math.isclose(known, ratio, rel_tol=_RATIO)
+        )  # fmt: skip
+        root = next(roots, None)
+        finding = self._add(Kind.QUANTITY, quantities, requested, Step.ORDER, [] if root is None else [ToFinding(root)])
+        if root is None:
+            self.earlier.ratios.append((self.shadow.symbol, ratio, finding))
+
+    def _compare_times(self, first: int) -> None:
+        tolerance = self.context.tolerance_ns
+        if any(order.order_type is not OrderType.MARKET for order in self._orders):
+            tolerance = max(tolerance, self.context.shadow.recording.timeframe.ns)
+        times = self._both(lambda order: order.fills[0].ts_event)
+        if abs(times[1] - times[0]) > tolerance:
+            self._add(Kind.FILL_TIME, times, first, Step.FILL, self._links_to(Kind.ORDER_TYPE) + self._bar_links())
+
+    def _compare_filled(self, first: int) -> None:
+        fractions = self._both(lambda order: order.filled / order.quantity)
+        smaller = min(self._both(lambda order: order.quantity))
+        change = abs(fractions[0] - fractions[1])
+        if change > sizing_rules.RTOL + self._lot_size / smaller:
+            links = self._links_to(Kind.ORDER_TYPE) + self._bar_links()
+            is_implied = change <= _NEARLY or self._is_same_fill
+            links += [ToLargestPnl()] if is_implied else []
+            filled = self._both(lambda order: order.filled)
+            self._add(Kind.FILLED, filled, first, Step.FILL, links).is_implied = is_implied
+
+    @property
+    def _is_same_fill(self) -> bool:
+        """Whether both orders were filled by the same quantity, of quantities that obey the sizing rule."""
+        filled = self._both(lambda order: order.filled)
+        is_implied = Kind.QUANTITY in self.by_kind and self.by_kind[Kind.QUANTITY].is_implied
+        return is_implied and abs(filled[0] - filled[1]) <= self._lot_size
+
+    def _compare_prices(self, first: int) -> None:
+        if abs(self._price_change) <= self.context.tolerance_bps:
+            return
+        links = self._links_to(Kind.FILL_TIME) if self._has_market_moved else []
+        links += self._bar_links() + self._links_to(Kind.ORDER_TYPE)
+        self._add(Kind.FILL_PRICE, self._both(lambda order: order.price), first, Step.FILL, links)
+
+    @property
+    def _delay(self) -> int:
+        """Return the time from the first fill of the shadow's order to that of the live order, ns."""
+        return self.live.fills[0].ts_event - self.shadow.fills[0].ts_event
+
+    @property
+    def _has_market_moved(self) -> bool:
+        """Whether the time between the fills explains the main part of the difference of their prices.
+
+        The arrival prices show it if their bars are finer than the delay. Otherwise the range of the bar, scaled with
+        the square root of the time, is compared with the difference.
+        """
+        prices = self._both(lambda order: order.price)
+        change = _MAIN_PART * abs(prices[1] - prices[0])
+        arrivals = self._both(lambda order: order.arrival_price)
+        if abs(arrivals[1] - arrivals[0]) >= change:
+            return True
+        timeframe = self.context.shadow.recording.timeframe.ns
+        if abs(self._delay) >= self.context.arrival_timeframe_ns:
+            return False
+        bar = self.context.live.bars[self.live.symbol].get(self.live.fills[0].close_time)
+        return bar is not None and (bar.high - bar.low) * math.sqrt(abs(self._delay) / timeframe) >= change
+
+    @property
+    def _price_change(self) -> float:
+        """Change of the average fill price in bps of the mean of both, positive if the live one is worse."""
+        shadow, live = self._both(lambda order: order.price)
+        return float(self.shadow.side.sign * (live - shadow) / (0.5 * (live + shadow)) * 1e4)
+
+    def _compare_fees(self, first: int) -> None:
+        rates = self._both(lambda order: fee_rate(order) * 1e4)
+        tolerance = _FEE_BPS + sum(map(_fee_rounding_bps, self._orders))
+        if abs(rates[0] - rates[1]) <= tolerance:
+            return
+        equal = (
+            root for known, other_tolerance, root in self.earlier.fees
+            if max(abs(known[0] - rates[0]), abs(known[1] - rates[1])) <= tolerance + other_tolerance
+        )  # fmt: skip
+        root = next(equal, None)
+        finding = self._add(Kind.FEE_RATE, rates, first, Step.FILL, [] if root is None else [ToFinding(root)])
+        if root is None:
+            self.earlier.fees.append((rates, tolerance, finding))
+
+    def _split_pnl(self) -> None:
+        """Assign each part of the change of the contribution to the finding that explains it."""
+        symbol = self.shadow.symbol
+        change = split_contribution(self.shadow, self.live, *self.context.last_closes[symbol])
+        self.context.mark_pnl[symbol] = self.context.mark_pnl.get(symbol, 0.0) + change.mark
+        price_kinds = [Kind.FILL_PRICE]
+        if self._is_filled and Kind.FILL_TIME in self.by_kind and self._has_market_moved:
+            price_kinds.append(Kind.FILL_TIME)
+        for kinds, amount in (
+            ([Kind.QUANTITY, Kind.OUTCOME], change.side + change.quantity),
+            ([Kind.OUTCOME, Kind.FILLED], change.filled),
+            (price_kinds, change.price),
+            ([Kind.FEE_RATE], change.fee),
+        ):
+            finding = next((self.by_kind[kind] for kind in kinds if kind in self.by_kind), None)
+            if kinds is price_kinds and self._is_filled and (finding is None or self._is_alone(finding)):
+                self._add_sample(Cause.SLIPPAGE_BIAS, self._price_change, amount, finding)
+            elif finding is None:
+                self.context.tolerate(min(self._closes), amount)
+            if finding is not None:
+                finding.pnl += amount
+        times = self.by_kind.get(Kind.FILL_TIME)
+        are_market = all(order.order_type is OrderType.MARKET for order in self._orders)
+        if self._is_filled and are_market and (times is None or self._is_alone(times)):
+            self._add_sample(Cause.LATENCY_BIAS, self._delay / 1e6, 0.0, times)
+
+    def _is_alone(self, finding: Finding) -> bool:
+        return not finding.links and finding.kind in (Kind.FILL_PRICE, Kind.FILL_TIME)
+
+    def _add_sample(self, bias: Cause, difference: float, pnl: float, finding: Finding | None) -> None:
+        close_time = self.live.fills[0].close_time if finding is None else finding.close_time
+        sample = Sample(close_time, difference, 0.0 if finding is not None else pnl, finding)
+        self.context.samples.setdefault(bias, []).append(sample)
+
+
+def _fee_rounding_bps(order: OrderHistory) -> float:
+    """Return half of the last decimal place of the fees of an order, bps of its notional."""
+    notional = order.filled * order.price
+    half_units = sum(0.5 * 10.0 ** -decimals(fill.fee) for fill in order.fills if not fill.fee_in_base)
+    return 1e4 * half_units / notional if notional else 0.0
+
+
+def _lone_order(context: Context, pair: OrderPair) -> Finding:
+    (order,) = pair.known
+    is_shadow = pair.shadow is not None
+    other = context.live if is_shadow else context.shadow
+    text = f"{order.side} {order.quantity:g} {order.order_type}"
+    links = context.bar_links(order.symbol, order.close_time, order.fills[0].close_time)
+    held, wanted = other.position_at(order.sleeve, order.fills[0].close_time), order.position + order.signed_quantity
+    tolerance = 2.0 * context.lot_sizes.get(order.symbol, 0.0) + _NEARLY * max(abs(wanted), order.quantity)
+    if abs(held - wanted) <= tolerance < abs(held - order.position):
+        links.append(ToState(order.sleeve, SleeveState.POSITION))
+    values = (text, None) if is_shadow else (None, text)
+    finding = order_finding(pair, Kind.ORDER, values, order.close_time, Step.ORDER, links, _UNKNOWN)
+    pnl = contribution(order, context.last_closes[order.symbol][0 if is_shadow else 1])
+    finding.pnl = -pnl if is_shadow else pnl
+    return finding

@@ -1,0 +1,230 @@
+"""An external log can be either side of a diff: it is matched, and the money of the causes sums to the difference."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peak_trade.cli import main
+from peak_trade.core.errors import SessionError
+from peak_trade.core.time import iso
+from peak_trade.data.sample import sample_bars
+from peak_trade.data.store import save_bars
+from peak_trade.diff.causes import Cause
+from peak_trade.diff.external import LogBars, matching_symbol, recording_of_log
+from peak_trade.diff.recording import recording_of
+from peak_trade.diff.result import DiffResult, diff
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.sessions.store import session_ids
+from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.studies.backtest import backtest
+from peak_trade.studies.diff import compare, diff_runs
+from tests.diff.external_logs import WRITERS, LoggedOrder, as_csv, orders_in, read_log_text
+from tests.diff.log_faults import FAULTS, bars_of, clean_log, counted, log_recording, planted, run_of, table
+from tests.examples import examples
+from tests.sessions.running import read_bars
+
+SEEDS = st.integers(0, 4)
+
+
+@st.composite
+def logs(draw) -> tuple[int, list[LoggedOrder]]:
+    """Orders of a run, each kept, dropped or changed in its time, quantity, side, price and fee."""
+    seed = draw(SEEDS)
+    run = run_of(seed)
+    rng = random.Random(draw(st.integers(0, 2**31)))
+    orders = []
+    for order in clean_log(run, rng):
+        if rng.random() < 0.2:
+            continue
+        factor, delay = rng.choice([1.0, rng.uniform(0.1, 3.0)]), rng.choice([0, rng.randrange(0, 10**13)])
+        orders.append(
+            replace(
+                order,
+                side=rng.choice([order.side] * 9 + ["buy", "sell"]),
+                submitted=order.submitted + delay,
+                ended=order.ended + delay,
+                quantity=order.quantity * factor,
+                executed=order.executed * factor,
+                price=order.price * rng.choice([1.0, rng.uniform(0.98, 1.02)]),
+                fee=order.fee * rng.choice([1.0, rng.uniform(0.0, 4.0)]),
+            )
+        )
+    return seed, orders
+
+
+def money(result: DiffResult) -> float:
+    return max(1.0, abs(result.shadow_pnl), abs(result.live_pnl))
+
+
+@settings(max_examples=examples(12), deadline=None)
+@given(logs())
+def test_the_causes_sum_to_the_difference_and_swapping_the_sides_mirrors_it(case):
+    seed, orders = case
+    run, bars = run_of(seed), bars_of(seed)
+    log = log_recording(orders, run, bars, "orders-csv")
+    there, back = diff(run, log), diff(log, run)
+    for result in (there, back):
+        steps = result.waterfall["amount"].tolist()
+        assert math.isclose(math.fsum(steps[:-1]), steps[-1], rel_tol=0.0, abs_tol=1e-9 * money(result))
+        ids = [order.order_id for pair in result.matches for order in pair.known]
+        assert len(ids) == len(set(ids))
+        assert all(0.0 < pair.confidence < 1.0 for pair in result.matches if pair.is_matched)
+    assert math.isclose(there.live_pnl - there.shadow_pnl, back.shadow_pnl - back.live_pnl, rel_tol=1e-9)
+    assert {(pair.shadow and pair.shadow.order_id, pair.live and pair.live.order_id) for pair in there.matches} == {
+        (pair.live and pair.live.order_id, pair.shadow and pair.shadow.order_id) for pair in back.matches
+    }
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_log_of_a_run_agrees_with_the_run(seed, form):
+    run = run_of(seed)
+    result = diff(run, log_recording(orders_in(run.events), run, bars_of(seed), form))
+    assert result.is_equal, result.verdict
+    assert result.notes[0] == "the log holds no signals: causes before the order are `signal or timing`"
+    assert all(pair.confidence > 0.98 for pair in result.matches)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_the_only_root_and_has_its_cause(name):
+    for seed in range(2):
+        count = counted(*planted((name,), seed, "orders-csv"))
+        assert (count.n_found, count.n_false, count.n_wrongly_explained) == (1, 0, 0), (name, seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", WRITERS)
+def test_faults_are_found_in_every_format(form):
+    for name, count in table(20, form).items():
+        assert (count.n_found, count.n_wrongly_explained) == (count.n_planted, 0), (name, count)
+        assert count.n_false <= 0.02 * count.n_planted, (name, count)
+
+
+def test_other_costs_are_found_with_the_settings_that_remove_them():
+    bars = bars_of(1)
+    real = BacktestSettings.parse({"costs": {"fee_bps": 26.0, "slippage_bps": 9.0}}, "test")
+    charged = backtest(MaCrossover(fast=5, slow=15), list(bars.values()), real)
+    assumed = backtest(MaCrossover(fast=5, slow=15), list(bars.values()), BacktestSettings())
+    run = recording_of(assumed, "assumed")
+    result = diff(run, log_recording(orders_in(charged.events, 3_000_000_000), run, bars, "orders-csv"))
+    assert {root.cause for root in result.roots} == {Cause.FEE, Cause.SLIPPAGE_BIAS, Cause.LATENCY_BIAS}
+    assert "Set costs.fee_bps = 26 (now 10)" in result.advice
+    bias = next(root.bias for root in result.roots if root.cause is Cause.SLIPPAGE_BIAS)
+    assert bias is not None
+    assert math.isclose(bias.suggested, 9.0, abs_tol=0.01)
+
+
+def test_fees_in_a_third_coin_are_named_and_not_compared_unless_its_bars_are_held():
+    run, bars = run_of(0), bars_of(0)
+    orders = [replace(order, fee=0.01, fee_currency="BNB") for order in orders_in(run.events)]
+    cash = {"trading.initial_cash": 10_000.0}
+    log = recording_of_log("log", read_log_text(as_csv(orders), "orders-csv"), LogBars(bars, bars), cash, 10.0)
+    result = diff(run, log)
+    assert not [root for root in result.roots if root.cause is Cause.FEE]
+    assert f"fees of {0.01 * len(orders):g} BNB are not converted: no bars of BNB are held" in " ".join(result.notes)
+    held = LogBars(bars, bars, {"BNB": replace_symbol(bars["BTC/USDT"])})
+    converted = diff(run, recording_of_log("log", read_log_text(as_csv(orders), "orders-csv"), held, cash, 10.0))
+    assert Cause.FEE in {root.cause for root in converted.roots}
+    assert any("BNB are converted with the 1h closes of BNB/USDT" in note for note in converted.notes)
+
+
+def replace_symbol(bars):
+    return type(bars)(bars.frame, "BNB/USDT", bars.timeframe, bars.exchange)
+
+
+def test_orders_of_a_symbol_without_bars_are_named():
+    run, bars = run_of(0), bars_of(0)
+    orders = orders_in(run.events)
+    more = [replace(order, order_id=f"bnb-{n}", symbol="BNB/USDT") for n, order in enumerate(orders[:24])]
+    result = diff(run, log_recording([*orders, *more], run, bars, "orders-csv"))
+    assert result.is_equal
+    assert "24 orders of BNB/USDT: no bars held" in result.notes
+    with pytest.raises(SessionError, match=r"no order can be compared\. 24 orders of BNB/USDT: no bars held"):
+        log_recording(more, run, bars, "orders-csv")
+
+
+@pytest.mark.parametrize("name", ["BTCUSDT", "btc-usdt", "BTC_USDT", "BTC/USDT:USDT"])
+def test_a_symbol_is_found_under_the_names_of_exchanges(name):
+    assert matching_symbol(name, ["ETH/USDT", "BTC/USDT"]) == "BTC/USDT"
+    assert matching_symbol("BTC/EUR", ["BTC/USDT"]) == "BTC/EUR"
+
+
+@pytest.fixture
+def imported(registry: Path, monkeypatch, tmp_path: Path) -> str:
+    """A workspace with bars, and the log of a backtest that paid 26 bps, imported as a session."""
+    monkeypatch.chdir(tmp_path)
+    bars = [sample_bars(symbol, n_bars=400) for symbol in ("BTC/USDT", "ETH/USDT")]
+    for each in bars:
+        save_bars(each)
+    result = backtest(MaCrossover(fast=5, slow=15), bars, BacktestSettings.parse({"costs": {"fee_bps": 26.0}}, "test"))
+    Path("trades.csv").write_text(as_csv(orders_in(result.events, 2_000_000_000)), encoding="utf-8")
+    assert main(["audit", "import", "trades.csv", "--format", "orders-csv"]) == 0
+    return session_ids()[0]
+
+
+PARAMETERS = ["-p", "fast=5", "-p", "slow=15"]
+
+
+def test_one_command_runs_the_backtest_of_a_log_and_names_what_to_set(imported, capsys):
+    assert main(["diff", imported, "--strategy", "ma_crossover", *PARAMETERS]) == 1
+    text = capsys.readouterr().out
+    assert "Largest cause: fee" in text
+    assert "Set costs.fee_bps = 26 (now 10) in the settings of backtest of ma_crossover." in text
+    Path("run.toml").write_text("[costs]\nfee_bps = 26.0\n", encoding="utf-8")
+    main(["diff", imported, "--strategy", "ma_crossover", *PARAMETERS, "--config", "run.toml"])
+    assert "fee" not in capsys.readouterr().out.split("P&L attribution")[0].split("Roots")[1]
+
+
+def test_a_log_is_compared_with_a_recorded_run_with_its_own_orders_and_with_itself(imported, capsys):
+    assert main(["backtest", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--symbol", "ETH/USDT", "--json",
+                 *PARAMETERS]) == 0  # fmt: skip
+    run_id = capsys.readouterr().out.split('"run_id": "')[1].split('"')[0]
+    assert Cause.FEE in {root.cause for root in diff_runs(run_id, imported).roots}
+    assert Cause.FEE in {root.cause for root in diff_runs(imported, run_id).roots}
+    assert diff_runs(imported, imported).is_equal
+    alone = compare(imported)
+    assert alone.advice.startswith("Largest cause: fee")
+    assert {root.cause for root in alone.roots} <= {Cause.FEE, Cause.PARTIAL_FILL}
+
+
+def test_a_log_on_other_bars_than_those_of_its_time_is_refused(imported, tmp_path, capsys):
+    cases = {
+        ("diff", imported, "--timeframe", "5m"): "only at 1h|no bars|no order can be compared",
+        ("diff", imported, "--strategy", "ma_crossover", "--timeframe", "4h"): "no 4h bars of",
+        ("diff", imported, imported, "--strategy", "ma_crossover"): "Leave one of them out",
+        ("diff", imported, "--exchange", "nope"): "no bars from exchange nope are held",
+        ("diff", "example-live"): "is not an imported log",
+        ("diff", imported, "--config", "missing.toml"): "missing.toml",
+    }
+    for arguments, expected in cases.items():
+        assert main(list(arguments)) == 2, arguments
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1, error
+        assert any(each in error for each in expected.split("|")), error
+
+
+def test_a_real_paper_log_is_compared_on_spot_bars(real_data: Path, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PEAK_TRADE_HOME", str(tmp_path / "home"))
+    for coin in ("BTC", "ETH"):
+        bars = read_bars(real_data / "bars" / f"binance_{coin}USDT_1h.parquet", f"{coin}/USDT", "1h")
+        save_bars(bars.between("2021-12-01", "2022-02-01"))
+    path = real_data / "orders" / "paper_session_binancefutures_2021-12.parquet"
+    assert main(["audit", "import", str(path), "--format", "jesse", "--strategy", "OB5F_LS"]) == 0
+    result = compare(session_ids()[0])
+    assert len(result.live.histories) == 30
+    assert "24 orders of BNB/USDT: no bars held" in result.notes
+    assert sum(pair.is_matched for pair in result.matches) == len(result.matches)
+    basis = [note for note in result.notes if "of their bar" in note]
+    assert [note.partition(":")[0] for note in basis] == ["BTC/USDT", "ETH/USDT"]
+    amounts = result.waterfall["amount"].tolist()
+    assert math.isclose(math.fsum(amounts[:-1]), amounts[-1], abs_tol=1e-9)
+    assert result.is_explained
+    assert iso(min(result.live.close_times)).startswith("2021-12-28")
