@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from benchmarks.test_journal import CONFIG, PACE, run
 from peak_trade.journal.files import read_content
+from peak_trade.journal.versions import JOURNAL_VERSION
 from peak_trade.observability import exporter as exporters
 from peak_trade.observability.exporter import Exporter
+from peak_trade.observability.server import serving
 
 SCRAPE_SECONDS = 15.0
 N_BARS = 600
@@ -22,39 +25,57 @@ N_BARS = 600
 @pytest.fixture(autouse=True)
 def _with_the_configuration_in_every_manifest(monkeypatch):
     """The sessions of the journal's benchmark have a manifest without a configuration; the exporter needs one."""
-    manifest = {"config": CONFIG.model_dump(mode="json")}
+    manifest = {"config": CONFIG.model_dump(mode="json"), "version": JOURNAL_VERSION}
     read = exporters.read_manifest
     monkeypatch.setattr(exporters, "read_manifest", lambda folder: manifest | read(folder))
 
 
-class Scraper:
-    """Scrapes an exporter as Prometheus does, in the process of the session, and measures the CPU time of it."""
+CLIENT = """
+import socket, sys, time
 
-    def __init__(self, folder: Path) -> None:
-        self._registry = CollectorRegistry(support_collectors_without_names=True)
-        self._registry.register(Exporter([folder]))
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.cpu_seconds: list[float] = []
+port, seconds = int(sys.argv[1]), float(sys.argv[2])
+request = (
+    f"GET /metrics HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\nUser-Agent: Prometheus/2.42.0\\r\\n"
+    "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\\r\\n"
+    "Accept-Encoding: gzip\\r\\nX-Prometheus-Scrape-Timeout-Seconds: 10\\r\\n\\r\\n"
+).encode()
+while True:
+    time.sleep(seconds)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(request)
+        size = 0
+        while read := connection.recv(1 << 16):
+            size += len(read)
+    print(size, flush=True)
+"""
+"""A process that scrapes as Prometheus does, and prints the size of each answer."""
 
-    def scrape(self) -> None:
-        """Scrape once."""
-        started = time.thread_time()
-        generate_latest(self._registry)
-        self.cpu_seconds.append(time.thread_time() - started)
 
-    def _run(self) -> None:
-        while not self._is_over.wait(SCRAPE_SECONDS):
-            self.scrape()
+class Scraped:
+    """What a block of code costs in the thread of the server, whose scrapes another process makes."""
 
-    def __enter__(self) -> Scraper:
-        self._thread.start()
+    def __init__(self, answer: bytes | None = None, folder: Path | None = None) -> None:
+        text = (lambda: answer) if folder is None else Exporter([folder]).text
+        self._serving = serving(text, "127.0.0.1", 0, "")
+        self.cpu_seconds = 0.0
+        self.sizes: list[int] = []
+
+    def __enter__(self) -> Scraped:
+        port = self._serving.__enter__()
+        command = [sys.executable, "-c", CLIENT, str(port), str(SCRAPE_SECONDS)]
+        self._client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._thread = next(each for each in threading.enumerate() if each.name == "metrics")
+        self._started = self._cpu()
         return self
 
+    def _cpu(self) -> float:
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
+
     def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-        self.scrape()
+        self.cpu_seconds = self._cpu() - self._started
+        self._client.terminate()
+        self.sizes = [int(line) for line in self._client.communicate()[0].split()]
+        self._serving.__exit__(None, None, None)
 
 
 def test_exporter_of_a_session_at_full_speed(benchmark, tmp_path):
@@ -65,7 +86,7 @@ def test_exporter_of_a_session_at_full_speed(benchmark, tmp_path):
 
     def follow() -> None:
         started = time.process_time()
-        list(Exporter([tmp_path / "s0"]).collect())
+        Exporter([tmp_path / "s0"]).text()
         costs.append(time.process_time() - started)
 
     benchmark.pedantic(follow, rounds=9, warmup_rounds=1)
@@ -78,24 +99,31 @@ def test_exporter_of_a_session_at_full_speed(benchmark, tmp_path):
     }
 
 
-def test_exporter_of_a_paced_minute(benchmark, tmp_path):
-    """Sixty minute bars at 60x with gates enabled, scraped every 15 s in the process of the session."""
-    found: list[tuple[float, float, list[float]]] = []
+@pytest.mark.parametrize("is_empty", [False, True], ids=["metrics", "empty-answers"])
+def test_exporter_of_a_paced_minute(benchmark, tmp_path, is_empty):
+    """Sixty minute bars at 60x with gates enabled, scraped every 15 s over HTTP in the process of the session.
+
+    The server with empty answers shows what no exporter can save.
+    """
+    run(tmp_path / "warm", 61, None, is_recorded=True)
+    found: list[tuple[float, float, Scraped]] = []
 
     def paced() -> None:
-        with Scraper(tmp_path / "s") as scraper:
+        with Scraped(b"" if is_empty else None, None if is_empty else tmp_path / "s") as scraped:
             wall, cpu = run(tmp_path / "s", 61, PACE, is_recorded=True)
-        found.append((wall, cpu, scraper.cpu_seconds))
+        found.append((wall, cpu, scraped))
 
     benchmark.pedantic(paced, rounds=1)
-    ((wall, cpu, scrapes),) = found
+    ((wall, cpu, scraped),) = found
+    seconds, n_scrapes = scraped.cpu_seconds, len(scraped.sizes)
     benchmark.extra_info |= {
-        "seconds": sum(scrapes),
-        "cpu_seconds": sum(scrapes),
-        "scrapes": len(scrapes),
-        "ms of CPU per scrape": round(statistics.median(scrapes) * 1e3, 2),
-        "CPU of the session without the exporter": round(cpu - sum(scrapes), 3),
-        "fraction of one processor": f"{sum(scrapes) / wall:.3%}",
-        "fraction of the CPU of the session's process": f"{sum(scrapes) / cpu:.1%}",
-        "bars": [["under 1 % of one processor", sum(scrapes) < 0.01 * wall]],
+        "seconds": seconds,
+        "cpu_seconds": seconds,
+        "scrapes": n_scrapes,
+        "bytes of an answer": max(scraped.sizes),
+        "ms of CPU per scrape": round(seconds / n_scrapes * 1e3, 3),
+        "CPU of the session without the exporter": round(cpu - seconds, 3),
+        "fraction of one processor": f"{seconds / wall:.4%}",
+        "fraction of the CPU of the session's process": f"{seconds / cpu:.2%}",
+        "bars": [["under 1 % of the CPU of the session's process", seconds < 0.01 * cpu]],
     }

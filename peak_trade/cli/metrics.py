@@ -47,10 +47,10 @@ def serve(
     Exits 0 after Ctrl-C or SIGTERM, 2 on bad input or when the port is taken.
     """
     from peak_trade.observability.exporter import Exporter, find_folders
-    from peak_trade.observability.exposition import serving
+    from peak_trade.observability.server import serving
 
     exporter = Exporter(None if session is None else find_folders(session), label_session=label_session)
-    with until_stopped(), serving(exporter, host, port, "--port") as taken:
+    with until_stopped(), serving(exporter.text, host, port, "--port") as taken:
         url = f"http://{host}:{taken}/metrics"
         output.show(url, as_json, lambda url: [f"Metrics at {url}. Stop with Ctrl-C."], lambda url: {"url": url})
         threading.Event().wait()

@@ -244,7 +244,7 @@ def _metrics(port: int | None) -> Iterator[Callable[[Path], None]]:
         yield lambda folder: output.show_notes()
         return
     from peak_trade.observability.exporter import Exporter
-    from peak_trade.observability.exposition import serving
+    from peak_trade.observability.server import serving
 
     exporter = Exporter([])
 
@@ -252,7 +252,7 @@ def _metrics(port: int | None) -> Iterator[Callable[[Path], None]]:
         output.show_notes()
         exporter.follow(folder)
 
-    with serving(exporter, "127.0.0.1", port, "--metrics-port"):
+    with serving(exporter.text, "127.0.0.1", port, "--metrics-port"):
         yield follow
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import threading
 import zlib
 from bisect import bisect_left
@@ -53,6 +54,10 @@ class Checkpoint:
 
 
 _SIGNED = ("sequence", "hash", "manifest", "ts_recorded", "is_final", "public_key")
+_CHECKPOINT = re.compile(
+    rb'\{"hash":"([0-9a-f]{64})","is_final":(true|false),"manifest":"([0-9a-f]{64})","public_key":"([0-9a-f]{64})",'
+    rb'"sequence":(0|[1-9][0-9]{0,17}),"signature":"([0-9a-f]{128})","ts_recorded":(0|[1-9][0-9]{0,18})\}'
+)
 _TYPES = {"sequence": int, "hash": str, "manifest": str, "ts_recorded": int, "is_final": bool, "public_key": str,
           "signature": str}  # fmt: skip
 
@@ -67,6 +72,18 @@ def read_checkpoints(folder: Path) -> list[Checkpoint | None]:
 
 def parse_checkpoint(text: bytes) -> Checkpoint | None:
     """Return the checkpoint of a line (without its newline), or None when it is not one."""
+    match = _CHECKPOINT.fullmatch(text)
+    if match is not None:  # as the writer spells it
+        line_hash, final, manifest, key, sequence, signature, now = match.groups()
+        return Checkpoint(
+            int(sequence),
+            line_hash.decode(),
+            manifest.decode(),
+            int(now),
+            final == b"true",
+            key.decode(),
+            signature.decode(),
+        )
     try:
         record = json.loads(text)
         checkpoint = Checkpoint(**record)

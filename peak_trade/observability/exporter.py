@@ -6,7 +6,6 @@ the journals again and have the same values.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,18 +17,19 @@ from typing import NamedTuple
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
+from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import PeakTradeError, SessionError
-from peak_trade.core.files import open_binary
+from peak_trade.core.files import open_binary, read_bytes
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.journal.codec import RawLine, complete_lines, decode_raw, split_line
+from peak_trade.journal.codec import complete_lines, decode_text, event_and_time, kind_of, next_hash, split_line
 from peak_trade.journal.events import Event
 from peak_trade.journal.files import (
     CHECKPOINTS,
     EVENTS,
+    MANIFEST,
     Checkpoint,
     events_path,
     journal_version,
-    manifest_digest,
     parse_checkpoint,
     read_checkpoints,
     read_lines,
@@ -40,8 +40,8 @@ from peak_trade.journal.keys import read_public_key, verify_signature
 from peak_trade.journal.lock import is_open
 from peak_trade.journal.verify import verify
 from peak_trade.observability import metrics
-from peak_trade.observability.exposition import Reading, families
-from peak_trade.observability.figures import Labels, Sample, SessionFigures
+from peak_trade.observability.exposition import Exposition, Reading, families
+from peak_trade.observability.figures import Labels, SessionFigures
 from peak_trade.sessions.store import find_session, keys_folder, session_ids, sessions_folder
 
 SEALED_FOR = 3_600 * NS_PER_SECOND
@@ -51,29 +51,37 @@ INTERRUPTED_FOR = 7 * 24 * 3_600 * NS_PER_SECOND
 """Time for which an interrupted session is shown after its last line, ns."""
 
 _FOREVER = 2**63
-_UNUSED = re.compile(rb'"kind":"(?:act|decision|latency|share|signal|snapshot)"')
-"""Events without a metric, which are not decoded. JSON escapes the quotes of a text, so that no text matches."""
+_UNUSED = frozenset({b"act", b"decision", b"latency", b"share", b"signal", b"snapshot"})
+"""Kinds of events without a metric, which are not decoded."""
+
+_BLOCK = 1 << 17
+"""Number of bytes of a journal that are read at once."""
 
 
 class JournalFollower:
     """The events of a journal that grows, each read and verified once.
 
     `fault` is the first evidence that the journal is truncated, rewritten or unreadable, empty without one; nothing is
-    read after it. A change of lines that were read before the last one is seen by `peak-trade audit verify` only.
+    read after it. The first reading verifies every checkpoint. Each later one verifies the signature of the newest
+    checkpoint, which covers all lines before it, and compares the other ones with the lines. A change of what was read
+    before, other than of the last line, is seen by `peak-trade audit verify` only.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.fault = ""
         self._final: Checkpoint | None = None
-        self._head = ""
+        self._manifest = b""
+        self._genesis = ""
+        self._version = 0
+        self._head = b""
         self._n_lines = self._end = self._marks_end = 0
         self._last = b""
-        self._marks: dict[int, str] = {}
-        """Hashes that checkpoints state of lines that were not read yet."""
+        self._marks: dict[int, bytes] = {}
+        """Hashes that checkpoints state of lines that were not read yet, by number of the line."""
 
-        self._recent = bytearray()
-        """Hashes of the lines since the last checkpoint, 32 bytes each."""
+        self._recent: list[bytes] = []
+        """Hashes of the newest lines, from the last one that a checkpoint states."""
 
     @property
     def is_sealed(self) -> bool:
@@ -86,12 +94,13 @@ class JournalFollower:
             return
         try:
             if events_path(self.folder).suffix != ".gz":
+                self._read_manifest()
                 self._read_checkpoints()
                 yield from self._read_lines()
                 self._check_end()
             elif not self.is_sealed:
                 yield from self._read_packed()
-        except (PeakTradeError, OSError) as error:
+        except (PeakTradeError, OSError, ValueError) as error:
             self.fault = str(error)
 
     def _read_packed(self) -> Iterator[tuple[Event, int]]:
@@ -102,39 +111,47 @@ class JournalFollower:
         for line in read_lines(self.folder):
             yield line.event, line.ts_recorded
 
+    def _read_manifest(self) -> None:
+        content = read_bytes(self.folder / MANIFEST)
+        if content == self._manifest:
+            return
+        name = read_manifest(self.folder).get("session_id", self.folder.name)
+        if name != self.folder.name and self.folder.parent.resolve() == sessions_folder().resolve():
+            raise SessionError(f"{MANIFEST}: written for another session.")
+        self._manifest, self._genesis, self._version = content, digest_bytes(content), journal_version(self.folder)
+
     def _read_checkpoints(self) -> None:
         """Read the checkpoints first: the lines of every checkpoint are on disk before it is."""
+        is_first = not self._marks_end
         content = read_since(self.folder / CHECKPOINTS, self._marks_end)
-        for text in complete_lines(content):
-            self._marks_end += len(text) + 1
+        texts = list(complete_lines(content))
+        public = read_public_key(keys_folder()) if texts else None
+        for text in texts:
             mark = parse_checkpoint(text)
             if mark is None or self._final is not None:
                 raise SessionError(f"{CHECKPOINTS}: this is not a checkpoint, or it follows the seal.")
-            self._check_signature(mark)
-            self._head = self._head or mark.manifest
+            self._marks_end += len(text) + 1
+            if mark.manifest != self._genesis or (public is not None and mark.public_key != public):
+                raise SessionError(f"{CHECKPOINTS}: signed for another manifest or workspace.")
+            if (is_first or text is texts[-1]) and not _is_signed(mark):
+                raise SessionError(f"{CHECKPOINTS}: a signature is not valid.")
+            self._check_hash(mark)
             self._final = mark if mark.is_final else None
-            if mark.sequence > self._n_lines:
-                self._marks[mark.sequence] = mark.hash
-            elif mark.sequence:
-                self._check_recent(mark)
-        if not self._head:
+        if not self._marks_end:
             raise SessionError(f"{CHECKPOINTS}: there is no signed checkpoint.")
 
-    def _check_signature(self, mark: Checkpoint) -> None:
-        public, manifest = read_public_key(keys_folder()), manifest_digest(self.folder)
-        name = read_manifest(self.folder).get("session_id", self.folder.name)
-        is_foreign = self.folder.parent.resolve() == sessions_folder().resolve() and name != self.folder.name
-        if is_foreign or mark.manifest != manifest or (public is not None and mark.public_key != public):
-            raise SessionError(f"{CHECKPOINTS}: signed for another manifest, session or workspace.")
-        if not verify_signature(mark.public_key, mark.signature, mark.signed_content()):
-            raise SessionError(f"{CHECKPOINTS}: a signature is not valid.")
-
-    def _check_recent(self, mark: Checkpoint) -> None:
-        n_later = self._n_lines - mark.sequence
-        start = len(self._recent) - 32 * (n_later + 1)
-        if start < 0 or self._recent[start : start + 32].hex() != mark.hash:
+    def _check_hash(self, mark: Checkpoint) -> None:
+        stated, n_later = mark.hash.encode(), self._n_lines - mark.sequence
+        self._head = self._head or mark.manifest.encode()
+        if not mark.sequence:
+            known = stated
+        elif n_later < 0:
+            known = self._marks.setdefault(mark.sequence, stated)
+        else:
+            known = self._recent[-1 - n_later] if n_later < len(self._recent) else b""
+            del self._recent[: -1 - n_later]
+        if known != stated:
             raise SessionError(f"{EVENTS}: the hash of event {mark.sequence} is not the signed one.")
-        del self._recent[: start + 32]
 
     def _read_lines(self) -> Iterator[tuple[Event, int]]:
         try:
@@ -143,36 +160,54 @@ class JournalFollower:
             if self._n_lines:
                 raise
             return
-        version = journal_version(self.folder)
         with file:
             file.seek(self._end - len(self._last))
             if file.read(len(self._last)) != self._last:
                 raise SessionError(f"{EVENTS}: the journal was truncated or replaced.")
-            for text in file:
-                if not text.endswith(b"\n"):
-                    if self.is_sealed:
-                        raise SessionError(f"{EVENTS}: there is content after the seal.")
-                    break
-                line = self._next_line(text)
-                if not _UNUSED.search(line.event):
-                    yield decode_raw(line, f"{EVENTS}:{line.sequence}", version), line.ts_recorded
+            rest = b""
+            while block := file.read(_BLOCK):
+                *lines, rest = (rest + block).split(b"\n")
+                yield from self._follow(lines)
+            if rest and self.is_sealed:
+                raise SessionError(f"{EVENTS}: there is content after the seal.")
 
-    def _next_line(self, text: bytes) -> RawLine:
-        if self._final is not None and self._n_lines >= self._final.sequence:
-            raise SessionError(f"{EVENTS}: there is content after the seal.")
-        line = split_line(text[:-1])
-        if line is None or line.sequence != self._n_lines + 1 or line.hash_after(self._head) != line.hash:
-            raise SessionError(f"{EVENTS}:{self._n_lines + 1}: this line does not follow from the one before.")
-        self._head, self._n_lines, self._end, self._last = line.hash, line.sequence, self._end + len(text), text
-        self._recent += bytes.fromhex(line.hash)
-        signed = self._marks.pop(self._n_lines, line.hash)
-        if signed != line.hash:
-            raise SessionError(f"{EVENTS}: the hash of event {self._n_lines} is not the signed one.")
-        return line
+    def _follow(self, lines: list[bytes]) -> Iterator[tuple[Event, int]]:
+        """Verify complete lines, without their newlines, and yield their events."""
+        marks, recent = self._marks, self._recent
+        sequence, head, n_signed = self._n_lines, self._head, max(marks, default=0)
+        last = sequence + len(lines) if self._final is None else self._final.sequence
+        for text in lines:
+            sequence += 1
+            found = next_hash(text, head) if sequence <= n_signed else _hash_of(text, head, sequence)
+            if found is None or sequence > last:
+                raise SessionError(f"{EVENTS}:{sequence}: this line does not follow from the one before, or the seal.")
+            head = found
+            if sequence in marks:
+                if marks.pop(sequence) != head:
+                    raise SessionError(f"{EVENTS}: the hash of event {sequence} is not the signed one.")
+                recent.clear()
+            recent.append(head)
+            kind = kind_of(text)
+            if kind not in _UNUSED:
+                event, ts_recorded = event_and_time(text)
+                yield decode_text(event, EVENTS, self._version, kind), ts_recorded
+        if lines:
+            self._n_lines, self._head, self._last = sequence, head, lines[-1] + b"\n"
+            self._end += sum(map(len, lines)) + len(lines)
 
     def _check_end(self) -> None:
         if self._marks:
             raise SessionError(f"{EVENTS}: events after event {self._n_lines} were signed and are missing.")
+
+
+def _hash_of(text: bytes, previous: bytes, sequence: int) -> bytes | None:
+    """Return the hash of a line that is not signed yet, None if it has another number, another form or another hash."""
+    line = split_line(text)
+    return None if line is None or line.sequence != sequence else next_hash(text, previous)
+
+
+def _is_signed(mark: Checkpoint) -> bool:
+    return verify_signature(mark.public_key, mark.signature, mark.signed_content())
 
 
 @dataclass(slots=True)
@@ -218,12 +253,11 @@ class _Session:
         follower, figures = self._follower, self._figures
         if figures is not None:
             _update(follower, figures)
-        samples = [Sample(metrics.JOURNAL_VERIFIED, (), not follower.fault)]
+        series = {} if figures is None else figures.series(now, is_sealed=follower.is_sealed)
+        series[metrics.JOURNAL_VERIFIED] = (((), float(not follower.fault)),)
         if not follower.is_sealed:
-            samples.append(Sample(metrics.SESSION_RUNNING, (), self._is_running()))
-        if figures is not None:
-            samples += figures.samples(now, is_sealed=follower.is_sealed)
-        return Reading(self.folder.name, self.labels, self.started, samples)
+            series[metrics.SESSION_RUNNING] = (((), float(self._is_running())),)
+        return Reading(self.folder.name, self.labels, self.started, series)
 
     def forget(self) -> None:
         """Stop following the journal; a later reading reads it from its start."""
@@ -293,6 +327,7 @@ class Exporter(Collector):
     ) -> None:
         self._named = None if folders is None else list(folders)
         self._label_session, self._clock = label_session, clock
+        self._exposition = Exposition(label_session=label_session)
         self._sessions: dict[Path, _Session | None] = {}
         self._lock = threading.Lock()
 
@@ -301,13 +336,20 @@ class Exporter(Collector):
         if self._named is not None:
             self._named.append(folder)
 
+    def text(self) -> bytes:
+        """Return the metrics as text in the exposition format, UTF-8."""
+        with self._lock:
+            return self._exposition.text(self._readings())
+
     def collect(self) -> Iterator[Family]:
         """Yield the family of every metric."""
         with self._lock:
-            now = self._clock()
-            readings = [session.reading(now) for session in self._shown(now)]
-            found = list(families(readings, label_session=self._label_session))
+            found = list(families(self._readings(), label_session=self._label_session))
         yield from found
+
+    def _readings(self) -> list[Reading]:
+        now = self._clock()
+        return [session.reading(now) for session in self._shown(now)]
 
     def _shown(self, now: int) -> list[_Session]:
         named = self._named

@@ -88,12 +88,8 @@ class Observations:
         return Observations(counts, self.total + value)
 
 
-class Sample(NamedTuple):
-    """The value of a metric; `labels` are the values of its own labels, without those of the session."""
-
-    metric: Metric
-    labels: tuple[str, ...]
-    value: float | Observations
+Series = tuple[tuple[tuple[str, ...], float | Observations], ...]
+"""The series of a metric: the values of its own labels, and the value."""
 
 
 @dataclass(slots=True)
@@ -151,8 +147,15 @@ class SessionFigures:
     _timeframe: Timeframe = field(init=False)
     _limits: RiskLimits = field(init=False)
     _order_window: float = field(init=False)
-    _counts: dict[tuple[Metric, tuple[str, ...]], float] = field(init=False)
+    _counts: dict[Metric, dict[tuple[str, ...], float]] = field(init=False)
     _histograms: dict[Metric, Observations] = field(init=False)
+    _settled: dict[Metric, Series] = field(default_factory=dict)
+    """The series of counters and histograms; one that changed since they were shown last is missing."""
+
+    _gauged: dict[Metric, Series] = field(default_factory=dict)
+    _is_changed: bool = True
+    """Whether an event was applied since the gauges were computed."""
+
     _open: dict[str, _OpenOrder] = field(default_factory=dict)
     _request_times: deque[int] = field(default_factory=deque)
     _unequal: dict[str, bool] = field(default_factory=dict)
@@ -176,10 +179,11 @@ class SessionFigures:
         self._limits = self.config.risk or RiskLimits()
         self._order_window = self._limits.order_window * NS_PER_SECOND
         self._counts = {
-            (metric, values): 0.0
+            metric: dict.fromkeys(
+                product(*(LABEL_VALUES[f"{metric.short_name} {label}"] for label in metric.labels)), 0.0
+            )
             for metric in METRICS
             if metric.kind is MetricKind.COUNTER
-            for values in product(*(LABEL_VALUES[f"{metric.short_name} {label}"] for label in metric.labels))
         }
         self._histograms = {
             metric: Observations((0,) * (len(metric.buckets) + 1))
@@ -200,6 +204,7 @@ class SessionFigures:
 
     def apply(self, event: Event, ts_recorded: int) -> None:
         """Apply the next event, which was recorded at `ts_recorded`, ns UTC; errors as of `LedgerFromEvents.book`."""
+        self._is_changed = True
         if isinstance(event, BarEvent):
             self._observe_close()
             self._booked.book(event)
@@ -225,20 +230,36 @@ class SessionFigures:
         elif isinstance(event, AlertEvent):
             self._count(metrics.ALERTS, event.code)
 
-    def samples(self, now: int, *, is_sealed: bool = False) -> Iterator[Sample]:
-        """Yield the value of every metric at `now`, ns UTC; a gauge without a value is left out.
+    def series(self, now: int, *, is_sealed: bool = False) -> dict[Metric, Series]:
+        """Return the series of every metric at `now`, ns UTC; a gauge without a value is left out.
 
-        The metrics of the journal's verification and of the session's process do not follow from events.
+        The series of a counter or a histogram are the same object until one of them changes. The metrics of the
+        journal's verification and of the session's process do not follow from events.
         """
-        for (metric, labels), count in self._counts.items():
-            yield Sample(metric, labels, count)
-        for metric, observations in self._histograms.items():
-            yield Sample(metric, (), observations)
-        for metric, labels, value in self._gauges(now, is_sealed):
-            if math.isfinite(value):
-                yield Sample(metric, labels, value)
+        if self._is_changed:
+            self._settle()
+        found = self._settled | self._gauged
+        if not is_sealed:
+            found[metrics.FEED_CONNECTED] = (((), float(self._is_connected)),)
+            if self._last_sign:
+                found[metrics.FEED_AGE] = (((), max(now - self._last_sign, 0) / NS_PER_SECOND),)
+        return found
 
-    def _gauges(self, now: int, is_sealed: bool) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
+    def _settle(self) -> None:
+        for metric, counts in self._counts.items():
+            if metric not in self._settled:
+                self._settled[metric] = tuple(counts.items())
+        for metric, observations in self._histograms.items():
+            if metric not in self._settled:
+                self._settled[metric] = (((), observations),)
+        gauged: dict[Metric, list[tuple[tuple[str, ...], float]]] = {}
+        for metric, labels, value in self._gauges():
+            if math.isfinite(value):
+                gauged.setdefault(metric, []).append((labels, value + 0.0))  # no float is -0.0, and none a bool
+        self._gauged = {metric: tuple(series) for metric, series in gauged.items()}
+        self._is_changed = False
+
+    def _gauges(self) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
         equity = self._equity()
         peak, day_start = self._peak_and_day_start(equity)
         drawdown, daily_loss = _loss(peak, equity), _loss(day_start, equity)
@@ -262,9 +283,6 @@ class SessionFigures:
         yield metrics.CLOCK_OFFSET, (), self._clock_offset
         yield metrics.TIMEFRAME, (), self._timeframe.seconds
         yield metrics.LAST_BAR, (), self._last_bar / NS_PER_SECOND or math.nan
-        if not is_sealed:
-            yield metrics.FEED_CONNECTED, (), self._is_connected
-            yield metrics.FEED_AGE, (), max(now - self._last_sign, 0) / NS_PER_SECOND if self._last_sign else math.nan
 
     def _held(self) -> Iterator[tuple[Position, float]]:
         for symbol, position in sorted(self._booked.ledger.positions.items()):
@@ -272,8 +290,10 @@ class SessionFigures:
                 yield position, self._booked.marks.get(symbol, math.nan)
 
     def _equity(self) -> float:
-        cash = self._booked.ledger.cash
-        return cash + sum(position.quantity * mark for position, mark in self._held())
+        ledger = self._booked.ledger
+        if not ledger.positions:
+            return ledger.cash
+        return ledger.cash + sum(position.quantity * mark for position, mark in self._held())
 
     def _observe_close(self) -> None:
         if self._is_pending:
@@ -332,16 +352,18 @@ class SessionFigures:
             self._note_sign(event, ts_recorded)
 
     def _note_sign(self, event: Event, ts_recorded: int) -> None:
-        self._last_sign = max(self._last_sign, event.ts_event if self.has_event_times else ts_recorded)
+        sign = event.ts_event if self.has_event_times else ts_recorded
+        if sign > self._last_sign:
+            self._last_sign = sign
 
     def _count(self, metric: Metric, *labels: str, amount: float = 1.0) -> None:
-        key = metric, labels
-        if key not in self._counts:
-            key = metric, (*labels[:-1], OTHER)
-        self._counts[key] += amount
+        counts = self._counts[metric]
+        counts[labels if labels in counts else (*labels[:-1], OTHER)] += amount
+        self._settled.pop(metric, None)
 
     def _observe(self, metric: Metric, value: float) -> None:
         self._histograms[metric] = self._histograms[metric].with_one_more(value, metric.buckets)
+        self._settled.pop(metric, None)
 
     def _limit_usage(
         self, exposures: list[float], drawdown: float, daily_loss: float, day_start: float

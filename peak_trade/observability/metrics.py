@@ -46,9 +46,11 @@ class Merge(StrEnum):
     MIN = "min"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """A metric: its name without the prefix, its kind, a sentence on its value, its unit and its events.
+
+    Each is one object and equal to itself only.
 
     `labels` are those after SESSION_LABELS. `unit` is empty for counts, states and flags. `buckets` are the upper
     bounds of a histogram.

@@ -24,9 +24,9 @@ from peak_trade.core.files import read_text
 from peak_trade.core.time import NS_PER_SECOND, from_ns, iso
 from peak_trade.data.workspace import package_data
 from peak_trade.journal.events import Event, SessionEvent, SessionPhase
-from peak_trade.observability import metrics
 from peak_trade.observability.exposition import Reading, families
-from peak_trade.observability.figures import Sample
+from peak_trade.observability.figures import Series
+from peak_trade.observability.metrics import FEED_AGE, JOURNAL_VERIFIED, SESSION_RUNNING, Metric
 from peak_trade.observability.recorded import RecordedSession, read_recorded
 
 if TYPE_CHECKING:
@@ -183,8 +183,8 @@ def rehearse(recorded: RecordedSession, speed: float | None = None, rules: Path 
     rule_text = "\n".join(map(read_text, files))
     alerts = tuple(re.findall(r"^\s*- alert: *(\w+)", rule_text, re.MULTILINE))
     series = _Series()
-    for samples in _scrapes(recorded, start, step, n_evaluations):
-        series.add(recorded, [sample for sample in samples if sample.metric.name in rule_text])
+    for scraped in _scrapes(recorded, start, step, n_evaluations):
+        series.add(recorded, {metric: each for metric, each in scraped.items() if metric.name in rule_text})
     content = {
         "rule_files": [str(path.resolve()) for path in files],
         "evaluation_interval": f"{INTERVAL}s",
@@ -220,8 +220,8 @@ def _rule_files(folder: Path | None) -> list[Path]:
     return files
 
 
-def _scrapes(recorded: RecordedSession, start: int, step: int, n_scrapes: int) -> Iterator[list[Sample]]:
-    """Yield the samples at each scrape, `step` ns apart."""
+def _scrapes(recorded: RecordedSession, start: int, step: int, n_scrapes: int) -> Iterator[dict[Metric, Series]]:
+    """Yield the series at each scrape, `step` ns apart."""
     figures, events = recorded.figures, recorded.events
     place = 0
     for now in range(start, start + step * n_scrapes, step):
@@ -230,11 +230,11 @@ def _scrapes(recorded: RecordedSession, start: int, step: int, n_scrapes: int) -
             place += 1
         is_over = place == len(events) and recorded.is_sealed
         is_down = recorded.is_interrupted if place == len(events) else _is_resumption(events[place].event)
-        samples = list(figures.samples(now, is_sealed=is_over))
-        samples.append(Sample(metrics.JOURNAL_VERIFIED, (), 1.0))
+        series = figures.series(now, is_sealed=is_over)
+        series[JOURNAL_VERIFIED] = (((), 1.0),)
         if not is_over:
-            samples.append(Sample(metrics.SESSION_RUNNING, (), float(not is_down)))
-        yield samples
+            series[SESSION_RUNNING] = (((), float(not is_down)),)
+        yield series
 
 
 def _is_resumption(event: Event) -> bool:
@@ -252,15 +252,15 @@ class _Series:
     _runs: dict[Key, list[tuple[str, int]]] = field(default_factory=dict)
     _lengths: dict[Key, int] = field(default_factory=dict)
     _n_scrapes: int = 0
-    _settled: tuple[list[Sample], dict[Key, float]] = field(default_factory=lambda: ([], {}))
-    """The last samples that do not change with time alone, and their series."""
+    _settled: tuple[dict[Metric, Series], dict[Key, float]] = field(default_factory=lambda: ({}, {}))
+    """The last series that do not change with time alone, and their values."""
 
-    def add(self, recorded: RecordedSession, samples: Sequence[Sample]) -> None:
-        """Add the samples of the next scrape."""
-        settled = [sample for sample in samples if sample.metric is not metrics.FEED_AGE]
+    def add(self, recorded: RecordedSession, series: Mapping[Metric, Series]) -> None:
+        """Add the series of the next scrape."""
+        settled = {metric: each for metric, each in series.items() if metric is not FEED_AGE}
         if settled != self._settled[0]:
             self._settled = settled, _values(recorded, settled)
-        aging = _values(recorded, [sample for sample in samples if sample.metric is metrics.FEED_AGE])
+        aging = _values(recorded, {metric: each for metric, each in series.items() if metric is FEED_AGE})
         for key, value in {("up", tuple(TARGET.items())): 1.0, **self._settled[1], **aging}.items():
             self._append(key, repr(float(value)))
         self._n_scrapes += 1
@@ -287,10 +287,10 @@ class _Series:
         return found
 
 
-def _values(recorded: RecordedSession, samples: Sequence[Sample]) -> dict[Key, float]:
-    """Return the series of samples as the exporter shows them, with the labels that Prometheus adds."""
+def _values(recorded: RecordedSession, series: Mapping[Metric, Series]) -> dict[Key, float]:
+    """Return the values of series as the exporter shows them, with the labels that Prometheus adds."""
     found = {}
-    for family in families([Reading(recorded.session_id, recorded.labels, 0, samples)]):
+    for family in families([Reading(recorded.session_id, recorded.labels, 0, series)]):
         for name, labels, value, *_ in family.samples:
             if not name.endswith("_created"):
                 found[name, tuple(sorted((labels | TARGET).items()))] = value

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, get_args, get_type_hints
 
@@ -13,8 +15,20 @@ from hypothesis import strategies as st
 
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import Denial
-from peak_trade.journal.codec import chain_hash, decode_event, encode_event, encode_line, read_line, split_line
-from peak_trade.journal.events import EVENT_CLASSES, BarEvent, Event, Levels
+from peak_trade.journal.codec import (
+    chain_hash,
+    decode_event,
+    decode_text,
+    encode_event,
+    encode_line,
+    event_and_time,
+    kind_of,
+    next_hash,
+    read_line,
+    split_line,
+)
+from peak_trade.journal.events import EVENT_CLASSES, BarEvent, Event, Levels, OrderEvent
+from peak_trade.journal.files import Checkpoint, parse_checkpoint
 from tests.examples import examples
 
 texts = st.text(max_size=8)
@@ -58,6 +72,77 @@ def test_an_event_comes_back_from_its_line_as_it_was(event_class, data):
     assert (again.sequence, again.ts_recorded, repr(again.event)) == (7, 8, repr(event))
     parsed = json.loads(line)
     assert list(parsed) == sorted(parsed)
+
+
+def outcome(read, *arguments):
+    """What a reader returns, or its error."""
+    try:
+        return repr(read(*arguments))
+    except (SessionError, ValueError, RecursionError) as error:
+        return type(error) if not isinstance(error, SessionError) else str(error).removeprefix("here: ")
+
+
+@st.composite
+def odd_texts(draw):
+    """The text of an event with some values that another program might have written, or fields that are gone."""
+    record = json.loads(encode_event(draw(st.sampled_from([BarEvent, OrderEvent]).flatmap(events_of))))
+    for name in draw(st.lists(st.sampled_from(sorted(record)), max_size=2)):
+        record[name] = draw(
+            st.sampled_from(
+                [None, True, 0, -0.0, 1, 2**63, 2**64, 10**400, "NaN", "buy", "FILLED", [], {}, "\ud800", 5e-324]
+            )
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.integers()
+            | texts
+        )
+    for name in draw(st.lists(st.sampled_from(["unknown", *record]), max_size=1)):
+        record[name] = 1
+        del record[draw(st.sampled_from(sorted(record)))]
+    text = json.dumps(record, separators=draw(st.sampled_from([(",", ":"), (", ", ": ")])))
+    return draw(
+        st.sampled_from([text, text.replace(":1,", ":1e999,"), text.replace(":1,", ":NaN,"), text[:-1]])
+    ).encode()
+
+
+@given(text=odd_texts())
+@settings(max_examples=examples(300), deadline=None)
+def test_the_decoders_of_frequent_events_say_what_the_others_say(text):
+    try:
+        content = json.loads(text)
+    except ValueError:
+        with pytest.raises(SessionError, match="this is not a line"):
+            decode_text(text, "here")
+        return
+    assert outcome(decode_text, text, "here") == outcome(decode_event, content)
+
+
+@given(event=events_of(OrderEvent), other=st.binary(max_size=3), place=st.integers(0, 10_000), length=st.integers(0, 3))
+@settings(max_examples=examples(150), deadline=None)
+def test_a_line_has_the_next_hash_exactly_if_its_parts_have_it(event, other, place, length):
+    """The line is whole, or some of its bytes are others."""
+    encoded, previous = encode_event(event), "ab" * 32
+    line = encode_line(encoded, chain_hash(previous, encoded, 7, 8), 7, 8)[:-1]
+    place %= len(line)
+    changed = line[:place] + other + line[place + length :]
+    assert next_hash(line, previous.encode()) == split_line(line).hash.encode()
+    assert event_and_time(line) == (encoded, 8)
+    assert kind_of(line) == kind_of(encoded) == b"order"
+    assert (next_hash(changed, previous.encode()) is None) == (changed != line)
+    assert next_hash(line, b"cd" * 32) is None
+
+
+@given(text=st.text(), place=st.integers(0, 400), other=st.sampled_from([b"", b"0", b" ", b"A", b"-", b"\x00", b"e"]))
+@settings(max_examples=examples(150), deadline=None)
+def test_a_checkpoint_is_read_back_exactly_as_it_is_spelled(text, place, other):
+    mark = Checkpoint(12, "ab" * 32, "cd" * 32, 1_700_000_000_000_000_000, True, "ef" * 32, "01" * 64)
+    line = mark.encode_line()[:-1]
+    assert parse_checkpoint(line) == mark
+    changed = line[:place] + other + line[place + 1 :]
+    found = parse_checkpoint(changed)
+    assert found is None or found.encode_line() == changed + b"\n"
+    named = replace(mark, hash=text, sequence=-1)
+    with suppress(UnicodeEncodeError):
+        assert parse_checkpoint(named.encode_line()[:-1]) == named
 
 
 def test_numbers_that_json_lacks_are_written_as_words():

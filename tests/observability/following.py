@@ -33,6 +33,11 @@ def exporter_of(*folders: Path, now: int = NOW, label_session: bool = False) -> 
 
 def text_of(exporter: Exporter) -> str:
     """The text that Prometheus reads."""
+    return exporter.text().decode()
+
+
+def reference_text(exporter: Exporter) -> str:
+    """The same metrics, as prometheus_client writes them."""
     registry = CollectorRegistry(support_collectors_without_names=True)
     registry.register(exporter)
     return generate_latest(registry).decode()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import time
 from itertools import product
 
 import pytest
@@ -11,7 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core.errors import SessionError
-from peak_trade.journal.files import CHECKPOINTS, EVENTS, LOCK, MANIFEST, read_content
+from peak_trade.journal.files import (
+    CHECKPOINTS,
+    EVENTS,
+    LOCK,
+    MANIFEST,
+    read_checkpoints,
+    read_content,
+    read_events,
+    read_manifest,
+)
+from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.observability.exporter import Exporter
 from peak_trade.sessions.store import check_journal
 from tests.examples import examples, mostly_long
@@ -107,6 +120,56 @@ def test_damage_while_the_journal_grows_is_seen_and_no_counter_falls(home, kind)
     }
     growing.grow(growing.size)
     assert value(exporter, "journal_verified") == 0, "a journal that was damaged once stays so until a restart"
+
+
+@pytest.fixture
+def written(home):
+    """The writer of a session of a manifest, and an exporter that read its first line."""
+    folder, key = home / "sessions" / PAPER.name, WorkspaceKey(home / "keys")
+    create_session(folder, read_manifest(PAPER), key, time.time_ns)
+    events = iter(read_events(PAPER))
+    with JournalWriter(folder, key, time.time_ns, commit_seconds=3600.0) as journal:
+        journal.append(next(events))
+        journal.checkpoint()
+        exporter = exporter_of(folder)
+        assert value(exporter, "journal_verified") == 1
+        yield folder, journal, events, exporter
+
+
+def test_two_checkpoints_of_one_line_are_read_at_different_times(written):
+    folder, journal, _, exporter = written
+    journal.seal()
+    assert [mark.sequence for mark in read_checkpoints(folder)] == [0, 1, 1]
+    assert value(exporter, "journal_verified") == 1
+    assert value(exporter, "session_running") is None
+
+
+@pytest.mark.parametrize(("place", "is_seen"), [(-1, True), (-2, False)])
+def test_the_newest_signature_of_a_reading_is_verified_and_all_of_them_by_a_restart(written, place, is_seen):
+    folder, journal, events, exporter = written
+    for _ in range(2):
+        journal.append(next(events))
+        journal.checkpoint()
+    marks = (folder / CHECKPOINTS).read_bytes().splitlines(keepends=True)
+    marks[place] = marks[place].replace(b'"signature":"', b'"signature":"00')
+    record = json.loads(marks[place])
+    marks[place] = marks[place].replace(record["signature"].encode(), record["signature"][:128].encode())
+    (folder / CHECKPOINTS).write_bytes(b"".join(marks))
+    assert value(exporter, "journal_verified") == (0 if is_seen else 1)
+    assert value(exporter_of(folder), "journal_verified") == 0
+    assert not is_intact(folder)
+
+
+@pytest.mark.parametrize("name", ["hash", "manifest", "public_key"])
+def test_every_other_value_of_a_checkpoint_is_compared(written, name):
+    folder, journal, events, exporter = written
+    for _ in range(2):
+        journal.append(next(events))
+        journal.checkpoint()
+    marks = (folder / CHECKPOINTS).read_bytes().splitlines(keepends=True)
+    marks[-2] = marks[-2].replace(json.loads(marks[-2])[name].encode(), b"0" * 64)
+    (folder / CHECKPOINTS).write_bytes(b"".join(marks))
+    assert value(exporter, "journal_verified") == 0
 
 
 def test_a_folder_that_is_gone_and_a_manifest_that_is_unreadable_are_metrics(home):

@@ -17,7 +17,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from peak_trade.cli import main
 from peak_trade.core.time import NS_PER_SECOND
@@ -25,9 +27,10 @@ from peak_trade.journal.files import EVENTS, read_manifest
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import create_session
 from peak_trade.observability.exporter import INTERRUPTED_FOR, SEALED_FOR, Exporter, Span, shown_at
-from peak_trade.observability.exposition import MAX_LABEL_SETS, Reading, families, serving
-from peak_trade.observability.figures import Labels, SessionFigures
+from peak_trade.observability.exposition import MAX_LABEL_SETS, Exposition, Reading, families
+from peak_trade.observability.figures import Labels, Observations, SessionFigures
 from peak_trade.observability.metrics import LABEL_VALUES, METRICS, OTHER, MetricKind
+from peak_trade.observability.server import serving
 from tests.examples import examples
 from tests.observability.following import NOW, PAPER, RECORDED, GrowingSession, exporter_of, text_of, value, values_of
 
@@ -66,9 +69,9 @@ def series_per_set():
 
 def test_the_number_of_series_is_bounded():
     assert series_per_set() <= 260
-    samples = list(SessionFigures.of_manifest(renamed("BTC/USDT")).samples(NOW))
+    series = SessionFigures.of_manifest(renamed("BTC/USDT")).series(NOW)
     manifests = [renamed(f"C{n}/USDT") for n in range(MAX_LABEL_SETS + N_MORE)]
-    readings = [Reading(f"{n}", Labels.of_manifest(each), n, samples) for n, each in enumerate(manifests)]
+    readings = [Reading(f"{n}", Labels.of_manifest(each), n, series) for n, each in enumerate(manifests)]
     for label_session in (False, True):
         found = [sample for family in families(readings, label_session=label_session) for sample in family.samples]
         assert len(found) <= (MAX_LABEL_SETS + 1) * series_per_set() + 1
@@ -81,12 +84,56 @@ def test_the_number_of_series_is_bounded():
         )
 
 
+numbers = st.floats() | st.integers(-10, 10**9).map(float) | st.sampled_from([-0.0, 1e6, 1.5e16, 123456.0, 1e-9])
+observations = st.tuples(st.integers(0, 99), numbers)
+
+
+@st.composite
+def readings_of(draw):
+    """Readings of a few sessions, some with equal labels; any metric may be missing."""
+    names = draw(st.lists(st.sampled_from([*HOSTILE, "BTC/USDT", "ETH/USDT"]), max_size=4))
+    found = []
+    for n, name in enumerate(names):
+        series = {}
+        for metric in draw(st.lists(st.sampled_from(METRICS[:-1]), max_size=4)):
+            own = tuple(LABEL_VALUES[f"{metric.short_name} {label}"][0] for label in metric.labels)
+            if metric.kind is MetricKind.HISTOGRAM:
+                count, total = draw(observations)
+                number = Observations((count,) * (len(metric.buckets) + 1), total)
+            else:
+                number = draw(numbers)
+            series[metric] = ((own, number),)
+        found.append(Reading(f"{n}", Labels.of(name, name, name), draw(st.integers(0, 10**19)), series))
+    return found
+
+
+class Families(Collector):
+    """The families of readings, for a registry."""
+
+    def __init__(self, readings, label_session):
+        self._found = list(families(readings, label_session=label_session))
+
+    def collect(self):
+        return iter(self._found)
+
+
+@pytest.mark.parametrize("label_session", [False, True])
+@given(many=st.lists(readings_of(), min_size=2, max_size=3))
+@settings(max_examples=examples(40), deadline=None)
+def test_the_text_is_that_of_prometheus_client_whatever_was_shown_before(label_session, many):
+    exposition = Exposition(label_session=label_session)
+    for readings in [*many, *many]:
+        registry = CollectorRegistry(support_collectors_without_names=True)
+        registry.register(Families(readings, label_session))
+        assert exposition.text(readings) == generate_latest(registry)
+
+
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_hostile_name_is_a_short_plain_label(name):
     labels = Labels.of_manifest(renamed(name, name, name))
     assert labels.mode == "unknown", "a mode is one of a closed list"
     assert all(re.fullmatch(r"[A-Za-z0-9/:._,-]{1,64}", value) for value in labels)
-    reading = Reading(name, labels, 1, list(SessionFigures.of_manifest(renamed("BTC/USDT")).samples(NOW)))
+    reading = Reading(name, labels, 1, SessionFigures.of_manifest(renamed("BTC/USDT")).series(NOW))
     found = [each for family in families([reading], label_session=True) for each in family.samples]
     assert {each.labels["symbol"] for each in found if "symbol" in each.labels} == {labels.symbol}
 
@@ -177,7 +224,7 @@ def test_the_sessions_of_the_workspace_are_shown_for_their_time(home):
 def test_the_server_answers_get_on_loopback_only_and_the_parser_of_prometheus_reads_it(home):
     shutil.copytree(RECORDED, home)
     exporter = exporter_of(*sorted((home / "sessions").glob("2*")))
-    with serving(exporter, "127.0.0.1", 0, "--port") as port:
+    with serving(exporter.text, "127.0.0.1", 0, "--port") as port:
         answers = {}
         for method in ("GET", "POST", "PUT", "DELETE"):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -190,6 +237,45 @@ def test_the_server_answers_get_on_loopback_only_and_the_parser_of_prometheus_re
         assert {metric.name.removesuffix("_total") for metric in METRICS} <= names
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        (b"GET /metrics HTTP/1.0\r\n\r\n", b"200 OK"),
+        (b"GET / HTTP/1.1\nHost: me\n\n", b"200 OK"),
+        (b"HEAD /metrics HTTP/1.1\r\n\r\n", b"405 Method Not Allowed"),
+        (b"\r\n\r\n", b"400 Bad Request"),
+        (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 70_000, b"400 Bad Request"),
+    ],
+    ids=["GET", "line-feeds", "HEAD", "nothing", "too-long"],
+)
+def test_a_request_is_answered_while_other_connections_say_nothing(request_text, status):
+    with serving(lambda: b"metrics", "127.0.0.1", 0, "--port") as port:
+        address = ("127.0.0.1", port)
+        with socket.create_connection(address), socket.create_connection(address) as half:
+            half.sendall(b"GET /metr")
+            with socket.create_connection(address, timeout=10) as connection:
+                connection.sendall(request_text)
+                answer = b""
+                while read := connection.recv(1 << 16):
+                    answer += read
+        assert answer.startswith(b"HTTP/1.1 " + status + b"\r\n")
+        assert answer.endswith(b"\r\n\r\nmetrics" if status == b"200 OK" else b"\r\n\r\n")
+
+
+def test_a_connection_that_stays_open_is_closed_with_the_server_or_after_its_time(monkeypatch):
+    with serving(lambda: b"", "127.0.0.1", 0, "--port") as port:
+        silent = socket.create_connection(("127.0.0.1", port), timeout=10)
+        assert urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=10).read() == b""
+    with silent:
+        assert silent.recv(1) == b""
+    monkeypatch.setattr("peak_trade.observability.server.TIMEOUT", 0.01)
+    with (
+        serving(lambda: b"", "127.0.0.1", 0, "--port") as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as silent,
+    ):
+        assert silent.recv(1) == b""
 
 
 def test_a_port_that_is_taken_is_one_clear_line(home, capsys):

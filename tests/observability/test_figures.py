@@ -35,7 +35,7 @@ from peak_trade.journal.files import read_lines, read_manifest
 from peak_trade.journal.inputs import read_inputs
 from peak_trade.journal.orders import ALLOWED_NEXT
 from peak_trade.observability.figures import Observations, SessionFigures
-from peak_trade.observability.metrics import LABEL_VALUES, OTHER, SLIPPAGE
+from peak_trade.observability.metrics import LABEL_VALUES, ORDER_DENIALS, OTHER, SLIPPAGE
 from tests.examples import examples
 from tests.observability.following import EACH, NOW, PAPER, counts_of
 from tests.replacing import replace
@@ -58,7 +58,8 @@ def gauges(figures: SessionFigures, now: int = NOW) -> dict[tuple[str, ...], flo
     """Value by the name of a metric and its labels; of a histogram the number of observations."""
     return {
         (metric.short_name, *labels): sum(number.counts) if isinstance(number, Observations) else number
-        for metric, labels, number in figures.samples(now)
+        for metric, series in figures.series(now).items()
+        for labels, number in series
     }
 
 
@@ -211,7 +212,7 @@ def test_the_age_of_the_feed_is_the_time_since_the_last_sign_of_it():
         figures.apply(event, 0)
         now = gauges(figures, event.ts_event)
         assert (now["feed_age_seconds",], now["feed_connected",]) == (age, is_connected), event
-    sealed = {metric.short_name for metric, _, _ in figures.samples(NOW, is_sealed=True)}
+    sealed = {metric.short_name for metric in figures.series(NOW, is_sealed=True)}
     assert not sealed & {"feed_age_seconds", "feed_connected"}
 
 
@@ -239,15 +240,16 @@ def test_events_without_an_order_have_their_metric():
     assert gauges(figures)["position_mismatch",] == 0
 
 
-def test_samples_do_not_change_with_later_events():
+def test_series_do_not_change_with_later_events():
     figures = figures_of()
     for line in read_lines(PAPER):
-        before = list(figures.samples(NOW))
+        before = figures.series(NOW)
         figures.apply(line.event, line.ts_recorded)
         if isinstance(line.event, OrderEvent) and line.event.last_quantity > 0.0:
-            after = {sample[:2]: sample.value for sample in figures.samples(NOW)}
-            changed = {sample.metric.short_name for sample in before if sample.value != after[sample[:2]]}
+            after = figures.series(NOW)
+            changed = {metric.short_name for metric in before if before[metric] != after[metric]}
             assert {"fills_total", "slippage_bps", "order_latency_seconds"} <= changed
+            assert after[ORDER_DENIALS] is before[ORDER_DENIALS], "what did not change is the same object"
             return
     raise AssertionError("no fill")
 

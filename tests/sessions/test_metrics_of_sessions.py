@@ -73,14 +73,17 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+RUNNING = 'peak_trade_session_running{mode="paper",strategy="ma_crossover",symbol="BTC/USDT"} 1.0'
+
+
 def scraped(port: int) -> str:
-    """The metrics at a port, once one of a session is there."""
+    """The metrics at a port, once a session with a bar runs; one that is resumed does not run at first."""
     for _ in range(1_000):
         try:
             text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
         except OSError:
             text = ""
-        if "peak_trade_last_bar_timestamp_seconds{" in text:
+        if "peak_trade_last_bar_timestamp_seconds{" in text and RUNNING in text:
             return text
         time.sleep(0.01)
     raise AssertionError("no metric of a session")
@@ -116,7 +119,7 @@ def test_a_session_serves_its_own_metrics_while_it_runs_and_while_it_is_resumed(
         patch.setattr(Session, "_is_over", ending_after(texts[1], lambda: True))
         assert main(["session", "resume", name, "--quiet", "--no-record", "--metrics-port", str(port)]) == 0
     for text in texts:
-        assert 'peak_trade_session_running{mode="paper",strategy="ma_crossover",symbol="BTC/USDT"} 1.0' in text.result()
+        assert RUNNING in text.result()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
 
