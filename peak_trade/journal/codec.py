@@ -29,7 +29,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=Fals
 _LINE = re.compile(
     rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([1-9][0-9]{0,17}),"ts_recorded":(0|-?[1-9][0-9]{0,18})\}$'
 )
-_HASH = -len(',"hash":"') - 64
+_HASH = b',"hash":"'
 _INT64 = range(-(2**63), 2**63)
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -128,14 +128,15 @@ def next_hash(text: bytes, previous: bytes) -> bytes | None:
     The number and the form of the line are not checked, which is enough for a line that a signed hash covers: it has
     the bytes that were signed. Hashes are 64 hex digits.
     """
-    head, separator, rest = text.rpartition(b'","sequence":')
-    found = sha256(b"".join((previous, head[:_HASH], separator[1:], rest))).hexdigest().encode()
-    return found if head.endswith(found) and head.startswith(b',"hash":"', _HASH + len(head)) else None
+    head, _, rest = text.rpartition(b'","sequence":')
+    body = b"".join((previous, head[: -len(_HASH) - 64], b',"sequence":', rest))
+    found = sha256(body).hexdigest().encode()
+    return found if head.endswith(_HASH + found) else None
 
 
 def event_and_time(text: bytes) -> tuple[bytes, int]:
     """Return the JSON text of the event and the time of writing of a line whose hash was verified, ns UTC."""
-    head, _, rest = text.rpartition(b',"hash":"')
+    head, _, rest = text.rpartition(_HASH)
     return head.removeprefix(b'{"event":'), int(rest[rest.rindex(b":") + 1 : -1])
 
 

@@ -248,8 +248,8 @@ POSITION_MISMATCH = Metric(
 JOURNAL_VERIFIED = Metric(
     "journal_verified",
     MetricKind.GAUGE,
-    "1 while every line follows from the one before and every checkpoint is signed, 0 once the journal is truncated, "
-    "rewritten or unreadable.",
+    "1 while every line follows from the one before and is what the checkpoints signed, 0 once the journal is "
+    "truncated, rewritten or unreadable.",
     "hash of every line, and the signed checkpoints",
     merge=Merge.MIN,
 )
