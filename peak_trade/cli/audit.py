@@ -213,8 +213,9 @@ def import_(
     The session is chained and signed as an import. With the format auto, the one format that fits every file is
     chosen; the command prints which one, and why. The formats are ccxt (JSON of fetch_my_trades and fetch_orders),
     freqtrade (the database of a bot), freqtrade-backtest, binance (web exports of spot trading), binance-api, kraken
-    (trades.csv and ledgers.csv), jesse (log lines and closed trades) and orders-csv (any table of orders, with
-    --column). docs/log-formats.md describes their files.
+    (trades.csv and ledgers.csv), hummingbot (trades and database), nautilus (fills and orders reports), jesse (log
+    lines, live orders and closed trades) and orders-csv (any table of orders, with --column). docs/log-formats.md
+    describes their files.
 
     A fill builds its order. Rows that are not about orders are counted by kind, and rows that are there twice once. A
     fee that is not stated is unknown. A fee in a third currency is kept in it, and converted only with --fee-price.

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from peak_trade.journal.formats.log_file import LogFile
 
 AUTO = "auto"
-_FORMATS = "peak_trade.journal.formats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,56 +68,141 @@ FORMATS: dict[str, LogFormat] = {
     "ccxt": LogFormat(
         "ccxt: fetch_my_trades and fetch_orders",
         (
-            Layout("trades", f"{_FORMATS}.ccxt:is_trades", f"{_FORMATS}.ccxt:read_ccxt"),
-            Layout("orders", f"{_FORMATS}.ccxt:is_orders", f"{_FORMATS}.ccxt:read_ccxt"),
+            Layout("trades", "peak_trade.journal.formats.ccxt:is_trades", "peak_trade.journal.formats.ccxt:read_ccxt"),
+            Layout("orders", "peak_trade.journal.formats.ccxt:is_orders", "peak_trade.journal.formats.ccxt:read_ccxt"),
         ),
     ),
     "freqtrade": LogFormat(
         "freqtrade: the database of a bot",
-        (Layout("database", f"{_FORMATS}.freqtrade:is_database", f"{_FORMATS}.freqtrade:read_database"),),
+        (
+            Layout(
+                "database",
+                "peak_trade.journal.formats.freqtrade:is_database",
+                "peak_trade.journal.formats.freqtrade:read_database",
+            ),
+        ),
     ),
     "freqtrade-backtest": LogFormat(
         "freqtrade: the result of a backtest",
-        (Layout("backtest result", f"{_FORMATS}.freqtrade:is_backtest", f"{_FORMATS}.freqtrade:read_backtest"),),
+        (
+            Layout(
+                "backtest result",
+                "peak_trade.journal.formats.freqtrade:is_backtest",
+                "peak_trade.journal.formats.freqtrade:read_backtest",
+            ),
+        ),
     ),
     "binance": LogFormat(
         "Binance: the web exports of spot trading",
         (
-            Layout("Trade History", f"{_FORMATS}.binance:is_trade_history", f"{_FORMATS}.binance:read_trade_history"),
-            Layout("Order History", f"{_FORMATS}.binance:is_order_history", f"{_FORMATS}.binance:read_order_history"),
+            Layout(
+                "Trade History",
+                "peak_trade.journal.formats.binance:is_trade_history",
+                "peak_trade.journal.formats.binance:read_trade_history",
+            ),
+            Layout(
+                "Order History",
+                "peak_trade.journal.formats.binance:is_order_history",
+                "peak_trade.journal.formats.binance:read_order_history",
+            ),
             Layout(
                 "Transaction History",
-                f"{_FORMATS}.binance:is_transaction_history",
-                f"{_FORMATS}.binance:read_transaction_history",
+                "peak_trade.journal.formats.binance:is_transaction_history",
+                "peak_trade.journal.formats.binance:read_transaction_history",
             ),
         ),
-        f"{_FORMATS}.binance:join",
+        "peak_trade.journal.formats.binance:join",
     ),
     "binance-api": LogFormat(
         "Binance: myTrades, userTrades and allOrders of the API",
         (
-            Layout("trades", f"{_FORMATS}.binance:is_api_trades", f"{_FORMATS}.binance:read_api_trades"),
-            Layout("orders", f"{_FORMATS}.binance:is_api_orders", f"{_FORMATS}.binance:read_api_orders"),
+            Layout(
+                "trades",
+                "peak_trade.journal.formats.binance:is_api_trades",
+                "peak_trade.journal.formats.binance:read_api_trades",
+            ),
+            Layout(
+                "orders",
+                "peak_trade.journal.formats.binance:is_api_orders",
+                "peak_trade.journal.formats.binance:read_api_orders",
+            ),
         ),
     ),
     "kraken": LogFormat(
         "Kraken: trades.csv and ledgers.csv",
         (
-            Layout("trades.csv", f"{_FORMATS}.kraken:is_trades", f"{_FORMATS}.kraken:read_trades"),
-            Layout("ledgers.csv", f"{_FORMATS}.kraken:is_ledgers", f"{_FORMATS}.kraken:read_ledgers"),
+            Layout(
+                "trades.csv",
+                "peak_trade.journal.formats.kraken:is_trades",
+                "peak_trade.journal.formats.kraken:read_trades",
+            ),
+            Layout(
+                "ledgers.csv",
+                "peak_trade.journal.formats.kraken:is_ledgers",
+                "peak_trade.journal.formats.kraken:read_ledgers",
+            ),
         ),
-        f"{_FORMATS}.kraken:join",
+        "peak_trade.journal.formats.kraken:join",
+    ),
+    "hummingbot": LogFormat(
+        "hummingbot: its trades as CSV, and its database",
+        (
+            Layout(
+                "trades",
+                "peak_trade.journal.formats.hummingbot:is_trades",
+                "peak_trade.journal.formats.hummingbot:read_trades",
+            ),
+            Layout(
+                "database",
+                "peak_trade.journal.formats.hummingbot:is_database",
+                "peak_trade.journal.formats.hummingbot:read_database",
+            ),
+        ),
+    ),
+    "nautilus": LogFormat(
+        "nautilus_trader: fills report and orders report",
+        (
+            Layout(
+                "fills report",
+                "peak_trade.journal.formats.nautilus:is_fills",
+                "peak_trade.journal.formats.nautilus:read_fills",
+            ),
+            Layout(
+                "orders report",
+                "peak_trade.journal.formats.nautilus:is_orders",
+                "peak_trade.journal.formats.nautilus:read_orders",
+            ),
+        ),
     ),
     "jesse": LogFormat(
-        "jesse: log lines, and closed trades",
+        "jesse: log lines, closed trades, and the table of live orders",
         (
-            Layout("log lines", f"{_FORMATS}.jesse:is_log_lines", f"{_FORMATS}.jesse:read_log_lines"),
-            Layout("closed trades", f"{_FORMATS}.jesse:is_trades", f"{_FORMATS}.jesse:read_trades"),
+            Layout(
+                "live orders",
+                "peak_trade.journal.formats.jesse:is_orders",
+                "peak_trade.journal.formats.jesse:read_orders",
+            ),
+            Layout(
+                "log lines",
+                "peak_trade.journal.formats.jesse:is_log_lines",
+                "peak_trade.journal.formats.jesse:read_log_lines",
+            ),
+            Layout(
+                "closed trades",
+                "peak_trade.journal.formats.jesse:is_trades",
+                "peak_trade.journal.formats.jesse:read_trades",
+            ),
         ),
     ),
     "orders-csv": LogFormat(
         "any table of orders, with --column",
-        (Layout("table of orders", f"{_FORMATS}.orders_csv:is_orders", f"{_FORMATS}.orders_csv:read_orders"),),
+        (
+            Layout(
+                "table of orders",
+                "peak_trade.journal.formats.orders_csv:is_orders",
+                "peak_trade.journal.formats.orders_csv:read_orders",
+            ),
+        ),
     ),
 }
 """Name of each format to its layouts."""

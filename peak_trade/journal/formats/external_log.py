@@ -455,7 +455,7 @@ def _history(
         raise ValueError(f"quantity was {quantity}, not above zero")
     start = min([stated.time, *(fill.time for fill in fills)])
     request = OrderEvent(
-        start, order_id, options.strategy or stated.strategy or UNKNOWN_STRATEGY, stated.symbol, Kind.REQUESTED,
+        start, order_id, _strategy_of(stated, fills, options), stated.symbol, Kind.REQUESTED,
         stated.side, stated.order_type, TimeInForce.GTC, quantity, 0.0, quantity, stated.decision_price, UNKNOWN_PRICE,
         limit_price=limit_price, stop_price=stop_price, reason="implied",
     )  # fmt: skip
@@ -476,6 +476,11 @@ def _history(
         ended = replace(request, ts_event=end_time, event=end, cumulative=done, leaves=0.0, reason="imported")
         events.append(ended)
     return events
+
+
+def _strategy_of(stated: LoggedOrder | LoggedFill, fills: Sequence[LoggedFill], options: LogOptions) -> str:
+    named = (each.strategy for each in (stated, *fills))
+    return options.strategy or next(filter(None, named), UNKNOWN_STRATEGY)
 
 
 def _only_fill(order: LoggedOrder) -> LoggedFill:

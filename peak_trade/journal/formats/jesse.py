@@ -9,6 +9,10 @@ Layout of closed trades, `storage/csv/SESSION.csv` or `{"trades": […]}` in `st
 `strategy_name`, `symbol`, `exchange`, `type`, `entry_price`, `exit_price`, `qty`, `fee`, `opened_at`, `closed_at`
 (ms). A trade becomes two market orders. Left out: single orders and fills, canceled orders, and how the fee of a trade
 is divided between them: each gets the part of its notional. Key: `id`, or the row.
+
+Layout of live orders, the table `order` of jesse's PostgreSQL database as CSV: `id`, `symbol`, `side`, `type`, `qty`,
+`filled_qty`, `price`, `status`, `created_at`, `executed_at`, `canceled_at` (ms), and possibly `fee`. Left out: single
+fills, and the price of a market order before its fill.
 """
 
 from __future__ import annotations
@@ -25,11 +29,15 @@ from peak_trade.core.errors import ConfigError, excerpt
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, OrderType, Side
 from peak_trade.journal.events import OrderEventKind
+from peak_trade.journal.formats.ccxt import type_of
 from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog, Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
 from peak_trade.journal.log_times import TimeFormat, stated_format
 
 LINE_COLUMNS = ("timestamp", "event", "raw", "symbol", "order_type", "side", "qty", "price", "amount")
+ORDER_COLUMNS = (
+    "id", "symbol", "side", "type", "qty", "filled_qty", "price", "status", "created_at", "executed_at", "canceled_at",
+)  # fmt: skip
 TRADE_COLUMNS = ("symbol", "type", "entry_price", "exit_price", "qty", "fee", "opened_at", "closed_at")
 _ENDS = {"EXECUTED": OrderEventKind.FILLED, "CANCELED": OrderEventKind.CANCELED}
 _BALANCE = re.compile(r"Balance for (\w+) on ")
@@ -57,6 +65,12 @@ def is_trades(file: LogFile) -> str:
         return "it has the columns entry_price, exit_price and opened_at of closed trades"
     found = file.kind is FileKind.JSON and set(file.columns) >= {"trades", "considering_timeframes"}
     return "it is an object with trades and considering_timeframes" if found else ""
+
+
+def is_orders(file: LogFile) -> str:
+    """Return why a file is the table of live orders of jesse; empty if it is not."""
+    found = file.kind is FileKind.TABLE and set(file.columns) >= {"filled_qty", "executed_at", "canceled_at"}
+    return "it has the columns filled_qty, executed_at and canceled_at of live orders" if found else ""
 
 
 def read_log_lines(file: LogFile, log: ExternalLog) -> None:
@@ -214,6 +228,44 @@ def read_trades(file: LogFile, log: ExternalLog) -> None:
                 log.add_fill(fill.order_id, fill)
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
+
+
+def read_orders(file: LogFile, log: ExternalLog) -> None:
+    """Add the orders of the table of live orders; ConfigError when a column is missing."""
+    file.require(ORDER_COLUMNS)
+    times = log.options.times_or(stated_format("ms"))
+    log.times = times.name
+    for row in file.rows():
+        try:
+            log.add_order(_live_order(row, times, log.options.fee_currency))
+        except (ValueError, OverflowError) as error:
+            log.refuse_fault(row.number, error)
+
+
+def _live_order(row: Row, times: TimeFormat, fee_currency: str) -> LoggedOrder:
+    status = row.text("status").upper().replace(" ", "_")
+    if status not in _LIVE_ENDS:
+        raise ValueError(f"column status: {excerpt(row.text('status'))!r} is not known")
+    end, start = _LIVE_ENDS[status], row.time("created_at", times)
+    symbol, order_type = row.text("symbol").replace("-", "/"), type_of(row, "type")
+    if not symbol or not row.text("id"):
+        raise ValueError("column id or symbol: it is empty")
+    last = next((name for name in ("executed_at", "canceled_at", "updated_at") if row.has(name)), "created_at")
+    executed, price = abs(row.signed("filled_qty")) if row.has("filled_qty") else 0.0, row.optional("price") or 0.0
+    quantity, fee = abs(row.signed("qty")), row.optional("fee")
+    executed = executed or (quantity if end is OrderEventKind.FILLED else 0.0)
+    fees: Fees = () if fee is None else ((fee, fee_currency or symbol.partition("/")[2]),)
+    return LoggedOrder(
+        (row.number,), row.text("id"), start, symbol, row.member("side", Side), order_type, quantity, end,
+        max(start, row.time(last, times)), executed, price, fees,
+        price if order_type is OrderType.LIMIT else None, price if order_type is OrderType.STOP else None,
+    )  # fmt: skip
+
+
+_LIVE_ENDS = {
+    "EXECUTED": OrderEventKind.FILLED, "CANCELED": OrderEventKind.CANCELED, "REJECTED": OrderEventKind.REJECTED,
+    "LIQUIDATED": OrderEventKind.FILLED, "ACTIVE": None, "QUEUED": None, "PARTIALLY_FILLED": None,
+}  # fmt: skip
 
 
 def _trade_rows(file: LogFile) -> Iterator[Row]:
