@@ -54,6 +54,12 @@ class Bench:
         self._keep(typical(our_costs[1:]))
         self._keep(typical(peer_costs), f"{peer}_")
 
+    def alone(self, ours: Callable[[], Any], rounds: int = 5) -> None:
+        """Time a job in this process whose peers are measured elsewhere."""
+        costs: list[Cost] = []
+        self._benchmark.pedantic(lambda: costs.append(cost_of(ours)), rounds=rounds, warmup_rounds=1)
+        self._keep(typical(costs[1:]))
+
     def fresh(self, job: str, peer: str, peer_job: str, rounds: int = 3) -> None:
         """Time the first call of both, alternately, in fresh processes after imports; caches on disk are warm."""
         runs: dict[str, list[dict[str, float]]] = {job: [], peer_job: []}

@@ -12,12 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.measuring import cost_of
+from peak_trade.data.workspace import workspace_at
 
 ONE_MINUTE_BARS = 1_051_200
 """Two years."""
@@ -26,8 +29,10 @@ HOURLY_BARS = 17_520
 FAST, SLOW = 20, 50
 FEE_BPS, SLIPPAGE_BPS = 1.0, 0.5
 """Low, so that 23,500 orders do not use up the account; the work is the same at any fee."""
-FASTS, SLOWS = range(5, 30), range(40, 80)
-"""1,000 pairs."""
+WINDOWS = {1_000: (range(5, 30), range(40, 80)), 10_000: (range(5, 105), range(110, 210))}
+"""Windows of the fast and of the slow average, by the number of their pairs."""
+CHUNK_COLUMNS = 10
+"""Columns of vectorbt's tuned job: of 1, 10, 25, 50, 100 and 200 the fastest."""
 
 
 @cache
@@ -89,25 +94,26 @@ def compiled_event_loop() -> Any:
     return run_sleeves(Market.of([given]), [Sleeve("ma", given.symbol, _given()[1])], settings())
 
 
-def screens(strategies: Sequence[Any], given: Any) -> list[Any]:
+def screens(strategies: Sequence[Any], given: Any, n_threads: int = 1) -> Any:
     """Return the array kernel's statistics of each strategy, as in a sweep but without its trials and its table."""
-    from peak_trade.engine.kernel import screen
-    from peak_trade.strategies.base import check_exposure
-    from peak_trade.studies.sweep import IndicatorCache
+    from peak_trade.core.executor import Executor
+    from peak_trade.studies.sweep.evaluation import Findings, Setup, screened, slices
 
-    shared, times = IndicatorCache(), given.times
-    opened, close = (np.ascontiguousarray(given.frame[column].to_numpy()) for column in ("open", "close"))
-    targets = (
-        check_exposure(each.exposure_by(given.for_strategy(), shared), times, each.warm_up, each.name)
-        for each in strategies
-    )
-    return [screen(opened, close, target, settings().costs) for target in targets]
+    setup = Setup(given, settings())
+    tasks = [strategies[span.start : span.stop] for span in slices(setup, strategies, True)]
+    answers = dict(Executor(n_threads).run(screened, setup, tasks, seconds_per_task=0.0, releases_gil=True))
+    return Findings.joined([answers[place][0] for place in range(len(tasks))]).statistics
 
 
 def kernel() -> Any:
-    from peak_trade.strategies.ma_crossover import MaCrossover
+    """Return the statistics of one pair of averages from prices, the averages included."""
+    from peak_trade.engine.kernel import screen
+    from peak_trade.indicators.means import sma
+    from peak_trade.strategies.crossing import crossing_exposures
 
-    return screens([MaCrossover(fast=FAST, slow=SLOW)], bars(ONE_MINUTE_BARS))[0]
+    close, out = _columns("close"), np.empty((1, ONE_MINUTE_BARS))
+    crossing_exposures([(sma(close, FAST), sma(close, SLOW), "long")], 1.0, out)
+    return screen(_columns("open"), close, out[0], settings().costs)
 
 
 def kernel_on_given_targets() -> Any:
@@ -117,12 +123,27 @@ def kernel_on_given_targets() -> Any:
     return screen(prices["open"], prices["close"], target, settings().costs)
 
 
-def kernel_sweep() -> Any:
+@cache
+def pairs_of_averages(n_pairs: int) -> list[Any]:
+    """Return the strategies of 1,000 or 10,000 pairs of windows."""
     from peak_trade.strategies.ma_crossover import MaCrossover
-    from peak_trade.studies.sweep import parameter_sets
+    from peak_trade.studies.sweep.grid import parameter_sets
 
-    strategies, _ = parameter_sets(MaCrossover, {"fast": list(FASTS), "slow": list(SLOWS)})
-    return screens(strategies, bars(HOURLY_BARS, "1h"))
+    return parameter_sets(MaCrossover, dict(zip(("fast", "slow"), WINDOWS[n_pairs], strict=True)))[0]
+
+
+def kernel_sweep(n_pairs: int = 1_000, n_threads: int = 1) -> Any:
+    return screens(pairs_of_averages(n_pairs), bars(HOURLY_BARS, "1h"), n_threads)
+
+
+def whole_sweep(n_pairs: int) -> Any:
+    """Run a sweep with its trials, table, moments and best sets in the event loop, in an empty workspace."""
+    from peak_trade.strategies.ma_crossover import MaCrossover
+    from peak_trade.studies.sweep.run import sweep
+
+    grid = dict(zip(("fast", "slow"), WINDOWS[n_pairs], strict=True))
+    with TemporaryDirectory() as folder, workspace_at(Path(folder)):
+        return sweep(MaCrossover, grid, bars(HOURLY_BARS, "1h"), settings())
 
 
 def vectorbt_run() -> Any:
@@ -141,9 +162,25 @@ def vectorbt_broadcast() -> Any:
     import vectorbt as vbt
 
     close = _naive_close(HOURLY_BARS, "h")
-    pairs = list(product(FASTS, SLOWS))
+    pairs = list(product(*WINDOWS[1_000]))
     fast, slow = (vbt.MA.run(close, [pair[side] for pair in pairs]).ma.to_numpy() for side in (0, 1))
     return _vectorbt(close, (fast > slow).astype(np.float64))
+
+
+def vectorbt_in_chunks(n_pairs: int = 1_000) -> Any:
+    """Run the first 1,000 pairs with each average computed once, and few columns at a time."""
+    import vectorbt as vbt
+
+    close = _naive_close(HOURLY_BARS, "h")
+    pairs = list(product(*WINDOWS[n_pairs]))[:1_000]
+    lines = {
+        window: vbt.MA.run(close, window).ma.to_numpy() for window in sorted({each for pair in pairs for each in pair})
+    }
+    chunks = [pairs[begin : begin + CHUNK_COLUMNS] for begin in range(0, len(pairs), CHUNK_COLUMNS)]
+    return [
+        _vectorbt(close, np.column_stack([lines[fast] > lines[slow] for fast, slow in chunk]).astype(np.float64))
+        for chunk in chunks
+    ]
 
 
 def every_nth_bar(n_bars: int, hold: int) -> Callable[[], Any]:
@@ -161,9 +198,13 @@ def every_nth_bar(n_bars: int, hold: int) -> Callable[[], Any]:
 def _given() -> tuple[dict[str, Any], Any]:
     from peak_trade.strategies.ma_crossover import MaCrossover
 
-    source = frame(ONE_MINUTE_BARS)
-    prices = {name: np.ascontiguousarray(source[name].to_numpy()) for name in ("open", "close")}
-    return prices, np.nan_to_num(MaCrossover(fast=FAST, slow=SLOW).exposure(source))
+    prices = {name: _columns(name) for name in ("open", "close")}
+    return prices, np.nan_to_num(MaCrossover(fast=FAST, slow=SLOW).exposure(frame(ONE_MINUTE_BARS)))
+
+
+@cache
+def _columns(name: str) -> Any:
+    return np.ascontiguousarray(frame(ONE_MINUTE_BARS)[name].to_numpy())
 
 
 @cache
@@ -206,7 +247,7 @@ def _vectorbt(close: Any, target: Any) -> Any:
 
 JOBS: dict[str, tuple[Callable[[], Any], ...]] = {
     "event_loop": (lambda: bars(ONE_MINUTE_BARS), settings, event_loop),
-    "kernel": (lambda: bars(ONE_MINUTE_BARS), settings, kernel),
+    "kernel": (lambda: _columns("open"), lambda: _columns("close"), settings, kernel),
     "vectorbt": (lambda: _naive_close(ONE_MINUTE_BARS, "min"), vectorbt_run),
     "vectorbt_broadcast": (lambda: _naive_close(HOURLY_BARS, "h"), vectorbt_broadcast),
     "kernel_sweep": (lambda: bars(HOURLY_BARS, "1h"), settings, kernel_sweep),
@@ -214,8 +255,8 @@ JOBS: dict[str, tuple[Callable[[], Any], ...]] = {
 """Jobs by name: the preparations, then the timed call."""
 IMPORTS = {
     "event_loop": ("peak_trade.studies.backtest", "peak_trade.strategies.ma_crossover"),
-    "kernel": ("peak_trade.studies.sweep", "peak_trade.strategies.ma_crossover"),
-    "kernel_sweep": ("peak_trade.studies.sweep", "peak_trade.strategies.ma_crossover"),
+    "kernel": ("peak_trade.engine.kernel", "peak_trade.strategies.crossing"),
+    "kernel_sweep": ("peak_trade.studies.sweep.evaluation", "peak_trade.strategies.ma_crossover"),
     "vectorbt": ("vectorbt",),
     "vectorbt_broadcast": ("vectorbt",),
 }

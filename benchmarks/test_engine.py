@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks import engine_jobs as jobs
 from benchmarks.measuring import Cost, cost_of, typical
+from peak_trade.core.executor import n_cores
 from tests.tolerances import RTOL_REFERENCE
 
 GIB = 1024.0
@@ -46,6 +53,7 @@ def test_array_kernel_from_targets_to_statistics(bench) -> None:
 def test_array_kernel_from_prices_to_statistics(bench) -> None:
     bench.row["job"] = "array kernel, the same including both averages, warm"
     bench.side_by_side(jobs.kernel, "vectorbt", jobs.vectorbt_run)
+    bench.bar(">= 10x", bench.ratio("vectorbt") >= 10.0)
     ours, theirs = jobs.kernel(), jobs.vectorbt_run()
     annual = np.sqrt(jobs.bars(jobs.ONE_MINUTE_BARS).bars_per_year)
     assert ours.n_fills == theirs[3]
@@ -60,10 +68,53 @@ def test_array_kernel_in_a_fresh_process(bench) -> None:
     bench.bar(">= 1x", bench.row["vectorbt_seconds"] >= bench.row["seconds"])
 
 
+@pytest.mark.parametrize("job", ["run", "sweep"])
+def test_raptorbt(bench, job: str) -> None:
+    """RaptorBT books the whole account at each entry, with its own rounding, so its numbers are not compared."""
+    python = os.environ.get("PEAK_TRADE_RAPTORBT_PYTHON", "")
+    if not python:
+        pytest.skip("set PEAK_TRADE_RAPTORBT_PYTHON to a Python interpreter that has the package raptorbt")
+    name = {"run": "one pair of averages, 1,051,200 bars", "sweep": "1,000 pairs of averages, 17,520 bars"}[job]
+    bench.row["job"] = f"array kernel, {name}, every core"
+    sweep = partial(jobs.kernel_sweep, 1_000, n_cores())
+    bench.alone(jobs.kernel if job == "run" else sweep)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [python, str(Path(jobs.__file__).with_name("raptorbt_job.py")), job]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=600)
+    answer = json.loads(done.stdout)
+    bench.row |= {f"raptorbt_{key}": answer[key] for key in ("seconds", "cpu_seconds", "trades", "version")}
+    assert answer["trades"] > 0
+
+
 def test_thousand_pairs_of_averages(bench) -> None:
     bench.row["job"] = "1,000 pairs of averages, 17,520 bars, indicators included"
     bench.side_by_side(jobs.kernel_sweep, "vectorbt", jobs.vectorbt_broadcast, rounds=5, peer_rounds=1)
-    bench.bar(">= 40x", bench.ratio("vectorbt") >= 40.0)
+    bench.bar(">= 100x", bench.ratio("vectorbt") >= 100.0)
+
+
+@pytest.mark.parametrize("n_pairs", [1_000, 10_000])
+def test_sweep_of_pairs(bench, n_pairs: int) -> None:
+    """vectorbt runs 1,000 of 10,000 pairs at a time: one broadcast of 10,000 needs more than 20 GiB."""
+    bench.row["job"] = f"sweep of {n_pairs:,} pairs, 17,520 bars, with trials, table and best sets"
+    jobs.whole_sweep(1_000)
+    bench.alone(lambda: jobs.whole_sweep(n_pairs), rounds=3)
+    broadcast, chunked = cost_of(jobs.vectorbt_broadcast), cost_of(jobs.vectorbt_in_chunks)
+    scale = n_pairs / 1_000
+    for name, cost in (("broadcast", broadcast), ("chunked", chunked)):
+        bench.row[f"{name}_seconds"] = cost.seconds * scale
+        bench.row[f"{name}_cpu_seconds"] = cost.cpu_seconds * scale
+        bench.row[f"{name}_growth_mib"] = cost.growth_mib
+    bench.bar(">= 80x broadcast", bench.ratio("broadcast") >= 80.0)
+    bench.bar(">= 15x chunked", bench.ratio("chunked") >= 15.0)
+    bench.bar("memory <= a tenth", bench.row["growth_mib"] <= 0.1 * min(broadcast.growth_mib, chunked.growth_mib))
+
+
+def test_ten_thousand_pairs_on_two_threads(bench) -> None:
+    bench.row["job"] = "10,000 pairs of averages, 17,520 bars, two threads"
+    jobs.pairs_of_averages(10_000)
+    two, one = partial(jobs.kernel_sweep, 10_000, 2), partial(jobs.kernel_sweep, 10_000)
+    bench.side_by_side(two, "one_thread", one, rounds=5, peer_rounds=5)
+    bench.bar(">= 1.7x", bench.row["one_thread_seconds"] >= 1.7 * bench.row["seconds"])
 
 
 def test_ten_times_the_bars_with_the_same_orders(benchmark) -> None:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from peak_trade.studies.regime.second_opinion import regime_second_opinion
     from peak_trade.studies.regime.strategy import RegimeAware
     from peak_trade.studies.regime.study import noise_controls, study_regimes
-    from peak_trade.studies.sweep import sweep
+    from peak_trade.studies.sweep.run import sweep
     from peak_trade.studies.trials import deflated
     from peak_trade.tracking.counts import trials_of
     from peak_trade.tracking.queries import compare_runs, list_runs, show_run
@@ -110,7 +110,7 @@ _HOMES = {
     "smooth_regimes": "peak_trade.regimes.detector",
     "strategies_table": "peak_trade.studies.listing",
     "study_regimes": "peak_trade.studies.regime.study",
-    "sweep": "peak_trade.studies.sweep",
+    "sweep": "peak_trade.studies.sweep.run",
     "tearsheet": "peak_trade.reports.views.tear_sheet",
     "trials_of": "peak_trade.tracking.counts",
 }
@@ -181,7 +181,7 @@ _DISPLAYS = {
     ("peak_trade.metrics.summary", "Stats"): "stats_html",
     ("peak_trade.studies.portfolio.result", "PortfolioResult"): "portfolio_html",
     ("peak_trade.studies.regime.study", "RegimeStudy"): "regime_html",
-    ("peak_trade.studies.sweep", "SweepResult"): "sweep_html",
+    ("peak_trade.studies.sweep.result", "SweepResult"): "sweep_html",
 }
 """Results and the function of `reports.views.cell_values` that shows each in a notebook."""
 

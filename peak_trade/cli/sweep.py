@@ -11,7 +11,7 @@ from peak_trade.cli.equal_runs import shared
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
-    from peak_trade.studies.sweep import SweepResult
+    from peak_trade.studies.sweep.result import SweepResult
 
 app = verb_app()
 

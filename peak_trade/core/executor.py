@@ -11,6 +11,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -108,6 +109,7 @@ class Executor:
         tasks: Sequence[Task],
         *,
         seconds_per_task: float | None = None,
+        releases_gil: bool = False,
     ) -> Iterator[tuple[int, Result]]:
         """Yield the place of each task and its result, `function(shared, task)`, as the tasks finish.
 
@@ -121,6 +123,9 @@ class Executor:
         seconds_per_task : float, optional
             Expected length of a task. It is measured if it is not given: on the first task, and on the second one too
             if the first took less than `FEWEST_SECONDS`, because it loads compiled code.
+        releases_gil : bool
+            Whether the function releases Python's lock for most of its time. Threads of this process run it then, as
+            many as there would be processes, and no process is started.
 
         Raises
         ------
@@ -138,6 +143,9 @@ class Executor:
         """
         self._place, self._n_repeated, self._n_done = "in this process", 0, 0
         left = deque(range(len(tasks)))
+        if releases_gil and not self.cluster and self.n_processes > 1 and len(tasks) > 1:
+            yield from self._in_threads(function, shared, tasks)
+            return
         measured, n_measured = seconds_per_task, 0
         while left and not self._is_long(measured, n_measured, seconds_per_task is not None, len(left)):
             place = left.popleft()
@@ -159,6 +167,21 @@ class Executor:
             return False
         is_warm = is_given or n_measured > 1 or seconds >= FEWEST_SECONDS
         return is_warm and seconds * n_left >= FEWEST_SECONDS
+
+    def _in_threads(
+        self, function: Callable[[Any, Any], Any], shared: Any, tasks: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        n_threads = min(self.n_processes, len(tasks))
+        self._place = f"in {n_threads:,} threads"
+        with ThreadPoolExecutor(n_threads) as pool:
+            pending = {pool.submit(function, shared, task): place for place, task in enumerate(tasks)}
+            try:
+                for future in as_completed(list(pending)):
+                    result = future.result()
+                    self._n_done += 1
+                    yield pending.pop(future), result
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _in_processes(
         self, function: Callable[[Any, Any], Any], shared: Any, tasks: Sequence[Any], left: deque[int], seconds: float

@@ -6,7 +6,7 @@ protective orders, gates or events. Within these limits its fills and equity equ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numba import njit, types
@@ -19,7 +19,7 @@ SAME_RETURNS = 1e-12
 INITIAL_CASH = 10_000.0
 """Cash at the start of a screened run, quote currency."""
 NO_BARS = np.zeros(0, np.int64)
-_NONE = np.zeros(0)
+_NONE, _NO_ROWS = np.zeros(0), np.zeros((0, 0))
 _INPUT = types.Array(types.float64, 1, "C", readonly=True)
 
 
@@ -37,6 +37,10 @@ class Screen:
     n_fills: int
     skewness: float
     kurtosis: float
+
+
+STATISTICS = tuple(each.name for each in fields(Screen))
+"""Names of the statistics of a run, in the order of the columns of `screen_sets`."""
 
 
 def simulate(
@@ -61,38 +65,37 @@ def simulate(
     return equity, position
 
 
-def screen(
-    open_: FloatArray,
-    close: FloatArray,
-    exposure: FloatArray,
-    costs: Costs,
-    bars: IntArray = NO_BARS,
-    equity_out: FloatArray = _NONE,
-) -> Screen:
-    """Return the statistics of one run without its path; the first arguments are those of `simulate`.
-
-    `equity_out` gets equity at the close of each of `bars`, increasing indices; the initial cash is 10,000.
-    """
-    total, sharpe, drawdown, n_fills, skewness, kurtosis = _pass(
-        open_,
-        close,
-        exposure,
-        costs.taker_rate,
-        costs.slippage_rate,
-        INITIAL_CASH,
-        _NONE,
-        _NONE,
-        bars,
-        equity_out,
-    )
+def screen(open_: FloatArray, close: FloatArray, exposure: FloatArray, costs: Costs) -> Screen:
+    """Return the statistics of one run without its path, with an initial cash of 10,000; see `simulate`."""
+    total, sharpe, drawdown, n_fills, skewness, kurtosis = screen_sets(open_, close, exposure[None], costs)[0].tolist()
     return Screen(total, sharpe, drawdown, int(n_fills), skewness, kurtosis)
 
 
+def screen_sets(
+    open_: FloatArray,
+    close: FloatArray,
+    exposures: FloatArray,
+    costs: Costs,
+    bars: IntArray = NO_BARS,
+    equity_out: FloatArray = _NO_ROWS,
+) -> FloatArray:
+    """Return the statistics of several runs, shape (k, len(STATISTICS)), with the GIL released meanwhile.
+
+    `exposures` has shape (k, n_bars), and `equity_out`, of shape (k, len(bars)), gets equity at the close of each of
+    `bars`, increasing indices; the other arguments are those of `screen`.
+    """
+    statistics = np.empty((len(exposures), len(STATISTICS)))
+    _screens(open_, close, exposures, costs.taker_rate, costs.slippage_rate, INITIAL_CASH, bars, equity_out, statistics)
+    return statistics
+
+
 @njit(
-    types.Tuple((*3 * (types.float64,), types.int64, *2 * (types.float64,)))(
+    types.UniTuple(types.float64, 6)(
         *3 * (_INPUT,), *3 * (types.float64,), *2 * (types.float64[::1],), types.int64[::1], types.float64[::1]
     ),
     cache=True,
+    nogil=True,
+    error_model="numpy",
 )
 def _pass(  # type: ignore[no-untyped-def]
     open_, close, exposure, fee, slippage, initial_cash, equity_out, position_out, bars, at_bars
@@ -100,10 +103,9 @@ def _pass(  # type: ignore[no-untyped-def]
     keeps_path = equity_out.size > 0
     at_bars[:] = 0.0
     place = 0
-    next_bar = bars[0] if bars.size > 0 else -1
     cash, position, target, pending = initial_cash, 0.0, 0.0, 0.0
-    equity, peak, drawdown = initial_cash, initial_cash, 0.0
-    total, squares, cubes, fourths, n_fills = 0.0, 0.0, 0.0, 0.0, 0
+    equity, peak, trough, drawdown = initial_cash, initial_cash, initial_cash, 0.0
+    total, squares, cubes, fourths, n_fills = 0.0, 0.0, 0.0, 0.0, 0.0
     bar = 0
     while bar < close.size and equity > 0.0:
         if pending != 0.0:
@@ -117,12 +119,13 @@ def _pass(  # type: ignore[no-untyped-def]
                 cash -= quantity * price
                 cash -= abs(quantity) * price * fee
                 position += quantity
-                n_fills += 1
+                n_fills += 1.0
             pending = 0.0
         decision = bar
         while decision < close.size - 1 and exposure[decision] == target:
             decision += 1
         stop = decision + 1 if position != 0.0 else bar + 1
+        last = decision
         for held in range(bar, stop):
             worth = max(cash + position * close[held] if position != 0.0 else cash, 0.0)
             change = worth / equity - 1.0
@@ -132,26 +135,26 @@ def _pass(  # type: ignore[no-untyped-def]
             cubes += square * change
             fourths += square * square
             equity = worth
-            peak = max(peak, equity)
-            drawdown = max(drawdown, 1.0 - equity / peak)
+            if equity > peak:
+                drawdown = max(drawdown, 1.0 - trough / peak)
+                peak, trough = equity, equity
+            elif equity < trough:
+                trough = equity
             if equity == 0.0:
+                last = held - 1
                 break
-            if held == next_bar:
-                at_bars[place] = equity
-                place += 1
-                next_bar = bars[place] if place < bars.size else -1
             if keeps_path:
                 equity_out[held], position_out[held] = equity, position
-        while equity > 0.0 and 0 <= next_bar <= decision:
-            at_bars[place] = equity
+        while place < bars.size and bars[place] <= last:
+            at_bars[place] = cash + position * close[bars[place]] if position != 0.0 else cash
             place += 1
-            next_bar = bars[place] if place < bars.size else -1
         if keeps_path and equity > 0.0:
             equity_out[stop : decision + 1] = equity
         if exposure[decision] != target:
             target = exposure[decision]
             pending = target * equity / close[decision] - position
         bar = decision + 1
+    drawdown = max(drawdown, 1.0 - trough / peak)
     n_returns = close.size - 1
     sharpe, skewness, kurtosis = 0.0, np.nan, np.nan
     if n_returns > 1:
@@ -164,3 +167,25 @@ def _pass(  # type: ignore[no-untyped-def]
             powers = fourths - 4.0 * mean * cubes + 6.0 * mean * mean * squares
             kurtosis = (powers / n_returns - 3.0 * mean**4) / variance**2
     return equity / initial_cash - 1.0, sharpe, drawdown, n_fills, skewness, kurtosis
+
+
+@njit(
+    types.void(
+        *2 * (_INPUT,),
+        types.Array(types.float64, 2, "C", readonly=True),
+        *3 * (types.float64,),
+        types.int64[::1],
+        *2 * (types.float64[:, ::1],),
+    ),
+    cache=True,
+    nogil=True,
+)
+def _screens(  # type: ignore[no-untyped-def]
+    open_, close, exposures, fee, slippage, initial_cash, bars, at_bars, statistics
+):
+    nothing = np.zeros(0)
+    for row in range(len(exposures)):
+        equity = at_bars[row] if bars.size > 0 else nothing
+        found = _pass(open_, close, exposures[row], fee, slippage, initial_cash, nothing, nothing, bars, equity)
+        for column in range(statistics.shape[1]):
+            statistics[row, column] = found[column]

@@ -87,7 +87,7 @@ def realised_volatility(values: FloatArray, window: int) -> FloatArray:
     return volatility
 
 
-@njit("UniTuple(float64, 2)(float64, float64, float64)", cache=True)
+@njit("UniTuple(float64, 2)(float64, float64, float64)", cache=True, nogil=True)
 def _add(high: float, low: float, term: float) -> tuple[float, float]:
     total = high + term
     part = total - high
@@ -96,7 +96,7 @@ def _add(high: float, low: float, term: float) -> tuple[float, float]:
     return high, low - (high - total)
 
 
-@njit("UniTuple(float64, 2)(float64)", cache=True)
+@njit("UniTuple(float64, 2)(float64)", cache=True, nogil=True)
 def _square(value: float) -> tuple[float, float]:
     product = value * value
     spread = 134217729.0 * value
@@ -105,7 +105,7 @@ def _square(value: float) -> tuple[float, float]:
     return product, ((big * big - product) + 2.0 * big * small) + small * small
 
 
-@njit(float64[::1](READ_ONLY, int64), cache=True)
+@njit(float64[::1](READ_ONLY, int64), cache=True, nogil=True)
 def _rolling_std(values: FloatArray, window: int) -> FloatArray:
     deviation = np.full(values.size, np.nan)
     high, low, square_high, square_low = 0.0, 0.0, 0.0, 0.0

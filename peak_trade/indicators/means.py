@@ -39,7 +39,7 @@ def sma(values: FloatArray, window: int) -> FloatArray:
     return means
 
 
-@njit(float64[::1](READ_ONLY, int64), cache=True)
+@njit(float64[::1](READ_ONLY, int64), cache=True, nogil=True)
 def _sma(values: FloatArray, window: int) -> FloatArray:
     means = np.full(values.size, np.nan)
     total, lost = 0.0, 0.0
@@ -117,7 +117,7 @@ def _settled(window: int, newest: float) -> int:
     return window - 1 + math.ceil(math.log(SEED_WEIGHT) / math.log1p(-newest))
 
 
-@njit(float64[::1](READ_ONLY, int64, float64), cache=True)
+@njit(float64[::1](READ_ONLY, int64, float64), cache=True, nogil=True)
 def _recursive_mean(values: FloatArray, window: int, newest: float) -> FloatArray:
     means = np.full(values.size, np.nan)
     head = 0

@@ -73,7 +73,7 @@ def donchian(high: FloatArray, low: FloatArray, window: int) -> Bands:
     return Bands(lower, (lower + upper) / 2.0, upper)
 
 
-@njit(float64[::1](READ_ONLY, int64), cache=True)
+@njit(float64[::1](READ_ONLY, int64), cache=True, nogil=True)
 def _highest(values: FloatArray, window: int) -> FloatArray:
     peaks = np.full(values.size, np.nan)
     candidates = np.empty(values.size, dtype=np.int64)

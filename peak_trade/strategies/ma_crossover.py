@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Self
 
-import numpy as np
 import pandas as pd
-from numba import float64, njit
 from pydantic import model_validator
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount
-from peak_trade.indicators.means import READ_ONLY, TIE_RTOL, sma
+from peak_trade.indicators.means import sma
 from peak_trade.strategies.base import Compute, Direction, Strategy, check_windows, compute
+from peak_trade.strategies.crossing import Crossing, Line, crossing_exposure
 
 
 class MaCrossover(Strategy):
@@ -43,21 +42,11 @@ class MaCrossover(Strategy):
 
     def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
         """Return `exposure`, with the averages taken from `compute`."""
+        line, other, direction = self.crossing
         close = bars["close"].to_numpy()
-        above, below = 0.0 if self.direction == "short" else 1.0, 0.0 if self.direction == "long" else -1.0
-        side: FloatArray = _side(compute(sma, close, self.fast), compute(sma, close, self.slow), above, below)
-        return side
+        return crossing_exposure(compute(sma, close, *line.numbers), compute(sma, close, *other.numbers), direction)
 
-
-@njit(float64[::1](READ_ONLY, READ_ONLY, float64, float64), cache=True)
-def _side(fast: FloatArray, slow: FloatArray, above: float, below: float) -> FloatArray:
-    side = np.full(fast.size, np.nan)
-    for row in range(fast.size):
-        gap = fast[row] - slow[row]
-        if abs(gap) <= TIE_RTOL * slow[row]:
-            side[row] = 0.0
-        elif gap > 0.0:
-            side[row] = above
-        elif gap < 0.0:
-            side[row] = below
-    return side
+    @property
+    def crossing(self) -> Crossing:
+        """The crossing that decides the exposure."""
+        return Crossing(Line(sma, (self.fast,)), Line(sma, (self.slow,)), self.direction)

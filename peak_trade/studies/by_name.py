@@ -25,8 +25,8 @@ from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.naming import Naming, name_regimes
 from peak_trade.studies.regime.second_opinion import RegimeOpinion, regime_second_opinion
 from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_regimes
-from peak_trade.studies.sweep import SweepResult
-from peak_trade.studies.sweep import sweep as run_sweep
+from peak_trade.studies.sweep.result import SweepResult
+from peak_trade.studies.sweep.run import sweep as run_sweep
 from peak_trade.wiring.detectors import detector_values, make_detector
 from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import fee_preset

@@ -26,7 +26,7 @@ from peak_trade.studies.bundle import is_bundle, within_bundle
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.regime.study import study_regimes
 from peak_trade.studies.run_files import RecordedRun, digest_of_events, event_lines, read_recorded
-from peak_trade.studies.sweep import sweep
+from peak_trade.studies.sweep.run import sweep
 from peak_trade.tracking.counting import not_trials
 from peak_trade.tracking.environment import changed_versions
 from peak_trade.wiring.digests import code_digest
@@ -205,7 +205,14 @@ def _sweep(
         bars[0],
         arguments["settings"],
         start,
+        constraints=arguments.get("constraints", ()),
+        method=arguments.get("method", "grid"),
+        n_sets=arguments.get("n_sets"),
+        seed=arguments.get("seed", 0),
+        instruments=_instruments(arguments) or None,
+        risk=arguments.get("risk"),
         n_best=arguments["n_best"],
+        is_confirmed=True,
         causality_check=False,
     )
     return _Made(made.winner, made.digests, event_lines(made.winner, made.table))
@@ -239,7 +246,7 @@ def _session(
 
 
 def _instruments(arguments: Mapping[str, Any]) -> dict[str, Instrument]:
-    return {symbol: Instrument(**fields) for symbol, fields in arguments["instruments"].items()}
+    return {symbol: Instrument(**fields) for symbol, fields in arguments.get("instruments", {}).items()}
 
 
 _STUDIES: Mapping[str, Callable[..., _Made]] = {

@@ -31,12 +31,25 @@ def config_digest(
 
     `start` is the first traded close, ns UTC, of a run with earlier bars; None if all bars are traded.
     """
-    parts = [part for strategy in strategies for part in parameter_digests(strategy)]
+    (digest,) = config_digests([strategies], settings, instruments, risk, start)
+    return digest
+
+
+def config_digests(
+    runs: Iterable[Sequence[Strategy]],
+    settings: BacktestSettings,
+    instruments: Sequence[Instrument],
+    risk: RiskLimits | None = None,
+    start: int | None = None,
+) -> list[str]:
+    """Return the `config_digest` of each of several runs that differ in their strategies only."""
     limits = [] if risk is None else [risk.digest()]
     starts = [] if start is None else [{"start": start}]
-    return digest_of(
-        [parts, settings.digest(), [trading_rules(instrument) for instrument in instruments], *limits, *starts]
-    )
+    rest = [settings.digest(), [trading_rules(instrument) for instrument in instruments], *limits, *starts]
+    return [
+        digest_of([[part for strategy in strategies for part in parameter_digests(strategy)], *rest])
+        for strategies in runs
+    ]
 
 
 def trading_rules(instrument: Instrument) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from peak_trade.studies.recording import record
 from peak_trade.studies.regime.strategy import RegimeAware
 from peak_trade.studies.regime.study import study_regimes
 from peak_trade.studies.risk.decisions import outcome as risk_outcome
-from peak_trade.studies.sweep import sweep
+from peak_trade.studies.sweep.run import sweep
 from peak_trade.tracking import show_run
 from tests.causality import planted
 from tests.examples import mostly_long

@@ -21,7 +21,7 @@ from peak_trade.core.errors import FAULT, LONGEST_LINE, LONGEST_QUOTE, ConfigErr
 from peak_trade.core.lock import held_lock
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
-from peak_trade.studies import sweep as studies_sweep
+from peak_trade.studies.sweep import run as studies_sweep
 from peak_trade.tracking import registry as run_registry
 from tests.examples import mostly_long
 

@@ -13,7 +13,7 @@ from peak_trade.engine.result import BacktestResult
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.regime.study import RegimeStudy
-from peak_trade.studies.sweep import SweepResult
+from peak_trade.studies.sweep.result import SweepResult
 
 RESULTS = [BacktestResult, CausalityReport, DiffResult, RegimeStudy, SweepResult]
 

@@ -15,7 +15,7 @@ from peak_trade.data.store import load_bars, save_bars
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.regime.study import study_regimes
-from peak_trade.studies.sweep import sweep
+from peak_trade.studies.sweep.run import sweep
 from peak_trade.wiring.detectors import make_detector
 from tests.examples import mostly_long
 

@@ -19,7 +19,7 @@ from peak_trade.metrics import annual_volatility, cagr, calmar, sharpe, sortino,
 from peak_trade.regimes.rules import RuleSettings
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies.sweep import sweep
+from peak_trade.studies.sweep.run import sweep
 from tests.examples import examples
 from tests.tolerances import RTOL_SAME
 

@@ -16,7 +16,7 @@ from peak_trade.site.explorer import METRICS
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.regime.tables import regime_table
-from peak_trade.studies.sweep import sweep
+from peak_trade.studies.sweep.run import sweep
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,8 @@ from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.strategy import RegimeAware
 from peak_trade.studies.regime.study import study_regimes
-from peak_trade.studies.sweep import IndicatorCache, sweep
+from peak_trade.studies.sweep.evaluation import IndicatorCache
+from peak_trade.studies.sweep.run import sweep
 from tests.examples import examples, mostly_long
 
 Write = Callable[[pd.DataFrame], Any]

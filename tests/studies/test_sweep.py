@@ -8,22 +8,30 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peak_trade.cli import main
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.values import Instrument
 from peak_trade.costs.model import Costs
 from peak_trade.data.sample import sample_bars, save_samples
+from peak_trade.engine.kernel import STATISTICS, screen, simulate
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.indicators.means import sma
 from peak_trade.metrics import SharpeSample, deflated_sharpe, measures_in, period_returns, simple_returns
 from peak_trade.metrics.overfitting import probability_of_overfitting
 from peak_trade.portfolio.sizing import FixedNotional, FractionOfEquity
+from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.bollinger_bands import BollingerBands
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.recording import record_sweep
-from peak_trade.studies.sweep import IndicatorCache, parameter_sets, sweep
+from peak_trade.studies.sweep import evaluation
+from peak_trade.studies.sweep.evaluation import Findings, IndicatorCache, Setup, exposures_of, screened, statistics_of
+from peak_trade.studies.sweep.grid import parameter_sets
+from peak_trade.studies.sweep.run import sweep
 from peak_trade.studies.trials import deflated
 from peak_trade.tracking import trials_of
 from peak_trade.tracking.counting import not_trials
@@ -187,18 +195,84 @@ def test_a_result_without_a_checked_set_is_refused(n_best: int, bars) -> None:
         sweep(MaCrossover, {"fast": [5]}, bars, n_best=n_best)
 
 
+@pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "reason"),
     [
-        BacktestSettings(execution=ExecutionPolicy(stop_loss=0.05)),
-        BacktestSettings(execution=ExecutionPolicy(no_trade_band=0.1)),
-        BacktestSettings(sizing=FixedNotional(notional=100.0)),
-        BacktestSettings(costs=Costs(borrow_rate=0.1)),
+        (BacktestSettings(execution=ExecutionPolicy(stop_loss=0.05)), "execution's protective orders"),
+        (BacktestSettings(execution=ExecutionPolicy(no_trade_band=0.1)), "execution.no_trade_band"),
+        (BacktestSettings(sizing=FixedNotional(notional=100.0)), "sizing fixed_notional"),
+        (BacktestSettings(costs=Costs(borrow_rate=0.1)), "costs.borrow_rate"),
     ],
 )
-def test_settings_beyond_the_kernel_are_refused(settings, bars) -> None:
-    with pytest.raises(ConfigError, match="array kernel does not support"):
-        sweep(MaCrossover, GRID, bars, settings)
+def test_settings_beyond_the_kernel_run_in_the_event_loop(settings, reason, bars) -> None:
+    result = sweep(MaCrossover, GRID, bars, settings)
+    assert (result.engine, result.engine_reason) == ("event loop", f"the kernel does not support {reason}")
+    assert (
+        result.engine_sentence
+        == f"The event loop ran the sets, because the kernel does not support {reason}: 6 tasks in this process."
+    )
+    assert_rows_are_backtests(result, bars, settings)
+
+
+def assert_rows_are_backtests(result, bars: Bars, settings: BacktestSettings, **arguments: object) -> None:
+    for _, row in result.table.iterrows():
+        run = backtest(MaCrossover(fast=int(row["fast"]), slow=int(row["slow"])), bars, settings, **arguments)
+        stats = run.stats()
+        for name in ("total_return", "sharpe", "max_drawdown", "n_fills"):
+            assert row[name] == pytest.approx(stats[name].value, rel=RTOL_REFERENCE), name
+
+
+@pytest.mark.usefixtures("home")
+def test_limits_and_rules_of_an_instrument_run_in_the_event_loop(bars) -> None:
+    given = {"instruments": {bars.symbol: Instrument(bars.symbol, lot_size=0.01)}}
+    result = sweep(MaCrossover, GRID, bars, UNCAPPED, **given)
+    assert result.engine_reason == "the kernel does not support rules of an instrument"
+    assert_rows_are_backtests(result, bars, UNCAPPED, **given)
+    limited = {"risk": RiskLimits(max_order_notional=20_000.0)}
+    result = sweep(MaCrossover, GRID, bars, UNCAPPED, **limited)
+    assert result.engine_reason == "the kernel does not support risk limits"
+    assert_rows_are_backtests(result, bars, UNCAPPED, **limited)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(41, 60)), min_size=1, max_size=20),
+    st.sampled_from(["long", "short", "both"]),
+    st.sampled_from([1.0, 0.3]),
+    st.integers(0, 100),
+)
+def test_crossings_at_a_time_are_strategies_one_by_one(pairs, direction, fraction, first) -> None:
+    """A batch of crossings has the same bits as each strategy alone, wherever the slices are cut."""
+    bars = sample_bars("BTC/USDT", n_bars=300)
+    strategies = [MaCrossover(fast=fast, slow=slow, direction=direction) for fast, slow in pairs]
+    setup = Setup(bars, BacktestSettings(sizing=FractionOfEquity(fraction=fraction)), first)
+    rows, problem = screened(setup, strategies)
+    assert problem is None
+    for place, strategy in enumerate(strategies):
+        opened, close = setup.prices
+        target = exposures_of(setup, strategy)
+        alone = screen(opened, close, target, setup.settings.costs)
+        np.testing.assert_array_equal(rows.statistics[place], [getattr(alone, name) for name in STATISTICS])
+        equity, _ = simulate(opened, close, target, setup.settings.costs)
+        path = statistics_of(equity, alone.n_fills, 10_000.0)
+        np.testing.assert_allclose(rows.statistics[place], path, rtol=RTOL_REFERENCE, atol=1e-9)
+    (alone, _), (rest, _) = screened(setup, strategies[:1]), screened(setup, strategies[1:])
+    joined = Findings.joined([alone, rest]) if len(strategies) > 1 else alone
+    for name in ("statistics", "moments", "weeks", "digests"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(rows, name))
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("settings", [UNCAPPED, BacktestSettings(execution=ExecutionPolicy(stop_loss=0.05))])
+def test_a_sweep_is_the_same_on_any_number_of_cores(settings, bars, monkeypatch) -> None:
+    monkeypatch.setattr(evaluation, "SLICE_SETS", 2)
+    one = sweep(MaCrossover, GRID, bars, settings, n_processes=1)
+    monkeypatch.setattr("peak_trade.core.executor.FEWEST_SECONDS", 0.0)
+    two = sweep(MaCrossover, GRID, bars, settings, n_processes=2)
+    assert ("2 threads" if settings is UNCAPPED else "2 processes") in two.execution
+    assert one.table.equals(two.table)
+    assert one.run_id == two.run_id
+    np.testing.assert_array_equal(one.moments, two.moments)
 
 
 def test_every_set_is_one_trial_for_ever(home: Path, bars) -> None:

@@ -26,7 +26,7 @@ from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.sweep import sweep
+from peak_trade.studies.sweep.run import sweep
 from peak_trade.wiring.gates import read_risk_file
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.examples import examples

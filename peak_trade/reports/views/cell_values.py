@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from peak_trade.reports.views.tear_sheet import TearSheet
     from peak_trade.studies.portfolio.result import PortfolioResult
     from peak_trade.studies.regime.study import RegimeStudy
-    from peak_trade.studies.sweep import SweepResult
+    from peak_trade.studies.sweep.result import SweepResult
 
 
 def backtest_html(result: BacktestResult) -> str:

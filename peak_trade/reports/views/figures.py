@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from peak_trade.core.bars import Bars
     from peak_trade.engine.result import BacktestResult
     from peak_trade.sessions.run import SessionResult
-    from peak_trade.studies.sweep import SweepResult
+    from peak_trade.studies.sweep.result import SweepResult
 
 Draw = Callable[[Any], "Figure"]
 Shown = TypeVar("Shown")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from peak_trade.sessions.run import SessionResult
     from peak_trade.studies.portfolio.result import PortfolioResult
     from peak_trade.studies.regime.study import RegimeStudy
-    from peak_trade.studies.sweep import SweepResult
+    from peak_trade.studies.sweep.result import SweepResult
 
 
 @dataclass(frozen=True, slots=True)

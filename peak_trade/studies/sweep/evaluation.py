@@ -1,0 +1,482 @@
+"""Evaluation of parameter sets: on the array kernel or in the event loop, here, in processes or on a cluster.
+
+Sets are evaluated in slices, whose results do not depend on where or in which order they run. What is kept of a set
+does not grow with the number of bars beyond its weekly returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import time
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peak_trade.core.arrays import FloatArray, IntArray
+from peak_trade.core.bars import Bars
+from peak_trade.core.calendar import observed_per_year, period_of
+from peak_trade.core.errors import WorkerError
+from peak_trade.core.executor import Executor
+from peak_trade.core.files import make_folder, read_bytes, write_bytes
+from peak_trade.core.values import Instrument, OrderType
+from peak_trade.data.workspace import workspace
+from peak_trade.engine.kernel import INITIAL_CASH, STATISTICS, screen_sets
+from peak_trade.engine.settings import BacktestSettings
+from peak_trade.metrics import fewest_for_ratio
+from peak_trade.metrics.overfitting import block_moments
+from peak_trade.portfolio.sizing import FractionOfEquity
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
+from peak_trade.strategies.crossing import Crossing, Line, crossing_exposures
+from peak_trade.studies.backtest import backtest
+from peak_trade.tracking.counting import counted, not_trials
+from peak_trade.tracking.trials import Evaluation, Observations, week_ends, weekly_returns
+from peak_trade.wiring.digests import data_digest, user_code_digest
+
+CHUNK_SETS = 1_000
+"""Sets whose trials are one line of the trial ledger."""
+SLICE_SETS = 250
+"""Sets of the array kernel that are one task."""
+SECONDS_BETWEEN_PARTS = 5.0
+"""Time after which the finished sets of a long sweep are kept in the workspace."""
+_SHARED_BYTES = 256 * 2**20
+_LINE_BYTES = 64 * 2**20
+_ROWS_AT_ONCE = 8
+
+
+class IndicatorCache:
+    """Cache of computed indicators that drops the least recently used ones beyond `max_bytes`."""
+
+    def __init__(self, max_bytes: int = _SHARED_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[Any, ...], tuple[FloatArray, FloatArray]] = OrderedDict()
+        self._left = max_bytes
+
+    def __call__(self, indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
+        """Return indicator(values, *numbers), read-only; arrays are compared by their memory, not by content."""
+        key = (indicator, values.ctypes.data, values.strides, values.size, *numbers)
+        with self._lock:
+            found = self._known.get(key)
+            if found is not None:
+                self._known.move_to_end(key)
+                return found[1]
+        indicated = indicator(values, *numbers)
+        is_fresh = indicator.__module__.startswith("peak_trade.indicators") and indicated.flags.c_contiguous
+        content = memoryview(indicated.data).toreadonly() if is_fresh else indicated.tobytes()
+        computed = np.frombuffer(content, indicated.dtype).reshape(indicated.shape)
+        with self._lock:
+            former = self._known.pop(key, None)
+            self._known[key] = values, computed
+            self._left -= computed.nbytes - (0 if former is None else former[1].nbytes)
+            while self._left < 0:
+                _, (_, dropped) = self._known.popitem(last=False)
+                self._left += dropped.nbytes
+        return computed
+
+    def __reduce__(self) -> tuple[type[IndicatorCache], tuple[int]]:
+        """Return an empty cache for another process."""
+        return IndicatorCache, (self._max_bytes,)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What is kept of k sets: the columns of STATISTICS, moments by block, weekly returns, a digest."""
+
+    statistics: FloatArray
+    moments: FloatArray
+    weeks: FloatArray
+    digests: np.ndarray[Any, np.dtype[np.uint8]]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Findings]) -> Findings:
+        """Return the findings of all parts, in order."""
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
+    def at(self, places: Sequence[int]) -> Findings:
+        """Return those of some sets, in that order."""
+        return Findings(*(getattr(self, each.name)[list(places)] for each in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What all sets of a sweep share.
+
+    `first` is the index of the first traded bar, `n_blocks` that of `block_moments`.
+    """
+
+    bars: Bars
+    settings: BacktestSettings
+    first: int = 0
+    n_blocks: int = 16
+    instrument: Instrument | None = None
+    risk: RiskLimits | None = None
+    cache: IndicatorCache = field(default_factory=IndicatorCache)
+
+    @property
+    def start(self) -> int | None:
+        """The first traded close, ns UTC; None if all bars are traded."""
+        return int(self.bars.times[self.first]) if self.first else None
+
+    @cached_property
+    def times(self) -> IntArray:
+        """The traded closes, ns UTC."""
+        return self.bars.times[self.first :]
+
+    @cached_property
+    def days(self) -> IntArray:
+        """Index of the last traded bar of each day, UTC."""
+        opens = self.times - self.bars.timeframe.ns
+        return np.flatnonzero(np.append(np.diff(period_of(opens, "day")) != 0, True))
+
+    @cached_property
+    def weeks(self) -> tuple[int, IntArray]:
+        """Number of the first week, and the index of the last bar of each; see `week_ends`."""
+        return week_ends(self.times, self.bars.timeframe)
+
+    @cached_property
+    def prices(self) -> tuple[FloatArray, FloatArray]:
+        """Open and close of the traded bars."""
+        opened, close = (np.ascontiguousarray(self.column(name)[self.first :]) for name in ("open", "close"))
+        return opened, close
+
+    def column(self, name: str) -> FloatArray:
+        """Return a column of all bars, always at the same place in memory."""
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, FloatArray]:
+        return {str(name): self.bars.frame[name].to_numpy() for name in self.bars.frame.columns}
+
+    @property
+    def fraction(self) -> float:
+        """Fraction of equity of a full exposure."""
+        return float(getattr(self.settings.sizing, "fraction", 1.0))
+
+    @cached_property
+    def beyond_kernel(self) -> str:
+        """What the array kernel does not support in these settings; empty if it supports all of them."""
+        execution, costs, rules = self.settings.execution, self.settings.costs, self.instrument
+        beyond = [
+            ("risk limits", self.risk is not None),
+            ("rules of an instrument", rules is not None and rules != Instrument(rules.symbol)),
+            ("execution.order_type", execution.order_type is not OrderType.MARKET),
+            ("execution's protective orders", execution.has_protection),
+            ("execution.no_trade_band", execution.no_trade_band != 0.0),
+            (f"sizing {self.settings.sizing.kind}", not isinstance(self.settings.sizing, FractionOfEquity)),
+            ("costs.funding_bps_per_8h", costs.funding_bps_per_8h != 0.0),
+            ("costs.borrow_rate", costs.borrow_rate != 0.0),
+        ]
+        return next((what for what, is_set in beyond if is_set), "")
+
+    def kept(self, statistics: FloatArray, at_days: FloatArray, initial_cash: float) -> Findings:
+        """Return the findings of sets from their statistics and their equity at the close of each of `days`."""
+        ends = self.weeks[1]
+        before = np.column_stack([np.full(len(at_days), initial_cash), at_days[:, :-1]])
+        growth = np.divide(at_days, before, out=np.ones_like(before), where=before > 0.0)
+        weeks = weekly_returns(at_days[:, np.searchsorted(self.days, ends)], initial_cash, ends)
+        digests = [
+            np.frombuffer(hashlib.blake2b(row.tobytes() + days.tobytes(), digest_size=16).digest(), np.uint8)
+            for row, days in zip(statistics, at_days, strict=True)
+        ]
+        moments = block_moments(growth - 1.0, self.n_blocks)
+        return Findings(statistics, moments, weeks.astype(np.float32), np.array(digests).reshape(-1, 16))
+
+
+Slice = Sequence[Strategy]
+"""Sets that are one task."""
+Answer = tuple[Findings, Exception | None]
+"""The findings of the first sets of a slice, and the exception of the set after them, if there was one."""
+
+
+def screened(setup: Setup, strategies: Slice) -> Answer:
+    """Return the findings of sets that ran on the array kernel."""
+    at_days = np.zeros((len(strategies), setup.days.size))
+    statistics = np.zeros((len(strategies), len(STATISTICS)))
+    opened, close = setup.prices
+    n_done, problem = 0, None
+    exposures = _crossed(setup, strategies) if has_crossings(strategies) else _exposures(setup, strategies)
+    try:
+        for targets in exposures:
+            done = slice(n_done, n_done + len(targets))
+            statistics[done] = screen_sets(opened, close, targets, setup.settings.costs, setup.days, at_days[done])
+            n_done += len(targets)
+    except Exception as error:
+        problem = error
+    return setup.kept(statistics[:n_done], at_days[:n_done], INITIAL_CASH), problem
+
+
+def run_in_event_loop(setup: Setup, strategies: Slice) -> Answer:
+    """Return the findings of sets that ran in the event loop."""
+    rows: list[Findings] = []
+    problem: Exception | None = None
+    for strategy in strategies:
+        try:
+            with not_trials():
+                result = backtest(
+                    strategy,
+                    setup.bars,
+                    setup.settings,
+                    instruments=None if setup.instrument is None else {setup.bars.symbol: setup.instrument},
+                    risk=setup.risk,
+                    start=None if setup.start is None else setup.bars.frame.index[setup.first],
+                    causality_check=False,
+                )
+        except Exception as error:
+            problem = error
+            break
+        equity = result.equity_values
+        statistics = statistics_of(equity, len(result.fill_list), setup.settings.initial_cash)
+        rows.append(setup.kept(statistics[None], equity[None, setup.days], setup.settings.initial_cash))
+    nothing = setup.kept(np.zeros((0, len(STATISTICS))), np.zeros((0, setup.days.size)), 1.0)
+    return Findings.joined([nothing, *rows]), problem
+
+
+def statistics_of(equity: FloatArray, n_fills: int, initial_cash: float) -> FloatArray:
+    """Return STATISTICS of a path of equity, as the array kernel defines them."""
+    path = np.maximum(equity, 0.0)
+    before = np.append(initial_cash, path[:-1])
+    changes = np.divide(path, before, out=np.ones_like(path), where=before > 0.0) - 1.0
+    peaks = np.maximum.accumulate(np.maximum(path, initial_cash))
+    n, mean = changes.size - 1, changes.sum() / max(changes.size - 1, 1)
+    centred = (changes**2).sum() - n * mean**2
+    sharpe, skewness, kurtosis = 0.0, np.nan, np.nan
+    if n > 1 and centred > 1e-12 * (changes**2).sum():
+        variance = centred / n
+        sharpe = mean / np.sqrt(centred / (n - 1))
+        powers = (changes**2).sum() / n, (changes**3).sum() / n, (changes**4).sum() / n
+        skewness = (powers[1] - 3.0 * mean * powers[0] + 2.0 * mean**3) / variance**1.5
+        kurtosis = (powers[2] - 4.0 * mean * powers[1] + 6.0 * mean**2 * powers[0] - 3.0 * mean**4) / variance**2
+    drawdown = float((1.0 - path / peaks).max())
+    return np.array([path[-1] / initial_cash - 1.0, sharpe, drawdown, float(n_fills), skewness, kurtosis])
+
+
+def has_crossings(strategies: Slice) -> bool:
+    """Return whether all strategies are crossings of this package, whose kernels release the GIL."""
+    return all(
+        isinstance(getattr(each, "crossing", None), Crossing) and type(each).__module__.startswith("peak_trade.")
+        for each in strategies
+    )
+
+
+def _crossed(setup: Setup, strategies: Slice) -> Iterator[FloatArray]:
+    """Yield the exposures of crossings, some at a time, in memory that is used again."""
+    crossings: list[Crossing] = [each.crossing for each in strategies]  # type: ignore[attr-defined]
+    lines: dict[Line, FloatArray] = {}
+    for line in (line for each in crossings for line in (each.line, each.other)):
+        if line not in lines:
+            lines[line] = setup.cache(line.indicator, setup.column(line.column), *line.numbers)[setup.first :]
+    exposures = np.empty((min(_ROWS_AT_ONCE, len(crossings)), setup.times.size))
+    for begin in range(0, len(crossings), _ROWS_AT_ONCE):
+        part = crossings[begin : begin + _ROWS_AT_ONCE]
+        out = exposures[: len(part)]
+        crossing_exposures(
+            [(lines[each.line], lines[each.other], each.direction) for each in part], setup.fraction, out
+        )
+        yield out
+
+
+def _exposures(setup: Setup, strategies: Slice) -> Iterator[FloatArray]:
+    for strategy in strategies:
+        label = f"{strategy!r} on {setup.bars.symbol}"
+        with strategy_errors(label):
+            target = strategy.exposure_by(setup.bars.for_strategy(), setup.cache)
+        checked = check_exposure(target, setup.bars.times, strategy.warm_up, label)[None, setup.first :]
+        yield checked if setup.fraction == 1.0 else checked * setup.fraction
+
+
+def exposures_of(setup: Setup, strategy: Strategy) -> FloatArray:
+    """Return the exposure of one set on the traded bars, a fraction of equity."""
+    exposure: FloatArray = next(_exposures(setup, [strategy]))[0]
+    return exposure
+
+
+def slices(setup: Setup, strategies: Sequence[Strategy], is_kernel: bool) -> list[range]:
+    """Return the places of the sets of each task: one in the event loop, else as many as their lines have memory."""
+    if not is_kernel:
+        return [range(place, place + 1) for place in range(len(strategies))]
+    found: list[range] = []
+    most_lines = max(_LINE_BYTES // (8 * len(setup.bars)), 2)
+    begin, lines = 0, set[Line]()
+    is_crossed = has_crossings(strategies)
+    for place, strategy in enumerate(strategies):
+        more = {*strategy.crossing[:2]} if is_crossed else set()  # type: ignore[attr-defined]
+        if place > begin and (place - begin == SLICE_SETS or len(lines | more) > most_lines):
+            found.append(range(begin, place))
+            begin, lines = place, set()
+        lines |= more
+    return [*found, range(begin, len(strategies))]
+
+
+class Evaluator:
+    """Evaluate sets once each: count them as trials, and keep those of an interrupted sweep in the workspace.
+
+    `plan` is the digest of all that decides the sets and their results; the sets that an earlier sweep of the same plan
+    has finished are not evaluated again. `n_kept` counts them.
+    """
+
+    def __init__(self, setup: Setup, executor: Executor, plan: str) -> None:
+        self.setup = setup
+        self.is_kernel = not setup.beyond_kernel
+        self._executor = executor
+        self._store = _Store(plan)
+        self._parts: list[Findings] = []
+        self._place_of: dict[str, int] = {}
+        for configs, rows in self._store.read():
+            self._add(configs, rows)
+        self.n_kept = len(self._place_of)
+
+    def evaluate(
+        self, strategies: Sequence[Strategy], configs: Sequence[str], on_done: Callable[[int], None]
+    ) -> Findings:
+        """Return the findings of sets with the digests `configs`; `on_done` gets the number of finished ones.
+
+        Raises
+        ------
+        Exception
+            That of the first set that fails; the sets that have finished are counted and kept.
+
+        """
+        new = [place for place, config in enumerate(configs) if config not in self._place_of]
+        pending = _Pending(self, strategies, configs)
+        n_done = len(configs) - len(new)
+        chosen = [strategies[place] for place in new]
+        spans = slices(self.setup, chosen, self.is_kernel) if new else []
+        function = screened if self.is_kernel else run_in_event_loop
+        tasks = [chosen[span.start : span.stop] for span in spans]
+        releases_gil = self.is_kernel and has_crossings(chosen)
+        try:
+            for place, (rows, problem) in self._executor.run(function, self.setup, tasks, releases_gil=releases_gil):
+                places = new[spans[place].start : spans[place].stop]
+                pending.add(places[: len(rows.statistics)], rows)
+                n_done += len(places)
+                on_done(n_done)
+                if problem is not None:
+                    pending.fail(places[len(rows.statistics)])
+                    raise problem
+        except (KeyboardInterrupt, SystemExit, WorkerError):
+            pending.flush()
+            self._store.write()
+            raise
+        finally:
+            pending.flush()
+        return Findings.joined(self._parts).at([self._place_of[config] for config in configs])
+
+    def finish(self) -> None:
+        """Drop what was kept of an interrupted sweep."""
+        self._store.drop()
+
+    def remember(self, configs: Sequence[str], found: Findings) -> None:
+        """Keep finished sets, those of a long sweep in the workspace too."""
+        self._add(configs, found)
+        self._store.add(configs, found)
+
+    def _add(self, configs: Sequence[str], rows: Findings) -> None:
+        begin = sum(len(part.statistics) for part in self._parts)
+        self._place_of |= {config: begin + place for place, config in enumerate(configs)}
+        self._parts.append(rows)
+
+
+class _Pending:
+    """Finished sets that are not in the trial ledger yet."""
+
+    def __init__(self, evaluator: Evaluator, strategies: Sequence[Strategy], configs: Sequence[str]) -> None:
+        self._evaluator, self._configs = evaluator, configs
+        setup = evaluator.setup
+        self._code, self._data = user_code_digest(strategies[:1]), data_digest([setup.bars])
+        self._places: list[int] = []
+        self._rows: list[Findings] = []
+        self._flushed_at = time.monotonic()
+
+    def add(self, places: Sequence[int], rows: Findings) -> None:
+        self._places += places
+        self._rows.append(rows)
+        while len(self._places) >= CHUNK_SETS:
+            self._flush(CHUNK_SETS)
+        if time.monotonic() - self._flushed_at >= SECONDS_BETWEEN_PARTS:
+            self.flush()
+
+    def fail(self, place: int) -> None:
+        """Count a set that failed."""
+        with counted(self._evaluation([place])):
+            pass
+
+    def flush(self) -> None:
+        """Count and keep the sets that have finished."""
+        if self._places:
+            self._flush(len(self._places))
+
+    def _flush(self, n_sets: int) -> None:
+        joined = Findings.joined(self._rows)
+        rows = joined.at(range(n_sets))
+        places, self._places = self._places[:n_sets], self._places[n_sets:]
+        self._rows = [joined.at(range(n_sets, n_sets + len(self._places)))] if self._places else []
+        with counted(self._evaluation(places)) as trial:
+            trial.observe = lambda: _observed(self._evaluator.setup, rows)
+        self._evaluator.remember([self._configs[place] for place in places], rows)
+        self._flushed_at = time.monotonic()
+
+    def _evaluation(self, places: Sequence[int]) -> Evaluation:
+        setup = self._evaluator.setup
+        configs = [self._configs[place] for place in places]
+        return Evaluation.of(configs, self._code, self._data, [setup.bars], setup.times)
+
+
+def _observed(setup: Setup, rows: Findings) -> Observations:
+    columns = dict(zip(STATISTICS, rows.statistics.T, strict=True))
+    per_year = observed_per_year(setup.times, setup.bars.timeframe.bars_per_year)
+    is_short = setup.times.size <= fewest_for_ratio(per_year)
+    sharpe = np.where(np.isnan(columns["kurtosis"]) | is_short, np.nan, columns["sharpe"])
+    weeks = rows.weeks.astype(np.float64)
+    n_returns = setup.times.size - 1
+    return Observations(n_returns, per_year, setup.weeks[0], sharpe, columns["skewness"], columns["kurtosis"], weeks)
+
+
+class _Store:
+    """The finished sets of a sweep in the workspace, in parts, until it ends."""
+
+    def __init__(self, plan: str) -> None:
+        self._folder: Path = workspace() / "cache" / "sweeps" / plan
+        self._written_at = time.monotonic()
+        self._waiting: list[tuple[Sequence[str], Findings]] = []
+
+    def read(self) -> Iterator[tuple[list[str], Findings]]:
+        for path in sorted(self._folder.glob("*.npz")):
+            try:
+                with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as part:
+                    rows = Findings(*(part[each.name] for each in fields(Findings)))
+                    configs = [bytes(each).hex() for each in part["configs"]]
+            except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                continue  # a damaged part: its sets run again
+            yield configs, rows
+
+    def add(self, configs: Sequence[str], rows: Findings) -> None:
+        self._waiting.append((configs, rows))
+        if time.monotonic() - self._written_at >= SECONDS_BETWEEN_PARTS:
+            self.write()
+
+    def write(self) -> None:
+        if not self._waiting:
+            return
+        rows = Findings.joined([rows for _, rows in self._waiting])
+        configs = [bytes.fromhex(config) for part, _ in self._waiting for config in part]
+        content = io.BytesIO()
+        arrays = {each.name: getattr(rows, each.name) for each in fields(Findings)}
+        np.savez(content, configs=np.frombuffer(b"".join(configs), np.uint8).reshape(len(configs), -1), **arrays)
+        make_folder(self._folder)
+        write_bytes(self._folder / f"{len(list(self._folder.glob('*.npz'))):06}.npz", content.getvalue())
+        self._waiting, self._written_at = [], time.monotonic()
+
+    def drop(self) -> None:
+        for path in self._folder.glob("*.npz"):
+            path.unlink(missing_ok=True)
+        if self._folder.is_dir():
+            self._folder.rmdir()
