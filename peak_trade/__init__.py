@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from peak_trade.sessions.run import run_session
     from peak_trade.strategies.base import Strategy
     from peak_trade.strategies.panel import PanelStrategy
+    from peak_trade.strategies.stateful import StatefulStrategy
     from peak_trade.studies.backtest import backtest
     from peak_trade.studies.diff import diff_runs
     from peak_trade.studies.holdout import holdout_state, seal_holdout
@@ -73,6 +74,7 @@ _HOMES = {
     "RegimeAware": "peak_trade.studies.regime.strategy",
     "RiskLimits": "peak_trade.risk.limits",
     "SessionConfig": "peak_trade.sessions.config",
+    "StatefulStrategy": "peak_trade.strategies.stateful",
     "Strategy": "peak_trade.strategies.base",
     "VolatilityTarget": "peak_trade.portfolio.sizing",
     "as_bars": "peak_trade.core.bars",
@@ -131,6 +133,7 @@ __all__ = [
     "RegimeAware",
     "RiskLimits",
     "SessionConfig",
+    "StatefulStrategy",
     "Strategy",
     "VolatilityTarget",
     "as_bars",

@@ -21,6 +21,7 @@ from peak_trade.core.bars import COLUMNS, Bars, index_ns, private_frame
 from peak_trade.core.time import Timeframe
 from peak_trade.strategies.base import BaseStrategy, Strategy, strategy_errors
 from peak_trade.strategies.panel import Panel, PanelStrategy
+from peak_trade.strategies.stateful import StatefulStrategy
 from peak_trade.tracking.counting import not_trials
 
 _ONE_AT_A_TIME = RLock()
@@ -111,7 +112,9 @@ class Evaluator:
     def __init__(self, subject: Subject, hidden: Collection[str] = ()) -> None:
         if isinstance(subject, Strategy):
             self.name: str = subject.name
-            self._evaluate: Callable[[pd.DataFrame], Any] = subject.exposure
+            self._evaluate: Callable[[pd.DataFrame], Any] = (
+                subject.followed if isinstance(subject, StatefulStrategy) else subject.exposure
+            )
         elif isinstance(subject, InOneSymbol | InAllSymbols):
             self.name, self._evaluate = subject.name, subject
         else:

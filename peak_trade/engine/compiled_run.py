@@ -129,6 +129,8 @@ def run_compiled(
 def _unsupported(market: Market, sleeves: Sequence[Sleeve], settings: BacktestSettings) -> str:
     """Return why the loop can not run these sleeves and settings; empty if it can."""
     policy = settings.execution
+    if any(sleeve.stepper is not None for sleeve in sleeves):
+        return "a strategy decides by its own position"
     if policy.order_type is not OrderType.MARKET:
         return f"entries are {policy.order_type.value} orders"
     if policy.has_protection:

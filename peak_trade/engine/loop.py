@@ -106,6 +106,7 @@ class EventLoop(TradedAccount):
         self._n_orders = 0
         self._sleeve_of: dict[str, Sleeve] = {}
         self._refused = RefusedExits(market)
+        self._stepped = [sleeve for sleeve in self.sleeves if sleeve.stepper is not None]
         self._has_carry = settings.costs.has_carry
         self._is_netted = self.trader.is_netted
         self._shares_symbols = len({sleeve.symbol for sleeve in self.sleeves}) < len(self.sleeves)
@@ -127,6 +128,7 @@ class EventLoop(TradedAccount):
             stop = self._first_insolvent(bar + 1, stop) if self._can_fail else stop
             stop = stop if self._drift_band is None else self._first_drift(bar + 1, stop, self._drift_band)
             stop = self._refused.next_bar(bar, stop) if self._asks_again else stop
+            stop = self._first_step(bar + 1, stop) if self._stepped else stop
             bar = self.risk_engine.skip_to(self, stop) if self._sleeve_of else stop
             if progress is not None:
                 progress(bar)
@@ -136,6 +138,7 @@ class EventLoop(TradedAccount):
 
     def step(self, bar: int) -> None:
         """Visit one bar: executions, carry and solvency, then the decisions on its close."""
+        self._stepped = [sleeve for sleeve in self.sleeves if sleeve.stepper is not None]
         self._visit(bar)
         if self.bankrupt_bar is None:
             self._update_trading_state(bar)
@@ -207,7 +210,32 @@ class EventLoop(TradedAccount):
         scheduled: list[int] = np.unique(np.concatenate(bars)).tolist()
         return scheduled
 
+    def _first_step(self, start: int, stop: int) -> int:
+        """Return the first bar in [start, stop) whose step changes the target, or `stop`.
+
+        While an order is open, or several sleeves take steps, that is the next bar.
+        """
+        if stop <= start or self._sleeve_of or self._refused or len(self._stepped) > 1:
+            return min(start, stop)
+        (sleeve,) = self._stepped
+        assert sleeve.stepper is not None
+        times = self.market.times
+        until = int(times[stop]) if stop < times.size else int(times[-1]) + 1
+        changed = sleeve.stepper.until_change(until, sleeve.position, sleeve.entry_price)
+        return stop if changed == until else int(np.searchsorted(times, changed))
+
+    def _take_steps(self, bar: int) -> None:
+        """Fill in the exposure at a close of the sleeves whose strategy decides by its position."""
+        for sleeve in self._stepped:
+            assert sleeve.stepper is not None
+            sleeve.exposure[bar] = sleeve.target
+            if self._columns[sleeve.symbol].has_bar(bar):
+                time = int(self.market.times[bar])
+                sleeve.exposure[bar] = sleeve.stepper.at(time, sleeve.position, sleeve.entry_price)
+
     def _decide(self, bar: int) -> None:
+        if self._stepped:
+            self._take_steps(bar)
         equity = None if self._drift_band is None else self.equity(bar)
         acting: list[Sleeve] = []
         for sleeve in self.sleeves:

@@ -12,6 +12,7 @@ from peak_trade.core.rounding import remove_noise
 from peak_trade.core.values import Fill, Order
 from peak_trade.engine.policy import Leg
 from peak_trade.portfolio.sizing import FixedNotional, Sizing
+from peak_trade.strategies.stateful import Stepper
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +33,8 @@ class Sleeve:
     atr: FloatArray | None = None
     priority: int = 0
     rebalance_bars: frozenset[int] = frozenset()
+    stepper: Stepper | None = None
+    """Takes the steps of a strategy that decides by its position; the event loop then fills `exposure`."""
     position: float = 0.0
     """Signed quantity held, base units."""
     target: float = 0.0

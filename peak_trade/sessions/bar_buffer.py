@@ -57,6 +57,11 @@ class BarBuffer:
         self.n_bars = index + 1
         return index
 
+    @property
+    def columns(self) -> tuple[FloatArray, ...]:
+        """Open, high, low, close and volume, each of shape (capacity,), which grow in place."""
+        return tuple(self._readable)
+
     def bars(self) -> Bars:
         """Return the bars known so far, without a copy of their prices."""
         index = pd.DatetimeIndex(self.market.times[: self.n_bars], tz="UTC", name="close_time")
@@ -131,6 +136,8 @@ class LiveSleeve:
             raise SessionError(
                 "the recording is not the one that this session started on: its bars differ. Start a new session."
             )
+        if source.stepper is not None and self.sleeve.stepper is None:
+            self.sleeve.stepper = source.stepper.over(self._buffer.market.times, self._buffer.columns)
         self.sleeve.exposure[bar] = source.exposure[bar]
         self.sleeve.weight = source.weight
         for values, evaluated in ((self.sleeve.scale, source.scale), (self.sleeve.atr, source.atr)):

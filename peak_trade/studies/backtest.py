@@ -167,12 +167,13 @@ def _unused(sleeve: Sleeve) -> Sleeve:
     return Sleeve(
         sleeve.strategy,
         sleeve.symbol,
-        sleeve.exposure,
+        sleeve.exposure if sleeve.stepper is None else np.zeros_like(sleeve.exposure),
         sleeve.weight,
         sleeve.scale,
         sleeve.atr,
         sleeve.priority,
         sleeve.rebalance_bars,
+        None if sleeve.stepper is None else sleeve.stepper.fresh(),
     )
 
 

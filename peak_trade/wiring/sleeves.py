@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import Bars
+from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
@@ -15,6 +15,7 @@ from peak_trade.indicators.ranges import atr
 from peak_trade.portfolio.sizing import FixedNotional, FixedRisk
 from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
 from peak_trade.strategies.panel import Panel, PanelStrategy, check_panel_exposure
+from peak_trade.strategies.stateful import StatefulStrategy, Stepper
 
 
 def sleeve_for(
@@ -30,11 +31,30 @@ def sleeve_for(
 
     Bars before the first one of the market are known to the strategy and have no place on the grid.
     """
+    if isinstance(strategy, StatefulStrategy):
+        return _stepped_sleeve(strategy, name, bars, market, settings, weight, priority)
     label = f"{name} on {bars.symbol}"
     with strategy_errors(label):
         target = strategy.exposure(bars.for_strategy())
     exposure = check_exposure(target, bars.times, strategy.warm_up, label)
     return _sleeve(exposure, name, bars, market, settings, weight, priority)
+
+
+def _stepped_sleeve(
+    strategy: StatefulStrategy,
+    name: str,
+    bars: Bars,
+    market: Market,
+    settings: BacktestSettings,
+    weight: float,
+    priority: int,
+) -> Sleeve:
+    """Return a sleeve whose exposure the event loop fills in; flat until a required range is known."""
+    sleeve = _sleeve(np.zeros(len(bars)), name, bars, market, settings, weight, priority)
+    columns = tuple(np.ascontiguousarray(bars.frame[column].to_numpy()) for column in COLUMNS)
+    n_unknown = settings.execution.atr_window if settings.execution.needs_atr else 0
+    sleeve.stepper = Stepper(strategy, bars.times, columns, max(strategy.warm_up, n_unknown))
+    return sleeve
 
 
 def panel_sleeves(

@@ -24,6 +24,7 @@ from peak_trade.wiring.gates import read_risk_file
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.examples import mostly_long
 from tests.sessions.running import BTC, part_of, run_session
+from tests.strategies.stepping import Watches
 
 PARAMETERS = {"composite": {"members": "ma_crossover,momentum"}}
 SETTINGS = {
@@ -49,6 +50,18 @@ def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name,
     assert bool(session.loop.fills) == (name != "cash")
     assert session.equity == result.equity_values.tolist()
     assert [event for event in events if isinstance(event, BarEvent)] == bar_events(bars)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_parity_holds_for_a_strategy_that_decides_by_its_position(tmp_path, key, btc_1h, settings, is_whole):
+    bars, strategy = part_of(btc_1h, 6_000, 200), Watches()
+    result = backtest(strategy, bars, settings, instruments={"BTC/USDT": BTC})
+    session = run_session(tmp_path / "s", key, strategy, bars, settings, is_whole=is_whole)
+    recorded = [encode_event(event) for event in read_events(tmp_path / "s") if isinstance(event, LOOP_EVENTS)]
+    assert recorded == [encode_event(event) for event in result.events]
+    assert session.equity == result.equity_values.tolist()
+    assert len(result.fill_list) > 4
 
 
 @pytest.mark.parametrize("name", mostly_long(["ma_crossover", "random_entry"], 1))

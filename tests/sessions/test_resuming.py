@@ -89,6 +89,29 @@ def test_a_session_that_was_killed_at_its_start_resumes(killed, capsys):
     assert check_journal(folder).finding is VerdictKind.INTACT
 
 
+def test_a_session_that_decides_by_its_position_resumes_and_replays(stored, monkeypatch):
+    asked = ASKED | {"strategy": "tests.strategies.stepping:Watches"}
+    whole = run_session(make_config(asked, {}, None, None)).folder
+    items = RecordedFeed.items
+
+    def until(self, after):
+        for n, item in enumerate(items(self, after)):
+            if n == 57:
+                raise Killed
+            yield item
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordedFeed, "items", until)
+        with pytest.raises(Killed):
+            run_session(make_config(asked, {}, None, None))
+    (name,) = {*session_ids()} - {whole.name}
+    assert main(["session", "resume", name, "--quiet", "--no-record"]) == 0
+    assert main(["replay", "--session", name]) == 0
+    resumed = [event for event in read_events(find_session(name)) if isinstance(event, OrderEvent | BarEvent)]
+    assert resumed == [event for event in read_events(whole) if isinstance(event, OrderEvent | BarEvent)]
+    assert any(isinstance(event, OrderEvent) for event in resumed)
+
+
 def test_a_session_is_seen_only_once_it_is_signed(stored, monkeypatch):
     def killed(self, content):
         assert session_ids() == []

@@ -15,7 +15,7 @@ from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import trailing_per_year
 from peak_trade.core.digest import digest_of, environment_digest
-from peak_trade.core.errors import DataError, listed
+from peak_trade.core.errors import ConfigError, DataError, listed
 from peak_trade.core.progress import progress
 from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
@@ -28,6 +28,7 @@ from peak_trade.portfolio.allocation import Weights, check_fixed_weights, held_o
 from peak_trade.portfolio.rebalancing import first_closes
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.panel import PanelStrategy
+from peak_trade.strategies.stateful import StatefulStrategy
 from peak_trade.studies.backtest import first_traded, warm_up_notes
 from peak_trade.studies.portfolio.result import PortfolioResult, weight_events, weight_remarks
 from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry, entry_name, ordered, sleeve_keys
@@ -192,8 +193,15 @@ def _check_overlap(bars: Sequence[Bars]) -> None:
 
 
 def _strategy(entry: StrategyEntry) -> Strategy | PanelStrategy:
-    make = make_panel_strategy if entry.is_panel else make_strategy
-    return make(entry.name, entry.parameters)
+    if entry.is_panel:
+        return make_panel_strategy(entry.name, entry.parameters)
+    strategy = make_strategy(entry.name, entry.parameters)
+    if isinstance(strategy, StatefulStrategy):
+        raise ConfigError(
+            f"strategy {entry.name}: it decides by its own position, and a portfolio does not run it. Run it with "
+            "`backtest` or `session run`."
+        )
+    return strategy
 
 
 def _sleeves(
