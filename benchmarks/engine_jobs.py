@@ -74,6 +74,16 @@ def event_loop() -> Any:
     return backtest(MaCrossover(fast=FAST, slow=SLOW), bars(ONE_MINUTE_BARS), settings())
 
 
+def sized_to_limits() -> Any:
+    """Run the job of `event_loop` with the limits of `config/risk.toml`, which size every order."""
+    from peak_trade.strategies.ma_crossover import MaCrossover
+    from peak_trade.studies.backtest import backtest
+    from peak_trade.wiring.gates import read_risk_file
+
+    limits = read_risk_file(Path(__file__).parents[1] / "config" / "risk.toml")
+    return backtest(MaCrossover(fast=FAST, slow=SLOW), bars(ONE_MINUTE_BARS), settings(), risk=limits)
+
+
 def python_event_loop() -> Any:
     """Run the reference of the compiled loop on the targets of `event_loop`."""
     from peak_trade.engine.market import Market
@@ -248,6 +258,7 @@ def _vectorbt(close: Any, target: Any) -> Any:
 JOBS: dict[str, tuple[Callable[[], Any], ...]] = {
     "event_loop": (lambda: bars(ONE_MINUTE_BARS), settings, event_loop),
     "kernel": (lambda: _columns("open"), lambda: _columns("close"), settings, kernel),
+    "sized_to_limits": (lambda: bars(ONE_MINUTE_BARS), settings, sized_to_limits),
     "vectorbt": (lambda: _naive_close(ONE_MINUTE_BARS, "min"), vectorbt_run),
     "vectorbt_broadcast": (lambda: _naive_close(HOURLY_BARS, "h"), vectorbt_broadcast),
     "kernel_sweep": (lambda: bars(HOURLY_BARS, "1h"), settings, kernel_sweep),
@@ -257,6 +268,7 @@ IMPORTS = {
     "event_loop": ("peak_trade.studies.backtest", "peak_trade.strategies.ma_crossover"),
     "kernel": ("peak_trade.engine.kernel", "peak_trade.strategies.crossing"),
     "kernel_sweep": ("peak_trade.studies.sweep.evaluation", "peak_trade.strategies.ma_crossover"),
+    "sized_to_limits": ("peak_trade.studies.backtest", "peak_trade.wiring.gates"),
     "vectorbt": ("vectorbt",),
     "vectorbt_broadcast": ("vectorbt",),
 }

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import engine_jobs as jobs
 from benchmarks.measuring import Cost, cost_of, typical
 from peak_trade.core.executor import n_cores
+from peak_trade.journal.events import DecisionEvent
 from tests.tolerances import RTOL_REFERENCE
 
 GIB = 1024.0
@@ -35,6 +36,15 @@ def test_event_loop_warm(bench) -> None:
     bench.bar("<= 1.3 of vectorbt", bench.row["seconds"] <= 1.3 * bench.row["vectorbt_seconds"])
     bench.bar("<= 1.3 cpu", bench.ratio("vectorbt") >= 1.0 / 1.3)
     assert jobs.event_loop().not_compiled == ""
+
+
+def test_orders_sized_to_the_limits(bench) -> None:
+    """The first run of a process, so no day of the VaR model is known from an earlier one."""
+    bench.row["job"] = "event loop in Python with config/risk.toml, 1,051,200 bars, orders sized to the limits"
+    bench.fresh("sized_to_limits", "without", "event_loop")
+    n_orders = sum(isinstance(event, DecisionEvent) for event in jobs.sized_to_limits().events)
+    bench.row["us_per_order"] = round(1e6 * bench.row["cpu_seconds"] / n_orders)
+    bench.bar("<= 250 us an order", bench.row["us_per_order"] <= 250)
 
 
 def test_compiled_loop_and_its_reference(bench) -> None:

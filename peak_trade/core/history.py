@@ -33,7 +33,7 @@ class ReturnHistory:
 
     """
 
-    __slots__ = ("_parts", "as_of", "returns", "source", "symbols")
+    __slots__ = ("_hash", "_is_finite", "_parts", "as_of", "returns", "source", "symbols")
 
     def __init__(self, source: str, as_of: int, symbols: Sequence[str], returns: FloatArray) -> None:
         rows = np.array(returns, dtype=np.float64, order="C")
@@ -44,11 +44,20 @@ class ReturnHistory:
         rows.flags.writeable = False
         self.source, self.as_of, self.symbols, self.returns = source, as_of, tuple(symbols), rows
         self._parts: dict[tuple[str, ...], ReturnHistory] = {}
+        self._hash = hash((source, as_of, self.symbols))
+        self._is_finite: bool | None = None
 
     @property
     def n_days(self) -> int:
         """Number of days."""
         return int(self.returns.shape[1])
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the return of every day is finite."""
+        if self._is_finite is None:
+            self._is_finite = bool(np.isfinite(self.returns).all())
+        return self._is_finite
 
     def select(self, symbols: tuple[str, ...]) -> ReturnHistory:
         """Return the history of these symbols in this order, a cached object; KeyError if a symbol is missing."""
@@ -69,7 +78,7 @@ class ReturnHistory:
         return mine == theirs and self.returns.tobytes() == other.returns.tobytes()
 
     def __hash__(self) -> int:
-        return hash((self.source, self.as_of, self.symbols))
+        return self._hash
 
     def __repr__(self) -> str:
         return f"ReturnHistory({self.source!r}, {iso(self.as_of)}, {len(self.symbols)} symbols, {self.n_days} days)"

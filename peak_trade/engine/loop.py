@@ -386,10 +386,12 @@ class EventLoop(TradedAccount):
         order = self._order_of(sleeve, leg, f"{self._id_prefix}{self._n_orders}", now, price)
         known_bar = bar if phase is Phase.AFTER_CLOSE else max(bar - 1, 0)
         view = self._market_view(order, known_bar)
+        proposal = None
         if self.risk_engine.sizes_orders or self._shares_symbols:
-            order = self.risk_engine.reduced(order, view, self, known_bar)
+            proposal = self.risk_engine.reduced(self.risk_engine.propose(order, view, self, known_bar))
+            order = proposal.order
         self._emit(order_event(order, OrderEventKind.REQUESTED, now, reason=order.reason))
-        answer = self.risk_engine.decide(order, view, self, known_bar)
+        answer = self.risk_engine.decide(proposal or self.risk_engine.propose(order, view, self, known_bar))
         if not isinstance(answer, ApprovedOrder):
             codes = ", ".join(denial.code for denial in answer)
             self._emit(order_event(order, OrderEventKind.DENIED, now, leaves=0.0, reason=codes))

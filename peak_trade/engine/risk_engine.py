@@ -28,11 +28,11 @@ from peak_trade.engine.venue import Venue, open_exits, pending_quantities
 from peak_trade.journal.events import DecisionEvent, Event
 from peak_trade.journal.inputs import DecisionInputs
 from peak_trade.risk.codes import DenialCode
-from peak_trade.risk.gate import GateChain
+from peak_trade.risk.gate import GateChain, Proposal
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.order_gates import INSTRUMENT_GATES, LEVERAGE_GATE
-from peak_trade.risk.review import ApprovedOrder, review
-from peak_trade.risk.sizing import size_to_limits
+from peak_trade.risk.review import ApprovedOrder, review_proposal
+from peak_trade.risk.sizing import size_gates, sized
 from peak_trade.risk.state import AccountObserved, Control, Observation, StrategyEnabled, StrategyThrottled, advance
 from peak_trade.risk.state_scan import first_trigger, track_after, track_of, triggers, with_track
 from peak_trade.risk.var_backtest import N_BACKTEST_DAYS
@@ -123,6 +123,7 @@ class RiskEngine:
         self.emit: Callable[[Event], None] = _discard
         self._limits = limits = limits or RiskLimits()
         self._daily_history = daily_history
+        self._size_gates = size_gates(gates)
         codes = {gate.code for gate in gates}
         self._order_window = int(max(limits.order_window, limits.duplicate_window or 0.0) * NS_PER_SECOND)
         self._fill_window = int(limits.fill_window * NS_PER_SECOND)
@@ -174,15 +175,22 @@ class RiskEngine:
         returns = history.returns_at(as_of) if self._needs_returns else None
         return MarketView(now, instrument, price, volume, bar_time, book, daily, volatility, returns)
 
-    def reduced(self, order: Order, market: MarketView, loop: Account, bar: int) -> Order:
-        """Return an order reduced to the size limits, or without these to the leverage of its instrument.
+    def propose(self, order: Order, market: MarketView, loop: Account, bar: int) -> Proposal:
+        """Return an order that was decided on the close of a bar, together with the account and the limits."""
+        return Proposal(order, self._account(loop, bar, order, market), market, self._limits)
+
+    def reduced(self, proposal: Proposal) -> Proposal:
+        """Return a proposal whose order is reduced to the size limits, or without these to its instrument's leverage.
 
         Only orders that follow a target are reduced.
         """
-        if order.reason != "target":
-            return order
-        gates, limits = (self.gates, self._limits) if self.sizes_orders else ((LEVERAGE_GATE,), _NO_LIMITS)
-        return size_to_limits(order, self._account(loop, bar, order, market), market, gates, limits)
+        if proposal.order.reason != "target":
+            return proposal
+        if self.sizes_orders:
+            return sized(proposal, self._size_gates)
+        order, account, market = proposal.order, proposal.account, proposal.market
+        order = sized(Proposal(order, account, market, _NO_LIMITS), (LEVERAGE_GATE,)).order
+        return Proposal(order, account, market, self._limits)
 
     def keeps_order_rate(self, order: Order, market: MarketView, loop: Account, bar: int) -> bool:
         """Return whether an order that is asked again keeps within the limits on repeated orders.
@@ -196,10 +204,9 @@ class RiskEngine:
         pace = [gate for gate in self.gates if gate.code in _PACE]
         return all(gate.read(order, account, market, self._limits).headroom >= 0.0 for gate in pace)
 
-    def decide(self, order: Order, market: MarketView, loop: Account, bar: int) -> ApprovedOrder | tuple[Denial, ...]:
-        """Review an order decided on the close of a bar; with limits, emit the decision together with its inputs."""
-        account = self._account(loop, bar, order, market)
-        answer = review(order, account, market, self.gates, self._limits)
+    def decide(self, proposal: Proposal) -> ApprovedOrder | tuple[Denial, ...]:
+        """Review a proposed order; with limits, emit the decision together with its inputs."""
+        order, answer = proposal.order, review_proposal(proposal, self.gates)
         if self.limits is None:
             return answer
         denials = answer if isinstance(answer, tuple) else ()
@@ -215,7 +222,7 @@ class RiskEngine:
                     order.reason,
                 )
             )
-        inputs = DecisionInputs(order, account, market, self.limits)
+        inputs = DecisionInputs(order, proposal.account, proposal.market, self.limits)
         self.emit(DecisionEvent(order.decided_at, order.order_id, not denials, denials, inputs))
         if denials and any(denial.code == DenialCode.REPEATED_EXECUTION for denial in denials):
             self.observe(StrategyThrottled(order.decided_at, order.strategy))

@@ -24,7 +24,8 @@ T = TypeVar("T")
 class Proposal:
     """A proposed order together with everything that the gates may read: account, market and limits.
 
-    A proposal lasts for one review. `shared` keeps what several gates measure, so it is computed once per review.
+    A proposal lasts for the sizing and the review of one order. `shared` keeps what several gates measure, so it is
+    computed once.
     """
 
     __slots__ = ("_shared", "account", "limits", "market", "order")
@@ -34,10 +35,16 @@ class Proposal:
         self._shared: dict[Callable[[Proposal], Any], Any] = {}
 
     def shared(self, compute: Callable[[Proposal], T]) -> T:
-        """Return `compute(self)`, computed at most once."""
-        found: T | None = self._shared.get(compute)
+        """Return `compute(self)`, computed at most once: after an exception, UnreadableError with the same reason."""
+        found: T | _Failure | None = self._shared.get(compute)
         if found is None:
-            found = self._shared[compute] = compute(self)
+            try:
+                found = self._shared[compute] = compute(self)
+            except Exception as error:
+                self._shared[compute] = _Failure(_reason_of(error))
+                raise
+        elif isinstance(found, _Failure):
+            raise UnreadableError(found.reason)
         return found
 
 
@@ -48,6 +55,12 @@ _Comparison = tuple[Measure, bool, DenialCode]
 
 class UnreadableError(ValueError):
     """An input cannot be compared with a limit."""
+
+
+class _Failure(NamedTuple):
+    """Why a shared measurement could not be made."""
+
+    reason: str
 
 
 class Reading(NamedTuple):
@@ -119,7 +132,10 @@ class RiskGate:
     def measured(self, proposal: Proposal) -> tuple[float, float]:
         """Return the observed value and the limit in force; raises any exception if an input cannot be read."""
         observed, limit = self.measure(proposal)
-        return observed, limit * ramp_of(proposal.account) if self.ramps else limit
+        if not self.ramps:
+            return observed, limit
+        ramp = proposal.account.ramp
+        return observed, limit if ramp.__class__ is float and ramp == 1.0 else limit * ramp_of(proposal.account)
 
     def read(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> Reading:
         """Return the reading of one order, by the same measure and comparison as the denial."""
@@ -161,12 +177,16 @@ class GateChain(tuple[RiskGate, ...]):
         return chain
 
     def denials(self, order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> tuple[Denial, ...]:
-        """Return the denials of all gates, equal to calling each gate.
+        """Return the denials of all gates, equal to calling each gate."""
+        return self.denials_of(Proposal(order, account, market, limits))
+
+    def denials_of(self, proposal: Proposal) -> tuple[Denial, ...]:
+        """Return the denials of all gates for a proposal, equal to calling each gate.
 
         Nearly every order passes, so a first pass only finds out whether any gate denies. For a purely reducing order
         the gates that relieve it are not measured.
         """
-        proposal = Proposal(order, account, market, limits)
+        order, account = proposal.order, proposal.account
         asked, infinity = self._ramped, math.inf
         try:
             if self._has_relief and order.is_reducing is True and reduces(order, account):

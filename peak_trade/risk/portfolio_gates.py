@@ -131,22 +131,30 @@ def expected_shortfall(proposal: Proposal) -> tuple[float, float]:
 
 def stress_loss(proposal: Proposal) -> tuple[float, float]:
     """Measure the loss in the worst scenario, fraction of equity."""
+    return proposal.shared(_worst_stress_after), number(_stress_limits(proposal.limits).max_stress_loss)
+
+
+def drawdown_projection(proposal: Proposal) -> tuple[float, float]:
+    """Measure the bootstrapped maximum drawdown over the horizon, fraction of equity."""
+    return proposal.shared(_drawdown_after), number(_stress_limits(proposal.limits).max_projected_drawdown)
+
+
+def _worst_stress_after(proposal: Proposal) -> float:
     rules = _stress_limits(proposal.limits)
     losses = [
         max(map(number, stress_losses(weights, history, rules).values())) if history.symbols else 0.0
         for weights, history in proposal.shared(portfolios_after)
     ]
-    return max(losses), number(rules.max_stress_loss)
+    return max(losses)
 
 
-def drawdown_projection(proposal: Proposal) -> tuple[float, float]:
-    """Measure the bootstrapped maximum drawdown over the horizon, fraction of equity."""
+def _drawdown_after(proposal: Proposal) -> float:
     rules = _stress_limits(proposal.limits)
     deepest = [
         projected_drawdown(weights, history, rules) if history.symbols else 0.0
         for weights, history in proposal.shared(portfolios_after)
     ]
-    return max(map(number, deepest)), number(rules.max_projected_drawdown)
+    return max(map(number, deepest))
 
 
 def portfolios_after(proposal: Proposal) -> tuple[Portfolio, ...]:
@@ -182,7 +190,7 @@ def portfolios_after(proposal: Proposal) -> tuple[Portfolio, ...]:
     def portfolio() -> Portfolio:
         symbols = tuple(sorted(symbol for symbol, held in positions.items() if held))
         used = history.select(symbols)
-        if not _is_usable(used, rules.min_days, rules.n_days):
+        if not (rules.min_days <= used.n_days <= rules.n_days and used.is_finite):
             raise UnreadableError(f"{used!r} is too short, too long or has days that are not finite")
         weights = [
             positions[symbol] * (price if symbol == order.symbol else positive(account.marks[symbol])) / equity
@@ -209,11 +217,6 @@ def _estimate(portfolio: Portfolio, rules: VarLimits) -> tuple[float, float]:
     if not history.symbols:
         return 0.0, 0.0
     return estimate(weights, history, rules.method, rules.level, rules.ewma_decay)
-
-
-@lru_cache(maxsize=256)
-def _is_usable(history: ReturnHistory, min_days: int, n_days: int) -> bool:
-    return min_days <= history.n_days <= n_days and bool(np.isfinite(history.returns).all())
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from peak_trade.core.values import AccountView, Denial, MarketView, Order
-from peak_trade.risk.gate import GateChain
+from peak_trade.risk.gate import GateChain, Proposal
 from peak_trade.risk.limits import RiskLimits
 
 _SEAL = object()
@@ -13,7 +13,7 @@ _SEAL = object()
 
 @dataclass(frozen=True, slots=True, init=False)
 class ApprovedOrder:
-    """An order that passed every gate. Only `review` can create one, and a venue accepts nothing else."""
+    """An order that passed every gate. Only the functions of this module create one; a venue accepts nothing else."""
 
     order: Order
 
@@ -27,4 +27,9 @@ def review(
     order: Order, account: AccountView, market: MarketView, gates: GateChain, limits: RiskLimits
 ) -> ApprovedOrder | tuple[Denial, ...]:
     """Return the approved order, or the denials of all gates that deny it; every gate is always asked."""
-    return gates.denials(order, account, market, limits) or ApprovedOrder(order, _SEAL)
+    return review_proposal(Proposal(order, account, market, limits), gates)
+
+
+def review_proposal(proposal: Proposal, gates: GateChain) -> ApprovedOrder | tuple[Denial, ...]:
+    """Return the approved order of a proposal, or the denials of all gates that deny it."""
+    return gates.denials_of(proposal) or ApprovedOrder(proposal.order, _SEAL)

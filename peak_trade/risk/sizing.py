@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from peak_trade.core.history import ReturnHistory
 from peak_trade.core.rounding import floor_to
 from peak_trade.core.values import AccountView, MarketView, Order
 from peak_trade.risk.codes import DenialCode
-from peak_trade.risk.gate import Proposal, RiskGate, UnreadableError, ramp_of, side_sign
+from peak_trade.risk.gate import Proposal, RiskGate, UnreadableError, number, ramp_of, reduces, side_sign
 from peak_trade.risk.limits import RiskLimits, VarLimits
 from peak_trade.risk.portfolio_gates import portfolios_after
 from peak_trade.risk.var import estimate
@@ -47,6 +48,11 @@ SIZE_CODES = frozenset(
     }
 )
 """Codes of the gates that deny a large order and let a smaller one pass."""
+
+_PORTFOLIO_CODES = frozenset(
+    {DenialCode.VALUE_AT_RISK, DenialCode.EXPECTED_SHORTFALL, DenialCode.STRESS_LOSS, DenialCode.PROJECTED_DRAWDOWN}
+)
+"""Codes of those that measure a loss of the whole portfolio, which an order may lower before it raises it."""
 
 
 def size_to_var(
@@ -88,7 +94,7 @@ def size_to_var(
     if missing:
         raise DataError(f"{history!r} has no returns of {', '.join(missing)}. Declare a history that has them.")
     part = history.select(names)
-    if not np.isfinite(part.returns).all():
+    if not part.is_finite:
         raise DataError(f"{part!r} has days that are not finite; size from a complete history.")
     place = names.index(symbol)
     weights = np.array([exposures.get(name, 0.0) for name in names])
@@ -98,9 +104,11 @@ def size_to_var(
         weights[place] = fraction * target
         return estimate(weights, part, rules.method, rules.level, rules.ewma_decay)[0] - limit
 
-    if excess(1.0) <= 0.0:
+    over = excess(1.0)
+    if over <= 0.0:
         return target
-    return halved(1.0, _N_HALVINGS, excess) * target
+    alone = None if exposures else limit / (limit + over)
+    return halved(1.0, _N_HALVINGS, excess, root=alone) * target
 
 
 def size_to_limits(
@@ -124,33 +132,87 @@ def size_to_limits(
         The same order if it passes as it is. Also if no smaller order passes: the gate chain then denies it.
 
     """
-    asked = [gate for gate in gates if gate.code in SIZE_CODES]
+    return sized(Proposal(order, account, market, limits), size_gates(gates)).order
 
-    def proposed(quantity: float) -> Proposal:
-        return Proposal(replace(order, quantity=quantity), account, market, limits)
 
-    def denying(quantity: float) -> list[RiskGate]:
-        smaller = proposed(quantity)
-        return [gate for gate in asked if gate.check(smaller) is not None]
+def size_gates(gates: Iterable[RiskGate]) -> tuple[RiskGate, ...]:
+    """Return the gates of SIZE_CODES."""
+    return tuple(gate for gate in gates if gate.code in SIZE_CODES)
 
-    binding = denying(order.quantity)
-    if not binding:
-        return order
-    size = _within_var(order, account, market, limits)
-    if size != order.quantity:
-        binding = denying(size)
-    if binding:
 
-        def excess(quantity: float) -> float:
-            smaller = proposed(quantity)
-            return max([_excess(gate, smaller) for gate in binding])
+def sized(proposal: Proposal, gates: Sequence[RiskGate]) -> Proposal:
+    """Return the proposal with the order of `size_to_limits`, and with what the gates measured on that order.
 
-        found = halved(size, _N_HALVINGS_OF_AN_ORDER, excess)
-        if found > 0.0 and denying(found):
-            found = halved(size, _N_HALVINGS_OF_AN_ORDER, lambda quantity: float(len(denying(quantity))))
-        size = found
-    reduced = floor_to(size, market.instrument.lot_size)
-    return replace(order, quantity=reduced) if reduced > 0.0 else order
+    Parameters
+    ----------
+    proposal : Proposal
+    gates : sequence of RiskGate
+        From `size_gates`.
+
+    """
+    if _passes(proposal, gates):
+        return proposal
+    order = proposal.order
+    known = {order.quantity: proposal}
+
+    def at(quantity: float) -> Proposal:
+        found = known.get(quantity)
+        if found is None:
+            smaller = replace(order, quantity=quantity)
+            found = Proposal(smaller, proposal.account, proposal.market, proposal.limits)
+            known[quantity] = found
+        return found
+
+    def solved(excess: Callable[[Proposal], float], root: float | None = None) -> float:
+        return halved(most, _N_HALVINGS_OF_AN_ORDER, lambda quantity: excess(at(quantity)), root=root)
+
+    sized_to_var = _within_var(proposal)
+    most = order.quantity if sized_to_var is None else sized_to_var
+    least = most * 2.0**-_N_HALVINGS_OF_AN_ORDER
+    if sized_to_var is None and any(_excess(gate, at(least)) >= _FAR for gate in reversed(gates)):
+        return proposal
+    size, is_simple = most, _is_simple(proposal)
+    binding = gates if is_simple else [gate for gate in gates if gate.check(at(most)) is not None]
+    if is_simple or not any(gate.code in _PORTFOLIO_CODES for gate in binding):
+        for gate in binding:
+            over = _excess(gate, at(size))
+            if over > 0.0:
+                room = -_excess(gate, at(least))
+                if room < 0.0:
+                    return proposal
+                size = solved(partial(_excess, gate), root=least + (size - least) * (room / (room + over)))
+    else:
+        size = solved(lambda smaller: max([_excess(gate, smaller) for gate in binding]))
+    if size > 0.0 and not is_simple and not _passes(at(size), gates):
+        size = solved(lambda smaller: float(_n_denying(smaller, gates)))
+    reduced = floor_to(size, proposal.market.instrument.lot_size)
+    return at(reduced) if reduced > 0.0 else proposal
+
+
+def _is_simple(proposal: Proposal) -> bool:
+    """Return whether the order enlarges the only position, or opens it, and no other order is pending.
+
+    Every loss of the portfolio then rises with the order's size.
+    """
+    order, account = proposal.order, proposal.account
+    try:
+        is_alone = not account.pending and all(
+            [number(held) == 0.0 for symbol, held in account.positions.items() if symbol != order.symbol]
+        )
+        return is_alone and number(account.positions.get(order.symbol, 0.0)) * side_sign(order) >= 0.0
+    except UnreadableError:
+        return False
+
+
+def _passes(proposal: Proposal, gates: Sequence[RiskGate]) -> bool:
+    """Return whether every gate passes a proposal."""
+    if reduces(proposal.order, proposal.account) and all([gate.relieves for gate in gates]):
+        return True
+    return all(gate.check(proposal) is None for gate in gates)
+
+
+def _n_denying(proposal: Proposal, gates: Sequence[RiskGate]) -> int:
+    return sum(gate.check(proposal) is not None for gate in gates)
 
 
 def _excess(gate: RiskGate, proposal: Proposal) -> float:
@@ -163,18 +225,24 @@ def _excess(gate: RiskGate, proposal: Proposal) -> float:
     return over if over < _FAR else _FAR
 
 
-def halved(most: float, n_halvings: int, excess: Callable[[float], float]) -> float:
+def halved(most: float, n_halvings: int, excess: Callable[[float], float], *, root: float | None = None) -> float:
     """Return the largest size that halvings of [0, most] find to have no excess; `most` has one.
 
-    Where the excess rises with the size, only sizes near its root are asked, and the result is that of asking all.
+    Where the excess rises with the size, only sizes near its root are asked, and the result is that of asking all. An
+    estimated `root` states that it rises everywhere: the estimate is used if the sizes on either side confirm it.
     """
-    from scipy.optimize import brentq
-
-    least, root = most * 2.0**-n_halvings, 0.0
-    at_least = excess(least)
+    least = most * 2.0**-n_halvings
+    if root is not None:
+        place = int(root / least)
+        low, high = _after_halvings(most, n_halvings, place), _after_halvings(most, n_halvings, place + 1)
+        if low > 0.0 and excess(low) <= 0.0 < excess(high):
+            return low
+    at_least, root = excess(least), 0.0
     if at_least >= _FAR:
         return 0.0
     if at_least <= 0.0:
+        from scipy.optimize import brentq
+
         # Zero is within the limit: an order that only reduces is measured as the limit.
         root = float(brentq(lambda size: excess(size) or -_LEAST, least, most, xtol=0.25 * least, rtol=_RTOL))
     low, high = 0.0, most
@@ -186,21 +254,34 @@ def halved(most: float, n_halvings: int, excess: Callable[[float], float]) -> fl
     return low
 
 
-def _within_var(order: Order, account: AccountView, market: MarketView, limits: RiskLimits) -> float:
-    """Return the quantity that `size_to_var` leaves of an order, or all of it if there is no such limit or estimate."""
-    rules = limits.var
+def _after_halvings(most: float, n_halvings: int, place: int) -> float:
+    """Return `most * place / 2**n_halvings`, rounded as by halving."""
+    low, high, rest = 0.0, most, 2**n_halvings
+    if place >= rest:
+        return most
+    while place % rest:
+        rest //= 2
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if place & rest else (low, middle)
+    return low
+
+
+def _within_var(proposal: Proposal) -> float | None:
+    """Return the quantity that `size_to_var` leaves of an order: all of it without such a limit, None if unreadable."""
+    order, account, rules = proposal.order, proposal.account, proposal.limits.var
     if rules is None or rules.max_var is None:
         return order.quantity
     try:
-        in_force = rules.model_copy(update={"max_var": rules.max_var * ramp_of(account)})
-        change = side_sign(order) * order.quantity * market.decision_price / account.equity
+        ramp = ramp_of(account)
+        in_force = rules if ramp == 1.0 else rules.model_copy(update={"max_var": rules.max_var * ramp})
+        change = side_sign(order) * order.quantity * proposal.market.decision_price / account.equity
         fractions = []
-        for weights, history in portfolios_after(Proposal(order, account, market, limits)):
+        for weights, history in proposal.shared(portfolios_after):
             others = dict(zip(history.symbols, weights.tolist(), strict=True))
             target = others.pop(order.symbol, 0.0)
-            sized = size_to_var(order.symbol, target, others, history, in_force)
-            fractions.append(1.0 + (sized - target) / change)
+            sized_target = size_to_var(order.symbol, target, others, history, in_force)
+            fractions.append(1.0 + (sized_target - target) / change)
     except (DataError, UnreadableError, KeyError):  # the gate chain denies the order
-        return order.quantity
+        return None
     fraction = min(fractions)
     return fraction * order.quantity if 0.0 < fraction < 1.0 else order.quantity

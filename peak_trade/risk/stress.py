@@ -38,18 +38,20 @@ def stress_losses(weights: FloatArray, history: ReturnHistory, rules: StressLimi
     dict of scenario name to loss, fraction of equity; a negative loss is a gain
 
     """
-    exposures = dict(zip(history.symbols, weights.tolist(), strict=True))
-    losses = {scenario.name: scenario_loss(exposures, scenario) for scenario in (*DATED, *UNIFORM)}
+    exposures = weights.tolist()
+    losses = {
+        name: _loss_under(exposures, shocks, correlation) for name, shocks, correlation in _shocks_of(history.symbols)
+    }
     returns = portfolio_returns(weights, history.returns)
-    mean = float(returns.mean())
+    mean = float(np.add.reduce(returns)) / history.n_days
     var = historical(returns, STRESS_LEVEL)[0]
     for name, stretch in (("volatility_x2", 2.0), ("volatility_x3", 3.0)):
         losses[name] = stretch * (var + mean) - mean
     down, up = _own_var(history)
     losses["correlation_1"] = sum(
-        abs(weight) * (down[place] if weight > 0.0 else up[place]) for place, weight in enumerate(weights.tolist())
+        abs(weight) * (down[place] if weight > 0.0 else up[place]) for place, weight in enumerate(exposures)
     )
-    losses["spread_x10"] = 10.0 * 0.5 * rules.spread * sum(map(abs, exposures.values()))
+    losses["spread_x10"] = 10.0 * 0.5 * rules.spread * sum(map(abs, exposures))
     return {name: losses[name] for name in rules.scenarios or SCENARIO_NAMES}
 
 
@@ -59,10 +61,24 @@ def scenario_loss(exposures: dict[str, float], scenario: Scenario) -> float:
     The second is `sqrt((1 - c) * sum(x**2) + c * sum(x)**2)`, with x the signed exposures times the unsigned shocks and
     c the scenario's correlation. Without it a long-short portfolio would look safe because each shock is a fall.
     """
-    shocked = [exposure * abs(scenario.shock(symbol)) for symbol, exposure in exposures.items()]
-    direct = -sum(exposure * scenario.shock(symbol) for symbol, exposure in exposures.items())
-    own = math.fsum(part * part for part in shocked)
-    return max(direct, math.sqrt((1.0 - scenario.correlation) * own + scenario.correlation * math.fsum(shocked) ** 2))
+    shocks = tuple(scenario.shock(symbol) for symbol in exposures)
+    return _loss_under(list(exposures.values()), shocks, scenario.correlation)
+
+
+def _loss_under(exposures: list[float], shocks: tuple[float, ...], correlation: float) -> float:
+    shocked = [exposure * abs(shock) for exposure, shock in zip(exposures, shocks, strict=True)]
+    direct = -sum([exposure * shock for exposure, shock in zip(exposures, shocks, strict=True)])
+    own = math.fsum([part * part for part in shocked])
+    return max(direct, math.sqrt((1.0 - correlation) * own + correlation * math.fsum(shocked) ** 2))
+
+
+@lru_cache(maxsize=256)
+def _shocks_of(symbols: tuple[str, ...]) -> tuple[tuple[str, tuple[float, ...], float], ...]:
+    """Return name, shock of each symbol, and correlation of the scenarios that are given by shocks."""
+    return tuple(
+        (scenario.name, tuple(scenario.shock(symbol) for symbol in symbols), scenario.correlation)
+        for scenario in (*DATED, *UNIFORM)
+    )
 
 
 def projected_drawdown(weights: FloatArray, history: ReturnHistory, rules: StressLimits) -> float:

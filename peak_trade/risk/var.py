@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numba import float64, njit, types
@@ -67,22 +68,48 @@ def historical(returns: FloatArray, level: float) -> tuple[float, float]:
     Hyndman and Fan (1996), type 7; Acerbi and Tasche (2002), "On the coherence of expected shortfall", equation 11.
 
     """
-    n_days = returns.size
     _check_finite(returns)
+    n_days, quantile = returns.size, _quantile_of(returns.size, level)
+    keep, n_whole = quantile.keep, quantile.n_whole
+    worst = returns.copy()
+    if keep < n_days - 1:
+        worst.partition(keep)
+        worst = worst[: keep + 1]
+    worst.sort()
+    lower, upper = float(worst[quantile.below]), float(worst[quantile.above])
+    shortfall = float(np.add.reduce(worst[:n_whole])) + (
+        quantile.rest * float(worst[n_whole]) if quantile.rest > 0.0 else 0.0
+    )
+    return -(lower + quantile.share * (upper - lower)), -shortfall / quantile.n_worst
+
+
+class _Quantile(NamedTuple):
+    """Where a quantile and its tail lie among sorted days: places, whole days, and shares of a day.
+
+    The quantile lies between the days `below` and `above`, `share` of the way. The tail has `n_worst` days: `n_whole`
+    and the fraction `rest` of one more. `keep` is the last place that is read.
+    """
+
+    below: int
+    above: int
+    share: float
+    n_worst: float
+    n_whole: int
+    rest: float
+    keep: int
+
+
+@lru_cache(maxsize=256)
+def _quantile_of(n_days: int, level: float) -> _Quantile:
     tail = 1.0 - level
     place = (n_days - 1) * tail
     below = int(place)
     n_worst = tail * n_days
     n_whole = int(n_worst + 1e-9)
-    keep = min(max(below + 1, n_whole), n_days - 1)
-    worst = np.partition(returns, keep)[: keep + 1] if keep < n_days - 1 else returns.copy()
-    worst.sort()
-    upper = float(worst[min(below + 1, n_days - 1)])
-    lower = float(worst[below])
-    quantile = lower + (place - below) * (upper - lower)
     rest = max(n_worst - n_whole, 0.0)
-    shortfall = float(worst[:n_whole].sum()) + (rest * float(worst[n_whole]) if rest > 1e-9 else 0.0)
-    return -quantile, -shortfall / n_worst
+    keep = min(max(below + 1, n_whole), n_days - 1)
+    above = min(below + 1, n_days - 1)
+    return _Quantile(below, above, place - below, n_worst, n_whole, rest if rest > 1e-9 else 0.0, keep)
 
 
 def normal(mean: float, deviation: float, level: float) -> tuple[float, float]:
@@ -248,6 +275,61 @@ def estimate(
     return cornish_fisher(mean, deviation, skewness, excess_kurtosis, level)
 
 
+def tail_estimates(
+    weights: FloatArray,
+    returns: FloatArray,
+    method: VarMethod,
+    levels: tuple[float, ...],
+    ewma_decay: float = EWMA_DECAY,
+) -> FloatArray:
+    """Return the estimates of a method that simulates the past, for several pairs of weights and past days at once.
+
+    Parameters
+    ----------
+    weights : float64 array of shape (n_pairs, n_symbols), signed exposures, fractions of equity
+    returns : float64 array of shape (n_pairs, n_symbols, n_days), fractions
+    method : historical or filtered_historical
+    levels : tuple of float, confidences
+    ewma_decay : float, of the filtered historical method
+
+    Returns
+    -------
+    float64 array of shape (n_levels, 2, n_pairs)
+        Value at risk and expected shortfall as `estimate` returns them, bit for bit; NaN where it raises DataError.
+
+    """
+    n_pairs, n_symbols, n_days = returns.shape
+    found = np.full((len(levels), 2, n_pairs), np.nan)
+    is_usable = np.isfinite(returns).all(axis=(1, 2))
+    if method == "filtered_historical":
+        seeds = (returns[:, :, :SEED_DAYS] ** 2).mean(axis=2)
+        is_usable &= (seeds > 0.0).all(axis=1)
+        seeds = seeds[is_usable]
+    used, held = returns[is_usable], weights[is_usable]
+    if not len(used):
+        return found
+    if method == "filtered_historical":
+        rows = used.reshape(-1, n_days)
+        variance = ewma_variance(rows, seeds.reshape(-1), ewma_decay)
+        used = (rows * np.sqrt(variance[:, -1:] / variance[:, :-1])).reshape(used.shape)
+    series = np.zeros((len(used), n_days))
+    for place in range(n_symbols):
+        series += held[:, place, None] * used[:, place]
+    quantiles = [_quantile_of(n_days, level) for level in levels]
+    keep = max(quantile.keep for quantile in quantiles)
+    worst = np.partition(series, keep, axis=1)[:, : keep + 1]
+    worst.sort(axis=1)
+    for row, quantile in enumerate(quantiles):
+        lower, upper = worst[:, quantile.below], worst[:, quantile.above]
+        found[row, 0, is_usable] = -(lower + quantile.share * (upper - lower))
+        shortfall = worst[:, : quantile.n_whole].sum(axis=1)
+        if quantile.rest > 0.0:
+            shortfall = shortfall + quantile.rest * worst[:, quantile.n_whole]
+        found[row, 1, is_usable] = -shortfall / quantile.n_worst
+    found[:, :, np.flatnonzero(is_usable)[~np.isfinite(series.sum(axis=1))]] = np.nan
+    return found
+
+
 def portfolio_moments(weights: FloatArray, history: ReturnHistory) -> tuple[float, float, float, float]:
     """Return mean, deviation under the shrunk covariance, skewness and excess kurtosis of the portfolio's daily return.
 
@@ -348,7 +430,7 @@ def component_var(weights: FloatArray, history: ReturnHistory, level: float) -> 
 
 
 def _check_finite(returns: FloatArray) -> None:
-    if not math.isfinite(float(returns.sum())):
+    if not math.isfinite(float(np.add.reduce(returns, axis=None))):
         raise DataError("the returns have days that are not finite; use a complete history.")
 
 

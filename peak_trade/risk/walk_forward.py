@@ -13,8 +13,11 @@ from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.es_backtest import forecast_quantiles
 from peak_trade.risk.limits import EWMA_DECAY, VarMethod
-from peak_trade.risk.var import estimate
+from peak_trade.risk.var import estimate, tail_estimates
 from peak_trade.risk.var_backtest import N_BACKTEST_DAYS
+
+_MOST_RETURNS = 1_000_000
+"""Number of returns in the windows that are estimated at once."""
 
 
 class Forecasts(NamedTuple):
@@ -83,24 +86,23 @@ def walk_forward(
     if window < 2:
         raise DataError(f"{history!r} leaves {window} days to fit a VaR model; give a longer history.")
     held = np.broadcast_to(weights, (n_days, len(history.symbols)))
-    stated = np.full((len(levels), 2, n_days), np.nan)
-    simulated = np.zeros((n_paths, n_days))
-    uniforms = np.random.default_rng(seed).random((n_days, n_paths))
     ends = history.as_of - np.arange(n_days - 1, -1, -1, dtype=np.int64) * NS_PER_DAY
     is_held = held != 0.0
-    is_whole, is_flat = is_held.all(axis=1).tolist(), (~is_held).all(axis=1).tolist()
-    for day in range(n_days):
-        if is_flat[day]:
-            stated[:, :, day] = 0.0
-            continue
-        own, symbols, returns = held[day], history.symbols, history.returns[:, day : day + window]
-        if not is_whole[day]:
-            rows = is_held[day].nonzero()[0].tolist()
-            own, symbols, returns = own[rows], tuple(symbols[row] for row in rows), returns[rows]
-        until = int(ends[day]) - NS_PER_DAY
-        stated[:, :, day] = _stated(tuple(own.tolist()), until, symbols, returns.tobytes(), method, levels, ewma_decay)
-        if n_paths:
-            past = ReturnHistory(history.source, until, symbols, returns)
+    constant = weights.tobytes() if weights.ndim == 1 else b""
+    memory = _memory_of(history.symbols, window, n_days, constant, method, levels, ewma_decay)
+    stated = memory.estimates(history, held, is_held)
+    simulated = np.zeros((n_paths, n_days))
+    if n_paths:
+        uniforms = np.random.default_rng(seed).random((n_days, n_paths))
+        for day in np.flatnonzero(is_held.any(axis=1)).tolist():
+            symbols = tuple(symbol for symbol, is_own in zip(history.symbols, is_held[day], strict=True) if is_own)
+            past = ReturnHistory(
+                history.source,
+                int(ends[day]) - NS_PER_DAY,
+                symbols,
+                history.returns[is_held[day], day : day + window],
+            )
+            own = held[day, is_held[day]]
             simulated[:, day] = forecast_quantiles(own, past, method, uniforms[day], ewma_decay)
     realised = np.where(is_held, held * history.returns[:, window:].T, 0.0).sum(axis=1)
     return tuple(Forecasts(ends, realised, var, shortfall, simulated) for var, shortfall in stated)
@@ -132,25 +134,80 @@ def complete_walk(
     return found
 
 
-@lru_cache(maxsize=8192)
-def _stated(
-    weights: tuple[float, ...],
-    until: int,
+class _WalkMemory:
+    """The estimates of a walk, kept for the next one, which forecasts most of the same days.
+
+    A day is estimated again unless its weights and the returns before it are those of the last walk.
+    """
+
+    def __init__(self, window: int, method: VarMethod, levels: tuple[float, ...], ewma_decay: float) -> None:
+        self._window, self._method, self._levels, self._ewma_decay = window, method, levels, ewma_decay
+        self._last: tuple[ReturnHistory, FloatArray, FloatArray] | None = None
+
+    def estimates(self, history: ReturnHistory, held: FloatArray, is_held: BoolArray) -> FloatArray:
+        """Return the estimates of the last days, shape (n_levels, 2, n_days); NaN on a day without an estimate.
+
+        Weights have shape (n_days, n_symbols). Days without a position have estimates of zero.
+        """
+        n_days = len(held)
+        stated = np.zeros((len(self._levels), 2, n_days))
+        is_new = np.asarray(is_held.any(axis=1))
+        if self._last is not None:
+            last, past_held, past_stated = self._last
+            shift = (history.as_of - last.as_of) // NS_PER_DAY
+            if 0 <= shift < n_days and _continues(history.returns, last.returns, shift):
+                n_shared = n_days - shift
+                is_known = (held[:n_shared] == past_held[shift:]).all(axis=1)
+                stated[:, :, :n_shared][:, :, is_known] = past_stated[:, :, shift:][:, :, is_known]
+                is_new[:n_shared] &= ~is_known
+        days = np.flatnonzero(is_new)
+        if days.size:
+            patterns, groups = np.unique(is_held[days], axis=0, return_inverse=True)
+            for place, pattern in enumerate(patterns):
+                rows, own_days = np.flatnonzero(pattern), days[groups.reshape(-1) == place]
+                n_at_once = max(_MOST_RETURNS // (rows.size * self._window), 1)
+                for start in range(0, own_days.size, n_at_once):
+                    part = own_days[start : start + n_at_once]
+                    stated[:, :, part] = self._estimated(history, held, rows, part)
+        stated.flags.writeable = False
+        self._last = history, held.copy(), stated
+        return stated
+
+    def _estimated(self, history: ReturnHistory, held: FloatArray, rows: IntArray, days: IntArray) -> FloatArray:
+        """Return the estimates of some days on which the same symbols are held, shape (n_levels, 2, n_days)."""
+        weights = held[days][:, rows]
+        windows = np.lib.stride_tricks.sliding_window_view(history.returns[rows], self._window, axis=1)
+        returns = windows[:, days].transpose(1, 0, 2)
+        if self._method in ("historical", "filtered_historical"):
+            return tail_estimates(weights, returns, self._method, self._levels, self._ewma_decay)
+        symbols, found = tuple(history.symbols[row] for row in rows.tolist()), []
+        for day, own, known in zip(days.tolist(), weights, returns, strict=True):
+            until = history.as_of - (len(held) - day) * NS_PER_DAY
+            past = ReturnHistory("past days", until, symbols, known)
+            found.append([self._estimate(own, past, level) for level in self._levels])
+        return np.moveaxis(np.array(found), 0, 2)
+
+    def _estimate(self, weights: FloatArray, past: ReturnHistory, level: float) -> tuple[float, float]:
+        try:
+            return estimate(weights, past, self._method, level, self._ewma_decay)
+        except DataError:
+            return np.nan, np.nan
+
+
+@lru_cache(maxsize=256)
+def _memory_of(
     symbols: tuple[str, ...],
-    returns: bytes,
+    window: int,
+    n_days: int,
+    weights: bytes,
     method: VarMethod,
     levels: tuple[float, ...],
     ewma_decay: float,
-) -> list[tuple[float, float]]:
-    """Return the estimates at all levels from returns as bytes; NaN without an estimate.
+) -> _WalkMemory:
+    """Return the memory of walks that differ in their days alone, and in their weights if these are not constant."""
+    return _WalkMemory(window, method, levels, ewma_decay)
 
-    Cached: successive walks share most days, and the bytes are a key that is cheaper than a history.
-    """
-    past = ReturnHistory("past days", until, symbols, np.frombuffer(returns).reshape(len(symbols), -1))
-    found = []
-    for level in levels:
-        try:
-            found.append(estimate(np.array(weights), past, method, level, ewma_decay))
-        except DataError:
-            found.append((np.nan, np.nan))
-    return found
+
+def _continues(returns: FloatArray, past: FloatArray, shift: int) -> bool:
+    """Return whether returns are those of the past, with the first `shift` days replaced by as many at the end."""
+    return returns.shape == past.shape and returns[:, : returns.shape[1] - shift].tobytes() == past[:, shift:].tobytes()

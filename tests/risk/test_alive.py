@@ -240,7 +240,7 @@ def asked(limits: dict[str, Any], changes: dict[str, Any]):
         now - round(changes.get("age", 0.0) * NS_PER_SECOND),
         book_of(changes.get("book_age", 0.0), changes.get("spread", 0.01), size, levels, now),
     )
-    answer = risk_engine.decide(order, view, loop, 0)
+    answer = risk_engine.decide(risk_engine.propose(order, view, loop, 0))
     return answer, events[-1]
 
 

@@ -129,7 +129,7 @@ def test_the_risk_engine_passes_the_ramp_of_its_trading_state_to_the_gates():
         now = int(loop.times[0])
         order = Order("o-1", now, "ma", BTC, Side.BUY, 6.0, 100.0)
         market = replace(MARKET, as_of=now, bar_time=now, book=None, returns=None)
-        assert isinstance(risk_engine.decide(order, market, loop, 0), ApprovedOrder) is is_approved
+        assert isinstance(risk_engine.decide(risk_engine.propose(order, market, loop, 0)), ApprovedOrder) is is_approved
         assert events[-1].inputs.account.ramp == ramp
 
 

@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from peak_trade.core.calendar import NS_PER_DAY
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
 from peak_trade.data.sample import sample_bars
 from peak_trade.risk.es_backtest import z2
-from peak_trade.risk.var import estimate
+from peak_trade.risk.var import estimate, tail_estimates
 from peak_trade.risk.walk_forward import walk_forward
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
@@ -39,6 +42,57 @@ def test_a_forecast_is_the_estimate_of_the_days_before(method):
             assert (walk.value_at_risk[day], walk.expected_shortfall[day]) == estimate(WEIGHTS, past, method, level)
         assert walk.returns == pytest.approx(WEIGHTS @ RETURNS[:, 300:], rel=RTOL_REFERENCE)
         assert walk.simulated.shape == (3, 120)
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(22, 120),
+    st.sampled_from(["historical", "filtered_historical"]),
+    st.sampled_from(["as drawn", "a day is unknown", "the first days are still"]),
+    st.integers(0, 2**32 - 1),
+)
+def test_estimates_at_once_are_the_single_estimates_bit_for_bit(n_symbols, n_days, method, kind, seed):
+    rng, levels = np.random.default_rng(seed), (0.5, 0.95, 0.99)
+    returns, weights = 0.03 * rng.standard_t(4, (4, n_symbols, n_days)), rng.normal(size=(4, n_symbols))
+    if kind == "a day is unknown":
+        returns[1, 0, 5] = np.nan
+    elif kind == "the first days are still":
+        returns[2, 0, :20] = 0.0
+    found = tail_estimates(weights, returns, method, levels)
+    for row, level in enumerate(levels):
+        for pair in range(4):
+            past = ReturnHistory("daily", 10**18, [f"{place}/USDT" for place in range(n_symbols)], returns[pair])
+            try:
+                expected = estimate(weights[pair], past, method, level)
+            except DataError:
+                expected = (np.nan, np.nan)
+            np.testing.assert_array_equal(found[row, :, pair], expected)
+
+
+@pytest.mark.parametrize("method", VAR_METHODS)
+def test_a_walk_that_follows_another_has_the_estimates_of_its_own_days(method):
+    """The second walk keeps estimates of the first one where weights and returns agree, and only there."""
+    rng = np.random.default_rng(23)
+    returns, held = 0.03 * rng.standard_t(5, (2, 60)), rng.normal(size=(24, 2)) * (rng.random((24, 2)) < 0.7)
+    changed, other = returns.copy(), held.copy()
+    changed[0, 35], other[12] = 0.2, 0.5
+    for start, days, weights in (
+        (0, returns, held),
+        (1, returns, held),
+        (4, returns, other),
+        (4, changed, other),
+        (2, changed, held),
+        (0, returns, held),
+    ):
+        now, own = 10**18 + start * NS_PER_DAY, weights[start : start + 20]
+        (walk,) = walk_forward(
+            own, ReturnHistory("daily", now, SYMBOLS, days[:, start : start + 55]), method, (0.9,), 20
+        )
+        for day, (var, known) in enumerate(zip(walk.value_at_risk, own, strict=True)):
+            past = ReturnHistory("daily", now, SYMBOLS, days[:, start + day : start + day + 35])
+            names = tuple(symbol for symbol, weight in zip(SYMBOLS, known, strict=True) if weight)
+            expected = estimate(known[known != 0.0], past.select(names), method, 0.9)[0] if names else 0.0
+            assert var == expected
 
 
 @pytest.mark.parametrize("method", VAR_METHODS)
