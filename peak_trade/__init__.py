@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from peak_trade.strategies.panel import PanelStrategy
     from peak_trade.strategies.stateful import StatefulStrategy
     from peak_trade.studies.backtest import backtest
+    from peak_trade.studies.cost_fit import fit_costs
     from peak_trade.studies.diff import diff_runs
     from peak_trade.studies.holdout import holdout_state, seal_holdout
     from peak_trade.studies.listing import bars_table, sessions_table, strategies_table
@@ -85,6 +86,7 @@ _HOMES = {
     "deflated": "peak_trade.studies.trials",
     "diff_runs": "peak_trade.studies.diff",
     "filter_regimes": "peak_trade.regimes.detector",
+    "fit_costs": "peak_trade.studies.cost_fit",
     "holdout_state": "peak_trade.studies.holdout",
     "import_file": "peak_trade.data.importing",
     "list_runs": "peak_trade.tracking.queries",
@@ -144,6 +146,7 @@ __all__ = [
     "deflated",
     "diff_runs",
     "filter_regimes",
+    "fit_costs",
     "holdout_state",
     "import_file",
     "list_runs",

@@ -36,6 +36,7 @@ VERBS = {
     "metrics": "Serve the metrics of sessions to Prometheus.",
     "replay": "Run a session again from its journal and compare results.",
     "diff": "Compare two sessions, backtests or imported logs.",
+    "costs": "Estimate costs from logs and sessions.",
     "risk": "Explain risk decisions and control the trading state.",
     "policy": "Sign and adopt the policy of sessions at a sandbox.",
     "approve": "Sign or revoke the approval of a session at a sandbox.",

@@ -25,7 +25,7 @@ from peak_trade.diff.external import (
 )
 from peak_trade.diff.recording import Recording, flat_settings, recording_of
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind
+from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind, SnapshotEvent
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.sessions.store import check_journal
 from peak_trade.wiring.run_file import read_run_file
@@ -91,19 +91,21 @@ def log_with_run(log: ImportedLog, run: Recording, stated: LogStatements) -> Rec
     The bars are those of the run, and those of the store that the run lacks; arrival prices are read from the finest
     bars of the store.
     """
-    own = _bars_of(run)
+    cash = float(run.settings.get("trading.initial_cash", BacktestSettings().initial_cash))
+    settings = _settings_of(log, stated, cash)
+    fee = run.settings.get("trading.costs.fee_bps") if stated.run_file is None else settings["trading.costs.fee_bps"]
+    return recording_of_log(log.name, log.events, _bars_with_run(log, run, stated), settings, fee)
+
+
+def _bars_with_run(log: ImportedLog, run: Recording, stated: LogStatements) -> LogBars:
     first, last = _padded(log.span, run.timeframe)
     series = _covering(list_bars(), (first, last), stated.exchange, run.exchange)
     bars = {}
-    for symbol, seen in own.items():
+    for symbol, seen in _bars_of(run).items():
         stored = _at(series, symbol, run.timeframe)
         merged = seen if stored is None else _merged(seen, _loaded(stored, first, last))
         bars[symbol] = _cut(merged, first, last)
-    cash = float(run.settings.get("trading.initial_cash", BacktestSettings().initial_cash))
-    settings = _settings_of(log, stated, cash)
-    held = _held(log, series, bars, first, last)
-    fee = run.settings.get("trading.costs.fee_bps") if stated.run_file is None else settings["trading.costs.fee_bps"]
-    return recording_of_log(log.name, log.events, held, settings, fee)
+    return _held(log, series, bars, first, last)
 
 
 def two_logs(one: ImportedLog, other: ImportedLog, stated: LogStatements) -> tuple[Recording, Recording]:
@@ -134,9 +136,18 @@ def log_on_bars(log: ImportedLog, stated: LogStatements) -> tuple[Recording, Rec
     bars = {
         symbol: _loaded(found, first, last) for symbol in symbols if (found := _at(series, symbol, step)) is not None
     }
+    return _simulated(log, _held(log, series, bars, first, last), stated)
+
+
+def run_on_bars(run: Recording, stated: LogStatements) -> tuple[Recording, Recording, LogBars]:
+    """Return the simulation of the orders of a run, its orders as those of a log, and their bars: those of the run."""
+    log = ImportedLog(run.name, [event for event in run.events if isinstance(event, OrderEvent | SnapshotEvent)])
+    return _simulated(log, _bars_with_run(log, run, stated), stated)
+
+
+def _simulated(log: ImportedLog, held: LogBars, stated: LogStatements) -> tuple[Recording, Recording, LogBars]:
     run = read_run_file(stated.run_file)
     settings = _settings_of(log, stated, run.settings.initial_cash)
-    held = _held(log, series, bars, first, last)
     recording = recording_of_log(log.name, log.events, held, settings, run.settings.costs.fee_bps)
     simulated = settings | flat_settings("", {}, run.settings.model_dump(mode="json"), {}, None)
     simulated["trading.initial_cash"] = settings["trading.initial_cash"]

@@ -119,6 +119,7 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert asked(f"runs rerun {one}")["is_equal"]
     assert asked(f"runs verify {other}")["events_digest"].keys() == {"recorded", "now"}
     assert asked(f"runs export {one} --to bundle")["run_id"] == one
+    assert asked(f"costs fit {other}")["estimates"]["slippage"]["n"] > 5
     assert asked(f"sweep {study} -p fast=5,6 -p slow=20 --no-record")["winner"]["measures"].keys() == MEASURED
     portfolio = asked("portfolio --config portfolio.toml --no-record")
     assert portfolio["measures"]["sharpe"]["stderr"] > 0.0

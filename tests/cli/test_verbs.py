@@ -27,9 +27,11 @@ TREE = {context.command_path: context for context in contexts(root(), "peak-trad
 GROUPS = {path: context for path, context in TREE.items() if hasattr(context.command, "commands")}
 LEAVES = {path: context for path, context in TREE.items() if path not in GROUPS}
 IMPERATIVES = {
-    "Backtest", "Build", "Check", "Compare", "Compress", "Create", "Detect", "Enable", "Explain", "Export", "Fetch",
+    "Backtest", "Build", "Check", "Compare", "Compress", "Create", "Detect", "Enable", "Estimate", "Explain", "Export",
+    "Fetch",
     "Halt", "Import", "Join", "List", "Make", "Print", "Prove", "Recompute", "Remove", "Render", "Research,", "Resume",
-    "Run", "Run,", "Serve", "Show", "Sign", "Store", "Verify", "Verify,", "Adopt", "Seal", "Import,", "List,", "Write",
+    "Run", "Run,", "Serve", "Show", "Sign", "Store", "Verify", "Verify,", "Adopt", "Seal", "Import,", "List,",
+    "Write",
 }  # fmt: skip
 HEAVY = {"numpy", "pandas", "numba", "scipy", "pydantic", "rich", "mlflow", "plotly", "pyarrow", "ccxt", "vectorbt"}
 LONGEST_SUMMARY = 60
