@@ -28,7 +28,7 @@ VERBS = {
     "check": "Check strategies for look-ahead, and risk limits.",
     "holdout": "Seal bars that wait for a final test.",
     "backtest": "Run a strategy over stored bars.",
-    "sweep": "Backtest every combination of parameter values.",
+    "sweep": "Backtest combinations of parameter values.",
     "portfolio": "Backtest several strategies and symbols with shared cash.",
     "regime": "Detect market regimes and backtest a strategy with them.",
     "ready": "Check whether a session may start at a stage.",

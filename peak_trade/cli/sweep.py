@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,9 +10,11 @@ import typer
 from peak_trade.cli import options, output
 from peak_trade.cli.equal_runs import shared
 from peak_trade.cli.verbs import verb_app
+from peak_trade.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from peak_trade.studies.sweep.result import SweepResult
+    from peak_trade.studies.sweep.settings import SweepSettings
 
 app = verb_app()
 
@@ -19,93 +22,154 @@ app = verb_app()
 @app.command()
 @shared
 def sweep(
-    strategy: options.StrategyName,
-    symbol: options.Symbol,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="Sweep file in TOML, for example config/sweeps/ma_crossover.toml. Options override it."
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Name of a strategy, or package.module:Class for your own.")
+    ] = None,
+    symbol: Annotated[str | None, typer.Option(help="Symbol as base/quote, for example BTC/USDT.")] = None,
     parameter: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--parameter",
             "-p",
             metavar="KEY=VALUE,VALUE",
-            help="Strategy parameter and its values. Repeat for several parameters.",
+            help="Strategy parameter with its values or a range: fast=5,10 or fast=5..50:5. Repeat for several.",
         ),
-    ],
-    timeframe: options.TimeframeText = "1h",
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(help="Comparison that every combination fulfils, for example 'fast < slow'. Repeat for several."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="grid, random or search (with Optuna).", show_default="grid, or the file's")
+    ] = None,
+    sets: Annotated[int | None, typer.Option(help="Combinations of a random choice or a search.", min=1)] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of a random choice or a search.", min=0, show_default="0, or the file's"),
+    ] = None,
+    timeframe: Annotated[
+        str | None, typer.Option(help="Bar length, for example 1m, 5m, 1h, 4h or 1d.", show_default="1h, or the file's")
+    ] = None,
     start: options.Start = None,
     end: options.End = None,
     cold: options.Cold = False,
     exchange: options.StoredExchange = None,
-    fee_bps: Annotated[float, typer.Option(help="Fee per fill in basis points.")] = 10.0,
-    slippage_bps: Annotated[float, typer.Option(help="Slippage per fill in basis points.")] = 5.0,
-    top: Annotated[int, typer.Option(help="Combinations to print, by descending Sharpe ratio.", min=1)] = 10,
+    config: options.RunFile = None,
+    fee_bps: Annotated[
+        float | None, typer.Option(help="Fee per fill in basis points.", show_default="10, or the run file's")
+    ] = None,
+    slippage_bps: Annotated[
+        float | None, typer.Option(help="Slippage per fill in basis points.", show_default="5, or the run file's")
+    ] = None,
+    top: Annotated[
+        int, typer.Option(help="Best combinations, which run again in the event loop and are printed.", min=1)
+    ] = 10,
+    processes: Annotated[
+        int | None, typer.Option(help="Threads or processes.", min=1, show_default="one per CPU core")
+    ] = None,
+    cluster: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster, for example tcp://10.0.0.5:8786.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Run a grid of more than 100,000 combinations.")] = False,
     causality_check: options.CausalityCheck = True,
     open_holdout: options.OpenHoldout = False,
     record: options.Record = True,
     as_json: options.AsJson = False,
 ) -> None:
-    """Backtest every combination of parameter values.
+    """Backtest combinations of parameter values.
 
-    The combinations run on a fast kernel: market orders, fee and slippage, no volume limit. The one with the highest
-    Sharpe ratio runs again in the event loop. Every combination counts as a trial on these bars permanently: the more
-    trials there are, the less the best Sharpe ratio means.
+    Market orders with a fraction of equity, fee and slippage run on the array kernel, everything else in the event
+    loop. The best combinations run again in the event loop, and only those are results. Every combination counts as a
+    trial on these bars permanently: the more trials there are, the less the best Sharpe ratio means.
 
     \b
     Example:
-        peak-trade sweep --strategy ma_crossover --symbol BTC/USDT -p fast=5,10,20 -p slow=40,60,80
+        peak-trade sweep config/sweeps/ma_crossover.toml
+        peak-trade sweep --strategy ma_crossover --symbol BTC/USDT -p fast=5,10,20 -p slow=40..80:20
 
     Exits 0 when the event loop agrees with the kernel on the best combination, 1 when it or
     a record of the same run id differs, 2 on bad input.
     """
     from peak_trade.studies import by_name, recording
 
+    named = {"strategy": strategy, "symbol": symbol, "exchange": exchange, "timeframe": timeframe, "start": start}
+    chosen = {"end": end, "method": method, "sets": sets, "seed": seed, "constraints": constraint or None}
     result = by_name.sweep(
-        strategy,
-        options.pairs(parameter),
-        symbol,
-        by_name.Span(timeframe, exchange, start, end, cold),
+        _settings(file, {name: value for name, value in (named | chosen).items() if value is not None}, parameter),
+        is_cold=cold,
+        run_file=config,
         overrides=by_name.overriding_settings(fee_bps=fee_bps, slippage_bps=slippage_bps),
         n_best=top,
+        is_confirmed=yes,
+        n_processes=processes,
+        cluster=cluster,
         causality_check=causality_check,
     )
 
-    output.show(result, as_json, lambda result: _page(result, top), lambda result: _content(result, top))
+    output.show(result, as_json, _page, _content)
     if record:
         recording.record_sweep(result)
     if not result.agrees:
         raise typer.Exit(1)
 
 
-def _page(result: SweepResult, top: int) -> output.Page:
+def _settings(file: Path | None, given: dict[str, Any], parameter: list[str] | None) -> SweepSettings:
+    from peak_trade.core.settings import read_toml
+    from peak_trade.studies.sweep.settings import SweepSettings
+
+    content = {} if file is None else read_toml(file)
+    texts = options.pairs(parameter)
+    if file is None:
+        for option, name in (("--strategy", "strategy"), ("--symbol", "symbol")):
+            if name not in given:
+                raise ConfigError(f"sweep: {option} is missing. Give it, or a sweep file.")
+    held = content.get("parameters", {})
+    parameters = {**held, **texts} if isinstance(held, dict) else held
+    return SweepSettings.parse({**content, **given, "parameters": parameters}, "sweep" if file is None else str(file))
+
+
+def _page(result: SweepResult) -> output.Page:
     from peak_trade.metrics import measure_formats
     from peak_trade.studies.trials import trials_sentence
 
-    best, market = result.best(top), result.winner.market
+    market = result.winner.market
     series = f"{', '.join(result.winner.strategies)} on {', '.join(market.symbols)}, {market.timeframe}"
-    title = f"{series}, {len(market):,} bars: best {len(best):,} of {len(result.table):,} combinations"
-    yield output.frame_table(best, title, measure_formats("sweep"))
+    title = f"{series}, {len(market):,} bars: best {len(result.results):,} of {len(result.table):,} combinations"
+    yield output.frame_table(result.results.drop(columns="difference"), title, measure_formats("sweep"))
     yield output.selection_table(result.winner, "The best combination as one of many trials")
     yield result.overfitting_sentence
+    yield result.engine_sentence
     if result.n_skipped:
         yield f"{output.count(result.n_skipped, 'combination')} skipped because the values contradict each other."
-    verdict = "agrees" if result.agrees else f"differs: {result.difference}"
-    yield f"On the best combination the event loop {verdict}."
+    yield from filter(None, [result.equal_sets_sentence, result.agreement_sentence])
     yield trials_sentence(result.winner.digests)
     yield from filter(None, [result.ranking, result.causality_sentence])
     yield from result.winner.remarks
     yield f"sweep {result.run_id}, best run {result.winner.run_id}"
 
 
-def _content(result: SweepResult, top: int) -> dict[str, Any]:
+def _content(result: SweepResult) -> dict[str, Any]:
     from peak_trade.studies.trials import deflated
 
     counted, chosen = deflated(result.winner)
     return {
         "run_id": result.run_id,
+        "method": result.method,
         "n_sets": len(result.table),
         "n_skipped": result.n_skipped,
         "n_trials": result.n_trials,
         "trials": None if counted is None else counted.to_dict(),
-        "best": output.records(result.best(top)),
+        "engine": result.engine,
+        "engine_reason": result.engine_reason,
+        "execution": result.execution,
+        "best": output.records(result.results),
+        "equal_sets": [[result.parameters_of(place) for place in group] for group in result.equal_sets],
         "winner": {
             "run_id": result.winner.run_id,
             "stats": result.winner.stats().to_dict(),

@@ -16,7 +16,6 @@ from peak_trade.core.time import Timeframe
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.data.store import load_bars
 from peak_trade.engine.result import BacktestResult
-from peak_trade.engine.settings import BacktestSettings
 from peak_trade.studies.backtest import backtest as run_backtest
 from peak_trade.studies.noise import NoiseControl
 from peak_trade.studies.portfolio.result import PortfolioResult
@@ -27,6 +26,7 @@ from peak_trade.studies.regime.second_opinion import RegimeOpinion, regime_secon
 from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_regimes
 from peak_trade.studies.sweep.result import SweepResult
 from peak_trade.studies.sweep.run import sweep as run_sweep
+from peak_trade.studies.sweep.settings import SweepSettings
 from peak_trade.wiring.detectors import detector_values, make_detector
 from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import fee_preset
@@ -137,25 +137,46 @@ def backtest(
 
 
 def sweep(
-    strategy: str,
-    parameters: Mapping[str, str],
-    symbol: str,
-    span: Span,
+    given: SweepSettings,
     *,
+    is_cold: bool = False,
+    run_file: Path | None = None,
     overrides: dict[str, Any] | None = None,
     n_best: int = 10,
+    is_confirmed: bool = False,
+    n_processes: int | None = None,
+    cluster: str = "",
     causality_check: bool = True,
 ) -> SweepResult:
-    """Backtest every combination of parameter values on stored bars; a text of `parameters` lists values by comma."""
-    part = strategy_class(strategy)
-    settings = BacktestSettings.parse(overrides or {}, "sweep")
+    """Evaluate parameter sets of a strategy on stored bars; see `studies.sweep.run.sweep`.
+
+    `overrides` are settings that take precedence over those of `run_file`; see `overriding_settings`. A text of the
+    parameters lists values and ranges by comma.
+    """
+    if not given.parameters:
+        raise ConfigError(
+            f"sweep of {given.strategy}: there are no values to try. Give them in [parameters] or with -p."
+        )
+    part = strategy_class(given.strategy)
+    run = read_run_file(run_file, overrides or {})
+    texts = {name: value for name, value in given.parameters.items() if isinstance(value, str)}
+    span = Span(given.timeframe, given.exchange, given.start, given.end, is_cold)
     return run_sweep(
         part,
-        parameter_grid(part, parameters),
-        span.bars(symbol),
-        settings,
+        dict(given.parameters) | parameter_grid(part, texts),
+        span.bars(given.symbol),
+        run.settings,
         span.warm_start,
+        constraints=given.constraints,
+        method=given.method,
+        n_sets=given.sets,
+        seed=given.seed,
+        instruments=run.instruments,
+        risk=run.risk,
         n_best=n_best,
+        is_confirmed=is_confirmed,
+        n_processes=n_processes,
+        cluster=cluster,
         causality_check=causality_check,
     )
 

@@ -76,6 +76,8 @@ def record_sweep(result: SweepResult) -> str:
         "winner": winner.parameters[winner.strategies[0]],
         "winner_run_id": winner.run_id,
         "difference": result.difference,
+        "engine": result.engine,
+        "method": result.method,
         "settings": winner.settings.model_dump(mode="json"),
     }
     counts = {"n_sets": float(len(result.table)), "n_skipped": float(result.n_skipped)}

@@ -193,7 +193,7 @@ def test_a_difference_exits_1_only_when_the_run_is_recorded(
         damage_registry(stored)
     code = main(["sweep", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "-p", "fast=5,10"])
     assert code == (1 if is_recorded else 2)
-    assert "differs: the fills differ." in capsys.readouterr().out
+    assert "best the event loop differs, first on (fast=" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", [["data", "list"], ["audit", "spec"], ["--help"]], ids=" ".join)

@@ -36,6 +36,7 @@ from peak_trade.studies.diff import read_recording
 from peak_trade.studies.recording import record, record_portfolio, record_sweep
 from peak_trade.studies.regime.study import study_regimes
 from peak_trade.studies.rerun import rerun
+from peak_trade.studies.sweep.settings import SweepSettings
 from peak_trade.tracking import DIGEST_NAMES, RunRecord, list_runs, record_run, show_run
 from peak_trade.tracking.ledger import TrialKey, trial_ledger
 from peak_trade.tracking.record import sync_runs
@@ -165,9 +166,14 @@ def cold_portfolio_run() -> str:
 def sweep_run() -> str:
     """Record a sweep of an own strategy; return its id."""
     overrides = {"costs": {"fee_bps": 7.0}}
-    result = by_name.sweep(
-        "users_mine:Mine", {"window": "10,15,20"}, "BTC/USDT", SPAN, overrides=overrides, causality_check=False
+    given = SweepSettings(
+        strategy="users_mine:Mine",
+        symbol="BTC/USDT",
+        start=SPAN.start,
+        end=SPAN.end,
+        parameters={"window": "10,15..20:5"},
     )
+    result = by_name.sweep(given, overrides=overrides, causality_check=False)
     return record_sweep(result)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import threading
 import time
 import zipfile
@@ -365,6 +366,9 @@ class Evaluator:
         except (KeyboardInterrupt, SystemExit, WorkerError):
             pending.flush()
             self._store.write()
+            logging.getLogger("peak_trade").warning(
+                f"sweep interrupted: {n_done:,} of {len(configs):,} sets are kept, and the same sweep continues there."
+            )
             raise
         finally:
             pending.flush()

@@ -117,6 +117,21 @@ class SweepResult(Described, HasFormerNames):
         return f"The {self.engine} ran the sets{reason}: {self.execution}."
 
     @property
+    def agreement_sentence(self) -> str:
+        """Whether event loop and kernel agree on the best sets; empty if the event loop ran all sets."""
+        if self.engine_reason:
+            return ""
+        count = len(self.results)
+        differ = int((self.results["difference"] != "").sum())
+        if not differ:
+            return (
+                f"On the {count:,} best the event loop agrees." if count > 1 else "On the best the event loop agrees."
+            )
+        first = self.results[self.results["difference"] != ""]
+        verdict = f"({self.parameters_of(int(first.index[0]))}): {first['difference'].iloc[0]}"
+        return f"On {differ:,} of the {count:,} best the event loop differs, first on {verdict}."
+
+    @property
     def equal_sets_sentence(self) -> str:
         """Which sets gave one result; empty if all results differ. At most three groups are named."""
         if not self.equal_sets:
