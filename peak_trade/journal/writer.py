@@ -21,7 +21,7 @@ from peak_trade.core.digest import canonical_json, digest_bytes
 from peak_trade.core.errors import SessionError
 from peak_trade.core.files import create_file, make_folder, read_bytes, rename, sync_folder, write_all
 from peak_trade.journal.codec import Line, chain_hash, encode_event, encode_line
-from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
+from peak_trade.journal.events import TERMINAL, Event, OrderEvent, OrderEventKind
 from peak_trade.journal.files import (
     CHECKPOINTS,
     EVENTS,
@@ -99,7 +99,8 @@ class JournalWriter:
     checkpoint_every : int
         Number of events after which the chain is signed, also within the commit interval.
     is_past : bool
-        Whether the orders were sent long ago: their SUBMITTED events then wait for the commit interval.
+        Whether the orders were sent long ago, as those of an imported log: their SUBMITTED events wait for the commit
+        interval, and the state of an order is forgotten when it ends, so that a long log takes little memory.
 
     Raises
     ------
@@ -128,7 +129,7 @@ class JournalWriter:
         self._signer, self._clock, self._is_recorded = signer, clock, is_recorded
         self._sinks = SinkDispatcher(sinks)
         self._commit_seconds, self._checkpoint_every = commit_seconds, checkpoint_every
-        self._commit_at_once = frozenset() if is_past else _COMMIT_AT_ONCE
+        self._is_past = is_past
         self._pending: list[bytes] = []
         self._pending_lines: list[Line] = []
         self._state_lock, self._disk_lock = threading.Lock(), threading.Lock()
@@ -184,6 +185,8 @@ class JournalWriter:
             self._check_fault()
             if isinstance(event, OrderEvent):
                 self.orders.apply(event)
+                if self._is_past and event.event in TERMINAL:
+                    del self.orders.by_id[event.order_id]
             try:
                 sequence, now = self._sequence + 1, self._clock()
                 line_hash = chain_hash(self._hash, encoded, sequence, now)
@@ -194,7 +197,7 @@ class JournalWriter:
             except BaseException as error:
                 self._interrupt(error)
                 raise
-        if is_order and event.event in self._commit_at_once:  # type: ignore[union-attr]
+        if is_order and not self._is_past and event.event in _COMMIT_AT_ONCE:  # type: ignore[union-attr]
             self.commit()
         return sequence
 

@@ -54,7 +54,7 @@ SELECT symbol, order_id, 1, time, seq, body FROM fill ORDER BY symbol, order_id,
 """
 
 
-class LoggedFill(msgspec.Struct, frozen=True, gc=False):
+class LoggedFill(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A fill as a log states it: `time` in ns UTC, `quantity` in base units, `price` in quote currency.
 
     `rows` are the rows of the file that state it, counted from 1.
@@ -74,7 +74,7 @@ class LoggedFill(msgspec.Struct, frozen=True, gc=False):
     reason: str = "imported"
 
 
-class LoggedOrder(msgspec.Struct, frozen=True, gc=False):
+class LoggedOrder(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An order as a log states it; `end` is None while it is open, and `end_time` is the time of its last change.
 
     `quantity` is NaN where the log does not state it: it is then what was executed. `executed` is NaN where only the

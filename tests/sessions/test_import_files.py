@@ -1,0 +1,161 @@
+"""`peak-trade audit import`: recognition, several files, fees in other currencies, and imports that fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from peak_trade.cli import main
+from peak_trade.core.errors import SessionError
+from peak_trade.journal.events import OrderEvent, SessionEvent
+from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.journal.writer import JournalWriter
+from peak_trade.sessions.store import check_journal, session_ids, sessions_folder
+
+TRADES = """Date(UTC),Pair,Side,Price,Executed,Amount,Fee
+2024-01-01 00:30:00,BTCUSDT,BUY,"42,000.0",0.5BTC,21000USDT,0.01BNB
+2024-01-01 02:30:00,ETHUSDT,SELL,2000,2ETH,4000USDT,4USDT
+2024-01-01 03:30:00,ETHBTC,BUY,0.05,2ETH,0.1BTC,0.01BNB
+"""
+BARS = """timestamp,open,high,low,close,volume
+2024-01-01 00:00:00,300,310,290,300,5
+2024-01-01 01:00:00,300,330,300,320,5
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PEAK_TRADE_HOME", str(tmp_path / "home"))
+    Path("trades.csv").write_text(TRADES)
+    return tmp_path
+
+
+def imported(capsys, *arguments: str) -> dict:
+    capsys.readouterr()
+    assert main(["audit", "import", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(["audit", "import", *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def fills(name: str) -> list[OrderEvent]:
+    events = read_events(sessions_folder() / name)
+    return [event for event in events if isinstance(event, OrderEvent) and event.last_quantity]
+
+
+def test_the_format_is_recognised_and_the_reason_is_printed(capsys):
+    assert main(["audit", "import", "trades.csv"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("trades.csv: binance, Trade History: it has the columns")
+    assert "Fees in BNB are not included." in " ".join(said)
+    (name,) = session_ids()
+    assert check_journal(sessions_folder() / name).finding == "intact"
+    (start,) = [event for event in read_events(sessions_folder() / name) if isinstance(event, SessionEvent)][:1]
+    assert start.symbols == ("BTC/USDT", "ETH/BTC", "ETH/USDT")
+    file = read_manifest(sessions_folder() / name)["imported"]["files"][0]
+    assert (file["layout"], file["why"][:18]) == ("Trade History", "it has the columns")
+
+
+def test_a_second_import_of_the_same_content_adds_nothing(capsys):
+    name = imported(capsys, "trades.csv")["session_id"]
+    Path("renamed.csv").write_text(TRADES)
+    chain = (sessions_folder() / "chain.jsonl").read_bytes()
+    for path in ("trades.csv", "renamed.csv"):
+        assert f"was imported already, as {name}; nothing was added" in refused(capsys, path)
+    assert session_ids() == [name]
+    assert (sessions_folder() / "chain.jsonl").read_bytes() == chain
+    assert imported(capsys, "trades.csv", "--strategy", "mine")["session_id"] == f"{name}-2"
+
+
+def test_files_of_one_log_overlap(capsys):
+    Path("older.csv").write_text("\n".join(TRADES.splitlines()[:2]))
+    found = imported(capsys, "older.csv", "trades.csv")
+    assert (found["n_fills"], found["n_duplicates"], found["n_rows"]) == (3, 1, 4)
+
+
+def test_a_file_that_two_formats_fit_is_refused_with_both(capsys):
+    head = "order_id,time,end_time,symbol,side,type,quantity,status,executed,price"
+    both = "exchange_trade_id,trade_type,timestamp,order_type,amount"
+    Path("both.csv").write_text(f"{head},{both}\n" + ",".join("x" * 15) + "\n")
+    said = refused(capsys, "both.csv")
+    assert "several formats fit: hummingbot, because" in said
+    assert "orders-csv, because" in said
+    assert "--format" in said
+    assert session_ids() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "the file is empty"),
+        ("\ufeff\n", "the file is empty"),
+        ("a,b\n1,2\n", "no format fits: its columns are a, b"),
+        (TRADES.splitlines()[0] + "\n", "there is no order in its 0 rows"),
+        (
+            "UTC_Time,Account,Operation,Coin,Change,Remark\n2024-01-01 00:00:00,Spot,Buy,BTC,1,\n",
+            "no order in its 1 rows",
+        ),
+        ('[{"id": 1', "cut off in row 1"),
+    ],
+)
+def test_a_file_without_orders_leaves_nothing_behind(content, words, capsys):
+    Path("bad.csv").write_text(content)
+    assert words in refused(capsys, "bad.csv")
+    assert session_ids() == []
+
+
+def test_files_of_two_formats_are_refused_with_both(capsys):
+    Path("trades.json").write_text('[{"symbol": "BTCUSDT", "id": 1, "orderId": 1, "price": "1", "qty": "1", '
+                                   '"commission": "0", "commissionAsset": "BNB", "time": 1700000000000}]')  # fmt: skip
+    said = refused(capsys, "trades.csv", "trades.json")
+    assert "trades.csv (binance), trades.json (binance-api)" in said
+
+
+def test_fees_in_another_currency_are_converted_at_a_stored_series(capsys):
+    Path("bnb.csv").write_text(BARS)
+    bars = ["--symbol", "BNB/USDT", "--timeframe", "1h", "--stamp", "open", "--exchange", "binance"]
+    assert main(["data", "import", "bnb.csv", *bars]) == 0
+    found = imported(capsys, "trades.csv", "--fee-price", "BNB=BNB/USDT")
+    assert found["fees_not_converted"] == {"BNB": 0.02}, "no close is known before 01:00, and none in BTC"
+    Path("trades.csv").write_text(TRADES.replace("00:30:00", "02:10:00"))
+    found = imported(capsys, "trades.csv", "--fee-price", "BNB=BNB/USDT 1h")
+    assert found["fees_converted"] == {"BNB": {"paid": 0.01, "value": pytest.approx(3.2)}}
+    assert found["fees_not_converted"] == {"BNB": 0.01}
+    by_symbol = {fill.symbol: fill for fill in fills(found["session_id"])}
+    assert by_symbol["BTC/USDT"].fee_value == pytest.approx(3.2)
+    assert (by_symbol["BTC/USDT"].fee, by_symbol["ETH/BTC"].fee_value) == (0.0, 0.0)
+    assert read_manifest(sessions_folder() / found["session_id"])["imported"]["fee_series"] == {"BNB": "BNB/USDT 1h"}
+    assert "there are no bars of BNB/EUR" in refused(capsys, "trades.csv", "--fee-price", "BNB=BNB/EUR")
+
+
+@pytest.mark.parametrize("error", [SessionError("no space"), KeyboardInterrupt()])
+def test_an_import_that_fails_leaves_no_session(error, capsys, monkeypatch):
+    append = JournalWriter.append
+
+    def failing(self, event):
+        if self.sequence == 4:
+            raise error
+        return append(self, event)
+
+    monkeypatch.setattr(JournalWriter, "append", failing)
+    assert main(["audit", "import", "trades.csv"]) != 0
+    assert session_ids() == []
+    monkeypatch.undo()
+    assert main(["audit", "verify"]) == 0
+    assert "chain of sessions is intact" in capsys.readouterr().out
+
+
+def test_the_order_of_the_rows_does_not_matter(capsys):
+    """Exports list the newest row first."""
+    rows = TRADES.splitlines()
+    Path("reversed.csv").write_text("\n".join([rows[0], *rows[:0:-1]]))
+    one, two = imported(capsys, "trades.csv"), imported(capsys, "reversed.csv")
+    assert fills(one["session_id"]) == fills(two["session_id"])
