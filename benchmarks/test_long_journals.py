@@ -31,6 +31,7 @@ from peak_trade.strategies.base import Strategy
 N_BARS = 471_100
 N_EVENTS = 1_000_000
 N_BARS_WITH_ORDERS = 125_000
+N_FILLS = 250_000
 MAX_BYTES = 500_000_000
 VERBS = {
     "diff": ["diff", "{0}", "{1}"],
@@ -118,6 +119,22 @@ def test_a_diff_of_sessions_with_an_order_per_bar(benchmark, sessions_of_orders)
     costs: list[tuple[float, int]] = []
     benchmark.pedantic(lambda: costs.append(cost_of_command(["diff", *names], Path(folder))), rounds=1)
     note(benchmark, f"diff, sessions of {N_BARS_WITH_ORDERS:,} orders", *costs[0], has_bar=True)
+
+
+def test_an_import_of_a_long_log(benchmark, tmp_path):
+    """A fill of Trade History becomes four events, so that the session has a million."""
+    rng = np.random.default_rng(4)
+    prices, quantities = rng.uniform(30_000.0, 60_000.0, N_FILLS), rng.uniform(0.001, 1.0, N_FILLS)
+    times = pd.date_range("2022-01-01", periods=N_FILLS, freq="37s").strftime("%Y-%m-%d %H:%M:%S")
+    with (tmp_path / "trades.csv").open("w") as file:
+        file.write("Date(UTC),Pair,Side,Price,Executed,Amount,Fee\n")
+        for time, price, quantity in zip(times, prices, quantities, strict=True):
+            file.write(f"{time},BTCUSDT,BUY,{price:.2f},{quantity:.5f}BTC,{price * quantity:.8f}USDT,0.0001BNB\n")
+    costs: list[tuple[float, int]] = []
+    words = ["audit", "import", str(tmp_path / "trades.csv")]
+    benchmark.pedantic(lambda: costs.append(cost_of_command(words, tmp_path)), rounds=1)
+    note(benchmark, f"import of a log of {N_FILLS:,} fills", *costs[0], has_bar=True)
+    assert costs[0][1] <= MAX_BYTES
 
 
 def note(benchmark, job: str, seconds: float, n_bytes: int, *, has_bar: bool) -> None:

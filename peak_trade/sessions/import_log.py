@@ -23,6 +23,7 @@ from peak_trade.journal.files import is_sealed, read_manifest
 from peak_trade.journal.formats.external_log import ExternalLog, LogOptions
 from peak_trade.journal.formats.log_file import LogFile
 from peak_trade.journal.keys import WorkspaceKey
+from peak_trade.journal.lock import is_open
 from peak_trade.journal.session_chain import append_tombstone, start_session
 from peak_trade.journal.versions import JOURNAL_VERSION
 from peak_trade.journal.writer import JournalWriter
@@ -83,7 +84,7 @@ def import_log(
         "files": sorted(digests), "format": recognised.name, "strategy": options.strategy, "times": options.time_format,
         "columns": dict(options.columns), "fee_currency": options.fee_currency, "fee_series": dict(fee_series or {}),
     })  # fmt: skip
-    _refuse_second(identity, files[0].name)
+    _refuse_second(identity, files[0].name, now)
     log = ExternalLog(options)
     for file, layout in zip(files, recognised.layouts, strict=True):
         log.options = replace(options, where=file.name)
@@ -189,18 +190,23 @@ def _remove(folder: Path, signer: WorkspaceKey, now: int) -> None:
     shutil.rmtree(folder)
 
 
-def _refuse_second(identity: str, name: str) -> None:
-    """Raise a SessionError if the same files were imported with the same options."""
+def _refuse_second(identity: str, name: str, now: int) -> None:
+    """Raise a SessionError if the same files were imported with the same options; remove one that was killed."""
     for folder in sessions_folder().glob(f"*_{MODE}_*"):
         try:
             imported = read_manifest(folder).get("imported", {})
         except SessionError:
             continue
-        if imported.get("identity") == identity and is_sealed(folder):
+        if imported.get("identity") != identity:
+            continue
+        if is_open(folder):
+            raise SessionError(f"{name} is being imported, as {folder.name}; nothing was added.")
+        if is_sealed(folder):
             raise SessionError(
                 f"{name} was imported already, as {folder.name}; nothing was added. `peak-trade session show "
                 f"{folder.name}` shows it."
             )
+        _remove(folder, WorkspaceKey(keys_folder()), now)
 
 
 def _free_folder(first: int, stem: str) -> Path:

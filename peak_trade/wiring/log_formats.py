@@ -235,7 +235,7 @@ def recognise(files: Sequence[LogFile], name: str = AUTO) -> Recognised:
         )
         raise ConfigError(f"{files[0].path}: several formats fit: {why}. Choose one with --format.")
     if not names:
-        raise ConfigError(_why_none(files, found))
+        raise ConfigError(_why_none(files, found, name))
     chosen = [next(fit for fit in fits if fit[0] == names[0]) for fits in found]
     return Recognised(names[0], tuple(fit[1] for fit in chosen), tuple(fit[2] for fit in chosen))
 
@@ -248,10 +248,13 @@ def _candidates(file: LogFile, known: dict[str, LogFormat], *, is_stated: bool) 
     return found
 
 
-def _why_none(files: Sequence[LogFile], found: Sequence[list[tuple[str, Layout, str]]]) -> str:
+def _why_none(files: Sequence[LogFile], found: Sequence[list[tuple[str, Layout, str]]], name: str) -> str:
     for file, fits in zip(files, found, strict=True):
         if not fits:
             held = f"its columns are {listed(file.columns)}" if file.columns else f"it is a {file.kind}"
+            if name != AUTO:
+                titles = " or ".join(each.title for each in FORMATS[name].layouts)
+                return f"{file.path}: this is no file of {name} ({titles}): {held}. Leave out --format to recognise it."
             return (
                 f"{file.path}: no format fits: {held}. State --format ({', '.join(FORMATS)}), or name the columns with "
                 "--column."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.core.errors import SessionError
 from peak_trade.journal.events import OrderEvent, SessionEvent
-from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.journal.files import is_sealed, read_events, read_manifest
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.sessions.store import check_journal, session_ids, sessions_folder
+from tests.forking import exit_code, fork
 
 TRADES = """Date(UTC),Pair,Side,Price,Executed,Amount,Fee
 2024-01-01 00:30:00,BTCUSDT,BUY,"42,000.0",0.5BTC,21000USDT,0.01BNB
@@ -104,12 +106,19 @@ def test_a_file_that_two_formats_fit_is_refused_with_both(capsys):
             "no order in its 1 rows",
         ),
         ('[{"id": 1', "cut off in row 1"),
+        (TRADES.replace("ETHBTC", "\udce9THBTC"), "row 3 is not UTF-8 text"),
+        ('a,b\n"1,2\n', "no format fits"),
     ],
 )
 def test_a_file_without_orders_leaves_nothing_behind(content, words, capsys):
-    Path("bad.csv").write_text(content)
+    Path("bad.csv").write_text(content, errors="surrogateescape")
     assert words in refused(capsys, "bad.csv")
     assert session_ids() == []
+
+
+def test_a_stated_format_that_does_not_fit_is_named(capsys):
+    said = refused(capsys, "trades.csv", "--format", "kraken")
+    assert "this is no file of kraken (trades.csv or ledgers.csv): its columns are Date(UTC), Pair" in said
 
 
 def test_files_of_two_formats_are_refused_with_both(capsys):
@@ -151,6 +160,28 @@ def test_an_import_that_fails_leaves_no_session(error, capsys, monkeypatch):
     monkeypatch.undo()
     assert main(["audit", "verify"]) == 0
     assert "chain of sessions is intact" in capsys.readouterr().out
+
+
+def test_an_import_that_was_killed_is_replaced(capsys, monkeypatch):
+    append = JournalWriter.append
+
+    def killed(self, event):
+        if self.sequence == 4:
+            self.commit()
+            os._exit(9)
+        return append(self, event)
+
+    def work():
+        JournalWriter.append = killed
+        main(["audit", "import", "trades.csv"])
+
+    assert exit_code(fork(work)) == 9
+    (left,) = session_ids()
+    assert not is_sealed(sessions_folder() / left)
+    assert imported(capsys, "trades.csv")["session_id"] == left
+    assert check_journal(sessions_folder() / left).finding == "intact"
+    assert session_ids() == [left]
+    assert main(["audit", "verify"]) == 0
 
 
 def test_the_order_of_the_rows_does_not_matter(capsys):

@@ -261,7 +261,7 @@ class LogFile:
         except OSError as error:
             reason = error.strerror or "it is damaged"
         except UnicodeDecodeError:
-            reason = f"it is not {self.encoding.removesuffix('-sig').upper()} text; save it as UTF-8"
+            reason = f"{self._undecoded()} is not {self.encoding.removesuffix('-sig').upper()} text; save it as UTF-8"
         except (sqlite3.Error, zipfile.BadZipFile, json.JSONDecodeError, KeyError, EOFError, csv.Error) as error:
             reason = f"it is damaged: {str(error).splitlines()[0]}"
         except ValueError as error:
@@ -269,6 +269,16 @@ class LogFile:
         else:
             return
         raise ConfigError(f"{self.path}: could not be read ({reason}).") from None
+
+    def _undecoded(self) -> str:
+        """Return the place of the first text that is not in the encoding."""
+        with open_binary(self.path) as file:
+            for number, line in enumerate(file if self.encoding == "utf-8-sig" else ()):
+                try:
+                    line.decode()
+                except UnicodeDecodeError:
+                    return f"row {number}" if number else "the header"
+        return "a part of it"
 
     def _header(self, file: TextIO) -> tuple[tuple[str, ...], str]:
         line = file.readline()
@@ -298,11 +308,6 @@ class LogFile:
                     yield Row(number, dict(zip(columns, cells, strict=False)), decimal, fault)
             except csv.Error as error:
                 raise ConfigError(f"{self.path}: row {number + 1} could not be read ({error}).") from None
-            except UnicodeDecodeError:
-                coding = self.encoding.removesuffix("-sig").upper()
-                raise ConfigError(
-                    f"{self.path}: after row {number} it is not {coding} text; save it as UTF-8."
-                ) from None
 
     def _decimal(self) -> str:
         with self._text() as file:
