@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from peak_trade.studies.rerun import Rerun
+    from peak_trade.tracking.pending import RunEntry
 
 LISTED_TAGS = ("run_id", "recorded_at", "status", "run_type", "strategy", "symbol", "timeframe", "start", "end")
 
@@ -34,7 +35,7 @@ def list_(
     timeframe: Annotated[str | None, typer.Option(help="Only runs on this bar length.")] = None,
     since: Annotated[str | None, typer.Option(help="Only runs recorded at or after this date or time in UTC.")] = None,
     until: Annotated[str | None, typer.Option(help="Only runs recorded before this date or time in UTC.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Number of runs to list.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of runs to list.")] = 20,
     as_json: options.AsJson = False,
 ) -> None:
     """List recorded runs, newest first.
@@ -48,12 +49,12 @@ def list_(
 
     Exits 0, even if no run matches; 2 on bad input.
     """
-    from peak_trade.tracking import list_runs
+    from peak_trade.tracking.entries import list_entries
 
     first = parse_utc(since, "--since") if since else None
     after = parse_utc(until, "--until") if until else None
     filters = (run_type, strategy, symbol, timeframe, first, after)
-    output.show(list_runs(*filters, limit), as_json, lambda runs: _list_page(runs, any(filters)), output.records)
+    output.show(list_entries(*filters, limit), as_json, lambda runs: _list_page(runs, any(filters)), _list_content)
 
 
 @app.command()
@@ -267,23 +268,48 @@ def _differences(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[has_difference & ~is_own]
 
 
-def _list_page(runs: pd.DataFrame, is_filtered: bool) -> output.Page:
-    from peak_trade.metrics import measure_formats
-    from peak_trade.tracking import ledger_sentence
+def _list_page(runs: Sequence[RunEntry], is_filtered: bool) -> output.Page:
+    from peak_trade.core.measures import measure_formats
+    from peak_trade.tracking.gaps import ledger_sentence
 
-    if runs.empty:
+    if not runs:
         yield "No run matches." if is_filtered else "No run has been recorded. `peak-trade backtest` records one."
         return
-    formats = measure_formats("runs")
-    shown = runs[[*LISTED_TAGS, *(name for name in formats if name in runs)]].assign(
-        run_id=runs["run_id"].str.slice(0, 12),
-        recorded_at=runs["recorded_at"].dt.strftime("%Y-%m-%d %H:%M"),
-        start=runs["start"].str.slice(0, 10),
-        end=runs["end"].str.slice(0, 10),
-    )
-    yield output.frame_table(shown, formats=formats)
+    formats = {name: text for name, text in measure_formats("runs").items() if any(name in run.metrics for run in runs)}
+    rows = [[*_listed(run), *(output.cell(run.metrics.get(name), formats[name]) for name in formats)] for run in runs]
+    names = [name.replace("_", " ") for name in (*LISTED_TAGS, *formats)]
+    yield output.Table(names, rows, right=names[len(LISTED_TAGS) :])
     yield output.count(len(runs), "run")
     yield ledger_sentence()
+
+
+def _listed(run: RunEntry) -> Iterator[str]:
+    """Yield the cells of a run under LISTED_TAGS."""
+    recorded = run.recorded.strftime("%Y-%m-%d %H:%M")
+    shown = run.tags | {
+        "run_id": run.run_id[:12],
+        "recorded_at": recorded,
+        "status": run.status,
+        "start": run.tags.get("start", "")[:10],
+        "end": run.tags.get("end", "")[:10],
+    }
+    yield from (shown.get(name, "") for name in LISTED_TAGS)
+
+
+def _list_content(runs: Sequence[RunEntry]) -> list[dict[str, Any]]:
+    """Return one mapping per run with every metric that one of them has, None where a run has none."""
+    from peak_trade.tracking.entries import TAGS
+
+    metrics = sorted({name for run in runs for name in run.metrics})
+    return [
+        {
+            "recorded_at": run.recorded,
+            **{name: run.tags.get(name, "") for name in TAGS},
+            "status": run.status,
+            **{name: run.metrics.get(name) for name in metrics},
+        }
+        for run in runs
+    ]
 
 
 def _page(runs: pd.DataFrame) -> output.Page:

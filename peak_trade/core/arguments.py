@@ -108,14 +108,26 @@ def check_fields(value: Any, **expected: str) -> None:
 
 @functools.cache
 def _field_forms(part: Any) -> Mapping[str, Any]:
-    return typing.get_type_hints(part, include_extras=True)
+    return _resolved(part)
 
 
 def _forms(function: Callable[..., Any], names: Sequence[str]) -> Mapping[str, Any]:
     """Return the annotations of arguments; that of the result may name a type that is imported for type checkers."""
     own = inspect.get_annotations(function)
     annotated = types.SimpleNamespace(__annotations__={name: own[name] for name in names if name in own})
-    return typing.get_type_hints(annotated, globalns=inspect.unwrap(function).__globals__, include_extras=True)
+    return _resolved(annotated, inspect.unwrap(function).__globals__)
+
+
+def _resolved(annotated: Any, names: dict[str, Any] | None = None) -> Mapping[str, Any]:
+    """Return annotations as types; pandas is imported for one that names it where a module imports it in functions."""
+    try:
+        return typing.get_type_hints(annotated, names, include_extras=True)
+    except NameError as error:
+        if error.name != "pd":
+            raise
+    import pandas as pd
+
+    return typing.get_type_hints(annotated, names, {"pd": pd}, include_extras=True)
 
 
 def _check(where: str, values: Mapping[str, object], forms: Mapping[str, Any], expected: Mapping[str, str]) -> None:

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.arguments import check_fields, checks_arguments
@@ -19,6 +18,9 @@ from peak_trade.core.described import Described
 from peak_trade.core.digest import digest_chunks
 from peak_trade.core.errors import ConfigError, DataError, exact, listed
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MONTH = Timeframe.parse("1M")
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -42,6 +44,8 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
         When a column or the index breaks the contract; the first bar at fault is named.
 
     """
+    import pandas as pd
+
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
         raise DataError(f"{where}: no column {', '.join(missing)}; the columns are {listed(map(str, frame.columns))}.")
@@ -90,6 +94,8 @@ def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
 
 def index_ns(index: pd.Index[Any]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return a UTC DatetimeIndex as int64 nanoseconds."""
+    import pandas as pd
+
     times: np.ndarray[tuple[int], np.dtype[np.int64]] = pd.DatetimeIndex(index).as_unit("ns").asi8
     return times
 
@@ -107,6 +113,8 @@ def _values(frame: pd.DataFrame) -> FloatArray:
 
 def frame_over(times: bytes, values: bytes) -> pd.DataFrame:
     """Return the frame of bars of which the bytes are the close times, int64 ns, and the columns one after another."""
+    import pandas as pd
+
     columns = np.frombuffer(values).reshape(len(COLUMNS), -1)
     index = pd.DatetimeIndex(np.frombuffer(times, np.int64), dtype="datetime64[ns, UTC]", name="close_time", copy=False)
     return pd.DataFrame(columns.T, index, list(COLUMNS), copy=False)
@@ -139,6 +147,8 @@ def private_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
     Values are copied only where they are changed. Arrays of the values are read-only, and those of Bars stay so.
     """
+    import pandas as pd
+
     own, index = frame.copy(deep=False), frame.index
     if not isinstance(index, pd.DatetimeIndex) or index.asi8.flags.writeable:
         own.index = index.copy(deep=True)
@@ -305,6 +315,7 @@ def as_bars(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> opens = pd.date_range("2024-01-01", periods=2, freq="h", tz="UTC")
     >>> prices = pd.DataFrame({"Open": 1, "High": 1, "Low": 1, "Close": 1, "Volume": 5}, index=opens)
     >>> bars = as_bars(prices, stamp="open")
@@ -312,6 +323,8 @@ def as_bars(
     ('01:00', 3)
 
     """
+    import pandas as pd
+
     if stamp not in ("open", "close"):
         raise ConfigError(f"{symbol}: stamp was {stamp!r}. Write 'open' or 'close'.")
     frame, notes = _with_bar_columns(frame, symbol)
@@ -369,6 +382,8 @@ def _contradiction(symbol: str, timeframe: Timeframe, step: int, where: str = ""
 
 def _with_bar_columns(frame: pd.DataFrame, symbol: str) -> tuple[pd.DataFrame, list[str]]:
     """Return a frame with the columns of bars under their names as float64, and sentences on what was changed."""
+    import pandas as pd
+
     names: dict[Any, str]
     if frame.columns.equals(pd.RangeIndex(len(COLUMNS))):
         names = dict(enumerate(COLUMNS))

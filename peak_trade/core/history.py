@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
@@ -275,4 +274,6 @@ def _opens_day(bars: Bars) -> bool:
 
 
 def _trailing_mean(rows: FloatArray) -> FloatArray:
+    import pandas as pd
+
     return pd.DataFrame(rows.T).rolling(_ACTIVITY_DAYS, min_periods=_FEWEST_DAYS).mean().to_numpy().T

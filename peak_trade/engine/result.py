@@ -35,9 +35,9 @@ from peak_trade.engine.traders import SleeveTrader
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind, SignalEvent, TradingStateEvent
 from peak_trade.journal.orders import GateDenials, denials_by_gate, denials_sentence
+from peak_trade.metrics import format_measure
 from peak_trade.metrics.drawdowns import drawdown
 from peak_trade.metrics.summary import Stats, summary
-from peak_trade.metrics.table import format_measure
 from peak_trade.risk.limits import RiskLimits, has_limits
 from peak_trade.risk.order_gates import INSTRUMENT_GATES
 

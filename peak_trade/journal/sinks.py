@@ -6,14 +6,13 @@ A sink receives lines once they are on disk, and is dropped when it fails.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import queue
 import sqlite3
-import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TextIO
 from urllib.parse import SplitResult, urlsplit
@@ -324,12 +323,15 @@ class WebhookSink:
                     f"an alert was not delivered: HTTP {status} redirects to {target}, and redirects are not followed"
                 )
             fault = f"an alert was not accepted (HTTP {status})"
-            if status < 500 and status != http.client.TOO_MANY_REQUESTS:
+            if status < 500 and status != HTTPStatus.TOO_MANY_REQUESTS:
                 return fault
         return fault
 
     def _status_of(self, body: bytes) -> tuple[int, str]:
         """Return the status of the response, and scheme and host of its redirect."""
+        import http.client
+        import ssl
+
         host, port = self._url.hostname or "", self._url.port
         connection: http.client.HTTPConnection
         if self._url.scheme == "https":

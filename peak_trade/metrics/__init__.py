@@ -1,10 +1,11 @@
 """Measures of returns, equity and trades: pure functions that state their sample size."""
 
+from peak_trade.core.measures import MEASURES, MeasureFormat, measure_formats, measures_in
 from peak_trade.metrics.benchmark import AlphaBeta, alpha_beta
 from peak_trade.metrics.dependence import aggregation_factor
 from peak_trade.metrics.distribution import return_distribution
 from peak_trade.metrics.drawdowns import drawdown, drawdown_table, longest_drawdown, max_drawdown, recovery
-from peak_trade.metrics.measure import Measure
+from peak_trade.metrics.measure import Measure, format_measure
 from peak_trade.metrics.over_time import rolling_sharpe, rolling_volatility, yearly_measures
 from peak_trade.metrics.overfitting import Overfitting, probability_of_overfitting
 from peak_trade.metrics.resampling import (
@@ -36,7 +37,6 @@ from peak_trade.metrics.selection import (
     probabilistic_sharpe,
 )
 from peak_trade.metrics.summary import Stats, summary
-from peak_trade.metrics.table import MEASURES, MeasureRow, format_measure, measure_formats, measures_in
 from peak_trade.metrics.trading import profit_factor, time_in_market, trade_excursions, turnover, win_rate
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
     "AlphaBeta",
     "Interval",
     "Measure",
-    "MeasureRow",
+    "MeasureFormat",
     "Overfitting",
     "SharpeDifference",
     "SharpeSample",

@@ -14,6 +14,7 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import index_ns
 from peak_trade.core.calendar import observed_per_year
 from peak_trade.core.errors import DataError
+from peak_trade.core.measures import MEASURES
 from peak_trade.core.time import checked_per_year
 
 MIN_RETURNS = 30
@@ -148,3 +149,18 @@ def per_year(equity: Any, bars_per_year: float) -> float:
     if isinstance(equity, pd.Series) and isinstance(equity.index, pd.DatetimeIndex) and len(equity):
         return observed_per_year(index_ns(equity.index), bars_per_year)
     return checked_per_year(bars_per_year)
+
+
+def format_measure(name: str, measure: Measure) -> str:
+    """Return a measure as tables show it: value ± standard error in its format, or the note that stands for a value.
+
+    Examples
+    --------
+    >>> format_measure("total_return", Measure(0.125, n=500))
+    '12.50%'
+
+    """
+    if measure.value is None:
+        return measure.note
+    pattern = MEASURES[name].pattern
+    return pattern.format(measure.value) + ("" if measure.stderr is None else f" ± {pattern.format(measure.stderr)}")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from peak_trade.core.measures import MEASURES
 from peak_trade.metrics.drawdowns import drawdown_measures
-from peak_trade.metrics.measure import DIGITS, Measure, checked_equity, per_year, rounded
+from peak_trade.metrics.measure import DIGITS, Measure, checked_equity, format_measure, per_year, rounded
 from peak_trade.metrics.returns import (
     RUIN,
     annual_volatility,
@@ -22,7 +23,6 @@ from peak_trade.metrics.returns import (
     total_return,
 )
 from peak_trade.metrics.selection import selection_measures
-from peak_trade.metrics.table import MEASURES, format_measure
 from peak_trade.metrics.trading import profit_factor, time_in_market, turnover, win_rate
 
 

@@ -24,7 +24,7 @@ from peak_trade.reports.markup import TEMPLATES, raw_html, render
 from peak_trade.reports.notebooks import ReportRun, first_of
 from peak_trade.reports.project import LIBRARY, without_folders
 from peak_trade.site.sections import definitions
-from peak_trade.tracking.counts import ledger_sentence
+from peak_trade.tracking.gaps import ledger_sentence
 from peak_trade.tracking.pending import RunEntry
 from peak_trade.tracking.queries import count_runs, latest_entries
 from peak_trade.tracking.record import GROWTH_TAG
@@ -198,7 +198,7 @@ def _recorded_row(entry: RunEntry) -> RunRow:
     names = ("run_type", "strategy", "symbol", "timeframe", "run_id", "start", "end")
     run_type = tags.get("run_type", "")
     return RunRow(
-        recorded_at=entry.when.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        recorded_at=entry.recorded.strftime("%Y-%m-%dT%H:%M:%SZ"),
         **{name: tags.get(name, "") for name in names},
         status=entry.status,
         data=_kind_of(run_type, entry.parameters.get("exchange", "")),

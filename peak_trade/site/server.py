@@ -45,9 +45,8 @@ from peak_trade.journal.files import CHECKPOINTS, MANIFEST, LineIndex, events_pa
 from peak_trade.journal.lock import is_open
 from peak_trade.reports.project import SITE
 from peak_trade.sessions.store import SessionSummary, SummaryReader, session_ids, sessions_folder, summary, unreadable
-from peak_trade.tracking.entries import LATEST
+from peak_trade.tracking.entries import LATEST, RUN_TYPES
 from peak_trade.tracking.queries import SORTABLE, find_run, page_runs, registry_state
-from peak_trade.tracking.record import RUN_TYPES
 from peak_trade.tracking.registry import is_database
 
 MAX_LIMIT = 1_000

@@ -22,8 +22,7 @@ from peak_trade.data.store import load_bars
 from peak_trade.engine.inputs import RunInputs
 from peak_trade.engine.result import BacktestResult
 from peak_trade.journal.codec import encode_event, spell_out
-from peak_trade.metrics import Measure, measures_in
-from peak_trade.metrics.table import format_measure
+from peak_trade.metrics import Measure, format_measure, measures_in
 from peak_trade.tracking.environment import environment, provenance
 from peak_trade.tracking.queries import StoredRun, read_run
 from peak_trade.tracking.record import EVENTS_TAG

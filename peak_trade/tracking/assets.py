@@ -7,15 +7,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
-from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import NS_PER_DAY
 from peak_trade.core.digest import digest_of
 from peak_trade.core.time import NS_PER_SECOND
+
+if TYPE_CHECKING:
+    from peak_trade.core.bars import Bars
 
 UNNAMED = "X/USD"
 """Symbol of a DataFrame without one, which names no asset."""

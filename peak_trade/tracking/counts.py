@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,13 +18,9 @@ from peak_trade.core.errors import ConfigError, listed
 from peak_trade.core.time import iso
 from peak_trade.metrics.selection import effective_trials
 from peak_trade.tracking.assets import UNNAMED, Closes, asset_name, is_same_asset
-from peak_trade.tracking.entries import local_notes
-from peak_trade.tracking.ledger import EARLIER_LEDGER, TrialLedger, n_earlier_trials, trial_ledger
-from peak_trade.tracking.registry import is_registry_in_workspace
+from peak_trade.tracking.gaps import ledger_gaps, state_sentence
+from peak_trade.tracking.ledger import TrialLedger, trial_ledger
 from peak_trade.tracking.trials import Observations
-
-LEDGER_NOTE = "ledger"
-"""Name of the note in the record of a run that holds the length and the head of the ledger after it."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,7 +93,7 @@ class TrialCount(Described):
         """The count and the state of the ledger, for a page or a terminal."""
         names = listed(self.symbols) or "this asset"
         what = f": of {names} in this span; effective number {self.n_effective:.1f}"
-        return _sentence(self.since, self.n, self.gaps, what)
+        return state_sentence(self.since, self.n, self.gaps, what)
 
 
 @checks_arguments()
@@ -152,26 +147,6 @@ def trials_of_run(digests: Mapping[str, str]) -> TrialCount | None:
     return None
 
 
-def ledger_sentence() -> str:
-    """Return the age, the number of all trials and the gaps of the ledger as a sentence, or why it cannot be read."""
-    ledger = trial_ledger()
-    try:
-        ledger.refresh()
-    except ConfigError as error:
-        return f"The trial ledger cannot be read: {error}"
-    return _sentence(ledger.since, len(ledger.trials), tuple(_gaps(ledger)), "")
-
-
-def ledger_note() -> dict[str, str]:
-    """Return the note of a run with the length, the head and the id of the ledger; empty without one to read."""
-    ledger = trial_ledger()
-    try:
-        ledger.refresh()
-    except ConfigError:
-        return {}
-    return {LEDGER_NOTE: f"{ledger.n_lines} {ledger.head} {ledger.file_id}"} if ledger.n_lines else {}
-
-
 def _counted(ledger: TrialLedger, given: Sequence[Closes], span: tuple[int, int], per_year: float) -> TrialCount:
     ours = _one_asset(given, list(ledger.series.values()))
     found: dict[int, tuple[Mapping[str, Any], list[int]]] = {}
@@ -186,7 +161,7 @@ def _counted(ledger: TrialLedger, given: Sequence[Closes], span: tuple[int, int]
         per_year=per_year,
         symbols=tuple(sorted({each.symbol for line in lines for each in ours.intersection(_closes_of(ledger, line))})),
         since=ledger.since,
-        gaps=tuple(_gaps(ledger)),
+        gaps=tuple(ledger_gaps(ledger)),
     )
 
 
@@ -232,32 +207,3 @@ def _on_one_calendar(observed: Sequence[Observations]) -> FloatArray:
         weeks[place : place + each.sharpe.size, begin : begin + each.weeks.shape[1]] = each.weeks
         place += each.sharpe.size
     return weeks
-
-
-def _gaps(ledger: TrialLedger) -> Iterator[str]:
-    yield from ledger.faults
-    n_earlier = n_earlier_trials()
-    if n_earlier != 0:
-        held = "trials" if n_earlier is None else _count(n_earlier, "trial")
-        yield f"{EARLIER_LEDGER} holds {held} of an earlier version, not counted because it names no bars"
-    noted = [note.split(" ") for note in local_notes(LEDGER_NOTE)]
-    if not is_registry_in_workspace():  # it has the runs of other workspaces too
-        noted = [each for each in noted if each[-1] == ledger.file_id]
-    lost = [each for each in noted if not ledger.heads.keys() & set(each[1:2])]
-    if lost:
-        verb = "holds" if len(lost) == 1 else "hold"
-        yield f"{_count(len(lost), 'recorded run')} {verb} a line of the ledger that is not in it"
-
-
-def _sentence(since: int | None, n_trials: int, gaps: Sequence[str], what: str) -> str:
-    today = iso(time.time_ns())[:10]
-    day = today if since is None else iso(since)[:10]
-    n_gaps = f", {_count(len(gaps), 'gap')}" if gaps else ""
-    return (
-        f"Trial ledger since {'today' if day == today else day}, {_count(n_trials, 'trial')}{n_gaps}{what}."
-        + "".join(f" Gap: {each}." for each in gaps)
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -11,9 +11,11 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from peak_trade.core.errors import ConfigError
+from peak_trade.core.errors import ConfigError, did_you_mean
+from peak_trade.core.time import to_ns
 from peak_trade.tracking.pending import RunEntry, pending_entries, pending_entry, pending_files, pending_ids
 from peak_trade.tracking.registry import (
     database_path,
@@ -30,6 +32,18 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 TAGS = ("run_id", "run_type", "strategy", "symbol", "timeframe", "start", "end")
+RUN_TYPES = (
+    "backtest",
+    "sweep",
+    "walk_forward",
+    "regime",
+    "portfolio",
+    "paper",
+    "shadow",
+    "testnet",
+    "replay",
+    "diff",
+)
 LATEST = "-recorded_at"
 PAGE = 1_000
 OF_MLFLOW = "mlflow."
@@ -120,6 +134,35 @@ class Query:
     def direction(self) -> str:
         """Direction of the order in SQL."""
         return "DESC" if self.sort.startswith("-") else "ASC"
+
+
+def query_of(
+    tags: Mapping[str, str | None], since: datetime | None, until: datetime | None, sort: str = LATEST
+) -> Query:
+    """Return the query of equal tags, None for any, and of times of recording, since <= time < until, UTC."""
+    return Query(
+        tuple((name, value) for name, value in tags.items() if value is not None),
+        since=None if since is None else to_ns(since) // 1_000_000,
+        until=None if until is None else to_ns(until) // 1_000_000,
+        sort=sort,
+        has_parameters=False,
+    )
+
+
+def list_entries(
+    run_type: str | None,
+    strategy: str | None,
+    symbol: str | None,
+    timeframe: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+) -> list[RunEntry]:
+    """Return the latest entries, newest first, without their parameters; see `queries.list_runs`."""
+    if run_type is not None and run_type not in RUN_TYPES:
+        raise ConfigError(f"type was {run_type!r}. {did_you_mean(run_type, RUN_TYPES)}")
+    wanted = {"run_type": run_type, "strategy": strategy, "symbol": symbol, "timeframe": timeframe}
+    return find_entries(query_of(wanted, since, until), limit)
 
 
 def find_entries(query: Query, limit: int) -> list[RunEntry]:

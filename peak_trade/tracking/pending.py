@@ -16,8 +16,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -36,9 +37,6 @@ from peak_trade.core.files import (
 from peak_trade.core.lock import held_lock
 from peak_trade.data.workspace import workspace
 from peak_trade.tracking import registry
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DONE, UNFINISHED = "done", "unfinished"
 """Status of a run: all of it is recorded, or its recording at a server was stopped (or goes on)."""
@@ -72,11 +70,9 @@ class RunEntry:
         return DONE if self.is_finished else UNFINISHED
 
     @property
-    def when(self) -> pd.Timestamp:
+    def recorded(self) -> datetime:
         """Time of recording, UTC."""
-        import pandas as pd
-
-        return pd.Timestamp(self.recorded_at, unit="ms", tz="UTC")
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=self.recorded_at)
 
 
 class _Content(msgspec.Struct, forbid_unknown_fields=True):

@@ -16,7 +16,6 @@ from pydantic import Field
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.errors import ConfigError, did_you_mean
-from peak_trade.core.time import to_ns
 from peak_trade.metrics import MEASURES
 from peak_trade.tracking.entries import (
     LATEST,
@@ -28,10 +27,12 @@ from peak_trade.tracking.entries import (
     find_entries,
     find_places,
     is_registry_empty,
+    list_entries,
+    query_of,
     read_artifacts,
 )
 from peak_trade.tracking.pending import RunEntry, pending_entries, pending_state
-from peak_trade.tracking.record import GROWTH_TAG, RUN_TYPES
+from peak_trade.tracking.record import GROWTH_TAG
 from peak_trade.tracking.registry import database_state, is_database, tracking_uri
 
 SORTABLE = ("recorded_at", *TAGS, *MEASURES)
@@ -87,10 +88,7 @@ def list_runs(
         If the type is not in RUN_TYPES.
 
     """
-    if run_type is not None and run_type not in RUN_TYPES:
-        raise ConfigError(f"type was {run_type!r}. {did_you_mean(run_type, RUN_TYPES)}")
-    wanted = {"run_type": run_type, "strategy": strategy, "symbol": symbol, "timeframe": timeframe}
-    entries = find_entries(_query(wanted, since, until), limit)
+    entries = list_entries(run_type, strategy, symbol, timeframe, since, until, limit)
     names = sorted({name for entry in entries for name in entry.metrics})
     return pd.DataFrame(
         [_columns(entry) | entry.metrics for entry in entries], columns=["recorded_at", *TAGS, "status", *names]
@@ -124,7 +122,7 @@ def page_runs(
         If the name to sort by is not in SORTABLE, or the registry cannot be read.
 
     """
-    query = _query(tags, since, until, sort)
+    query = query_of(tags, since, until, sort)
     if query.sort_name not in SORTABLE:
         raise ConfigError(f"sort was {sort!r}. {did_you_mean(query.sort_name, SORTABLE)}")
     if is_database():
@@ -177,19 +175,9 @@ def count_runs() -> int:
     return count_entries(Query())
 
 
-def _query(tags: Mapping[str, str | None], since: datetime | None, until: datetime | None, sort: str = LATEST) -> Query:
-    return Query(
-        tuple((name, value) for name, value in tags.items() if value is not None),
-        since=None if since is None else to_ns(since) // 1_000_000,
-        until=None if until is None else to_ns(until) // 1_000_000,
-        sort=sort,
-        has_parameters=False,
-    )
-
-
 def _columns(entry: RunEntry) -> dict[str, Any]:
     tags = {name: entry.tags.get(name, "") for name in TAGS}
-    return {"recorded_at": entry.when, **tags, "status": entry.status}
+    return {"recorded_at": pd.Timestamp(entry.recorded_at, unit="ms", tz="UTC"), **tags, "status": entry.status}
 
 
 @checks_arguments()
@@ -270,7 +258,7 @@ def _contents(entry: RunEntry) -> dict[tuple[str, str], Any]:
     tags = {name: value for name, value in entry.tags.items() if name != GROWTH_TAG}
     return (
         {("tag", name): value for name, value in tags.items()}
-        | {("tag", "recorded_at"): str(entry.when), ("tag", "status"): entry.status}
+        | {("tag", "recorded_at"): str(entry.recorded), ("tag", "status"): entry.status}
         | {("parameter", name): value for name, value in entry.parameters.items()}
         | {("metric", name): value for name, value in entry.metrics.items()}
     )

@@ -18,8 +18,8 @@ from peak_trade.core.dotted import flat
 from peak_trade.core.errors import ConfigError, ReproductionError, did_you_mean, shortened, warn_once
 from peak_trade.data.holdout import holdout_note
 from peak_trade.metrics import Measure
-from peak_trade.tracking.counts import ledger_note
-from peak_trade.tracking.entries import entry_of, has_files, recorded_entry
+from peak_trade.tracking.entries import RUN_TYPES, entry_of, has_files, recorded_entry
+from peak_trade.tracking.gaps import ledger_note
 from peak_trade.tracking.pending import (
     RunEntry,
     changing,
@@ -45,18 +45,6 @@ if TYPE_CHECKING:
 
 DIGEST_NAMES = ("config", "data", "code", "seed", "environment")
 """Digests from which a run id is derived."""
-RUN_TYPES = (
-    "backtest",
-    "sweep",
-    "walk_forward",
-    "regime",
-    "portfolio",
-    "paper",
-    "shadow",
-    "testnet",
-    "replay",
-    "diff",
-)
 SESSION_TYPES = ("paper", "shadow", "testnet")
 """Types of run that are sessions, to which events are added when they are resumed."""
 LONGEST_VALUE = 5_000

@@ -21,6 +21,8 @@ from peak_trade.cli.reference import contexts
 from peak_trade.data.sample import SEED, sample_bars
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
+from peak_trade.tracking import record_run
+from tests.tracking.test_registry import run_of
 
 ROOT = Path(__file__).parents[2]
 TREE = {context.command_path: context for context in contexts(root(), "peak-trade", None)}
@@ -64,6 +66,16 @@ def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
     program = "import sys; from peak_trade.cli.reference import reference; reference(); print(*sys.modules)"
     modules = {name.partition(".")[0] for name in python(program).split()}
     assert modules & HEAVY == set()
+
+
+def test_lists_of_runs_and_sessions_import_no_library_that_they_do_not_need(registry: Path) -> None:
+    record_run(run_of("aa11"))
+    lists = "main(['runs', 'list']), main(['session', 'list'])"
+    output = python(f"import sys; from peak_trade.cli import main; print({lists}, *sys.modules)")
+    *table, modules = output.splitlines()
+    assert any(line.startswith("aa11") for line in table)
+    assert modules.startswith("0 0 ")
+    assert {name.partition(".")[0] for name in modules.split()} & HEAVY == {"numpy", "pydantic", "rich"}
 
 
 @pytest.mark.parametrize(

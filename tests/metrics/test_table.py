@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from peak_trade.core.bars import Bars
+from peak_trade.core.measures import Place
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.engine.kernel import Screen
-from peak_trade.metrics import MEASURES, MeasureRow, measures_in
-from peak_trade.metrics.table import Place
+from peak_trade.metrics import MEASURES, MeasureFormat, measures_in
 from peak_trade.site.explorer import METRICS
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
@@ -41,7 +41,7 @@ def test_the_regime_table_has_every_measure_that_it_is_said_to_show(bars):
 
 
 @pytest.mark.parametrize(("name", "row"), MEASURES.items(), ids=list(MEASURES))
-def test_every_row_formats_a_number_is_shown_somewhere_and_is_documented(name: str, row: MeasureRow):
+def test_every_row_formats_a_number_is_shown_somewhere_and_is_documented(name: str, row: MeasureFormat):
     assert row.pattern.format(1234.5) != row.pattern
     assert set(row.places) <= set(get_args(Place))
     assert row.places

@@ -13,7 +13,7 @@ import pytest
 from peak_trade.core import chained_lines
 from peak_trade.core.errors import ConfigError
 from peak_trade.tracking.assets import Closes
-from peak_trade.tracking.counts import ledger_sentence
+from peak_trade.tracking.gaps import ledger_sentence
 from peak_trade.tracking.ledger import LEDGER, LEDGER_VERSION, TrialLedger
 from tests.forking import exit_code, fork
 
