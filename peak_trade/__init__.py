@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from peak_trade.costs.model import Costs
     from peak_trade.data.holdout import opening_holdout
     from peak_trade.data.importing import import_file
-    from peak_trade.data.resampling import resample
+    from peak_trade.data.resampling import at_timeframe, resample
     from peak_trade.data.sample import sample_bars
     from peak_trade.data.store import load_bars
     from peak_trade.engine.second_opinion import second_opinion
@@ -79,6 +79,7 @@ _HOMES = {
     "Strategy": "peak_trade.strategies.base",
     "VolatilityTarget": "peak_trade.portfolio.sizing",
     "as_bars": "peak_trade.core.bars",
+    "at_timeframe": "peak_trade.data.resampling",
     "backtest": "peak_trade.studies.backtest",
     "bars_table": "peak_trade.studies.listing",
     "check_causality": "peak_trade.causality.check",
@@ -139,6 +140,7 @@ __all__ = [
     "Strategy",
     "VolatilityTarget",
     "as_bars",
+    "at_timeframe",
     "backtest",
     "bars_table",
     "check_causality",

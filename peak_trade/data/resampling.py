@@ -10,11 +10,11 @@ import pandas as pd
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import IntArray
-from peak_trade.core.bars import Bars
+from peak_trade.core.bars import COLUMNS, Bars, immutable_frame, index_ns
 from peak_trade.core.calendar import NS_PER_DAY, close_times, grid_place, open_times, period_start
 from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError, DataError
-from peak_trade.core.time import Timeframe
+from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.data.merging import merge
 from peak_trade.data.series import Origin, StoredSeries
 from peak_trade.data.store import SaveResult, find_series, is_outdated, list_bars, read_file, save_bars
@@ -132,13 +132,62 @@ def resample(bars: Bars, timeframe: str | Timeframe) -> ResampleResult:
 
     unstarted, unfinished = named(~is_started), named(~is_finished)
     return ResampleResult(
-        bars=Bars(coarse[exists], bars.symbol, step, bars.exchange, bars.notes),
+        bars=Bars.over(immutable_frame(coarse[exists]), bars.symbol, step, bars.exchange, bars.notes),
         n_fine_per_bar=None if step.months else step.seconds // bars.timeframe.seconds,
         partial=named(exists & (n_fine < _n_fine(bucket_closes, bars.timeframe, step))),
         unstarted=unstarted[0] if unstarted else None,
         unfinished=unfinished[0] if unfinished else None,
         fine=bars.timeframe,
     )
+
+
+@checks_arguments()
+def at_timeframe(bars: pd.DataFrame, timeframe: str | Timeframe) -> pd.DataFrame:
+    """Return, for each bar of a strategy, the last coarse bar that had closed at its close.
+
+    Parameters
+    ----------
+    bars : DataFrame of shape (n_bars, 5)
+        Bars of one symbol, index `close_time` in UTC, as a strategy gets them.
+    timeframe : str or Timeframe
+        For example 4h; see `resample`.
+
+    Returns
+    -------
+    DataFrame of shape (n_bars, 5), with the index of `bars`
+        NaN before the first whole coarse bar has closed.
+
+    Raises
+    ------
+    ConfigError
+        When the timeframe is not a whole multiple of that of the bars, which is the smallest step of their index.
+
+    Notes
+    -----
+    Causal: row t is computed from rows up to t. The coarse bar that row t belongs to counts only if it closes at t.
+
+    Examples
+    --------
+    >>> index = pd.date_range("2024-01-01 01:00", periods=5, freq="h", tz="UTC")
+    >>> hours = pd.DataFrame({name: [1.0, 2.0, 3.0, 4.0, 5.0] for name in ("open", "high", "low", "close")}, index)
+    >>> at_timeframe(hours.assign(volume=1.0), "2h")["close"].tolist()
+    [nan, 2.0, 2.0, 4.0, 4.0]
+
+    """
+    times = index_ns(bars.index)
+    found = pd.DataFrame(np.nan, bars.index, list(COLUMNS))
+    if times.size < 2:
+        return found
+    seconds, rest = divmod(int(np.diff(times).min()), NS_PER_SECOND)
+    if rest:
+        raise ConfigError(f"at_timeframe: the bars are {seconds + rest / NS_PER_SECOND:g} s apart. Use whole seconds.")
+    try:
+        coarse = resample(Bars.over(bars[list(COLUMNS)], "the bars", Timeframe(seconds), "given"), timeframe).bars
+    except DataError:  # no coarse bar is whole yet
+        return found
+    place = np.searchsorted(coarse.times, times, side="right") - 1
+    values = np.where(place[:, None] >= 0, coarse.frame.to_numpy()[np.maximum(place, 0)], np.nan)
+    return pd.DataFrame(values, bars.index, list(COLUMNS))
 
 
 def resample_stored(

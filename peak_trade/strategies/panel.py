@@ -14,6 +14,7 @@ from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import Timeframe, iso
+from peak_trade.data.resampling import at_timeframe
 from peak_trade.strategies.base import BaseStrategy
 
 GROSS_RTOL = 1e-9
@@ -70,6 +71,16 @@ class Panel:
         """Whether a symbol has a bar, shape (n_bars, n_symbols)."""
         known: BoolArray = ~np.isnan(self.close.to_numpy())
         return known
+
+    def at(self, timeframe: str | Timeframe) -> Panel:
+        """Return, for each close and symbol, the last coarse bar that had closed; see `at_timeframe`."""
+        frames = {name: pd.DataFrame(np.nan, self.close.index, list(self.symbols)) for name in COLUMNS}
+        for place, symbol in enumerate(self.symbols):
+            own = pd.DataFrame({name: getattr(self, name)[symbol] for name in COLUMNS})[self.has_bar[:, place]]
+            coarse = at_timeframe(own, timeframe).reindex(self.close.index).ffill()
+            for name in COLUMNS:
+                frames[name][symbol] = coarse[name]
+        return Panel(Timeframe.parse(timeframe), **frames)
 
     def is_due(self, every: int) -> BoolArray:
         """Return whether a close is one of each `every` ones, shape (n_bars,).
