@@ -77,7 +77,7 @@ def test_the_python_in_the_docs_runs(path, home, capsys):
     found = blocks(path, "python")
     assert found
     for block in found:
-        exec(compile(block, path, "exec"), {"__name__": "example"})
+        exec(compile(block, f"<{path}>", "exec"), {"__name__": "example"})
 
 
 def test_the_output_of_the_readme_is_what_its_example_prints(home, capsys):
