@@ -165,7 +165,7 @@ def run_report(
     """
     notebook = find_notebook(name, root)
     values = resolve(notebook.parameters, parameters or {}, name)
-    _check_files(values, root, name)
+    _check_files(notebook.parameters, values, root, name)
     if output is not None:
         _check_output(output)
     done = _run_or_find(notebook, values, root, force, progress)
@@ -197,14 +197,35 @@ def _run_or_find(notebook: Notebook, values: dict[str, Any], root: Path, force: 
     return read_run(path)
 
 
-def _check_files(values: Mapping[str, Any], root: Path, where: str) -> None:
-    """Raise ConfigError unless each run file that a parameter names exists and can be read."""
+def _check_files(parameters: Mapping[str, Parameter], values: Mapping[str, Any], root: Path, where: str) -> None:
+    """Raise ConfigError unless each file that a parameter names exists and is what the parameter says."""
     for name, value in values.items():
         if isinstance(value, str) and value.endswith(".toml"):
+            is_default = value == parameters[name].default
             try:
-                read_toml(root / value)
+                _read_file(root / value, "" if is_default else parameters[name].values, where)
             except ConfigError as error:
                 raise ConfigError(f"{where}: {name} was {quoted(value)}. {error}") from None
+
+
+def _read_file(path: Path, kind: str, where: str) -> None:
+    """Read a file of one of the kinds FILES, or any TOML; ConfigError if it is not one."""
+    if kind in ("[run file]", "[settings file]"):
+        from peak_trade.wiring.run_file import read_run_file
+
+        found = read_run_file(path)
+        if kind == "[settings file]":
+            found.settings_alone(where)
+    elif kind == "[portfolio file]":
+        from peak_trade.studies.portfolio.settings import PortfolioSettings
+
+        PortfolioSettings.from_toml(path)
+    elif kind == "[risk file]":
+        from peak_trade.wiring.gates import read_risk_file
+
+        read_risk_file(path)
+    else:
+        read_toml(path)
 
 
 def _check_output(output: Path) -> None:

@@ -23,6 +23,8 @@ _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool,
 _NUMBER = r"-?(?:inf|[\d_.]+(?:e\d+)?)"
 _INTERVAL = re.compile(rf"([\[(])({_NUMBER}), ({_NUMBER})([\])])")
 _DATE = "[date]"
+FILES = ("[run file]", "[settings file]", "[portfolio file]", "[risk file]")
+"""What a comment says of a text that names a file: a run file, one without limits and instruments, or another one."""
 _RULE = re.compile(r"([\[(][^\])]*[\])]) (.*)")
 
 
@@ -31,7 +33,8 @@ class Parameter:
     """A parameter of a notebook. `type_name` is str, int, float, bool or dict; `is_optional` allows None, too.
 
     `values` are the values that it may have, as the comment states them: an interval such as `[0, 1]`, `(0, 1]` or
-    `[1, inf)`, `[date]` for a UTC date or time, or alternatives such as `[hmm | jump | rules]`; empty for any.
+    `[1, inf)`, `[date]` for a UTC date or time, one of FILES for a file that `run_report` reads, or alternatives such as
+    `[hmm | jump | rules]`; empty for any.
     """
 
     name: str
@@ -95,15 +98,15 @@ def _rule_of(comment: str, type_name: str, place: str) -> tuple[str, str]:
     is_rule = _INTERVAL.fullmatch(values) if type_name in ("int", "float") else type_name == "str"
     if not is_rule:
         raise ReportError(
-            f"{place}: the values were {values}. Write an interval such as [0, 1] or (0, inf) for a number, and [date] "
-            "or [one | other] for text."
+            f"{place}: the values were {values}. Write an interval such as [0, 1] or (0, inf) for a number, and [date], "
+            "[run file] or [one | other] for text."
         )
     return values, rest
 
 
 def _misfit(parameter: Parameter, value: Any) -> str:
     """Return what to give instead of a value that is not among those of its parameter; empty if it is."""
-    if not parameter.values or value == parameter.default or value is None:
+    if not parameter.values or parameter.values in FILES or value == parameter.default or value is None:
         return ""
     if parameter.values == _DATE:
         try:

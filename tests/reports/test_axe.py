@@ -1,4 +1,4 @@
-"""axe finds nothing serious on any page that nbconvert renders: wide and light, narrow and dark."""
+"""axe finds nothing serious on any page that nbconvert or Quarto renders: wide and light, narrow and dark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peak_trade.site.build import build_site
 from tests.reports.conftest import ROOT, answered
 from tests.reports.test_browser import CHROMIUM
 from tests.reports.test_hostile_names import outputs
-from tests.reports.test_site import needs_chromium
+from tests.reports.test_site import needs_chromium, needs_quarto
 
 SERIOUS = ("serious", "critical")
 
@@ -19,7 +19,8 @@ SERIOUS = ("serious", "critical")
 @pytest.mark.browser
 @needs_chromium
 @pytest.mark.filterwarnings("ignore")
-def test_axe_finds_nothing_serious(project, executed):
+@pytest.mark.parametrize("renderer", ["nbconvert", pytest.param("quarto", marks=[pytest.mark.quarto, needs_quarto])])
+def test_axe_finds_nothing_serious(project, executed, renderer):
     from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import sync_playwright
 
@@ -29,7 +30,7 @@ def test_axe_finds_nothing_serious(project, executed):
     content["cells"][3]["outputs"] += [*outputs("a name"), *answered("of an idea")]
     path.write_text(json.dumps(content), encoding="utf-8")
     executed("tiny-bad", error="no such bar")
-    site = build_site(project, "nbconvert").index.parent
+    site = build_site(project, renderer).index.parent
     found: list[tuple[str, int, str, str]] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

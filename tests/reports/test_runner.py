@@ -189,6 +189,48 @@ def test_a_span_without_bars_or_a_missing_run_file_is_refused_before_a_kernel_st
     assert message in str(refusal.value)
 
 
+RUN_FILE = "initial_cash = 5000.0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "text", "message"),
+    [
+        ("strategy_backtest", "config", "fee = 1.0\n", "own.toml: fee is not a setting."),
+        ("strategy_backtest", "config", "[costs]\nfee_bps = -1.0\n", "fee_bps"),
+        ("strategy_backtest", "config", "[risk]\nmax_order = 1\n", "max_order"),
+        ("risk_study", "config", "initial_cash = 'much'\n", "initial_cash"),
+        ("regime_study", "config", "[risk]\n", "regime_study takes no table [risk] of a run file. Leave it out."),
+        ("portfolio_backtest", "config", RUN_FILE, "own.toml"),
+        ("risk_study", "risk_file", RUN_FILE, "initial_cash is not a table of a risk file."),
+        ("shadow_vs_live_diff", "config", "fee = 1.0\n", "own.toml: fee is not a setting."),
+    ],
+)
+def test_the_values_in_a_file_are_refused_before_a_kernel_starts(
+    project, no_kernel, capsys, name, parameter, text, message
+):
+    (project / "own.toml").write_text(text, encoding="utf-8")
+    assert main(["report", "run", name, "-p", f"{parameter}=own.toml"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"peak-trade: {name}: {parameter} was 'own.toml'. ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("name", ["strategy_backtest", "risk_study", "regime_study", "shadow_vs_live_diff"])
+def test_a_file_with_valid_values_starts_the_notebook(project, no_kernel, name):
+    """The kernel that must not start is the control of the refusals."""
+    from peak_trade.data.sample import sample_bars
+    from peak_trade.data.store import save_bars
+
+    save_bars(sample_bars("BTC/USDT", n_bars=50))
+    (project / "own.toml").write_text(RUN_FILE, encoding="utf-8")
+    (project / "config").mkdir()
+    (project / "config" / "risk.toml").write_text("[risk]\n", encoding="utf-8")
+    with pytest.raises(pytest.fail.Exception, match="kernel"):
+        run_report(name, {"config": "own.toml"})
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_notebook_at_a_path_runs_with_a_parameters_file_and_leaves_a_copy(engine, project, tmp_path):
     folder = tmp_path / "other place"
