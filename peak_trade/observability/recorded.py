@@ -69,7 +69,7 @@ def read_recorded(session: str) -> RecordedSession:
     """Return a session of the workspace from its verified journal, or the generated session `example`."""
     if session == EXAMPLE:
         return example()
-    folder = find_session(session)
+    folder = find_session(session, (EXAMPLE,))
     config = config_of(folder)
     verdict = check_journal(folder)
     if not verdict.is_intact:

@@ -172,11 +172,13 @@ def rehearse(recorded: RecordedSession, speed: float | None = None, rules: Path 
         speed = max(1.0, float(-(-seconds // (INTERVAL * MAX_EVALUATIONS))))
     elif not 1.0 <= speed <= 1e6:
         raise ConfigError(f"speed was {speed:g}. Give at least 1 and at most 1,000,000.")
-    n_evaluations = int(seconds / speed) // INTERVAL + 2 + INTERRUPTED_FOR * recorded.is_interrupted
+    n_more = 2 + INTERRUPTED_FOR * recorded.is_interrupted
+    n_evaluations = int(seconds / speed) // INTERVAL + n_more
     if n_evaluations > MOST_EVALUATIONS:
+        least = int(seconds / (INTERVAL * (MOST_EVALUATIONS - n_more + 1))) + 1
         raise ConfigError(
             f"speed was {speed:g}: the session would have {n_evaluations:,} evaluations, and {MOST_EVALUATIONS:,} are "
-            "the most. Give a higher speed."
+            f"the most. Give {least:,} or more."
         )
     step = round(INTERVAL * speed * NS_PER_SECOND)
     program = _checked_promtool(files)

@@ -33,8 +33,8 @@ class Parameter:
     """A parameter of a notebook. `type_name` is str, int, float, bool or dict; `is_optional` allows None, too.
 
     `values` are the values that it may have, as the comment states them: an interval such as `[0, 1]`, `(0, 1]` or
-    `[1, inf)`, `[date]` for a UTC date or time, one of FILES for a file that `run_report` reads, or alternatives such as
-    `[hmm | jump | rules]`; empty for any.
+    `[1, inf)`, `[date]` for a UTC date or time, one of FILES for a file that `run_report` reads, or alternatives such
+    as `[hmm | jump | rules]`; empty for any.
     """
 
     name: str
@@ -98,8 +98,8 @@ def _rule_of(comment: str, type_name: str, place: str) -> tuple[str, str]:
     is_rule = _INTERVAL.fullmatch(values) if type_name in ("int", "float") else type_name == "str"
     if not is_rule:
         raise ReportError(
-            f"{place}: the values were {values}. Write an interval such as [0, 1] or (0, inf) for a number, and [date], "
-            "[run file] or [one | other] for text."
+            f"{place}: the values were {values}. Write an interval such as [0, 1] or (0, inf) for a number, and "
+            "[date], [run file] or [one | other] for text."
         )
     return values, rest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -117,8 +117,11 @@ def latest_session() -> str:
     return max(started)[1]
 
 
-def find_session(name: str) -> Path:
-    """Return the folder of a session id, of a unique beginning of one, or of a path; SessionError names the nearest."""
+def find_session(name: str, others: Collection[str] = ()) -> Path:
+    """Return the folder of a session id, of a unique beginning of one, or of a path; SessionError names the nearest.
+
+    `others` are names that the caller accepts, too; the error names them with the sessions.
+    """
     path = Path(name)
     if os.path.exists(path / MANIFEST):  # False for a name that is too long, too
         return path.resolve()
@@ -128,7 +131,7 @@ def find_session(name: str) -> Path:
         return sessions_folder() / found[0]
     if found:
         raise SessionError(f"session {name} could be {', '.join(found[:3])}. Write more of it.")
-    raise SessionError(f"there is no session {name} in {sessions_folder()}. {did_you_mean(name, known)}")
+    raise SessionError(f"there is no session {name} in {sessions_folder()}. {did_you_mean(name, [*known, *others])}")
 
 
 class SummaryReader:

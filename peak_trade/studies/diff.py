@@ -159,9 +159,10 @@ def read_recording(name: str) -> Recording:
     try:
         record = show_run(name)
     except ConfigError as error:
-        hint = did_you_mean(name, session_ids())
+        known = session_ids()
+        sessions = f"Of the sessions: {did_you_mean(name, known)}" if known else "There are no sessions."
         raise SessionError(
-            f"{name} is neither a session nor a recorded backtest. Sessions: {hint} Backtests: {error}"
+            f"{name} is neither a session nor a recorded backtest. {sessions} Of the backtests: {error}"
         ) from None
     return rerun_backtest(record.columns[0])
 

@@ -68,6 +68,14 @@ def test_different_parameters_are_a_root_if_one_run_never_trades(stored, capsys)
     assert not [root for root in roots if root[0] == "code version"]
 
 
+def test_a_name_in_an_empty_workspace_is_told_that_there_are_no_runs(home, capsys):
+    assert main(["diff", "nobody", "example-live"]) == 2
+    assert capsys.readouterr().err == (
+        "peak-trade: nobody is neither a session nor a recorded backtest. There are no sessions. Of the backtests: "
+        "there are no runs yet; a backtest records the first one.\n"
+    )
+
+
 def test_runs_that_cannot_be_compared_exit_with_code_2_and_a_reason(stored, capsys):
     one = session(capsys, *BTC)
     eth = session(capsys, "--symbol", "ETH/USDT")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -147,6 +148,8 @@ def test_without_promtool_the_error_says_what_to_install(monkeypatch, capsys):
 def test_bad_input_is_one_line(home, tmp_path, capsys):
     for arguments, message in (
         (["no-such-session"], "there is no session no-such-session"),
+        (["no-such-session"], "Known: example."),
+        (["exampel"], "Did you mean example?"),
         (["example", "--speed", "0.5"], "speed was 0.5. Give at least 1"),
         (["example", "--speed", "nan"], "speed was nan"),
         (["example", "--rules", str(tmp_path)], "has no rule file *.yml"),
@@ -155,6 +158,20 @@ def test_bad_input_is_one_line(home, tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("most", [10, 77, 1_000])
+def test_a_speed_that_is_too_low_names_the_lowest_whole_one_that_works(monkeypatch, capsys, most):
+    monkeypatch.setattr(rehearsal, "MOST_EVALUATIONS", most)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+
+    def refusal(speed):
+        assert main(["alerts", "rehearse", "example", "--speed", f"{speed}"]) == 2
+        return capsys.readouterr().err
+
+    least = int(re.search(r"are the most\. Give ([0-9,]+) or more\.", refusal(1))[1].replace(",", ""))
+    assert "promtool is not on PATH" in refusal(least)
+    assert f"Give {least:,} or more." in refusal(least - 1)
 
 
 def test_a_changed_journal_is_not_rehearsed(troubled, capsys):
