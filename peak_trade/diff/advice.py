@@ -78,8 +78,11 @@ def _slippage(pairs: Sequence[Pair], settings: dict[str, float], roots: Sequence
         if one.order_type is OrderType.MARKET and one.fills[0].close_time == other.fills[0].close_time
     ]
     current = settings.get("costs.slippage_bps")
-    if not changes or current is None:
+    if not changes:
         return "compare the prices of the fills with the book"
+    if current is None:
+        mean = math.fsum(changes) / len(changes)
+        return f"the fills of market orders are worse by {mean:+.2f} bps: add that to the costs of the backtest"
     return _set("costs.slippage_bps", max(current + math.fsum(changes) / len(changes), 0.0), settings)
 
 
@@ -93,7 +96,18 @@ def _size(pairs: Sequence[Pair], settings: dict[str, float], roots: Sequence[Dif
     ratio = median(other.quantity / one.quantity for one, other in pairs) if pairs else 1.0
     cash = settings.get("initial_cash")
     if abs(ratio - 1.0) > 0.01 and cash is not None:
-        return f"{_set('initial_cash', cash * ratio, settings)}, or the same fraction in [sizing],"
+        fraction = settings.get("sizing.fraction")
+        of_equity = [
+            other.quantity * one.equity / (one.quantity * other.equity)
+            for one, other in pairs
+            if one.equity > 0.0 and other.equity > 0.0
+        ]
+        other = (
+            ""
+            if fraction is None or not of_equity
+            else f", or sizing.fraction = {fraction * median(of_equity):.2g} (now {fraction:g})"
+        )
+        return f"{_set('initial_cash', cash * ratio, settings)}{other}"
     return f"compare the sizes from {_time(roots)} on: the typical order has the same size"
 
 
@@ -152,6 +166,8 @@ _ADVICE: dict[Cause, Callable[[Sequence[Pair], dict[str, float], Sequence[Differ
 
 def _set(name: str, value: float, settings: dict[str, float]) -> str:
     current = settings.get(name)
+    if current is None and not any(each.startswith("costs.") for each in settings):
+        return f"the other run has {name} = {value:.4g}: use that in the backtest"
     now = "" if current is None else f" (now {current:g})"
     return f"set {name} = {value:.4g}{now}" if abs(value) < 1e4 else f"set {name} = {value:,.0f}{now}".replace(",", "_")
 

@@ -30,6 +30,13 @@ from peak_trade.journal.events import TERMINAL, BarEvent, CashFlowEvent, Event, 
 
 MODE = "imported"
 _MAX_DECIMALS = 12
+_HOUR_NS = 3_600 * 10**9
+_BASIS_BPS = 50.0
+"""Distance of a fill from its bar from which on slippage or a basis is unlikely, bps."""
+_MOST_OUTSIDE = 0.5
+"""Fraction of the fills outside of their bars from which on another time zone is tried."""
+_MOST_INSIDE = 0.9
+"""Fraction of the fills inside of their bars with which a time zone fits."""
 _NO_SIGNALS = "the log holds no signals: causes before the order are `signal or timing`"
 
 
@@ -69,7 +76,12 @@ class LogBars:
 
 
 def recording_of_log(
-    name: str, events: Sequence[Event], held: LogBars, settings: Mapping[str, Any], fee_bps: float | None = None
+    name: str,
+    events: Sequence[Event],
+    held: LogBars,
+    settings: Mapping[str, Any],
+    fee_bps: float | None = None,
+    notes: Sequence[str] = (),
 ) -> Recording:
     """Return the recording of an external log.
 
@@ -84,6 +96,8 @@ def recording_of_log(
         Settings of the log by dotted name, as far as they are known.
     fee_bps : float, optional
         Rate of the fills whose fee is unknown or could not be converted, bps of the notional. Defaults to 0.
+    notes : sequence of str
+        Further sentences about the log, without a full stop.
 
     Raises
     ------
@@ -104,7 +118,7 @@ def recording_of_log(
     placed = log.placed(chain.from_iterable(kept), flows)
     arrival = max(bars.timeframe for symbol, bars in held.finest.items() if symbol in log.used)
     exchanges = ", ".join(dict.fromkeys(bars.exchange for bars in held.bars.values()))
-    facts = LogFacts(arrival, (_NO_SIGNALS, *log.notes(), *log.price_notes(chain.from_iterable(kept))))
+    facts = LogFacts(arrival, (_NO_SIGNALS, *notes, *log.notes(), *log.price_notes(chain.from_iterable(kept))))
     return Recording(name, MODE, timeframes.pop(), settings, "", placed, exchange=exchanges, log=facts)
 
 
@@ -155,6 +169,8 @@ class _Log:
         self._converted: dict[str, float] = {}
         self._inside: list[OrderEvent] = []
         self.used: set[str] = set()
+        quotes = [symbol.partition("/")[2] for symbol in held.bars]
+        self._quote = max(quotes, key=quotes.count, default="")
 
     def on_bars(self, order: Sequence[OrderEvent]) -> list[OrderEvent]:
         """Return the events of one order with the symbol of the bars, prices and fees; empty if there are no bars."""
@@ -162,6 +178,9 @@ class _Log:
         symbol = matching_symbol(order[0].symbol, known)
         if symbol not in known:
             self._left_out[f"{order[0].symbol}: no bars held"] += 1
+            return []
+        if symbol.partition("/")[2] != self._quote:
+            self._left_out[f"{symbol}: not quoted in {self._quote}, as the other symbols are"] += 1
             return []
         bars = self._held.bars[symbol]
         first = int(bars.times[0]) - bars.timeframe.ns
@@ -253,7 +272,8 @@ class _Log:
             bars = self._held.finest.get(symbol, self._held.bars[symbol])
             lows, highs = (bars.frame[name].to_numpy() for name in ("low", "high"))
             beyond = []
-            for fill in group:
+            fills_here = list(group)
+            for fill in fills_here:
                 bar = _bar_at(bars, fill.ts_event)
                 beyond.append(
                     1e4 * (max(fill.last_price / highs[bar], 1.0) + min(fill.last_price / lows[bar], 1.0) - 2)
@@ -265,14 +285,32 @@ class _Log:
                 text += f"{n_inside} orders came inside of a bar, at a price that is interpolated; "
             if outside:
                 worst = max(outside, key=abs)
+                text += f"{len(outside)} of {len(beyond)} fills are outside of their bar, by up to {worst:+.1f} bps: "
+                hours = _hours_of_zone(bars, fills_here) if len(outside) > _MOST_OUTSIDE * len(beyond) else None
+                likely = (
+                    "slippage or a basis" if abs(worst) < _BASIS_BPS else "another market, or times that are not UTC"
+                )
                 text += (
-                    f"{len(outside)} of {len(beyond)} fills are outside of their bar, by up to {worst:+.1f} bps: "
-                    "a basis, or times that are not UTC"
+                    likely
+                    if hours is None
+                    else f"they fit if the times are those of UTC{hours:+d}, which the import has to know"
                 )
             else:
                 text += f"all {len(beyond)} fills are inside of their bar"
             found.append(text)
         return found
+
+
+def _hours_of_zone(bars: Bars, fills: Sequence[OrderEvent]) -> int | None:
+    """Return the offset from UTC, in hours, with which nearly all fills are inside of their bars; None without one."""
+    lows, highs = (bars.frame[name].to_numpy() for name in ("low", "high"))
+    times = np.array([fill.ts_event for fill in fills], dtype=np.int64)
+    prices = np.array([fill.last_price for fill in fills])
+    for hours in (hours for distance in range(1, 15) for hours in (distance, -distance)):
+        places = np.minimum(np.searchsorted(bars.times, times - hours * _HOUR_NS, side="right"), len(bars) - 1)
+        if np.mean((prices >= lows[places]) & (prices <= highs[places])) >= _MOST_INSIDE:
+            return hours
+    return None
 
 
 def _bar_at(bars: Bars, time: int) -> int:

@@ -69,7 +69,7 @@ class _Earlier:
     """Roots of equal differences: the first one is the root of the others."""
 
     fees: list[tuple[tuple[float, float], float, Finding]] = field(default_factory=list)
-    ratios: list[tuple[str, float, Finding]] = field(default_factory=list)
+    ratios: list[tuple[tuple[float, float], Finding]] = field(default_factory=list)
     types: dict[tuple[str, str], Finding] = field(default_factory=dict)
 
 
@@ -154,15 +154,23 @@ class _LogPair:
             links: list[Link] = [ToState(self.shadow.sleeve, SleeveState.POSITION), ToLargestPnl()]
             self._add(Kind.QUANTITY, quantities, requested, Step.ORDER, links).is_implied = True
             return
-        ratio = quantities[1] / quantities[0]
-        roots = (
-            root for symbol, known, root in self.earlier.ratios
-            if symbol == self.shadow.symbol and math.isclose(known, ratio, rel_tol=_RATIO)
+        ratios = (quantities[1] / quantities[0], self._ratio_of_fractions)
+        equal = (
+            root for known, root in self.earlier.ratios
+            if any(math.isclose(one, other, rel_tol=_RATIO) for one, other in zip(known, ratios, strict=True))
         )  # fmt: skip
-        root = next(roots, None)
+        root = next(equal, None)
         finding = self._add(Kind.QUANTITY, quantities, requested, Step.ORDER, [] if root is None else [ToFinding(root)])
         if root is None:
-            self.earlier.ratios.append((self.shadow.symbol, ratio, finding))
+            self.earlier.ratios.append((ratios, finding))
+
+    @property
+    def _ratio_of_fractions(self) -> float:
+        """Ratio of both orders as fractions of the equity of their runs; NaN where it is unknown."""
+        equity = self._both(lambda order: order.equity)
+        notional = self._both(lambda order: order.quantity * order.last_close)
+        is_known = min(*equity, *notional) > 0.0
+        return float(notional[1] / equity[1] / (notional[0] / equity[0])) if is_known else math.nan
 
     def _compare_times(self, first: int) -> None:
         tolerance = self.context.tolerance_ns

@@ -204,7 +204,11 @@ class DiffResult(Described, HasFormerNames):
     def notes(self) -> list[str]:
         """Sentences about what an external log does not hold, and what was taken instead; empty without one."""
         facts = [run.recording.log for run in (self.shadow, self.live)]
-        notes = list(dict.fromkeys(note for each in facts if each is not None for note in each.notes))
+        stated = [() if each is None else each.notes for each in facts]
+        shared = [note for note in stated[0] if note in stated[1]]
+        notes = list(shared)
+        for name, own in zip(("shadow", "live"), stated, strict=True):
+            notes += [f"{name}: {note}" if all(facts) else note for note in own if note not in shared]
         if notes and self.n_outside:
             notes.append(f"{self.n_outside:,} orders are outside of the common span and not compared")
         return notes

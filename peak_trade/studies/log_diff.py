@@ -92,9 +92,10 @@ def log_with_run(log: ImportedLog, run: Recording, stated: LogStatements) -> Rec
     bars of the store.
     """
     cash = float(run.settings.get("trading.initial_cash", BacktestSettings().initial_cash))
-    settings = _settings_of(log, stated, cash)
-    fee = run.settings.get("trading.costs.fee_bps") if stated.run_file is None else settings["trading.costs.fee_bps"]
-    return recording_of_log(log.name, log.events, _bars_with_run(log, run, stated), settings, fee)
+    fee = run.settings.get("trading.costs.fee_bps")
+    if stated.run_file is not None:
+        fee = read_run_file(stated.run_file).settings.costs.fee_bps
+    return _recording(log, stated, _bars_with_run(log, run, stated), cash, fee)
 
 
 def _bars_with_run(log: ImportedLog, run: Recording, stated: LogStatements) -> LogBars:
@@ -123,7 +124,7 @@ def two_logs(one: ImportedLog, other: ImportedLog, stated: LogStatements) -> tup
         }
         cash = initial_cash_of(other.events if log is one else one.events) or BacktestSettings().initial_cash
         held = _held(log, series, bars, first, last)
-        recordings.append(recording_of_log(log.name, log.events, held, _settings_of(log, stated, cash)))
+        recordings.append(_recording(log, stated, held, cash))
     return recordings[0], recordings[1]
 
 
@@ -147,10 +148,9 @@ def run_on_bars(run: Recording, stated: LogStatements) -> tuple[Recording, Recor
 
 def _simulated(log: ImportedLog, held: LogBars, stated: LogStatements) -> tuple[Recording, Recording, LogBars]:
     run = read_run_file(stated.run_file)
-    settings = _settings_of(log, stated, run.settings.initial_cash)
-    recording = recording_of_log(log.name, log.events, held, settings, run.settings.costs.fee_bps)
-    simulated = settings | flat_settings("", {}, run.settings.model_dump(mode="json"), {}, None)
-    simulated["trading.initial_cash"] = settings["trading.initial_cash"]
+    recording = _recording(log, stated, held, run.settings.initial_cash, run.settings.costs.fee_bps)
+    simulated = {**recording.settings} | flat_settings("", {}, run.settings.model_dump(mode="json"), {}, None)
+    simulated["trading.initial_cash"] = recording.settings["trading.initial_cash"]
     return simulated_orders(recording, held, simulated, run.settings.costs), recording, held
 
 
@@ -205,6 +205,17 @@ def _settings_of(log: ImportedLog, stated: LogStatements, cash: float) -> dict[s
         cash = run.settings.initial_cash
     known = stated.cash if stated.cash is not None else initial_cash_of(log.events)
     return settings | {"trading.initial_cash": cash if known is None else known}
+
+
+def _recording(
+    log: ImportedLog, stated: LogStatements, held: LogBars, cash: float, fee_bps: float | None = None
+) -> Recording:
+    """Return the recording of a log on bars; `cash` is its initial cash if neither it nor the user states one."""
+    settings = _settings_of(log, stated, cash)
+    notes = []
+    if stated.cash is None and stated.run_file is None and initial_cash_of(log.events) is None:
+        notes.append(f"the log states no initial cash: {cash:,.2f} is taken; state it with --cash")
+    return recording_of_log(log.name, log.events, held, settings, fee_bps, notes)
 
 
 def _padded(span: tuple[int, int], step: Timeframe) -> tuple[int, int]:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from peak_trade.core.time import iso
+from peak_trade.core.time import NS_PER_SECOND, iso
 from peak_trade.journal.events import Event, OrderEvent, OrderEventKind
-from peak_trade.journal.formats.external_log import ExternalLog, LogOptions
-from peak_trade.journal.formats.log_file import LogFile
-from peak_trade.wiring.log_formats import FORMATS as LOG_FORMATS
-from peak_trade.wiring.log_formats import recognise
+from tests.journal.formats import test_binance as binance
+from tests.journal.formats import test_freqtrade as freqtrade
+from tests.journal.formats import test_hummingbot as hummingbot
+from tests.journal.formats import test_jesse as jesse
+from tests.journal.formats import test_kraken as kraken
+from tests.journal.formats import test_nautilus as nautilus
+from tests.journal.formats.histories import START, History, Trade, read
 
 COLUMNS = ("order_id", "time", "end_time", "symbol", "side", "type", "quantity", "status", "executed", "price", "fee",
            "fee_currency", "limit_price", "stop_price")  # fmt: skip
@@ -99,20 +102,99 @@ def as_ccxt(orders: Sequence[LoggedOrder]) -> str:
     )  # fmt: skip
 
 
-def read_log_text(text: str, form: str) -> list[Event]:
-    """The events of the text of a log, as an import reads them."""
+def _history(number: int, each: LoggedOrder) -> History:
+    """The order in whole seconds and lots of 0.0001, which the web exports of exchanges have."""
+    ended = each.ended // NS_PER_SECOND - START
+    fill = Trade(number, ended, round(each.executed, 4), each.price, each.fee, each.fee_currency)
+    return History(number, each.submitted // NS_PER_SECOND - START, each.symbol, each.side, (fill,), 0.0)
+
+
+def _text(write: Callable[[Sequence[LoggedOrder]], str]) -> Callable[[Path, Sequence[LoggedOrder]], Path]:
+    def written(folder: Path, orders: Sequence[LoggedOrder]) -> Path:
+        path = folder / "log.txt"
+        path.write_text(write(orders), encoding="utf-8")
+        return path
+
+    return written
+
+
+def _filled(write: Callable[[Path, list[History]], Path]) -> Callable[[Path, Sequence[LoggedOrder]], Path]:
+    def written(folder: Path, orders: Sequence[LoggedOrder]) -> Path:
+        return write(folder, [_history(number, each) for number, each in enumerate(orders, start=1) if each.executed])
+
+    return written
+
+
+def _freqtrade(folder: Path, orders: list[History]) -> Path:
+    rows = [freqtrade.order_row(order, order.number) | {"order_type": "market"} for order in orders]
+    return freqtrade.write(
+        folder / "tradesv3.sqlite", rows, [freqtrade.trade_row(order, order.number) for order in orders]
+    )
+
+
+def _freqtrade_backtest(folder: Path, orders: list[History]) -> Path:
+    trades = []
+    for order in orders:
+        (fill,) = order.fills
+        trades.append({
+            "pair": order.symbol, "fee_open": fill.fee / (fill.quantity * fill.price), "fee_close": 0.0,
+            "is_short": order.side == "sell", "is_open": True,
+            "orders": [{"amount": fill.quantity, "safe_price": fill.price, "ft_is_entry": True,
+                        "order_filled_timestamp": fill.ms}],
+        })  # fmt: skip
+    return freqtrade.archive(folder / "backtest-result-2026.zip", freqtrade.result(trades, "Sample"))
+
+
+def _binance(folder: Path, orders: list[History]) -> Path:
+    rows = [
+        binance.trade_row(order, fill, binance.UNITS, binance.when(fill.second))
+        for order in orders
+        for fill in order.fills
+    ]
+    return binance.write(folder, "trades.csv", f"Date(UTC),{binance.UNITS}", rows)
+
+
+def _kraken(folder: Path, orders: list[History]) -> Path:
+    rows = [
+        kraken.trade_row(order, fill) | {"ordertype": "market", "ledgers": ""}
+        for order in orders
+        for fill in order.fills
+    ]
+    return kraken.write(folder, "trades.csv", kraken.OLD, rows)
+
+
+def _hummingbot(folder: Path, orders: list[History]) -> Path:
+    rows = [hummingbot.trade_row(order, fill) | {"order_type": "MARKET"} for order in orders for fill in order.fills]
+    return hummingbot.write_csv(folder / "trades_pmm.csv", rows)
+
+
+def _nautilus(folder: Path, orders: list[History]) -> Path:
+    rows = [nautilus.fill_row(order, fill, is_iso=True) for order in orders for fill in order.fills]
+    return nautilus.write(folder, "fills.csv", rows)
+
+
+def _jesse(folder: Path, orders: list[History]) -> Path:
+    return jesse.write(folder / "orders.csv", [jesse.live_order(order) | {"type": "MARKET"} for order in orders])
+
+
+WRITERS: dict[str, Callable[[Path, Sequence[LoggedOrder]], Path]] = {
+    "orders-csv": _text(as_csv),
+    "ccxt": _text(as_ccxt),
+    "freqtrade": _filled(_freqtrade),
+    "freqtrade-backtest": _filled(_freqtrade_backtest),
+    "binance": _filled(_binance),
+    "kraken": _filled(_kraken),
+    "hummingbot": _filled(_hummingbot),
+    "nautilus": _filled(_nautilus),
+    "jesse": _filled(_jesse),
+}
+"""Writer of a file of each format of logs."""
+
+
+def written_and_read(orders: Sequence[LoggedOrder], form: str) -> list[Event]:
+    """The events of orders that were written in a format and read as an import reads them."""
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "log.txt"
-        path.write_text(text, encoding="utf-8")
-        file = LogFile(path)
-        recognised = recognise([file], form)
-        log = ExternalLog(LogOptions("bot"))
-        recognised.layouts[0].read(file, log)
-        LOG_FORMATS[recognised.name].join(log)
-        log.finish()
-        assert not log.refused
+        path = WRITERS[form](Path(folder), orders)
+        log = read(path, form=form, **({"fee_currency": orders[0].fee_currency} if form == "jesse" else {}))
+        assert not log.refused, log.refused[:3]
         return list(log.events())
-
-
-WRITERS: dict[str, Callable[[Sequence[LoggedOrder]], str]] = {"orders-csv": as_csv, "ccxt": as_ccxt}
-"""Writer of each format of logs."""

@@ -19,11 +19,11 @@ from peak_trade.data.sample import sample_bars
 from peak_trade.diff.causes import Cause
 from peak_trade.diff.external import LogBars, recording_of_log
 from peak_trade.diff.recording import Recording, recording_of
-from peak_trade.diff.result import DiffResult, diff
+from peak_trade.diff.result import Difference, DiffResult, diff
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
-from tests.diff.external_logs import WRITERS, LoggedOrder, orders_in, read_log_text
+from tests.diff.external_logs import WRITERS, LoggedOrder, orders_in, written_and_read
 from tests.diff.measuring import Count
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
@@ -36,13 +36,12 @@ MINUTE = 60 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class PlantedFault:
-    """Cause and kind of the root that a fault should have, and the id of its order in the log or in the run."""
+    """Cause and kind of the root that a fault should have, its order, and whether only one run has that order."""
 
     cause: Cause
     kind: str
     order_id: str
-    is_extra: bool = False
-    is_missing: bool = False
+    is_lone: bool = False
 
 
 @cache
@@ -76,7 +75,7 @@ def clean_log(run: Recording, rng: random.Random) -> list[LoggedOrder]:
 
 def log_recording(orders: Sequence[LoggedOrder], run: Recording, bars: dict[str, Bars], form: str) -> Recording:
     """The recording of orders that were written in a format and read again."""
-    events = read_log_text(WRITERS[form](orders), form)
+    events = written_and_read(orders, form)
     cash = {"trading.initial_cash": run.settings["trading.initial_cash"]}
     return recording_of_log("log", events, LogBars(bars, bars), cash)
 
@@ -106,7 +105,7 @@ def wrong_fee(orders: list[LoggedOrder], at: int, rng: random.Random, bars: dict
 
 
 def missing(orders: list[LoggedOrder], at: int, rng: random.Random, bars: dict[str, Bars]) -> PlantedFault:
-    return PlantedFault(Cause.SIGNAL_OR_TIMING, "order", orders.pop(at).order_id, is_missing=True)
+    return PlantedFault(Cause.SIGNAL_OR_TIMING, "order", orders.pop(at).order_id, is_lone=True)
 
 
 def wrong_size(orders: list[LoggedOrder], at: int, rng: random.Random, bars: dict[str, Bars]) -> PlantedFault:
@@ -125,7 +124,7 @@ def extra(orders: list[LoggedOrder], at: int, rng: random.Random, bars: dict[str
         replace(order, order_id="extra", side=side, submitted=order.submitted + shift, ended=order.ended + shift,
                 quantity=order.quantity * factor, executed=order.quantity * factor, fee=order.fee * factor)
     )  # fmt: skip
-    return PlantedFault(Cause.SIGNAL_OR_TIMING, "order", "extra", is_extra=True)
+    return PlantedFault(Cause.SIGNAL_OR_TIMING, "order", "extra", is_lone=True)
 
 
 def slipped(orders: list[LoggedOrder], at: int, rng: random.Random, bars: dict[str, Bars]) -> PlantedFault:
@@ -162,20 +161,21 @@ def counted(result: DiffResult, faults: Sequence[PlantedFault]) -> Count:
 
     A latency bias is a property of every log here and not counted.
     """
-    roots = [root for root in result.roots if root.cause is not Cause.LATENCY_BIAS]
+    ids = {order_id: f"x-{number}" for number, order_id in enumerate(result.shadow.histories, start=1)}
+
+    def order_of(each: Difference) -> str:
+        return ids.get(each.shadow_order, "extra")
+
     wanted = [(each.cause, each.kind, each.order_id) for each in faults]
-    ids = {f"x-{number}": order_id for number, order_id in enumerate(result.shadow.histories, start=1)}
-    found = []
-    for root in roots:
-        log_id = root.live_order or next((key for key, value in ids.items() if value == root.shadow_order), "")
-        found.append((root.cause, str(root.kind), log_id))
+    roots = [root for root in result.roots if root.cause is not Cause.LATENCY_BIAS]
+    found = [(root.cause, str(root.kind), order_of(root)) for root in roots]
     n_found = sum(each in found for each in wanted)
     n_wrong = sum(
-        (fault.is_extra and each.live_order == fault.order_id and not each.shadow_order)
-        or (fault.is_missing and each.shadow_order == ids.get(fault.order_id) and not each.live_order)
+        order_of(each) == fault.order_id and each.cause is not fault.cause
         for fault in faults
+        if fault.is_lone
         for each in result.differences
-        if each.cause is not fault.cause
+        if bool(each.shadow_order) != bool(each.live_order)
     )
     return Count(1, len(wanted), n_found, len(found) - sum(each in wanted for each in found), n_wrong)
 

@@ -25,8 +25,8 @@ from peak_trade.sessions.store import session_ids
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.diff import compare, diff_runs
-from tests.diff.external_logs import WRITERS, LoggedOrder, as_csv, orders_in, read_log_text
-from tests.diff.log_faults import FAULTS, bars_of, clean_log, counted, log_recording, planted, run_of, table
+from tests.diff.external_logs import WRITERS, LoggedOrder, as_csv, orders_in, written_and_read
+from tests.diff.log_faults import FAULTS, bars_of, clean_log, counted, log_recording, planted, run_of, table, wrong_size
 from tests.examples import examples
 from tests.sessions.running import read_bars
 
@@ -121,16 +121,30 @@ def test_other_costs_are_found_with_the_settings_that_remove_them():
     assert math.isclose(bias.suggested, 9.0, abs_tol=0.01)
 
 
+def test_another_fraction_of_equity_is_one_root_and_named():
+    bars = list(bars_of(1).values())
+    of = {name: {"costs": {"max_participation": None}, "sizing": {"kind": "fraction_of_equity", "fraction": value}}
+          for name, value in (("run", 0.4), ("log", 0.3))}  # fmt: skip
+    runs = {
+        name: backtest(MaCrossover(fast=5, slow=15), bars, BacktestSettings.parse(each, "test"))
+        for name, each in of.items()
+    }
+    run = recording_of(runs["run"], "run")
+    result = diff(run, log_recording(orders_in(runs["log"].events), run, bars_of(1), "orders-csv"))
+    assert [root.cause for root in result.roots] == [Cause.SIZE]
+    assert "sizing.fraction = 0.3 (now 0.4)" in result.advice
+
+
 def test_fees_in_a_third_coin_are_named_and_not_compared_unless_its_bars_are_held():
     run, bars = run_of(0), bars_of(0)
     orders = [replace(order, fee=0.01, fee_currency="BNB") for order in orders_in(run.events)]
     cash = {"trading.initial_cash": 10_000.0}
-    log = recording_of_log("log", read_log_text(as_csv(orders), "orders-csv"), LogBars(bars, bars), cash, 10.0)
+    log = recording_of_log("log", written_and_read(orders, "orders-csv"), LogBars(bars, bars), cash, 10.0)
     result = diff(run, log)
     assert not [root for root in result.roots if root.cause is Cause.FEE]
     assert f"fees of {0.01 * len(orders):g} BNB are not converted: no bars of BNB are held" in " ".join(result.notes)
     held = LogBars(bars, bars, {"BNB": replace_symbol(bars["BTC/USDT"])})
-    converted = diff(run, recording_of_log("log", read_log_text(as_csv(orders), "orders-csv"), held, cash, 10.0))
+    converted = diff(run, recording_of_log("log", written_and_read(orders, "orders-csv"), held, cash, 10.0))
     assert Cause.FEE in {root.cause for root in converted.roots}
     assert any("BNB are converted with the 1h closes of BNB/USDT" in note for note in converted.notes)
 
@@ -148,6 +162,43 @@ def test_orders_of_a_symbol_without_bars_are_named():
     assert "24 orders of BNB/USDT: no bars held" in result.notes
     with pytest.raises(SessionError, match=r"no order can be compared\. 24 orders of BNB/USDT: no bars held"):
         log_recording(more, run, bars, "orders-csv")
+
+
+@pytest.mark.parametrize("hours", [8, -5])
+def test_times_of_another_zone_are_recognised_by_the_prices(hours):
+    run, bars = run_of(0), bars_of(0)
+    shift = hours * 3_600 * 10**9
+    orders = [
+        replace(order, submitted=order.submitted + shift, ended=order.ended + shift) for order in orders_in(run.events)
+    ]
+    inner = [order for order in orders[5:-5] if order.symbol == "BTC/USDT"]
+    notes = log_recording(inner, run, bars, "orders-csv").log.notes
+    assert any(
+        f"they fit if the times are those of UTC{hours:+d}, which the import has to know" in each for each in notes
+    )
+
+
+def test_orders_in_another_quote_currency_are_named():
+    run, bars = run_of(0), bars_of(0)
+    ratio = type(bars["BTC/USDT"])(bars["ETH/USDT"].frame, "ETH/BTC", bars["ETH/USDT"].timeframe, "sample")
+    orders = orders_in(run.events)
+    more = [replace(order, order_id=f"r-{n}", symbol="ETH/BTC") for n, order in enumerate(orders[:3])]
+    held = LogBars({**bars, "ETH/BTC": ratio}, bars)
+    log = recording_of_log("log", written_and_read([*orders, *more], "orders-csv"), held, {})
+    assert "3 orders of ETH/BTC: not quoted in USDT, as the other symbols are" in log.log.notes
+
+
+def test_a_freqtrade_database_is_compared_with_its_own_backtest():
+    run, bars = run_of(2), bars_of(2)
+    orders = clean_log(run, random.Random(2))
+    simulated = log_recording(orders_in(run.events), run, bars, "freqtrade-backtest")
+    assert {root.cause for root in diff(simulated, log_recording(orders, run, bars, "freqtrade")).roots} <= {
+        Cause.LATENCY_BIAS
+    }
+    fault = wrong_size(orders, 12, random.Random(1), bars)
+    result = diff(simulated, log_recording(orders, run, bars, "freqtrade"))
+    assert [root.cause for root in result.roots if root.cause is not Cause.LATENCY_BIAS] == [fault.cause]
+    assert result.advice.startswith("Largest cause: size or rounding")
 
 
 @pytest.mark.parametrize("name", ["BTCUSDT", "btc-usdt", "BTC_USDT", "BTC/USDT:USDT"])

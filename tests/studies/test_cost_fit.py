@@ -25,7 +25,7 @@ from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.cost_fit import CostFit, cost_samples, fit_costs, fitted
 from peak_trade.wiring.run_file import read_run_file
-from tests.diff.external_logs import LoggedOrder, as_csv, orders_in, read_log_text
+from tests.diff.external_logs import LoggedOrder, as_csv, orders_in, written_and_read
 from tests.examples import examples
 from tests.tolerances import RTOL_SAME
 
@@ -61,7 +61,7 @@ def simulated_log(seed: int, n_market: int = 50, n_limit: int = 12) -> tuple[Cos
             LoggedOrder(f"x-{number}", SYMBOL, side, "market" if is_market else "limit", quantity, time, time, "FILLED",
                         quantity, price, fee, "USDT", None if is_market else open_)
         )  # fmt: skip
-    events = read_log_text(as_csv(orders), "orders-csv")
+    events = written_and_read(orders, "orders-csv")
     series = LogBars({SYMBOL: held}, {SYMBOL: held})
     recording = recording_of_log("log", events, series, {"trading.initial_cash": 1e6})
     return fitted("log", cost_samples(recording, series, events), Costs()), float(np.mean(slippages))
