@@ -32,7 +32,7 @@ def until_stopped() -> Iterator[None]:
 class LazyVerb(TyperCommand):
     """A verb that is known by its name and summary until it is called.
 
-    The verb `data` is the application `app` of the module `peak_trade.cli.data`.
+    The verb `data` is the application `app` of the module `peak_trade.cli.data`; a hyphen is written as `_` there.
     """
 
     def __init__(self, name: str, summary: str) -> None:
@@ -40,7 +40,7 @@ class LazyVerb(TyperCommand):
 
     def load(self) -> Any:
         """Import the module of the verb and return its command."""
-        command = _command_of(import_module(f"peak_trade.cli.{self.name}").app)
+        command = _command_of(import_module(f"peak_trade.cli.{str(self.name).replace('-', '_')}").app)
         if isinstance(command, TyperGroup):
             command.help = self.help
         return command

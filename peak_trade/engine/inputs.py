@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from peak_trade.core.bars import Bars
 
-Study = Literal["backtest", "portfolio", "sweep", "regime", "session"]
+Study = Literal["backtest", "portfolio", "sweep", "walk_forward", "regime", "session"]
 """What makes a run."""
 
 

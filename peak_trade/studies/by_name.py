@@ -27,6 +27,8 @@ from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_r
 from peak_trade.studies.sweep.result import SweepResult
 from peak_trade.studies.sweep.run import sweep as run_sweep
 from peak_trade.studies.sweep.settings import SweepSettings
+from peak_trade.studies.walk_forward import Scheme, WalkForward
+from peak_trade.studies.walk_forward import walk_forward as run_walk_forward
 from peak_trade.wiring.detectors import detector_values, make_detector
 from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import fee_preset
@@ -177,6 +179,49 @@ def sweep(
         is_confirmed=is_confirmed,
         n_processes=n_processes,
         cluster=cluster,
+        causality_check=causality_check,
+    )
+
+
+def walk_forward(
+    strategy: str,
+    parameters: Mapping[str, str],
+    symbol: str,
+    span: Span,
+    *,
+    train: str,
+    test: str,
+    purge: str = "0",
+    embargo: str = "0",
+    scheme: Scheme = "rolling",
+    run_file: Path | None = None,
+    overrides: dict[str, Any] | None = None,
+    constraints: Sequence[str] = (),
+    n_best: int = 5,
+    is_confirmed: bool = False,
+    n_processes: int | None = None,
+    causality_check: bool = True,
+) -> WalkForward:
+    """Choose parameters on training windows of stored bars and trade them on the windows that follow; see `sweep`."""
+    part = strategy_class(strategy)
+    run = read_run_file(run_file, overrides or {})
+    return run_walk_forward(
+        part,
+        parameter_grid(part, parameters),
+        span.bars(symbol),
+        run.settings,
+        span.warm_start,
+        train=train,
+        test=test,
+        scheme=scheme,
+        purge=purge,
+        embargo=embargo,
+        constraints=constraints,
+        instruments=run.instruments,
+        risk=run.risk,
+        n_best=n_best,
+        is_confirmed=is_confirmed,
+        n_processes=n_processes,
         causality_check=causality_check,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,7 @@ from peak_trade.studies.risk.decisions import keep_decisions
 from peak_trade.studies.run_files import event_lines, write_run_files
 from peak_trade.studies.sweep.result import SweepResult
 from peak_trade.studies.trials import deflated
+from peak_trade.studies.walk_forward import WalkForward
 from peak_trade.tracking.record import RunRecord, record_run
 from peak_trade.wiring.parts import described
 from peak_trade.wiring.strategies import make_strategy
@@ -90,6 +92,34 @@ def record_sweep(result: SweepResult) -> str:
         entry = replace(run, run_id=result.run_id, digests=result.digests, notes=notes, artifacts=(table,))
         _record_with_files(entry, replace(winner, inputs=result.inputs), result.table)
     return result.run_id
+
+
+def record_walk_forward(found: WalkForward) -> str:
+    """Record a walk-forward in MLflow as one run with its windows as `walk_forward.parquet`, and return its run id.
+
+    The metrics are those of the test windows.
+    """
+    run, arguments = found.result, found.inputs.arguments
+    parameters = {
+        **{name: arguments[name] for name in ("train", "test", "purge", "embargo", "scheme")},
+        "grid": {name: list(arguments["grid"][name]) for name in found.grid},
+        "settings": run.settings.model_dump(mode="json"),
+    }
+    counts = {
+        "n_windows": float(len(found.folds)),
+        "n_sets": float(found.folds[0].n_sets),
+        "n_changes": float(found.n_changes),
+        "in_sample_sharpe": None if math.isnan(found.in_sample_sharpe) else found.in_sample_sharpe,
+        "efficiency": found.efficiency,
+    }
+    with TemporaryDirectory() as folder:
+        table = Path(folder) / "walk_forward.parquet"
+        found.table.to_parquet(table, compression="zstd")
+        entry = _run_record(run, "walk_forward", parameters, _with_benchmark(run) | counts)
+        notes = {**entry.notes, "verdict": found.verdict}
+        entry = replace(entry, run_id=found.run_id, digests=found.digests, notes=notes, artifacts=(table,))
+        _record_with_files(entry, replace(run, inputs=found.inputs), found.table)
+    return found.run_id
 
 
 def _record_with_files(entry: RunRecord, result: BacktestResult, table: pd.DataFrame | None = None) -> None:

@@ -27,6 +27,7 @@ from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.regime.study import study_regimes
 from peak_trade.studies.run_files import RecordedRun, digest_of_events, event_lines, read_recorded
 from peak_trade.studies.sweep.run import sweep
+from peak_trade.studies.walk_forward import walk_forward
 from peak_trade.tracking.counting import not_trials
 from peak_trade.tracking.environment import changed_versions
 from peak_trade.wiring.digests import code_digest
@@ -218,6 +219,17 @@ def _sweep(
     return _Made(made.winner, made.digests, event_lines(made.winner, made.table))
 
 
+def _walk_forward(
+    arguments: Mapping[str, Any],
+    bars: Sequence[Bars],
+    _history: Sequence[Bars],
+    start: str | None,
+) -> _Made:
+    given = {**arguments, "instruments": _instruments(arguments)}
+    made = walk_forward(bars=bars[0], start=start, causality_check=False, **given)
+    return _Made(made.result, made.digests, event_lines(made.result, made.table))
+
+
 def _regime(
     arguments: Mapping[str, Any],
     bars: Sequence[Bars],
@@ -253,6 +265,7 @@ _STUDIES: Mapping[str, Callable[..., _Made]] = {
     "backtest": _backtest,
     "portfolio": _portfolio,
     "sweep": _sweep,
+    "walk_forward": _walk_forward,
     "regime": _regime,
     "session": _session,
 }

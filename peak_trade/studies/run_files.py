@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,8 +213,9 @@ def recorded_of(stored: StoredRun) -> RecordedRun:
 
 
 def event_lines(run: BacktestResult, table: pd.DataFrame | None = None) -> list[bytes]:
-    """Return the events of a run as canonical JSON, after the parameter sets of a sweep, if it is the winner of one."""
+    """Return the events of a run as canonical JSON, after the parameter sets of a study, if it is the run of one."""
     rows = [] if table is None else table.to_dict("records")
+    rows = [{name: str(value) if isinstance(value, datetime) else value for name, value in row.items()} for row in rows]
     sets = [canonical_json(spell_out({"kind": "parameter set", **row})) for row in rows]
     return [*(line.encode() for line in sets), *(encode_event(event) for event in run.events)]
 

@@ -121,6 +121,8 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert asked(f"runs export {one} --to bundle")["run_id"] == one
     assert asked(f"costs fit {other}")["estimates"]["slippage"]["n"] > 5
     assert asked(f"sweep {study} -p fast=5,6 -p slow=20 --no-record")["winner"]["measures"].keys() == MEASURED
+    walked = asked(f"walk-forward {study} -p fast=5,6 -p slow=20 --train 20d --test 10d --no-record")
+    assert walked["measures"].keys() == MEASURED
     portfolio = asked("portfolio --config portfolio.toml --no-record")
     assert portfolio["measures"]["sharpe"]["stderr"] > 0.0
     assert portfolio["measures"].keys() == portfolio["stats"].keys() == MEASURED

@@ -72,7 +72,7 @@ def test_the_hour_in_jupyterlab_works_as_it_is_written(tmp_path, monkeypatch, ca
     assert names["stats"]["n_fills"] == len(names["result"].fills)
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/library.md", "docs/trials.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/library.md", "docs/trials.md", "docs/out_of_sample.md"])
 def test_the_python_in_the_docs_runs(path, home, capsys):
     found = blocks(path, "python")
     assert found
