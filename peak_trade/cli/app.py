@@ -29,7 +29,6 @@ VERBS = {
     "holdout": "Seal bars that wait for a final test.",
     "backtest": "Run a strategy over stored bars.",
     "sweep": "Backtest combinations of parameter values.",
-    "sweep": "Backtest every combination of parameter values.",
     "walk-forward": "Choose parameters on past bars, trade them on the next.",
     "portfolio": "Backtest several strategies and symbols with shared cash.",
     "regime": "Detect market regimes and backtest a strategy with them.",

@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +23,7 @@ from peak_trade.core.time import NS_PER_SECOND, iso, parse_seconds
 if TYPE_CHECKING:
     from peak_trade.governance.decision import Decision
     from peak_trade.sessions.control.stop_switch import StopSwitch
+    from peak_trade.sessions.edge import EdgeEvidence
     from peak_trade.sessions.run import SessionResult
     from peak_trade.sessions.runner import Status
     from peak_trade.sessions.store import SessionDescription, SessionSummary
@@ -82,6 +83,21 @@ def run(
     config: options.RunFile = None,
     policy: Policy = POLICY_FILE,
     telemetry: options.Telemetry = None,
+    claimed_sharpe: Annotated[
+        float | None,
+        typer.Option(help="Sharpe ratio a year for which evidence of an edge is collected.", show_default="1"),
+    ] = None,
+    loss_bound: Annotated[
+        float | None,
+        typer.Option(help="Largest loss of a bar that this evidence allows for, fraction.", show_default="0.25"),
+    ] = None,
+    benchmark_exposure: Annotated[
+        float | None,
+        typer.Option(
+            help="Exposure to the symbol against which the session is measured.",
+            show_default="the mean of the session so far",
+        ),
+    ] = None,
     causality_check: options.CausalityCheck = True,
     metrics_port: MetricsPort = None,
     open_holdout: options.OpenHoldout = False,
@@ -125,10 +141,12 @@ def run(
     if not session_config.has_limits and session_config.mode != "testnet":
         output.note("no risk limits are set: every order that the instrument allows passes. Set limits with --config.")
     settings = session_options.read_telemetry(telemetry)
+    edge_test = session_options.edge_test(claimed_sharpe, loss_bound, benchmark_exposure)
     with _metrics(metrics_port) as on_start, _live_view(quiet) as (switch, on_status):
         outcome = readiness.start(
             session_config,
             readiness.Gate(policy),
+            edge_test=edge_test,
             switch=switch,
             on_start=on_start,
             on_status=on_status,
@@ -178,6 +196,8 @@ def resume(
 def list_(as_json: options.AsJson = False) -> None:
     """List the sessions of the workspace, oldest first.
 
+    The column e is the evidence of an edge of a paper or shadow session that runs on new bars; 20 is the threshold.
+
     \b
     Example:
         peak-trade session list
@@ -186,8 +206,14 @@ def list_(as_json: options.AsJson = False) -> None:
     """
     from peak_trade.sessions.store import sessions_folder, summaries
 
-    folder = sessions_folder()
-    output.show(summaries(), as_json, lambda found: _list_page(found, folder), _list_content)
+    folder, found = sessions_folder(), summaries()
+    edges = _e_values(found, folder)
+    output.show(
+        found,
+        as_json,
+        lambda found: _list_page(found, folder, edges),
+        lambda found: [each | {"e": edges.get(each["session_id"])} for each in _list_content(found)],
+    )
 
 
 @app.command()
@@ -205,17 +231,40 @@ def show(session: options.SessionName, as_json: options.AsJson = False) -> None:
     from peak_trade.core.causality import outcomes_of
     from peak_trade.sessions.store import describe
 
+    edge = _edge(session)
+
     def page(found: SessionDescription) -> output.Page:
         yield _summary_table(found.summary)
         yield from (each.sentence for each in outcomes_of(found.manifest))
         yield from found.manifest.get("holdouts", ())
+        yield from [] if edge is None else [edge.sentence]
         yield from filter(None, [found.denials])
         yield from found.recent
 
     def content(found: SessionDescription) -> dict[str, Any]:
-        return asdict(found) | {"summary": _list_content([found.summary])[0]}
+        return asdict(found) | {
+            "summary": _list_content([found.summary])[0],
+            "edge": None if edge is None else edge.to_dict(),
+        }
 
     output.show(describe(session), as_json, page, content)
+
+
+def _e_values(found: Sequence[SessionSummary], folder: Path) -> dict[str, float | None]:
+    """Return the evidence of an edge of the paper and shadow sessions by id; without one, pandas is not loaded."""
+    tested = [each.session_id for each in found if each.mode in ("paper", "shadow")]
+    if not tested:
+        return {}
+    from peak_trade.sessions.edge import e_value_of
+
+    return {name: e_value_of(folder / name) for name in tested}
+
+
+def _edge(session: str) -> EdgeEvidence | None:
+    from peak_trade.sessions.edge import edge_of
+    from peak_trade.sessions.store import find_session
+
+    return edge_of(find_session(session))
 
 
 def seconds_of(duration: str | None) -> int | None:
@@ -388,13 +437,13 @@ _N_FAULTS = 5
 """Largest number of faults of the chain that the list of sessions names."""
 
 
-def _list_page(found: Sequence[SessionSummary], folder: Path) -> output.Page:
+def _list_page(found: Sequence[SessionSummary], folder: Path, edges: Mapping[str, float | None]) -> output.Page:
     yield from _chain_faults()
     if not found:
         yield f"There are no sessions in {folder}. Start one with `peak-trade session run`."
         return
     yield from output.aligned(
-        ("session", "state", "bars", "last bar", "fills", "denials", "equity"),
+        ("session", "state", "bars", "last bar", "fills", "denials", "equity", "e"),
         [
             (
                 each.session_id,
@@ -404,10 +453,11 @@ def _list_page(found: Sequence[SessionSummary], folder: Path) -> output.Page:
                 each.n_fills,
                 each.n_denials,
                 output.cell(each.equity, "{:,.2f}"),
+                output.cell(edges.get(each.session_id), "{:,.3g}"),
             )
             for each in found
         ],
-        right=("bars", "fills", "denials", "equity"),
+        right=("bars", "fills", "denials", "equity", "e"),
     )
     for each in found:
         if each.state == "unreadable":

@@ -17,6 +17,7 @@ from peak_trade.journal.proofs import Proof, prove_consistency, prove_inclusion,
 from peak_trade.journal.session_chain import CHAIN_HEAD, ChainCheck
 from peak_trade.journal.telemetry import TidiedSession, tidy
 from peak_trade.journal.verify import Verdict, VerdictKind, verify
+from peak_trade.sessions.edge import edge_of
 from peak_trade.sessions.options import read_telemetry
 from peak_trade.sessions.store import (
     SessionSummary,
@@ -67,13 +68,15 @@ class WorkspaceCheck:
 class AuditedSession:
     """A session with the verdict on its journal, and its alerts as texts, the last one first.
 
-    `workspace` is the name of its workspace's folder.
+    `workspace` is the name of its workspace's folder, `edge` the sentence on the evidence of an edge, empty without
+    one.
     """
 
     workspace: str
     summary: SessionSummary
     verdict: Verdict
     alerts: tuple[str, ...]
+    edge: str = ""
 
 
 def audited_sessions() -> tuple[list[AuditedSession], list[str]]:
@@ -82,10 +85,12 @@ def audited_sessions() -> tuple[list[AuditedSession], list[str]]:
     Every journal is read and verified: a verdict that was kept could be that of another file.
     """
     checked, name = verify_workspace(), workspace().resolve().name
-    rows = [
-        AuditedSession(name, each, checked.verdicts[each.session_id], alert_texts(sessions_folder() / each.session_id))
-        for each in reversed(summaries())
-    ]
+    rows = []
+    for each in reversed(summaries()):
+        folder = sessions_folder() / each.session_id
+        edge = edge_of(folder)
+        sentence = "" if edge is None else edge.sentence
+        rows.append(AuditedSession(name, each, checked.verdicts[each.session_id], alert_texts(folder), sentence))
     return rows, list(checked.chain.faults)
 
 

@@ -11,6 +11,7 @@ from peak_trade.core.time import Timeframe
 from peak_trade.data.store import find_series
 from peak_trade.engine.settings import BacktestSettings, check_leverage
 from peak_trade.journal.telemetry import TelemetrySettings
+from peak_trade.metrics.e_values import EdgeTest
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.store import config_of, find_session
 from peak_trade.wiring.exchanges import bar_source, sandbox_class
@@ -97,3 +98,9 @@ def read_telemetry(path: Path | None) -> TelemetrySettings:
     if path is None and not TELEMETRY_FILE.exists():
         return TelemetrySettings()
     return TelemetrySettings.from_toml(path or TELEMETRY_FILE)
+
+
+def edge_test(claimed_sharpe: float | None, loss_bound: float | None, benchmark_exposure: float | None) -> EdgeTest:
+    """Return the settings of the evidence of an edge from those that are given; ConfigError outside their range."""
+    given = {"claimed_sharpe": claimed_sharpe, "loss_bound": loss_bound, "benchmark_exposure": benchmark_exposure}
+    return EdgeTest.parse({name: value for name, value in given.items() if value is not None}, "evidence of an edge")

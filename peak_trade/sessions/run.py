@@ -32,6 +32,7 @@ from peak_trade.journal.session_chain import ensure_started, start_session
 from peak_trade.journal.sinks import level_filter
 from peak_trade.journal.telemetry import TelemetrySettings, make_sinks
 from peak_trade.journal.writer import JournalWriter, SessionExistsError
+from peak_trade.metrics.e_values import EdgeTest
 from peak_trade.risk.state import Control, control_to_dict
 from peak_trade.sessions.config import MAX_BARS, SessionConfig, SessionContext
 from peak_trade.sessions.control.commands import is_kill_pending
@@ -43,6 +44,7 @@ from peak_trade.sessions.control.state import (
     starting_control,
 )
 from peak_trade.sessions.control.stop_switch import StopSwitch
+from peak_trade.sessions.edge import EDGE_TEST, WITH_EDGE_TEST, edge_of
 from peak_trade.sessions.feeds.base import Feed
 from peak_trade.sessions.manifest import check_against_store, first_bar, history_of, make_manifest, with_history
 from peak_trade.sessions.parts import (
@@ -130,6 +132,7 @@ def run_session(
     connect: Connect = connect_public,
     grant: Grant | None = None,
     sandbox: Callable[[], Any] | None = None,
+    edge_test: EdgeTest | None = None,
     causality_check: bool = True,
     on_note: Callable[[str], None] = lambda text: None,
 ) -> SessionResult:
@@ -155,6 +158,9 @@ def run_session(
     sandbox : callable
         Makes the client of the exchange's sandbox; by default `connect_sandbox` with the keys of the environment. It
         must send to the place that the gate has seen.
+    edge_test : EdgeTest
+        Settings of the evidence of an edge that a paper or shadow session carries; see `sessions.edge`. The manifest
+        has them, so they are fixed before the first bar.
     causality_check : bool
         Whether to check a user's strategy for look-ahead, in short. The manifest has the outcome, and the session does
         not depend on it.
@@ -187,6 +193,8 @@ def run_session(
         starts = history[0].ts_event if history else first_bar(config, recording, clock())
         until = clock() if recording is None else int(recording.times[-1])
         content = make_manifest(folder.name, config, strategy, recording, starts)
+        if config.mode in WITH_EDGE_TEST:
+            content[EDGE_TEST] = (edge_test or EdgeTest()).model_dump(mode="json")
         holdouts = [] if recording is None else [note for note in recording.notes if is_holdout_sentence(note)]
         if holdouts:
             content["holdouts"] = holdouts
@@ -347,6 +355,8 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
         )
         reason = session.run(feed, known)
     notes = [*(each.sentence for each in outcomes), *read_manifest(folder).get("holdouts", ())]
+    edge = edge_of(folder)
+    notes += [] if edge is None else [edge.sentence]
     notes += [f"A copy was dropped: {fault}." for fault in journal.dropped_sinks]
     if journal.n_unsigned:
         notes.append(

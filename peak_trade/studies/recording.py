@@ -26,6 +26,7 @@ from peak_trade.journal.events import BarEvent, OrderEvent, OrderEventKind
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.orders import denials_sentence
 from peak_trade.journal.session_chain import CHAIN_HEAD, entry_of
+from peak_trade.sessions.edge import edge_of
 from peak_trade.sessions.manifest import history_of
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.store import config_of, summary
@@ -226,7 +227,7 @@ def session_record(folder: Path) -> RunRecord:
     The data digest is that of the recording, or of the bars in the journal of a live session. The run id depends on the
     session id: two live sessions are two runs, even over the same bars.
     """
-    config, found, entry = config_of(folder), summary(folder), entry_of(folder)
+    config, found, entry, edge = config_of(folder), summary(folder), entry_of(folder), edge_of(folder)
     events = read_events(folder)
     bars = [event for event in events if isinstance(event, BarEvent)]
     manifest = read_manifest(folder)
@@ -256,6 +257,7 @@ def session_record(folder: Path) -> RunRecord:
             "cut_short": " ".join(filter(None, (denials_sentence(events), small_exits_sentence(events)))),
             CHAIN_HEAD: "" if entry is None else entry.head,
             "remarks": " ".join(manifest.get("holdouts", ())),
+            "edge": "" if edge is None else edge.sentence,
             **causality_tags(outcomes_of(manifest)),
         },
     )
