@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -85,12 +86,7 @@ def import_log(
         "columns": dict(options.columns), "fee_currency": options.fee_currency, "fee_series": dict(fee_series or {}),
     })  # fmt: skip
     _refuse_second(identity, files[0].name, now)
-    log = ExternalLog(options)
-    for file, layout in zip(files, recognised.layouts, strict=True):
-        log.options = replace(options, where=file.name)
-        layout.read(file, log)
-    FORMATS[recognised.name].join(log)
-    log.finish()
+    log = _read(files, recognised, options)
     if not log.n_events:
         raise ConfigError(f"{paths[0]}: there is no order in its {log.n_rows:,} rows.{_first_reason(log)}")
     folder = _free_folder(log.first, paths[0].stem)
@@ -136,6 +132,22 @@ def fee_prices(series: Mapping[str, str]) -> Callable[[str, str, int], float]:
 
 
 _NO_PRICES = np.empty(0, np.int64), np.empty(0), 0
+
+
+def _read(files: Sequence[LogFile], recognised: Recognised, options: LogOptions) -> ExternalLog:
+    try:
+        log = ExternalLog(options)
+        for file, layout in zip(files, recognised.layouts, strict=True):
+            log.options = replace(options, where=file.name)
+            layout.read(file, log)
+        FORMATS[recognised.name].join(log)
+        log.finish()
+    except sqlite3.Error as error:
+        raise SessionError(
+            f"{files[0].path}: the temporary database of the import failed ({error}). Free space in the folder of "
+            "temporary files, or set SQLITE_TMPDIR to another one."
+        ) from None
+    return log
 
 
 def _manifest(name: str, log: ExternalLog, recognised: Recognised, files: Sequence[LogFile]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from peak_trade.cli import main
 from peak_trade.core.errors import SessionError
 from peak_trade.journal.events import OrderEvent, SessionEvent
 from peak_trade.journal.files import is_sealed, read_events, read_manifest
+from peak_trade.journal.formats import external_log
 from peak_trade.journal.writer import JournalWriter
 from peak_trade.sessions.store import check_journal, session_ids, sessions_folder
 from tests.forking import exit_code, fork
@@ -103,7 +104,7 @@ def test_a_file_that_two_formats_fit_is_refused_with_both(capsys):
         (TRADES.splitlines()[0] + "\n", "there is no order in its 0 rows"),
         (
             "UTC_Time,Account,Operation,Coin,Change,Remark\n2024-01-01 00:00:00,Spot,Buy,BTC,1,\n",
-            "no order in its 1 rows",
+            "has no prices: import it together with Trade",
         ),
         ('[{"id": 1', "cut off in row 1"),
         (TRADES.replace("ETHBTC", "\udce9THBTC"), "row 3 is not UTF-8 text"),
@@ -182,6 +183,14 @@ def test_an_import_that_was_killed_is_replaced(capsys, monkeypatch):
     assert check_journal(sessions_folder() / left).finding == "intact"
     assert session_ids() == [left]
     assert main(["audit", "verify"]) == 0
+
+
+def test_a_full_disk_of_temporary_files_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(external_log, "_TABLES", f"PRAGMA max_page_count = 4; {external_log._TABLES}")
+    Path("trades.csv").write_text(TRADES + "".join(
+        f"2024-01-02 00:00:{n:02},BTCUSDT,BUY,42000,{n}BTC,1USDT,0.01BNB\n" for n in range(1, 60)))  # fmt: skip
+    assert "temporary database of the import failed (database or disk is full)" in refused(capsys, "trades.csv")
+    assert session_ids() == []
 
 
 def test_the_order_of_the_rows_does_not_matter(capsys):

@@ -173,6 +173,8 @@ def join(log: ExternalLog) -> None:
 
     An order before or after all fills of its pair and side keeps its average price, and its fee is unknown.
     """
+    if log.ignored and not log.n_used:
+        raise ConfigError("Transaction History has no prices: import it together with Trade History of the same time.")
     orders = {symbol: list(each) for symbol, each in groupby(log.orders(), key=lambda order: order.symbol)}
     for symbol, found in groupby(log.fills_without_order(), key=lambda each: each[1].symbol):
         fills: Iterable[tuple[int, LoggedFill]] = found

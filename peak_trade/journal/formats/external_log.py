@@ -279,6 +279,10 @@ class ExternalLog:
         total, tolerance = self._stated_changes.get(asset, (Decimal(), Decimal()))
         self._stated_changes[asset] = (total + change, tolerance + rounding)
 
+    def drop_changes(self) -> None:
+        """Forget the changes of `add_change`: they can not be compared with the fills."""
+        self._stated_changes.clear()
+
     def skip(self, kind: str) -> None:
         """Count a row that is not about an order."""
         self.ignored[kind] += 1
@@ -494,7 +498,8 @@ def _with_part_of_fees(fill: LoggedFill, fees: Fees, total: float) -> LoggedFill
 
 
 def _with_fees(trade: OrderEvent, fees: Fees, options: LogOptions) -> OrderEvent:
-    fee = Fee.of_all(fees, trade.symbol, trade.last_price)
+    named = tuple((amount, currency or options.fee_currency) for amount, currency in fees)
+    fee = Fee.of_all(named, trade.symbol, trade.last_price)
     if abs(fee.fee_in_base) >= trade.last_quantity:
         raise ValueError(
             f"the fee of {fee.fee_in_base:g} in base units is not below the quantity {trade.last_quantity:g}"

@@ -37,6 +37,7 @@ _QUOTES = (
 )  # fmt: skip
 _KINDS = {"withdrawal": "withdrawal", "spend": "conversion", "receive": "conversion"}
 _FEWEST_DECIMALS = 4
+_MARGIN = "fill of a margin trade, so that the changes in ledgers are not compared with the fills"
 _ISO = stated_format("iso")
 
 
@@ -85,7 +86,7 @@ def read_trades(file: LogFile, log: ExternalLog) -> None:
             )  # fmt: skip
             log.add_fill(row.text("txid"), fill)
             if row.has("margin") and row.unsigned("margin"):
-                log.notes["fill of a margin trade: ledgers have its margin, not its cost"] += 1
+                log.notes[_MARGIN] += 1
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
 
@@ -121,6 +122,8 @@ def join(log: ExternalLog) -> None:
     missing = log.apply_fees()
     if missing and not log.n_used:
         raise ConfigError("ledgers.csv has no prices: import it together with trades.csv of the same time.")
+    if log.notes[_MARGIN]:
+        log.drop_changes()
     if missing:
         log.notes["trade of the ledgers that is not among the fills"] += len(missing)
 

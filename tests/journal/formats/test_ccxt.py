@@ -116,3 +116,12 @@ def test_one_id_at_two_symbols_names_two_orders(tmp_path):
         "BTC/USDT:7",
         "ETH/USDT:7",
     }
+
+
+def test_a_fee_without_a_currency_has_the_stated_one(tmp_path):
+    trade = {"id": "1", "order": "o", "timestamp": 1_700_000_000_000, "symbol": "BTC/USDT", "side": "buy",
+             "takerOrMaker": "taker", "price": 5.0, "amount": 1.0, "fee": {"cost": 0.5, "currency": None}}  # fmt: skip
+    path = write(str(tmp_path), [trade])
+    for currency, fee, paid in (("", math.nan, 0.0), ("USDT", 0.5, 0.0), ("BNB", 0.0, 0.5)):
+        ((*_, fill),) = orders_of(read(path, fee_currency=currency)).values()
+        assert (fill.fee, fill.fee_paid) == pytest.approx((fee, paid), nan_ok=True)

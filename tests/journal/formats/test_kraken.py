@@ -140,3 +140,13 @@ def test_a_trade_that_is_there_twice_counts_once(tmp_path):
     assert (log.n_fills, log.n_duplicates) == (1, 1)
     assert log.refused == [(3, "fill T1 is in row 1 too, with other values.")]
     assert len(orders_of(log)) == 1
+
+
+def test_ledgers_of_margin_trades_are_not_compared(tmp_path):
+    row = trade_row(History(1, 1, "BTC/USDT", "buy", (), 0.0), Trade(1, 1, 1.0, 2.0, 0.1, "USDT"))
+    trades = write(tmp_path, "trades.csv", OLD, [row | {"margin": "0.4"}])
+    fee = {"txid": "L1", "refid": "T1", "time": when(1), "type": "trade", "asset": "USDT", "amount": "0", "fee": "0.1",
+           "balance": "9.9"}  # fmt: skip
+    log = read(trades, write(tmp_path, "ledgers.csv", LEDGER_OLD, [fee]))
+    assert [check.asset for check in log.balances] == ["USDT, all changes"]
+    assert log.notes.total() == 1
