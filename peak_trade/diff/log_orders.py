@@ -150,7 +150,7 @@ class _LogPair:
         quantities = self._both(lambda order: order.quantity)
         if abs(quantities[0] - quantities[1]) <= self._lot_size * (1.0 + 1e-6):
             return
-        if sizing_rules.is_kept(self.shadow, self.live, self._lot_size):
+        if sizing_rules.is_kept(self.shadow, self.live, self._lot_size) or self._is_cut_in_one_run:
             links: list[Link] = [ToState(self.shadow.sleeve, SleeveState.POSITION), ToLargestPnl()]
             self._add(Kind.QUANTITY, quantities, requested, Step.ORDER, links).is_implied = True
             return
@@ -163,6 +163,23 @@ class _LogPair:
         finding = self._add(Kind.QUANTITY, quantities, requested, Step.ORDER, [] if root is None else [ToFinding(root)])
         if root is None:
             self.earlier.ratios.append((ratios, finding))
+
+    @property
+    def _is_cut_in_one_run(self) -> bool:
+        """Whether a log has about the filled part of equity of an order that the other run did not fill completely.
+
+        A log of fills does not hold the quantity that was ordered.
+        """
+        runs = (self.context.shadow, self.context.live)
+        whole = [sizing_rules.is_close(order.filled, order.quantity) for order in self._orders]
+        is_complete = any(
+            run.recording.log is not None and own and not other
+            for run, own, other in zip(runs, whole, whole[::-1], strict=True)
+        )
+        if not is_complete or min(self._both(lambda order: order.equity)) <= 0.0:
+            return False
+        filled = self._both(lambda order: order.filled / order.equity)
+        return bool(abs(filled[0] - filled[1]) <= _NEARLY * max(filled))
 
     @property
     def _ratio_of_fractions(self) -> float:

@@ -24,7 +24,7 @@ from peak_trade.engine.settings import BacktestSettings
 from peak_trade.sessions.store import session_ids
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.diff import compare, diff_runs
+from peak_trade.studies.diff import compare, diff_runs, example
 from tests.diff.external_logs import WRITERS, LoggedOrder, as_csv, orders_in, written_and_read
 from tests.diff.log_faults import FAULTS, bars_of, clean_log, counted, log_recording, planted, run_of, table, wrong_size
 from tests.examples import examples
@@ -90,6 +90,19 @@ def test_the_log_of_a_run_agrees_with_the_run(seed, form):
     assert result.is_equal, result.verdict
     assert result.notes[0] == "the log holds no signals: causes before the order are `signal or timing`"
     assert all(pair.confidence > 0.98 for pair in result.matches)
+
+
+@pytest.mark.parametrize("form", ["ccxt", "kraken"])
+def test_the_log_of_a_session_has_the_causes_of_its_journal(form):
+    shadow, live = example("example-shadow"), example("example-live")
+    bars = {"BTC/USDT": sample_bars("BTC/USDT", n_bars=2_000)}
+    by_journal = diff(shadow, live).waterfall.set_index("step")["amount"]
+    result = diff(shadow, log_recording(orders_in(live.events), shadow, bars, form))
+    by_log = result.waterfall.set_index("step")["amount"]
+    assert math.isclose(by_log["live"], by_journal["live"], rel_tol=0.1)
+    for name in ("fee", "slippage bias", "price or slippage"):
+        assert math.isclose(by_log[name], by_journal[name], rel_tol=0.1), name
+    assert math.isclose(by_log["timing"], by_journal["missed bar"], rel_tol=0.1)  # a log does not show the bars it had
 
 
 @pytest.mark.parametrize("name", FAULTS)

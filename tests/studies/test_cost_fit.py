@@ -20,6 +20,7 @@ from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.diff.external import LogBars, recording_of_log
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.journal.events import SnapshotEvent
 from peak_trade.sessions.store import session_ids
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
@@ -178,3 +179,25 @@ def test_wrong_input_is_refused_in_one_line(imported, capsys):
         assert expected in error
         assert error.count("\n") == 1
         assert not Path("costs.toml").exists()
+
+
+def test_slippage_against_a_book_is_measured_from_its_middle_if_it_is_recent():
+    held = bars()
+    orders, books = [], []
+    for number, bar in enumerate(range(10, 70, 5)):
+        open_, time = float(held.frame["open"].iloc[bar]), int(held.times[bar - 1]) + 10**9
+        middle = open_ * 1.001
+        age = 5 if number < 8 else 120
+        levels = (((middle - 1.0, 1.0),), ((middle + 1.0, 1.0),))
+        books.append(SnapshotEvent(time, SYMBOL, 0.0, time - age * 10**9, *levels))
+        paid = middle * 1.0004
+        orders.append(
+            LoggedOrder(f"x-{number}", SYMBOL, "buy", "market", 0.1, time, time, "FILLED", 0.1, paid, 0.0, "USDT")
+        )
+    events = written_and_read(orders, "orders-csv")
+    series = LogBars({SYMBOL: held}, {SYMBOL: held})
+    recording = recording_of_log("log", events, series, {"trading.initial_cash": 1e6})
+    found = fitted("log", cost_samples(recording, series, [*books, *events]), Costs()).book_slippage
+    assert found is not None
+    assert found.n == 8
+    assert math.isclose(found.value, 4.0, rel_tol=1e-6)
