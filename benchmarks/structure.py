@@ -98,6 +98,10 @@ QUESTION = re.compile(r"^(?:What|How|Who|Whose|Whether|Where|When|Which)\b")
 QUESTION_OF_PROPERTY = re.compile(r"^(?:What|How|Who|Whose|Where|When|Which)\b")
 _COMPILED = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in PATTERNS.items()}
 SUMMARY = "question as summary"
+_MARKS = (ast.expr_context, ast.operator, ast.cmpop, ast.unaryop, ast.boolop)
+"""Nodes such as Load and Add, which stand in most expressions and say nothing here."""
+_LEAVES = (ast.Name, ast.Constant)
+_WITH_BLOCKS = (ast.mod, ast.stmt, ast.excepthandler, ast.match_case)
 _TABLE_PLACE = re.compile(rf"{PACKAGE}(?:\.\w+)+(?::\w+)?")
 _HTML = re.compile(r"<[a-z]")
 _MARKED = re.compile(r"#\s*(?:fmt:\s*skip|type:\s*ignore)")
@@ -167,14 +171,24 @@ def _walked(tree: ast.Module) -> tuple[tuple[ast.AST, ...], dict[int, int]]:
     nodes: list[ast.AST] = [tree]
     owners: dict[int, int] = {}
     for node in nodes:  # which grows as it is walked
+        if isinstance(node, _LEAVES):
+            continue
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             owners[id(node)] = node.lineno
         line = owners.get(id(node))
-        for child in ast.iter_child_nodes(node):
-            nodes.append(child)
-            if line is not None:
-                owners[id(child)] = line
+        children = [child for child in _children(node) if not isinstance(child, _MARKS)]
+        nodes += children
+        if line is not None:
+            owners.update((id(child), line) for child in children)
     return tuple(nodes), owners
+
+
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    for value in vars(node).values():
+        if isinstance(value, ast.AST):
+            yield value
+        elif isinstance(value, list):
+            yield from (item for item in value if isinstance(item, ast.AST))
 
 
 def _nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
@@ -334,7 +348,8 @@ def _defined_name(node: ast.AST) -> str:
 def _is_float_array(node: ast.AST) -> bool:
     """Return whether a statement defines FloatArray, or its type under another name."""
     name, value = _defined_name(node), getattr(node, "value", None)
-    return name == "FloatArray" or bool(name and value and ast.unparse(value) == "NDArray[np.float64]")
+    is_type = name and isinstance(value, ast.Subscript) and ast.unparse(value) == "NDArray[np.float64]"
+    return name == "FloatArray" or bool(is_type)
 
 
 def _inner_imports(tree: ast.Module) -> Iterator[int]:
@@ -419,6 +434,8 @@ def _strings_standing_alone(tree: ast.Module) -> tuple[tuple[ast.Constant, str],
     """Return the string statements of a module and their roles: "object", "property" or "attribute"."""
     found = []
     for node in _nodes(tree):
+        if not isinstance(node, _WITH_BLOCKS):
+            continue
         for block in (getattr(node, "body", None), getattr(node, "orelse", None)):
             for position, statement in enumerate(block if isinstance(block, list) else []):
                 value = statement.value if isinstance(statement, ast.Expr) else None

@@ -32,8 +32,9 @@ def read_quarto(root: Path) -> dict[str, Any]:
     import yaml  # type: ignore[import-untyped]
 
     path = root / "_quarto.yml"
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
     try:
-        content: dict[str, Any] = yaml.safe_load(read_text(path))
+        content: dict[str, Any] = yaml.load(read_text(path), loader)
     except yaml.YAMLError as error:
         raise ReportError(f"{path}: this is not YAML: {error}") from None
     return content

@@ -157,7 +157,7 @@ class Runs:
         return {
             **{f"strategy {name}": lambda name=name: self.strategy(name) for name in internals.STRATEGIES},
             **{f"backtest {name}": lambda name=name: self.run_file(name) for name in RUN_FILES},
-            **{f"backtest {name}, long": lambda name=name: self.run_file(name, direction="long") for name in LIMITS},
+            "backtest all_limits, long": lambda: self.run_file("all_limits", direction="long"),
             "portfolio sleeves": lambda: self.portfolio(),
             "portfolio netted": lambda: self.portfolio(('"sleeves"', '"netted"')),
             "portfolio netted on one symbol": lambda: self.portfolio(
@@ -177,6 +177,11 @@ class Runs:
     def slow(self) -> dict[str, Callable[[], Summary]]:
         """Name and function of the runs that take longer."""
         return {
+            **{
+                f"backtest {name}, long": lambda name=name: self.run_file(name, direction="long")
+                for name in LIMITS
+                if name != "all_limits"
+            },
             "backtest all_limits over two years": lambda: self.run_file("all_limits", "4h", None, "long"),
             "backtest stress_gate over two years": lambda: self.run_file("stress_gate", "4h", None, "long"),
             "session testnet, spot": lambda: self.events(self.spot(MANY_BARS)),

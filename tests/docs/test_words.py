@@ -62,17 +62,24 @@ def names_in(node):
 
 def uses_in(package, place, source):
     """Yield the public names and first docstring lines of a module; those of a private class are not public."""
-    tree = ast.parse(source)
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name.startswith("_")]
-    private = {inner for each in classes for inner in ast.walk(each)}
-    for node in ast.walk(tree):
+    for node, is_private in definitions(ast.parse(source), False):
         where = f"{place}:{getattr(node, 'lineno', 1)}"
-        for name in () if node in private else names_in(node):
+        for name in () if is_private else names_in(node):
             yield Use(package, f"{where} {name}", words_of(name), True)
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
-            summary = (ast.get_docstring(node) or "").split("\n\n")[0]
-            plain = re.sub(r"`[^`]*`", "code", summary).lower()
-            yield Use(package, f"{where} {summary!r}", re.findall(r"[a-z][\w-]*", plain), False)
+        summary = (ast.get_docstring(node) or "").split("\n\n")[0]
+        plain = re.sub(r"`[^`]*`", "code", summary).lower()
+        yield Use(package, f"{where} {summary!r}", re.findall(r"[a-z][\w-]*", plain), False)
+
+
+def definitions(node, is_private):
+    """Yield a module and its classes and functions at any depth, each with whether it is in a private class."""
+    if isinstance(node, ast.ClassDef):
+        is_private = is_private or node.name.startswith("_")
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+        yield node, is_private
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for statement in getattr(node, block, ()) if not isinstance(node, ast.expr) else ():
+            yield from definitions(statement, is_private)
 
 
 def uses():

@@ -7,6 +7,7 @@ from each row: the metrics are missing, and the firing series become stale.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,7 @@ CASES = (
 KINDS = ("firing", "quiet", "missing", "stale")
 
 
+@cache
 def rules() -> list[dict[str, Any]]:
     """Return every rule of the rule files: alerts and recorded series."""
     found = []

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +89,7 @@ def write_executed(
     project: Path, slug: str, error: str = "", symbol: str = "BTC/USDT", when: str = "2024-06-01T00:00:00Z"
 ) -> Path:
     content = notebook("draw()", "never()", parameters='symbol: str = "BTC/USDT"  # what\n')
-    hours = pd.date_range("2024-01-01", periods=500, freq="h", tz="UTC")
-    equity = pd.Series(np.linspace(1e4, 1.2e4, 500), index=hours)
-    shown = [
-        bundle(view.equity_and_drawdown(equity), "equity"),
-        bundle(pd.DataFrame({"measure": ["a < b"], "value": [0.5]}), "numbers"),
-        {"text/html": "<b>bare html</b>", "text/plain": "bare"},
-    ]
-    outputs: list[dict[str, Any]] = [{"output_type": "display_data", "metadata": {}, "data": out} for out in shown]
+    outputs: list[dict[str, Any]] = json.loads(_outputs())
     if error:
         outputs = [{"output_type": "error", "ename": "E", "evalue": error, "traceback": [f"\x1b[31m{error}\x1b[0m"]}]
     content["cells"][2]["outputs"] = outputs
@@ -118,6 +111,19 @@ def write_executed(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+@cache
+def _outputs() -> str:
+    """Return the outputs of an executed cell as JSON: a figure, a table and bare HTML."""
+    hours = pd.date_range("2024-01-01", periods=500, freq="h", tz="UTC")
+    equity = pd.Series(np.linspace(1e4, 1.2e4, 500), index=hours)
+    shown = [
+        bundle(view.equity_and_drawdown(equity), "equity"),
+        bundle(pd.DataFrame({"measure": ["a < b"], "value": [0.5]}), "numbers"),
+        {"text/html": "<b>bare html</b>", "text/plain": "bare"},
+    ]
+    return json.dumps([{"output_type": "display_data", "metadata": {}, "data": out} for out in shown])
 
 
 def answered(name: str, kind: DataKind = DataKind.GENERATED) -> list[dict[str, Any]]:

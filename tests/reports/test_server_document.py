@@ -54,7 +54,7 @@ def check(document: Any, port: int, path: str, mode: GenerationMode, data: st.Da
 
 
 @pytest.mark.parametrize(("path", "mode"), ASKED)
-@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_an_answer_is_the_documented_one(document, ask, path, mode, data):  # noqa: F811
     check(document, ask.port, path, mode, data)

@@ -22,6 +22,7 @@ from peak_trade.reports.project import SITE
 from peak_trade.site import build, pages
 from peak_trade.site.build import build_site, site_lock, staging_folder
 from tests.examples import mostly_long
+from tests.reports.conftest import make_project, write_executed
 from tests.reports.test_site import needs_quarto
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -46,11 +47,34 @@ def change(root: Path, text: str = "Another.") -> None:
         (root / name).write_text(f"# Changed\n\n## A table\n\n{text}\n", encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a project whose site is built, and with its staging folder."""
+    folder = tmp_path_factory.mktemp("pattern")
+    root = make_project(folder / "project")
+    write_executed(root, "tiny-good")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEAK_TRADE_HOME", str(folder / "home"))
+        patch.chdir(root)
+        build_site(root, "nbconvert")
+        staging_folder(root).rename(folder / "stage")
+    return folder
+
+
 @pytest.fixture
-def built(project, executed) -> Path:
-    executed("tiny-good")
-    build_site(project, "nbconvert")
-    return project
+def built(pattern: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a built site; it is copied, because a build takes ten times as long."""
+    root = tmp_path / "project"
+    shutil.copytree(pattern / "project", root)
+    shutil.copytree(pattern / "stage", staging_folder(root))
+    monkeypatch.chdir(root)
+    return root
+
+
+def test_a_copy_of_a_project_with_its_staging_folder_has_nothing_to_render(built):
+    site = contents(built / SITE)
+    assert build_site(built, "nbconvert").rendered == ()
+    assert contents(built / SITE) == site
 
 
 def test_a_build_writes_the_site_alone_into_the_project(project, executed):
@@ -133,7 +157,7 @@ def test_equal_inputs_give_equal_bytes_elsewhere_and_after_other_builds(project,
     assert contents(original / SITE) == contents(project / SITE)
 
 
-def test_the_page_of_a_run_is_made_again_only_when_its_notebook_changes(built, executed, monkeypatch):
+def test_the_page_of_a_run_is_made_again_only_when_its_notebook_changes(built, monkeypatch):
     made: list[str] = []
     page_of = pages.page_of
 
@@ -141,11 +165,12 @@ def test_the_page_of_a_run_is_made_again_only_when_its_notebook_changes(built, e
         made.append(run.slug)
         return page_of(run, *others)
 
+    build_site(built, "nbconvert")
     monkeypatch.setattr(pages, "page_of", counted)
     build_site(built, "nbconvert")
-    executed("tiny-more", symbol="ETH/USDT")
+    write_executed(built, "tiny-more", symbol="ETH/USDT")
     build_site(built, "nbconvert")
-    executed("tiny-good", symbol="ETH/USDT")
+    write_executed(built, "tiny-good", symbol="ETH/USDT")
     build_site(built, "nbconvert")
     assert made == ["tiny-more", "tiny-good"]
     assert "ETH" in (built / SITE / "reports" / "pages" / "tiny-good.html").read_text(encoding="utf-8")
