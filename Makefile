@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow test-laws test-lowest test-wheel smoke check format lab results behaviour bench lock clean
+.PHONY: help env demo test test-slow test-laws test-lowest test-wheel smoke health check format lab results behaviour bench lock clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -78,6 +78,9 @@ test-lowest: env ## the whole suite with the lowest versions that pyproject.toml
 
 test-wheel: env ## build the wheel and use it where there is no repository
 	bash .ci/wheel
+
+health: env      ## ten runs of the fastest tests in other orders and with other seeds
+	$(BIN)/peak-trade health --profile smoke --runs 10
 
 smoke: env       ## the fastest tests (seconds)
 	$(BIN)/pytest -m smoke

@@ -47,6 +47,7 @@ VERBS = {
     "runs": "List, show, compare, verify and export recorded runs.",
     "report": "Run notebooks as reports and list them.",
     "site": "Build the site of reports.",
+    "health": "Run the test suite repeatedly and report flaky tests.",
 }
 """Each verb with its summary; the verb `data` is the module `peak_trade.cli.data`."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from peak_trade.health.report import HealthReport
 from peak_trade.metrics.measure import Measure
 from peak_trade.reports.answer import WIDE, DataKind, error_text, number, percent
 from peak_trade.reports.display import PLOTLY_MIME
@@ -88,9 +89,11 @@ def home_page(
     decisions: Sequence[Mapping[str, Any]],
     faults: Sequence[str],
     sessions: Sequence[AuditedSession],
+    health: HealthReport | None = None,
 ) -> str:
     """Return the Markdown of the home page's part that is written; the sessions are newest first."""
-    values = {"rows": rows, "decisions": decisions, "faults": faults, "sessions": sessions[:N_SESSIONS]}
+    values: dict[str, Any] = {"rows": rows, "decisions": decisions, "faults": faults, "sessions": sessions[:N_SESSIONS]}
+    values["health"] = health
     return f"{raw_html(render('home.html.j2', width=WIDTH, height=HEIGHT, **values))}\n"
 
 

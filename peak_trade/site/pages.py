@@ -23,6 +23,9 @@ from peak_trade.core.version import package_version
 from peak_trade.data.workspace import workspace, workspace_at
 from peak_trade.governance.log import FOLDER as GOVERNANCE
 from peak_trade.governance.log import GovernanceEntry, GovernanceLog
+from peak_trade.health.checks import latest as latest_health
+from peak_trade.health.report import page as health_page
+from peak_trade.health.report import report_of
 from peak_trade.journal.events import GovernanceAction
 from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME
 from peak_trade.reports.downloads import DATA_MIME, Download, write_downloads
@@ -57,6 +60,7 @@ FILES = LIBRARY / "data"
 """Folder of the files behind tables and figures, with one folder per executed notebook."""
 _MADE = PAGES / ".made.json"
 """Digests of what the pages of executed notebooks were made of, by slug."""
+NO_HEALTH = "The tests were not checked in this workspace. Run `peak-trade health` in a checkout of peak_trade.\n"
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
 
@@ -65,9 +69,9 @@ def write_pages(root: Path, stage: Path) -> list[Path]:
     """Write the source of every page of a project into a staging folder and return their paths, relative to it.
 
     There is one page per executed notebook, one per notebook, those of the sections (experiments, sessions, rejected
-    ideas, methods, readiness), and the part of the home page that `index.md` includes. The files behind tables and
-    figures go to `FILES`. A file with the right content is not written again, and the source and the files of a run
-    that no longer exists are deleted. Folders of this machine are not named in them; see `without_folders`.
+    ideas, methods, readiness, test health), and the part of the home page that `index.md` includes. The files behind
+    tables and figures go to `FILES`. A file with the right content is not written again, and the source and the files
+    of a run that no longer exists are deleted. Folders of this machine are not named in them; see `without_folders`.
     """
     runs, notebooks = list_report_runs(root), list_notebooks(root)
     defaults = {
@@ -88,7 +92,10 @@ def write_pages(root: Path, stage: Path) -> list[Path]:
     sources["methods.md"] = sections.methods_page(root)
     decisions, faults = last_decisions(homes)
     sources["readiness.md"] = readiness_page(decisions, faults)
-    sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults, audited)
+    checked = latest_health()
+    health = None if checked is None else report_of(checked)
+    sources["health.md"] = f"---\ntitle: Test health\n---\n\n{NO_HEALTH if health is None else health_page(health)}"
+    sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults, audited, health)
     sources[ORIGIN_PART.name] = f"{raw_html(render('built.html.j2', facts=_origin(root)))}\n"
     for notebook in notebooks:
         of_it = [outcomes[run.slug] for run in runs if run.notebook == notebook.name]

@@ -18,6 +18,7 @@ from peak_trade.cli import main
 from peak_trade.data.fetching import FetchResult
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
+from peak_trade.health.checks import Attempt, Health, SuiteRun
 from peak_trade.metrics import measures_in
 from peak_trade.observability.rehearsal import Rehearsal
 from peak_trade.reports.notebooks import ReportRun
@@ -191,5 +192,9 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     monkeypatch.setattr("peak_trade.site.server.run_server", lambda *_: None)
     assert asked("site publish --to pages")["is_new"] is True
     assert asked("site verify pages")["faults"] == []
+    checked = Health("smoke", "", "", "", (SuiteRun(1, "2024-01-01T00:00:00Z", 1.0, {"a": Attempt("passed", 1.0)}),))
+    monkeypatch.setattr("peak_trade.health.checks.require_checkout", lambda *_: None)
+    monkeypatch.setattr("peak_trade.health.checks.check_health", lambda *words: words[-1](checked, Path("health.json")))
+    assert asked("health")["tests"][0]["failure_rate"] == 0.0
     assert asked("site serve --port 0")["url"].startswith("http://127.0.0.1:")
     assert covered == set(LEAVES) - {"peak-trade audit spec"}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from peak_trade.core.errors import ReportError
+from peak_trade.health.checks import Attempt, Health, SuiteRun, save
 from peak_trade.reports.answer import DataKind
 from peak_trade.reports.display import PLOTLY_MIME
 from peak_trade.reports.project import HOME_PART, ORIGIN_PART
@@ -87,6 +88,17 @@ def test_the_last_line_of_the_home_page_follows_from_the_commit(project):
     assert home_text(project, ORIGIN_PART) == text
     (project / "index.md").write_text("Changed.\n", encoding="utf-8")
     assert re.search(r"commit [0-9a-f]{8}-dirty of 2024", home_text(project, ORIGIN_PART))
+
+
+def test_the_home_page_and_its_page_show_the_latest_check_of_the_tests(project):
+    assert "Not checked in this workspace" in home_text(project)
+    for day, outcome in ((1, "failed"), (2, "passed")):
+        run = SuiteRun(day, f"2024-01-0{day}T00:00:00Z", 2.0, {"a::<b>": Attempt(outcome, 1.0)})
+        save(Health("smoke", "abc1234", "3.11", "a machine", (run,)))
+    shown = home_text(project)
+    assert "0 flaky and 0 failing of 1 tests in 1 run of the smoke suite." in shown
+    assert "2024-01-02, commit abc1234" in shown
+    assert "`a::<b>`" in home_text(project, Path("reports/pages/health.md"))
 
 
 def test_a_missing_part_of_the_home_page_is_named(project, monkeypatch):

@@ -41,6 +41,7 @@ def test_nbconvert_renders_every_page_with_its_outputs(project, two_runs, capsys
     assert set(built) == studies | listed | {
         "index.html", "reports/pages/index.html", "reports/pages/readiness.html",
         "reports/pages/sessions.html", "reports/pages/rejected.html", "reports/pages/methods.html",
+        "reports/pages/health.html",
         "reports/pages/tiny-good.html", "reports/pages/tiny-bad.html",
     }  # fmt: skip
     assert 'href="tiny-good.html"' in built["reports/pages/tiny.html"]
