@@ -27,7 +27,7 @@ from benchmarks.measuring import Cost, begin_peak, cost_of, peak_growth, typical
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("job", "ours s (cpu)", "peer", "peer s (cpu)", "ratio (cpu)", "peak MiB: ours, peer", "bar")
-KNOWN = ("job", "bars", "seconds", "cpu_seconds", "growth_mib")
+KNOWN = ("job", "bars", "seconds", "cpu_seconds", "growth_mib", "load")
 
 
 class Bench:
@@ -53,6 +53,7 @@ class Bench:
         self._benchmark.pedantic(lambda: our_costs.append(cost_of(ours)), setup=turn, rounds=rounds, warmup_rounds=1)
         self._keep(typical(our_costs[1:]))
         self._keep(typical(peer_costs), f"{peer}_")
+        self._keep_spread(peer, our_costs[1:], peer_costs)
 
     def alone(self, ours: Callable[[], Any], rounds: int = 5) -> None:
         """Time a job in this process whose peers are measured elsewhere."""
@@ -70,12 +71,14 @@ class Bench:
 
         _in_fresh_process(job)
         self._benchmark.pedantic(both, rounds=rounds)
+        costs = {
+            name: [Cost(run["seconds"], run["cpu_seconds"], run["growth_mib"]) for run in measured]
+            for name, measured in runs.items()
+        }
+        self._keep_spread(peer, costs[job], costs[peer_job])
         for name, prefix in ((job, ""), (peer_job, f"{peer}_")):
-            measured = runs[name]
-            self._keep(
-                typical([Cost(run["seconds"], run["cpu_seconds"], run["growth_mib"]) for run in measured]), prefix
-            )
-            self.row[f"{prefix or 'our_'}import"] = round(min(run["import_seconds"] for run in measured), 2)
+            self._keep(typical(costs[name]), prefix)
+            self.row[f"{prefix or 'our_'}import"] = round(min(run["import_seconds"] for run in runs[name]), 2)
 
     def bar(self, text: str, kept: bool) -> None:
         """Store a target and whether it was met; nothing fails."""
@@ -84,6 +87,13 @@ class Bench:
     def ratio(self, peer: str) -> float:
         """Return the peer's processor time / ours, the ratio that depends least on load."""
         return float(self.row[f"{peer}_cpu_seconds"] / self.row["cpu_seconds"])
+
+    def _keep_spread(self, peer: str, ours: list[Cost], theirs: list[Cost]) -> None:
+        """Store the least and the greatest ratio of processor times over the pairs of rounds."""
+        pairs = zip(ours, theirs, strict=False)  # a slow peer has fewer rounds
+        ratios = [their.cpu_seconds / our.cpu_seconds for our, their in pairs if our.cpu_seconds > 0.0]
+        if ratios:
+            self.row[f"{peer}_ratio_spread"] = [min(ratios), max(ratios)]
 
     def _keep(self, cost: Cost, prefix: str = "") -> None:
         self.row[f"{prefix}seconds"] = cost.seconds
@@ -106,6 +116,7 @@ def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
     before = begin_peak()
     yield
     row.setdefault("growth_mib", peak_growth(before))
+    row.setdefault("load", round(os.getloadavg()[0], 1))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -163,7 +174,7 @@ def _pair(wall: float | None, cpu: float | None, unit: str = "") -> str:
 
 
 def _is_shown(key: str, value: Any) -> bool:
-    return not isinstance(value, dict) and (key in KNOWN or key.endswith(("_seconds", "_growth_mib")))
+    return not isinstance(value, dict) and (key in KNOWN or key.endswith(("_seconds", "_growth_mib", "_ratio_spread")))
 
 
 def _in_fresh_process(job: str) -> dict[str, float]:
