@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow test-laws test-lowest test-wheel smoke health check format lab results behaviour bench lock clean
+.PHONY: help env demo test test-slow test-laws test-lowest test-wheel smoke health roadmap check format lab results behaviour bench lock clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -79,6 +79,9 @@ test-lowest: env ## the whole suite with the lowest versions that pyproject.toml
 test-wheel: env ## build the wheel and use it where there is no repository
 	bash .ci/wheel
 
+roadmap: env     ## run what shows each exit criterion, and write the table of the roadmap (an hour)
+	$(BIN)/python -m tests.roadmap
+
 health: env      ## ten runs of the fastest tests in other orders and with other seeds
 	$(BIN)/peak-trade health --profile smoke --runs 10
 
@@ -98,4 +101,6 @@ behaviour: env   ## rewrite the digests of the fixed runs and print which runs c
 	$(BIN)/python -m tests.behaviour.fixed_runs --write
 
 bench: env       ## benchmarks against vectorbt and others: seconds, ratio, memory (minutes)
-	$(BIN)/python -m pytest benchmarks -p no:xdist --benchmark-columns=median,rounds --benchmark-sort=name
+	@mkdir -p build
+	$(BIN)/python -m pytest benchmarks -p no:xdist --benchmark-columns=median,rounds --benchmark-sort=name --benchmark-json=build/benchmarks.json
+	$(BIN)/python -m benchmarks.page build/benchmarks.json

@@ -9,6 +9,7 @@ import pytest
 import peak_trade
 from peak_trade.cli.reference import reference
 from peak_trade.wiring.strategies import STRATEGIES
+from tests.roadmap import ROWS
 
 ROOT = Path(__file__).parents[2]
 DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))
@@ -46,12 +47,11 @@ def test_every_verb_has_an_example_and_states_its_exit_codes():
 
 def test_what_the_roadmap_names_as_shown_exists():
     roadmap = (ROOT / "docs" / "roadmaps" / "REBOOT_ROADMAP_V2.md").read_text(encoding="utf-8")
-    rows = [row.split(" | ")[-1] for row in roadmap.splitlines() if row.startswith("| ")]
-    tests = {path for row in rows for path in re.findall(r"pytest (tests/[\w/.]+)", row)}
+    rows = [*(row for row in roadmap.splitlines() if row.startswith("| ")), *(" ".join(row.commands) for row in ROWS)]
+    tests = {path for row in rows for path in re.findall(r"(tests/[\w/]+(?:\.py)?)", row)}
     assert [path for path in sorted(tests) if not (ROOT / path).exists()] == []
     verbs = set(re.findall(r"^## (peak-trade [^\n]+)", reference(), flags=re.MULTILINE))
-    shown = [row for row in rows if "open: `peak-trade" not in row]
-    named = {verb for row in shown for verb in re.findall(r"`(peak-trade \w+(?: (?:list|run|export|serve))?)", row)}
+    named = {verb for row in rows for verb in re.findall(r"`(peak-trade \w+(?: (?:list|run|export|serve))?)", row)}
     assert named - verbs == set()
 
 
