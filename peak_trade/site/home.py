@@ -42,6 +42,7 @@ HEADLINES: dict[str, Callable[[float | None], str]] = {
     "Not explained": number,
     "Orders denied": _count,
     "Costs, of gross profit": _share,
+    "Probability of overfitting": _share,
 }
 """Labels of the tiles that the home page prefers, in this order, with the format of their numbers."""
 N_NUMBERS = 3

@@ -68,10 +68,10 @@ def record_portfolio(result: PortfolioResult) -> str:
     return result.run.run_id
 
 
-def record_sweep(result: SweepResult) -> str:
+def record_sweep(result: SweepResult, notebook: str = "") -> str:
     """Record a sweep in MLflow as one run with its table as `sweep.parquet`, and return its run id.
 
-    The metrics are those of its winner in the event loop.
+    The metrics are those of its winner in the event loop. `notebook` is that of `record`.
     """
     winner = result.winner
     parameters = {
@@ -82,7 +82,7 @@ def record_sweep(result: SweepResult) -> str:
         "engine": result.engine,
         "method": result.method,
         "settings": winner.settings.model_dump(mode="json"),
-    }
+    } | ({"notebook": notebook} if notebook else {})
     counts = {"n_sets": float(len(result.table)), "n_skipped": float(result.n_skipped)}
     with TemporaryDirectory() as folder:
         table = Path(folder) / "sweep.parquet"

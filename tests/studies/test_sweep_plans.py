@@ -7,17 +7,23 @@ import socket
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from peak_trade.cli import main
 from peak_trade.core import executor as executors
-from peak_trade.core.errors import ConfigError
+from peak_trade.core.bars import as_bars
+from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.progress import progress_shown
 from peak_trade.data.sample import sample_bars, save_samples
 from peak_trade.data.store import save_bars
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.metrics.resampling import superior_series
+from peak_trade.reports.answer import Finding
+from peak_trade.reports.views import sweep as view
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.recording import record_sweep
@@ -292,3 +298,65 @@ def test_a_cluster_gives_the_same_bytes(home: Path, monkeypatch):
     for name in ("moments", "weeks"):
         assert getattr(here, name).tobytes() == getattr(there, name).tobytes()
     assert slow.table.equals(sweep(MaCrossover, {"fast": "5..9"}, BARS, stops, n_processes=1).table)
+
+
+@pytest.mark.usefixtures("home")
+def test_the_plateau_score_is_the_mean_ratio_of_a_set_and_its_neighbours():
+    found = sweep(MaCrossover, {"fast": [20, 5, 10], "slow": [15, 30, 60]}, BARS, UNCAPPED)
+    ratio = {(row["fast"], row["slow"]): row["sharpe"] for _, row in found.table.iterrows()}
+    fasts, slows = [5, 10, 20], [15, 30, 60]
+    for (_, row), score in zip(found.table.iterrows(), found.plateau(), strict=True):
+        near = [
+            ratio[fast, slow]
+            for fast, slow in ratio
+            if abs(fasts.index(fast) - fasts.index(row["fast"])) <= 1
+            and abs(slows.index(slow) - slows.index(row["slow"])) <= 1
+        ]
+        assert score == pytest.approx(sum(near) / len(near), rel=1e-12)
+    assert sweep(BuyAndHold, {}, BARS, UNCAPPED).plateau().tolist() == [found_ratio(BARS)]
+
+
+def found_ratio(bars):
+    return sweep(BuyAndHold, {}, bars, UNCAPPED).table["sharpe"].iloc[0]
+
+
+@pytest.mark.usefixtures("home")
+def test_survivors_are_those_of_the_test_on_weekly_returns(monkeypatch):
+    bars = sample_bars("BTC/USDT", n_bars=6_000)
+    found = sweep(MaCrossover, {"fast": [5, 10], "slow": [50, 7_000]}, bars, UNCAPPED)
+    weeks = found.weeks.astype(float)
+    traded = [place for place in range(4) if weeks[place].std() > 0.0]
+    assert len(traded) == 2
+    expected = [traded[each] for each in superior_series(weeks[traded].T)]
+    assert found.survivors() == expected
+    with pytest.raises(DataError, match="no test of the best of several series: 6 weeks, 30 needed"):
+        sweep(MaCrossover, GRID, BARS, UNCAPPED).survivors()
+    monkeypatch.setattr("peak_trade.studies.sweep.result.MOST_COMPARED", 3)
+    with pytest.raises(DataError, match="4 sets are more than 3"):
+        found.survivors()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_verdict_promotes_only_what_every_check_speaks_for(monkeypatch):
+    """Rising prices are promoted, prices without a trend are not, and a few bars are no evidence."""
+    generator = np.random.default_rng(5)
+
+    def bars_with(drift, n_bars=12_000):
+        steps = np.sign(np.sin(np.arange(n_bars) / 150.0)) * drift + generator.normal(0.0, 0.002, n_bars)
+        close = 100.0 * np.exp(np.cumsum(steps))
+        opened = np.append(100.0, close[:-1])
+        columns = {"open": opened, "high": np.maximum(opened, close), "low": np.minimum(opened, close), "close": close}
+        index = pd.date_range("2023-01-01", periods=n_bars, freq="h", tz="UTC", name="close_time").as_unit("ns")
+        return as_bars(pd.DataFrame(columns, index).assign(volume=1e9), "X/USD", "1h")
+
+    grid = {"fast": [10, 20, 30], "slow": [60, 80, 100]}
+    planted = view.answer(sweep(MaCrossover, grid, bars_with(0.0015), UNCAPPED))
+    assert (planted.verdict, planted.finding) == ("Promoted", Finding.SHOWN), planted.checks
+    noise = view.answer(sweep(MaCrossover, grid, bars_with(0.0), UNCAPPED))
+    assert noise.verdict == "Rejected"
+    assert "survives the choice" in noise.sentence
+    assert noise.finding in (Finding.AGAINST, Finding.NOT_SHOWN)
+    assert view.answer(sweep(MaCrossover, grid, bars_with(0.0015, 1_000), UNCAPPED)).verdict in (
+        "Rejected",
+        "Cannot say",
+    )

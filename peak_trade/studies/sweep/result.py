@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -14,11 +15,18 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.causality import CausalityOutcome, CausalityVerdict, worst_outcome
 from peak_trade.core.described import Described
 from peak_trade.core.digest import digest_of
+from peak_trade.core.errors import DataError
 from peak_trade.core.former_names import HasFormerNames
 from peak_trade.engine.inputs import RunInputs
 from peak_trade.engine.result import BacktestResult
 from peak_trade.metrics import Measure, format_measure, measures_in
+from peak_trade.metrics.measure import MIN_RETURNS
 from peak_trade.metrics.overfitting import Overfitting, overfitting_of_moments
+from peak_trade.metrics.resampling import superior_series
+
+MOST_COMPARED = 5_000
+"""Most sets whose weekly returns `survivors` compares."""
+_MOST_VARIED = 4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,6 +153,44 @@ class SweepResult(Described, HasFormerNames):
         more = f"; and {others:,} more groups" if others > 0 else ""
         return f"{count:,} of {len(self.table):,} combinations share their result with another one: {groups}{more}."
 
+    def plateau(self) -> FloatArray:
+        """Return the plateau score of each set, shape (n_sets,): the mean Sharpe ratio of the set and its neighbours.
+
+        The neighbours differ by at most one step in each varied parameter, or in one parameter if more than four vary;
+        steps are those between the values of the sweep in order. A ratio that is far above its score stands alone.
+        """
+        names = [name for name in self.parameter_names if self.table[name].drop_duplicates().size > 1]
+        places = [_steps(self.table[name]) for name in names]
+        keys = list(zip(*places, strict=True)) if names else [()] * len(self.table)
+        ratios = dict(zip(keys, self.table["sharpe"].to_list(), strict=True))
+        if len(names) <= _MOST_VARIED:
+            offsets = list(product((-1, 0, 1), repeat=len(names)))
+        else:
+            unit = np.eye(len(names), dtype=int)
+            offsets = [tuple(row) for row in np.vstack([0 * unit[:1], unit, -unit]).tolist()]
+        near = [[ratios.get(tuple(map(sum, zip(key, each, strict=True)))) for each in offsets] for key in keys]
+        return np.array([np.mean([ratio for ratio in found if ratio is not None]) for found in near])
+
+    def survivors(self, size: float = 0.05) -> list[int]:
+        """Return the sets whose mean weekly return is above zero, with a family-wise error rate of `size` (StepM).
+
+        Weeks without bars, and sets without any trade, are left out; see `superior_series`.
+
+        Raises
+        ------
+        DataError
+            Below 30 weeks, or above MOST_COMPARED sets.
+
+        """
+        if len(self.table) > MOST_COMPARED:
+            raise DataError(f"{len(self.table):,} sets are more than {MOST_COMPARED:,}, the most that are compared.")
+        weeks = self.weeks.astype(np.float64)[:, ~np.isnan(self.weeks).any(axis=0)]
+        traded = np.flatnonzero(weeks.std(axis=1) > 0.0) if weeks.shape[1] else np.empty(0, np.int64)
+        if weeks.shape[1] < MIN_RETURNS or not traded.size:
+            few = f"{weeks.shape[1]} weeks, {MIN_RETURNS} needed" if traded.size else "no set traded"
+            raise DataError(f"no test of the best of several series: {few}.")
+        return [int(traded[column]) for column in superior_series(weeks[traded].T, size=size)]
+
     def parameters_of(self, place: int) -> str:
         """Return the parameters of a set as text: fast=5, slow=20."""
         return ", ".join(f"{name}={self.table[name].iloc[place]}" for name in self.parameter_names)
@@ -193,3 +239,12 @@ def best_sets(table: pd.DataFrame, n_sets: int) -> list[int]:
     """
     ranking = "total_return" if table["sharpe"].isna().all() else "sharpe"
     return [int(row) for row in table[ranking].sort_values(ascending=False, kind="stable").index[:n_sets]]
+
+
+def _steps(values: pd.Series) -> list[int]:
+    """Return the place of each value among the distinct ones: in order for numbers, by appearance otherwise."""
+    distinct = values.drop_duplicates()
+    if pd.api.types.is_numeric_dtype(distinct):
+        distinct = distinct.sort_values()
+    place_of = {value: place for place, value in enumerate(distinct.to_list())}
+    return [place_of[value] for value in values.to_list()]
