@@ -137,7 +137,7 @@ def kernel_on_given_targets() -> Any:
 def pairs_of_averages(n_pairs: int) -> list[Any]:
     """Return the strategies of 1,000 or 10,000 pairs of windows."""
     from peak_trade.strategies.ma_crossover import MaCrossover
-    from peak_trade.studies.sweep.grid import parameter_sets
+    from peak_trade.wiring.parameter_space import parameter_sets
 
     return parameter_sets(MaCrossover, dict(zip(("fast", "slow"), WINDOWS[n_pairs], strict=True)))[0]
 

@@ -34,10 +34,10 @@ from peak_trade.metrics.resampling import SharpeDifference, equity_sharpe_differ
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
-from peak_trade.studies.sweep.grid import Grid, parameter_sets
 from peak_trade.studies.sweep.result import best_sets
 from peak_trade.studies.sweep.run import sweep
 from peak_trade.studies.trials import recorded_trials
+from peak_trade.wiring.parameter_space import Grid, parameter_sets
 
 Scheme = Literal["rolling", "anchored"]
 """Training windows of one length, or all from the same first bar."""

@@ -30,12 +30,12 @@ from peak_trade.studies.backtest import backtest
 from peak_trade.studies.recording import record_sweep
 from peak_trade.studies.sweep import evaluation
 from peak_trade.studies.sweep.evaluation import Findings, IndicatorCache, Setup, exposures_of, screened, statistics_of
-from peak_trade.studies.sweep.grid import parameter_sets
 from peak_trade.studies.sweep.run import sweep
 from peak_trade.studies.trials import deflated
 from peak_trade.tracking import trials_of
 from peak_trade.tracking.counting import not_trials
 from peak_trade.tracking.queries import list_runs, show_run
+from peak_trade.wiring.parameter_space import parameter_sets
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 

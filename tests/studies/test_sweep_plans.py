@@ -28,10 +28,10 @@ from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.recording import record_sweep
 from peak_trade.studies.rerun import rerun
-from peak_trade.studies.sweep import evaluation, grid
-from peak_trade.studies.sweep.grid import ParameterSpace, parameter_sets, range_values
+from peak_trade.studies.sweep import evaluation
 from peak_trade.studies.sweep.run import sweep
 from peak_trade.tracking import show_run, trials_of
+from peak_trade.wiring.parameter_space import MOST_SETS, ParameterSpace, parameter_sets, range_values
 
 BARS = sample_bars("BTC/USDT", n_bars=800)
 UNCAPPED = BacktestSettings(costs={"max_participation": None})
@@ -91,7 +91,7 @@ def test_random_sets_are_distinct_sets_of_the_grid(n_sets, seed):
 
 def test_random_sets_of_a_grid_that_is_too_large_to_list():
     space = ParameterSpace(MaCrossover, {"fast": "1..2000", "slow": "2001..4000"})
-    assert space.n_sets > grid.MOST_SETS
+    assert space.n_sets > MOST_SETS
     assert len({each.digest() for each in space.random_sets(20, 0)}) == 20
 
 

@@ -35,11 +35,11 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.sweep.evaluation import Evaluator, Findings, Setup, exposures_of
-from peak_trade.studies.sweep.grid import MOST_SETS, MOST_UNCONFIRMED, Grid, ParameterSpace
 from peak_trade.studies.sweep.result import SweepResult, best_sets
 from peak_trade.studies.trials import recorded_trials
 from peak_trade.tracking.counting import not_trials
 from peak_trade.wiring.digests import code_digest, config_digests, data_digest, user_strategies
+from peak_trade.wiring.parameter_space import MOST_SETS, MOST_UNCONFIRMED, Grid, ParameterSpace
 
 Method = Literal["grid", "random", "search"]
 """All sets of the grid, some of them chosen at random, or some that a search chooses by the results so far."""
@@ -135,7 +135,7 @@ def sweep(
 
     Examples
     --------
-    >>> from peak_trade.studies.sweep.grid import parameter_sets
+    >>> from peak_trade.wiring.parameter_space import parameter_sets
     >>> from peak_trade.strategies.ma_crossover import MaCrossover
     >>> strategies, n_skipped = parameter_sets(MaCrossover, {"fast": [5, 10], "slow": "10..20:10"})
     >>> len(strategies), n_skipped
