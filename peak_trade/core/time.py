@@ -127,6 +127,4 @@ def from_ns(ns: int) -> datetime:
 
 def iso(ns: int) -> str:
     """Return an instant as `2024-03-10 01:00:00Z`."""
-    moment = from_ns(ns)
-    text = moment.strftime("%Y-%m-%d %H:%M:%S")
-    return f"{text}.{moment.microsecond:06d}Z" if moment.microsecond else f"{text}Z"
+    return f"{from_ns(ns).replace(tzinfo=None).isoformat(' ')}Z"

@@ -11,7 +11,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from operator import attrgetter
@@ -22,20 +21,30 @@ from msgspec.structs import fields
 
 from peak_trade.core.errors import SessionError, did_you_mean, listed
 from peak_trade.core.values import Denial
-from peak_trade.journal.events import ADDED, EVENT_CLASSES, BarEvent, DecisionEvent, Event, Levels, OrderEvent
+from peak_trade.journal.events import (
+    ADDED,
+    EVENT_CLASSES,
+    BarEvent,
+    DecisionEvent,
+    Event,
+    LatencyEvent,
+    Levels,
+    OrderEvent,
+    SignalEvent,
+)
 from peak_trade.journal.versions import JOURNAL_VERSION, with_codes
 
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False, check_circular=False).encode
 _LINE = re.compile(
     rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([1-9][0-9]{0,17}),"ts_recorded":(0|-?[1-9][0-9]{0,18})\}$'
 )
-_HASH = b',"hash":"'
+_START, _HASH = b'{"event":{', b',"hash":"'
+_END = re.compile(rb'","sequence":([1-9][0-9]{0,17}),"ts_recorded":(0|-?[1-9][0-9]{0,18})\}\Z')
 _INT64 = range(-(2**63), 2**63)
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One line of a journal: the event, its number, the time of writing (ns UTC) and the hash."""
 
     event: Event
@@ -44,8 +53,7 @@ class Line:
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class RawLine:
+class RawLine(msgspec.Struct, frozen=True, gc=False):
     """The parts of a line without a decoded event: `event` is JSON text, `hash` is the unchecked hash."""
 
     event: bytes
@@ -132,6 +140,17 @@ def next_hash(text: bytes, previous: bytes) -> bytes | None:
     body = b"".join((previous, head[: -len(_HASH) - 64], b',"sequence":', rest))
     found = sha256(body).hexdigest().encode()
     return found if head.endswith(_HASH + found) else None
+
+
+def hash_of_line(text: bytes, previous: bytes, sequence: int) -> bytes | None:
+    """Return what `next_hash` returns, and None also if the line has another number, or is not a line of a journal."""
+    start = text.rfind(b"}" + _HASH) + 1
+    end = start + len(_HASH) + 64
+    match = _END.match(text, end)
+    if match is None or int(match[1]) != sequence or int(match[2]) not in _INT64 or not text.startswith(_START):
+        return None
+    found = sha256(b"".join((previous, text[:start], text[end + 1 :]))).hexdigest().encode()
+    return found if text[end - 64 : end] == found else None
 
 
 def event_and_time(text: bytes) -> tuple[bytes, int]:
@@ -312,4 +331,7 @@ def _decoder_of(event_class: type[Event]) -> tuple[type[Event], Callable[[bytes]
     return event_class, msgspec.json.Decoder(record).decode, attrgetter(*event_class.__struct_fields__)
 
 
-_FREQUENT = {event_class.kind.encode(): _decoder_of(event_class) for event_class in (BarEvent, OrderEvent)}
+_FREQUENT = {
+    event_class.kind.encode(): _decoder_of(event_class)
+    for event_class in (BarEvent, LatencyEvent, OrderEvent, SignalEvent)
+}

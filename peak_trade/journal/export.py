@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
+from operator import attrgetter, itemgetter, ne
 from pathlib import Path
 from typing import Any, TextIO, get_args, get_type_hints
 
@@ -14,7 +14,7 @@ from peak_trade.core.errors import ConfigError, did_you_mean
 from peak_trade.core.files import reason_of, replacing, sync_file
 from peak_trade.core.time import iso
 from peak_trade.journal.codec import Line, event_to_dict, spell_out
-from peak_trade.journal.events import EVENT_CLASSES, OrderEvent
+from peak_trade.journal.events import EVENT_CLASSES, Event, OrderEvent
 
 HEAD = ("session_id", "sequence", "kind", "time", "ts_event", "ts_recorded", "ord_status", "exec_type")
 FORMATS = (".csv", ".json", ".parquet")
@@ -23,7 +23,10 @@ _LISTS = ("denials", "bids", "asks", "strategies", "symbols")
 _BATCH = 50_000
 """Number of rows that a Parquet file takes at a time."""
 
-Row = dict[str, Any]
+_N_TEXTS = 100
+"""Number of rows that a CSV file takes at a time."""
+
+Row = tuple[Any, ...]
 
 
 def columns() -> tuple[str, ...]:
@@ -68,7 +71,8 @@ def write_trail(
     if not path.parent.is_dir():
         raise ConfigError(f"output was {path}: there is no folder {path.parent}. Make it first.")
     chosen = tuple(dict.fromkeys(names)) or columns()
-    rows = (_row(name, line) for name, lines in trails for line in lines if not kinds or line.event.kind in kinds)
+    picked = ((name, _of_kinds(lines, kinds) if kinds else lines) for name, lines in trails)
+    rows = chain.from_iterable(rows_of(name, lines, chosen) for name, lines in picked)
     try:
         with replacing(path) as draft:
             n_rows = _WRITERS[path.suffix](rows, chosen, draft)
@@ -88,25 +92,34 @@ def write_parquet(rows: Iterable[Row], names: Sequence[str], path: Path) -> int:
     n_rows, rows = 0, iter(rows)
     with parquet.ParquetWriter(path, schema) as writer:
         while batch := list(islice(rows, _BATCH)):
-            values = {name: [row.get(name) for row in batch] for name in names}
+            values = [
+                pa.array(column, kind) for column, kind in zip(zip(*batch, strict=True), schema.types, strict=True)
+            ]
             writer.write_table(pa.table(values, schema=schema))
             n_rows += len(batch)
     return n_rows
 
 
-def rows_of(session_id: str, lines: Iterable[Line]) -> Iterator[Row]:
-    """Yield the row of each line, with the columns that its kind has."""
-    return (_row(session_id, line) for line in lines)
+def rows_of(session_id: str, lines: Iterable[Line], names: Sequence[str]) -> Iterator[Row]:
+    """Yield the row of each line: the values of the columns `names`, None where the kind does not have the column."""
+    pickers = {event_class: _picker_of(event_class, names) for event_class in EVENT_CLASSES}
+    ts_event, time = 0, iso(0)
+    for line in lines:
+        event = line.event
+        if event.ts_event != ts_event:
+            ts_event, time = event.ts_event, iso(event.ts_event)
+        values_of, pick = pickers[type(event)]
+        yield pick((None, session_id, line.sequence, line.ts_recorded, time, *values_of(event)))
 
 
 def _write_csv(rows: Iterable[Row], names: Sequence[str], path: Path) -> int:
     def write(file: TextIO) -> int:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
-        n_rows = 0
-        for row in rows:
-            writer.writerow([_text(row.get(name)) for name in names])
-            n_rows += 1
+        n_rows, left = 0, iter(rows)
+        while batch := [_without_nan(row) for row in islice(left, _N_TEXTS)]:
+            writer.writerows(batch)
+            n_rows += len(batch)
         return n_rows
 
     return _with_text_file(path, write)
@@ -116,7 +129,7 @@ def _write_json(rows: Iterable[Row], names: Sequence[str], path: Path) -> int:
     def write(file: TextIO) -> int:
         n_rows = 0
         for n_rows, row in enumerate(rows, start=1):
-            values = {name: row[name] for name in names if not _is_empty(row.get(name))}
+            values = {name: value for name, value in zip(names, _without_nan(row), strict=True) if value is not None}
             file.write(("[\n" if n_rows == 1 else ",\n") + json.dumps(spell_out(values), allow_nan=False))
         file.write("\n]\n" if n_rows else "[]\n")
         return n_rows
@@ -129,24 +142,38 @@ def _with_text_file(path: Path, write: Callable[[TextIO], int]) -> int:
         return write(file)
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _text(value: Any) -> Any:
-    return "" if _is_empty(value) else value
-
-
-def _row(session_id: str, line: Line) -> Row:
-    row = event_to_dict(line.event)
-    row |= {"session_id": session_id, "sequence": line.sequence, "ts_recorded": line.ts_recorded}
-    row["time"] = iso(line.event.ts_event)
-    if isinstance(line.event, OrderEvent):
-        row |= {"ord_status": line.event.ord_status, "exec_type": line.event.exec_type}
-    for name in _LISTS:
-        if name in row:
-            row[name] = json.dumps(spell_out(row[name]))
+def _without_nan(row: Row) -> Row:
+    if any(map(ne, row, row)):
+        return tuple(None if value != value else value for value in row)
     return row
+
+
+def _of_kinds(lines: Iterable[Line], kinds: Collection[str]) -> Iterator[Line]:
+    return (line for line in lines if line.event.kind in kinds)
+
+
+def _picker_of(event_class: type[Event], names: Sequence[str]) -> tuple[Callable[[Any], Row], Callable[[Row], Row]]:
+    """Return the values of an event in some order, and those of the columns from them, after the ones of its line."""
+    known, values_of = _VALUES[event_class]
+    places = {name: place for place, name in enumerate((*_OF_LINE, *known), start=1)}
+    chosen = [places.get(name, 0) for name in names]
+    return values_of, itemgetter(*chosen) if len(chosen) > 1 else itemgetter(slice(chosen[0], chosen[0] + 1))
+
+
+def _values_of(event_class: type[Event]) -> tuple[tuple[str, ...], Callable[[Any], Row]]:
+    names = ("kind", *event_class.__struct_fields__)
+    if event_class is OrderEvent:
+        names = (*names, "ord_status", "exec_type")
+    return names, attrgetter(*names) if set(_LISTS).isdisjoint(names) else _values_with_lists
+
+
+def _values_with_lists(event: Event) -> Row:
+    values = event_to_dict(event)
+    return tuple(json.dumps(spell_out(value)) if name in _LISTS else value for name, value in values.items())
+
+
+_OF_LINE = ("session_id", "sequence", "ts_recorded", "time")
+_VALUES = {event_class: _values_of(event_class) for event_class in EVENT_CLASSES}
 
 
 def _type_of(hint: Any) -> type:

@@ -280,9 +280,10 @@ def read_content(folder: Path) -> bytes:
 def read_lines(folder: Path) -> Iterator[Line]:
     """Yield every complete line of a session in order. The hash chain is not checked; see `verify`."""
     path, version = events_path(folder), journal_version(folder)
+    name = str(path)
     for n, text in enumerate(read_texts(path), start=1):
         if text.endswith(b"\n"):
-            yield read_line(text[:-1], f"{path}:{n}", version)
+            yield read_line(text[:-1], f"{name}:{n}", version)
 
 
 def stream_events(folder: Path) -> Iterator[Event]:

@@ -173,7 +173,7 @@ class ParquetSink:
     def close(self) -> None:
         """Write the file; an interrupted session has one after it was resumed and closed."""
         with replacing(self._path) as draft:
-            write_parquet(rows_of(self._path.parent.name, self._lines), columns(), draft)
+            write_parquet(rows_of(self._path.parent.name, self._lines, columns()), columns(), draft)
             sync_file(draft)
 
 

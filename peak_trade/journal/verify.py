@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from peak_trade.core.errors import SessionError
 from peak_trade.core.files import open_binary
-from peak_trade.journal.codec import RawLine, split_line
+from peak_trade.journal.codec import RawLine, hash_of_line, split_line
 from peak_trade.journal.files import (
     EVENTS,
     Checkpoint,
@@ -133,19 +133,19 @@ class _Chain:
 
 
 def _read_chain(path: Path, genesis: str, marked: Collection[int]) -> _Chain:
-    head, n_events, n_torn = genesis, 0, 0
+    head, n_events, n_torn = genesis.encode(), 0, 0
     hashes: dict[int, str] = {}
     for place, text in enumerate(read_texts(path), start=1):
         if not text.endswith(b"\n"):
             n_torn = len(text)
             break
-        line = split_line(text[:-1])
-        if line is None or line.sequence != place or line.hash_after(head) != line.hash:
-            return _Chain(n_events, 0, hashes, head, fault=place)
-        head, n_events = line.hash, place
+        found = hash_of_line(text[:-1], head, place)
+        if found is None:
+            return _Chain(n_events, 0, hashes, head.decode(), fault=place)
+        head, n_events = found, place
         if place in marked:
-            hashes[place] = head
-    return _Chain(n_events, n_torn, hashes, head)
+            hashes[place] = head.decode()
+    return _Chain(n_events, n_torn, hashes, head.decode())
 
 
 class _Lines:

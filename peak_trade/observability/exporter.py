@@ -21,7 +21,7 @@ from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import PeakTradeError, SessionError
 from peak_trade.core.files import open_binary, read_bytes
 from peak_trade.core.time import NS_PER_SECOND
-from peak_trade.journal.codec import complete_lines, decode_text, event_and_time, kind_of, next_hash, split_line
+from peak_trade.journal.codec import complete_lines, decode_text, event_and_time, hash_of_line, kind_of, next_hash
 from peak_trade.journal.events import Event
 from peak_trade.journal.files import (
     CHECKPOINTS,
@@ -178,7 +178,7 @@ class JournalFollower:
         last = sequence + len(lines) if self._final is None else self._final.sequence
         for text in lines:
             sequence += 1
-            found = next_hash(text, head) if sequence <= n_signed else _hash_of(text, head, sequence)
+            found = next_hash(text, head) if sequence <= n_signed else hash_of_line(text, head, sequence)
             if found is None or sequence > last:
                 raise SessionError(f"{EVENTS}:{sequence}: this line does not follow from the one before, or the seal.")
             head = found
@@ -198,12 +198,6 @@ class JournalFollower:
     def _check_end(self) -> None:
         if self._marks:
             raise SessionError(f"{EVENTS}: events after event {self._n_lines} were signed and are missing.")
-
-
-def _hash_of(text: bytes, previous: bytes, sequence: int) -> bytes | None:
-    """Return the hash of a line that is not signed yet, None if it has another number, another form or another hash."""
-    line = split_line(text)
-    return None if line is None or line.sequence != sequence else next_hash(text, previous)
 
 
 def _is_signed(mark: Checkpoint) -> bool:

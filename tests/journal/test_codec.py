@@ -7,6 +7,7 @@ import math
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -22,12 +23,13 @@ from peak_trade.journal.codec import (
     encode_event,
     encode_line,
     event_and_time,
+    hash_of_line,
     kind_of,
     next_hash,
     read_line,
     split_line,
 )
-from peak_trade.journal.events import EVENT_CLASSES, BarEvent, Event, Levels, OrderEvent
+from peak_trade.journal.events import EVENT_CLASSES, BarEvent, Event, LatencyEvent, Levels, OrderEvent, SignalEvent
 from peak_trade.journal.files import Checkpoint, parse_checkpoint
 from tests.examples import examples
 
@@ -85,7 +87,9 @@ def outcome(read, *arguments):
 @st.composite
 def odd_texts(draw):
     """The text of an event with some values that another program might have written, or fields that are gone."""
-    record = json.loads(encode_event(draw(st.sampled_from([BarEvent, OrderEvent]).flatmap(events_of))))
+    record = json.loads(
+        encode_event(draw(st.sampled_from([BarEvent, LatencyEvent, OrderEvent, SignalEvent]).flatmap(events_of)))
+    )
     for name in draw(st.lists(st.sampled_from(sorted(record)), max_size=2)):
         record[name] = draw(
             st.sampled_from(
@@ -129,6 +133,32 @@ def test_a_line_has_the_next_hash_exactly_if_its_parts_have_it(event, other, pla
     assert kind_of(line) == kind_of(encoded) == b"order"
     assert (next_hash(changed, previous.encode()) is None) == (changed != line)
     assert next_hash(line, b"cd" * 32) is None
+
+
+@given(
+    event=st.sampled_from(EVENT_CLASSES).flatmap(events_of),
+    now=st.integers(-(2**63), 2**63 - 1),
+    other=st.sampled_from([b"", b"0", b"-", b" ", b"}", b'"', b',"hash":"', b'{"event":{']),
+    place=st.integers(0, 500) | st.integers(-160, -1),
+    length=st.integers(0, 3),
+    form=st.sampled_from([b"%d", b"0%d", b"+%d", b"%d ", b"%d.0", b"-%d", b"1_%d"]),
+)
+@settings(max_examples=examples(150), deadline=None)
+def test_a_line_has_a_hash_exactly_if_its_form_number_and_parts_are_right(event, now, other, place, length, form):
+    """Some bytes of a line are others, or its number has another form under a hash of that form."""
+    encoded, previous = encode_event(event), "ab" * 32
+    line = encode_line(encoded, chain_hash(previous, encoded, 7, now), 7, now)[:-1]
+    body = b'{"event":%b,"sequence":%b,"ts_recorded":%b}' % (encoded, b"7", form % now)
+    odd = body.replace(
+        b',"sequence"', b',"hash":"%b","sequence"' % sha256(previous.encode() + body).hexdigest().encode()
+    )
+    place %= len(line)
+    for text in (line, line[:place] + other + line[place + length :], odd, body[:-1], b""):
+        for sequence in (7, 8):
+            raw = split_line(text)
+            is_right = raw is not None and raw.sequence == sequence and raw.hash_after(previous) == raw.hash
+            assert hash_of_line(text, previous.encode(), sequence) == (raw.hash.encode() if is_right else None)
+    assert hash_of_line(line, previous.encode(), 7) is not None
 
 
 @given(text=st.text(), place=st.integers(0, 400), other=st.sampled_from([b"", b"0", b" ", b"A", b"-", b"\x00", b"e"]))

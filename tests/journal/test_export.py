@@ -10,20 +10,33 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.core.time import iso
 from peak_trade.core.values import TradingState
 from peak_trade.data.store import save_bars
-from peak_trade.journal.codec import Line
-from peak_trade.journal.events import BarEvent, FeedFault, FeedFaultEvent, SessionEvent, SessionPhase, TradingStateEvent
-from peak_trade.journal.export import FORMATS, columns, write_trail
+from peak_trade.journal.codec import Line, event_to_dict, spell_out
+from peak_trade.journal.events import (
+    EVENT_CLASSES,
+    BarEvent,
+    FeedFault,
+    FeedFaultEvent,
+    OrderEvent,
+    SessionEvent,
+    SessionPhase,
+    TradingStateEvent,
+)
+from peak_trade.journal.export import FORMATS, columns, rows_of, write_trail
 from peak_trade.journal.files import EVENTS, read_lines
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.verify import VerdictKind, verify
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.store import session_ids
-from tests.examples import mostly_long
+from tests.examples import examples, mostly_long
+from tests.journal.test_codec import events_of
 from tests.replacing import replace
 from tests.sessions.running import RUN, wavy
 
@@ -56,6 +69,24 @@ def test_values_come_back_from_each_format(tmp_path, suffix):
     assert (rows[1]["fault"], int(rows[1]["n_bars"]), rows[1]["detail"]) == ("gap", 3, "line\nbreak")
     assert "limit" not in rows[2]
     assert json.loads(rows[3]["strategies"]) == ["a", "b"]
+
+
+@given(events=st.lists(st.sampled_from(EVENT_CLASSES).flatmap(events_of), max_size=4), data=st.data())
+@settings(max_examples=examples(60), deadline=None)
+def test_a_row_has_the_fields_of_its_event_in_their_columns(events, data):
+    names = data.draw(st.lists(st.sampled_from(columns()), min_size=1, unique=True))
+    lines = [Line(event, n, -n, "") for n, event in enumerate(events, start=1)]
+    rows = list(rows_of("s", lines, names))
+    assert len(rows) == len(lines)
+    for line, row in zip(lines, rows, strict=True):
+        fields = event_to_dict(line.event) | {"session_id": "s", "sequence": line.sequence}
+        fields |= {"ts_recorded": line.ts_recorded, "time": iso(line.event.ts_event)}
+        if isinstance(line.event, OrderEvent):
+            fields |= {"ord_status": line.event.ord_status, "exec_type": line.event.exec_type}
+        lists = {
+            name: json.dumps(spell_out(value)) for name, value in fields.items() if isinstance(value, list | tuple)
+        }
+        assert repr(row) == repr(tuple((fields | lists).get(name) for name in names))
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
