@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ class SessionResult(Described):
                 "open orders": f"{status.n_open_orders:,}",
                 "denials": f"{status.n_denials:,}",
                 "feed faults": f"{status.n_faults:,}" if status.n_faults else "",
-                "notes": " ".join(self.notes),
+                "notes": shorten(" ".join(self.notes), 160, placeholder=" …"),
             },
         )
 

@@ -36,6 +36,8 @@ HEADLINES: dict[str, Callable[[float | None], str]] = {
     "Sharpe with regimes": number,
     "Sharpe without": number,
     "Net return": percent,
+    "Sharpe ratio out of sample": number,
+    "Kept of the ratio in sample": percent,
     "Sharpe ratio, a year": number,
     "Live minus shadow": _signed,
     "Shortfall, live minus shadow": _signed,

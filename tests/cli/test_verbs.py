@@ -71,7 +71,7 @@ def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
 def test_lists_of_runs_and_sessions_import_no_library_that_they_do_not_need(registry: Path) -> None:
     record_run(run_of("aa11"))
     lists = "main(['runs', 'list']), main(['session', 'list'])"
-    output = python(f"import sys; from peak_trade.cli import main; print({lists}, *sys.modules)")
+    output = python(f"import sys; from peak_trade.cli import main; print({lists}, *sys.modules)", COLUMNS="200")
     *table, modules = output.splitlines()
     assert any(line.startswith("aa11") for line in table)
     assert modules.startswith("0 0 ")

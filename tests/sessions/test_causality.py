@@ -68,7 +68,7 @@ def test_a_session_says_that_its_strategy_looks_ahead_and_does_not_depend_on_the
 
     short._known.clear()
     unchecked = run_session(config(), causality_check=False)
-    assert unchecked.notes == ("negative_shift was not checked for look-ahead: the check was switched off.",)
+    assert unchecked.notes[0] == "negative_shift was not checked for look-ahead: the check was switched off."
     digests = [read_manifest(each.folder)["digests"] for each in (checked, unchecked)]
     assert digests[0] == digests[1]
     fills = [[event for event in read_events(each.folder) if event.kind == "fill"] for each in (checked, unchecked)]

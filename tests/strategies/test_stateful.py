@@ -21,7 +21,7 @@ from peak_trade.strategies.stateful import ClosedBar, Holding, Stepper
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
-from peak_trade.studies.sweep import sweep
+from peak_trade.studies.sweep.run import sweep
 from tests.examples import examples
 from tests.portfolio.conftest import made_bars
 from tests.strategies import stepping
