@@ -121,9 +121,9 @@ class Market:
 
 def _on_grid(bars: Bars, times: IntArray, instrument: Instrument) -> SymbolBars:
     open_, high, low, close, volume = (np.ascontiguousarray(bars.frame[name].to_numpy()) for name in COLUMNS)
-    own = bars.times
-    if own.size == times.size:
+    if len(bars) == times.size:
         return SymbolBars(instrument, open_, high, low, close, volume, close, None)
+    own = bars.times
     own_bars = np.searchsorted(times, own)
 
     def on_grid(column: FloatArray) -> FloatArray:

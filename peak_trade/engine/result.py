@@ -501,10 +501,11 @@ def position_paths(loop: EventLoop) -> dict[str, FloatArray]:
 
 def _equity(market: Market, cash: FloatArray, positions: Mapping[str, FloatArray]) -> FloatArray:
     """Return cash plus positions at their marks at every close, shape (n_bars,); symbols are added in their order."""
-    equity = cash.copy()
+    equity = cash
     for symbol, column in zip(market.symbols, market.columns, strict=True):
-        held = positions[symbol]
-        equity += np.where(held != 0.0, held * column.mark, 0.0)
+        held, value = positions[symbol], np.zeros(len(market))
+        np.multiply(held, column.mark, out=value, where=held != 0.0)
+        equity = np.add(equity, value, out=value)
     return equity
 
 

@@ -149,18 +149,21 @@ def backtest(
 def first_traded(bars: Sequence[Bars], market: Market) -> int | None:
     """Return the first close of a market, ns UTC, if there are earlier bars; None otherwise."""
     first = int(market.times[0])
-    return first if any(int(part.times[0]) < first for part in bars) else None
+    return first if any(_first_close(part) < first for part in bars) else None
 
 
 def warm_up_notes(bars: Sequence[Bars], market: Market) -> tuple[str, ...]:
     """Return a sentence for each symbol that has bars before the first close of a market."""
     first = int(market.times[0])
-    known = {part.symbol: int(np.searchsorted(part.times, first)) for part in bars}
+    known = {part.symbol: int(np.searchsorted(part.times, first)) for part in bars if _first_close(part) < first}
     return tuple(
         f"The run starts at {iso(first)}: {n_bars:,} earlier bars of {symbol} warm it up and are not traded."
         for symbol, n_bars in known.items()
-        if n_bars
     )
+
+
+def _first_close(bars: Bars) -> int:
+    return int(bars.frame.index[0].value)
 
 
 def _unused(sleeve: Sleeve) -> Sleeve:
