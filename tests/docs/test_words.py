@@ -133,3 +133,22 @@ def test_each_term_stands_once_in_alphabetical_order():
 )
 def test_a_word_is_found_where_it_is_not_allowed(package, source, expected):
     assert {word for use in uses_in(package, "x.py", source) for word, _ in faults(use)} == expected
+
+
+HYPHEN = re.compile(r"(?<![\w\-])-(?=\d)")
+"""A hyphen in the place of the minus sign of a number."""
+
+
+def numbers_with_a_hyphen(text: str) -> list[str]:
+    """The cells of the tables of a document, without code and formulas, that have a number with a hyphen."""
+    rows = [re.sub(r"`[^`]*`|\$[^$]*\$", "", line) for line in text.splitlines() if line.startswith("|")]
+    return [cell.strip() for row in rows for cell in row.split("|") if HYPHEN.search(cell)]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.stem)
+def test_a_number_in_a_table_of_a_document_has_a_minus_sign(path):
+    assert numbers_with_a_hyphen(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_planted_hyphen_is_found():
+    assert numbers_with_a_hyphen("| a | -1.5 % |\n|---|---|\n| `-1` | $e^{-1}$ | 2024-01-01 |") == ["-1.5 %"]

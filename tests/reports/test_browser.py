@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from peak_trade.diff.result import diff
+from peak_trade.reports.views.diff_table import table_markup
 from peak_trade.site import explorer
 from peak_trade.site.build import build_site
+from peak_trade.studies.diff import EXAMPLES, example
 from peak_trade.tracking.pending import RunEntry
 from peak_trade.tracking.record import GROWTH_TAG
 from tests.reports.conftest import ROOT, answered, make_project, write_executed
+from tests.reports.printed import printed_texts, squashed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
@@ -36,6 +40,10 @@ HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b>'
 SYMBOLS = ("BTC/USDT", "ETH/USDT", LONG, RTL, HOSTILE)
 VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 EXPERIMENTS = "reports/pages/index.html"
+DATES = "## Dates\n\n" + " ".join(
+    f"{'x' * (1 + n % 9)} from 2024-01-{n + 1:02d} to 2024-{n % 12 + 1:02d}," for n in range(28)
+)
+"""A text that is wrapped within some dates, unless they are kept whole."""
 
 
 def entry(n: int) -> RunEntry:
@@ -47,6 +55,7 @@ def entry(n: int) -> RunEntry:
         GROWTH_TAG: " ".join(f"{1.0 + n * step / 1e4:.5g}" for step in range(61)),
     }  # fmt: skip
     metrics = {"total_return": n / 1e3, "max_drawdown": 0.5 - n / 2e3, "sharpe_stderr": 0.5}
+    metrics |= {"n_trades": 10_000.0 + n}
     metrics |= {} if n % 10 == 0 else {"sharpe": n / 100.0 - 2.0}
     settings = {"fast": str(5 + n % 7), "exchange": "sample", "mode": "a", HOSTILE: HOSTILE if n % 2 else "plain"}
     return RunEntry("", n != 7, 1_717_200_000_000 + n * 3_600_000, tags, settings, metrics)
@@ -59,6 +68,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = write_executed(root, "tiny-good", when="2024-05-01T00:00:00Z")
     content = json.loads(path.read_text(encoding="utf-8"))
     content["cells"][3]["outputs"] += answered("of an idea")
+    content["cells"].insert(2, {"cell_type": "markdown", "id": "dates", "metadata": {}, "source": DATES})
     path.write_text(json.dumps(content), encoding="utf-8")
     write_executed(root, "tiny-bad", error="no such bar", when="2024-05-01T01:00:00Z")
     with pytest.MonkeyPatch.context() as patch:
@@ -132,6 +142,26 @@ def test_the_verdict_is_present_and_no_page_is_wider_than_its_window(visit, site
         page.goto(path.resolve().as_uri())
         widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert widths[0] <= widths[1], path.name
+
+
+SPLIT_DATES = """() => {
+  const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT), split = [];
+  for (let text; (text = texts.nextNode()); ) for (const match of text.data.matchAll(/\\d{4}-\\d\\d(-\\d\\d)?/g)) {
+    const range = document.createRange();
+    range.setStart(text, match.index);
+    range.setEnd(text, match.index + match[0].length);
+    if (new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1) split.push(match[0]);
+  }
+  return split;
+}"""
+
+
+def test_no_date_is_split_and_its_text_stays(visit):
+    page = visit("reports/pages/tiny-good.html")
+    assert DATES.partition("\n\n")[2] in page.inner_text("main").replace("\n", " ")
+    assert page.evaluate(SPLIT_DATES) == []
+    page.add_style_tag(content="main .pt-date { white-space: normal; }")
+    assert page.evaluate(SPLIT_DATES) != [], "the control: the text is wrapped within dates"
 
 
 def test_filters_narrow_the_rows_and_are_in_the_address(visit):
@@ -319,6 +349,49 @@ def test_a_print_has_every_row(visit, tmp_path):
     assert page.locator("#pt-runs tr[aria-rowindex]").count() < 60
 
 
+@pytest.mark.parametrize(
+    ("address", "n_rows"), [(f"{EXPERIMENTS}#all=1", N_RUNS + 2), ("reports/pages/tiny-good.html", 4)]
+)
+def test_a_print_has_the_text_of_every_row(visit, tmp_path, address, n_rows):
+    page = visit(address)
+    page.evaluate(
+        "addEventListener('beforeprint', () => { window.rows = "
+        "[...document.querySelectorAll('main tbody tr')].map(row => row.innerText || row.textContent); })"
+    )
+    text = "".join(printed_texts(page.pdf(format="A4")))
+    rows = [squashed(row) for row in page.evaluate("window.rows")]
+    assert len(rows) >= n_rows
+    parts = [part for row in rows for part in row.split(squashed(RTL))]  # text from right to left is drawn backwards
+    assert [part for part in parts if part not in text] == []
+    assert squashed(rows[0] + "0") not in text, "the control: a row that is not there"
+
+
+def test_the_runs_fit_into_a_wide_window(visit):
+    """All columns that the page shows at first, with names as long as a cell shows them."""
+    page = visit(EXPERIMENTS)
+    assert page.locator("#pt-runs thead th[data-name=n_trades]").count() == 1
+    page.evaluate(
+        """for (const name of ["strategy", "symbol", "verdict", "data"]) {
+          const place = document.querySelector(`#pt-runs thead th[data-name=${name}]`).cellIndex;
+          for (const row of document.querySelectorAll("#pt-runs tbody tr[aria-rowindex]"))
+            row.cells[place].append("W".repeat(40));
+        }"""
+    )
+    wide = page.evaluate("(box => [box.scrollWidth, box.clientWidth])(document.querySelector('#pt-box'))")
+    assert wide[0] <= wide[1] or page.viewport_size["width"] < 1280
+
+
+def test_the_table_of_differences_writes_numbers_as_the_other_tables_do(browser):
+    markup = table_markup(diff(*map(example, EXAMPLES)))
+    page = browser.new_page()
+    page.set_content(f"<main>{markup}</main>")
+    cells = page.locator("td.pt-float").all_inner_texts()
+    assert any(cell.startswith("\u2212") for cell in cells)
+    assert any(cell.startswith("+") for cell in cells)
+    assert [cell for cell in cells if "-" in cell] == []
+    page.close()
+
+
 def test_every_control_has_a_name(visit):
     page = visit(EXPERIMENTS)
     unnamed = page.evaluate(
@@ -408,6 +481,7 @@ def test_documents_have_a_sidebar_and_a_page_before_and_after(visit):
 
 QUARTO_FRAME = """<!doctype html><html data-theme="dark"><style>
 nav.sidebar.sidebar-navigation:not(.rollup), .nav-footer { background-color: #fff; }
+.nav-page-text { color: #6c757d; } table { background-color: #fff; }
 div.sidebar-item-container { color: #595959; } .nav-footer { color: #757575; } .mx-auto { margin: 0 auto !important; }
 code, pre, .math { white-space: pre; overflow: visible; }
 .navbar-container { display: flex; } .navbar-brand { margin-right: 16px; font-size: 20px; }
@@ -419,7 +493,10 @@ code, pre, .math { white-space: pre; overflow: visible; }
 <div class="pt-corner"><button class="pt-button">Search</button><button class="pt-button">Theme: auto</button></div>
 <nav id="quarto-sidebar" class="sidebar sidebar-navigation"><div class="sidebar-item-container">Trials</div></nav>
 <main><ul><li><code>LONG</code></li></ul><div class="sourceCode"><pre class="sourceCode">LONG</pre></div>
-<p><span class="math display">LONG</span></p></main>
+<p><span class="math display">LONG</span></p><p><math display="block"><mtext>LONG</mtext></math></p>
+<p><img alt="" width="900" height="9"></p>
+<div class="pt-table"><table><tr><td>a run</td></tr></table></div>
+<div class="nav-page"><span class="nav-page-text">Trials</span></div></main>
 <footer class="footer"><div class="nav-footer">Research</div></footer></body></html>"""
 """The frame of a page of Quarto 1.7, with those of its rules that the style replaces."""
 
@@ -433,6 +510,8 @@ def test_the_frame_of_quarto_takes_the_colours_and_leaves_room_for_the_buttons(b
     for selector, text in (("#quarto-sidebar", ".sidebar-item-container"), (".nav-footer", ".nav-footer")):
         assert page.eval_on_selector(selector, colour % "backgroundColor") == shown
         assert page.eval_on_selector(text, colour % "color") == "rgb(184, 194, 200)"
+    assert page.eval_on_selector(".nav-page-text", colour % "color") == "rgb(184, 194, 200)"
+    assert page.eval_on_selector(".pt-table table", colour % "backgroundColor") == "rgba(0, 0, 0, 0)"
     name, corner = page.locator(".navbar-title").bounding_box(), page.locator(".pt-corner").bounding_box()
     assert name is not None
     assert corner is not None

@@ -39,7 +39,7 @@ function draw(){
   var tr=body.insertRow();if(r.n&&r.n===r.root)tr.className='pt-root';tr.tabIndex=0;
   cell(tr,r.n||'','int');cell(tr,r.cause||'none','text');
   cell(tr,r.text+(r.follow?' ('+r.follow.toLocaleString('en')+' consequences)':''),'text pt-what');
-  cell(tr,r.at,'text');cell(tr,r.n?(r.pnl>0?'+':'')+r.pnl.toLocaleString('en',{minimumFractionDigits:2,maximumFractionDigits:2}):'','float');
+  cell(tr,r.at,'text');cell(tr,r.n?(r.pnl>0?'+':'')+r.pnl.toLocaleString('en',{minimumFractionDigits:2,maximumFractionDigits:2}).replace('-','\u2212'):'','float');
   cell(tr,r.n&&r.n!==r.root?r.root:'','int');
   function toggle(){var was=open;if(open){open.tr.remove();open=null}
    if(!was||was.row!==tr)open={row:tr,tr:events(tr,r)}}

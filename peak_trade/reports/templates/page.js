@@ -41,8 +41,27 @@
     }
   }
 
+  // Chromium breaks a line after the hyphens of a date; a search and a copy keep the hyphens.
+  function keepDatesWhole(main) {
+    const texts = document.createTreeWalker(main, NodeFilter.SHOW_TEXT, (node) =>
+      node.parentElement.closest("pre, script, style, svg, .pt-table, .pt-figure") ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT);
+    const found = [];
+    while (texts.nextNode()) if (/\d{4}-\d\d/.test(texts.currentNode.data)) found.push(texts.currentNode);
+    for (const text of found) {
+      const parts = text.data.split(/(\b\d{4}-\d\d(?:-\d\d)?\b)/);
+      if (parts.length < 3) continue;
+      text.replaceWith(...parts.map((part, place) => {
+        if (place % 2 === 0) return part;
+        const date = document.createElement("span");
+        date.className = "pt-date";
+        date.textContent = part;
+        return date;
+      }));
+    }
+  }
+
   function reachByKeyboard() {
-    for (const block of document.querySelectorAll("pre, table")) if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
+    for (const block of document.querySelectorAll("pre, table, p:has(> math)")) if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
   }
 
   // The search: its texts are loaded when it is opened first, as a script, which a page from a file may load too.
@@ -121,6 +140,7 @@
     for (const image of document.querySelectorAll("figure img:not([alt])")) { // Quarto moves the text below the image.
       image.alt = image.closest("figure").querySelector("figcaption")?.textContent.trim() ?? "";
     }
+    document.querySelectorAll("main, #title-block-header").forEach(keepDatesWhole);
     reachByKeyboard();
     window.addEventListener("resize", reachByKeyboard);
     for (const box of document.querySelectorAll(".pt-table")) if (!box.hasAttribute("tabindex")) box.tabIndex = 0;

@@ -78,7 +78,7 @@ def table_markup(result: DiffResult) -> str:
         n_differences=len(result.differences),
         n_roots=len(result.roots),
         n_shown=len(shown),
-        tolerated=(result.tolerated_text, f"{result.tolerated_pnl:+,.2f}"),
+        tolerated=(result.tolerated_text, f"{result.tolerated_pnl:+,.2f}".replace("-", "−")),
     )
 
 
