@@ -481,7 +481,7 @@ def test_documents_have_a_sidebar_and_a_page_before_and_after(visit):
 
 QUARTO_FRAME = """<!doctype html><html data-theme="dark"><style>
 nav.sidebar.sidebar-navigation:not(.rollup), .nav-footer { background-color: #fff; }
-.nav-page-text { color: #6c757d; } table { background-color: #fff; }
+.nav-page-text { color: #6c757d; } .page-columns .column-page table { background: #fff; }
 div.sidebar-item-container { color: #595959; } .nav-footer { color: #757575; } .mx-auto { margin: 0 auto !important; }
 code, pre, .math { white-space: pre; overflow: visible; }
 .navbar-container { display: flex; } .navbar-brand { margin-right: 16px; font-size: 20px; }
@@ -495,7 +495,8 @@ code, pre, .math { white-space: pre; overflow: visible; }
 <main><ul><li><code>LONG</code></li></ul><div class="sourceCode"><pre class="sourceCode">LONG</pre></div>
 <p><span class="math display">LONG</span></p><p><math display="block"><mtext>LONG</mtext></math></p>
 <p><img alt="" width="900" height="9"></p>
-<div class="pt-table"><table><tr><td>a run</td></tr></table></div>
+<div class="page-columns"><div class="column-page"><div class="pt-table"><table><tr><td>a run</td></tr></table></div>
+</div></div>
 <div class="nav-page"><span class="nav-page-text">Trials</span></div></main>
 <footer class="footer"><div class="nav-footer">Research</div></footer></body></html>"""
 """The frame of a page of Quarto 1.7, with those of its rules that the style replaces."""

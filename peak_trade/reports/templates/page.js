@@ -52,7 +52,7 @@
       if (parts.length < 3) continue;
       text.replaceWith(...parts.map((part, place) => {
         if (place % 2 === 0) return part;
-        const date = document.createElement("span");
+        const date = document.createElement("time"); // Quarto colours each span in code
         date.className = "pt-date";
         date.textContent = part;
         return date;
