@@ -1,4 +1,4 @@
-"""axe finds nothing serious on any page that nbconvert or Quarto renders: wide and light, narrow and dark."""
+"""axe finds nothing serious on any page that nbconvert or Quarto renders: wide and light, narrow and dark. None scrolls sideways."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SERIOUS = ("serious", "critical")
 @needs_chromium
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("renderer", ["nbconvert", pytest.param("quarto", marks=[pytest.mark.quarto, needs_quarto])])
-def test_axe_finds_nothing_serious(project, executed, renderer):
+def test_axe_finds_nothing_serious_and_no_page_is_wider_than_its_window(project, executed, renderer):
     from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import sync_playwright
 
@@ -39,6 +39,8 @@ def test_axe_finds_nothing_serious(project, executed, renderer):
             page = context.new_page()
             for name in sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html")):
                 page.goto(f"{site.resolve().as_uri()}/{name}")
+                widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+                found += [(name, width, "too wide", f"{widths[0]} px")] if widths[0] > widths[1] else []
                 results = Axe().run(page).response["violations"]
                 found += [
                     (name, width, each["id"], each["nodes"][0]["html"]) for each in results if each["impact"] in SERIOUS
