@@ -1,4 +1,4 @@
-"""axe finds nothing serious on any page that nbconvert or Quarto renders: wide and light, narrow and dark. None scrolls sideways."""
+"""axe finds nothing serious on any page of a renderer, wide and light, narrow and dark, and none scrolls sideways."""
 
 from __future__ import annotations
 
