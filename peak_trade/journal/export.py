@@ -91,13 +91,23 @@ def write_parquet(rows: Iterable[Row], names: Sequence[str], path: Path) -> int:
     schema = pa.schema([(name, types[_TYPES[name]]) for name in names])
     n_rows, rows = 0, iter(rows)
     with parquet.ParquetWriter(path, schema) as writer:
-        while batch := list(islice(rows, _BATCH)):
-            values = [
-                pa.array(column, kind) for column, kind in zip(zip(*batch, strict=True), schema.types, strict=True)
-            ]
-            writer.write_table(pa.table(values, schema=schema))
-            n_rows += len(batch)
+        while parts := [_table(part, schema) for part in _parts(islice(rows, _BATCH))]:
+            batch = pa.concat_tables(parts).combine_chunks()
+            writer.write_table(batch)
+            n_rows += batch.num_rows
     return n_rows
+
+
+def _table(rows: Sequence[Row], schema: Any) -> Any:
+    import pyarrow as pa
+
+    columns = zip(zip(*rows, strict=True), schema.types, strict=True)
+    return pa.table([pa.array(values, kind) for values, kind in columns], schema=schema)
+
+
+def _parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while part := list(islice(rows, _BATCH // 10)):
+        yield part
 
 
 def rows_of(session_id: str, lines: Iterable[Line], names: Sequence[str]) -> Iterator[Row]:
