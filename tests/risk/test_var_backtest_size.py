@@ -45,7 +45,7 @@ def rows_of(first_cell: str) -> list[list[str]]:
     for line in lines[start + 2 :]:
         if not line.startswith("|"):
             break
-        table.append([cell.strip() for cell in line.strip("|").split("|")])
+        table.append([cell.strip().replace("\u2212", "-") for cell in line.strip("|").split("|")])
     return table
 
 
