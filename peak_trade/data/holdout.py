@@ -21,7 +21,7 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import open_times
 from peak_trade.core.chained_lines import START, ChainedLines, FieldTypes, Line
 from peak_trade.core.digest import digest_of
-from peak_trade.core.errors import DataError, PeakTradeError
+from peak_trade.core.errors import ConfigError, DataError, PeakTradeError
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.places import place_of
 from peak_trade.data.series import DESCRIPTION, StoredSeries, read_bars, read_series
@@ -199,7 +199,14 @@ def opening_holdout(what: str) -> Iterator[None]:
         The purpose, which the log keeps for good with the time and the span. A block is one opening of a hold-out,
         however often it loads bars of it.
 
+    Raises
+    ------
+    ConfigError
+        If the purpose has a null character.
+
     """
+    if "\0" in what:
+        raise ConfigError(f"open_holdout was {what!r}: it has a null character. Say the purpose in plain text.")
     former = os.environ.get(OPENING)
     os.environ[OPENING] = f"{secrets.token_hex(8)} {' '.join(what.split())}"
     try:

@@ -161,6 +161,8 @@ def at_timeframe(bars: pd.DataFrame, timeframe: str | Timeframe) -> pd.DataFrame
     ------
     ConfigError
         When the timeframe is not a whole multiple of that of the bars, which is the smallest step of their index.
+    DataError
+        When a column of bars is missing, or the index holds no increasing times.
 
     Notes
     -----
@@ -174,6 +176,12 @@ def at_timeframe(bars: pd.DataFrame, timeframe: str | Timeframe) -> pd.DataFrame
     [nan, 2.0, 2.0, 4.0, 4.0]
 
     """
+    missing = [name for name in COLUMNS if name not in bars.columns]
+    if missing:
+        raise DataError(f"at_timeframe: the frame has no column {missing[0]}. Give the bars that a strategy gets.")
+    is_ordered = isinstance(bars.index, pd.DatetimeIndex) and not bars.index.hasnans
+    if not (is_ordered and bars.index.is_monotonic_increasing and bars.index.is_unique):
+        raise DataError("at_timeframe: the index does not hold increasing times. Give the bars that a strategy gets.")
     times = index_ns(bars.index)
     found = pd.DataFrame(np.nan, bars.index, list(COLUMNS))
     if times.size < 2:

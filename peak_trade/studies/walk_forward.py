@@ -43,6 +43,8 @@ Scheme = Literal["rolling", "anchored"]
 """Training windows of one length, or all from the same first bar."""
 Length = int | str
 """A number of bars, or a length of time such as 90d."""
+MOST_DIGITS = 12
+"""Largest number of digits of a number of bars."""
 SMALLEST_EFFICIENCY = 0.5
 """Least part of the Sharpe ratio in sample that a promoted strategy keeps out of sample."""
 WIDE = 1.96
@@ -527,7 +529,7 @@ def window_sentence(found: WalkForward) -> str:
 def _n_bars(name: str, length: Length, timeframe: Timeframe) -> int:
     if isinstance(length, int):
         return length
-    if length.isascii() and length.isdigit():
+    if length.isascii() and length.isdigit() and len(length) <= MOST_DIGITS:
         return int(length)
     seconds = parse_seconds(length)
     if seconds is None:

@@ -302,6 +302,8 @@ class Runs:
         winner = found.pop("winner")["stats"]
         for name in ("run_id", "n_trials", "trials"):
             found.pop(name)
+        for row in found["best"]:
+            row.pop("run_id")
         return summarise([found, winner], [found, winner], n_sets=found["n_sets"])
 
     def regime(self, name: str) -> Summary:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from peak_trade.causality.check import check_causality
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import ConfigError
+from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe
 from peak_trade.data.resampling import at_timeframe, resample
 from peak_trade.strategies.panel import Panel
@@ -74,3 +74,14 @@ def test_too_few_bars_have_no_coarse_bar_and_a_wrong_timeframe_is_refused() -> N
     assert at_timeframe(bars.frame.iloc[:3], "4h").isna().all(axis=None)
     with pytest.raises(ConfigError, match="bars of 90m can not be made from 1h"):
         at_timeframe(bars.frame, "90m")
+
+
+def test_what_is_no_frame_of_bars_is_refused_in_one_line() -> None:
+    frame = made_bars("A/USD", 1, 60).frame
+    for frame_given, message in (
+        (frame[["open", "close"]], "the frame has no column high"),
+        (frame.reset_index(drop=True), "the index does not hold increasing times"),
+        (frame.iloc[::-1], "the index does not hold increasing times"),
+    ):
+        with pytest.raises(DataError, match=message):
+            at_timeframe(frame_given, "4h")
