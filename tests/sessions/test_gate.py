@@ -379,7 +379,9 @@ def test_evidence_is_read_and_verified_at_every_decision(desk):
     assert "its journal is edited" in found["shadow session"]
     assert "edited" in found["journals"]
     journal.write_bytes(content)
-    for path in (workspace() / "mlartifacts").rglob("events.jsonl.gz"):
+    recorded = [*workspace().rglob("events.jsonl.gz")]
+    assert recorded
+    for path in recorded:
         path.write_bytes(b"")
     assert set(failed(readiness.admit(desk.config, gate_of(desk)))) == {"out-of-sample evidence"}
     assert_nothing_was_created(desk)

@@ -31,6 +31,10 @@ OF_LIMITS = {"risk limits", "limits are live"}
 """Lines that may pass when a risk limit is set."""
 
 OPTIONS: dict[str, list[str]] = {
+    "claimed_sharpe": ["--claimed-sharpe", "3"],
+    "loss_bound": ["--loss-bound", "0.5"],
+    "benchmark_exposure": ["--benchmark-exposure", "0.5"],
+    "open_holdout": ["--open-holdout"],
     "strategy": ["--strategy", "donchian"],
     "symbol": ["--symbol", "ETH/USDT"],
     "timeframe": ["--timeframe", "1m"],
