@@ -86,7 +86,7 @@ def sweep(
 
     Market orders with a fraction of equity, fee and slippage run on the array kernel, everything else in the event
     loop. The best combinations run again in the event loop, and only those are results. Every combination counts as a
-    trial on these bars permanently: the more trials there are, the less the best Sharpe ratio means.
+    trial on these bars for good. The best Sharpe ratio of many trials is high by chance alone.
 
     \b
     Example:

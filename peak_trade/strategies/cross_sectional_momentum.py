@@ -9,7 +9,7 @@ from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount
-from peak_trade.strategies.panel import Panel, PanelStrategy
+from peak_trade.strategies.panel import Panel, PanelStrategy, held_since
 
 
 class CrossSectionalMomentum(PanelStrategy):
@@ -58,5 +58,4 @@ class CrossSectionalMomentum(PanelStrategy):
                 ranked = ranked[:n_sides]
             held[ranked[: self.n_held]] = part
             exposure[row] = held
-        latest = np.maximum.accumulate(np.where(np.isin(np.arange(len(panel)), due), np.arange(len(panel)), 0))
-        return exposure[latest]
+        return held_since(exposure, due)

@@ -139,6 +139,14 @@ class PanelStrategy(BaseStrategy):
         """
 
 
+def held_since(exposure: FloatArray, due: IntArray) -> FloatArray:
+    """Return an exposure that stays, from each close that is due, until the next one; before them that of bar 0."""
+    latest = np.zeros(len(exposure), dtype=np.int64)
+    latest[due] = due
+    kept: FloatArray = exposure[np.maximum.accumulate(latest)]
+    return kept
+
+
 def check_panel_exposure(exposure: Any, panel: Panel, warm_up: int, max_gross: float, name: str) -> FloatArray:
     """Return the target exposures that are held, shape (n_bars, n_symbols), float64, read-only and without NaN.
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.settings import BarCount, Positive
-from peak_trade.strategies.panel import Panel, PanelStrategy
+from peak_trade.strategies.panel import Panel, PanelStrategy, held_since
 
 
 class VolatilityBasket(PanelStrategy):
@@ -52,5 +52,4 @@ class VolatilityBasket(PanelStrategy):
             wanted = np.zeros(volatility.size)
             wanted[is_known] = self.annual_volatility / (is_known.sum() * volatility[is_known])
             exposure[row] = wanted / max(wanted.sum(), 1.0)
-        latest = np.maximum.accumulate(np.where(np.isin(np.arange(len(panel)), due), np.arange(len(panel)), 0))
-        return exposure[latest]
+        return held_since(exposure, due)

@@ -243,9 +243,9 @@ class LogFile:
         return FileKind.JSON if text[:1] in ("[", "{") else FileKind.TABLE
 
     def _chunks(self) -> Iterator[bytes]:
-        beside = self.path.with_name(f"{self.name}-wal")
-        is_open = self.kind is FileKind.SQLITE and beside.exists()
-        for path in (self.path, beside) if is_open else (self.path,):
+        write_ahead = self.path.with_name(f"{self.name}-wal")
+        is_open = self.kind is FileKind.SQLITE and write_ahead.exists()
+        for path in (self.path, write_ahead) if is_open else (self.path,):
             with open_binary(path) as file:
                 yield from iter(lambda file=file: file.read(_CHUNK), b"")  # type: ignore[misc]
 
