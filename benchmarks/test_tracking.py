@@ -10,6 +10,7 @@ import pytest
 
 from peak_trade.site.explorer import data_script, run_rows
 from peak_trade.tracking import DIGEST_NAMES, RunRecord, list_runs, record_run
+from peak_trade.tracking.record import sync_runs
 
 N_RUNS = 10_000
 N_LISTED = 1_000
@@ -37,6 +38,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 metrics={f"m{n}": n / 7.0 for n in range(40)} | {"total_return": 0.25, "sharpe": 1.5},
             )
         )
+        sync_runs()
     with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
         (key,) = connection.execute("SELECT run_uuid FROM runs").fetchone()
         numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
