@@ -45,7 +45,7 @@ def check_run(
 ) -> tuple[CausalityOutcome, ...]:
     """Check the strategies that a user wrote, and those within other strategies, on the newest bars of a run.
 
-    BaseStrategy
+    Parameters
     ----------
     pairs : iterable of (Strategy or PanelStrategy, Bars or sequence of Bars)
         The strategies of a run, each with its bars. Strategies of this package are left out, because its test suite

@@ -444,6 +444,7 @@ class EventLoop(TradedAccount):
         for sleeve, quantity, cost in parts:
             self._record_movement(sleeve, bar, quantity, price, cost)
             if self._is_netted:
+                sleeve.average_entry(sleeve.position - quantity, quantity, price)
                 event = AllocationEvent(now, order_id, sleeve.strategy, sleeve.symbol, quantity, price, cost)
                 self._emit(event)
 

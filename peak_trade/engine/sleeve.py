@@ -86,10 +86,14 @@ class Sleeve:
         """Apply a fill to the position and its average entry price; `lot` is in base units, 0 for none."""
         held, signed = self.position, fill.position_change
         self.position = remove_noise(held + signed, lot, signed)
+        self.average_entry(held, signed, fill.price)
+
+    def average_entry(self, held: float, change: float, price: float) -> None:
+        """Update the average entry price after a change of the position from `held`, both signed base units."""
         if held == 0.0 or held * self.position < 0.0:
-            self.entry_price, self.best_price = fill.price, math.nan
-        elif held * signed > 0.0:
-            self.entry_price = (self.entry_price * held + fill.price * signed) / self.position
+            self.entry_price, self.best_price = price, math.nan
+        elif held * change > 0.0:
+            self.entry_price = (self.entry_price * held + price * change) / self.position
 
     def restrict(self, change: float, fraction: float) -> None:
         """Note that limits allowed only a fraction of a change of position (signed base units).

@@ -39,6 +39,8 @@ class BaseStrategy(Settings, ABC):
 
     noun: ClassVar[str] = "strategy"
     """Word for a value of such a field."""
+    sees: ClassVar[str]
+    """What a decision depends on; this is the kind of the strategy."""
 
     @property
     def name(self) -> str:
@@ -71,11 +73,13 @@ class Strategy(BaseStrategy):
 
     """
 
+    sees: ClassVar[str] = "one symbol"
+
     @abstractmethod
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
         """Return the target exposure held after each close.
 
-        BaseStrategy
+        Parameters
         ----------
         bars : DataFrame of shape (n_bars, 5)
             Checked bars of one symbol, index `close_time` in UTC. The frame belongs to this call: columns may be added

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -115,11 +115,13 @@ class PanelStrategy(BaseStrategy):
 
     """
 
+    sees: ClassVar[str] = "several symbols"
+
     @abstractmethod
     def exposure(self, panel: Panel) -> FloatArray | pd.DataFrame:
         """Return the target exposures of all symbols held after each close.
 
-        BaseStrategy
+        Parameters
         ----------
         panel : Panel of n_bars closes and n_symbols symbols
             Checked bars, NaN where a symbol has none.

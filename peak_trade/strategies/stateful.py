@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Hashable
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,8 @@ class StatefulStrategy(Strategy):
     Subclasses declare the parameters as fields and define `warm_up`, `start` and `step`. Look-ahead is not possible:
     a step knows nothing of later bars. A session and a backtest take the same steps.
 
-    Such a strategy has no exposure without a run, so that sweeps, composites and portfolios refuse it.
+    Such a strategy has no exposure without a run, so that sweeps and composites refuse it. In a portfolio the position
+    is that of its own sleeve, also when the orders of several strategies are netted.
 
     Examples
     --------
@@ -73,6 +74,8 @@ class StatefulStrategy(Strategy):
 
     """
 
+    sees: ClassVar[str] = "one symbol and its own position"
+
     @abstractmethod
     def start(self) -> Hashable:
         """Return the state before the first bar: a number, a tuple, a frozen struct; something that can not change."""
@@ -88,14 +91,15 @@ class StatefulStrategy(Strategy):
     def exposure(self, bars: pd.DataFrame) -> NoReturn:
         """Raise StrategyError: the exposure depends on the position."""
         raise StrategyError(
-            f"{self.name}: it decides by its own position, so it has no exposure without a run. Run it with `backtest` "
-            "or `session run`."
+            f"{self.name}: it decides by its own position, so it has no exposure without a run. Run it with "
+            "`backtest`, `portfolio` or `session run`."
         )
 
     def followed(self, bars: pd.DataFrame) -> FloatArray:
         """Return the exposure where every target is reached at the next open, with an equity of 1 in quote currency.
 
-        The check for look-ahead and for state outside the steps evaluates this; shape (n_bars,).
+        The check for look-ahead and for state outside the steps evaluates this, and a portfolio estimates the returns
+        of the strategy with it; shape (n_bars,).
         """
         times, values = index_ns(bars.index), bars[list(COLUMNS)].to_numpy()
         stepper = Stepper(self, times, tuple(np.ascontiguousarray(values.T)), self.warm_up)

@@ -26,7 +26,7 @@ from peak_trade.core.settings import Settings
 from peak_trade.wiring.cells import executed_cells
 
 
-def find_class(kind: str, name: str, table: Mapping[str, str], base: type) -> Any:
+def find_class(kind: str, name: str, table: Mapping[str, str], base: type, *others: type) -> Any:
     """Return the class of a name in the table, or of `package.module:Class`; the working folder is searched too.
 
     Parameters
@@ -35,16 +35,17 @@ def find_class(kind: str, name: str, table: Mapping[str, str], base: type) -> An
         What the part is, for messages: strategy, detector.
     name : str
     table : mapping of name to `package.module:Class`
-    base : class that the part must subclass
+    base, *others : classes of which the part must subclass one
 
     Raises
     ------
     ConfigError
-        If there is none (with a suggestion), or it is abstract or not a subclass of `base`.
+        If there is none (with a suggestion), or it is abstract or not a subclass of one of them.
 
     """
-    part, module = _find(kind, name, table, "Class", lambda value: isinstance(value, type) and issubclass(value, base))
-    if not (isinstance(part, type) and issubclass(part, base)):
+    bases = (base, *others)
+    part, module = _find(kind, name, table, "Class", lambda value: isinstance(value, type) and issubclass(value, bases))
+    if not (isinstance(part, type) and issubclass(part, bases)):
         raise ConfigError(
             f"{kind} {name}: {module}'s {_last(name)} is not {a_kind(base)}. "
             f"Subclass {base.__module__}.{base.__qualname__}."

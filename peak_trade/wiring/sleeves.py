@@ -57,6 +57,11 @@ def _stepped_sleeve(
     return sleeve
 
 
+def followed_exposure(strategy: StatefulStrategy, bars: Bars, market: Market, settings: BacktestSettings) -> FloatArray:
+    """Return the exposure on the market's grid where every target is reached at the next open; see `followed`."""
+    return _sleeve(strategy.followed(bars.frame), strategy.name, bars, market, settings).exposure
+
+
 def panel_sleeves(
     strategy: PanelStrategy,
     name: str,

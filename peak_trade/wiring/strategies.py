@@ -68,7 +68,7 @@ class StrategyDescription:
     warm_up: int | None
     parameters: tuple[Parameter, ...]
     sees: str = "one symbol"
-    """`one symbol`, or `several symbols` for a panel strategy."""
+    """What a decision depends on; see `BaseStrategy.sees`."""
 
 
 def strategy_class(name: str) -> type[Strategy]:
@@ -92,12 +92,18 @@ def strategy_class(name: str) -> type[Strategy]:
 
 
 def is_panel_strategy(name: str) -> bool:
-    """Return whether a name in PANEL_STRATEGIES, or `package.module:Class`, is that of a panel strategy."""
-    try:
-        panel_strategy_class(name)
-    except ConfigError:
-        return False
-    return True
+    """Return whether a name, or `package.module:Class`, is that of a panel strategy; see `strategy_class`."""
+    from peak_trade.strategies.panel import PanelStrategy
+
+    return _class_of(name).sees == PanelStrategy.sees
+
+
+def _class_of(name: str) -> type[BaseStrategy]:
+    from peak_trade.strategies.base import Strategy
+    from peak_trade.strategies.panel import PanelStrategy
+
+    part: type[BaseStrategy] = find_class("strategy", name, STRATEGIES | PANEL_STRATEGIES, Strategy, PanelStrategy)
+    return part
 
 
 def panel_strategy_class(name: str) -> type[PanelStrategy]:
@@ -168,13 +174,11 @@ def describe_strategy(name: str) -> StrategyDescription:
         If there is no such strategy; the message suggests the closest name.
 
     """
-    is_panel = is_panel_strategy(name)
-    part: type[BaseStrategy] = panel_strategy_class(name) if is_panel else strategy_class(name)
+    part = _class_of(name)
     parameters = tuple(_parameter(key, field) for key, field in part.model_fields.items())
     paragraph = inspect.cleandoc(part.__doc__ or "").partition("\n\n")[0]
     class_path = f"{part.__module__}:{part.__qualname__}"
-    sees = "several symbols" if is_panel else "one symbol"
-    return StrategyDescription(name, class_path, _one_line(paragraph), _warm_up(part), parameters, sees)
+    return StrategyDescription(name, class_path, _one_line(paragraph), _warm_up(part), parameters, part.sees)
 
 
 def _value_for(annotation: Any, value: Any) -> Any:

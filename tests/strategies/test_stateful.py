@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from peak_trade.causality.check import check_causality
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import ConfigError, StrategyError
+from peak_trade.core.errors import StrategyError
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import SignalEvent
@@ -140,9 +141,67 @@ def test_what_needs_an_exposure_without_a_run_refuses() -> None:
         sweep(ByPrice, {}, bars)
     with pytest.raises(StrategyError, match=refusal):
         backtest(Composite(members=(ByPrice(),)), bars)
-    entry = {"name": "tests.strategies.stepping:ByPrice", "symbol": "BTC/USDT"}
-    with pytest.raises(ConfigError, match="a portfolio does not run it"):
-        run_portfolio(PortfolioSettings.parse({"strategies": [entry]}, "p"), [bars])
+
+
+def portfolio_of(*entries: dict[str, Any], **more: Any) -> PortfolioSettings:
+    return PortfolioSettings.parse({"strategies": list(entries), **more}, "portfolio")
+
+
+def entry_of(part: type, **more: Any) -> dict[str, Any]:
+    return {"name": f"{part.__module__}:{part.__name__}", "symbol": "BTC/USDT", "label": part().name, **more}
+
+
+@settings(max_examples=examples(20), deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    which=st.sampled_from(sorted(SETTINGS)),
+    part=st.sampled_from([ByPrice, Watches]),
+    n_early=st.sampled_from([0, 60]),
+)
+def test_a_portfolio_of_one_sleeve_is_the_backtest(seed: int, which: str, part: Any, n_early: int) -> None:
+    bars, chosen = bars_of(seed, missing=0.05), SETTINGS[which]
+    start = bars.frame.index[n_early].isoformat() if n_early else None
+    alone = backtest(part(), bars, chosen, start=start)
+    run_settings = {"costs": chosen.costs.model_dump(), "execution": chosen.execution.model_dump(mode="json")}
+    entry = entry_of(part, weight=1.0)
+    found = run_portfolio(portfolio_of(entry, allocation={"method": "fixed"}, start=start, **run_settings), [bars]).run
+    assert events_of(found) == events_of(alone)
+    np.testing.assert_array_equal(found.equity_values, alone.equity_values)
+
+
+@settings(max_examples=examples(15), deadline=None)
+@given(seed=st.integers(0, 10_000), mode=st.sampled_from(["sleeves", "netted"]))
+def test_in_a_portfolio_a_step_sees_the_position_of_its_own_sleeve(seed: int, mode: str) -> None:
+    bars = bars_of(seed, 160)
+    entries = [entry_of(Watches), entry_of(ByPrice), entry_of(ByPriceAtOnce)]
+    stepping.SEEN.clear()
+    result = run_portfolio(portfolio_of(*entries, mode=mode), [bars])
+    seen = stepping.SEEN[len(bars) :]  # the first ones estimate the returns
+    assert [bar.close_time for bar, _ in seen] == bars.times.tolist()
+    changes = [(bar, quantity, cash) for bar, name, _, quantity, cash in result.run.movements if name == "watches"]
+    assert changes
+    held = np.zeros(len(bars))
+    for bar, quantity, _ in changes:
+        held[bar] += quantity
+    np.testing.assert_allclose([holding.quantity for _, holding in seen], held.cumsum(), rtol=0.0, atol=1e-9)
+    for (bar, holding), quantity in zip(seen, held.cumsum(), strict=True):
+        assert (holding.entry_price > 0.0) == (holding.quantity != 0.0) == (abs(quantity) > 1e-12)
+        assert not holding.quantity or holding.entry_price == pytest.approx(bar.close, rel=0.2)
+
+
+@pytest.mark.parametrize("mode", ["sleeves", "netted"])
+def test_estimated_weights_use_the_exposure_that_the_steps_reach_at_the_next_open(mode: str) -> None:
+    bars = [bars_of(5), replace(bars_of(6), symbol="ETH/USDT")]
+    crossover = {"name": "ma_crossover", "symbol": "ETH/USDT", "parameters": {"fast": 5, "slow": 12}}
+    allocation = {"method": "inverse_volatility", "window": 48, "every": "day"}
+    found, expected = (
+        run_portfolio(portfolio_of(entry_of(part), crossover, allocation=allocation, mode=mode), bars)
+        for part in (ByPrice, ByPriceAtOnce)
+    )
+    assert found.weights["by_price"].nunique().item() > 2
+    np.testing.assert_array_equal(found.weights.to_numpy(), expected.weights.to_numpy())
+    np.testing.assert_array_equal(found.unit_returns.to_numpy(), expected.unit_returns.to_numpy())
+    np.testing.assert_array_equal(found.run.equity_values, expected.run.equity_values)
 
 
 def test_the_gain_is_that_of_the_side_held() -> None:

@@ -21,7 +21,13 @@ from peak_trade.strategies.mean_reversion import MeanReversion
 from peak_trade.strategies.momentum import Momentum
 from peak_trade.strategies.rsi_reversion import RsiReversion
 from peak_trade.wiring.digests import code_digest, config_digest
-from peak_trade.wiring.strategies import STRATEGIES, make_strategy
+from peak_trade.wiring.strategies import (
+    PANEL_STRATEGIES,
+    STRATEGIES,
+    describe_strategy,
+    is_panel_strategy,
+    make_strategy,
+)
 
 OWN = """
 import numpy as np
@@ -251,3 +257,12 @@ def test_check_strategy_exits_2_on_bad_input_with_one_line(arguments, message: s
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_a_class_says_its_kind() -> None:
+    assert {describe_strategy(name).sees for name in STRATEGIES} == {"one symbol"}
+    assert {describe_strategy(name).sees for name in PANEL_STRATEGIES} == {"several symbols"}
+    assert describe_strategy("tests.strategies.stepping:Watches").sees == "one symbol and its own position"
+    assert [is_panel_strategy(name) for name in ("pairs", "cash")] == [True, False]
+    with pytest.raises(ConfigError, match="Did you mean pairs"):
+        is_panel_strategy("pairz")

@@ -15,7 +15,7 @@ from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import trailing_per_year
 from peak_trade.core.digest import digest_of, environment_digest
-from peak_trade.core.errors import ConfigError, DataError, listed
+from peak_trade.core.errors import DataError, listed
 from peak_trade.core.progress import progress
 from peak_trade.core.time import iso
 from peak_trade.core.values import Instrument
@@ -37,7 +37,7 @@ from peak_trade.tracking.trials import Evaluation, Observations
 from peak_trade.wiring.allocators import find_allocator
 from peak_trade.wiring.digests import code_digest, data_digest, parameter_digests, trading_rules, user_code_digest
 from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
-from peak_trade.wiring.sleeves import panel_sleeves, sleeve_for
+from peak_trade.wiring.sleeves import followed_exposure, panel_sleeves, sleeve_for
 from peak_trade.wiring.strategies import make_panel_strategy, make_strategy
 from peak_trade.wiring.user_code import UserCode, user_code
 
@@ -114,7 +114,8 @@ def run_portfolio(
         with naming_look_ahead(outcomes):
             groups = _sleeves(settings, entries, strategies, by_symbol, grid)
         sleeves = [sleeve for group in groups for sleeve in group]
-        held_exposure, returns = _held_over_bars(sleeves, grid)
+        exposures = _unit_exposures(settings, strategies, groups, by_symbol, grid)
+        held_exposure, returns = _held_over_bars(sleeves, exposures, grid)
         weights = _set_weights(settings, entries, groups, held_exposure, returns, grid)
         first = len(grid) - len(market)
         marks = {symbol: column.mark for symbol, column in zip(market.symbols, market.columns, strict=True)}
@@ -195,13 +196,7 @@ def _check_overlap(bars: Sequence[Bars]) -> None:
 def _strategy(entry: StrategyEntry) -> Strategy | PanelStrategy:
     if entry.is_panel:
         return make_panel_strategy(entry.name, entry.parameters)
-    strategy = make_strategy(entry.name, entry.parameters)
-    if isinstance(strategy, StatefulStrategy):
-        raise ConfigError(
-            f"strategy {entry.name}: it decides by its own position, and a portfolio does not run it. Run it with "
-            "`backtest` or `session run`."
-        )
-    return strategy
+    return make_strategy(entry.name, entry.parameters)
 
 
 def _sleeves(
@@ -253,9 +248,35 @@ def _of_entries(
     return np.hstack(own_parts), np.hstack(changes)
 
 
-def _held_over_bars(sleeves: Sequence[Sleeve], market: Market) -> tuple[FloatArray, FloatArray]:
+def _unit_exposures(
+    settings: PortfolioSettings,
+    strategies: Sequence[Strategy | PanelStrategy],
+    groups: Sequence[Sequence[Sleeve]],
+    bars: Mapping[str, Bars],
+    market: Market,
+) -> list[FloatArray]:
+    """Return the exposure of each sleeve on the market's grid, from which its past returns are estimated.
+
+    That of a strategy that decides by its position is not known before the run: it is the one where every target is
+    reached at the next open.
+    """
+    return [
+        followed_exposure(strategy, bars[sleeve.symbol], market, settings.run_settings)
+        if isinstance(strategy, StatefulStrategy)
+        else sleeve.exposure
+        for strategy, group in zip(strategies, groups, strict=True)
+        for sleeve in group
+    ]
+
+
+def _held_over_bars(
+    sleeves: Sequence[Sleeve], exposures: Sequence[FloatArray], market: Market
+) -> tuple[FloatArray, FloatArray]:
     columns = dict(zip(market.symbols, market.columns, strict=True))
-    pairs = [held_over_bars(sleeve.exposure, columns[sleeve.symbol].close) for sleeve in sleeves]
+    pairs = [
+        held_over_bars(exposure, columns[sleeve.symbol].close)
+        for sleeve, exposure in zip(sleeves, exposures, strict=True)
+    ]
     held, returns = (np.column_stack(part) for part in zip(*pairs, strict=True))
     return held, returns
 
