@@ -229,7 +229,7 @@ def import_(
 
     Exits 0 when every row is read, 1 when a row is left out, 2 on bad input.
     """
-    from peak_trade.journal.formats.external_log import LogOptions
+    from peak_trade.journal.formats.logged_orders import LogOptions
     from peak_trade.sessions.import_log import fee_prices, import_log
 
     columns = options.pairs(column, "--column", "order_id=OrderNo")

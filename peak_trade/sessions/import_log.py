@@ -21,8 +21,9 @@ from peak_trade.core.time import NS_PER_SECOND, Timeframe
 from peak_trade.data.store import load_bars, select_series
 from peak_trade.journal.events import EndCause, SessionEvent, SessionPhase
 from peak_trade.journal.files import is_sealed, read_manifest
-from peak_trade.journal.formats.external_log import ExternalLog, LogOptions
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import LogFile
+from peak_trade.journal.formats.logged_orders import LogOptions
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.lock import is_open
 from peak_trade.journal.session_chain import append_tombstone, start_session

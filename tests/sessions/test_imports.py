@@ -11,9 +11,10 @@ import pytest
 from peak_trade.cli import main
 from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
 from peak_trade.journal.files import read_events, read_manifest
-from peak_trade.journal.formats.external_log import ExternalLog, LogOptions
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.jesse import read_log_lines
 from peak_trade.journal.formats.log_file import LogFile
+from peak_trade.journal.formats.logged_orders import LogOptions
 from peak_trade.sessions.store import check_journal, session_ids, sessions_folder
 
 ORDERS = """order_id,Date(UTC),end_time,symbol,side,type,quantity,status,executed,price,limit_price,fee

@@ -19,9 +19,10 @@ from peak_trade.core.time import to_ns
 from peak_trade.journal.codec import decode_event, encode_event
 from peak_trade.journal.events import OrderEvent
 from peak_trade.journal.files import read_events, read_manifest
-from peak_trade.journal.formats.external_log import ExternalLog, Fee, LogOptions
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.jesse import read_log_lines
 from peak_trade.journal.formats.log_file import LogFile
+from peak_trade.journal.formats.logged_orders import Fee, LogOptions
 from peak_trade.journal.formats.orders_csv import read_orders
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.journal.log_times import recognised_format, stated_format

@@ -28,8 +28,9 @@ from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
-from peak_trade.journal.formats.external_log import ExternalLog, Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.formats.orders_csv import STATUSES
 from peak_trade.journal.log_times import TimeFormat, stated_format
 

@@ -18,8 +18,9 @@ from typing import Any
 from peak_trade.core.errors import excerpt
 from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
-from peak_trade.journal.formats.external_log import ExternalLog, Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import stated_format
 
 TRADE = frozenset({"id", "symbol", "side", "price", "amount", "takerOrMaker"})

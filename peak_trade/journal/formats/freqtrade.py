@@ -25,8 +25,9 @@ from peak_trade.core.errors import ConfigError, excerpt, listed
 from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import CashFlowEvent, OrderEventKind
 from peak_trade.journal.formats.ccxt import ENDS, type_of
-from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog, Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import stated_format
 
 ORDER_COLUMNS = (

@@ -20,8 +20,9 @@ from typing import Any
 from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
-from peak_trade.journal.formats.external_log import ExternalLog, Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import stated_format
 
 TRADE_COLUMNS = ("symbol", "timestamp", "order_id", "trade_type", "order_type", "price", "amount", "exchange_trade_id")

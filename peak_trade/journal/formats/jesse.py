@@ -30,8 +30,9 @@ from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import type_of
-from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog, Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import TimeFormat, stated_format
 
 LINE_COLUMNS = ("timestamp", "event", "raw", "symbol", "order_type", "side", "qty", "price", "amount")

@@ -21,8 +21,9 @@ from decimal import Decimal, InvalidOperation
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Side
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
-from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog, LoggedFill
+from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.logged_orders import LoggedFill
 from peak_trade.journal.log_times import stated_format
 
 TRADE_COLUMNS = ("txid", "ordertxid", "pair", "time", "type", "ordertype", "price", "cost", "fee", "vol")

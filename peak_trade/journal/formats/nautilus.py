@@ -19,8 +19,9 @@ from peak_trade.core.errors import excerpt
 from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
-from peak_trade.journal.formats.external_log import ExternalLog, Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import TimeFormat
 
 FILL_COLUMNS = ("client_order_id", "instrument_id", "trade_id", "order_side", "last_qty", "last_px", "ts_event")

@@ -13,8 +13,9 @@ from peak_trade.core.errors import ConfigError, did_you_mean, excerpt
 from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import TYPES
-from peak_trade.journal.formats.external_log import ExternalLog, Fees, LoggedOrder
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedOrder
 from peak_trade.journal.log_times import TimeFormat
 
 ORDER_COLUMNS = ("order_id", "time", "end_time", "symbol", "side", "type", "quantity", "status", "executed", "price")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from peak_trade.core.values import Side
 from peak_trade.journal.events import CashFlowEvent, OrderEvent, OrderEventKind
-from peak_trade.journal.formats.external_log import ExternalLog, LogOptions
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import LogFile
+from peak_trade.journal.formats.logged_orders import LogOptions
 from peak_trade.wiring.log_formats import FORMATS, recognise
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/EUR")
