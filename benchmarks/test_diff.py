@@ -1,6 +1,6 @@
 """Time of a diff of two logs of 100,000 events each, and size of its page.
 
-Limits: 10 s, and 1 MB for the table of differences, so that the whole page stays below 1.5 MB.
+Limits: 10 s of processor time, and 1 MB for the table of differences, so that the whole page stays below 1.5 MB.
 """
 
 from __future__ import annotations
@@ -38,16 +38,15 @@ def whole(shadow: Recording, live: Recording) -> DiffResult:
     return result
 
 
-def test_two_logs_of_100_000_events_are_compared_in_time(benchmark):
+def test_two_logs_of_100_000_events_are_compared_in_time(bench) -> None:
     shadow, live = logs()
     assert min(len(shadow.events), len(live.events)) >= N_EVENTS
-    result = benchmark.pedantic(lambda: whole(shadow, live), rounds=2)
-    n_bytes = len(table_markup(result, "all.parquet"))
-    seconds = benchmark.stats.stats.median
-    benchmark.extra_info["job"] = f"diff of 2 x {len(shadow.events):,} events, {len(result.differences):,} differences"
-    benchmark.extra_info["bars"] = [
-        ["<= 10 s", seconds <= 10.0],
-        [f"table {n_bytes / 1e6:.2f} MB <= 1 MB", n_bytes <= 1_000_000],
-    ]
+    results: list[DiffResult] = []
+    bench.alone(lambda: results.append(whole(shadow, live)), rounds=2)
+    n_bytes = len(table_markup(results[-1]))
+    seconds = bench.row["cpu_seconds"]
+    bench.row["job"] = f"diff of 2 x {len(shadow.events):,} events, {len(results[-1].differences):,} differences"
+    bench.bar("<= 10 s cpu", seconds <= 10.0)
+    bench.bar(f"table {n_bytes / 1e6:.2f} MB <= 1 MB", n_bytes <= 1_000_000)
     assert seconds <= 10.0
     assert n_bytes <= 1_000_000
