@@ -13,12 +13,14 @@ import typer
 
 from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
+from peak_trade.core.time import from_ns
 
 if TYPE_CHECKING:
+    from peak_trade.journal.formats.balances import PriceRange
     from peak_trade.journal.formats.external_log import ExternalLog
     from peak_trade.journal.telemetry import TidiedSession
     from peak_trade.sessions.audit import TrailExport, WorkspaceCheck
-    from peak_trade.sessions.import_log import ImportedSession
+    from peak_trade.sessions.import_log import EquityCheck, ImportedSession
 
 SHOWN_REFUSED = 20
 
@@ -317,11 +319,43 @@ def _import_page(done: ImportedSession) -> output.Page:
             f"Balance of {balance.asset}: {balance.expected:+.8g} by the fills, {balance.observed:+.8g} in the log: "
             f"{verdict} (tolerance {balance.tolerance:.2g})."
         )
+    starts = ", ".join(f"{amount:,.10g} {name}" for name, amount in sorted(log.starting_balances.items()))
+    yield f"Balances before the first order: {starts or 'not in the log; state the initial cash with diff --cash'}."
+    yield from map(_equity_line, done.equities)
     yield from (f"{n:,} times: {note}." for note, n in sorted(log.notes.items()))
     for row, reason in log.refused[:SHOWN_REFUSED]:
         yield f"Row {row} was left out: {reason}"
     if log.n_refused > SHOWN_REFUSED:
         yield f"{log.n_refused - SHOWN_REFUSED:,} more rows were left out."
+
+
+def _equity_line(check: EquityCheck) -> str:
+    stated, implied, held = check.stated, check.implied_prices, check.bar_prices
+    parts = []
+    for symbol, quantity, entry in stated.positions:
+        text = f"{symbol} {quantity:+g} from {entry:,.8g}"
+        text += f", so that its mark price was {_range(implied[symbol])}" if symbol in implied else ""
+        text += (
+            f"; {_verdict(implied.get(symbol), held[symbol])} {_range(held[symbol])}"
+            if symbol in held
+            else "; no bars held"
+        )
+        parts.append(text)
+    return (
+        f"Equity of {from_ns(stated.time):%Y-%m-%d %H:%M:%S}: {stated.equity:,.2f} {stated.asset} in the log, cash "
+        f"{stated.cash:,.2f}, unrealised PnL {stated.unrealised:+,.2f} of {'. And of '.join(parts)}."
+    )
+
+
+def _range(prices: PriceRange) -> str:
+    return f"{prices.low:,.8g} to {prices.high:,.8g}"
+
+
+def _verdict(implied: PriceRange | None, bar: PriceRange) -> str:
+    if implied is None:
+        return "its bar has"
+    is_inside = implied.low <= bar.high and implied.high >= bar.low
+    return "that is inside of its bar," if is_inside else "that is OUTSIDE of its bar,"
 
 
 def _other_fees(log: ExternalLog) -> str:
@@ -360,6 +394,17 @@ def _import_content(done: ImportedSession) -> dict[str, Any]:
         },
         "notes": log.notes,
         "balances": [asdict(balance) | {"is_equal": balance.is_equal} for balance in log.balances],
+        "starting_balances": log.starting_balances,
+        "equities": [
+            asdict(check.stated)
+            | {
+                "unrealised": check.stated.unrealised,
+                "positions": [each._asdict() for each in check.stated.positions],
+                "implied_prices": {symbol: each._asdict() for symbol, each in check.implied_prices.items()},
+                "bar_prices": {symbol: each._asdict() for symbol, each in check.bar_prices.items()},
+            }
+            for check in done.equities
+        ],
         "n_refused": log.n_refused,
         "refused": [{"row": row, "reason": reason} for row, reason in log.refused[:SHOWN_REFUSED]],
     }

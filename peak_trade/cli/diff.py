@@ -47,7 +47,8 @@ def diff(
     cash: Annotated[
         float | None,
         typer.Option(
-            help="Initial cash of a log in quote currency.", show_default="that of the log, or of the other run"
+            help="Initial cash of a log in quote currency.",
+            show_default="that of --config, of the log, or of the other run",
         ),
     ] = None,
     timeframe: Annotated[

@@ -26,7 +26,7 @@ from peak_trade.costs.model import Costs
 from peak_trade.diff.order_histories import TARGET, UNKNOWN_REASON, OrderHistory
 from peak_trade.diff.recording import LogFacts, Recording
 from peak_trade.diff.tolerances import LOG_TOLERANCE
-from peak_trade.journal.events import TERMINAL, BarEvent, CashFlowEvent, Event, OrderEvent, OrderEventKind, SessionEvent
+from peak_trade.journal.events import TERMINAL, BarEvent, CashFlowEvent, Event, OrderEvent, OrderEventKind
 
 MODE = "imported"
 _MAX_DECIMALS = 12
@@ -143,10 +143,10 @@ def span_of(events: Iterable[Event]) -> tuple[int, int]:
     return min(times), max(times)
 
 
-def initial_cash_of(events: Iterable[Event]) -> float | None:
-    """Return the equity with which a log starts, quote currency; None if it is not stated."""
-    stated = (event.equity for event in events if isinstance(event, SessionEvent))
-    return next((equity for equity in stated if math.isfinite(equity)), None)
+def quote_of(symbols: Iterable[str]) -> str:
+    """Return the quote currency of most symbols, empty without any."""
+    quotes = [symbol.partition(":")[0].partition("/")[2] for symbol in symbols]
+    return max(quotes, key=quotes.count, default="")
 
 
 def _orders(events: Iterable[Event]) -> list[list[OrderEvent]]:
@@ -169,8 +169,7 @@ class _Log:
         self._converted: dict[str, float] = {}
         self._inside: list[OrderEvent] = []
         self.used: set[str] = set()
-        quotes = [symbol.partition("/")[2] for symbol in held.bars]
-        self._quote = max(quotes, key=quotes.count, default="")
+        self._quote = quote_of(held.bars)
 
     def on_bars(self, order: Sequence[OrderEvent]) -> list[OrderEvent]:
         """Return the events of one order with the symbol of the bars, prices and fees; empty if there are no bars."""

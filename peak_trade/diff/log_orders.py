@@ -231,19 +231,30 @@ class _LogPair:
     def _has_market_moved(self) -> bool:
         """Whether the time between the fills explains the main part of the difference of their prices.
 
-        The arrival prices show it if their bars are finer than the delay. Otherwise the range of the bar, scaled with
-        the square root of the time, is compared with the difference.
+        The arrival prices show it where they are known. Inside of a bar they are interpolated, and the price may have
+        moved further than they show: by the range of the bar, scaled with the square root of the time.
         """
         prices = self._both(lambda order: order.price)
         change = _MAIN_PART * abs(prices[1] - prices[0])
         arrivals = self._both(lambda order: order.arrival_price)
         if abs(arrivals[1] - arrivals[0]) >= change:
             return True
-        timeframe = self.context.shadow.recording.timeframe.ns
-        if abs(self._delay) >= self.context.arrival_timeframe_ns:
-            return False
         bar = self.context.live.bars[self.live.symbol].get(self.live.fills[0].close_time)
-        return bar is not None and (bar.high - bar.low) * math.sqrt(abs(self._delay) / timeframe) >= change
+        timeframe = self.context.shadow.recording.timeframe.ns
+        return bar is not None and (bar.high - bar.low) * math.sqrt(self._unknown_time / timeframe) >= change
+
+    @property
+    def _unknown_time(self) -> float:
+        """Return the time over which the price may have moved without a change of the arrival prices, ns.
+
+        It is the delay or, if the arrival prices are from several bars, e (1 - e) of a bar for each order, where e is
+        the part of its bar that has elapsed: the variance of a Brownian bridge between the open and the close.
+        """
+        step = self.context.arrival_timeframe_ns
+        if abs(self._delay) < step:
+            return abs(self._delay)
+        left = ((order.fills[0].close_time - order.fills[0].ts_event) % step / step for order in self._orders)
+        return step * sum(part * (1.0 - part) for part in left)
 
     @property
     def _price_change(self) -> float:

@@ -6,7 +6,7 @@ import math
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
+from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError, SessionError, excerpt
-from peak_trade.core.time import NS_PER_SECOND, Timeframe
-from peak_trade.data.store import load_bars, select_series
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, from_ns
+from peak_trade.data.store import list_bars, load_bars, select_series
 from peak_trade.journal.events import EndCause, SessionEvent, SessionPhase
 from peak_trade.journal.files import is_sealed, read_manifest
+from peak_trade.journal.formats.balances import PriceRange, StatedEquity
 from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import LogFile
 from peak_trade.journal.formats.logged_orders import LogOptions
@@ -36,13 +38,32 @@ MODE = "imported"
 
 
 @dataclass(frozen=True, slots=True)
+class EquityCheck:
+    """Equity that a log states while positions are open, and the stored bars of that time by symbol."""
+
+    stated: StatedEquity
+    bars: Mapping[str, Bars]
+
+    @property
+    def bar_prices(self) -> dict[str, PriceRange]:
+        """Low and high of the bar of that time, by symbol."""
+        return {symbol: PriceRange(*bars.frame[["low", "high"]].iloc[0]) for symbol, bars in self.bars.items()}
+
+    @property
+    def implied_prices(self) -> dict[str, PriceRange]:
+        """Mark prices that follow from the equity and the bars of the other positions, by symbol."""
+        return self.stated.implied_prices(self.bar_prices)
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedSession:
-    """An imported session: its folder, its log, and the format of each of its files."""
+    """An imported session: its folder, its log, the format of each of its files, and the comparison of its equity."""
 
     folder: Path
     log: ExternalLog
     files: tuple[str, ...]
     recognised: Recognised
+    equities: tuple[EquityCheck, ...] = ()
 
 
 def import_log(
@@ -96,7 +117,8 @@ def import_log(
     }
     manifest["imported"] |= {"identity": identity, "fee_series": dict(fee_series or {})}
     _write(folder, manifest, log, files[0].name, lambda: now)
-    return ImportedSession(folder, log, tuple(file.name for file in files), recognised)
+    names = tuple(file.name for file in files)
+    return ImportedSession(folder, log, names, recognised, tuple(_equity_checks(log.equities)))
 
 
 def fee_prices(series: Mapping[str, str]) -> Callable[[str, str, int], float]:
@@ -130,6 +152,21 @@ def fee_prices(series: Mapping[str, str]) -> Callable[[str, str, int], float]:
         return float(closes[place]) if place >= 0 and time - int(times[place]) <= oldest else math.nan
 
     return price
+
+
+def _equity_checks(equities: Sequence[StatedEquity]) -> Iterator[EquityCheck]:
+    stored = sorted(list_bars(), key=lambda each: (each.timeframe, each.exchange)) if equities else []
+    for stated in equities:
+        bars = {}
+        for symbol, *_ in stated.positions:
+            for each in stored:
+                if each.symbol == symbol and each.first - each.timeframe.ns <= stated.time < each.last:
+                    first, last = from_ns(stated.time + 1), from_ns(stated.time + each.timeframe.ns + 1)
+                    found = load_bars(symbol, each.timeframe, each.exchange, first, last)
+                    if len(found):
+                        bars[symbol] = found
+                        break
+        yield EquityCheck(stated, bars)
 
 
 _NO_PRICES = np.empty(0, np.int64), np.empty(0), 0
@@ -169,6 +206,7 @@ def _manifest(name: str, log: ExternalLog, recognised: Recognised, files: Sequen
             "columns": dict(log.options.columns),
             "times": log.times,
             "fee_currency": log.options.fee_currency,
+            "starting_balances": log.starting_balances,
             "n_rows": log.n_rows,
             "n_used": log.n_used,
             "n_duplicates": log.n_duplicates,

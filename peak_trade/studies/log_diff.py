@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,8 @@ from peak_trade.data.series import StoredSeries
 from peak_trade.data.store import list_bars, load_bars
 from peak_trade.diff.external import (
     LogBars,
-    initial_cash_of,
     matching_symbol,
+    quote_of,
     recording_of_log,
     simulated_orders,
     span_of,
@@ -33,11 +33,15 @@ from peak_trade.wiring.run_file import read_run_file
 
 @dataclass(frozen=True, slots=True)
 class ImportedLog:
-    """An imported log: its events, and the timeframe of its strategy, empty if it is not stated."""
+    """An imported log: its events, and the timeframe of its strategy, empty if it is not stated.
+
+    `starting_balances` are the balances by currency before the first order that the log states.
+    """
 
     name: str
     events: Sequence[Event]
     timeframe: str = ""
+    starting_balances: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def symbols(self) -> list[str]:
@@ -81,8 +85,10 @@ def read_log(folder: Path) -> ImportedLog:
         raise SessionError(
             f"{folder.name}: the journal is {verdict.finding} ({verdict.message}); import the log again."
         )
-    timeframe = str(read_manifest(folder).get("config", {}).get("timeframe", ""))
-    return ImportedLog(folder.name, read_events(folder), timeframe)
+    manifest = read_manifest(folder)
+    timeframe = str(manifest.get("config", {}).get("timeframe", ""))
+    balances = manifest.get("imported", {}).get("starting_balances", {})
+    return ImportedLog(folder.name, read_events(folder), timeframe, balances)
 
 
 def log_with_run(log: ImportedLog, run: Recording, stated: LogStatements) -> Recording:
@@ -122,7 +128,8 @@ def two_logs(one: ImportedLog, other: ImportedLog, stated: LogStatements) -> tup
             for symbol in symbols
             if (found := _at(series, symbol, step)) is not None
         }
-        cash = initial_cash_of(other.events if log is one else one.events) or BacktestSettings().initial_cash
+        others = _known_cash(other if log is one else one, LogStatements(), quote_of(bars))
+        cash = BacktestSettings().initial_cash if others is None else others.amount
         held = _held(log, series, bars, first, last)
         recordings.append(_recording(log, stated, held, cash))
     return recordings[0], recordings[1]
@@ -176,7 +183,7 @@ def backtest_of_log(
     exchanges = {found.exchange for symbol in symbols if (found := _at(series, symbol, step)) is not None}
     if len(exchanges) > 1:
         raise ConfigError(f"the bars are from {' and '.join(sorted(exchanges))}. Choose one with --exchange.")
-    cash = stated.cash if stated.cash is not None else initial_cash_of(log.events)
+    cash = _known_cash(log, stated, quote_of(symbols))
     start, end = from_ns(first - first % step.ns), from_ns(last + 2 * step.ns)
     result = by_name.backtest(
         strategy,
@@ -184,13 +191,40 @@ def backtest_of_log(
         symbols,
         by_name.Span(str(step), exchanges.pop(), start.isoformat(), end.isoformat(), is_cold),
         run_file=None if stated.run_file is None else Path(stated.run_file),
-        overrides=by_name.overriding_settings(cash),
+        overrides=by_name.overriding_settings(None if cash is None else cash.amount),
     )
     return recording_of(result, f"backtest of {strategy}", result.limits)
 
 
-def _settings_of(log: ImportedLog, stated: LogStatements, cash: float) -> dict[str, Any]:
-    """Return the settings of a log: those of its run file, and its initial cash, which is `cash` if it is unknown."""
+class _Cash(NamedTuple):
+    """Initial cash in quote currency, and who states it."""
+
+    amount: float
+    source: str
+
+
+def _known_cash(log: ImportedLog, stated: LogStatements, quote: str) -> _Cash | None:
+    """Return the initial cash of a log: that of the user, else of the run file, else of the log; None without any."""
+    if stated.cash is not None:
+        return _Cash(stated.cash, "--cash")
+    if stated.run_file is not None:
+        settings = read_run_file(stated.run_file).settings
+        if "initial_cash" in settings.model_fields_set:
+            return _Cash(settings.initial_cash, "the run file")
+    balance = log.starting_balances.get(quote, 0.0)
+    return _Cash(balance, "the log") if balance > 0.0 else None
+
+
+def _cash_note(log: ImportedLog, known: _Cash | None, cash: float, quote: str) -> str:
+    others = [f"{amount:,.8g} {name}" for name, amount in log.starting_balances.items() if name != quote and amount]
+    also = f"; the log also starts with {', '.join(others)}, which is not part of it" if others else ""
+    if known is None:
+        return f"the log states no initial cash in {quote}: {cash:,.2f} is taken; state it with --cash{also}"
+    return f"initial cash {known.amount:,.2f} {quote}, from {known.source}{also}"
+
+
+def _settings_of(stated: LogStatements, cash: float) -> dict[str, Any]:
+    """Return the settings of a log: those of its run file, and its initial cash."""
     settings: dict[str, Any] = {}
     if stated.run_file is not None:
         run = read_run_file(stated.run_file)
@@ -202,19 +236,17 @@ def _settings_of(log: ImportedLog, stated: LogStatements, cash: float) -> dict[s
             risk=None if run.risk is None else run.risk.model_dump(mode="json"),
         )
         del settings["strategy"]
-        cash = run.settings.initial_cash
-    known = stated.cash if stated.cash is not None else initial_cash_of(log.events)
-    return settings | {"trading.initial_cash": cash if known is None else known}
+    return settings | {"trading.initial_cash": cash}
 
 
 def _recording(
     log: ImportedLog, stated: LogStatements, held: LogBars, cash: float, fee_bps: float | None = None
 ) -> Recording:
     """Return the recording of a log on bars; `cash` is its initial cash if neither it nor the user states one."""
-    settings = _settings_of(log, stated, cash)
-    notes = []
-    if stated.cash is None and stated.run_file is None and initial_cash_of(log.events) is None:
-        notes.append(f"the log states no initial cash: {cash:,.2f} is taken; state it with --cash")
+    quote = quote_of(held.bars)
+    known = _known_cash(log, stated, quote)
+    notes = [_cash_note(log, known, cash, quote)]
+    settings = _settings_of(stated, cash if known is None else known.amount)
     return recording_of_log(log.name, log.events, held, settings, fee_bps, notes)
 
 

@@ -160,7 +160,7 @@ FORMATS: dict[str, LogFormat] = {
         ),
     ),
     "nautilus": LogFormat(
-        "nautilus_trader: fills report and orders report",
+        "nautilus_trader: reports of fills, orders and accounts",
         (
             Layout(
                 "fills report",
@@ -171,6 +171,11 @@ FORMATS: dict[str, LogFormat] = {
                 "orders report",
                 "peak_trade.journal.formats.nautilus:is_orders",
                 "peak_trade.journal.formats.nautilus:read_orders",
+            ),
+            Layout(
+                "account report",
+                "peak_trade.journal.formats.nautilus:is_account",
+                "peak_trade.journal.formats.nautilus:read_account",
             ),
         ),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import replace
@@ -21,13 +22,15 @@ from peak_trade.diff.external import LogBars, matching_symbol, recording_of_log
 from peak_trade.diff.recording import recording_of
 from peak_trade.diff.result import DiffResult, diff
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.sessions.store import session_ids
+from peak_trade.sessions.store import find_session, session_ids
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.diff import compare, diff_runs, example
+from peak_trade.studies.log_diff import LogStatements, backtest_of_log, read_log
 from tests.diff.external_logs import WRITERS, LoggedOrder, as_csv, orders_in, written_and_read
 from tests.diff.log_faults import FAULTS, bars_of, clean_log, counted, log_recording, planted, run_of, table, wrong_size
 from tests.examples import examples
+from tests.journal.formats import test_nautilus as nautilus
 from tests.sessions.running import read_bars
 
 SEEDS = st.integers(0, 4)
@@ -112,12 +115,18 @@ def test_a_planted_fault_is_the_only_root_and_has_its_cause(name):
         assert (count.n_found, count.n_false, count.n_wrongly_explained) == (1, 0, 0), (name, seed)
 
 
+def test_the_price_of_a_late_order_inside_of_a_bar_is_no_root_of_its_own():
+    """Its arrival price is interpolated and nearly that of the run, but the market moved within the bar."""
+    for seed in (21, 82):
+        assert counted(*planted(("late order",), seed, "orders-csv")).is_perfect
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("form", WRITERS)
 def test_faults_are_found_in_every_format(form):
     for name, count in table(20, form).items():
         assert (count.n_found, count.n_wrongly_explained) == (count.n_planted, 0), (name, count)
-        assert count.n_false <= 0.02 * count.n_planted, (name, count)
+        assert count.n_false <= 0.01 * count.n_planted, (name, count)
 
 
 def test_other_costs_are_found_with_the_settings_that_remove_them():
@@ -246,6 +255,34 @@ def test_one_command_runs_the_backtest_of_a_log_and_names_what_to_set(imported, 
     assert "fee" not in capsys.readouterr().out.split("P&L attribution")[0].split("Roots")[1]
 
 
+def test_the_initial_cash_is_that_of_the_user_of_the_run_file_or_of_the_log(registry, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_bars(sample_bars("BTC/USDT", n_bars=400))
+    run = backtest(MaCrossover(fast=5, slow=15), sample_bars("BTC/USDT", n_bars=400), BacktestSettings())
+    fills = WRITERS["nautilus"](tmp_path, orders_in(run.events))
+    row = {"": "2020-01-01 00:00:00+00:00", "locked": "0", "free": "1", "account_id": "SIM-1"}
+    nautilus.write(tmp_path, "account.csv", [row | {"total": "750", "currency": "USDT"},
+                                             row | {"total": "3", "currency": "EUR"}])  # fmt: skip
+    assert main(["audit", "import", str(fills), "account.csv"]) == 0
+    assert "Balances before the first order: 3 EUR, 750 USDT." in capsys.readouterr().out
+    (name,) = session_ids()
+    cash = "trading.initial_cash"
+    Path("costs.toml").write_text("[costs]\nfee_bps = 26.0\n", encoding="utf-8")
+    Path("cash.toml").write_text("initial_cash = 5_000\n", encoding="utf-8")
+    for stated, amount in (
+        (LogStatements(), 750.0),
+        (LogStatements("costs.toml"), 750.0),
+        (LogStatements("cash.toml"), 5_000.0),
+        (LogStatements("cash.toml", 40.0), 40.0),
+    ):
+        result = compare(name, stated=stated)
+        assert result.live.recording.settings[cash] == amount
+        assert any(note.startswith(f"initial cash {amount:,.2f} USDT, from") for note in result.notes)
+    assert any("the log also starts with 3 EUR" in note for note in result.notes)
+    backtested = backtest_of_log(read_log(find_session(name)), "ma_crossover", {}, LogStatements("costs.toml"))
+    assert backtested.settings[cash] == 750.0
+
+
 def test_a_log_is_compared_with_a_recorded_run_with_its_own_orders_and_with_itself(imported, capsys):
     assert main(["backtest", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--symbol", "ETH/USDT", "--json",
                  *PARAMETERS]) == 0  # fmt: skip
@@ -281,7 +318,16 @@ def test_a_real_paper_log_is_compared_on_spot_bars(real_data: Path, monkeypatch,
         bars = read_bars(real_data / "bars" / f"binance_{coin}USDT_1h.parquet", f"{coin}/USDT", "1h")
         save_bars(bars.between("2021-12-01", "2022-02-01"))
     path = real_data / "orders" / "paper_session_binancefutures_2021-12.parquet"
-    assert main(["audit", "import", str(path), "--format", "jesse", "--strategy", "OB5F_LS"]) == 0
+    assert main(["audit", "import", str(path), "--format", "jesse", "--strategy", "OB5F_LS", "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done["starting_balances"] == {"USDT": 200.0}
+    assert all(balance["is_equal"] for balance in done["balances"])
+    assert "13 daily balances without a position" in done["balances"][-1]["asset"]
+    equities = done["equities"]
+    assert [round(each["unrealised"], 2) for each in equities] == [2.17, -1.76, 3.72, 0.76]
+    assert [len(each["bar_prices"]) for each in equities] == [1, 1, 0, 0]
+    assert all("BNB/USDT" in each["implied_prices"] for each in equities)
+    assert math.isclose(equities[2]["implied_prices"]["BNB/USDT"]["low"], 458.8814, rel_tol=1e-6)
     result = compare(session_ids()[0])
     assert len(result.live.histories) == 30
     assert "24 orders of BNB/USDT: no bars held" in result.notes

@@ -10,7 +10,6 @@ import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
@@ -20,8 +19,10 @@ import msgspec
 from msgspec.structs import replace
 
 from peak_trade.core.errors import SessionError
+from peak_trade.core.time import NS_PER_SECOND, from_ns
 from peak_trade.core.values import Side
 from peak_trade.journal.events import CashFlowEvent, OrderEvent, OrderEventKind
+from peak_trade.journal.formats.balances import BalanceCheck, StatedEquity
 from peak_trade.journal.formats.logged_orders import LoggedFill, LoggedOrder, LogOptions, assets_of, events_of_order
 from peak_trade.journal.orders import OrderStates
 
@@ -41,24 +42,6 @@ SELECT symbol, order_id, 1, time, seq, body FROM fill ORDER BY symbol, order_id,
 """
 
 
-@dataclass(frozen=True, slots=True)
-class BalanceCheck:
-    """Comparison of a change that follows from the fills and fees of a log with the one that its balances show.
-
-    Both are in units of the asset. `tolerance` is what the rounding of the log allows.
-    """
-
-    asset: str
-    expected: float
-    observed: float
-    tolerance: float
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether both changes are equal up to the tolerance."""
-        return abs(self.expected - self.observed) <= self.tolerance
-
-
 class ExternalLog:
     """Orders, fills and cash flows of an external log. Each row is used, ignored, a duplicate or refused.
 
@@ -66,7 +49,8 @@ class ExternalLog:
     first MOST_REFUSED refused rows, and `n_refused` counts them all. `times` is the format of the times. The other
     attributes are known after `finish`: `outcomes` counts the orders by their end, `other_fees` has the fees in
     currencies that are neither base nor quote and are not converted, and `converted_fees` has those that are, as
-    (amount, value in quote currency). `notes` counts what is unusual about rows that are used.
+    (amount, value in quote currency). `notes` counts what is unusual about rows that are used. `starting_balances` are
+    the balances before the first fill, by currency, where the log states them.
     """
 
     def __init__(self, options: LogOptions) -> None:
@@ -80,11 +64,14 @@ class ExternalLog:
         self.converted_fees: dict[str, tuple[float, float]] = {}
         self.notes: Counter[str] = Counter()
         self.balances: list[BalanceCheck] = []
+        self.equities: list[StatedEquity] = []
+        self.starting_balances: dict[str, float] = {}
         self.symbols: set[str] = set()
         self.strategies: set[str] = set()
         self.first = self.last = 0
         """Times of the first and the last event, ns UTC."""
 
+        self._first_balances: dict[str, tuple[int, float]] = {}
         self._changes: dict[str, Decimal] = {}
         self._stated_changes: dict[str, tuple[Decimal, Decimal]] = {}
         self._seq = 0
@@ -144,6 +131,12 @@ class ExternalLog:
     def add_fee(self, key: str, amount: float, currency: str) -> None:
         """Add a fee of the fill with a key; all of them replace its fees in `apply_fees`."""
         self._database.execute("INSERT INTO fee VALUES (?, ?, ?)", (key, amount, currency))
+
+    def add_first_balance(self, currency: str, time: int, balance: float) -> None:
+        """Add the balance of a currency before its first change at a time, ns UTC; of several, the earliest counts."""
+        earliest = self._first_balances.setdefault(currency, (time, balance))
+        if time < earliest[0]:
+            self._first_balances[currency] = (time, balance)
 
     def add_change(self, asset: str, change: Decimal, rounding: Decimal) -> None:
         """Add a change of a balance by a trade, with its rounding; `finish` compares them with those of the fills."""
@@ -213,6 +206,7 @@ class ExternalLog:
         found = self._database.execute("SELECT min(time), max(time), count(*) FROM event").fetchone()
         self.first, self.last, self.n_events = found[0] or 0, found[1] or 0, found[2]
         self.refused.sort()
+        self._keep_starting_balances()
         for asset, (stated, tolerance) in sorted(self._stated_changes.items()):
             expected = self._changes.get(asset, Decimal())
             least = max(tolerance, Decimal("1e-8"))
@@ -223,6 +217,15 @@ class ExternalLog:
         found = self._database.execute("SELECT is_order, body FROM event ORDER BY time, rank, step")
         for is_order, body in found:
             yield _ORDER_EVENT.decode(body) if is_order else _CASH_FLOW.decode(body)
+
+    def _keep_starting_balances(self) -> None:
+        first = self._database.execute("SELECT min(time) FROM event").fetchone()[0]
+        for currency, (time, balance) in sorted(self._first_balances.items()):
+            if first is not None and time < first + 2 * NS_PER_SECOND:
+                self.starting_balances[currency] = balance
+            else:
+                when = f"{from_ns(time):%Y-%m-%d %H:%M:%S}"
+                self.notes[f"the first balance of {currency} is of {when}, after the first order: it is not used"] += 1
 
     def _refuse_all(self, rows: Iterable[int], reason: str) -> None:
         for row in rows:

@@ -4,12 +4,14 @@ Layout of the database, `tradesv3.sqlite` or `tradesv3.dryrun.sqlite`: the table
 their fees, strategy and funding. Columns that only some versions have may be missing. Key: pair and order id. Times
 are UTC without a zone. `ft_price`, the price that the bot asked for, is the decision price. Left out: single fills, and
 the fee of an order, which is the rate of its trade; only the first entry and the first exit have an exact cost. A fee
-in a third currency is therefore unknown for the other orders.
+in a third currency is therefore unknown for the other orders. The table `wallet_history`, which only new versions
+have, gives the balance before the first order.
 
 Layout of a backtest result, `backtest-result-DATE.zip` or its JSON: `strategy`, by name with a list of `trades`, each
 with `pair`, `fee_open`, `fee_close` (rates), `is_short`, `orders` with `amount`, `safe_price`, `ft_is_entry`,
-`order_filled_timestamp`, or in old results only `open_rate`, `close_rate`, `open_date`, `close_date`. Key: number of
-the trade and of the order. Left out: orders without a fill, order types, and what the bot would have asked for.
+`order_filled_timestamp`, or in old results only `open_rate`, `close_rate`, `open_date`, `close_date`; and with
+`starting_balance` and `stake_currency`. Key: number of the trade and of the order. Left out: orders without a fill,
+order types, and what the bot would have asked for.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from typing import Any
 from peak_trade.core.errors import ConfigError, excerpt, listed
 from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import CashFlowEvent, OrderEventKind
+from peak_trade.journal.formats.balances import BalanceCheck
 from peak_trade.journal.formats.ccxt import ENDS, type_of
-from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import stated_format
@@ -42,6 +45,7 @@ ORDER_COLUMNS = (
     "order_date",
 )
 TRADE_COLUMNS = ("id", "pair", "fee_open", "fee_close", "is_open", "open_date", "close_date", "close_profit_abs")
+WALLET_COLUMNS = ("timestamp", "currency", "quote_currency", "balance")
 _OTHER_ORDER_COLUMNS = (
     "side", "order_type", "price", "average", "stop_price", "order_filled_date", "order_update_date", "ft_fee_base",
     "ft_price", "ft_is_open",
@@ -90,6 +94,19 @@ def read_database(file: LogFile, log: ExternalLog) -> None:
         profit.stated += row.signed("close_profit_abs") if row.has("close_profit_abs") else 0.0
         _add_funding(row, log, profit)
     log.balances += [profit.check(quote) for quote, profit in sorted(profits.items())]
+    _add_first_balances(file, log)
+
+
+def _add_first_balances(file: LogFile, log: ExternalLog) -> None:
+    """Add the last balances of the stake currencies before the first order; only new databases have them."""
+    if not set(file.tables.get("wallet_history", ())) >= set(WALLET_COLUMNS):
+        return
+    query = (
+        "SELECT currency, max(timestamp) AS timestamp, balance FROM wallet_history WHERE currency = quote_currency AND "
+        "timestamp <= (SELECT min(order_date) FROM orders) GROUP BY currency"
+    )
+    for row in file.query(query):
+        log.add_first_balance(row.text("currency").upper(), row.time("timestamp", _ISO), row.signed("balance"))
 
 
 def read_backtest(file: LogFile, log: ExternalLog) -> None:
@@ -102,6 +119,9 @@ def read_backtest(file: LogFile, log: ExternalLog) -> None:
     if not isinstance(trades, list):
         raise ConfigError(f"{file.path}: strategy {name} has no list of trades.")
     log.times = _MILLISECONDS.name
+    content = Row(0, strategies[name])
+    if content.has("starting_balance") and content.has("stake_currency"):
+        log.add_first_balance(content.text("stake_currency").upper(), 0, content.signed("starting_balance"))
     profits: dict[str, _Profit] = defaultdict(_Profit)
     for number, trade in enumerate(trades, start=1):
         row = Row(number, trade if isinstance(trade, dict) else {}, fault="" if isinstance(trade, dict) else "no trade")

@@ -29,8 +29,9 @@ from peak_trade.core.errors import ConfigError, excerpt
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, OrderType, Side
 from peak_trade.journal.events import OrderEventKind
+from peak_trade.journal.formats.balances import BalanceCheck, OpenPosition, StatedEquity
 from peak_trade.journal.formats.ccxt import type_of
-from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import TimeFormat, stated_format
@@ -51,6 +52,8 @@ _IGNORED = frozenset(
 """Kinds of rows that are not about an order. Account rows follow from the fills."""
 
 _CENT = 0.01
+_DUST = 1e-9
+"""Quantity in base units up to which a position is closed."""
 _SIDES = {"long": Side.BUY, "short": Side.SELL}
 
 
@@ -81,14 +84,14 @@ def read_log_lines(file: LogFile, log: ExternalLog) -> None:
     times = log.options.times("" if str(stamp) in ("NaT", "None") else stamp for stamp in stamps)
     log.times = times.name
     lines = _LogLines(log, times)
-    account = _Account()
+    account = _Account(log, times)
     for row in file.rows():
         filled = lines.read(row)
         if filled is not None:
             account.book(filled)
         account.read(row)
     lines.close()
-    log.balances += account.checks()
+    account.close()
 
 
 class _LogLines:
@@ -175,10 +178,15 @@ class _LogLines:
 class _Account:
     """Fees, PnL and balances of log lines, next to those that follow from the fills.
 
-    A line is rounded to cents, so n lines may differ by n half cents from what they say together.
+    A line is rounded to cents, so n lines may differ by n half cents from what they say together. A daily balance is
+    the cash and the unrealised PnL of the open positions at their current prices, which the log does not hold:
+    `save_daily_portfolio_balance` of jesse adds both.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: ExternalLog, times: TimeFormat) -> None:
+        self._log, self._times = log, times
+        self._flat: list[tuple[float, float]] = []
+        self._early: list[float] = []
         self._ledger = Ledger(1.0)
         self._realised = self._stated_realised = self._stated_fees = 0.0
         self._first = self._last = math.nan
@@ -193,7 +201,11 @@ class _Account:
         self._realised += self._ledger.apply(fill)
 
     def read(self, row: Row) -> None:
-        if "balance_after" not in row.cells or not row.has("balance_after") or row.text("event") not in _ACCOUNT_LINES:
+        if "balance_after" not in row.cells or not row.has("balance_after"):
+            return
+        if row.text("event") == "DAILY_BALANCE":
+            self._read_daily(row)
+        if row.text("event") not in _ACCOUNT_LINES:
             return
         named = _BALANCE.search(row.text("raw"))
         self._asset = named[1] if named else self._asset
@@ -201,19 +213,44 @@ class _Account:
         change = -amount if row.text("event") == "FEE" else amount
         if math.isnan(self._first):
             self._first = balance - change
+            if named:
+                self._log.add_first_balance(self._asset, row.time("timestamp", self._times), round(self._first, 2))
         self._last, self._n_lines = balance, self._n_lines + 1
         if row.text("event") == "FEE":
             self._stated_fees += amount
         else:
             self._stated_realised += amount
 
-    def checks(self) -> Iterator[BalanceCheck]:
+    def _read_daily(self, row: Row) -> None:
+        equity, time = row.signed("balance_after"), row.time("timestamp", self._times)
+        positions = tuple(
+            OpenPosition(symbol, each.quantity, each.average_price)
+            for symbol, each in self._ledger.positions.items()
+            if abs(each.quantity) > _DUST
+        )
+        if math.isnan(self._last):
+            self._early.append(equity)
+        elif positions:
+            self._log.equities.append(StatedEquity(time, self._asset, equity, self._last, positions, _CENT))
+        else:
+            self._flat.append((self._last, equity))
+
+    def close(self) -> None:
+        """Add the comparisons of all lines."""
         if not self._n_lines:
             return
         tolerance = (self._n_lines + 1) * _CENT / 2.0 + 1e-9
         stated = self._stated_realised - self._stated_fees
-        yield BalanceCheck(f"{self._asset}, stated changes", stated, self._last - self._first, tolerance)
-        yield BalanceCheck(f"{self._asset}, realised PnL", self._realised, self._stated_realised, tolerance)
+        checks = [
+            BalanceCheck(f"{self._asset}, stated changes", stated, self._last - self._first, tolerance),
+            BalanceCheck(f"{self._asset}, realised PnL", self._realised, self._stated_realised, tolerance),
+        ]
+        self._flat += [(self._first, equity) for equity in self._early]
+        if self._flat:
+            cash, equity = max(self._flat, key=lambda each: abs(each[1] - each[0]))
+            name = f"{self._asset}, the worst of {len(self._flat)} daily balances without a position"
+            checks.append(BalanceCheck(name, cash, equity, _CENT / 2.0 + 1e-9))
+        self._log.balances += checks
 
 
 _ACCOUNT_LINES = ("FEE", "REALIZED_PNL")

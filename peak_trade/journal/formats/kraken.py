@@ -20,8 +20,9 @@ from decimal import Decimal, InvalidOperation
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Side
+from peak_trade.journal.formats.balances import BalanceCheck
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
-from peak_trade.journal.formats.external_log import BalanceCheck, ExternalLog
+from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
 from peak_trade.journal.formats.logged_orders import LoggedFill
 from peak_trade.journal.log_times import stated_format
@@ -97,6 +98,7 @@ def read_ledgers(file: LogFile, log: ExternalLog) -> None:
     file.require(LEDGER_COLUMNS)
     log.times = _ISO.name
     wallets: dict[str, _Wallet] = {}
+    traded: dict[tuple[str, str], _Wallet] = {}
     for row in file.rows():
         try:
             if not row.has("txid"):
@@ -110,12 +112,17 @@ def read_ledgers(file: LogFile, log: ExternalLog) -> None:
                 log.skip(_kind(row))
                 continue
             asset = asset_of(row.text("asset"))
+            traded.setdefault((asset, row.text("wallet")), _Wallet()).add(change)
             log.add_change(asset, change.amount - change.fee, change.rounding)
             log.add_fee(row.text("refid"), float(change.fee), asset)
             log.skip("change of a balance by a trade")
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
     log.balances += [wallet.check(name) for name, wallet in sorted(wallets.items())]
+    for asset in sorted({asset for asset, _ in traded}):
+        firsts = [wallet.earliest for (name, _), wallet in traded.items() if name == asset]
+        balance = float(sum((each.before for each in firsts), start=Decimal()))
+        log.add_first_balance(asset, min(each.time for each in firsts), balance)
 
 
 def join(log: ExternalLog) -> None:
@@ -158,15 +165,24 @@ class _Wallet:
         self.total += change.amount - change.fee
         self.rounding += change.rounding
 
-    def check(self, name: str) -> BalanceCheck:
+    @property
+    def _ends(self) -> tuple[_Change, _Change]:
         assert self.first is not None
         assert self.last is not None
         first, last = self.first, self.last
-        upward, downward = last.balance - first.before, first.balance - last.before
         is_newest_first = first.time > last.time
         if first.time == last.time:
+            upward, downward = last.balance - first.before, first.balance - last.before
             is_newest_first = abs(downward - self.total) < abs(upward - self.total)
-        observed = downward if is_newest_first else upward
+        return (last, first) if is_newest_first else (first, last)
+
+    @property
+    def earliest(self) -> _Change:
+        return self._ends[0]
+
+    def check(self, name: str) -> BalanceCheck:
+        earliest, latest = self._ends
+        observed = latest.balance - earliest.before
         tolerance = max(self.rounding, Decimal("1e-8"))
         return BalanceCheck(f"{name}, all changes", float(self.total), float(observed), float(tolerance))
 

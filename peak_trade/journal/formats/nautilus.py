@@ -1,4 +1,4 @@
-"""Reports of nautilus_trader as CSV: the fills report, and the orders report.
+"""Reports of nautilus_trader as CSV: the fills report, the orders report, and the account report.
 
 Layout of the fills report: the index `client_order_id`, and `strategy_id`, `instrument_id` (BTCUSDT.BINANCE),
 `trade_id`, `order_side`, `order_type`, `last_qty`, `last_px`, `currency` (of the price), `commission` (0.50 USDT),
@@ -7,6 +7,9 @@ reconciliation after a restart made up has `reconciliation` as its reason, and i
 
 Layout of the orders report: the index `client_order_id`, and `instrument_id`, `strategy_id`, `side`, `type`,
 `quantity`, `filled_qty`, `avg_px`, `commissions`, `status`, `ts_init`, `ts_last`. Key: instrument and order.
+
+Layout of the account report: the index, which is the time, and `total`, `free`, `locked`, `currency`, `account_id`. Its
+first state of each currency is the balance before the first fill.
 
 Left out: decision prices, canceled orders in the fills report, and single fills in the orders report.
 """
@@ -36,6 +39,7 @@ ORDER_COLUMNS = (
     "ts_init",
     "ts_last",
 )
+ACCOUNT_COLUMNS = ("total", "free", "locked", "currency", "account_id")
 _ENDS = {
     "FILLED": OrderEventKind.FILLED, "CANCELED": OrderEventKind.CANCELED, "EXPIRED": OrderEventKind.EXPIRED,
     "REJECTED": OrderEventKind.REJECTED, "DENIED": OrderEventKind.REJECTED,
@@ -57,6 +61,12 @@ def is_orders(file: LogFile) -> str:
     """Return why a file is an orders report of nautilus_trader; empty if it is not."""
     found = file.kind is FileKind.TABLE and set(file.columns) >= {"instrument_id", "filled_qty", "ts_init", "status"}
     return "it has the columns instrument_id, filled_qty and ts_init of an orders report" if found else ""
+
+
+def is_account(file: LogFile) -> str:
+    """Return why a file is an account report of nautilus_trader; empty if it is not."""
+    found = file.kind is FileKind.TABLE and set(file.columns) >= set(ACCOUNT_COLUMNS)
+    return "it has the columns total, free, locked and account_id of an account report" if found else ""
 
 
 def read_fills(file: LogFile, log: ExternalLog) -> None:
@@ -89,6 +99,19 @@ def read_orders(file: LogFile, log: ExternalLog) -> None:
     for row in file.rows():
         try:
             log.add_order(_order(row, times))
+        except (ValueError, OverflowError) as error:
+            log.refuse_fault(row.number, error)
+
+
+def read_account(file: LogFile, log: ExternalLog) -> None:
+    """Add the first balance of each currency; ConfigError when a column is missing."""
+    file.require(ACCOUNT_COLUMNS)
+    column = file.columns[0]
+    times = log.options.times(row.cells.get(column) or "" for row in file.rows())
+    for row in file.rows():
+        try:
+            log.add_first_balance(row.text("currency").upper(), row.time(column, times), row.signed("total"))
+            log.skip("state of the account")
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
 

@@ -157,3 +157,8 @@ def test_a_recorded_paper_session_adds_up_to_the_cent(real_data):
         n_flat += 1
         assert abs((flat[before[-1].ts_event] if before else 200.0) - balance) <= 0.005 + 1e-9
     assert n_flat == 13
+    assert log.starting_balances == {"USDT": 200.0}
+    assert [round(each.unrealised, 2) for each in log.equities] == [2.17, -1.76, 3.72, 0.76]
+    held_then = [{position.symbol: position.quantity for position in each.positions} for each in log.equities]
+    assert [round(held["BNB/USDT"], 9) for held in held_then] == [-0.41, -0.47, 0.49, 0.03]
+    assert [sorted(held) for held in held_then] == [["BNB/USDT", "ETH/USDT"]] * 2 + [["BNB/USDT"]] * 2
