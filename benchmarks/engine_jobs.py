@@ -110,9 +110,12 @@ def screens(strategies: Sequence[Any], given: Any, n_threads: int = 1) -> Any:
     from peak_trade.studies.sweep.evaluation import Findings, Setup, screened, slices
 
     setup = Setup(given, settings())
-    tasks = [strategies[span.start : span.stop] for span in slices(setup, strategies, True)]
-    answers = dict(Executor(n_threads).run(screened, setup, tasks, seconds_per_task=0.0, releases_gil=True))
-    return Findings.joined([answers[place][0] for place in range(len(tasks))]).statistics
+    found = Findings.blank(len(strategies), setup)
+    places = slices(setup, strategies, True)
+    tasks = [[strategies[place] for place in task] for task in places]
+    for task, (rows, _) in Executor(n_threads).run(screened, setup, tasks, seconds_per_task=0.0, releases_gil=True):
+        found.put(places[task], rows)
+    return found.statistics
 
 
 def kernel() -> Any:

@@ -121,13 +121,16 @@ def _pass(  # type: ignore[no-untyped-def]
                 position += quantity
                 n_fills += 1.0
             pending = 0.0
-        decision = bar
-        while decision < close.size - 1 and exposure[decision] == target:
-            decision += 1
-        stop = decision + 1 if position != 0.0 else bar + 1
+        ahead = exposure[bar:-1]  # slices: their indices are known not to be negative, which is twice as fast
+        decision = close.size - 1
+        for step in range(ahead.size):
+            if ahead[step] != target:
+                decision = bar + step
+                break
         last = decision
-        for held in range(bar, stop):
-            worth = max(cash + position * close[held] if position != 0.0 else cash, 0.0)
+        held = close[bar : decision + 1] if position != 0.0 else close[bar : bar + 1]
+        for step in range(held.size):
+            worth = max(cash + position * held[step] if position != 0.0 else cash, 0.0)
             change = worth / equity - 1.0
             square = change * change
             total += change
@@ -140,16 +143,16 @@ def _pass(  # type: ignore[no-untyped-def]
                 peak, trough = equity, equity
             elif equity < trough:
                 trough = equity
-            if equity == 0.0:
-                last = held - 1
-                break
-            if keeps_path:
-                equity_out[held], position_out[held] = equity, position
+                if equity == 0.0:
+                    last = bar + step - 1
+                    break
         while place < bars.size and bars[place] <= last:
             at_bars[place] = cash + position * close[bars[place]] if position != 0.0 else cash
             place += 1
-        if keeps_path and equity > 0.0:
-            equity_out[stop : decision + 1] = equity
+        if keeps_path:
+            for row in range(bar, last + 1):
+                equity_out[row] = cash + position * close[row] if position != 0.0 else cash
+                position_out[row] = position
         if exposure[decision] != target:
             target = exposure[decision]
             pending = target * equity / close[decision] - position

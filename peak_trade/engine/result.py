@@ -515,11 +515,9 @@ def _steps(path: Sequence[tuple[int, float]], n_bars: int) -> FloatArray:
 
 def fills_frame(fill_list: Sequence[Fill]) -> pd.DataFrame:
     """Return one row per fill, in the order in which they happened; `ts_event` as UTC times, sides as text."""
-    names = Fill.__struct_fields__
-    table = pd.DataFrame([[getattr(fill, name) for name in names] for fill in fill_list], columns=names)
-    table["ts_event"] = pd.to_datetime(table["ts_event"].astype("int64"), unit="ns", utc=True)
-    table["side"] = [fill.side.value for fill in fill_list]
-    return table
+    columns: dict[str, Any] = {name: [getattr(fill, name) for fill in fill_list] for name in Fill.__struct_fields__}
+    columns["side"] = [side.value for side in columns["side"]]
+    return _table(columns, "ts_event")
 
 
 @dataclass(slots=True)
@@ -566,9 +564,16 @@ def trades_frame(fill_list: Sequence[Fill]) -> pd.DataFrame:
             trade.open_quantity += left
             trade.paid += left * fill.price
             trade.fees += fee_left
-    table = pd.DataFrame(rows, columns=list(TRADE_COLUMNS))
-    for name in ("entry_time", "exit_time"):
-        table[name] = pd.to_datetime(table[name].astype("int64"), unit="ns", utc=True)
+    values = zip(*rows, strict=True) if rows else ((),) * len(TRADE_COLUMNS)
+    columns = {name: list(each) for name, each in zip(TRADE_COLUMNS, values, strict=True)}
+    return _table(columns, "entry_time", "exit_time")
+
+
+def _table(columns: Mapping[str, Sequence[object]], *times: str) -> pd.DataFrame:
+    """Return a table of columns, of which some are times in ns UTC."""
+    table = pd.DataFrame(columns, dtype=None if columns[times[0]] else object)
+    for name in times:
+        table[name] = pd.DatetimeIndex(table[name].to_numpy(np.int64)).tz_localize("UTC")
     return table
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.digest import digest_bytes, digest_of, package_digest
+from peak_trade.core.digest import canonical_json, digest_bytes, digest_of, package_digest
 from peak_trade.core.files import read_bytes
 from peak_trade.core.settings import Settings
 from peak_trade.core.values import Instrument
@@ -45,11 +45,9 @@ def config_digests(
     """Return the `config_digest` of each of several runs that differ in their strategies only."""
     limits = [] if risk is None else [risk.digest()]
     starts = [] if start is None else [{"start": start}]
-    rest = [settings.digest(), [trading_rules(instrument) for instrument in instruments], *limits, *starts]
-    return [
-        digest_of([[part for strategy in strategies for part in parameter_digests(strategy)], *rest])
-        for strategies in runs
-    ]
+    rest = canonical_json([settings.digest(), [trading_rules(each) for each in instruments], *limits, *starts])
+    parts = ([part for strategy in strategies for part in parameter_digests(strategy)] for strategies in runs)
+    return [digest_bytes(f"[{canonical_json(each)},{rest[1:]}".encode()) for each in parts]  # of the list [each, *rest]
 
 
 def trading_rules(instrument: Instrument) -> dict[str, Any]:

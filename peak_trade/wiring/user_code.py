@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -129,9 +130,10 @@ def nested_settings(part: Settings) -> Iterator[Settings]:
                 yield nested
 
 
-def user_classes(part: type) -> list[type]:
+@lru_cache(maxsize=256)
+def user_classes(part: type) -> tuple[type, ...]:
     """Return a class and its base classes, without those of this package and of pydantic."""
-    return [base for base in part.__mro__ if is_users(base.__module__)]
+    return tuple(base for base in part.__mro__ if is_users(base.__module__))
 
 
 def is_users(module: str) -> bool:

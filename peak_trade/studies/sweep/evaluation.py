@@ -14,7 +14,7 @@ import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,17 @@ from peak_trade.wiring.digests import data_digest, user_code_digest
 
 CHUNK_SETS = 1_000
 """Sets whose trials are one line of the trial ledger."""
-SLICE_SETS = 250
+SLICE_SETS = 128
 """Sets of the array kernel that are one task."""
+TILE_LINES = 16
+"""Lines of each side of the crossings of one task, so that few lines serve many sets."""
 SECONDS_BETWEEN_PARTS = 5.0
 """Time after which the finished sets of a long sweep are kept in the workspace."""
-_SHARED_BYTES = 256 * 2**20
+_SHARED_BYTES = 8 * 2**20
+_SHARED_LINES = 32
 _LINE_BYTES = 64 * 2**20
-_ROWS_AT_ONCE = 8
+_ROWS_AT_ONCE = 2
+_PADDED_ROWS = 16
 
 
 class IndicatorCache:
@@ -98,6 +102,21 @@ class Findings:
     digests: np.ndarray[Any, np.dtype[np.uint8]]
 
     @classmethod
+    def blank(cls, n_sets: int, setup: Setup) -> Findings:
+        """Return room for the findings of sets."""
+        return cls(
+            np.empty((n_sets, len(STATISTICS))),
+            np.empty((n_sets, setup.n_blocks, 3)),
+            np.empty((n_sets, setup.weeks[1].size), np.float32),
+            np.empty((n_sets, 16), np.uint8),
+        )
+
+    def put(self, places: Sequence[int], rows: Findings) -> None:
+        """Write the findings of some sets to their places."""
+        for each in fields(self):
+            getattr(self, each.name)[list(places)] = getattr(rows, each.name)
+
+    @classmethod
     def joined(cls, parts: Sequence[Findings]) -> Findings:
         """Return the findings of all parts, in order."""
         return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
@@ -120,7 +139,11 @@ class Setup:
     n_blocks: int = 16
     instrument: Instrument | None = None
     risk: RiskLimits | None = None
-    cache: IndicatorCache = field(default_factory=IndicatorCache)
+
+    @cached_property
+    def cache(self) -> IndicatorCache:
+        """Indicators that the sets share."""
+        return IndicatorCache(max(_SHARED_BYTES, _SHARED_LINES * 8 * len(self.bars)))
 
     @property
     def start(self) -> int | None:
@@ -142,6 +165,11 @@ class Setup:
     def weeks(self) -> tuple[int, IntArray]:
         """Number of the first week, and the index of the last bar of each; see `week_ends`."""
         return week_ends(self.times, self.bars.timeframe)
+
+    @cached_property
+    def week_days(self) -> IntArray:
+        """Place in `days` of the last traded bar of each week."""
+        return np.searchsorted(self.days, self.weeks[1])
 
     @cached_property
     def prices(self) -> tuple[FloatArray, FloatArray]:
@@ -180,16 +208,24 @@ class Setup:
 
     def kept(self, statistics: FloatArray, at_days: FloatArray, initial_cash: float) -> Findings:
         """Return the findings of sets from their statistics and their equity at the close of each of `days`."""
-        ends = self.weeks[1]
-        before = np.column_stack([np.full(len(at_days), initial_cash), at_days[:, :-1]])
-        growth = np.divide(at_days, before, out=np.ones_like(before), where=before > 0.0)
-        weeks = weekly_returns(at_days[:, np.searchsorted(self.days, ends)], initial_cash, ends)
-        digests = [
-            np.frombuffer(hashlib.blake2b(row.tobytes() + days.tobytes(), digest_size=16).digest(), np.uint8)
-            for row, days in zip(statistics, at_days, strict=True)
-        ]
-        moments = block_moments(growth - 1.0, self.n_blocks)
-        return Findings(statistics, moments, weeks.astype(np.float32), np.array(digests).reshape(-1, 16))
+        n_sets, n_days = at_days.shape
+        growth = np.ones((-(-n_sets // _PADDED_ROWS) * _PADDED_ROWS, n_days))  # no sum depends on the number of sets
+        np.divide(at_days[:, :1], initial_cash, out=growth[:n_sets, :1])
+        before = at_days[:, :-1]
+        is_alive = before > 0.0
+        np.divide(at_days[:, 1:], before, out=growth[:n_sets, 1:], where=True if is_alive.all() else is_alive)
+        growth -= 1.0
+        digests = bytearray()
+        for row, days in zip(statistics, at_days, strict=True):
+            state = hashlib.blake2b(row, digest_size=16)
+            state.update(days)
+            digests += state.digest()
+        return Findings(
+            statistics,
+            block_moments(growth, self.n_blocks)[:n_sets],
+            weekly_returns(at_days[:, self.week_days], initial_cash, self.weeks[1]).astype(np.float32),
+            np.frombuffer(digests, np.uint8).reshape(n_sets, 16),
+        )
 
 
 Slice = Sequence[Strategy]
@@ -237,8 +273,7 @@ def run_in_event_loop(setup: Setup, strategies: Slice) -> Answer:
         equity = result.equity_values
         statistics = statistics_of(equity, len(result.fill_list), setup.settings.initial_cash)
         rows.append(setup.kept(statistics[None], equity[None, setup.days], setup.settings.initial_cash))
-    nothing = setup.kept(np.zeros((0, len(STATISTICS))), np.zeros((0, setup.days.size)), 1.0)
-    return Findings.joined([nothing, *rows]), problem
+    return Findings.joined([Findings.blank(0, setup), *rows]), problem
 
 
 def statistics_of(equity: FloatArray, n_fills: int, initial_cash: float) -> FloatArray:
@@ -261,11 +296,10 @@ def statistics_of(equity: FloatArray, n_fills: int, initial_cash: float) -> Floa
 
 
 def has_crossings(strategies: Slice) -> bool:
-    """Return whether all strategies are crossings of this package, whose kernels release the GIL."""
-    return all(
-        isinstance(getattr(each, "crossing", None), Crossing) and type(each).__module__.startswith("peak_trade.")
-        for each in strategies
-    )
+    """Return whether strategies of one class are crossings of this package, whose kernels release the GIL."""
+    if not strategies or not type(strategies[0]).__module__.startswith("peak_trade."):
+        return False
+    return isinstance(getattr(strategies[0], "crossing", None), Crossing)
 
 
 def _crossed(setup: Setup, strategies: Slice) -> Iterator[FloatArray]:
@@ -300,21 +334,34 @@ def exposures_of(setup: Setup, strategy: Strategy) -> FloatArray:
     return exposure
 
 
-def slices(setup: Setup, strategies: Sequence[Strategy], is_kernel: bool) -> list[range]:
-    """Return the places of the sets of each task: one in the event loop, else as many as their lines have memory."""
+def slices(setup: Setup, strategies: Sequence[Strategy], is_kernel: bool) -> list[list[int]]:
+    """Return the places of the sets of each task: one in the event loop, else as many as their lines have memory.
+
+    Crossings of the same lines are one task, so that they are computed once and few of them are in memory.
+    """
     if not is_kernel:
-        return [range(place, place + 1) for place in range(len(strategies))]
-    found: list[range] = []
+        return [[place] for place in range(len(strategies))]
+    order = range(len(strategies))
+    if not has_crossings(strategies):
+        return [list(order[begin : begin + SLICE_SETS]) for begin in order[::SLICE_SETS]]
+    crossings: list[Crossing] = [each.crossing for each in strategies]  # type: ignore[attr-defined]
+    ones, others = dict[Line, int](), dict[Line, int]()
+    numbers = [
+        (ones.setdefault(each.line, len(ones)), others.setdefault(each.other, len(others))) for each in crossings
+    ]
+    tiles = [(one // TILE_LINES, other // TILE_LINES) for one, other in numbers]
     most_lines = max(_LINE_BYTES // (8 * len(setup.bars)), 2)
-    begin, lines = 0, set[Line]()
-    is_crossed = has_crossings(strategies)
-    for place, strategy in enumerate(strategies):
-        more = {*strategy.crossing[:2]} if is_crossed else set()  # type: ignore[attr-defined]
-        if place > begin and (place - begin == SLICE_SETS or len(lines | more) > most_lines):
-            found.append(range(begin, place))
-            begin, lines = place, set()
-        lines |= more
-    return [*found, range(begin, len(strategies))]
+    found: list[list[int]] = [[]]
+    lines = set[int]()
+    for place in sorted(order, key=tiles.__getitem__):
+        one, other = numbers[place][0], ~numbers[place][1]
+        n_lines = len(lines) + (one not in lines) + (other not in lines)
+        if found[-1] and (len(found[-1]) == SLICE_SETS or n_lines > most_lines):
+            found.append([])
+            lines.clear()
+        found[-1].append(place)
+        lines |= {one, other}
+    return [sorted(places) for places in found]
 
 
 class Evaluator:
@@ -329,11 +376,10 @@ class Evaluator:
         self.is_kernel = not setup.beyond_kernel
         self._executor = executor
         self._store = _Store(plan)
-        self._parts: list[Findings] = []
-        self._place_of: dict[str, int] = {}
+        self._kept: dict[str, tuple[Findings, int]] = {}
         for configs, rows in self._store.read():
-            self._add(configs, rows)
-        self.n_kept = len(self._place_of)
+            self._kept |= {config: (rows, row) for row, config in enumerate(configs)}
+        self.n_kept = len(self._kept)
 
     def evaluate(
         self, strategies: Sequence[Strategy], configs: Sequence[str], on_done: Callable[[int], None]
@@ -346,18 +392,25 @@ class Evaluator:
             That of the first set that fails; the sets that have finished are counted and kept.
 
         """
-        new = [place for place, config in enumerate(configs) if config not in self._place_of]
-        pending = _Pending(self, strategies, configs)
+        found = Findings.blank(len(configs), self.setup)
+        new: list[int] = []
+        for place, config in enumerate(configs):
+            if config in self._kept:
+                rows, row = self._kept[config]
+                found.put([place], rows.at([row]))
+            else:
+                new.append(place)
+        pending = _Pending(self.setup, self._store, strategies, configs, found)
         n_done = len(configs) - len(new)
-        chosen = [strategies[place] for place in new]
-        spans = slices(self.setup, chosen, self.is_kernel) if new else []
+        places_of = [[new[each] for each in task] for task in self._tasks([strategies[place] for place in new])]
         function = screened if self.is_kernel else run_in_event_loop
-        tasks = [chosen[span.start : span.stop] for span in spans]
-        releases_gil = self.is_kernel and has_crossings(chosen)
+        tasks = [[strategies[place] for place in places] for places in places_of]
+        releases_gil = self.is_kernel and has_crossings(strategies)
         try:
-            for place, (rows, problem) in self._executor.run(function, self.setup, tasks, releases_gil=releases_gil):
-                places = new[spans[place].start : spans[place].stop]
-                pending.add(places[: len(rows.statistics)], rows)
+            for task, (rows, problem) in self._executor.run(function, self.setup, tasks, releases_gil=releases_gil):
+                places = places_of[task]
+                found.put(places[: len(rows.statistics)], rows)
+                pending.add(places[: len(rows.statistics)])
                 n_done += len(places)
                 on_done(n_done)
                 if problem is not None:
@@ -372,37 +425,29 @@ class Evaluator:
             raise
         finally:
             pending.flush()
-        return Findings.joined(self._parts).at([self._place_of[config] for config in configs])
+        return found
 
     def finish(self) -> None:
         """Drop what was kept of an interrupted sweep."""
         self._store.drop()
 
-    def remember(self, configs: Sequence[str], found: Findings) -> None:
-        """Keep finished sets, those of a long sweep in the workspace too."""
-        self._add(configs, found)
-        self._store.add(configs, found)
-
-    def _add(self, configs: Sequence[str], rows: Findings) -> None:
-        begin = sum(len(part.statistics) for part in self._parts)
-        self._place_of |= {config: begin + place for place, config in enumerate(configs)}
-        self._parts.append(rows)
+    def _tasks(self, strategies: Sequence[Strategy]) -> list[list[int]]:
+        return slices(self.setup, strategies, self.is_kernel) if strategies else []
 
 
 class _Pending:
-    """Finished sets that are not in the trial ledger yet."""
+    """Finished sets that are not in the trial ledger yet; `found` has their findings."""
 
-    def __init__(self, evaluator: Evaluator, strategies: Sequence[Strategy], configs: Sequence[str]) -> None:
-        self._evaluator, self._configs = evaluator, configs
-        setup = evaluator.setup
+    def __init__(
+        self, setup: Setup, store: _Store, strategies: Sequence[Strategy], configs: Sequence[str], found: Findings
+    ) -> None:
+        self._setup, self._store, self._configs, self._found = setup, store, configs, found
         self._code, self._data = user_code_digest(strategies[:1]), data_digest([setup.bars])
         self._places: list[int] = []
-        self._rows: list[Findings] = []
         self._flushed_at = time.monotonic()
 
-    def add(self, places: Sequence[int], rows: Findings) -> None:
+    def add(self, places: Sequence[int]) -> None:
         self._places += places
-        self._rows.append(rows)
         while len(self._places) >= CHUNK_SETS:
             self._flush(CHUNK_SETS)
         if time.monotonic() - self._flushed_at >= SECONDS_BETWEEN_PARTS:
@@ -419,19 +464,15 @@ class _Pending:
             self._flush(len(self._places))
 
     def _flush(self, n_sets: int) -> None:
-        joined = Findings.joined(self._rows)
-        rows = joined.at(range(n_sets))
         places, self._places = self._places[:n_sets], self._places[n_sets:]
-        self._rows = [joined.at(range(n_sets, n_sets + len(self._places)))] if self._places else []
         with counted(self._evaluation(places)) as trial:
-            trial.observe = lambda: _observed(self._evaluator.setup, rows)
-        self._evaluator.remember([self._configs[place] for place in places], rows)
+            trial.observe = lambda: _observed(self._setup, self._found.at(places))
+        self._store.add([self._configs[place] for place in places], self._found, places)
         self._flushed_at = time.monotonic()
 
     def _evaluation(self, places: Sequence[int]) -> Evaluation:
-        setup = self._evaluator.setup
         configs = [self._configs[place] for place in places]
-        return Evaluation.of(configs, self._code, self._data, [setup.bars], setup.times)
+        return Evaluation.of(configs, self._code, self._data, [self._setup.bars], self._setup.times)
 
 
 def _observed(setup: Setup, rows: Findings) -> Observations:
@@ -450,7 +491,7 @@ class _Store:
     def __init__(self, plan: str) -> None:
         self._folder: Path = workspace() / "cache" / "sweeps" / plan
         self._written_at = time.monotonic()
-        self._waiting: list[tuple[Sequence[str], Findings]] = []
+        self._waiting: list[tuple[Sequence[str], Findings, Sequence[int]]] = []
 
     def read(self) -> Iterator[tuple[list[str], Findings]]:
         for path in sorted(self._folder.glob("*.npz")):
@@ -462,16 +503,16 @@ class _Store:
                 continue  # a damaged part: its sets run again
             yield configs, rows
 
-    def add(self, configs: Sequence[str], rows: Findings) -> None:
-        self._waiting.append((configs, rows))
+    def add(self, configs: Sequence[str], found: Findings, places: Sequence[int]) -> None:
+        self._waiting.append((configs, found, places))
         if time.monotonic() - self._written_at >= SECONDS_BETWEEN_PARTS:
             self.write()
 
     def write(self) -> None:
         if not self._waiting:
             return
-        rows = Findings.joined([rows for _, rows in self._waiting])
-        configs = [bytes.fromhex(config) for part, _ in self._waiting for config in part]
+        rows = Findings.joined([found.at(places) for _, found, places in self._waiting])
+        configs = [bytes.fromhex(config) for part, _, _ in self._waiting for config in part]
         content = io.BytesIO()
         arrays = {each.name: getattr(rows, each.name) for each in fields(Findings)}
         np.savez(content, configs=np.frombuffer(b"".join(configs), np.uint8).reshape(len(configs), -1), **arrays)
