@@ -159,6 +159,16 @@ def whole_sweep(n_pairs: int) -> Any:
         return sweep(MaCrossover, grid, bars(HOURLY_BARS, "1h"), settings())
 
 
+def event_loop_sets(n_sets: int, n_processes: int) -> Any:
+    """Run sets with a stop loss in the event loop, which the array kernel does not support, without their trials."""
+    from peak_trade.core.executor import Executor
+    from peak_trade.studies.sweep.evaluation import Setup, run_in_event_loop
+
+    stops = settings().model_copy(update={"execution": settings().execution.model_copy(update={"stop_loss": 0.05})})
+    tasks = [[each] for each in pairs_of_averages(1_000)[:n_sets]]
+    return Executor(n_processes).map(run_in_event_loop, Setup(bars(HOURLY_BARS, "1h"), stops), tasks)
+
+
 def vectorbt_run() -> Any:
     import vectorbt as vbt
 

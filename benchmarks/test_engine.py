@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks import engine_jobs as jobs
@@ -104,9 +106,13 @@ def test_thousand_pairs_of_averages(bench) -> None:
 
 @pytest.mark.parametrize("n_pairs", [1_000, 10_000])
 def test_sweep_of_pairs(bench, n_pairs: int) -> None:
-    """vectorbt runs 1,000 of 10,000 pairs at a time: one broadcast of 10,000 needs more than 20 GiB."""
+    """vectorbt runs 1,000 of 10,000 pairs at a time: one broadcast of 10,000 needs more than 20 GiB.
+
+    All run warm: the imports and the compiled code of both libraries are loaded before.
+    """
     bench.row["job"] = f"sweep of {n_pairs:,} pairs, 17,520 bars, with trials, table and best sets"
     jobs.whole_sweep(1_000)
+    jobs.vectorbt_in_chunks()
     bench.alone(lambda: jobs.whole_sweep(n_pairs), rounds=3)
     broadcast, chunked = cost_of(jobs.vectorbt_broadcast), cost_of(jobs.vectorbt_in_chunks)
     scale = n_pairs / 1_000
@@ -125,6 +131,28 @@ def test_ten_thousand_pairs_on_two_threads(bench) -> None:
     two, one = partial(jobs.kernel_sweep, 10_000, 2), partial(jobs.kernel_sweep, 10_000)
     bench.side_by_side(two, "one_thread", one, rounds=5, peer_rounds=5)
     bench.bar(">= 1.7x", bench.row["one_thread_seconds"] >= 1.7 * bench.row["seconds"])
+
+
+def test_event_loop_sets_in_two_processes(benchmark) -> None:
+    """At least 60 s of work in one process; two need two cores that nothing else uses."""
+    free = n_cores() * (1.0 - psutil.cpu_percent(2.0) / 100.0)
+    if free < 1.8:
+        pytest.skip(f"two processes need two quiet cores: {free:.1f} of {n_cores()} are free")
+    jobs.event_loop_sets(1, 1)
+    n_sets = math.ceil(60.0 / (cost_of(lambda: jobs.event_loop_sets(10, 1)).seconds / 10.0))
+    one = cost_of(lambda: jobs.event_loop_sets(n_sets, 1))
+    before = os.times()
+    wall = benchmark.pedantic(lambda: cost_of(lambda: jobs.event_loop_sets(n_sets, 2)), rounds=1)
+    after = os.times()
+    children = after.children_user + after.children_system - before.children_user - before.children_system
+    benchmark.extra_info |= {
+        "job": f"{n_sets:,} sets with a stop loss in the event loop, 17,520 bars, two processes",
+        "seconds": wall.seconds,
+        "cpu_seconds": wall.cpu_seconds + children,
+        "one_process_seconds": one.seconds,
+        "one_process_cpu_seconds": one.cpu_seconds,
+        "bars": [["at least 60 s", one.seconds >= 60.0], [">= 1.6x", one.seconds >= 1.6 * wall.seconds]],
+    }
 
 
 def test_ten_times_the_bars_with_the_same_orders(benchmark) -> None:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from peak_trade.studies.regime.study import noise_controls, study_regimes
     from peak_trade.studies.sweep.run import sweep
     from peak_trade.studies.trials import deflated
-    from peak_trade.studies.walk_forward import walk_forward
+    from peak_trade.studies.walk_forward.run import walk_forward
     from peak_trade.tracking.counts import trials_of
     from peak_trade.tracking.queries import compare_runs, list_runs, show_run
     from peak_trade.wiring.detectors import make_detector
@@ -119,7 +119,7 @@ _HOMES = {
     "sweep": "peak_trade.studies.sweep.run",
     "tearsheet": "peak_trade.reports.views.tear_sheet",
     "trials_of": "peak_trade.tracking.counts",
-    "walk_forward": "peak_trade.studies.walk_forward",
+    "walk_forward": "peak_trade.studies.walk_forward.run",
 }
 """Public names and the module that each comes from."""
 

@@ -32,16 +32,10 @@ def backtest(
     exchange: options.StoredExchange = None,
     parameter: options.Parameters = None,
     config: options.RunFile = None,
-    cash: Annotated[
-        float | None, typer.Option(help="Initial cash in quote currency.", show_default="10000, or the run file's")
-    ] = None,
+    cash: options.Cash = None,
     fees: Annotated[str | None, typer.Option(help="Published fee schedule: binance or kraken.")] = None,
-    fee_bps: Annotated[
-        float | None, typer.Option(help="Fee per fill in basis points.", show_default="10, or the run file's")
-    ] = None,
-    slippage_bps: Annotated[
-        float | None, typer.Option(help="Slippage per fill in basis points.", show_default="5, or the run file's")
-    ] = None,
+    fee_bps: options.FeeBps = None,
+    slippage_bps: options.SlippageBps = None,
     second_opinion: options.SecondOpinion = False,
     causality_check: options.CausalityCheck = True,
     open_holdout: options.OpenHoldout = False,

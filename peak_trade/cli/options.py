@@ -84,6 +84,42 @@ RunFile = Annotated[
     Path | None,
     typer.Option("--config", help="Run file in TOML: costs, execution, sizing, instruments and risk limits."),
 ]
+Cash = Annotated[
+    float | None,
+    typer.Option("--cash", help="Initial cash in quote currency.", show_default="10000, or the run file's"),
+]
+FeeBps = Annotated[
+    float | None,
+    typer.Option("--fee-bps", help="Fee per fill in basis points.", show_default="10, or the run file's"),
+]
+SlippageBps = Annotated[
+    float | None,
+    typer.Option("--slippage-bps", help="Slippage per fill in basis points.", show_default="5, or the run file's"),
+]
+ParameterValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        "-p",
+        metavar="KEY=VALUE,VALUE",
+        help="Strategy parameter with its values or a range: fast=5,10 or fast=5..50:5. Repeat for several.",
+    ),
+]
+Constraints = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--constraint",
+        help="Comparison that every combination fulfils, for example 'fast < slow'. Repeat for several.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Run a grid of more than 100,000 combinations.")]
+Processes = Annotated[
+    int | None, typer.Option("--processes", help="Threads or processes.", min=1, show_default="one per CPU core")
+]
+Cluster = Annotated[
+    str,
+    typer.Option("--cluster", metavar="ADDRESS", help="Scheduler of a Dask cluster, for example tcp://10.0.0.5:8786."),
+]
 Record = Annotated[bool, typer.Option("--record/--no-record", help="Record the run in the registry.")]
 CausalityCheck = Annotated[
     bool,

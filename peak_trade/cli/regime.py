@@ -60,6 +60,8 @@ def regime(
     second_opinion: Annotated[
         bool, typer.Option("--second-opinion", help="Compare the fits of the hmm detector with hmmlearn.")
     ] = False,
+    processes: options.Processes = None,
+    cluster: options.Cluster = "",
     causality_check: options.CausalityCheck = True,
     open_holdout: options.OpenHoldout = False,
     record: options.Record = True,
@@ -95,6 +97,8 @@ def regime(
         mode=mode,
         n_noise=noise,
         n_label_runs=label_runs,
+        n_processes=processes,
+        cluster=cluster,
         causality_check=causality_check,
     )
     paths: dict[str, str] = {}

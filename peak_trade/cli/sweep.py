@@ -32,19 +32,8 @@ def sweep(
         str | None, typer.Option(help="Name of a strategy, or package.module:Class for your own.")
     ] = None,
     symbol: Annotated[str | None, typer.Option(help="Symbol as base/quote, for example BTC/USDT.")] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--parameter",
-            "-p",
-            metavar="KEY=VALUE,VALUE",
-            help="Strategy parameter with its values or a range: fast=5,10 or fast=5..50:5. Repeat for several.",
-        ),
-    ] = None,
-    constraint: Annotated[
-        list[str] | None,
-        typer.Option(help="Comparison that every combination fulfils, for example 'fast < slow'. Repeat for several."),
-    ] = None,
+    parameter: options.ParameterValues = None,
+    constraint: options.Constraints = None,
     method: Annotated[
         str | None, typer.Option(help="grid, random or search (with Optuna).", show_default="grid, or the file's")
     ] = None,
@@ -61,22 +50,14 @@ def sweep(
     cold: options.Cold = False,
     exchange: options.StoredExchange = None,
     config: options.RunFile = None,
-    fee_bps: Annotated[
-        float | None, typer.Option(help="Fee per fill in basis points.", show_default="10, or the run file's")
-    ] = None,
-    slippage_bps: Annotated[
-        float | None, typer.Option(help="Slippage per fill in basis points.", show_default="5, or the run file's")
-    ] = None,
+    fee_bps: options.FeeBps = None,
+    slippage_bps: options.SlippageBps = None,
     top: Annotated[
         int, typer.Option(help="Best combinations, which run again in the event loop and are printed.", min=1)
     ] = 10,
-    processes: Annotated[
-        int | None, typer.Option(help="Threads or processes.", min=1, show_default="one per CPU core")
-    ] = None,
-    cluster: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster, for example tcp://10.0.0.5:8786.")
-    ] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Run a grid of more than 100,000 combinations.")] = False,
+    processes: options.Processes = None,
+    cluster: options.Cluster = "",
+    yes: options.Yes = False,
     causality_check: options.CausalityCheck = True,
     open_holdout: options.OpenHoldout = False,
     record: options.Record = True,

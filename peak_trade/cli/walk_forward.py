@@ -12,7 +12,7 @@ from peak_trade.cli.equal_runs import shared
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
-    from peak_trade.studies.walk_forward import WalkForward
+    from peak_trade.studies.walk_forward.result import WalkForward
 
 app = verb_app()
 
@@ -22,15 +22,6 @@ app = verb_app()
 def walk_forward(
     strategy: options.StrategyName,
     symbol: options.Symbol,
-    parameter: Annotated[
-        list[str],
-        typer.Option(
-            "--parameter",
-            "-p",
-            metavar="KEY=VALUE,VALUE",
-            help="Strategy parameter and its values. Repeat for several parameters.",
-        ),
-    ],
     train: Annotated[str, typer.Option(help="Length of a training window: bars, or a time such as 180d.")],
     test: Annotated[str, typer.Option(help="Length of a test window: bars, or a time such as 30d.")],
     scheme: Annotated[
@@ -39,6 +30,8 @@ def walk_forward(
     ] = "rolling",
     purge: Annotated[str, typer.Option(help="Bars or time left out at the end of a training window.")] = "0",
     embargo: Annotated[str, typer.Option(help="Bars or time between a training window and its test window.")] = "0",
+    parameter: options.ParameterValues = None,
+    constraint: options.Constraints = None,
     timeframe: options.TimeframeText = "1h",
     start: Annotated[
         str | None,
@@ -48,21 +41,12 @@ def walk_forward(
     cold: options.Cold = False,
     exchange: options.StoredExchange = None,
     config: options.RunFile = None,
-    fee_bps: Annotated[
-        float | None, typer.Option(help="Fee per fill in basis points.", show_default="10, or the run file's")
-    ] = None,
-    slippage_bps: Annotated[
-        float | None, typer.Option(help="Slippage per fill in basis points.", show_default="5, or the run file's")
-    ] = None,
-    constraint: Annotated[
-        list[str] | None,
-        typer.Option(help="Comparison that every combination fulfils, such as 'fast < slow'. Repeat for several."),
-    ] = None,
+    fee_bps: options.FeeBps = None,
+    slippage_bps: options.SlippageBps = None,
     top: Annotated[int, typer.Option(help="Best combinations of a window that run in the event loop.", min=1)] = 5,
-    yes: Annotated[bool, typer.Option("--yes", help="Confirm a grid of many combinations.")] = False,
-    processes: Annotated[
-        int | None, typer.Option(help="Processes that run windows.", min=1, show_default="one for each core")
-    ] = None,
+    yes: options.Yes = False,
+    processes: options.Processes = None,
+    cluster: options.Cluster = "",
     causality_check: options.CausalityCheck = True,
     open_holdout: options.OpenHoldout = False,
     record: options.Record = True,
@@ -98,6 +82,7 @@ def walk_forward(
         n_best=top,
         is_confirmed=yes,
         n_processes=processes,
+        cluster=cluster,
         causality_check=causality_check,
     )
     output.show(found, as_json, _page, _content)
@@ -107,7 +92,7 @@ def walk_forward(
 
 def _page(found: WalkForward) -> output.Page:
     from peak_trade.studies.trials import trials_sentence
-    from peak_trade.studies.walk_forward import seam_sentence, window_sentence
+    from peak_trade.studies.walk_forward.result import seam_sentence, window_sentence
 
     run, market = found.result, found.result.market
     yield found.verdict

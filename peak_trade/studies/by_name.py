@@ -12,7 +12,9 @@ from peak_trade.causality.evaluation import can_be_imported
 from peak_trade.causality.report import CausalityReport
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, listed
+from peak_trade.core.executor import Executor
 from peak_trade.core.time import Timeframe
+from peak_trade.core.windows import Scheme
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.data.store import load_bars
 from peak_trade.engine.result import BacktestResult
@@ -27,8 +29,8 @@ from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_r
 from peak_trade.studies.sweep.result import SweepResult
 from peak_trade.studies.sweep.run import sweep as run_sweep
 from peak_trade.studies.sweep.settings import SweepSettings
-from peak_trade.studies.walk_forward import Scheme, WalkForward
-from peak_trade.studies.walk_forward import walk_forward as run_walk_forward
+from peak_trade.studies.walk_forward.result import WalkForward
+from peak_trade.studies.walk_forward.run import walk_forward as run_walk_forward
 from peak_trade.wiring.detectors import detector_values, make_detector
 from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import fee_preset
@@ -200,6 +202,7 @@ def walk_forward(
     n_best: int = 5,
     is_confirmed: bool = False,
     n_processes: int | None = None,
+    cluster: str = "",
     causality_check: bool = True,
 ) -> WalkForward:
     """Choose parameters on training windows of stored bars and trade them on the windows that follow; see `sweep`."""
@@ -222,6 +225,7 @@ def walk_forward(
         n_best=n_best,
         is_confirmed=is_confirmed,
         n_processes=n_processes,
+        cluster=cluster,
         causality_check=causality_check,
     )
 
@@ -251,21 +255,24 @@ def regime(
     mode: str = "scale",
     n_noise: int = 0,
     n_label_runs: int = 5,
+    n_processes: int | None = None,
+    cluster: str = "",
     causality_check: bool = True,
 ) -> RegimeOutcome:
     """Detect regimes on stored bars and backtest a strategy with and without them from `span.start` on.
 
     The bars before the start warm the detector up. `n_noise` series of each kind of noise control are run, and the
-    detector with `n_label_runs` other seeds and start bars.
+    detector with `n_label_runs` other seeds and start bars, where `n_processes` and `cluster` say; see `Executor`.
     """
+    executor = Executor(n_processes, cluster)
     part = make_strategy(strategy, parameters)
     values = detector_values(detector_settings or {})
     found = make_detector(detector, Timeframe.parse(span.timeframe), values)
     bars = load_bars(symbol, span.timeframe, span.exchange, None, span.end)
     study = study_regimes(part, bars, found, start=span.start, causality_check=causality_check, mode=mode)
     p_value, _ = study.shift_test()
-    noise = noise_controls(study, n_noise) if n_noise else ()
-    naming = name_regimes(study, n_label_runs)
+    noise = noise_controls(study, n_noise, executor=executor) if n_noise else ()
+    naming = name_regimes(study, n_label_runs, executor)
     return RegimeOutcome(study, values, p_value, study.verdict(p_value, noise), naming, noise=noise)
 
 

@@ -35,7 +35,7 @@ from peak_trade.studies.risk.decisions import keep_decisions
 from peak_trade.studies.run_files import event_lines, write_run_files
 from peak_trade.studies.sweep.result import SweepResult
 from peak_trade.studies.trials import deflated
-from peak_trade.studies.walk_forward import WalkForward
+from peak_trade.studies.walk_forward.result import WalkForward
 from peak_trade.tracking.record import RunRecord, record_run
 from peak_trade.wiring.parts import described
 from peak_trade.wiring.strategies import make_strategy

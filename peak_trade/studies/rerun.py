@@ -27,7 +27,7 @@ from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.regime.study import study_regimes
 from peak_trade.studies.run_files import RecordedRun, digest_of_events, event_lines, read_recorded
 from peak_trade.studies.sweep.run import sweep
-from peak_trade.studies.walk_forward import walk_forward
+from peak_trade.studies.walk_forward.run import walk_forward
 from peak_trade.tracking.counting import not_trials
 from peak_trade.tracking.environment import changed_versions
 from peak_trade.wiring.digests import code_digest

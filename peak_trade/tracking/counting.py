@@ -7,15 +7,17 @@ of a study that is counted as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import DataError, PeakTradeError, warn_once
 from peak_trade.tracking.trials import Evaluation, Observations, record_trials
 
 _is_counted: ContextVar[bool] = ContextVar("is_counted", default=True)
+_collecting: ContextVar[CollectedTrials | None] = ContextVar("collecting", default=None)
 
 
 @dataclass(slots=True)
@@ -54,6 +56,28 @@ def not_trials() -> Iterator[None]:
         _is_counted.reset(token)
 
 
+@dataclass(slots=True)
+class CollectedTrials:
+    """Trials that another process observed, without their bars, to be recorded in this one."""
+
+    observed: list[tuple[Evaluation, Observations | None]] = field(default_factory=list)
+
+    def record(self, bars: Sequence[Bars]) -> None:
+        """Record the trials, which were evaluated on these bars."""
+        for evaluation, observed in self.observed:
+            _record_observed(replace(evaluation, bars=tuple(bars)), observed)
+
+
+@contextmanager
+def collected(trials: CollectedTrials) -> Iterator[None]:
+    """Collect the trials within the block, in this thread, and do not record them."""
+    token = _collecting.set(trials)
+    try:
+        yield
+    finally:
+        _collecting.reset(token)
+
+
 def _record(trial: CountedTrial) -> None:
     try:
         observed = None if trial.observe is None else trial.observe()
@@ -62,6 +86,14 @@ def _record(trial: CountedTrial) -> None:
     evaluation = trial.evaluation
     if trial.observe is None:
         evaluation = replace(evaluation, configs=evaluation.configs[: trial.n_started])
+    collecting = _collecting.get()
+    if collecting is not None:
+        collecting.observed.append((replace(evaluation, bars=()), observed))
+    else:
+        _record_observed(evaluation, observed)
+
+
+def _record_observed(evaluation: Evaluation, observed: Observations | None) -> None:
     try:
         record_trials(evaluation, observed)
     except PeakTradeError as error:

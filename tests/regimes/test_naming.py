@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from peak_trade.core.bars import Bars
+from peak_trade.core.executor import Executor
 from peak_trade.core.time import Timeframe
 from peak_trade.regimes.states import StateParameters, separation_of
 from peak_trade.strategies.buy_and_hold import BuyAndHold
@@ -62,6 +63,16 @@ def test_labels_are_compared_with_those_of_other_seeds_and_start_bars(study):
     other = study.detector.model_copy(update={"seed": 1}).filter(study.bars.frame).labels[study.first :]
     assert table["equal"][0] == (other == study.labels).mean()
     assert label_agreement(study, 0).empty
+
+
+def test_labels_are_the_same_in_any_number_of_processes(monkeypatch):
+    bars = Bars(switching_bars(900, 1)[0], "BTC/USDT", Timeframe.parse("1h"), "sample")
+    given = study_regimes(BuyAndHold(), bars, DETECTORS["rules"])
+    one = label_agreement(given, 3, Executor(1))
+    monkeypatch.setattr("peak_trade.core.executor.FEWEST_SECONDS", 0.0)
+    several = Executor(2)
+    pd.testing.assert_frame_equal(one, label_agreement(given, 3, several), check_exact=True)
+    assert "in 2 processes" in several.summary
 
 
 def test_the_rules_have_start_bars_only_and_keep_their_names():

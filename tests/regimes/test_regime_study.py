@@ -12,6 +12,7 @@ import pytest
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.executor import Executor
 from peak_trade.core.time import Timeframe, parse_utc
 from peak_trade.metrics import Measure, SharpeDifference, sharpe, sharpe_difference, simple_returns
 from peak_trade.regimes.features import FeatureSettings
@@ -181,6 +182,17 @@ def test_edge_free_series_are_edge_free_whatever_bars_are_given():
     other = Bars(frame_of(np.full(700, 100.0)), "BTC/USDT", Timeframe.parse("1h"), "sample")
     one, two = (noise_control("edge-free", aware, bars, [0]) for bars in (drifting(700), other))
     pd.testing.assert_frame_equal(one.edges, two.edges)
+
+
+def test_series_are_the_same_in_any_number_of_processes(monkeypatch):
+    aware, bars = RegimeAware(detector=RulesDetector(rules=SMALL_RULES)), drifting(700)
+    one = noise_control("sign-flipped", aware, bars, [5, 2, 9], Executor(1))
+    monkeypatch.setattr("peak_trade.core.executor.FEWEST_SECONDS", 0.0)
+    several = Executor(2)
+    two = noise_control("sign-flipped", aware, bars, [5, 2, 9], several)
+    assert "in 2 processes" in several.summary
+    pd.testing.assert_frame_equal(one.edges, two.edges, check_exact=True)
+    assert one.n_kept == two.n_kept
 
 
 @pytest.mark.parametrize("kind", mostly_long(["sign-flipped", "edge-free"], 1))

@@ -20,6 +20,7 @@ from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.engine.market import Market
+from peak_trade.indicators.cache import IndicatorCache
 from peak_trade.journal.events import BarEvent
 from peak_trade.regimes.rules import RulesDetector
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes
@@ -31,7 +32,6 @@ from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.strategy import RegimeAware
 from peak_trade.studies.regime.study import study_regimes
-from peak_trade.studies.sweep.evaluation import IndicatorCache
 from peak_trade.studies.sweep.run import sweep
 from tests.examples import examples, mostly_long
 

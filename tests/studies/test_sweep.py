@@ -19,6 +19,7 @@ from peak_trade.costs.model import Costs
 from peak_trade.data.sample import sample_bars, save_samples
 from peak_trade.engine.kernel import STATISTICS, screen, simulate
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
+from peak_trade.indicators.cache import IndicatorCache
 from peak_trade.indicators.means import sma
 from peak_trade.metrics import SharpeSample, deflated_sharpe, measures_in, period_returns, simple_returns
 from peak_trade.metrics.overfitting import probability_of_overfitting
@@ -29,7 +30,14 @@ from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.recording import record_sweep
 from peak_trade.studies.sweep import evaluation
-from peak_trade.studies.sweep.evaluation import Findings, IndicatorCache, Setup, exposures_of, screened, statistics_of
+from peak_trade.studies.sweep.evaluation import (
+    Findings,
+    Setup,
+    exposures_of,
+    screened,
+    slices,
+    statistics_of,
+)
 from peak_trade.studies.sweep.run import sweep
 from peak_trade.studies.trials import deflated
 from peak_trade.tracking import trials_of
@@ -260,6 +268,30 @@ def test_crossings_at_a_time_are_strategies_one_by_one(pairs, direction, fractio
     joined = Findings.joined([alone, rest]) if len(strategies) > 1 else alone
     for name in ("statistics", "moments", "weeks", "digests"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(rows, name))
+
+
+PAIRS = parameter_sets(MaCrossover, {"fast": range(1, 33), "slow": range(33, 81)})[0]
+
+
+@given(st.lists(st.integers(0, len(PAIRS) - 1), unique=True, min_size=1, max_size=300))
+def test_the_tasks_have_every_set_once(places) -> None:
+    setup = Setup(sample_bars("BTC/USDT", n_bars=300), UNCAPPED)
+    tasks = slices(setup, [PAIRS[place] for place in places], True)
+    assert sorted(place for task in tasks for place in task) == list(range(len(places)))
+    assert all(0 < len(task) <= evaluation.SLICE_SETS for task in tasks)
+
+
+def test_the_sets_of_a_task_share_their_lines(bars, monkeypatch) -> None:
+    """A task of 128 pairs needs 24 lines where rows of the grid would need 51, and fewer where memory is short."""
+    setup = Setup(bars, UNCAPPED)
+
+    def n_lines() -> int:
+        tasks = [[PAIRS[place] for place in task] for task in slices(setup, PAIRS, True)]
+        return max(len({each.fast for each in task}) + len({each.slow for each in task}) for task in tasks)
+
+    assert n_lines() == 24
+    monkeypatch.setattr(evaluation, "_LINE_BYTES", 8 * len(bars) * 10)
+    assert n_lines() <= 10
 
 
 @pytest.mark.usefixtures("home")

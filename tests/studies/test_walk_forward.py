@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from functools import cache
 
 import numpy as np
@@ -14,16 +15,20 @@ import peak_trade as pt
 from peak_trade.cli.app import run
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.executor import Executor
 from peak_trade.core.time import from_ns
+from peak_trade.core.windows import make_windows
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import load_bars, save_bars
+from peak_trade.data.workspace import workspace_at
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.portfolio.sizing import VolatilityTarget
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.holdout import seal_holdout
 from peak_trade.studies.rerun import rerun
-from peak_trade.studies.walk_forward import WalkForward, make_windows, walk_forward
+from peak_trade.studies.walk_forward.result import WalkForward
+from peak_trade.studies.walk_forward.run import walk_forward
 from tests.examples import examples
 
 BARS = sample_bars("BTC/USDT", n_bars=900)
@@ -184,6 +189,37 @@ def test_every_set_of_every_window_is_a_trial(home):
     assert made.n_trials is not None
 
 
+def test_trials_of_windows_on_other_machines_are_counted_here(home, tmp_path, monkeypatch):
+    class Elsewhere(Executor):
+        def run(self, function, shared, tasks, **_):
+            for place, task in enumerate(tasks):
+                with workspace_at(tmp_path / "other"):
+                    answer = pickle.dumps(function(shared, task))
+                yield place, pickle.loads(answer)
+
+    monkeypatch.setattr("peak_trade.studies.walk_forward.run.Executor", Elsewhere)
+    save_bars(BARS)
+    arguments = ARGUMENTS | {"cluster": "tcp://10.0.0.5:8786"}
+    made = walk_forward(MaCrossover, GRID, load_bars("BTC/USDT", "1h"), **arguments)
+    assert pt.trials_of(BARS).n == 6 * 5 + 1
+    assert not (tmp_path / "other" / "trials.jsonl").exists()
+    assert made.table.equals(found().table)
+
+
+@pytest.mark.long
+def test_windows_on_a_cluster_give_the_same_result(home, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("peak_trade.core.executor.FEWEST_SECONDS", 0.0)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        made = walk_forward(MaCrossover, GRID, BARS, train=300, test=120, cluster=cluster.scheduler_address)
+    assert "on 2 Dask workers" in made.execution
+    assert made.table.equals(found().table)
+    assert made.digests == found().digests
+    assert pt.trials_of(BARS).n == 6 * 5 + 1
+
+
 def test_a_recorded_walk_forward_is_made_again_from_its_record(registry, capsys):
     save_bars(BARS)
     given = ["walk-forward", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "-p", "fast=3,8", "-p", "slow=20"]
@@ -208,6 +244,7 @@ BAD = {
     "unknown parameter": (["--train", "100", "--test", "10", "-p", "fastt=3"], "fastt is not a parameter. Did you"),
     "empty values": (["--train", "100", "--test", "10", "-p", "fast="], "fast was []; give a list of the values"),
     "no valid set": (["--train", "100", "--test", "10", "-p", "fast=90"], "none of the 1 sets can be run"),
+    "no scheduler": (["--train", "100", "--test", "10", "-p", "fast=3", "--cluster", "one"], "of a Dask scheduler"),
     "no scheme": (["--train", "100", "--test", "10", "--scheme", "both"], "'both' is not one of"),
 }
 

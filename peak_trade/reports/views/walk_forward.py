@@ -15,7 +15,7 @@ from peak_trade.reports.views.verdicts import drawdown_tile, return_tile, sharpe
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from peak_trade.studies.walk_forward import WalkForward
+    from peak_trade.studies.walk_forward.result import WalkForward
 
 _PERCENT, _RATIO = "{:+.1%}", "{:.2f}"
 WINDOW_FORMATS: Mapping[str, str] = MappingProxyType(

@@ -8,6 +8,7 @@ and costs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
+from peak_trade.core.executor import Executor
 from peak_trade.core.progress import progress
 from peak_trade.metrics import Measure, SharpeDifference
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes
@@ -54,7 +56,9 @@ def exposure_by_timing(
     return {TIMINGS[0]: hindsight[1:], TIMINGS[1]: hindsight[:-1], TIMINGS[2]: causal[:-1]}
 
 
-def noise_control(kind: NoiseKind, strategy: RegimeAware, bars: Bars, seeds: Iterable[int]) -> NoiseControl:
+def noise_control(
+    kind: NoiseKind, strategy: RegimeAware, bars: Bars, seeds: Iterable[int], executor: Executor | None = None
+) -> NoiseControl:
     """Run a strategy with regimes on series without an edge, and measure what each timing of the labels earns.
 
     Parameters
@@ -66,30 +70,42 @@ def noise_control(kind: NoiseKind, strategy: RegimeAware, bars: Bars, seeds: Ite
         Bars whose signs are flipped or whose phases are randomised. Edge-free series have the same length.
     seeds : iterable of int
         One series each; fixed before the results are seen.
+    executor : Executor, optional
+        Where the series run, which are independent of each other. Defaults to the processes of this machine.
 
     """
     part = strategy.from_bars()
     if not isinstance(part, RegimeAware):
         raise ConfigError(f"noise_control: strategy was {strategy.name}. Give a RegimeAware.")
-    close = bars.frame["close"].to_numpy()
-    returns = close[1:] / close[:-1] - 1.0
-    rows: dict[int, dict[str, float | None]] = {}
-    n_kept, everything = 0, np.ones(len(bars) - 1, dtype=bool)
     chosen = list(seeds)
     with progress(f"noise, {kind}", "series") as on_progress:
-        for seed in chosen:
-            on_progress(len(rows), len(chosen))
-            counts = everything
-            if kind == "sign-flipped":
-                twin = sign_flipped([bars], seed)
-                frame, counts, n_kept = twin.bars[0].for_strategy(), twin.counts(bars.times[1:]), twin.n_kept
-            elif kind == PHASE_RANDOMISED:
-                frame = phase_randomised_bars(returns, seed)
-            else:
-                frame = edge_free_bars(len(bars), seed)
-            rows[seed] = {name: each.value for name, each in _edges(part, frame, counts, bars.bars_per_year).items()}
+        found = (executor or Executor()).map(_edges_on, _Noise(kind, part, bars), chosen, on_progress)
+    rows = {seed: edges for seed, (edges, _) in zip(chosen, found, strict=True)}
     edges = pd.DataFrame.from_dict(rows, orient="index", columns=list(TIMINGS), dtype=np.float64)
-    return NoiseControl(kind, edges, n_kept)
+    return NoiseControl(kind, edges, found[-1][1] if found else 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Noise:
+    kind: NoiseKind
+    strategy: RegimeAware
+    bars: Bars
+
+
+def _edges_on(noise: _Noise, seed: int) -> tuple[dict[str, float | None], int]:
+    """Return the edge of each timing on one series, and the number of its bars that keep their sign."""
+    bars, n_kept = noise.bars, 0
+    counts: NDArray[np.bool_] = np.ones(len(bars) - 1, dtype=bool)
+    if noise.kind == "sign-flipped":
+        twin = sign_flipped([bars], seed)
+        frame, counts, n_kept = twin.bars[0].for_strategy(), twin.counts(bars.times[1:]), twin.n_kept
+    elif noise.kind == PHASE_RANDOMISED:
+        close = bars.frame["close"].to_numpy()
+        frame = phase_randomised_bars(close[1:] / close[:-1] - 1.0, seed)
+    else:
+        frame = edge_free_bars(len(bars), seed)
+    edges = _edges(noise.strategy, frame, counts, bars.bars_per_year)
+    return {name: each.value for name, each in edges.items()}, n_kept
 
 
 def _edges(

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from peak_trade.core.errors import DataError
+from peak_trade.core.executor import Executor
 from peak_trade.core.progress import progress
+from peak_trade.regimes.detector import Detector
 from peak_trade.regimes.states import REGIMES, Regime
 from peak_trade.studies.regime.study import RegimeStudy
 
@@ -45,8 +48,11 @@ class Naming:
         return {"names": dict(self.names), "sentences": list(self.sentences), "agreement": agreement}
 
 
-def label_agreement(study: RegimeStudy, n_runs: int) -> pd.DataFrame:
+def label_agreement(study: RegimeStudy, n_runs: int, executor: Executor | None = None) -> pd.DataFrame:
     """Run the detector again with `n_runs` other seeds and `n_runs` other start bars, and compare the labels.
+
+    The runs are independent of each other, and `executor` runs them. Within a run each fit may begin at the one before
+    it, so the fits of one run are a chain.
 
     Returns
     -------
@@ -60,23 +66,31 @@ def label_agreement(study: RegimeStudy, n_runs: int) -> pd.DataFrame:
     seed, every = getattr(detector, "seed", None), getattr(detector, "refit_every", START_STEP * (n_runs + 1))
     runs = [] if seed is None else [(f"seed {seed + i}", {"seed": seed + i}, 0) for i in range(1, n_runs + 1)]
     runs += [(f"start + {cut} bars", {}, cut) for cut in (every * i // (n_runs + 1) for i in range(1, n_runs + 1))]
-    rows = []
+    tasks = [(detector.model_copy(update=update), cut) for _, update, cut in runs]
     with progress("labels", "runs") as on_progress:
-        for n_done, (change, update, cut) in enumerate(runs):
-            on_progress(n_done, len(runs))
-            try:
-                other = detector.model_copy(update=update).filter(frame.iloc[cut:]).labels
-            except DataError:
-                continue
-            first = max(study.first, cut)
-            ours, theirs = study.labels[first - study.first :], other[first - cut :]
-            known = (ours >= 0) & (theirs >= 0)
-            if known.any():
-                rows.append((change, float((ours == theirs)[known].mean())))
+        found = (executor or Executor()).map(_labels, frame, tasks, on_progress)
+    rows = []
+    for (change, _, cut), other in zip(runs, found, strict=True):
+        if other is None:
+            continue
+        first = max(study.first, cut)
+        ours, theirs = study.labels[first - study.first :], other[first - cut :]
+        known = (ours >= 0) & (theirs >= 0)
+        if known.any():
+            rows.append((change, float((ours == theirs)[known].mean())))
     return pd.DataFrame(rows, columns=["change", "equal"]).astype({"equal": "float64"})
 
 
-def name_regimes(study: RegimeStudy, n_runs: int = 5) -> Naming:
+def _labels(frame: pd.DataFrame, run: tuple[Detector, int]) -> NDArray[np.int8] | None:
+    """Return the labels of a detector from a bar on; None if there are too few bars."""
+    detector, cut = run
+    try:
+        return detector.filter(frame.iloc[cut:]).labels
+    except DataError:
+        return None
+
+
+def name_regimes(study: RegimeStudy, n_runs: int = 5, executor: Executor | None = None) -> Naming:
     """Decide how the regimes of a study may be called.
 
     Parameters
@@ -84,6 +98,8 @@ def name_regimes(study: RegimeStudy, n_runs: int = 5) -> Naming:
     study : RegimeStudy
     n_runs : int
         Seeds and start bars of `label_agreement`; 0 does not measure it.
+    executor : Executor, optional
+        Where its runs take place. Defaults to the processes of this machine.
 
     Returns
     -------
@@ -94,7 +110,7 @@ def name_regimes(study: RegimeStudy, n_runs: int = 5) -> Naming:
         sideways and bull.
 
     """
-    agreement, sentences = label_agreement(study, n_runs), []
+    agreement, sentences = label_agreement(study, n_runs, executor), []
     is_stable = True
     for kind, unit in (("seed", "seed"), ("start", "start bar")):
         part = agreement.loc[agreement["change"].str.startswith(kind), "equal"]

@@ -19,6 +19,7 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.described import Described
 from peak_trade.core.errors import DataError
+from peak_trade.core.executor import Executor
 from peak_trade.core.former_names import HasFormerNames
 from peak_trade.core.time import parse_utc, to_ns
 from peak_trade.engine.inputs import RunInputs
@@ -436,7 +437,11 @@ def backtest_regimes(
 
 @checks_arguments(study="the result of study_regimes")
 def noise_controls(
-    study: RegimeStudy, n_series: SeriesCount, n_bars: int = 8_760, phase_randomised: bool = False
+    study: RegimeStudy,
+    n_series: SeriesCount,
+    n_bars: int = 8_760,
+    phase_randomised: bool = False,
+    executor: Executor | None = None,
 ) -> tuple[NoiseControl, ...]:
     """Run the strategy of a study on series without an edge: sign-flipped twins of its last bars, and edge-free series.
 
@@ -450,6 +455,8 @@ def noise_controls(
     phase_randomised : bool
         Whether to add series with the spectrum of the returns and random phases. They keep the low frequencies that the
         market had, which a rule may use without looking ahead: they are shown and not judged.
+    executor : Executor, optional
+        Where the series run; see `noise_control`.
 
     """
     length = max(min(n_bars, len(study.bars)), study.detector.warm_up + 500)
@@ -457,4 +464,4 @@ def noise_controls(
     kinds: tuple[NoiseKind, ...] = ("sign-flipped", "edge-free")
     if phase_randomised:
         kinds += ("phase-randomised",)
-    return tuple(noise_control(kind, study.strategy, bars, range(n_series)) for kind in kinds)
+    return tuple(noise_control(kind, study.strategy, bars, range(n_series), executor) for kind in kinds)

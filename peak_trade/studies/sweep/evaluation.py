@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import threading
 import time
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -31,6 +29,7 @@ from peak_trade.core.values import Instrument, OrderType
 from peak_trade.data.workspace import workspace
 from peak_trade.engine.kernel import INITIAL_CASH, STATISTICS, screen_sets
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.indicators.cache import SHARED_BYTES, IndicatorCache
 from peak_trade.metrics import fewest_for_ratio
 from peak_trade.metrics.overfitting import block_moments
 from peak_trade.portfolio.sizing import FractionOfEquity
@@ -50,46 +49,10 @@ TILE_LINES = 16
 """Lines of each side of the crossings of one task, so that few lines serve many sets."""
 SECONDS_BETWEEN_PARTS = 5.0
 """Time after which the finished sets of a long sweep are kept in the workspace."""
-_SHARED_BYTES = 8 * 2**20
 _SHARED_LINES = 32
 _LINE_BYTES = 64 * 2**20
 _ROWS_AT_ONCE = 2
 _PADDED_ROWS = 16
-
-
-class IndicatorCache:
-    """Cache of computed indicators that drops the least recently used ones beyond `max_bytes`."""
-
-    def __init__(self, max_bytes: int = _SHARED_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[Any, ...], tuple[FloatArray, FloatArray]] = OrderedDict()
-        self._left = max_bytes
-
-    def __call__(self, indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
-        """Return indicator(values, *numbers), read-only; arrays are compared by their memory, not by content."""
-        key = (indicator, values.ctypes.data, values.strides, values.size, *numbers)
-        with self._lock:
-            found = self._known.get(key)
-            if found is not None:
-                self._known.move_to_end(key)
-                return found[1]
-        indicated = indicator(values, *numbers)
-        is_fresh = indicator.__module__.startswith("peak_trade.indicators") and indicated.flags.c_contiguous
-        content = memoryview(indicated.data).toreadonly() if is_fresh else indicated.tobytes()
-        computed = np.frombuffer(content, indicated.dtype).reshape(indicated.shape)
-        with self._lock:
-            former = self._known.pop(key, None)
-            self._known[key] = values, computed
-            self._left -= computed.nbytes - (0 if former is None else former[1].nbytes)
-            while self._left < 0:
-                _, (_, dropped) = self._known.popitem(last=False)
-                self._left += dropped.nbytes
-        return computed
-
-    def __reduce__(self) -> tuple[type[IndicatorCache], tuple[int]]:
-        """Return an empty cache for another process."""
-        return IndicatorCache, (self._max_bytes,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +106,7 @@ class Setup:
     @cached_property
     def cache(self) -> IndicatorCache:
         """Indicators that the sets share."""
-        return IndicatorCache(max(_SHARED_BYTES, _SHARED_LINES * 8 * len(self.bars)))
+        return IndicatorCache(max(SHARED_BYTES, _SHARED_LINES * 8 * len(self.bars)))
 
     @property
     def start(self) -> int | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -150,44 +150,25 @@ def sweep(
     instrument = (instruments or {}).get(bars.symbol)
     setup = Setup(bars, settings, first, block_count(wanted), instrument, risk)
 
-    def configs_of(strategies: Sequence[Strategy]) -> list[str]:
-        rules = [instrument or Instrument(bars.symbol)]
-        return config_digests([[each] for each in strategies], settings, rules, risk, setup.start)
-
-    def evaluator_of(probe: Strategy, plan: Sequence[Any]) -> Evaluator:
-        return Evaluator(
-            setup, executor, digest_of([*plan, data_digest([bars]), code_digest([probe]), environment_digest()])
-        )
-
+    job = _Job(setup, executor, causality_check)
     with progress("sweep", "combinations") as on_progress:
         if method == "search":
-            chosen = _search(space, wanted, seed, configs_of, evaluator_of, on_progress, causality_check, bars)
+            chosen = _search(space, wanted, seed, job, on_progress)
         else:
             strategies = space.all_sets() if method == "grid" else space.random_sets(wanted, seed)
-            chosen = _evaluate(strategies, configs_of, evaluator_of, on_progress, causality_check, bars)
+            chosen = _evaluate(strategies, job, on_progress)
     table = _table(chosen.strategies, list(grid), setup, chosen.rows)
     best = best_sets(table, n_best)
     checked = chosen.checked
     with chosen.state.as_before(chosen.strategies[0]):
         checked |= _check_sets(chosen.strategies, best, bars, BUDGET, causality_check)
+    options: dict[str, Any] = {"instruments": instruments, "risk": risk, "start": start, "causality_check": False}
     with not_trials():
-        runs = [
-            backtest(
-                chosen.strategies[row],
-                bars,
-                settings,
-                instruments=instruments,
-                risk=risk,
-                start=start,
-                causality_check=False,
-            )
-            for row in best
-        ]
+        runs = [backtest(chosen.strategies[row], bars, settings, **options) for row in best]
     chosen.evaluator.finish()
     winner = replace(runs[0], causality=() if not checked else (worst_outcome(checked.values()),))
     count = recorded_trials(winner.digests)
     found = [_difference(chosen.strategies[row], setup, run) for row, run in zip(best, runs, strict=True)]
-    kept = chosen.evaluator.n_kept
     return SweepResult(
         table=table,
         n_skipped=space.n_skipped,
@@ -211,21 +192,43 @@ def sweep(
         equal_sets=_equal_sets(chosen.rows),
         engine="array kernel" if chosen.evaluator.is_kernel else "event loop",
         engine_reason="" if chosen.evaluator.is_kernel else f"the kernel does not support {setup.beyond_kernel}",
-        execution=executor.summary + (f"; {kept:,} sets were kept from an interrupted sweep" if kept else ""),
+        execution=chosen.execution(executor),
         method=method,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """How the sets of a sweep are evaluated, however they are chosen."""
+
+    setup: Setup
+    executor: Executor
+    causality_check: bool
+
+    def configs(self, strategies: Sequence[Strategy]) -> list[str]:
+        setup = self.setup
+        rules = [setup.instrument or Instrument(setup.bars.symbol)]
+        return config_digests([[each] for each in strategies], setup.settings, rules, setup.risk, setup.start)
+
+    def evaluator(self, probe: Strategy, plan: Sequence[Any]) -> Evaluator:
+        identity = [*plan, data_digest([self.setup.bars]), code_digest([probe]), environment_digest()]
+        return Evaluator(self.setup, self.executor, digest_of(identity))
 
 
 class _Chosen:
     """The sets of a sweep as they are evaluated."""
 
-    def __init__(self, strategies: Sequence[Strategy], bars: Bars, causality_check: bool) -> None:
+    def __init__(self, strategies: Sequence[Strategy], job: _Job) -> None:
         self.strategies = list(strategies)
         self.state = KeptState(strategies[0])
-        self.checked = _check_sets(strategies, [0], bars, BUDGET / 5.0, causality_check)
+        self.checked = _check_sets(strategies, [0], job.setup.bars, BUDGET / 5.0, job.causality_check)
         self.configs: list[str] = []
         self.rows: Findings
         self.evaluator: Evaluator
+
+    def execution(self, executor: Executor) -> str:
+        kept = self.evaluator.n_kept
+        return executor.summary + (f"; {kept:,} sets were kept from an interrupted sweep" if kept else "")
 
 
 def _wanted(space: ParameterSpace, method: Method, n_sets: int | None, is_confirmed: bool) -> int:
@@ -244,17 +247,10 @@ def _wanted(space: ParameterSpace, method: Method, n_sets: int | None, is_confir
     return max(min(space.n_sets, MOST_SETS), 1)
 
 
-def _evaluate(
-    strategies: Sequence[Strategy],
-    configs_of: Callable[[Sequence[Strategy]], list[str]],
-    evaluator_of: Callable[[Strategy, Sequence[Any]], Evaluator],
-    on_progress: OnProgress,
-    causality_check: bool,
-    bars: Bars,
-) -> _Chosen:
-    chosen = _Chosen(strategies, bars, causality_check)
-    chosen.configs = configs_of(strategies)
-    chosen.evaluator = evaluator_of(strategies[0], chosen.configs)
+def _evaluate(strategies: Sequence[Strategy], job: _Job, on_progress: OnProgress) -> _Chosen:
+    chosen = _Chosen(strategies, job)
+    chosen.configs = job.configs(strategies)
+    chosen.evaluator = job.evaluator(strategies[0], chosen.configs)
     with naming_look_ahead(chosen.checked.values()):
         chosen.rows = chosen.evaluator.evaluate(
             strategies, chosen.configs, lambda done: on_progress(done, len(strategies))
@@ -262,16 +258,7 @@ def _evaluate(
     return chosen
 
 
-def _search(
-    space: ParameterSpace,
-    n_sets: int,
-    seed: int,
-    configs_of: Callable[[Sequence[Strategy]], list[str]],
-    evaluator_of: Callable[[Strategy, Sequence[Any]], Evaluator],
-    on_progress: OnProgress,
-    causality_check: bool,
-    bars: Bars,
-) -> _Chosen:
+def _search(space: ParameterSpace, n_sets: int, seed: int, job: _Job, on_progress: OnProgress) -> _Chosen:
     try:
         import optuna
     except ImportError:
@@ -291,16 +278,16 @@ def _search(
             if strategy is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 continue
-            (config,) = configs_of([strategy])
+            (config,) = job.configs([strategy])
             asked.append((trial, config))
             if config not in scores:
                 new[config] = strategy
         if new:
             sets, configs, n_before = list(new.values()), list(new), len(scores)
             if chosen is None:
-                chosen = _Chosen(sets, bars, causality_check)
+                chosen = _Chosen(sets, job)
                 lists = {name: [repr(value) for value in choices] for name, choices in space.lists.items()}
-                chosen.evaluator = evaluator_of(sets[0], ["search", configs[0], lists, n_sets, seed])
+                chosen.evaluator = job.evaluator(sets[0], ["search", configs[0], lists, n_sets, seed])
             else:
                 chosen.strategies += sets
             chosen.configs += configs
