@@ -74,10 +74,10 @@ class Findings:
             np.empty((n_sets, 16), np.uint8),
         )
 
-    def put(self, places: Sequence[int], rows: Findings) -> None:
+    def put(self, places: Sequence[int], found: Findings) -> None:
         """Write the findings of some sets to their places."""
         for each in fields(self):
-            getattr(self, each.name)[list(places)] = getattr(rows, each.name)
+            getattr(self, each.name)[list(places)] = getattr(found, each.name)
 
     @classmethod
     def joined(cls, parts: Sequence[Findings]) -> Findings:
