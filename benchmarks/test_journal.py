@@ -29,7 +29,7 @@ from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import RecordedFeed
-from peak_trade.sessions.parts import evaluator, risk_engine_of
+from peak_trade.sessions.parts import evaluation_of, risk_engine_of
 from peak_trade.sessions.runner import Session, StopSwitch
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.wiring.gates import read_risk_file
@@ -171,9 +171,9 @@ def run(folder: Path, n_bars: int, pace: float | None, *, is_recorded: bool) -> 
     journal: Any = NoJournal(folder)
     if is_recorded:
         journal = JournalWriter(folder, key, time.time_ns, sinks=make_sinks(sqlite, folder))
-    evaluate, risk_engine = evaluator(CONFIG, STRATEGY), risk_engine_of(CONFIG, buffer, bars)
+    evaluation, risk_engine = evaluation_of(CONFIG, STRATEGY), risk_engine_of(CONFIG, buffer, bars)
     session = Session(
-        buffer, evaluate, BacktestSettings(), journal, time.time_ns, "ma_crossover", "paper", risk_engine=risk_engine,
+        buffer, evaluation, BacktestSettings(), journal, time.time_ns, "ma_crossover", "paper", risk_engine=risk_engine,
         measures=is_recorded, switch=switch,
     )  # fmt: skip
     session.run(RecordedFeed(bars, pace=pace, wait=switch.wait))

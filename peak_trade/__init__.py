@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from peak_trade.sessions.replay import replay
     from peak_trade.sessions.run import run_session
     from peak_trade.strategies.base import Strategy
+    from peak_trade.strategies.incremental import IncrementalStrategy
     from peak_trade.strategies.panel import PanelStrategy
     from peak_trade.strategies.stateful import StatefulStrategy
     from peak_trade.studies.backtest import backtest
@@ -70,6 +71,7 @@ _HOMES = {
     "FixedRisk": "peak_trade.portfolio.sizing",
     "FractionOfEquity": "peak_trade.portfolio.sizing",
     "FractionalKelly": "peak_trade.portfolio.sizing",
+    "IncrementalStrategy": "peak_trade.strategies.incremental",
     "Instrument": "peak_trade.core.values",
     "PanelStrategy": "peak_trade.strategies.panel",
     "PortfolioSettings": "peak_trade.studies.portfolio.settings",
@@ -132,6 +134,7 @@ __all__ = [
     "FixedRisk",
     "FractionOfEquity",
     "FractionalKelly",
+    "IncrementalStrategy",
     "Instrument",
     "PanelStrategy",
     "PortfolioSettings",

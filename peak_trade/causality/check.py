@@ -18,6 +18,7 @@ import pandas as pd
 from pydantic import Field
 
 from peak_trade.causality.comparison import Comparison, Results, as_results
+from peak_trade.causality.continued import check_continued
 from peak_trade.causality.evaluation import Evaluator, InOneSymbol, Subject, can_be_imported
 from peak_trade.causality.report import STATE_NOT_CHECKED, STATE_PARTLY_CHECKED, CausalityReport, Drift
 from peak_trade.causality.rewrites import REWRITES, choose_cuts, rewritten
@@ -73,8 +74,8 @@ def check_causality(
     Raises
     ------
     StrategyError
-        If the result on the unchanged bars breaks the contract of a strategy and there is no leak, or if every
-        rewriting of some cut failed, so that there is nothing to compare.
+        If the result on the unchanged bars breaks the contract of a strategy and there is no leak, if every rewriting
+        of some cut failed, so that there is nothing to compare, or if an incremental strategy differs bar by bar.
     ConfigError
         If there are too few bars, or no cuts.
 
@@ -149,6 +150,8 @@ def check_with(evaluate: Evaluator, bars: Bars, warm_up: int, n_cuts: int, seed:
             on_progress(n_done, len(cuts))
     if breach is not None and not comparison.leaks:
         raise breach
+    if isinstance(subject, Strategy) and not comparison.leaks:
+        check_continued(subject, bars)
     return CausalityReport(
         name=name,
         n_bars=len(bars),

@@ -26,6 +26,57 @@ _MONTH = Timeframe.parse("1M")
 COLUMNS = ("open", "high", "low", "close", "volume")
 
 
+class BarColumns:
+    """Columns of consecutive bars of one symbol, arrays of one shape, each read when it is asked for.
+
+    Parameters
+    ----------
+    column : callable
+        Returns a column of COLUMNS, float64, or `close_time`, int64 ns UTC, by its name.
+
+    """
+
+    __slots__ = ("_column",)
+
+    def __init__(self, column: Callable[[str], NDArray[Any]]) -> None:
+        self._column = column
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> BarColumns:
+        """Return the columns of a frame of bars, without a copy."""
+        return cls(lambda name: index_ns(frame.index) if name == "close_time" else frame[name].to_numpy())
+
+    @property
+    def times(self) -> IntArray:
+        """Close times, ns UTC."""
+        return self._column("close_time")
+
+    @property
+    def open(self) -> FloatArray:
+        """First prices, quote currency."""
+        return self._column("open")
+
+    @property
+    def high(self) -> FloatArray:
+        """Highest prices, quote currency."""
+        return self._column("high")
+
+    @property
+    def low(self) -> FloatArray:
+        """Lowest prices, quote currency."""
+        return self._column("low")
+
+    @property
+    def close(self) -> FloatArray:
+        """Last prices, quote currency."""
+        return self._column("close")
+
+    @property
+    def volume(self) -> FloatArray:
+        """Volume, base units; NaN if it is not known."""
+        return self._column("volume")
+
+
 def check_frame(frame: pd.DataFrame, where: str = "bars") -> None:
     """Check that a frame meets the bar contract.
 
@@ -209,6 +260,11 @@ class Bars(Described):
     def times(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Close times, shape (n_bars,), ns UTC."""
         return index_ns(self.frame.index)
+
+    @property
+    def columns(self) -> BarColumns:
+        """Close times, prices and volume, without a copy."""
+        return BarColumns.of(self.frame)
 
     @property
     def has_volume(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray, IntArray
+from peak_trade.core.compute import Memory, kept
 from peak_trade.core.time import NS_PER_SECOND, SECONDS_PER_YEAR, Timeframe, checked_per_year
 
 NS_PER_DAY = 86_400 * NS_PER_SECOND
@@ -130,13 +131,16 @@ def observed_per_year(times: IntArray, bars_per_year: float) -> float:
     return n * float(NS_PER_YEAR) / max(elapsed, 1)
 
 
-def trailing_per_year(times: IntArray, bars_per_year: float, window: int) -> FloatArray:
+def trailing_per_year(times: IntArray, bars_per_year: float, window: int, memory: Memory | None = None) -> FloatArray:
     """Return `observed_per_year` of the last `window` returns at each close, shape (n_bars,); fewer at the start.
 
     Causal: value t is computed from times up to t.
     """
-    n = np.minimum(np.arange(len(times)), window)
-    elapsed = times - times[np.arange(len(times)) - n]
+    past = kept(memory, 1 + window, 0)  # the number of earlier bars, and the close times of the last ones
+    joined, rows = np.concatenate([past[1:], times]), np.arange(len(times))
+    n = np.minimum(past[0] + rows, window)
+    elapsed = times - joined[window + rows - n]
+    past[0], past[1:] = past[0] + len(times), joined[len(times) :]
     is_whole = elapsed == n * _nominal(bars_per_year)
     return np.where(is_whole, bars_per_year, n * float(NS_PER_YEAR) / np.where(elapsed > 0, elapsed, 1))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
 
@@ -24,8 +25,13 @@ class IndicatorCache:
         self._known: OrderedDict[tuple[Any, ...], tuple[FloatArray, FloatArray]] = OrderedDict()
         self._left = max_bytes
 
-    def __call__(self, indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
-        """Return indicator(values, *numbers), read-only; arrays are compared by their memory, not by content."""
+    def __call__(self, indicator: Callable[..., FloatArray], values: NDArray[Any], *numbers: Any) -> FloatArray:
+        """Return indicator(values, *numbers), read-only; arrays are compared by their memory, not by content.
+
+        Indicators of values that can be written to are not kept.
+        """
+        if values.flags.writeable:
+            return indicator(values, *numbers)
         key = (indicator, values.ctypes.data, values.strides, values.size, *numbers)
         with self._lock:
             found = self._known.get(key)

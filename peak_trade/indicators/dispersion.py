@@ -8,7 +8,8 @@ import numpy as np
 from numba import float64, int64, njit
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.indicators.means import READ_ONLY, TIE_RTOL, sma
+from peak_trade.core.compute import Compute, Memory, compute, kept
+from peak_trade.indicators.means import READ_ONLY, TIE_RTOL, lag, remember, sma
 
 
 class Bands(NamedTuple):
@@ -19,17 +20,20 @@ class Bands(NamedTuple):
     upper: FloatArray
 
 
-def rolling_std(values: FloatArray, window: int) -> FloatArray:
+def rolling_std(values: FloatArray, window: int, memory: Memory | None = None) -> FloatArray:
     """Return the population standard deviation (ddof 0) of the last `window` values.
 
     Parameters
     ----------
-    values : float64 array of shape (n,), any unit
+    values : float64 array of shape (n,), any unit; NaN only at its head (the warm-up of what is measured)
     window : int, number of values, at least 1
+    memory : Memory, optional
+        Of the earlier values that these ones follow.
 
     Returns
     -------
-    float64 array of shape (n,), unit of `values`, never negative; NaN in the first window - 1 bars
+    float64 array of shape (n,), unit of `values`, never negative; NaN in the head and the first window - 1 bars after
+    it
 
     Notes
     -----
@@ -38,11 +42,12 @@ def rolling_std(values: FloatArray, window: int) -> FloatArray:
     0.0.
 
     """
-    deviation: FloatArray = _rolling_std(np.ascontiguousarray(values, dtype=np.float64), window)
+    array = np.ascontiguousarray(values, dtype=np.float64)
+    deviation: FloatArray = _rolling_std(array, window, kept(memory, 6 + window))
     return deviation
 
 
-def bollinger(values: FloatArray, window: int, width: float) -> Bands:
+def bollinger(values: FloatArray, window: int, width: float, by: Compute = compute) -> Bands:
     """Return the mean of the last `window` values and the bands `width` population deviations below and above it.
 
     Notes
@@ -50,11 +55,11 @@ def bollinger(values: FloatArray, window: int, width: float) -> Bands:
     Causal; NaN in the first window - 1 bars. Bollinger (2001), Bollinger on Bollinger Bands, which uses ddof 0.
 
     """
-    middle, reach = sma(values, window), width * rolling_std(values, window)
+    middle, reach = by(sma, values, window), width * by(rolling_std, values, window)
     return Bands(middle - reach, middle, middle + reach)
 
 
-def z_score(values: FloatArray, window: int) -> FloatArray:
+def z_score(values: FloatArray, window: int, by: Compute = compute) -> FloatArray:
     """Return the z-score of each value among the last `window` values, in population deviations, itself included.
 
     Notes
@@ -62,13 +67,14 @@ def z_score(values: FloatArray, window: int) -> FloatArray:
     Causal; NaN in the first window - 1 bars; 0.0 where the values of the window are all equal.
 
     """
-    deviation = rolling_std(values, window)
+    deviation = by(rolling_std, values, window)
     is_flat = deviation == 0.0
-    scores: FloatArray = np.where(is_flat, 0.0, (values - sma(values, window)) / np.where(is_flat, 1.0, deviation))
+    gap = values - by(sma, values, window)
+    scores: FloatArray = np.where(is_flat, 0.0, gap / np.where(is_flat, 1.0, deviation))
     return scores
 
 
-def realised_volatility(values: FloatArray, window: int) -> FloatArray:
+def realised_volatility(values: FloatArray, window: int, by: Compute = compute) -> FloatArray:
     """Return the population deviation of the last `window` log returns: volatility per bar, a fraction.
 
     Parameters
@@ -82,9 +88,7 @@ def realised_volatility(values: FloatArray, window: int) -> FloatArray:
 
     """
     logs = np.log(np.asarray(values, dtype=np.float64))
-    volatility = np.full(logs.size, np.nan)
-    volatility[1:] = rolling_std(np.diff(logs), window)
-    return volatility
+    return by(rolling_std, logs - by(lag, logs), window)
 
 
 @njit("UniTuple(float64, 2)(float64, float64, float64)", cache=True, nogil=True)
@@ -105,23 +109,30 @@ def _square(value: float) -> tuple[float, float]:
     return product, ((big * big - product) + 2.0 * big * small) + small * small
 
 
-@njit(float64[::1](READ_ONLY, int64), cache=True, nogil=True)
-def _rolling_std(values: FloatArray, window: int) -> FloatArray:
+@njit(float64[::1](READ_ONLY, int64, float64[::1]), cache=True, nogil=True)
+def _rolling_std(values: FloatArray, window: int, memory: FloatArray) -> FloatArray:
     deviation = np.full(values.size, np.nan)
-    high, low, square_high, square_low = 0.0, 0.0, 0.0, 0.0
-    n_equal = 0
+    n_seen, n_equal = int(memory[0]), int(memory[1])
+    high, low, square_high, square_low = memory[2], memory[3], memory[4], memory[5]
+    past = memory[6:]
     for row in range(values.size):
-        n_equal = n_equal + 1 if row > 0 and values[row] == values[row - 1] else 1
-        high, low = _add(high, low, values[row])
-        product, rest = _square(values[row])
+        newest = values[row]
+        if n_seen == 0 and np.isnan(newest):
+            continue
+        last = values[row - 1] if row > 0 else past[window - 1]
+        n_equal = n_equal + 1 if n_seen > 0 and newest == last else 1
+        high, low = _add(high, low, newest)
+        product, rest = _square(newest)
         square_high, square_low = _add(square_high, square_low, product)
         square_high, square_low = _add(square_high, square_low, rest)
-        if row >= window:
-            high, low = _add(high, low, -values[row - window])
-            product, rest = _square(values[row - window])
+        if n_seen >= window:
+            leaving = values[row - window] if row >= window else past[row]
+            high, low = _add(high, low, -leaving)
+            product, rest = _square(leaving)
             square_high, square_low = _add(square_high, square_low, -product)
             square_high, square_low = _add(square_high, square_low, -rest)
-        if row >= window - 1:
+        n_seen += 1
+        if n_seen >= window:
             # window * squares - sum ** 2, with the leading parts subtracted before the small ones are added
             product, rest = _square(high)
             above, below = _add(-product, -rest - 2.0 * high * low, window * square_high)
@@ -134,4 +145,7 @@ def _rolling_std(values: FloatArray, window: int) -> FloatArray:
                 deviation[row] = 0.0
             else:
                 deviation[row] = np.sqrt(variance)
+    memory[0], memory[1] = n_seen, n_equal
+    memory[2], memory[3], memory[4], memory[5] = high, low, square_high, square_low
+    remember(past, values)
     return deviation

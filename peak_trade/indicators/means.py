@@ -8,6 +8,7 @@ import numpy as np
 from numba import float64, int64, njit, types
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.compute import Memory, kept
 
 READ_ONLY = types.Array(float64, 1, "C", readonly=True)
 """Array type of the kernels, which accepts read-only columns of a frame and other arrays."""
@@ -17,17 +18,36 @@ SEED_WEIGHT = 1e-3
 """Weight of the seed below which a recursive average counts as settled."""
 
 
-def sma(values: FloatArray, window: int) -> FloatArray:
+def lag(values: FloatArray, n_bars: int = 1, memory: Memory | None = None) -> FloatArray:
+    """Return the values `n_bars` bars before, at least 1. Causal; NaN in the first `n_bars` bars."""
+    past = kept(memory, n_bars, np.nan)
+    joined = np.concatenate([past, values])
+    past[:] = joined[len(values) :]
+    return joined[: len(values)]
+
+
+def hide_head(values: FloatArray, n_bars: int, memory: Memory | None = None) -> FloatArray:
+    """Return the values with NaN in the first `n_bars` bars, a warm-up. Causal."""
+    n_seen = kept(memory, 1)
+    hidden = values.copy()
+    hidden[: max(n_bars - int(n_seen[0]), 0)] = np.nan
+    n_seen[0] += len(values)
+    return hidden
+
+
+def sma(values: FloatArray, window: int, memory: Memory | None = None) -> FloatArray:
     """Return the simple moving average over the last `window` values.
 
     Parameters
     ----------
-    values : float64 array of shape (n,), any unit
+    values : float64 array of shape (n,), any unit; NaN only at its head (the warm-up of what is averaged)
     window : int, number of values, at least 1
+    memory : Memory, optional
+        Of the earlier values that these ones follow.
 
     Returns
     -------
-    float64 array of shape (n,), unit of `values`; NaN in the first window - 1 bars
+    float64 array of shape (n,), unit of `values`; NaN in the head and the first window - 1 bars after it
 
     Notes
     -----
@@ -35,16 +55,28 @@ def sma(values: FloatArray, window: int) -> FloatArray:
     (Neumaier 1974). The running sum does not drift, and depends on the start of the history in the last bit only.
 
     """
-    means: FloatArray = _sma(np.ascontiguousarray(values, dtype=np.float64), window)
+    means: FloatArray = _sma(np.ascontiguousarray(values, dtype=np.float64), window, kept(memory, 3 + window))
     return means
 
 
-@njit(float64[::1](READ_ONLY, int64), cache=True, nogil=True)
-def _sma(values: FloatArray, window: int) -> FloatArray:
+@njit(types.void(float64[::1], READ_ONLY), cache=True, nogil=True)
+def remember(past: FloatArray, values: FloatArray) -> None:
+    """Replace the oldest values of `past`, the newest one last, by those that follow them."""
+    n_left = max(past.size - values.size, 0)
+    past[:n_left] = past[past.size - n_left :]
+    past[n_left:] = values[values.size - (past.size - n_left) :]
+
+
+@njit(float64[::1](READ_ONLY, int64, float64[::1]), cache=True, nogil=True)
+def _sma(values: FloatArray, window: int, memory: FloatArray) -> FloatArray:
     means = np.full(values.size, np.nan)
-    total, lost = 0.0, 0.0
+    n_seen, total, lost = int(memory[0]), memory[1], memory[2]
     for row in range(values.size):
-        newest, leaving = values[row], values[row - window] if row >= window else 0.0
+        newest, leaving = values[row], 0.0
+        if n_seen == 0 and np.isnan(newest):
+            continue
+        if n_seen >= window:
+            leaving = values[row - window] if row >= window else memory[3 + row]
         term = newest - leaving
         part = term - newest
         lost += (newest - (term - part)) - (leaving + part)
@@ -52,18 +84,23 @@ def _sma(values: FloatArray, window: int) -> FloatArray:
         part = rounded - total
         lost += (total - (rounded - part)) + (term - part)
         total = rounded
-        if row >= window - 1:
+        n_seen += 1
+        if n_seen >= window:
             means[row] = (total + lost) / window
+    memory[0], memory[1], memory[2] = n_seen, total, lost
+    remember(memory[3:], values)
     return means
 
 
-def ema(values: FloatArray, window: int) -> FloatArray:
+def ema(values: FloatArray, window: int, memory: Memory | None = None) -> FloatArray:
     """Return the exponential moving average with weight 2 / (window + 1) on the newest value.
 
     Parameters
     ----------
     values : float64 array of shape (n,), any unit; NaN only at its head (the warm-up of what is averaged)
     window : int, number of values, at least 1
+    memory : Memory, optional
+        Of the earlier values that these ones follow.
 
     Returns
     -------
@@ -75,17 +112,21 @@ def ema(values: FloatArray, window: int) -> FloatArray:
     below `SEED_WEIGHT`.
 
     """
-    means: FloatArray = _recursive_mean(np.ascontiguousarray(values, dtype=np.float64), window, 2.0 / (window + 1.0))
+    means: FloatArray = _recursive_mean(
+        np.ascontiguousarray(values, dtype=np.float64), window, 2.0 / (window + 1.0), kept(memory, 2)
+    )
     return means
 
 
-def wilder(values: FloatArray, window: int) -> FloatArray:
+def wilder(values: FloatArray, window: int, memory: Memory | None = None) -> FloatArray:
     """Return Wilder's moving average, which puts weight 1 / window on the newest value.
 
     Parameters
     ----------
     values : float64 array of shape (n,), any unit; NaN only at its head (the warm-up of what is averaged)
     window : int, number of values, at least 1
+    memory : Memory, optional
+        Of the earlier values that these ones follow.
 
     Returns
     -------
@@ -97,7 +138,9 @@ def wilder(values: FloatArray, window: int) -> FloatArray:
     values; after `settled_wilder(window)` values its weight is below `SEED_WEIGHT`.
 
     """
-    means: FloatArray = _recursive_mean(np.ascontiguousarray(values, dtype=np.float64), window, 1.0 / window)
+    means: FloatArray = _recursive_mean(
+        np.ascontiguousarray(values, dtype=np.float64), window, 1.0 / window, kept(memory, 2)
+    )
     return means
 
 
@@ -117,19 +160,16 @@ def _settled(window: int, newest: float) -> int:
     return window - 1 + math.ceil(math.log(SEED_WEIGHT) / math.log1p(-newest))
 
 
-@njit(float64[::1](READ_ONLY, int64, float64), cache=True, nogil=True)
-def _recursive_mean(values: FloatArray, window: int, newest: float) -> FloatArray:
+@njit(float64[::1](READ_ONLY, int64, float64, float64[::1]), cache=True, nogil=True)
+def _recursive_mean(values: FloatArray, window: int, newest: float, memory: FloatArray) -> FloatArray:
     means = np.full(values.size, np.nan)
-    head = 0
-    while head < values.size and np.isnan(values[head]):
-        head += 1
-    if head + window > values.size:
-        return means
-    mean = 0.0
-    for row in range(head, head + window):
-        mean += values[row] / window
-    means[head + window - 1] = mean
-    for row in range(head + window, values.size):
-        mean += newest * (values[row] - mean)
-        means[row] = mean
+    n_seen, mean = int(memory[0]), memory[1]
+    for row in range(values.size):
+        if n_seen == 0 and np.isnan(values[row]):
+            continue
+        mean += values[row] / window if n_seen < window else newest * (values[row] - mean)
+        n_seen += 1
+        if n_seen >= window:
+            means[row] = mean
+    memory[0], memory[1] = n_seen, mean
     return means

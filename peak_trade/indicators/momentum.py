@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.indicators.means import ema, wilder
+from peak_trade.core.compute import Compute, compute
+from peak_trade.indicators.means import ema, lag, wilder
 
 
 class MacdLines(NamedTuple):
@@ -17,14 +18,12 @@ class MacdLines(NamedTuple):
     signal: FloatArray
 
 
-def rate_of_change(values: FloatArray, window: int) -> FloatArray:
+def rate_of_change(values: FloatArray, window: int, by: Compute = compute) -> FloatArray:
     """Return the simple return over `window` bars, a fraction. Causal; NaN in the first `window` bars."""
-    change = np.full(len(values), np.nan)
-    change[window:] = values[window:] / values[:-window] - 1.0
-    return change
+    return values / by(lag, values, window) - 1.0
 
 
-def rsi(values: FloatArray, window: int) -> FloatArray:
+def rsi(values: FloatArray, window: int, by: Compute = compute) -> FloatArray:
     """Return Wilder's relative strength index, 0 … 100: 100 × average rise / (average rise + average fall).
 
     Notes
@@ -33,17 +32,15 @@ def rsi(values: FloatArray, window: int) -> FloatArray:
     1 + `settled_wilder(window)` bars. 50 where the price is constant. Wilder (1978).
 
     """
-    rises, falls = np.full(len(values), np.nan), np.full(len(values), np.nan)
-    changes = np.diff(values)
-    rises[1:], falls[1:] = np.maximum(changes, 0.0), np.maximum(-changes, 0.0)
-    gain, loss = wilder(rises, window), wilder(falls, window)
+    changes = values - by(lag, values)
+    gain, loss = by(wilder, np.maximum(changes, 0.0), window), by(wilder, np.maximum(-changes, 0.0), window)
     total = gain + loss
     is_still = total == 0.0
     strength: FloatArray = np.where(is_still, 50.0, 100.0 * gain / np.where(is_still, 1.0, total))
     return strength
 
 
-def macd(values: FloatArray, fast: int, slow: int, signal: int) -> MacdLines:
+def macd(values: FloatArray, fast: int, slow: int, signal: int, by: Compute = compute) -> MacdLines:
     """Return EMA(fast) - EMA(slow), and the EMA of that over `signal` bars.
 
     Notes
@@ -52,5 +49,5 @@ def macd(values: FloatArray, fast: int, slow: int, signal: int) -> MacdLines:
     simple mean of its first values; settled after `settled_ema(slow)` + `settled_ema(signal)` bars. Appel (2005).
 
     """
-    line = ema(values, fast) - ema(values, slow)
-    return MacdLines(line, ema(line, signal))
+    line = by(ema, values, fast) - by(ema, values, slow)
+    return MacdLines(line, by(ema, line, signal))

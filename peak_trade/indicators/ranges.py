@@ -6,18 +6,19 @@ import numpy as np
 from numba import float64, int64, njit
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.compute import Compute, Memory, compute, kept
 from peak_trade.indicators.dispersion import Bands
-from peak_trade.indicators.means import READ_ONLY, wilder
+from peak_trade.indicators.means import READ_ONLY, hide_head, lag, wilder
 
 
-def true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
+def true_range(high: FloatArray, low: FloatArray, close: FloatArray, by: Compute = compute) -> FloatArray:
     """Return max(high, previous close) - min(low, previous close), in quote currency; NaN at the first bar. Causal."""
-    ranges = np.full(len(close), np.nan)
-    ranges[1:] = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
+    before = by(lag, close)
+    ranges: FloatArray = np.maximum(high, before) - np.minimum(low, before)
     return ranges
 
 
-def atr(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> FloatArray:
+def atr(high: FloatArray, low: FloatArray, close: FloatArray, window: int, by: Compute = compute) -> FloatArray:
     """Return the average true range: Wilder's average of the true range, in quote currency.
 
     Notes
@@ -26,10 +27,10 @@ def atr(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> Fl
     settled after 1 + `settled_wilder(window)` bars. Wilder (1978).
 
     """
-    return wilder(true_range(high, low, close), window)
+    return by(wilder, true_range(high, low, close, by), window)
 
 
-def adx(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> FloatArray:
+def adx(high: FloatArray, low: FloatArray, close: FloatArray, window: int, by: Compute = compute) -> FloatArray:
     """Return Wilder's average directional index, 0 … 100: the strength of a trend, whatever its direction.
 
     Notes
@@ -38,29 +39,31 @@ def adx(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> Fl
     directional movement has 0. Wilder (1978), with averages in place of his running sums: the ratio is the same.
 
     """
-    up, down = np.full(len(close), np.nan), np.full(len(close), np.nan)
-    rise, fall = np.diff(high), -np.diff(low)
-    up[1:] = np.where((rise > fall) & (rise > 0.0), rise, 0.0)
-    down[1:] = np.where((fall > rise) & (fall > 0.0), fall, 0.0)
-    plus, minus = wilder(up, window), wilder(down, window)
+    rise, fall = high - by(lag, high), by(lag, low) - low
+    up = by(hide_head, np.where((rise > fall) & (rise > 0.0), rise, 0.0), 1)
+    down = by(hide_head, np.where((fall > rise) & (fall > 0.0), fall, 0.0), 1)
+    plus, minus = by(wilder, up, window), by(wilder, down, window)
     total = plus + minus
     is_still = total == 0.0
     movement = np.where(is_still, 0.0, 100.0 * np.abs(plus - minus) / np.where(is_still, 1.0, total))
-    return wilder(movement, window)
+    return by(wilder, movement, window)
 
 
-def highest(values: FloatArray, window: int) -> FloatArray:
+def highest(values: FloatArray, window: int, memory: Memory | None = None) -> FloatArray:
     """Return the largest of the last `window` values, current one included. Causal; NaN at the first window - 1."""
-    peaks: FloatArray = _highest(np.ascontiguousarray(values, dtype=np.float64), window)
+    past = kept(memory, window - 1, np.nan)
+    joined = np.concatenate([past, values])
+    past[:] = joined[len(values) :]
+    peaks: FloatArray = _highest(joined, window)[window - 1 :]
     return peaks
 
 
-def lowest(values: FloatArray, window: int) -> FloatArray:
+def lowest(values: FloatArray, window: int, by: Compute = compute) -> FloatArray:
     """Return the smallest of the last `window` values, current one included. Causal; NaN at the first window - 1."""
-    return -highest(-np.asarray(values, dtype=np.float64), window)
+    return -by(highest, -np.asarray(values, dtype=np.float64), window)
 
 
-def donchian(high: FloatArray, low: FloatArray, window: int) -> Bands:
+def donchian(high: FloatArray, low: FloatArray, window: int, by: Compute = compute) -> Bands:
     """Return the channel of the `window` bars *before* each bar: lowest low, middle, highest high.
 
     Notes
@@ -68,8 +71,7 @@ def donchian(high: FloatArray, low: FloatArray, window: int) -> Bands:
     Causal; NaN in the first `window` bars. The bar itself is excluded, so that its close can leave the channel.
 
     """
-    lower, upper = np.full(len(low), np.nan), np.full(len(high), np.nan)
-    lower[1:], upper[1:] = lowest(low, window)[:-1], highest(high, window)[:-1]
+    lower, upper = by(lag, lowest(low, window, by)), by(lag, by(highest, high, window))
     return Bands(lower, (lower + upper) / 2.0, upper)
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import Bars
+from peak_trade.core.bars import BarColumns
 from peak_trade.core.calendar import trailing_per_year
+from peak_trade.core.compute import Compute, compute
 from peak_trade.core.settings import Fraction, Notional, Positive, Settings
 
 LEAST_VOLATILITY = 1e-8
@@ -29,9 +30,9 @@ class FractionOfEquity(Settings):
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Fraction of equity that a target of 1 invests."""
 
-    def scale(self, bars: Bars) -> FloatArray:
+    def scale(self, columns: BarColumns, bars_per_year: float, compute: Compute = compute) -> FloatArray:
         """Return multipliers of equity, shape (n_bars,)."""
-        return np.full(len(bars), self.fraction)
+        return np.full(columns.close.size, self.fraction)
 
 
 class FixedNotional(Settings):
@@ -55,10 +56,10 @@ class VolatilityTarget(Settings):
     max_scale: Positive = 1.0
     """Largest multiplier of equity, at most the instrument's `max_leverage`; above 1 it counts for targets below 1."""
 
-    def scale(self, bars: Bars) -> FloatArray:
+    def scale(self, columns: BarColumns, bars_per_year: float, compute: Compute = compute) -> FloatArray:
         """Return multipliers of equity, shape (n_bars,); NaN if unknown."""
-        _, deviation = _past_moments(bars, self.window)
-        per_year = trailing_per_year(bars.times, bars.timeframe.bars_per_year, self.window)
+        _, deviation = _past_moments(columns.close, self.window, compute)
+        per_year = compute(trailing_per_year, columns.times, bars_per_year, self.window)
         return np.minimum(self.annual_volatility / (deviation * np.sqrt(per_year)), self.max_scale)
 
 
@@ -78,9 +79,9 @@ class FractionalKelly(Settings):
     max_scale: Positive = 1.0
     """Largest multiplier of equity, at most the instrument's `max_leverage`; above 1 it counts for targets below 1."""
 
-    def scale(self, bars: Bars) -> FloatArray:
+    def scale(self, columns: BarColumns, bars_per_year: float, compute: Compute = compute) -> FloatArray:
         """Return multipliers of equity, shape (n_bars,); 0 unless the mean is positive, NaN if unknown."""
-        mean, deviation = _past_moments(bars, self.window)
+        mean, deviation = _past_moments(columns.close, self.window, compute)
         return np.clip(self.fraction * mean / deviation**2, 0.0, self.max_scale)
 
 
@@ -114,13 +115,12 @@ Sizing = Annotated[
 ]
 
 
-def _past_moments(bars: Bars, window: int) -> tuple[FloatArray, FloatArray]:
+def _past_moments(close: FloatArray, window: int, compute: Compute) -> tuple[FloatArray, FloatArray]:
     from peak_trade.indicators.dispersion import rolling_std  # loads numba
     from peak_trade.indicators.means import sma
+    from peak_trade.indicators.momentum import rate_of_change
 
-    close = bars.frame["close"].to_numpy()
-    mean, deviation = np.full(close.size, np.nan), np.full(close.size, np.nan)
-    returns = close[1:] / close[:-1] - 1.0
+    returns = compute(rate_of_change, close, 1)
     to_sample = np.sqrt(window / (window - 1.0))
-    mean[1:], deviation[1:] = sma(returns, window), to_sample * rolling_std(returns, window)
+    mean, deviation = compute(sma, returns, window), to_sample * compute(rolling_std, returns, window)
     return mean, np.where(deviation >= LEAST_VOLATILITY, deviation, np.nan)

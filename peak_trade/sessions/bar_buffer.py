@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from mmap import ACCESS_READ, ACCESS_WRITE, mmap
 from tempfile import TemporaryFile
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bars import COLUMNS, BarColumns, Bars
 from peak_trade.core.calendar import period_of
 from peak_trade.core.errors import SessionError
 from peak_trade.core.history import DailyHistory, ReturnHistory, extend_history
@@ -21,9 +23,7 @@ from peak_trade.engine.market import Market, SymbolBars
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import BarEvent
 from peak_trade.sessions.feeds.base import fault_of
-
-Evaluate = Callable[[Bars], Sleeve]
-"""Evaluates the strategy over all known bars and returns its sleeve, with the function that a backtest uses."""
+from peak_trade.wiring.sleeves import Evaluation, Targets
 
 
 class BarBuffer:
@@ -67,6 +67,15 @@ class BarBuffer:
         index = pd.DatetimeIndex(self.market.times[: self.n_bars], tz="UTC", name="close_time")
         frame = pd.DataFrame(self._readable[:, : self.n_bars].T, index, list(COLUMNS), copy=False)
         return Bars.over(frame, self.market.symbols[0], self.market.timeframe, self._exchange)
+
+    def since(self, first: int) -> BarColumns:
+        """Return the columns of the known bars from an index on; nothing can write to them."""
+        span = slice(first, self.n_bars)
+
+        def column(name: str) -> NDArray[Any]:
+            return self.market.times[span].copy() if name == "close_time" else self._readable[COLUMNS.index(name), span]
+
+        return BarColumns(column)
 
     def _fault_of(self, bar: BarEvent) -> str:
         """Return why a bar can not follow the known ones; empty if it can. Either all bars have a volume or none."""
@@ -114,32 +123,42 @@ class BufferedHistory(DailyHistory):
 
 
 class LiveSleeve:
-    """A sleeve that is filled as bars arrive: evaluated at each bar over all history, or once over a recording."""
+    """A sleeve that is filled as bars arrive.
 
-    def __init__(self, buffer: BarBuffer, evaluate: Evaluate, name: str, recording: Bars | None) -> None:
-        self._buffer, self._evaluate = buffer, evaluate
-        n_bars = len(buffer.market)
+    Its strategy is evaluated once over a recording. Without one it continues with each bar if it is incremental, and is
+    evaluated at each bar over all history if it is not.
+    """
+
+    def __init__(self, buffer: BarBuffer, evaluation: Evaluation, name: str, recording: Bars | None) -> None:
+        self._buffer, self._evaluation = buffer, evaluation
+        n_bars, timeframe = len(buffer.market), buffer.market.timeframe
         self.sleeve = Sleeve(
             name, buffer.market.symbols[0], np.zeros(n_bars), scale=np.ones(n_bars), atr=np.zeros(n_bars)
         )
-        self._whole: Sleeve | None = None
+        self.sleeve.stepper = evaluation.stepper(buffer.market.times, buffer.columns)
         self._times = None if recording is None else recording.times
-        if recording is not None:
-            self._whole = evaluate(recording)
+        self._whole = None if recording is None else evaluation.over(recording)
+        self._continued = None if recording is not None else evaluation.continued(timeframe.bars_per_year)
+        self._n_continued = 0
 
     def fill(self, bar: int) -> None:
         """Fill in the values at a bar that has just closed."""
-        source = self._whole
-        if source is None or self._times is None:
-            source = self._evaluate(self._buffer.bars())
-        elif bar >= self._times.size or self._times[bar] != self._buffer.market.times[bar]:
+        place, targets = self._targets(bar)
+        self.sleeve.exposure[bar] = targets.exposure[place]
+        for values, evaluated in ((self.sleeve.scale, targets.scale), (self.sleeve.atr, targets.atr)):
+            if values is not None and evaluated is not None:
+                values[bar] = evaluated[place]
+
+    def _targets(self, bar: int) -> tuple[int, Targets | Sleeve]:
+        """Return targets and the place in them that is the bar's."""
+        if self._continued is not None:
+            targets = self._continued.targets(self._buffer.since(self._n_continued))
+            self._n_continued = self._buffer.n_bars
+            return -1, targets
+        if self._whole is None or self._times is None:
+            return bar, self._evaluation.over(self._buffer.bars())
+        if bar >= self._times.size or self._times[bar] != self._buffer.market.times[bar]:
             raise SessionError(
                 "the recording is not the one that this session started on: its bars differ. Start a new session."
             )
-        if source.stepper is not None and self.sleeve.stepper is None:
-            self.sleeve.stepper = source.stepper.over(self._buffer.market.times, self._buffer.columns)
-        self.sleeve.exposure[bar] = source.exposure[bar]
-        self.sleeve.weight = source.weight
-        for values, evaluated in ((self.sleeve.scale, source.scale), (self.sleeve.atr, source.atr)):
-            if values is not None and evaluated is not None:
-                values[bar] = evaluated[bar]
+        return bar, self._whole

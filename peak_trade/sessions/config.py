@@ -75,7 +75,7 @@ class SessionConfig(Settings):
     """Number of bars before the start of a live session."""
 
     evaluation: Literal["whole", "bar"] = "bar"
-    """Evaluate the strategy once over the whole recording, or at every bar over all bars so far."""
+    """Evaluate the strategy once over the whole recording, or at every bar; see `LiveSleeve`."""
 
     follow: str | None = None
     """The session that a shadow follows."""

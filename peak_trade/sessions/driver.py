@@ -37,7 +37,8 @@ from peak_trade.risk.state import (
     Recovery,
     StrategyEnabled,
 )
-from peak_trade.sessions.bar_buffer import BarBuffer, Evaluate, LiveSleeve
+from peak_trade.sessions.bar_buffer import BarBuffer, LiveSleeve
+from peak_trade.wiring.sleeves import Evaluation
 
 
 class Driver:
@@ -46,8 +47,7 @@ class Driver:
     Parameters
     ----------
     buffer : BarBuffer
-    evaluate : callable
-        Evaluates the strategy over all bars known so far.
+    evaluation : Evaluation
     settings : BacktestSettings
     emit : callable
         Called with every event of the loop, in order.
@@ -84,7 +84,7 @@ class Driver:
     def __init__(
         self,
         buffer: BarBuffer,
-        evaluate: Evaluate,
+        evaluation: Evaluation,
         settings: BacktestSettings,
         *,
         emit: Callable[[Event], None],
@@ -97,7 +97,7 @@ class Driver:
         repeats_exits: bool = True,
     ) -> None:
         self._buffer = buffer
-        self._sleeve = LiveSleeve(buffer, evaluate, strategy, recording)
+        self._sleeve = LiveSleeve(buffer, evaluation, strategy, recording)
         self.loop = EventLoop(
             buffer.market,
             [self._sleeve.sleeve],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from peak_trade.causality.continued import check_continued
 from peak_trade.causality.short import check_run
 from peak_trade.core.bars import Bars
 from peak_trade.core.causality import CausalityOutcome
@@ -15,17 +16,17 @@ from peak_trade.data.store import load_bars
 from peak_trade.engine.market import Market
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.simulated_venue import SimulatedVenue
-from peak_trade.engine.sleeve import Sleeve
 from peak_trade.engine.venue import Venue
 from peak_trade.journal.events import BarEvent
 from peak_trade.risk.state import Control
-from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory, Evaluate
+from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
 from peak_trade.sessions.config import SessionConfig, SessionContext
 from peak_trade.sessions.sandbox.venue import id_prefix
 from peak_trade.strategies.base import Strategy
+from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.gates import gate_chain, make_risk_engine, require_sources, source_of
-from peak_trade.wiring.sleeves import sleeve_for
+from peak_trade.wiring.sleeves import Evaluation
 from peak_trade.wiring.venues import VENUES
 
 
@@ -72,7 +73,8 @@ def check_strategy(
 ) -> tuple[CausalityOutcome, ...]:
     """Check a user's strategy for look-ahead, in short, on the bars known at the start of a session.
 
-    A session that starts with too few bars for the warm-up of the strategy is checked on generated bars.
+    A session that starts with too few bars for the warm-up of the strategy is checked on generated bars. StrategyError
+    if the strategy is incremental and differs bar by bar, whether the check for look-ahead is wanted or not.
     """
     bars = recording
     if bars is None and len(history) >= strategy.warm_up + 20:
@@ -81,6 +83,8 @@ def check_strategy(
             buffer.add(event)
         bars = buffer.bars()
     generated = synthetic_bars(max(3_000, 2 * strategy.warm_up + 1_000))
+    if user_strategies(strategy):
+        check_continued(strategy, bars or generated)
     outcomes = check_run([(strategy, bars or generated)], is_wanted=is_wanted)
     if bars is not None or not is_wanted:
         return outcomes
@@ -94,14 +98,9 @@ def buffer_of(config: SessionConfig, n_bars: int) -> BarBuffer:
     return BarBuffer(instrument, Timeframe.parse(config.timeframe), max(n_bars, 1), config.exchange)
 
 
-def evaluator(config: SessionConfig, strategy: Strategy) -> Evaluate:
-    """Return the function that evaluates a strategy exactly as a backtest does."""
-    instruments = {config.symbol: config.instrument.instrument(config.symbol)}
-
-    def evaluate(bars: Bars) -> Sleeve:
-        return sleeve_for(strategy, strategy.name, bars, Market.of([bars], instruments), config.trading, 1.0, 0)
-
-    return evaluate
+def evaluation_of(config: SessionConfig, strategy: Strategy) -> Evaluation:
+    """Return the evaluation of the session's strategy, which equals that of a backtest."""
+    return Evaluation(strategy, config.trading, config.instrument.instrument(config.symbol))
 
 
 def risk_engine_of(

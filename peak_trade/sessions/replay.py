@@ -36,7 +36,7 @@ from peak_trade.sessions.config import SessionConfig, SessionContext
 from peak_trade.sessions.control.state import control_at_start
 from peak_trade.sessions.driver import Driver
 from peak_trade.sessions.manifest import history_of
-from peak_trade.sessions.parts import buffer_of, evaluator, order_prefix, risk_engine_of, venue_maker
+from peak_trade.sessions.parts import buffer_of, evaluation_of, order_prefix, risk_engine_of, venue_maker
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.store import check_journal, config_of, find_session
 from peak_trade.wiring.digests import code_digest
@@ -161,7 +161,7 @@ def rerun(
     produced: list[Event] = []
     driver = Driver(
         buffer,
-        evaluator(config, strategy),
+        evaluation_of(config, strategy),
         config.trading,
         emit=produced.append,
         strategy=strategy.name,

@@ -53,7 +53,7 @@ from peak_trade.sessions.parts import (
     check_sources,
     check_span,
     check_strategy,
-    evaluator,
+    evaluation_of,
     order_prefix,
     recording_of,
     risk_engine_of,
@@ -334,7 +334,7 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
         buffer = buffer_of(config, n_bars + 1)
         session = Session(
             buffer,
-            evaluator(config, strategy),
+            evaluation_of(config, strategy),
             config.trading,
             journal,
             controls.clock,

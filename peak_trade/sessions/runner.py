@@ -46,11 +46,12 @@ from peak_trade.journal.events import (
     TradingStateEvent,
 )
 from peak_trade.journal.writer import JournalWriter
-from peak_trade.sessions.bar_buffer import BarBuffer, Evaluate
+from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.control.commands import new_command, pending_commands, remove_command
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.driver import Driver
 from peak_trade.sessions.feeds.base import Feed, FeedItem
+from peak_trade.wiring.sleeves import Evaluation
 
 LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
 """Events that the loop emits. A backtest over the same bars has the same ones."""
@@ -90,12 +91,12 @@ class Session:
     """One session: an event loop, its bars and its journal.
 
     `recording` (the bars of a whole recording, or None) allows the strategy to be evaluated once; otherwise it is
-    evaluated at each close over all bars so far. `duration`, ns, ends the session at the first bar that closes so long
+    evaluated at each close, see `LiveSleeve`. `duration`, ns, ends the session at the first bar that closes so long
     after the first one opened.
     """
 
     buffer: BarBuffer
-    evaluate: Evaluate
+    evaluation: Evaluation
     settings: BacktestSettings
     journal: JournalWriter
     clock: Callable[[], int]
@@ -133,7 +134,7 @@ class Session:
     def __post_init__(self) -> None:
         self._driver = Driver(
             self.buffer,
-            self.evaluate,
+            self.evaluation,
             self.settings,
             emit=self._emit,
             strategy=self.strategy,

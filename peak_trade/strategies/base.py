@@ -5,33 +5,22 @@ from __future__ import annotations
 import re
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Protocol
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray, IntArray
+from peak_trade.core.compute import Compute
 from peak_trade.core.errors import PeakTradeError, StrategyError
 from peak_trade.core.settings import Settings
 from peak_trade.core.time import iso
 
 Direction = Literal["long", "short", "both"]
 """Which sides a strategy may hold; exposure on a side that is not allowed is flat instead."""
-
-
-class Compute(Protocol):
-    """Call of an indicator on an array with its window and other numbers; sweeps cache the results."""
-
-    def __call__(self, indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
-        """Return indicator(values, *numbers)."""
-
-
-def compute(indicator: Callable[..., FloatArray], values: FloatArray, *numbers: float) -> FloatArray:
-    """Return indicator(values, *numbers) without caching."""
-    return indicator(values, *numbers)
 
 
 class BaseStrategy(Settings, ABC):
@@ -136,8 +125,10 @@ def strategy_errors(name: str) -> Iterator[None]:
         raise StrategyError(f"{name}: exposure raised {type(error).__name__} ({error}) at {line}.") from error
 
 
-def check_exposure(exposure: Any, times: IntArray, warm_up: int, name: str) -> FloatArray:
+def check_exposure(exposure: Any, times: IntArray, warm_up: int, name: str, n_before: int = 0) -> FloatArray:
     """Return the exposure as a read-only float64 array with NaN in the warm-up set to 0.0.
+
+    `n_before` is the number of bars before the first one of `times`.
 
     Raises
     ------
@@ -154,26 +145,29 @@ def check_exposure(exposure: Any, times: IntArray, warm_up: int, name: str) -> F
         raise StrategyError(
             f"{name}: exposure has shape {values.shape}, the bars {times.shape}; return one value per bar."
         )
-    head, body = values[:warm_up], values[warm_up:]
+    n_head = max(warm_up - n_before, 0)
+    head, body = values[:n_head], values[n_head:]
     unknown = np.isnan(head)
     is_sound = bool((unknown | (np.abs(head) <= 1.0)).all())
     if body.size:
         is_sound = is_sound and bool(body.min() >= -1.0 and body.max() <= 1.0)
     if not is_sound:
-        _refuse(values, times, warm_up, name)
+        _refuse(values, times, warm_up, name, n_before)
     filled: FloatArray = values.copy()
-    filled[:warm_up][unknown] = 0.0
+    filled[:n_head][unknown] = 0.0
     filled.flags.writeable = False
     return filled
 
 
-def _refuse(values: FloatArray, times: IntArray, warm_up: int, name: str) -> NoReturn:
+def _refuse(values: FloatArray, times: IntArray, warm_up: int, name: str, n_before: int) -> NoReturn:
     outside = np.flatnonzero(~np.isnan(values) & ~(np.abs(values) <= 1.0))
     if outside.size:
         row = int(outside[0])
         raise StrategyError(f"{name}: exposure was {values[row]} at {iso(int(times[row]))}; it must lie in [-1, 1].")
-    row = int(np.flatnonzero(np.isnan(values[warm_up:]))[0]) + warm_up
+    n_head = max(warm_up - n_before, 0)
+    row = int(np.flatnonzero(np.isnan(values[n_head:]))[0]) + n_head
+    bar = n_before + row
     raise StrategyError(
-        f"{name}: exposure is NaN at {iso(int(times[row]))}, bar {row}, after the warm-up of {warm_up} bars; "
+        f"{name}: exposure is NaN at {iso(int(times[row]))}, bar {bar}, after the warm-up of {warm_up} bars; "
         "return 0.0 to be flat, or state a longer warm-up."
     )

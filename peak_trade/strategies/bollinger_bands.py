@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount, Positive
 from peak_trade.indicators.dispersion import bollinger
 from peak_trade.indicators.means import TIE_RTOL
-from peak_trade.strategies.base import Direction, Strategy
+from peak_trade.strategies.base import Direction
 from peak_trade.strategies.hysteresis import held_exposure
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 
-class BollingerBands(Strategy):
+class BollingerBands(IncrementalStrategy):
     """Long after a close below the lower band, until one at or above the middle; short mirrored at the upper band."""
 
     window: BarCount = 20
@@ -29,10 +30,10 @@ class BollingerBands(Strategy):
         """Bars before the bands exist."""
         return self.window - 1
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up. A close within 1e-12 of a band is not outside it."""
-        close = bars["close"].to_numpy()
-        bands = bollinger(close, self.window, self.width)
+        close = columns.close
+        bands = bollinger(close, self.window, self.width, compute)
         tie = TIE_RTOL * close
         return held_exposure(
             enter_long=close < bands.lower - tie,
@@ -41,4 +42,5 @@ class BollingerBands(Strategy):
             leave_short=close <= bands.middle + tie,
             warm_up=self.warm_up,
             direction=self.direction,
+            by=compute,
         )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount, NonNegative
 from peak_trade.indicators.means import settled_wilder
 from peak_trade.indicators.ranges import atr, donchian
-from peak_trade.strategies.base import Direction, Strategy
+from peak_trade.strategies.base import Direction
 from peak_trade.strategies.hysteresis import held_exposure
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 
-class Breakout(Strategy):
+class Breakout(IncrementalStrategy):
     """Long after a close above the highest high of `window` bars, until one below the lowest low of `exit_window`."""
 
     window: BarCount = 20
@@ -36,11 +37,12 @@ class Breakout(Strategy):
         filter_bars = 1 + settled_wilder(self.atr_window) if self.atr_multiple > 0.0 else 0
         return max(self.window, self.exit_window, filter_bars)
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up."""
-        high, low, close = (bars[name].to_numpy() for name in ("high", "low", "close"))
-        wide, narrow = donchian(high, low, self.window), donchian(high, low, self.exit_window)
-        margin = self.atr_multiple * atr(high, low, close, self.atr_window) if self.atr_multiple > 0.0 else 0.0
+        high, low, close = columns.high, columns.low, columns.close
+        wide, narrow = donchian(high, low, self.window, compute), donchian(high, low, self.exit_window, compute)
+        is_filtered = self.atr_multiple > 0.0
+        margin = self.atr_multiple * atr(high, low, close, self.atr_window, compute) if is_filtered else 0.0
         return held_exposure(
             enter_long=close > wide.upper + margin,
             leave_long=close < narrow.lower,
@@ -48,4 +50,5 @@ class Breakout(Strategy):
             leave_short=close > narrow.upper,
             warm_up=self.warm_up,
             direction=self.direction,
+            by=compute,
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.strategies.base import Strategy
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 
-class Cash(Strategy):
+class Cash(IncrementalStrategy):
     """Flat at every bar."""
 
     @property
@@ -17,6 +18,6 @@ class Cash(Strategy):
         """Always 0."""
         return 0
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 0 at every bar."""
-        return np.zeros(len(bars))
+        return np.zeros(columns.close.size)

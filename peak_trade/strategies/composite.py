@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Iterable
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
-from numba import njit
 from pydantic import InstanceOf, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import private_frame
+from peak_trade.core.bars import BarColumns, private_frame
+from peak_trade.core.compute import Compute, compute
 from peak_trade.core.settings import BarCount, Fraction, Positive
 from peak_trade.indicators.dispersion import realised_volatility
+from peak_trade.indicators.means import hide_head
 from peak_trade.strategies.base import Direction, Strategy, allow
+from peak_trade.strategies.hysteresis import held_scale
+from peak_trade.strategies.incremental import IncrementalStrategy, is_incremental
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.strategies.momentum import Momentum
 from peak_trade.strategies.rsi_reversion import RsiReversion
 
 
-class Composite(Strategy):
+class Composite(IncrementalStrategy):
     """The weighted mean of the members' exposure, or the side that holds more than half of the weight."""
 
     members: tuple[InstanceOf[Strategy], ...] = (MaCrossover(), Momentum(), RsiReversion())
@@ -68,13 +72,26 @@ class Composite(Strategy):
         overlay = self.volatility_window if self.target_volatility is not None else 0
         return max(overlay, *(member.warm_up for member in self.members))
 
+    @property
+    def is_incremental(self) -> bool:
+        """Whether every member is."""
+        return all(is_incremental(member) for member in self.members)
+
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
         """Return the joint exposure in [-1, 1]; NaN during the warm-up of the slowest member."""
+        exposures = (member.exposure(private_frame(bars)) for member in self.members)
+        return self._joint(exposures, BarColumns.of(bars), compute)
+
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
+        """Return the joint exposure of members that are incremental, as `exposure` does."""
+        exposures = (cast(IncrementalStrategy, member).evaluate(columns, compute) for member in self.members)
+        return self._joint(exposures, columns, compute)
+
+    def _joint(self, exposures: Iterable[FloatArray], columns: BarColumns, compute: Compute) -> FloatArray:
         weights = self.weights or (1.0,) * len(self.members)
         total = sum(weights)
-        long_share, short_share, mean = (np.zeros(len(bars)) for _ in range(3))
-        for member, weight in zip(self.members, weights, strict=True):
-            exposure = member.exposure(private_frame(bars))
+        long_share, short_share, mean = (np.zeros(columns.close.size) for _ in range(3))
+        for exposure, weight in zip(exposures, weights, strict=True):
             mean += weight / total * exposure
             long_share += np.where(exposure > 0.0, weight, 0.0)
             short_share += np.where(exposure < 0.0, weight, 0.0)
@@ -82,19 +99,7 @@ class Composite(Strategy):
         if self.rule == "vote":
             joint = (2.0 * long_share > total).astype(np.float64) - (2.0 * short_share > total)
         if self.target_volatility is not None:
-            volatility = realised_volatility(bars["close"].to_numpy(), self.volatility_window)
+            volatility = compute(realised_volatility, columns.close, self.volatility_window)
             wanted = np.minimum(1.0, self.target_volatility / np.maximum(volatility, self.target_volatility))
-            joint = joint * _kept_scale(wanted, self.volatility_band)
-        joint[: self.warm_up] = np.nan
-        return allow(joint, self.direction)
-
-
-@njit("float64[::1](float64[::1], float64)", cache=True)
-def _kept_scale(wanted: FloatArray, band: float) -> FloatArray:
-    kept = np.full(wanted.size, np.nan)
-    scale = np.nan
-    for row in range(wanted.size):
-        if not abs(wanted[row] - scale) <= band * scale:
-            scale = wanted[row]
-        kept[row] = scale
-    return kept
+            joint = joint * compute(held_scale, wanted, self.volatility_band)
+        return allow(compute(hide_head, joint, self.warm_up), self.direction)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.ranges import donchian
-from peak_trade.strategies.base import Direction, Strategy
+from peak_trade.strategies.base import Direction
 from peak_trade.strategies.hysteresis import held_exposure
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 
-class Donchian(Strategy):
+class Donchian(IncrementalStrategy):
     """Long after a close above the channel of the last `window` bars, until a close below it; short mirrored."""
 
     window: BarCount = 20
@@ -25,9 +26,9 @@ class Donchian(Strategy):
         """Bars before the channel exists."""
         return self.window
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up."""
-        close = bars["close"].to_numpy()
-        channel = donchian(bars["high"].to_numpy(), bars["low"].to_numpy(), self.window)
+        close = columns.close
+        channel = donchian(columns.high, columns.low, self.window, compute)
         is_above, is_below = close > channel.upper, close < channel.lower
-        return held_exposure(is_above, is_below, is_below, is_above, self.warm_up, self.direction)
+        return held_exposure(is_above, is_below, is_below, is_above, self.warm_up, self.direction, compute)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Self
 
-import pandas as pd
 from pydantic import model_validator
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import sma
-from peak_trade.strategies.base import Compute, Direction, Strategy, check_windows, compute
+from peak_trade.strategies.base import Direction, check_windows
 from peak_trade.strategies.crossing import Crossing, Line, crossing_exposure
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 
-class MaCrossover(Strategy):
+class MaCrossover(IncrementalStrategy):
     """Long while SMA(fast) > SMA(slow), short while below; an exact tie is flat."""
 
     fast: BarCount = 20
@@ -36,14 +38,10 @@ class MaCrossover(Strategy):
         """Bars before the slow average exists."""
         return self.slow - 1
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1 above, -1 below, 0 on a tie; NaN during the warm-up."""
-        return self.exposure_by(bars, compute)
-
-    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
-        """Return `exposure`, with the averages taken from `compute`."""
         line, other, direction = self.crossing
-        close = bars["close"].to_numpy()
+        close = columns.close
         return crossing_exposure(compute(sma, close, *line.numbers), compute(sma, close, *other.numbers), direction)
 
     @property

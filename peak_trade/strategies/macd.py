@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-import pandas as pd
 from pydantic import model_validator
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount
-from peak_trade.indicators.means import TIE_RTOL, settled_ema
+from peak_trade.indicators.means import TIE_RTOL, hide_head, settled_ema
 from peak_trade.indicators.momentum import macd
-from peak_trade.strategies.base import Direction, Strategy, allow, check_windows
+from peak_trade.strategies.base import Direction, allow, check_windows
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 
-class Macd(Strategy):
+class Macd(IncrementalStrategy):
     """Long while the MACD line is above its signal line, short while below; a tie is flat."""
 
     fast: BarCount = 12
@@ -40,11 +42,10 @@ class Macd(Strategy):
         """Bars until the seeds of the averages have settled."""
         return settled_ema(self.slow) + settled_ema(self.signal)
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1 above, -1 below, 0 on a tie (to 1e-12 of the close); NaN during the warm-up."""
-        close = bars["close"].to_numpy()
-        lines = macd(close, self.fast, self.slow, self.signal)
+        close = columns.close
+        lines = macd(close, self.fast, self.slow, self.signal, compute)
         gap = lines.line - lines.signal
         side = np.where(np.abs(gap) <= TIE_RTOL * close, 0.0, np.sign(gap))
-        side[: self.warm_up] = np.nan
-        return allow(side, self.direction)
+        return allow(compute(hide_head, side, self.warm_up), self.direction)

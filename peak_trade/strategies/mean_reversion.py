@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-import pandas as pd
 from pydantic import model_validator
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount, Finite, Positive
 from peak_trade.indicators.dispersion import realised_volatility, z_score
-from peak_trade.strategies.base import Compute, Direction, Strategy, compute
+from peak_trade.strategies.base import Direction
 from peak_trade.strategies.hysteresis import held_exposure
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 
-class MeanReversion(Strategy):
+class MeanReversion(IncrementalStrategy):
     """Long after a z-score of the log close below `enter`, until one at or above `leave`; short mirrored."""
 
     window: BarCount = 20
@@ -49,13 +51,9 @@ class MeanReversion(Strategy):
         """Bars before the z-score and the filter exist."""
         return max(self.window - 1, self.volatility_window if self.max_volatility is not None else 0)
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up."""
-        return self.exposure_by(bars, compute)
-
-    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
-        """Return `exposure`, with the indicators taken from `compute`."""
-        close = bars["close"].to_numpy()
+        close = columns.close
         score = compute(z_score, compute(np.log, close), self.window)
         is_calm = np.ones(len(close), dtype=np.bool_)
         if self.max_volatility is not None:
@@ -67,4 +65,5 @@ class MeanReversion(Strategy):
             leave_short=score <= -self.leave,
             warm_up=self.warm_up,
             direction=self.direction,
+            by=compute,
         )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import pandas as pd
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.momentum import rate_of_change
-from peak_trade.strategies.base import Compute, Direction, Strategy, compute
+from peak_trade.strategies.base import Direction
 from peak_trade.strategies.hysteresis import held_exposure
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 
-class Momentum(Strategy):
+class Momentum(IncrementalStrategy):
     """Long after a return over `window` bars above `enter`, until one below `leave`; short mirrored."""
 
     window: BarCount = 20
@@ -34,13 +36,9 @@ class Momentum(Strategy):
         """Bars before the return exists."""
         return self.window
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up."""
-        return self.exposure_by(bars, compute)
-
-    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
-        """Return `exposure`, with the indicators taken from `compute`."""
-        change = compute(rate_of_change, bars["close"].to_numpy(), self.window)
+        change = compute(rate_of_change, columns.close, self.window)
         return held_exposure(
             enter_long=change > self.enter,
             leave_long=change < self.leave,
@@ -48,4 +46,5 @@ class Momentum(Strategy):
             leave_short=change > -self.leave,
             warm_up=self.warm_up,
             direction=self.direction,
+            by=compute,
         )

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import Fraction
-from peak_trade.strategies.base import Direction, Strategy
+from peak_trade.strategies.base import Direction
 from peak_trade.strategies.hysteresis import held_exposure
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 
-class RandomEntry(Strategy):
+class RandomEntry(IncrementalStrategy):
     """Enters and exits at each bar with fixed probabilities; the draws depend on the seed and the close time only."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -36,15 +37,15 @@ class RandomEntry(Strategy):
         """Always 0."""
         return 0
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1, 0 or -1. The draws of a bar do not depend on the number of bars."""
-        times = index_ns(bars.index).view(np.uint64)
+        times = columns.times.view(np.uint64)
         enters = _uniform(times, self.seed, 1) < self.enter_chance
         leaves = _uniform(times, self.seed, 2) < self.leave_chance
         if self.direction == "both":
             is_long = _uniform(times, self.seed, 3) < 0.5
-            return held_exposure(enters & is_long, leaves, enters & ~is_long, leaves, 0, "both")
-        return held_exposure(enters, leaves, enters, leaves, 0, self.direction)
+            return held_exposure(enters & is_long, leaves, enters & ~is_long, leaves, 0, "both", compute)
+        return held_exposure(enters, leaves, enters, leaves, 0, self.direction, compute)
 
 
 def _uniform(times: NDArray[np.uint64], seed: int, stream: int) -> FloatArray:

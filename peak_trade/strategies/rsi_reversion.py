@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 import numpy as np
-import pandas as pd
 from pydantic import Field, model_validator
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount
-from peak_trade.indicators.means import TIE_RTOL, settled_wilder, sma
+from peak_trade.indicators.means import TIE_RTOL, lag, settled_wilder, sma
 from peak_trade.indicators.momentum import rsi
-from peak_trade.strategies.base import Compute, Direction, Strategy, compute
+from peak_trade.strategies.base import Direction
 from peak_trade.strategies.hysteresis import held_exposure
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 Level = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
 
 
-class RsiReversion(Strategy):
+class RsiReversion(IncrementalStrategy):
     """Long from RSI < oversold until RSI >= exit_level; short from RSI > overbought until RSI <= exit_level."""
 
     window: BarCount = 14
@@ -53,18 +55,14 @@ class RsiReversion(Strategy):
         """Bars until the seed of the RSI has settled and the trend filter exists."""
         return max(1 + settled_wilder(self.window), self.trend_window or 0)
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up."""
-        return self.exposure_by(bars, compute)
-
-    def exposure_by(self, bars: pd.DataFrame, compute: Compute) -> FloatArray:
-        """Return `exposure`, with the indicators taken from `compute`."""
-        close = bars["close"].to_numpy()
+        close = columns.close
         strength = compute(rsi, close, self.window)
         is_rising = is_falling = np.ones(len(close), dtype=np.bool_)
         if self.trend_window is not None:
             trend = compute(sma, close, self.trend_window)
-            slope = np.diff(trend, prepend=np.nan)
+            slope = trend - compute(lag, trend)
             is_rising, is_falling = slope > TIE_RTOL * trend, slope < -TIE_RTOL * trend
         return held_exposure(
             enter_long=(strength < self.oversold) & is_rising,
@@ -73,4 +71,5 @@ class RsiReversion(Strategy):
             leave_short=strength <= self.exit_level,
             warm_up=self.warm_up,
             direction=self.direction,
+            by=compute,
         )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-import pandas as pd
 from pydantic import Field, model_validator
 
 from peak_trade.core.arrays import FloatArray
+from peak_trade.core.bars import BarColumns
+from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import TIE_RTOL, settled_wilder, sma
 from peak_trade.indicators.ranges import adx
-from peak_trade.strategies.base import Direction, Strategy
+from peak_trade.strategies.base import Direction
 from peak_trade.strategies.hysteresis import held_exposure
+from peak_trade.strategies.incremental import IncrementalStrategy
 
 Level = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
 
 
-class TrendFollowing(Strategy):
+class TrendFollowing(IncrementalStrategy):
     """Long above the average after ADX > enter_level, until ADX < leave_level or a close below it; short mirrored."""
 
     adx_window: BarCount = 14
@@ -49,11 +51,11 @@ class TrendFollowing(Strategy):
         """Bars until the seeds of the ADX have settled and the average exists."""
         return max(1 + 2 * settled_wilder(self.adx_window), self.ma_window - 1)
 
-    def exposure(self, bars: pd.DataFrame) -> FloatArray:
+    def evaluate(self, columns: BarColumns, compute: Compute) -> FloatArray:
         """Return 1, 0 or -1; NaN during the warm-up. A close within 1e-12 of the average is on neither side."""
-        high, low, close = (bars[name].to_numpy() for name in ("high", "low", "close"))
-        strength = adx(high, low, close, self.adx_window)
-        gap = close - sma(close, self.ma_window)
+        close = columns.close
+        strength = adx(columns.high, columns.low, close, self.adx_window, compute)
+        gap = close - compute(sma, close, self.ma_window)
         is_above, is_below = gap > TIE_RTOL * close, gap < -TIE_RTOL * close
         is_trending, is_over = strength > self.enter_level, strength < self.leave_level
         return held_exposure(
@@ -63,4 +65,5 @@ class TrendFollowing(Strategy):
             leave_short=is_over | is_above,
             warm_up=self.warm_up,
             direction=self.direction,
+            by=compute,
         )

@@ -69,13 +69,14 @@ def variants(part: type[Strategy]) -> Iterator[Strategy]:
 
 
 def on_bars(indicator: Callable[..., Any]) -> Callable[[pd.DataFrame], Any]:
-    sizes = {"window": 14, "fast": 5, "slow": 9, "signal": 4, "width": 2.0}
+    sizes = {"window": 14, "fast": 5, "slow": 9, "signal": 4, "width": 2.0, "n_bars": 14}
 
     def evaluate(frame: pd.DataFrame) -> Any:
         columns = {name: frame[name].to_numpy() for name in frame.columns} | {"values": frame["close"].to_numpy()}
-        return indicator(
-            *(columns[name] if name in columns else sizes[name] for name in inspect.signature(indicator).parameters)
-        )
+        required = [
+            name for name, each in inspect.signature(indicator).parameters.items() if each.default is each.empty
+        ]
+        return indicator(*(columns[name] if name in columns else sizes[name] for name in required))
 
     evaluate.__name__ = indicator.__name__
     return evaluate

@@ -62,7 +62,7 @@ def test_a_target_inside_the_warm_up_is_traded_at_the_first_close_at_which_the_s
     (fill,) = result.fill_list
     assert fill.ts_event == int(result.market.times[20])
     chosen = settings_of(sizing).sizing
-    wanted = chosen.scale(bars_of(rising()))[20] * 10_000.0 / rising()[20]
+    wanted = chosen.scale(bars_of(rising()).columns, 8760.0)[20] * 10_000.0 / rising()[20]
     assert 0.0 < fill.quantity == pytest.approx(wanted, rel=RTOL_SAME)
     assert (result.counts.n_scale_unknown, result.counts.n_scale_zero, result.counts.n_below_lot) == (1, 0, 0)
     assert any(

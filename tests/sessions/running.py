@@ -16,18 +16,17 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.data.store import save_bars
-from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.sessions.bar_buffer import BarBuffer, Evaluate
+from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.runner import Session
 from peak_trade.strategies.base import Strategy
 from peak_trade.wiring.gates import make_risk_engine
-from peak_trade.wiring.sleeves import sleeve_for
+from peak_trade.wiring.sleeves import Evaluation
 
 RUN = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet", "--no-record"]
 RUN += ["-p", "fast=3", "-p", "slow=8"]
@@ -75,15 +74,6 @@ def sealed_sessions(home: Path, n_sessions: int) -> Path:
     return home
 
 
-def evaluator(strategy: Strategy, settings: BacktestSettings, instrument: Instrument = BTC) -> Evaluate:
-    """The function that a backtest evaluates a strategy with."""
-
-    def evaluate(bars: Bars) -> Any:
-        return sleeve_for(strategy, strategy.name, bars, Market.of([bars], {bars.symbol: instrument}), settings, 1.0, 0)
-
-    return evaluate
-
-
 def counting() -> Callable[[], int]:
     """A clock that counts."""
     count = itertools.count(1)
@@ -108,7 +98,7 @@ def open_session(
     journal = JournalWriter(folder, key, counting(), commit_seconds=60.0)
     return Session(
         BarBuffer(BTC, bars.timeframe, len(bars) + 1, bars.exchange),
-        evaluator(strategy, settings),
+        Evaluation(strategy, settings, BTC),
         settings,
         journal,
         counting(),

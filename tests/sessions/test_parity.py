@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from peak_trade.core.bars import Bars
 from peak_trade.core.history import daily_returns
 from peak_trade.core.time import Timeframe
 from peak_trade.data.resampling import resample
@@ -16,14 +19,14 @@ from peak_trade.journal.events import BarEvent, DecisionEvent
 from peak_trade.journal.files import read_events
 from peak_trade.journal.inputs import read_inputs
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.sessions.feeds.base import bar_events
+from peak_trade.sessions.feeds.base import FeedItem, RecordedFeed, bar_events
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.risk.value_at_risk import book_weights
 from peak_trade.wiring.gates import read_risk_file
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.examples import mostly_long
-from tests.sessions.running import BTC, part_of, run_session
+from tests.sessions.running import BTC, open_session, part_of, run_session
 from tests.strategies.stepping import Watches
 
 PARAMETERS = {"composite": {"members": "ma_crossover,momentum"}}
@@ -105,6 +108,40 @@ def test_bar_by_bar_evaluation_equals_the_whole_recording(tmp_path, key, btc_1h,
     ]
     assert sessions[0] == sessions[1]
     assert whole.equity
+
+
+class Killed(BaseException):
+    """Simulates a kill: nothing catches it."""
+
+
+class Cut(RecordedFeed):
+    """A feed during which the session is killed before its n-th bar."""
+
+    def __init__(self, bars: Bars, n_bars: int) -> None:
+        super().__init__(bars)
+        self._left = n_bars
+
+    def items(self, after: int) -> Iterator[FeedItem]:
+        yield from itertools.islice(super().items(after), self._left)
+        raise Killed
+
+
+@pytest.mark.parametrize("cuts", [(1, 60), (37,)], ids=["twice", "once"])
+@pytest.mark.parametrize("name", mostly_long([*STRATEGIES, "watches"], 3))
+def test_a_killed_session_that_continues_bar_by_bar_equals_the_backtest(tmp_path, key, btc_1h, name, cuts):
+    bars = part_of(btc_1h, 6_000, 300 if name in ("macd", "trend_following") else 150)
+    strategy = Watches() if name == "watches" else make_strategy(name, PARAMETERS.get(name))
+    settings = BacktestSettings.parse({"sizing": {"kind": "volatility_target", "window": 20}}, "test")
+    result = backtest(strategy, bars, settings, instruments={"BTC/USDT": BTC})
+    for n_bars in cuts:
+        session = open_session(tmp_path / "s", key, strategy, bars, settings, is_whole=False)
+        with pytest.raises(Killed), session.journal:
+            session.run(Cut(bars, n_bars), read_events(tmp_path / "s"))
+    session = run_session(tmp_path / "s", key, strategy, bars, settings, is_whole=False)
+    recorded = [encode_event(event) for event in read_events(tmp_path / "s") if isinstance(event, LOOP_EVENTS)]
+    assert recorded == [encode_event(event) for event in result.events]
+    assert session.equity == result.equity_values.tolist()
+    assert session.buffer.n_bars == len(bars)
 
 
 @pytest.mark.long

@@ -31,12 +31,13 @@ from peak_trade.sessions.sandbox.client import connect_sandbox
 from peak_trade.sessions.sandbox.venue import SandboxVenue, id_prefix
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
+from peak_trade.wiring.sleeves import Evaluation
 from tests.emulator.exchange import Exchange
 from tests.emulator.futures import FuturesExchange
 from tests.emulator.matching import Matching
 from tests.emulator.server import KEY, KRAKEN_SECRET, SECRET, Emulator, emulated
 from tests.sessions import granting
-from tests.sessions.running import BTC, evaluator
+from tests.sessions.running import BTC
 
 NS_PER_MS = 1_000_000
 KEYS = {
@@ -137,7 +138,7 @@ def open_testnet(
 
     session = Session(
         BarBuffer(instrument, bars.timeframe, len(bars) + 1, bars.exchange),
-        evaluator(strategy, settings, instrument),
+        Evaluation(strategy, settings, instrument),
         settings,
         JournalWriter(folder, key, clock.now, commit_seconds=60.0),
         clock.now,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from peak_trade.causality.check import check_causality
 from peak_trade.core.bars import COLUMNS, Bars, private_frame
+from peak_trade.core.compute import Compute
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
@@ -25,7 +26,7 @@ from peak_trade.journal.events import BarEvent
 from peak_trade.regimes.rules import RulesDetector
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes
 from peak_trade.sessions.bar_buffer import BarBuffer
-from peak_trade.strategies.base import Compute, Strategy
+from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.composite import Composite
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio

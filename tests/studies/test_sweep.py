@@ -328,6 +328,8 @@ def test_indicators_are_shared_within_a_bound_and_never_mixed_up() -> None:
     rng = np.random.default_rng(3)
     one, other = rng.normal(100.0, 1.0, 1_000), rng.normal(100.0, 1.0, 1_000)
     shared = IndicatorCache(max_bytes=2 * one.nbytes)
+    assert shared(sma, one, 5) is not shared(sma, one, 5), "an array that can change is not kept"
+    one.flags.writeable = other.flags.writeable = False
     assert shared(sma, one, 5) is shared(sma, one, 5)
     for window in (5, 6, 7, 5):
         for values in (one, other, one[::2]):

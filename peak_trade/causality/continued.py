@@ -1,0 +1,52 @@
+"""Check that an incremental strategy returns with one bar after another what it returns over all bars."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from peak_trade.core.bars import BarColumns, Bars
+from peak_trade.core.errors import StrategyError
+from peak_trade.core.time import iso
+from peak_trade.strategies.base import Strategy, strategy_errors
+from peak_trade.strategies.incremental import Continuation, IncrementalStrategy, is_incremental
+
+N_BARS = 1_000
+"""Number of bars after the warm-up that are compared."""
+
+
+def check_continued(strategy: Strategy, bars: Bars) -> None:
+    """Compare both evaluations of an incremental strategy on the newest bars, bit by bit; others are not evaluated.
+
+    Raises
+    ------
+    StrategyError
+        If they differ, or the strategy can not be continued; the first such bar is named.
+
+    """
+    if not (isinstance(strategy, IncrementalStrategy) and is_incremental(strategy)):
+        return
+    frame = bars.frame.iloc[-(strategy.warm_up + N_BARS) :]
+    columns, continuation = BarColumns.of(frame), Continuation()
+    with strategy_errors(strategy.name):
+        whole = np.asarray(strategy.exposure(bars.for_strategy().loc[frame.index]))
+        found = np.concatenate([_row(strategy, columns, row, continuation) for row in range(len(frame))])
+    is_different = (found != whole) & ~(np.isnan(found) & np.isnan(whole))
+    if is_different.any():
+        row = int(np.flatnonzero(is_different)[0])
+        raise StrategyError(
+            f"{strategy.name}: at {iso(int(columns.times[row]))} the exposure is {float(whole[row])!r} over all bars "
+            f"and {float(found[row])!r} bar by bar. Let `evaluate` read earlier bars through `compute` only, or "
+            "subclass Strategy."
+        )
+
+
+def _row(strategy: IncrementalStrategy, columns: BarColumns, row: int, continuation: Continuation) -> np.ndarray:
+    def column(name: str) -> np.ndarray:
+        values: np.ndarray = columns.times if name == "close_time" else getattr(columns, name)
+        return values[row : row + 1]
+
+    continuation.begin()
+    found = np.asarray(strategy.evaluate(BarColumns(column), continuation))
+    if found.shape != (1,):
+        raise StrategyError(f"{strategy.name}: evaluate returned shape {found.shape} for one bar; return one value.")
+    return found
