@@ -84,6 +84,7 @@ def test_state_inside_a_library_is_found_in_fresh_processes_only(bars: Bars) -> 
     assert {leak.kind for leak in report.leaks} == {"fresh process"}
 
 
+@pytest.mark.long
 def test_a_process_that_ends_without_an_answer_is_an_error(bars: Bars) -> None:
     with pytest.raises(StrategyError, match="ended with code 7"):
         check_in_fresh_processes("tests.causality.planted:Ends", {}, bars, 2)

@@ -28,6 +28,7 @@ def held(sample_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 SHORT = ["--symbol", "BTC/USDT", "--end", "2023-03-01", "--no-record"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("held")
 def test_json_names_the_run_and_its_measures(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["backtest", "--strategy", "ma_crossover", *SHORT, "--json", "--second-opinion", "-p", "fast=10"]

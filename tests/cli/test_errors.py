@@ -118,11 +118,14 @@ def lock_registry(home: Path) -> sqlite3.Connection:
 @pytest.mark.parametrize("form", mostly_long(["--json", "text"], 1))
 @pytest.mark.parametrize(
     ("fault", "says"),
-    [
-        (damage_registry, "mlflow.db: file is not a database. Close what uses it"),
-        (lock_registry, "mlflow.db: database is locked by process "),
-        (delete_experiment, "the experiment peak_trade was deleted. Restore it with `mlflow experiments restore"),
-    ],
+    mostly_long(
+        [
+            (damage_registry, "mlflow.db: file is not a database. Close what uses it"),
+            (lock_registry, "mlflow.db: database is locked by process "),
+            (delete_experiment, "the experiment peak_trade was deleted. Restore it with `mlflow experiments restore"),
+        ],
+        1,
+    ),
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_run_that_cannot_be_recorded_is_printed_before_the_error(
@@ -227,7 +230,8 @@ def test_an_output_that_cannot_encode_a_character_gets_its_escape(home: Path, mo
     assert taken.buffer.getvalue() == rb"\xb1 \udcff"
 
 
-@pytest.mark.parametrize("streams", mostly_long([">/dev/full 2>/dev/full", ">&- 2>&-"], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("streams", [">/dev/full 2>/dev/full", ">&- 2>&-"])
 def test_closed_streams_change_no_exit_code(streams: str) -> None:
     program = "import sys; from peak_trade.cli import main; sys.exit(main(['data', 'nonsense']))"
     assert subprocess.run(f'{sys.executable} -c "{program}" {streams}', shell=True).returncode == 2

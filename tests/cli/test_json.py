@@ -79,6 +79,7 @@ class Stopped(threading.Event):
         raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_every_verb_prints_json_that_a_strict_reader_parses(
     desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def outcome_of_tests(name: str, *options: str) -> tuple[int, str]:
     return process.exitcode, Path("printed").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_check_in_this_process")
 def test_a_new_strategy_passes_its_test_and_the_check_for_look_ahead(folder, home, capsys):
     assert main(["new", "strategy", "fast_reversal"]) == 0
@@ -52,6 +53,7 @@ def test_a_new_strategy_passes_its_test_and_the_check_for_look_ahead(folder, hom
     assert "4 passed" in printed
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_the_test_of_a_new_strategy_finds_look_ahead(folder, home):
     assert main(["new", "strategy", "slow_reversal"]) == 0
@@ -62,6 +64,7 @@ def test_the_test_of_a_new_strategy_finds_look_ahead(folder, home):
     assert "test_it_does_not_look_ahead" in printed
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_the_cells_of_a_new_notebook_show_its_parts(folder, home, monkeypatch):
     from peak_trade.data.sample import sample_bars

@@ -143,6 +143,7 @@ def test_a_frame_becomes_one_record_per_row() -> None:
     assert output.records(frame) == [{"a": 1.5, "b": "x", "c": 1}, {"a": None, "b": None, "c": 2}]
 
 
+@pytest.mark.long
 def test_the_json_of_a_long_result_is_written_piece_by_piece():
     """All pieces of the text together take many times the memory of the text."""
     content = {"rows": [{f"name {n}": float(n) for n in range(10)} for _ in range(2_000)]}

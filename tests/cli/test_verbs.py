@@ -62,12 +62,14 @@ def test_the_help_of_the_command_imports_no_verb() -> None:
     assert {f"peak_trade.cli.{name}" for name in VERBS} & set(modules) == set()
 
 
+@pytest.mark.long
 def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
     program = "import sys; from peak_trade.cli.reference import reference; reference(); print(*sys.modules)"
     modules = {name.partition(".")[0] for name in python(program).split()}
     assert modules & HEAVY == set()
 
 
+@pytest.mark.long
 def test_lists_of_runs_and_sessions_import_no_library_that_they_do_not_need(registry: Path) -> None:
     record_run(run_of("aa11"))
     lists = "main(['runs', 'list']), main(['session', 'list'])"
@@ -99,6 +101,7 @@ def test_the_shell_completes_verbs_options_choices_and_strategies(
     assert capsys.readouterr().out.split() == expected
 
 
+@pytest.mark.long
 def test_bash_completes_with_the_script_that_the_command_prints(tmp_path: Path) -> None:
     command = tmp_path / "peak-trade"
     program = f"#!{sys.executable}\nimport sys\nfrom peak_trade.cli import main\nsys.exit(main())\n"

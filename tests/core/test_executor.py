@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from peak_trade.core import executor as executors
 from peak_trade.core.errors import ConfigError, StrategyError, WorkerError
 from peak_trade.core.executor import Executor
+from tests.examples import mostly_long
 from tests.forking import exit_code, fork
 
 LONG = 10.0
@@ -103,18 +104,20 @@ def test_a_task_that_kills_every_process_is_reported():
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("seconds", [None, LONG], ids=["here", "processes"])
+@pytest.mark.parametrize("seconds", mostly_long([None, LONG], 1), ids=["here", "processes"])
 def test_an_exception_of_a_task_is_that_of_the_call(seconds):
     with pytest.raises(StrategyError, match="task 3 breaks its contract"):
         Executor(2).map(failing, None, range(8), seconds_per_task=seconds)
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.long
 def test_an_exception_that_cannot_be_pickled_keeps_its_words():
     with pytest.raises(RuntimeError, match="TwoPartError: one"):
         Executor(2).map(failing_oddly, None, range(4), seconds_per_task=LONG)
 
 
+@pytest.mark.long
 def test_to_stop_keeps_what_is_finished_and_ends_the_processes():
     results = Executor(2).run(sleeping, 0.01, range(100), seconds_per_task=LONG)
     finished = dict(next(results) for _ in range(5))
@@ -130,6 +133,7 @@ def named(folder, row):
     return row
 
 
+@pytest.mark.long
 def test_processes_end_after_the_one_that_started_them_was_killed(tmp_path: Path):
     def work():
         for _ in Executor(2).run(named, tmp_path, range(20), seconds_per_task=LONG):
@@ -167,6 +171,7 @@ def test_what_is_not_the_address_of_a_scheduler_is_refused(address):
         Executor(cluster=address)
 
 
+@pytest.mark.long
 def test_a_cluster_that_cannot_be_reached_is_one_line(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(executors, "SECONDS_TO_CONNECT", 0.2)

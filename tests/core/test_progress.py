@@ -12,6 +12,7 @@ from peak_trade.core.progress import progress, progress_shown, show_progress
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.strategies.ma_crossover import MaCrossover
+from tests.examples import mostly_long
 
 BARS = sample_bars("BTC/USDT", n_bars=1_500)
 
@@ -52,14 +53,17 @@ def portfolio():
 
 @pytest.mark.parametrize(
     ("work", "expected"),
-    [
-        (lambda: pt.backtest(MaCrossover(), BARS), {("backtest", "bars")}),
-        (portfolio, {("portfolio", "bars")}),
-        (lambda: pt.sweep(MaCrossover, {"fast": [5, 8], "slow": [20]}, BARS), {("sweep", "combinations")}),
-        (lambda: pt.check_causality(MaCrossover(), BARS, n_cuts=2), {("check for look-ahead", "cuts")}),
-        (lambda: pt.noise_controls(study(), 2, 600), {("noise, edge-free", "series")}),
-        (session, {("session", "bars"), ("replay", "events")}),
-    ],
+    mostly_long(
+        [
+            (lambda: pt.backtest(MaCrossover(), BARS), {("backtest", "bars")}),
+            (portfolio, {("portfolio", "bars")}),
+            (lambda: pt.sweep(MaCrossover, {"fast": [5, 8], "slow": [20]}, BARS), {("sweep", "combinations")}),
+            (lambda: pt.check_causality(MaCrossover(), BARS, n_cuts=2), {("check for look-ahead", "cuts")}),
+            (lambda: pt.noise_controls(study(), 2, 600), {("noise, edge-free", "series")}),
+            (session, {("session", "bars"), ("replay", "events")}),
+        ],
+        2,
+    ),
     ids=["backtest", "portfolio", "sweep", "causality", "noise", "session"],
 )
 def test_long_work_says_how_far_it_is(work, expected, home):

@@ -51,6 +51,7 @@ def off_by_one(bars: pd.DataFrame) -> np.ndarray:
     return (bars["close"] > coarse.reindex(bars.index, method="bfill")).to_numpy(float)
 
 
+@pytest.mark.long
 def test_the_check_accepts_closed_bars_and_finds_the_open_one() -> None:
     bars = bars_with_gaps(3, 400)
     assert check_causality(on_the_right_side, bars, warm_up=10, n_cuts=10).is_causal

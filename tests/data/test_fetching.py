@@ -49,6 +49,8 @@ def serving(routes):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # one packet for a reply: two of them wait 40 ms for an acknowledgement
+        disable_nagle_algorithm = True
 
         def do_GET(self):
             url = urlsplit(self.path)
@@ -245,11 +247,14 @@ def test_the_command_fetches_and_prints_what_it_did(home, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "first", "n_bars"),
-    [
-        ("--days 1", "2024-01-01 02:00:00Z", 24),
-        ("--days 1 --end 2024-01-01T20:00", "2024-01-01 01:00:00Z", 19),
-        ("--days 30", "2024-01-01 01:00:00Z", 25),
-    ],
+    mostly_long(
+        [
+            ("--days 1", "2024-01-01 02:00:00Z", 24),
+            ("--days 1 --end 2024-01-01T20:00", "2024-01-01 01:00:00Z", 19),
+            ("--days 30", "2024-01-01 01:00:00Z", 25),
+        ],
+        1,
+    ),
 )
 def test_days_count_back_from_the_end_or_from_the_clock_of_the_exchange(
     home, capsys, monkeypatch, options, first, n_bars
@@ -294,7 +299,8 @@ def command(monkeypatch, url, *options, start="2024-01-01"):
     return main([*line.split(), *options])
 
 
-@pytest.mark.parametrize("page", mostly_long([400, 1_000], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("page", [400, 1_000])
 def test_held_bars_that_differ_now_are_counted_and_nothing_is_spliced(home, capsys, monkeypatch, page):
     digest = hold(1_000, first=11, factor=0.5)
     with serving(binance(1_000, page)) as (url, _):
@@ -313,12 +319,15 @@ def test_held_bars_that_differ_now_are_counted_and_nothing_is_spliced(home, caps
 
 @pytest.mark.parametrize(
     ("held", "start", "n_bars", "n_differ", "is_all"),
-    [
-        ((30, 1), "2024-01-01", 40, 30, True),
-        ((60, 35), "2024-01-01", 60, 26, True),
-        ((300, 1), "2024-01-01", 310, 200, False),
-        ((30, 1), "2024-01-02T12:00", 40, 0, True),
-    ],
+    mostly_long(
+        [
+            ((30, 1), "2024-01-01", 40, 30, True),
+            ((60, 35), "2024-01-01", 60, 26, True),
+            ((300, 1), "2024-01-01", 310, 200, False),
+            ((30, 1), "2024-01-02T12:00", 40, 0, True),
+        ],
+        1,
+    ),
     ids=["continued", "bars before", "more pages than are counted", "not adjacent"],
 )
 def test_a_restated_history_is_noticed_at_every_seam(home, held, start, n_bars, n_differ, is_all):
@@ -369,7 +378,7 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("reply", mostly_long(UNUSABLE.values(), 8), ids=UNUSABLE)
+@pytest.mark.parametrize("reply", mostly_long(UNUSABLE.values(), 3), ids=UNUSABLE)
 def test_a_page_that_can_not_be_used_is_asked_for_again(home, reply):
     waits = []
     with serving(broken_once(binance(25, page=10), reply, times=2)) as (url, _):
@@ -380,20 +389,23 @@ def test_a_page_that_can_not_be_used_is_asked_for_again(home, reply):
 
 @pytest.mark.parametrize(
     ("fault", "sentence"),
-    [
-        (
-            "empty",
-            "binance returned no bar that closes from 2024-01-01 11:00:00Z on. .*--end 2024-01-01T11:00\\.",
-        ),
-        ("an earlier page", "binance returned no bar that closes from 2024-01-01 11:00:00Z on"),
-        ("HTML", "the answer of binance is not JSON, it starts with '<html>maintenance</html>'"),
-        (
-            "a low above the high",
-            r"binance returned bars that can not be used \(BTC/USDT 1h: the bar of 2024-01-01 11:00",
-        ),
-        ("unavailable", r"the request to binance failed \(ExchangeError: .*\)"),
-        ("microseconds", "binance returned bars of the future"),
-    ],
+    mostly_long(
+        [
+            (
+                "empty",
+                "binance returned no bar that closes from 2024-01-01 11:00:00Z on. .*--end 2024-01-01T11:00\\.",
+            ),
+            ("an earlier page", "binance returned no bar that closes from 2024-01-01 11:00:00Z on"),
+            ("HTML", "the answer of binance is not JSON, it starts with '<html>maintenance</html>'"),
+            (
+                "a low above the high",
+                r"binance returned bars that can not be used \(BTC/USDT 1h: the bar of 2024-01-01 11:00",
+            ),
+            ("unavailable", r"the request to binance failed \(ExchangeError: .*\)"),
+            ("microseconds", "binance returned bars of the future"),
+        ],
+        1,
+    ),
 )
 def test_a_page_that_can_never_be_used_ends_the_fetch_and_what_was_received_is_kept(home, fault, sentence):
     routes = broken_once(binance(25, page=10), UNUSABLE[fault], times=1_000)
@@ -447,10 +459,12 @@ IN_70_S = {"Date": "Mon, 01 Jan 2024 00:00:00 GMT", "Retry-After": "Mon, 01 Jan 
 
 @pytest.mark.parametrize(
     ("headers", "pause"),
-    [({"Retry-After": "70"}, 70.0), (IN_70_S, 70.0), ({"Retry-After": "soon"}, 1.0), ({"Retry-After": "0"}, 1.0)],
+    mostly_long(
+        [({"Retry-After": "70"}, 70.0), (IN_70_S, 70.0), ({"Retry-After": "soon"}, 1.0), ({"Retry-After": "0"}, 1.0)], 1
+    ),
     ids=["seconds", "date", "unreadable", "at once"],
 )
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", mostly_long([429, 503], 1))
 def test_a_pause_that_the_exchange_asks_for_is_kept(home, headers, pause, status):
     waits = []
     reply = Reply('{"code": -1003, "msg": "slow down"}', status, headers)
@@ -461,18 +475,24 @@ def test_a_pause_that_the_exchange_asks_for_is_kept(home, headers, pause, status
 
 @pytest.mark.parametrize(
     ("reply", "sentence"),
-    [
-        (
-            Reply("banned", 418, {"Retry-After": "120"}),
-            r"has blocked this address .*418\)\. It asks to wait 120 s\. Send no",
-        ),
-        (
-            Reply("banned", 418),
-            r"has blocked this address for too many requests \(status 418\)\. Send no request before",
-        ),
-        (Reply("{}", 429, {"Retry-After": "3600"}), r"limits the requests .*429\)\. It asks to wait 3,600 s\. Run the"),
-        (Reply("{}", 451), r"refuses requests from this network \(status 451\)\. Use another exchange or network"),
-    ],
+    mostly_long(
+        [
+            (
+                Reply("banned", 418, {"Retry-After": "120"}),
+                r"has blocked this address .*418\)\. It asks to wait 120 s\. Send no",
+            ),
+            (
+                Reply("banned", 418),
+                r"has blocked this address for too many requests \(status 418\)\. Send no request before",
+            ),
+            (
+                Reply("{}", 429, {"Retry-After": "3600"}),
+                r"limits the requests .*429\)\. It asks to wait 3,600 s\. Run the",
+            ),
+            (Reply("{}", 451), r"refuses requests from this network \(status 451\)\. Use another exchange or network"),
+        ],
+        1,
+    ),
     ids=["blocked", "blocked for good", "a long pause", "refused"],
 )
 def test_an_exchange_that_is_not_to_be_asked_again_is_left_alone(home, capsys, monkeypatch, reply, sentence):

@@ -250,7 +250,7 @@ def outcome_of(path, n_rows_per_chunk, **how):
 
 @pytest.mark.parametrize(
     ("n_rows", "name"),
-    [*mostly_long([(7, name) for name in FORMATS], 8), *mostly_long([(1, name) for name in FORMATS], 4)],
+    [*mostly_long([(7, name) for name in FORMATS], 3), *mostly_long([(1, name) for name in FORMATS], 1)],
 )
 def test_a_file_that_is_read_in_chunks_gives_the_same(tmp_path, name, n_rows):
     content, how, _ = FORMATS[name]

@@ -21,6 +21,7 @@ from peak_trade.data.resampling import resample, resample_stored
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import load_bars, save_bars
 from peak_trade.studies.holdout import holdout_state, seal_holdout
+from tests.examples import mostly_long
 
 PACKAGE = Path(pt.__file__).parent
 BARS = sample_bars("BTC/USDT", n_bars=400)
@@ -190,7 +191,7 @@ def sealed_after_a_run(registry, tmp_path, monkeypatch) -> str:
     return run_id
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", mostly_long(VERBS, 1))
 def test_every_verb_refuses_a_sealed_span_in_one_line_and_opens_it_on_request(name, sealed_after_a_run, capsys):
     given = [sealed_after_a_run if word == "RUN" else word for word in VERBS[name]]
     assert run(given) == 2
@@ -228,6 +229,7 @@ READERS = {
 }
 
 
+@pytest.mark.long
 def test_no_other_module_reads_bars_without_admission():
     found = set()
     for path in PACKAGE.rglob("*.py"):

@@ -73,7 +73,7 @@ def test_what_is_no_name_is_refused_with_a_remedy(exchange, symbol):
         check_names(exchange, symbol)
 
 
-@pytest.mark.parametrize("symbol", mostly_long(SYMBOLS, 3))
+@pytest.mark.parametrize("symbol", mostly_long(SYMBOLS, 1))
 def test_bars_are_stored_listed_and_traded_under_names_as_exchanges_write_them(home, tmp_path, capsys, symbol):
     exchange, path = "gate.io", tmp_path / "bars.csv"
     sample_bars("BTC/USDT", n_bars=80).frame.reset_index().to_csv(path, index=False)

@@ -141,7 +141,7 @@ HELD_ACROSS = "BTC/USDT was held across an implausible bar, redenomination of th
 PORTFOLIO = '[[strategies]]\nname = "buy_and_hold"\nsymbol = "BTC/USDT"\n'
 
 
-@pytest.mark.parametrize("verb", mostly_long(["backtest", "sweep", "portfolio", "regime"], 2))
+@pytest.mark.parametrize("verb", mostly_long(["backtest", "sweep", "portfolio", "regime"], 1))
 def test_every_study_that_holds_across_a_redenomination_says_so(verb, registry, tmp_path, monkeypatch, capsys):
     bars = sample_bars("BTC/USDT", n_bars=1_000)
     save_bars(replace(bars, frame=bars.frame * np.where(np.arange(1_000) < 900, 1.0, 1_000.0)[:, None]))

@@ -155,7 +155,7 @@ def replaced(file, other):
     file.write_bytes(other.read_bytes())
 
 
-@pytest.mark.parametrize("damage", [removed, emptied, cut, replaced])
+@pytest.mark.parametrize("damage", mostly_long([removed, emptied, cut, replaced], 1))
 def test_a_part_that_is_missing_unfinished_or_of_other_bars_is_named_in_the_list(home, small_parts, capsys, damage):
     for symbol in ("BTC/USDT", "ETH/USDT"):
         save_bars(minute_bars(range(40), symbol))
@@ -216,7 +216,7 @@ def test_a_load_reads_the_parts_of_its_span_only(home, small_parts):
     assert [path.name for path in bars_folder().iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("former", [False, True])
+@pytest.mark.parametrize("former", mostly_long([False, True], 1))
 def test_no_changed_byte_changes_a_bar_or_a_note(home, former):
     """Every file is changed at places spread over it, and cut: it is refused, or means the same."""
     bars = minute_bars(range(30), notes=("joined",))
@@ -274,7 +274,8 @@ def snapshots(home: Path, patch: pytest.MonkeyPatch, write: Callable[[], object]
     return taken
 
 
-@pytest.mark.parametrize("held", mostly_long(["parts", "former", "nothing"], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("held", ["parts", "former", "nothing"])
 def test_a_kill_leaves_the_old_bars_or_the_new_ones_and_the_next_write_tidies_up(home, small_parts, monkeypatch, held):
     old, new = minute_bars(range(10, 40)), minute_bars(range(5, 60))
     other = minute_bars(range(3), "ETH/USDT")

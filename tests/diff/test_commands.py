@@ -15,7 +15,6 @@ from peak_trade.data.store import save_bars
 from peak_trade.journal.files import EVENTS
 from peak_trade.sessions.store import find_session, session_ids
 from peak_trade.studies.diff import read_recording
-from tests.examples import mostly_long
 
 RUN = ["session", "run", "--feed", "recorded", "--timeframe", "1h", "--quiet", "--no-record", "-p", "slow=15"]
 BTC = ["--symbol", "BTC/USDT"]
@@ -46,6 +45,7 @@ def test_a_session_agrees_with_the_backtest_over_its_bars_and_with_itself(stored
     assert found["shadow"]["name"] == run_id
 
 
+@pytest.mark.long
 def test_a_different_fee_is_the_root_and_the_exit_code_is_1(stored, capsys, tmp_path):
     (tmp_path / "fee.toml").write_text("[costs]\nfee_bps = 30.0\n", encoding="utf-8")
     one, other = session(capsys, *BTC), session(capsys, *BTC, "--config", "fee.toml")
@@ -76,6 +76,7 @@ def test_a_name_in_an_empty_workspace_is_told_that_there_are_no_runs(home, capsy
     )
 
 
+@pytest.mark.long
 def test_runs_that_cannot_be_compared_exit_with_code_2_and_a_reason(stored, capsys):
     one = session(capsys, *BTC)
     eth = session(capsys, "--symbol", "ETH/USDT")
@@ -109,7 +110,8 @@ def test_a_backtest_on_other_bars_than_recorded_is_rejected(stored, capsys):
 START = ["--start", "2023-01-08"]
 
 
-@pytest.mark.parametrize("start", mostly_long([START, [*START, "--cold"]], 1), ids=["warm", "cold"])
+@pytest.mark.long
+@pytest.mark.parametrize("start", [START, [*START, "--cold"]], ids=["warm", "cold"])
 def test_a_backtest_from_a_start_is_run_again_as_warm_as_it_was(stored, capsys, start):
     words = ["backtest", "--strategy", "ma_crossover", *BTC, "-p", "fast=5", "-p", "slow=60", *start, "--json"]
     assert main(words) == 0
@@ -120,6 +122,7 @@ def test_a_backtest_from_a_start_is_run_again_as_warm_as_it_was(stored, capsys, 
     assert main(["diff", backtest["run_id"], backtest["run_id"]]) == 0
 
 
+@pytest.mark.long
 def test_a_warm_backtest_agrees_with_the_session_from_the_same_start(stored, capsys):
     start = [*BTC, *START]
     name = session(capsys, *start)

@@ -29,7 +29,7 @@ from peak_trade.studies.diff import compare, diff_runs, example
 from peak_trade.studies.log_diff import LogStatements, backtest_of_log, read_log
 from tests.diff.external_logs import WRITERS, LoggedOrder, as_csv, orders_in, written_and_read
 from tests.diff.log_faults import FAULTS, bars_of, clean_log, counted, log_recording, planted, run_of, table, wrong_size
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 from tests.journal.formats import test_nautilus as nautilus
 from tests.sessions.running import read_bars
 
@@ -85,8 +85,8 @@ def test_the_causes_sum_to_the_difference_and_swapping_the_sides_mirrors_it(case
     }
 
 
-@pytest.mark.parametrize("form", WRITERS)
-@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("form", mostly_long(WRITERS, 3))
+@pytest.mark.parametrize("seed", mostly_long([0, 3], 1))
 def test_the_log_of_a_run_agrees_with_the_run(seed, form):
     run = run_of(seed)
     result = diff(run, log_recording(orders_in(run.events), run, bars_of(seed), form))
@@ -95,7 +95,7 @@ def test_the_log_of_a_run_agrees_with_the_run(seed, form):
     assert all(pair.confidence > 0.98 for pair in result.matches)
 
 
-@pytest.mark.parametrize("form", ["ccxt", "kraken"])
+@pytest.mark.parametrize("form", mostly_long(["ccxt", "kraken"], 1))
 def test_the_log_of_a_session_has_the_causes_of_its_journal(form):
     shadow, live = example("example-shadow"), example("example-live")
     bars = {"BTC/USDT": sample_bars("BTC/USDT", n_bars=2_000)}
@@ -108,7 +108,7 @@ def test_the_log_of_a_session_has_the_causes_of_its_journal(form):
     assert math.isclose(by_log["timing"], by_journal["missed bar"], rel_tol=0.1)  # a log does not show the bars it had
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", mostly_long(FAULTS, 3))
 def test_a_planted_fault_is_the_only_root_and_has_its_cause(name):
     for seed in range(2):
         count = counted(*planted((name,), seed, "orders-csv"))
@@ -210,6 +210,7 @@ def test_orders_in_another_quote_currency_are_named():
     assert "3 orders of ETH/BTC: not quoted in USDT, as the other symbols are" in log.log.notes
 
 
+@pytest.mark.long
 def test_a_freqtrade_database_is_compared_with_its_own_backtest():
     run, bars = run_of(2), bars_of(2)
     orders = clean_log(run, random.Random(2))
@@ -245,6 +246,7 @@ def imported(registry: Path, monkeypatch, tmp_path: Path) -> str:
 PARAMETERS = ["-p", "fast=5", "-p", "slow=15"]
 
 
+@pytest.mark.long
 def test_one_command_runs_the_backtest_of_a_log_and_names_what_to_set(imported, capsys):
     assert main(["diff", imported, "--strategy", "ma_crossover", *PARAMETERS]) == 1
     text = capsys.readouterr().out
@@ -283,6 +285,7 @@ def test_the_initial_cash_is_that_of_the_user_of_the_run_file_or_of_the_log(regi
     assert backtested.settings[cash] == 750.0
 
 
+@pytest.mark.long
 def test_a_log_is_compared_with_a_recorded_run_with_its_own_orders_and_with_itself(imported, capsys):
     assert main(["backtest", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--symbol", "ETH/USDT", "--json",
                  *PARAMETERS]) == 0  # fmt: skip

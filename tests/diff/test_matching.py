@@ -83,6 +83,7 @@ def test_runs_of_other_timeframes_or_without_bars_are_rejected():
         diff(clean, clean, tolerance_bps=math.nan)
 
 
+@pytest.mark.long
 def test_a_sandbox_session_differs_from_its_shadow_by_the_venue_alone(tmp_path, key, btc_1m):
     from tests.emulator.server import emulated
     from tests.sessions.trading import NS_PER_MS, EmulatedTime, exchange_at, open_testnet

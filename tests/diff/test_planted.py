@@ -44,7 +44,7 @@ def test_a_fault_in_the_log_is_the_one_root(runs, fault, seed):
 
 
 @pytest.mark.parametrize("seed", mostly_long(SEEDS, 1))
-@pytest.mark.parametrize("fault", SIMULATED_FAULTS)
+@pytest.mark.parametrize("fault", mostly_long(SIMULATED_FAULTS, 4))
 def test_a_fault_before_the_run_is_the_one_root_of_all_that_follows(runs, fault, seed):
     bars, clean = runs[seed]
     faulty, (planted,) = simulate(bars, [fault], random.Random(seed))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from peak_trade.cli import main
+from tests.examples import mostly_long
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,6 +18,7 @@ def blocks(path, language):
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_check_in_this_process")
 def test_the_tutorial_works_as_it_is_written(tmp_path, monkeypatch, capsys, empty_registry):
     monkeypatch.chdir(tmp_path)
@@ -44,6 +46,7 @@ def test_the_tutorial_works_as_it_is_written(tmp_path, monkeypatch, capsys, empt
     assert n_run >= 8
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("_check_in_this_process")
 def test_the_hour_in_jupyterlab_works_as_it_is_written(tmp_path, monkeypatch, capsys, empty_registry):
@@ -72,7 +75,9 @@ def test_the_hour_in_jupyterlab_works_as_it_is_written(tmp_path, monkeypatch, ca
     assert names["stats"]["n_fills"] == len(names["result"].fills)
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/library.md", "docs/trials.md", "docs/out_of_sample.md"])
+@pytest.mark.parametrize(
+    "path", mostly_long(["README.md", "docs/library.md", "docs/trials.md", "docs/out_of_sample.md"], 1)
+)
 def test_the_python_in_the_docs_runs(path, home, capsys):
     found = blocks(path, "python")
     assert found

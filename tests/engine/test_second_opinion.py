@@ -113,13 +113,16 @@ def float_floor(amount: float, step: float) -> float:
 
 @pytest.mark.parametrize(
     ("module", "decimals", "wrong"),
-    [
-        (traders, 2, one_lot_less),
-        (traders, 2, one_lot_more),
-        (traders, 2, float_floor),
-        (simulated_venue, 0, one_lot_less),
-        (simulated_venue, 0, one_lot_more),
-    ],
+    mostly_long(
+        [
+            (traders, 2, one_lot_less),
+            (traders, 2, one_lot_more),
+            (traders, 2, float_floor),
+            (simulated_venue, 0, one_lot_less),
+            (simulated_venue, 0, one_lot_more),
+        ],
+        1,
+    ),
 )
 @pytest.mark.parametrize("lot", mostly_long([1e-8, 0.1], 1))
 def test_a_wrong_count_of_lots_is_found(

@@ -13,7 +13,7 @@ import pytest
 from tests.fuzz.conftest import Desk
 from tests.fuzz.library import calls, outcome_of, public
 
-STRIDE = 300
+STRIDE = 1_500
 """The default suite makes one of so many calls, the long one all of them, or one of ten of SLOW."""
 SLOW = {"record", "second_opinion"}
 """Functions that load MLflow or vectorbt: the long suite calls them."""

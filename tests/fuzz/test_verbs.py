@@ -14,7 +14,7 @@ from tests.fuzz.conftest import Desk
 from tests.fuzz.faults import FAULTS, present
 
 VERBS = verbs()
-STRIDE = 80
+STRIDE = 240
 """The default suite makes one of so many calls."""
 LONG_STRIDE = 3
 """The long suite makes one of so many calls, so that it ends within three minutes."""

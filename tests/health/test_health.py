@@ -169,6 +169,7 @@ def checkout(tmp_path, home, monkeypatch):
     return root
 
 
+@pytest.mark.long
 def test_a_flaky_test_of_a_real_suite_is_found(checkout, capsys):
     """Two runs in fresh processes; the order of the tests differs, because the seed of each run does."""
     assert main(["health", "--runs", "2", "--seed", "7", "--json", "--write-page"]) == 1

@@ -189,13 +189,17 @@ def peak(work) -> int:
 
 @pytest.mark.parametrize(
     "work",
-    [
-        lambda folder: verify(folder, None),
-        lambda folder: write_trail([("s", read_lines(folder))], folder.parent / "t.csv"),
-        pytest.param(
-            lambda folder: write_trail([("s", read_lines(folder))], folder.parent / "t.json"), marks=pytest.mark.long
-        ),
-    ],
+    mostly_long(
+        [
+            lambda folder: verify(folder, None),
+            lambda folder: write_trail([("s", read_lines(folder))], folder.parent / "t.csv"),
+            pytest.param(
+                lambda folder: write_trail([("s", read_lines(folder))], folder.parent / "t.json"),
+                marks=pytest.mark.long,
+            ),
+        ],
+        1,
+    ),
     ids=["verify", "csv", "json"],
 )
 def test_memory_does_not_grow_with_the_journal(journals, work):
@@ -204,7 +208,8 @@ def test_memory_does_not_grow_with_the_journal(journals, work):
     assert many < few + 200_000
 
 
-@pytest.mark.parametrize("is_packed", mostly_long([True, False], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("is_packed", [True, False])
 def test_a_fault_of_a_large_journal_is_named_without_holding_it(journals, tmp_path, is_packed):
     texts = (journals[4_000] / EVENTS).read_bytes().splitlines(keepends=True)
     for path in journals[4_000].iterdir():

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.metrics.e_values import THRESHOLD, WARM_UP, EdgeTest, e_value_paths, e_values
+from tests.examples import mostly_long
 
 DAYS = 365.0
 RETURNS = arrays(np.float64, st.integers(1, 80), elements=st.floats(-0.2, 0.4))
@@ -55,8 +56,8 @@ def check_null(name: str, n_sessions: int, n: int, claimed: float) -> None:
     assert found <= 0.05 + 4.0 * math.sqrt(0.05 * 0.95 / n_sessions)
 
 
-@pytest.mark.parametrize("claimed", [1.0, 4.0])
-@pytest.mark.parametrize("name", NULLS)
+@pytest.mark.parametrize("claimed", mostly_long([1.0, 4.0], 1))
+@pytest.mark.parametrize("name", mostly_long(NULLS, 1))
 def test_sessions_without_an_edge_rarely_reach_the_threshold(name, claimed):
     check_null(name, 2_000, 500, claimed)
 
@@ -74,7 +75,7 @@ def test_bets_that_know_the_bar_would_be_noticed():
     assert crossed(np.where(excess > -0.02, excess, 0.0), 1.0, DAYS) > 0.5
 
 
-@pytest.mark.parametrize(("ratio", "years"), [(2.0, 4), (3.0, 2)])
+@pytest.mark.parametrize(("ratio", "years"), mostly_long([(2.0, 4), (3.0, 2)], 1))
 def test_a_planted_edge_grows_at_least_as_fast_as_stated(ratio, years):
     """The log grows by about ratio ** 2 / 2 a year, so that 20 takes 2 ln(20) / ratio ** 2 years."""
     rng = np.random.default_rng(7)

@@ -163,12 +163,14 @@ def test_there_is_no_track_record_below_the_benchmark_and_no_probability_without
     assert selection.probabilistic_sharpe(two_points).value is None
 
 
+@pytest.mark.long
 def test_one_best_set_of_noise_rarely_reaches_95_percent():
     """50 sets of noise over a year of days, 400 times; the benchmark script states size and power over four years."""
     for variant, share in share_found(400, partial(sweep_returns, 0.0, n_days=365)).items():
         assert share <= LARGEST_SHARE, variant
 
 
+@pytest.mark.long
 def test_one_best_crossover_of_noise_rarely_reaches_95_percent_at_the_estimate():
     """49 sets that resemble each other, as those of a sweep do; at the null more than the nominal 5 % reach it."""
     shares = share_found(400, partial(crossover_returns, n_days=365))

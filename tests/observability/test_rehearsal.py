@@ -18,6 +18,7 @@ from peak_trade.observability import rehearsal
 from peak_trade.observability.recorded import example, read_recorded
 from peak_trade.observability.rehearsal import rehearse, rehearse_alerts
 from peak_trade.sessions.store import latest_session, sessions_folder
+from tests.examples import mostly_long
 from tests.observability import programs
 from tests.observability.alert_cases import OBSERVABILITY, alerts
 from tests.observability.troubled import CONFIG, GAP, N_BARS, RUN, troubled_bars
@@ -160,7 +161,7 @@ def test_bad_input_is_one_line(home, tmp_path, capsys):
         assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("most", [10, 77, 1_000])
+@pytest.mark.parametrize("most", mostly_long([10, 77, 1_000], 1))
 def test_a_speed_that_is_too_low_names_the_lowest_whole_one_that_works(monkeypatch, capsys, most):
     monkeypatch.setattr(rehearsal, "MOST_EVALUATIONS", most)
     monkeypatch.setattr(shutil, "which", lambda name: None)
@@ -182,6 +183,7 @@ def test_a_changed_journal_is_not_rehearsed(troubled, capsys):
     assert "it is not rehearsed" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_series_keep_gaps_and_runs():
     recorded = example()
     series = rehearsal._Series()
@@ -208,6 +210,7 @@ def test_the_default_rules_are_those_of_the_package(tmp_path, monkeypatch):
     assert [path.name for path in rehearsal._rule_files(None)] == ["mine.yml"]
 
 
+@pytest.mark.long
 @programs.needs("promtool")
 def test_alerts_see_the_recording_rules_of_their_own_evaluation_in_any_order_of_files(tmp_path):
     rules = tmp_path / "rules"

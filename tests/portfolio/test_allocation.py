@@ -73,7 +73,7 @@ def test_more_books_than_bars_still_have_weights():
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=RTOL_SAME)
 
 
-@pytest.mark.parametrize("method", mostly_long(["equal", *METHODS], 2))
+@pytest.mark.parametrize("method", mostly_long(["equal", *METHODS], 1))
 @pytest.mark.parametrize("annual_volatility", mostly_long([0.3, None], 1), ids=["targeted", "unscaled"])
 def test_weights_ignore_the_future(method, annual_volatility):
     returns = correlated(300)

@@ -101,6 +101,7 @@ def test_correlation_and_interval_agree_with_scipy():
     np.testing.assert_allclose(matrix, returns.corr(), rtol=RTOL_REFERENCE)
 
 
+@pytest.mark.long
 def test_the_interval_covers_the_true_correlation_as_often_as_it_says():
     truth, n_tries, n_bars = 0.4, 400, 50
     draw = np.random.default_rng(11)

@@ -220,6 +220,7 @@ def test_a_drift_band_trades_only_the_book_that_left_it(three_symbols):
     assert decided == {pair for pair in left if pair[0] < index[-1]}
 
 
+@pytest.mark.long
 def test_weights_and_equity_ignore_the_future(three_symbols):
     entries = [crossover(symbol, direction="both") for symbol in SYMBOLS]
     chosen = settings_of(
@@ -352,6 +353,7 @@ def test_sharpe_is_the_closed_form_of_weights_volatilities_and_correlations():
     assert sharpe(simple_returns(result.equity), 365.0).value == pytest.approx(closed, rel=RTOL_SUM)
 
 
+@pytest.mark.long
 def test_real_bars_of_three_symbols_add_up(real_data):
     bars = []
     for base in ("BTC", "ETH", "SOL"):

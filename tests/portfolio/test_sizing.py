@@ -170,8 +170,8 @@ ASKING = [
 ]
 
 
-@pytest.mark.parametrize("side", [1.0, -1.0], ids=["long", "short"])
-@pytest.mark.parametrize("sizing", mostly_long(ASKING, 2), ids=lambda sizing: sizing["kind"])
+@pytest.mark.parametrize("side", mostly_long([1.0, -1.0], 1), ids=["long", "short"])
+@pytest.mark.parametrize("sizing", mostly_long(ASKING, 1), ids=lambda sizing: sizing["kind"])
 def test_neither_long_nor_short_positions_exceed_the_equity_and_the_result_says_so(sizing, side) -> None:
     values = {"costs": FREE, "execution": {"stop_loss": 0.027}, "sizing": sizing}
     close = 100.0 * np.cumprod(np.tile([1.001, 1.002], 20))

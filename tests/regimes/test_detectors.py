@@ -17,7 +17,7 @@ from tests.examples import mostly_long
 from tests.regimes.markets import DETECTORS, SMALL_FEATURES, WALK, frame_of, switching_bars
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", mostly_long(DETECTORS, 1))
 @pytest.mark.parametrize("cut", mostly_long([400, 551, 699], 1))
 def test_filtered_regimes_ignore_the_future(name, cut):
     """Cutting, or rewriting, the bars after t leaves every label and probability up to t bit-identical."""
@@ -31,7 +31,7 @@ def test_filtered_regimes_ignore_the_future(name, cut):
         np.testing.assert_array_equal(full.probabilities[:cut], known.probabilities[:cut])
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", mostly_long(DETECTORS, 1))
 def test_regimes_are_unknown_before_the_warm_up_and_never_after(name):
     bars, _ = switching_bars(700, 1)
     filtered = filter_regimes(bars, DETECTORS[name])
@@ -52,7 +52,8 @@ def test_refits_are_recorded_and_use_the_past_only(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "seeds"), [("hmm", range(3)), ("jump", [0]), pytest.param("jump", range(3), marks=pytest.mark.long)]
+    ("name", "seeds"),
+    mostly_long([("hmm", range(3)), ("jump", [0]), ("jump", range(3))], 1),
 )
 def test_known_truth_is_recovered_causally(name, seeds):
     """Share of bars after the warm-up whose filtered label is the true state, well-separated states."""

@@ -25,6 +25,7 @@ def store(home: Path) -> Path:
     return home
 
 
+@pytest.mark.long
 def test_regime_prints_statistics_and_writes_the_transition_plot(store, capsys, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)  # workers of the tests have 80 columns, which fold measures
     assert main([*COMMAND, "--start", "2023-03-01", *QUICK, "--label-runs", "1"]) == 0

@@ -16,6 +16,7 @@ from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.regime.strategy import RegimeAware, delayed
 from peak_trade.studies.regime.study import backtest_regimes
+from tests.examples import mostly_long
 from tests.regimes.markets import DETECTORS, switching_bars
 
 HOUR = Timeframe.parse("1h")
@@ -26,7 +27,7 @@ def bars() -> Bars:
     return Bars(switching_bars(700, 1)[0], "BTC/USDT", HOUR, "sample")
 
 
-@pytest.mark.parametrize("name", ["hmm", "rules"])
+@pytest.mark.parametrize("name", mostly_long(["hmm", "rules"], 1))
 def test_a_regime_aware_strategy_never_looks_ahead(bars, name):
     report = check_causality(RegimeAware(inner=MaCrossover(fast=5, slow=20), detector=DETECTORS[name]), bars, n_cuts=3)
     assert report.is_causal, report.leaks

@@ -160,6 +160,7 @@ class Counting(Strategy):
         return (np.arange(len(bars)) // 168 % 2).astype(np.float64)
 
 
+@pytest.mark.long
 def test_delays_ask_the_strategy_once_each_and_count_what_it_wanted(study):
     counted = study_regimes(Counting(), study.bars, DETECTORS["hmm"])
     Counting.n_asked = 0
@@ -195,7 +196,8 @@ def test_series_are_the_same_in_any_number_of_processes(monkeypatch):
     assert one.n_kept == two.n_kept
 
 
-@pytest.mark.parametrize("kind", mostly_long(["sign-flipped", "edge-free"], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["sign-flipped", "edge-free"])
 def test_noise_has_no_causal_edge_and_hindsight_finds_one(kind):
     """On twenty pre-set seeds the traded timing is clean, and the same rule with hindsight is a leak."""
     control = noise_control(kind, RegimeAware(detector=QUICK), drifting(2_100), range(20))
@@ -267,7 +269,7 @@ RULES = {
 WEEKS_OF_BARS = Bars(switching_bars(1_200, 1)[0], "BTC/USDT", Timeframe.parse("1h"), "sample")
 
 
-@pytest.mark.parametrize("rule", mostly_long(RULES.values(), 2), ids=RULES)
+@pytest.mark.parametrize("rule", mostly_long(RULES.values(), 1), ids=RULES)
 def test_every_control_judges_the_exposure_that_is_traded(rule):
     """The event loop, shifts, look-ahead cost and noise use one exposure, with mode, weights, strategies and delay."""
     aware = study_regimes(Weekly(), WEEKS_OF_BARS, DETECTORS["hmm"], **rule)
@@ -297,6 +299,7 @@ def test_every_control_judges_the_exposure_that_is_traded(rule):
     assert noise.edges.loc[4, TIMINGS[2]] == pytest.approx(by_twin.value, rel=RTOL_SAME)
 
 
+@pytest.mark.long
 def test_the_p_value_of_a_switch_is_not_that_of_the_opposite_rule():
     """Short in bear regimes earns where bear regimes fall: few shifts do as well. Long there, most of them do."""
     bars = Bars(switching_bars(2_500, 3)[0], "BTC/USDT", Timeframe.parse("1h"), "sample")

@@ -48,10 +48,16 @@ def test_hmmlearn_agrees_on_every_refit(study):
 
 @pytest.mark.parametrize(
     ("planted", "message"),
-    [
-        (lambda e: Expectation(e.log_likelihood * (1 + 1e-6), *_rest(e)), "log-likelihood per bar"),
-        (lambda e: Expectation(e.log_likelihood, e.posterior + 1e-4, *_rest(e)[1:]), "posterior probability differs"),
-    ],
+    mostly_long(
+        [
+            (lambda e: Expectation(e.log_likelihood * (1 + 1e-6), *_rest(e)), "log-likelihood per bar"),
+            (
+                lambda e: Expectation(e.log_likelihood, e.posterior + 1e-4, *_rest(e)[1:]),
+                "posterior probability differs",
+            ),
+        ],
+        1,
+    ),
     ids=["likelihood", "posterior"],
 )
 def test_a_planted_error_is_named_with_its_fit(study, monkeypatch, planted, message):
@@ -100,6 +106,7 @@ QUICK = ["-d", "min_bars=600", "-d", "window=1200", "-d", "refit_every=600", "-d
 COMMAND = ["regime", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--no-record", "--second-opinion"]
 
 
+@pytest.mark.long
 def test_the_command_prints_both_likelihoods_and_the_verdict(home, capsys, monkeypatch):
     save_bars(sample_bars("BTC/USDT", n_bars=1_500))
     assert main([*COMMAND, *QUICK]) == 0

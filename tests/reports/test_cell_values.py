@@ -94,7 +94,7 @@ def test_stats_show_a_table_with_their_errors(results):
     assert f"{ratio:.2f} ± {ratio.stderr:.2f}" in shown["text/html"]
 
 
-@pytest.mark.parametrize("kind", mostly_long([*SHOWN_AS_PAGES, "bars"], 4))
+@pytest.mark.parametrize("kind", mostly_long([*SHOWN_AS_PAGES, "bars"], 1))
 def test_every_figure_of_a_result_has_marks(kind, results):
     figures = of_kind(FIGURES, results[kind], "plot")
     assert pt.plot(results[kind]) == pt.plot(results[kind], next(iter(figures)))
@@ -104,7 +104,7 @@ def test_every_figure_of_a_result_has_marks(kind, results):
         assert all(trace.type for trace in drawn.data)
 
 
-@pytest.mark.parametrize("kind", mostly_long(SHOWN_AS_PAGES, 3))
+@pytest.mark.parametrize("kind", mostly_long(SHOWN_AS_PAGES, 1))
 def test_a_page_holds_its_scripts_and_every_section(kind, results, tmp_path):
     path = pt.report(results[kind], tmp_path / "new" / f"{kind.replace(' ', '-')}.html", title="<i>A title</i>")
     text = path.read_text(encoding="utf-8")
@@ -118,6 +118,7 @@ def test_a_page_holds_its_scripts_and_every_section(kind, results, tmp_path):
     assert len(ids) == len(set(ids)) >= 1
 
 
+@pytest.mark.long
 def test_names_on_a_page_are_text(results, tmp_path):
     name = "<script>alert(1)</script>"
     hostile = replace(results["backtest"], strategies=(name,), parameters={name: {name: name}})
@@ -143,13 +144,16 @@ def test_a_figure_in_a_notebook_can_be_read_on_a_dark_ground(results):
 
 @pytest.mark.parametrize(
     ("call", "message"),
-    [
-        (lambda it: pt.plot(it["backtest"], "equty"), "has no figure equty. Did you mean equity?"),
-        (lambda it: pt.plot(3), "plot: result was an int. Give one of Bars, BacktestResult"),
-        (lambda it: pt.report(it["bars"], "a.html"), "report: result was Bars. Give one of BacktestResult"),
-        (lambda it: pt.report(it["backtest"], "a.pdf"), "path was 'a.pdf'. Name a file that ends with .html."),
-        (lambda it: pt.report(it["backtest"], "/dev/null/a.html"), "/dev/null/a.html could not be written"),
-    ],
+    mostly_long(
+        [
+            (lambda it: pt.plot(it["backtest"], "equty"), "has no figure equty. Did you mean equity?"),
+            (lambda it: pt.plot(3), "plot: result was an int. Give one of Bars, BacktestResult"),
+            (lambda it: pt.report(it["bars"], "a.html"), "report: result was Bars. Give one of BacktestResult"),
+            (lambda it: pt.report(it["backtest"], "a.pdf"), "path was 'a.pdf'. Name a file that ends with .html."),
+            (lambda it: pt.report(it["backtest"], "/dev/null/a.html"), "/dev/null/a.html could not be written"),
+        ],
+        1,
+    ),
     ids=["unknown-figure", "number", "no-page", "suffix", "unwritable"],
 )
 def test_what_cannot_be_shown_is_refused_in_one_sentence(call, message, results):

@@ -45,6 +45,7 @@ def test_a_document_that_does_not_exist_is_left_out(project):
     assert places(project)[Path("docs/data.md")].before == (Path("docs/tutorial.md"), "The tutorial")
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_the_page_of_a_document_shows_its_place_and_a_new_title_renders_the_others(project):
     build_site(project, "nbconvert")

@@ -126,6 +126,7 @@ def test_a_series_without_values_is_left_out():
     assert {place: each["values"] for place, each in series.items()} == {"0": [1.0, 2.0]}
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_the_site_has_the_files_of_each_page_and_drops_those_of_a_deleted_run(project, executed):
     run = executed("tiny-good")

@@ -196,7 +196,7 @@ def build(project, executed, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("renderer", "keys", "studies"), RENDERINGS)
+@pytest.mark.parametrize(("renderer", "keys", "studies"), mostly_long(RENDERINGS, 1))
 def test_names_are_shown_as_text_and_never_change_the_elements_of_a_page(build, project, renderer, keys, studies):
     harmless, hostile = (
         {key: Page(text) for key, text in build({key: names[key] for key in keys}, renderer, studies).items()}

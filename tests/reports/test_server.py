@@ -452,6 +452,7 @@ def test_the_document_names_every_route_and_each_is_read_only(ask):
     assert ask("/redoc").status == 404
 
 
+@pytest.mark.long
 def test_many_readers_at_once_get_the_same_answer(ask, runs):
     replies: list[Reply] = []
     readers = [threading.Thread(target=lambda: replies.append(ask("/api/experiments"))) for _ in range(200)]
@@ -495,6 +496,7 @@ def test_a_site_that_is_built_again_is_served(tmp_path):
     assert hashed(STYLE)[0] in new.headers["content-security-policy"]
 
 
+@pytest.mark.long
 def test_a_run_that_was_deleted_is_not_listed_any_more(ask, recorded, home, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copytree(recorded, home)

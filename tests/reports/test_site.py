@@ -137,6 +137,7 @@ def test_reports_write_every_file_atomically():
     assert [name for name, text in sources.items() if ".write_text(" in text or ".write_bytes(" in text] == []
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_an_incomplete_cache_is_rebuilt(project, two_runs):
     whole = build_site(project, "nbconvert")

@@ -71,6 +71,7 @@ def built(pattern: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyP
     return root
 
 
+@pytest.mark.long
 def test_a_copy_of_a_project_with_its_staging_folder_has_nothing_to_render(built):
     site = contents(built / SITE)
     assert build_site(built, "nbconvert").rendered == ()
@@ -98,7 +99,7 @@ PLACES = (
 
 @pytest.mark.parametrize(
     ("place", "error"),
-    mostly_long([(place, error) for place in PLACES for error in (CTRL_C, FULL)], 3),
+    mostly_long([(place, error) for place in PLACES for error in (CTRL_C, FULL)], 1),
     ids=lambda part: part if isinstance(part, str) else "Ctrl-C" if part is CTRL_C else "full",
 )
 def test_a_build_that_ends_early_leaves_the_previous_site_and_the_sources(built, monkeypatch, place, error):
@@ -118,7 +119,8 @@ def test_a_build_that_ends_early_leaves_the_previous_site_and_the_sources(built,
     assert contents(built / SITE) == after != site
 
 
-@pytest.mark.parametrize("n_rendered", mostly_long([1, 2], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("n_rendered", [1, 2])
 def test_a_page_that_changed_during_an_interrupted_build_is_rendered_again(built, n_rendered):
     site = contents(built / SITE)
     original = {path: path.read_bytes() for path in (built / "docs").glob("*.md")}
@@ -138,6 +140,7 @@ def test_a_page_that_changed_during_an_interrupted_build_is_rendered_again(built
     assert contents(built / SITE) == site
 
 
+@pytest.mark.long
 def test_equal_inputs_give_equal_bytes_elsewhere_and_after_other_builds(project, executed, monkeypatch, tmp_path):
     executed("tiny-good")
     executed("tiny-bad", error="no such bar")
@@ -157,6 +160,7 @@ def test_equal_inputs_give_equal_bytes_elsewhere_and_after_other_builds(project,
     assert contents(original / SITE) == contents(project / SITE)
 
 
+@pytest.mark.long
 def test_the_page_of_a_run_is_made_again_only_when_its_notebook_changes(built, monkeypatch):
     made: list[str] = []
     page_of = pages.page_of
@@ -176,6 +180,7 @@ def test_the_page_of_a_run_is_made_again_only_when_its_notebook_changes(built, m
     assert "ETH" in (built / SITE / "reports" / "pages" / "tiny-good.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_a_damaged_site_is_installed_again_without_rendering(built):
     site = contents(built / SITE)
     (built / SITE / "index.html").unlink()
@@ -185,12 +190,14 @@ def test_a_damaged_site_is_installed_again_without_rendering(built):
     assert contents(built / SITE) == site
 
 
+@pytest.mark.long
 def test_a_changed_image_is_copied_although_its_page_is_the_same(built):
     (built / "docs" / "pictures" / "one.png").write_bytes(b"\x89PNG2")
     assert build_site(built, "nbconvert").rendered == ()
     assert (built / SITE / "docs" / "pictures" / "one.png").read_bytes() == b"\x89PNG2"
 
 
+@pytest.mark.long
 def test_a_site_that_is_a_link_stays_one(built, tmp_path):
     shutil.move(built / SITE, tmp_path / "www")
     (built / SITE).symlink_to(tmp_path / "www")
@@ -200,6 +207,7 @@ def test_a_site_that_is_a_link_stays_one(built, tmp_path):
     assert "Another" in (tmp_path / "www" / "docs" / "tutorial.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_what_a_killed_build_left_is_removed(built):
     (built / "reports" / ".site-left").mkdir()
     build_site(built, "nbconvert")
@@ -216,6 +224,7 @@ def test_a_second_build_at_the_same_time_is_refused_in_one_line(built, capsys):
     assert contents(built / SITE) == site
 
 
+@pytest.mark.long
 def test_an_unchanged_site_is_built_without_mlflow(built, monkeypatch):
     program = (
         "import sys; from peak_trade.cli import main; code = main(['site', 'build', '--renderer', 'nbconvert'])\n"
@@ -307,6 +316,7 @@ def test_quarto_gives_equal_bytes_for_equal_inputs(project, executed, monkeypatc
     assert contents(other / SITE) == contents(project / SITE)
 
 
+@pytest.mark.long
 def test_a_project_without_a_folder_for_reports_is_built(project):
     shutil.rmtree(project / "reports" / "runs", ignore_errors=True)
     assert build_site(project, "nbconvert").n_pages > 4

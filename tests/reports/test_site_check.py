@@ -114,6 +114,7 @@ def test_a_page_shows_paths_of_the_project_relative_to_it(project, home):
         assert without_folders(text, root) == shown
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_a_built_site_names_no_folder_of_this_machine(project, executed):
     folders = [str(project.resolve()), str(Path.home()), str(workspace().resolve()), sys.prefix]
@@ -129,6 +130,7 @@ def test_a_built_site_names_no_folder_of_this_machine(project, executed):
     assert [name for name, text in built.items() for folder in folders if f"{folder}/" in text] == []
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_a_build_with_faults_names_them_and_exits_1_until_they_are_gone(project, capsys):
     tutorial = project / "docs" / "tutorial.md"

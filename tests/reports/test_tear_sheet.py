@@ -24,6 +24,7 @@ def passive(returns) -> pd.Series:
     return 0.5 * returns + np.random.default_rng(6).normal(0.0, 0.01, len(returns))
 
 
+@pytest.mark.long
 def test_a_notebook_shows_every_part_of_a_series_of_returns(returns, passive, monkeypatch):
     from IPython.core.interactiveshell import InteractiveShell
 

@@ -177,7 +177,7 @@ def is_finite(denial) -> bool:
 
 
 @pytest.mark.parametrize(
-    "trial", mostly_long(RUNS, 8), ids=[f"{trial.name}-{place}" for place, trial in enumerate(RUNS)]
+    "trial", mostly_long(RUNS, 3), ids=[f"{trial.name}-{place}" for place, trial in enumerate(RUNS)]
 )
 def test_a_limit_denies_in_a_run_and_a_wider_one_lets_the_same_run_trade(trial):
     denied = denials_of(trial.result(trial.denying), trial.code)

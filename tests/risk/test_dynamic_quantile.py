@@ -8,6 +8,7 @@ from scipy import linalg, stats
 
 from peak_trade.core.errors import DataError
 from peak_trade.risk.var_backtest import christoffersen_independence, dynamic_quantile, kupiec_pof
+from tests.examples import mostly_long
 from tests.tolerances import RTOL_REFERENCE
 
 LEVEL = 0.95
@@ -66,7 +67,7 @@ def test_days_that_cannot_be_tested_are_an_error(n_days, stated, match):
         dynamic_quantile(np.zeros(n_days, dtype=bool), stated, LEVEL)
 
 
-@pytest.mark.parametrize(("level", "stated_size"), [(0.95, 0.05), (0.99, 0.10)])
+@pytest.mark.parametrize(("level", "stated_size"), mostly_long([(0.95, 0.05), (0.99, 0.10)], 1))
 def test_the_size_at_five_percent_is_as_the_page_states(level, stated_size):
     n_runs, n_days, rng = 1_000, 1_000, np.random.default_rng(7)
     stated = volatilities(n_days, 8)
@@ -75,6 +76,7 @@ def test_the_size_at_five_percent_is_as_the_page_states(level, stated_size):
     assert size == pytest.approx(stated_size, abs=4.0 * math.sqrt(stated_size * (1.0 - stated_size) / n_runs))
 
 
+@pytest.mark.long
 def test_the_simulated_p_value_keeps_its_size_where_the_asymptotic_one_does_not():
     n_runs, n_days, rng = 100, 250, np.random.default_rng(9)
     stated, hits = volatilities(n_days, 8), rng.random((n_runs, n_days)) < 0.01

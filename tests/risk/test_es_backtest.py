@@ -13,6 +13,7 @@ from peak_trade.core.history import ReturnHistory
 from peak_trade.risk.es_backtest import acerbi_szekely, forecast_quantiles, z2
 from peak_trade.risk.var import estimate
 from peak_trade.studies.risk.value_at_risk import VAR_METHODS
+from tests.examples import mostly_long
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 RNG = np.random.default_rng(11)
@@ -65,7 +66,7 @@ def test_the_known_critical_values_are_those_of_an_independent_simulation(degree
     assert high - low < 0.025
 
 
-@pytest.mark.parametrize(("degrees", "n_days", "size", "known"), KNOWN)
+@pytest.mark.parametrize(("degrees", "n_days", "size", "known"), mostly_long(KNOWN, 1))
 def test_critical_values_are_the_known_ones(degrees, n_days, size, known):
     n_paths, level, rng = 2_000, 0.975, np.random.default_rng(12)
     if math.isinf(degrees):

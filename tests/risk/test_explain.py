@@ -17,7 +17,6 @@ from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.risk.decisions import decisions_in, explain, find_decision
-from tests.examples import mostly_long
 from tests.sessions.running import run_session
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "portfolios" / "multi_strategy_example.toml"
@@ -63,7 +62,8 @@ def check_reproduced(file: Path, n_least: int) -> list[DecisionEvent]:
     return decisions
 
 
-@pytest.mark.parametrize("mode", mostly_long(["netted", "sleeves"], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["netted", "sleeves"])
 def test_every_decision_of_a_portfolio_run_is_kept_and_equals_its_record(mode, recorded, tmp_path, capsys):
     path = tmp_path / "portfolio.toml"
     text = EXAMPLE.read_text(encoding="utf-8").replace('mode = "sleeves"', f'mode = "{mode}"')

@@ -23,7 +23,6 @@ from peak_trade.studies.risk.false_alarms import (
     read_books,
 )
 from peak_trade.wiring.gates import read_risk_file
-from tests.examples import mostly_long
 from tests.risk.thin import thin_bars
 
 PAGE = Path(__file__).parents[2] / "docs" / "risk.md"
@@ -50,6 +49,7 @@ def matrix(recorded):
     return confusion(labelled_orders(bars, LiquidityLimits(), books, "BTC/USDT"))
 
 
+@pytest.mark.long
 def test_on_bars_and_on_books_of_their_size_fewer_than_one_safe_order_in_twenty_is_denied(matrix):
     rates = matrix.set_index("drawn_from")["false_positives"]
     assert (rates.drop("BTC/USDT books, large") < 0.05).all()
@@ -64,7 +64,8 @@ def test_the_unsafe_orders_of_books_are_refused_and_most_of_those_of_a_thin_mark
     assert (table.loc[["VITE/USDT bars", "THIN1/USDT bars"], "misses"] < 0.3).all()
 
 
-@pytest.mark.parametrize("seed", mostly_long([2, 3], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [2, 3])
 def test_the_shipped_examples_deny_few_safe_orders_of_a_thin_pair(seed, config):
     """The limits of the files are used as they are; on bars their order books are not."""
     for name in ("risk.toml", "risk_liquidity_gate_example.toml"):
@@ -74,6 +75,7 @@ def test_the_shipped_examples_deny_few_safe_orders_of_a_thin_pair(seed, config):
         assert rates.loc["all", "misses"] < 0.32
 
 
+@pytest.mark.long
 def test_labels_and_orders_do_not_depend_on_the_gates(recorded):
     bars, books = recorded
     loose = LiquidityLimits(touch_width=0.01, min_book_depth=None, max_slippage=1.0, max_daily_volume_share=1.0)

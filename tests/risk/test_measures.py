@@ -48,7 +48,7 @@ def exposures_after(inputs, pending):
 
 
 @pytest.mark.parametrize("level", mostly_long(LEVELS, 1))
-@pytest.mark.parametrize("method", VAR_METHODS)
+@pytest.mark.parametrize("method", mostly_long(VAR_METHODS, 1))
 def test_in_a_run_both_risk_readings_are_the_estimate_by_the_method_and_level_that_are_set(method, level):
     rules = {"method": method, "level": level, "ewma_decay": DECAY, "refuse_red_zone": False}
     limits = {"var": rules | {"max_var": 0.99, "max_expected_shortfall": 0.99}}

@@ -10,7 +10,7 @@ from peak_trade.core.history import ReturnHistory
 from peak_trade.core.values import Value
 from peak_trade.risk.codes import DenialCode
 from peak_trade.wiring.gates import GATES
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 from tests.replacing import replace
 from tests.risk.cases import CASES
 
@@ -69,7 +69,7 @@ def test_the_path_between_both_orders_of_a_case_ends_at_each():
             assert inputs_between(case, share) == case.inputs(changes)
 
 
-@pytest.mark.parametrize("case", LIMITED, ids=lambda case: case.code.value)
+@pytest.mark.parametrize("case", mostly_long(LIMITED, 8), ids=lambda case: case.code.value)
 def test_tightening_a_limit_never_turns_a_denial_into_an_approval(case):
     seen = set()
 

@@ -185,6 +185,7 @@ def check_weights(result: BacktestResult) -> int:
     return n_weights
 
 
+@pytest.mark.long
 def test_a_backtest_shows_the_gate_the_weights_that_it_held():
     bars = [bars_of("BTC/USDT", 1, n_days=480), bars_of("ETH/USDT", 2, n_days=480)]
     past = [replace(part, frame=part.frame.iloc[:1_500]) for part in bars]

@@ -121,6 +121,7 @@ def test_the_simulated_size_is_the_exact_one_within_monte_carlo_error(name, n_da
     assert simulated == pytest.approx(exact, abs=4.0 * math.sqrt(exact * (1.0 - exact) / n_runs))
 
 
+@pytest.mark.long
 def test_the_page_states_exact_sizes_and_powers_and_the_sizes_approach_five_percent_over_many_days():
     table = rows_of("| test | size, 250 days")
     assert [row[0] for row in table] == list(TESTS)
@@ -136,7 +137,8 @@ def test_a_halved_var_is_red_within_a_year_nearly_always():
     assert traffic_light(round(250 * HALVED), 250, LEVEL) == "red"
 
 
-@pytest.mark.parametrize("n_runs", mostly_long([8, 40], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("n_runs", [8, 40])
 def test_a_halved_var_that_was_estimated_walk_forward_is_found_in_every_run(n_runs):
     rng = np.random.default_rng(8)
     for _ in range(n_runs):
@@ -172,6 +174,7 @@ def made_rows(history: ReturnHistory, methods: tuple[VarMethod, ...], side: floa
     ]
 
 
+@pytest.mark.long
 def test_the_page_states_the_results_of_the_default_model_on_real_days(real_data):
     stated = [row for row in rows_of("| model | portfolio") if row[0] == "`filtered_historical`"]
     assert made_rows(real_history(real_data), (VarLimits().method,)) == stated
@@ -249,6 +252,7 @@ def test_the_page_states_the_results_of_all_peers(real_data):
     assert max(float(row[7]) for row in stated if row[1:3] == ["SOL", "99 %"]) < 0.05
 
 
+@pytest.mark.long
 def test_a_peer_keeps_its_coverage_on_days_of_its_own_law_and_looks_at_no_later_day():
     rng, variance, days = np.random.default_rng(31), 1e-3, []
     for _ in range(1_100):

@@ -14,11 +14,12 @@ from peak_trade.core.history import DailyHistory
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
 from peak_trade.sessions.feeds.base import bar_events
+from tests.examples import mostly_long
 from tests.replacing import replace
 from tests.sessions.running import BTC, part_of
 
 
-@pytest.mark.parametrize("n_days", [3, 40])
+@pytest.mark.parametrize("n_days", mostly_long([3, 40], 1))
 def test_the_history_of_a_buffer_is_on_every_day_the_history_of_all_bars(btc_1h, n_days):
     """Bar by bar over forty days, read at every close and in between."""
     bars = part_of(btc_1h, 5_000, 24 * 40)

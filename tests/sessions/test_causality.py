@@ -48,6 +48,7 @@ def config(**changes: object) -> SessionConfig:
     return make_config(ASKED | changes, {}, None, None)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("home")
 def test_a_session_says_that_its_strategy_looks_ahead_and_does_not_depend_on_the_check(
     capsys: pytest.CaptureFixture[str],

@@ -25,6 +25,7 @@ from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.sessions.store import config_of, find_session, keys_folder, session_ids, sessions_folder
 from peak_trade.studies.recording import session_record
 from peak_trade.tracking import record_run
+from tests.examples import mostly_long
 from tests.replacing import replace
 from tests.sessions.running import RUN, wavy
 
@@ -136,6 +137,7 @@ def test_a_shadow_has_room_for_all_that_its_session_recorded(stored, monkeypatch
     assert main(["session", "run", "--mode", "shadow", "--quiet", "--no-record", "--follow", name]) == 0
 
 
+@pytest.mark.long
 def test_a_shadow_does_what_the_followed_session_did(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
@@ -150,6 +152,7 @@ def test_a_shadow_does_what_the_followed_session_did(stored, capsys):
     assert replay(other).is_identical
 
 
+@pytest.mark.long
 def test_the_former_name_of_follow_is_read_with_one_line_that_names_the_new_one(stored, capsys):
     assert main(RUN) == 0
     (name,) = session_ids()
@@ -246,12 +249,15 @@ def test_a_stop_is_read_by_its_code_and_not_by_its_text(stored):
 
 @pytest.mark.parametrize(
     ("signals", "reason"),
-    [
-        ([signal.SIGINT], "Ctrl-C"),
-        ([signal.SIGINT, signal.SIGTERM], "Ctrl-C"),
-        ([signal.SIGTERM, signal.SIGINT], "Ctrl-C"),
-        ([signal.SIGTERM, signal.SIGTERM], "terminated by a signal"),
-    ],
+    mostly_long(
+        [
+            ([signal.SIGINT], "Ctrl-C"),
+            ([signal.SIGINT, signal.SIGTERM], "Ctrl-C"),
+            ([signal.SIGTERM, signal.SIGINT], "Ctrl-C"),
+            ([signal.SIGTERM, signal.SIGTERM], "terminated by a signal"),
+        ],
+        1,
+    ),
     ids=["Ctrl-C", "Ctrl-C, then a kill", "a kill, then Ctrl-C", "two kills"],
 )
 def test_one_ctrl_c_and_a_kill_stop_cleanly_in_any_order(stored, capsys, monkeypatch, signals, reason):
@@ -323,7 +329,7 @@ def test_bad_input_is_one_line_that_says_what_to_do(stored, capsys, options, say
     assert session_ids() == []
 
 
-@pytest.mark.parametrize("exchange", ["binance", "krakenfutures"])
+@pytest.mark.parametrize("exchange", mostly_long(["binance", "krakenfutures"], 1))
 def test_a_testnet_session_is_refused_with_the_requirements_that_it_does_not_meet(stored, capsys, exchange):
     asked = ["--symbol", "BTC/USDT", "--timeframe", "1h", "--exchange", exchange]
     assert main(["session", "run", "--mode", "testnet", "--quiet", *asked]) == 1

@@ -110,6 +110,7 @@ def test_a_paper_session_survives_being_killed(victims, tmp_path, key, btc_1m, n
     assert verify(folder, own.public).finding is VerdictKind.INTACT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("is_perpetual", "n_kills"),
     [

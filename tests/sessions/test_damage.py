@@ -86,6 +86,7 @@ def edited(content, changes):
     return content
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "n_examples", [pytest.param(10, id="ten"), pytest.param(200, id="two-hundred", marks=pytest.mark.long)]
 )

@@ -82,6 +82,7 @@ def test_a_session_over_stored_bars_is_no_evidence_and_shows_no_value_in_the_lis
     assert json.loads(capsys.readouterr().out)[0]["e"] is None
 
 
+@pytest.mark.long
 def test_the_value_is_shown_where_the_session_is(registry, capsys):
     save_bars(BARS)
     given = ["session", "run", "--feed", "recorded", "--symbol", "BTC/USDT", "--timeframe", "1h", "--quiet"]

@@ -120,6 +120,7 @@ def test_a_symbol_that_the_exchange_does_not_trade_names_the_nearest(live):
         run(emulator, symbol="BTC/USD")
 
 
+@pytest.mark.long
 def test_a_testnet_session_replays_from_its_journal_without_asking_the_exchange(live):
     run, exchange, _bars = live
     with emulated(exchange) as emulator:

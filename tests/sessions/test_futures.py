@@ -81,6 +81,7 @@ def test_a_session_goes_long_and_short_and_both_accounts_agree(tmp_path, key, ma
     assert compared == {"position BTC/USD:USD", "collateral USD", "open orders"}
 
 
+@pytest.mark.long
 def test_the_fee_charged_is_booked_not_the_list_fee(tmp_path, key, market):
     events, session, emulator = trade(tmp_path / "s", key, market, exchange={"fee": 0.0013})
     rates = {round(event.fee / (event.last_quantity * event.last_price), 6) for event in orders_of(events, *TRADED)}
@@ -98,7 +99,7 @@ def test_partial_fills_and_then_a_cancel_add_up(tmp_path, key, market):
     assert_accounts_agree(events, session, emulator)
 
 
-@pytest.mark.parametrize("is_met", [True, False], ids=["met", "not-met"])
+@pytest.mark.parametrize("is_met", mostly_long([True, False], 1), ids=["met", "not-met"])
 def test_an_order_for_one_bar_trades_at_once_or_not_at_all(tmp_path, key, market, is_met):
     options = {"partial_share": 0.3}
 
@@ -146,7 +147,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("faults", mostly_long([(faults,) for faults in FAULTS.values()], 2), ids=FAULTS)
+@pytest.mark.parametrize("faults", mostly_long([(faults,) for faults in FAULTS.values()], 1), ids=FAULTS)
 def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, market, faults):
     events, session, emulator = trade(tmp_path / "s", key, market, prepare=failing(faults))
     assert emulator.faults == []
@@ -266,6 +267,7 @@ def test_a_contract_that_is_not_one_base_unit_is_refused(market, part, value):
         client.session.close()
 
 
+@pytest.mark.long
 def test_fills_and_fees_are_found_behind_the_first_page(market):
     exchange = exchange_at(market, N_HISTORY, collateral=1e6, fee=0.0013)
     exchange.log_page = 10
@@ -302,6 +304,7 @@ class EmulatedSwitch(StopSwitch):
         return self.is_stopping
 
 
+@pytest.mark.long
 def test_a_session_as_a_run_file_names_it_trades_and_replays(monkeypatch, tmp_path, market):
     monkeypatch.setenv("PEAK_TRADE_HOME", str(tmp_path))
     exchange = exchange_at(market, N_HISTORY)

@@ -340,6 +340,7 @@ def test_one_approval_admits_one_session(desk):
     assert len([name for name in session_ids() if "_testnet_" in name]) == 1
 
 
+@pytest.mark.long
 def test_a_workspace_that_is_read_only_refuses(desk, monkeypatch):
     granting.approve(desk.config, desk.clock())
 

@@ -99,6 +99,7 @@ def change_manifest(folder, change):
     (folder / MANIFEST).write_text(json.dumps(content))
 
 
+@pytest.mark.long
 def test_a_session_of_a_few_hundred_bars_trades_on_the_conservative_limits_once_a_daily_source_is_declared(
     stored, limits
 ):
@@ -128,6 +129,7 @@ def test_a_session_a_backtest_and_another_exchanges_name_give_the_same_decisions
     assert backtest(make_strategy("ma_crossover", {"fast": 3, "slow": 9}), elsewhere, risk=named).fill_list
 
 
+@pytest.mark.long
 def test_a_session_replays_on_its_history_though_the_store_has_grown_and_not_on_another_one(stored, limits):
     outcome = run_session(config_with(naming(limits, "1d")))
     assert replay(outcome.folder.name).is_identical
@@ -143,6 +145,7 @@ def test_a_session_replays_on_its_history_though_the_store_has_grown_and_not_on_
         replay(outcome.folder.name)
 
 
+@pytest.mark.long
 def test_an_interrupted_session_is_resumed_on_the_history_it_started_on(stored, limits):
     config = config_with(naming(limits, "1d"))
     whole = run_session(config)

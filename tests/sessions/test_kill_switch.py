@@ -91,6 +91,7 @@ def test_a_kill_ends_a_waiting_session_and_names_the_person(running, capsys):
     assert read_events(folder)[-1].reason == "kill switch"
 
 
+@pytest.mark.long
 def test_a_kill_on_a_full_disk_ends_the_session_all_the_same(running, capsys, monkeypatch):
     process, folder = running
 

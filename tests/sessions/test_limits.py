@@ -34,6 +34,7 @@ def test_orders_are_sent_from_one_place_only():
     assert senders == ["sandbox/venue.py"]
 
 
+@pytest.mark.long
 def test_the_code_names_no_other_exchange_host():
     hosts = {
         host

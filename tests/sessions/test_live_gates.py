@@ -155,9 +155,8 @@ def test_nothing_is_fetched_or_recorded_that_no_limit_needs(live, risk, n_sleeve
     assert all(event.bids == () and event.book_time == 0 and event.detail == "" for event in snapshots)
 
 
-@pytest.mark.parametrize(
-    "fault", mostly_long([{"kind": "drop"}, {"kind": "status"}, {"kind": "error", "status": 400}], 1)
-)
+@pytest.mark.long
+@pytest.mark.parametrize("fault", [{"kind": "drop"}, {"kind": "status"}, {"kind": "error", "status": 400}])
 def test_a_book_that_cannot_be_fetched_denies_and_the_session_goes_on(live, fault):
     run, exchange, _ = live
     with emulated(exchange) as emulator:
@@ -193,9 +192,10 @@ def test_orders_on_bars_that_were_asked_for_after_an_outage_are_denied_as_stale(
     assert replay(outcome.folder.name).is_identical
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    mostly_long([("away", "testnet"), ("away", "paper"), ("silent", "paper"), ("silent", "testnet")], 1),
+    [("away", "testnet"), ("away", "paper"), ("silent", "paper"), ("silent", "testnet")],
 )
 def test_a_feed_gone_stale_reduces_when_it_happens_and_cancels_what_could_enlarge(live, mode, kind):
     run, exchange, _ = live
@@ -260,9 +260,10 @@ def test_a_fill_that_was_reported_after_the_feed_went_stale_is_replayed_after_it
     assert traded(venue) == pytest.approx([0.6])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mode", "moment"),
-    mostly_long([("paper", "before"), ("paper", "after"), ("testnet", "after"), ("testnet", "before")], 1),
+    [("paper", "before"), ("paper", "after"), ("testnet", "after"), ("testnet", "before")],
 )
 def test_a_session_killed_as_its_feed_goes_stale_resumes_reducing(live, monkeypatch, mode, moment):
     run, exchange, _ = live
@@ -301,6 +302,7 @@ def test_a_session_killed_as_its_feed_goes_stale_resumes_reducing(live, monkeypa
     assert replay(outcome.folder.name).is_identical
 
 
+@pytest.mark.long
 def test_a_shadow_of_a_live_session_has_the_same_snapshots(live):
     run, exchange, _ = live
     risk = BOOK.model_copy(update={"state": StateLimits(max_feed_age=150.0)})

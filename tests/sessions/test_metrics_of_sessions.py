@@ -24,7 +24,8 @@ from tests.sessions.running import RUN
 from tests.sessions.trading import NS_PER_MS
 
 
-@pytest.mark.parametrize("mode", mostly_long(["paper", "testnet"], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["paper", "testnet"])
 def test_an_interruption_of_a_live_session_makes_no_counter_fall(live, mode):
     run, exchange, _ = live
 
@@ -106,6 +107,7 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_a_session_serves_its_own_metrics_while_it_runs_and_while_it_is_resumed(stored, monkeypatch):
     assert main(RUN) == 0
     port = free_port()
@@ -158,7 +160,7 @@ def any_run_file(chance: random.Random) -> str:
     """
 
 
-@pytest.mark.parametrize("seed", mostly_long(range(24), 2))
+@pytest.mark.parametrize("seed", mostly_long(range(24), 1))
 def test_the_counters_of_a_session_with_any_settings_are_the_counts_of_its_journal(stored, tmp_path, seed):
     chance = random.Random(seed)
     (tmp_path / "run.toml").write_text(any_run_file(chance), encoding="utf-8")

@@ -346,7 +346,7 @@ def kill_workspace(home):
     write_control(home, control)
 
 
-@pytest.mark.parametrize("aim", ["workspace", "session"])
+@pytest.mark.parametrize("aim", mostly_long(["workspace", "session"], 1))
 def test_a_kill_reaches_a_session_whose_next_bar_is_an_hour_away(stored, aim):
     """At this pace the next bar is an hour away."""
     switch, first = StopSwitch(), threading.Event()

@@ -39,8 +39,8 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 3))
+@pytest.mark.parametrize("settings", mostly_long(SETTINGS.values(), 1), ids=SETTINGS)
+@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 1))
 def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name, settings):
     bars = part_of(btc_1h, 6_000, 300)
     strategy = make_strategy(name, PARAMETERS.get(name))
@@ -55,8 +55,8 @@ def test_a_paper_session_does_what_the_backtest_did(tmp_path, key, btc_1h, name,
     assert [event for event in events if isinstance(event, BarEvent)] == bar_events(bars)
 
 
-@pytest.mark.parametrize("is_whole", [True, False])
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("is_whole", mostly_long([True, False], 1))
+@pytest.mark.parametrize("settings", mostly_long(SETTINGS.values(), 1), ids=SETTINGS)
 def test_parity_holds_for_a_strategy_that_decides_by_its_position(tmp_path, key, btc_1h, settings, is_whole):
     bars, strategy = part_of(btc_1h, 6_000, 200), Watches()
     result = backtest(strategy, bars, settings, instruments={"BTC/USDT": BTC})
@@ -80,6 +80,7 @@ def test_parity_holds_with_the_shipped_risk_limits(tmp_path, key, btc_1h, name):
     assert session.equity == result.equity_values.tolist()
 
 
+@pytest.mark.long
 def test_parity_holds_for_the_weights_that_the_var_model_is_tested_on(tmp_path, key, btc_1h):
     bars = resample(part_of(btc_1h, 0, 24 * 430), Timeframe.parse("6h")).bars
     risk = RiskLimits.parse({"size_to_limits": True, "var": {"max_var": 0.03, "n_days": 400}}, "test")
@@ -96,7 +97,7 @@ def test_parity_holds_for_the_weights_that_the_var_model_is_tested_on(tmp_path, 
     assert (expected != 0.0).sum() > 20
 
 
-@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 2))
+@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 1))
 def test_bar_by_bar_evaluation_equals_the_whole_recording(tmp_path, key, btc_1h, name):
     bars = part_of(btc_1h, 6_000, 120)
     strategy = make_strategy(name, PARAMETERS.get(name))

@@ -161,6 +161,7 @@ def test_trades_that_are_reported_late_are_waited_for(tmp_path, key, market, set
     assert_accounts_agree(events, session, emulator)
 
 
+@pytest.mark.long
 def test_trades_that_are_never_reported_leave_a_session_to_resume(tmp_path, key, market):
     exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))
@@ -178,6 +179,7 @@ def test_trades_that_are_never_reported_leave_a_session_to_resume(tmp_path, key,
     assert_accounts_agree(read_events(tmp_path / "s"), session, emulator)
 
 
+@pytest.mark.long
 def test_a_fill_between_two_requests_is_no_mismatch(tmp_path, key, market):
     """The order trades after its state and before the account is fetched."""
 
@@ -227,6 +229,7 @@ def test_an_order_that_is_not_listed_is_never_silently_equal(tmp_path, key, mark
     assert session.journal.orders.open_orders() == []
 
 
+@pytest.mark.long
 def test_an_open_order_that_the_session_does_not_know_is_canceled_and_recorded(tmp_path, key, market):
     exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))
@@ -274,7 +277,8 @@ class Killed(Exception):
     """The process was killed."""
 
 
-@pytest.mark.parametrize("change", mostly_long([fill_part, fill_whole, end_it], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("change", [fill_part, fill_whole, end_it])
 def test_what_happened_while_the_session_was_down_is_recorded_when_it_resumes(tmp_path, key, market, change):
     exchange = exchange_at(market, N_HISTORY)
     clock = EmulatedTime(exchange, end_of(market))

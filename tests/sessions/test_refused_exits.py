@@ -24,7 +24,7 @@ from peak_trade.sessions.runner import LOOP_EVENTS, Session
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.wiring.sleeves import sleeve_for
 from tests.engine.test_refused_exits import denying
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 from tests.sessions import running
 from tests.sessions.running import BTC, part_of, wavy
 from tests.sessions.trading import N_BARS, N_HISTORY, assert_accounts_agree, orders_of, run
@@ -84,7 +84,7 @@ class CutFeed(RecordedFeed):
         raise Killed
 
 
-@pytest.mark.parametrize("n_bars", [10, 13, 15, 52, 90])
+@pytest.mark.parametrize("n_bars", mostly_long([10, 13, 15, 52, 90], 1))
 def test_a_session_that_was_killed_has_the_same_alerts_once_it_was_resumed(
     tmp_path: Path, key: WorkspaceKey, n_bars: int
 ) -> None:

@@ -32,6 +32,7 @@ from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.runner import Session
 from peak_trade.sessions.store import check_journal, find_session, session_ids, summary
+from tests.examples import mostly_long
 from tests.replacing import replace
 from tests.sessions.running import RUN, wavy
 
@@ -124,7 +125,7 @@ def test_a_session_is_seen_only_once_it_is_signed(stored, monkeypatch):
     assert main(["session", "list"]) == 0
 
 
-@pytest.mark.parametrize("n_bars", [3, 60, 90])
+@pytest.mark.parametrize("n_bars", mostly_long([3, 60, 90], 1))
 def test_a_session_that_was_killed_is_listed_with_its_own_equity(killed, n_bars):
     """Cash and position at the last bar, not the cash it began with."""
     name = killed(n_bars)

@@ -94,7 +94,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("faults", mostly_long([(faults,) for faults in FAULTS.values()], 2), ids=FAULTS)
+@pytest.mark.parametrize("faults", mostly_long([(faults,) for faults in FAULTS.values()], 1), ids=FAULTS)
 def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, market, faults):
     events, session, emulator = run(tmp_path / "s", key, market, prepare=failing(faults))
     assert emulator.faults == []
@@ -102,6 +102,7 @@ def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, ma
     assert_accounts_agree(events, session, emulator)
 
 
+@pytest.mark.long
 def test_a_duplicate_acknowledgement_counts_once(tmp_path, key, market):
     """The first answer is lost, the exchange refuses the second request as a duplicate: the order is taken once."""
 
@@ -118,6 +119,7 @@ def test_a_duplicate_acknowledgement_counts_once(tmp_path, key, market):
     assert_accounts_agree(events, session, emulator)
 
 
+@pytest.mark.long
 def test_a_rejected_order_is_recorded_with_the_reason_of_the_exchange(tmp_path, key, market):
     def prepare(emulator, clock):
         emulator.fail("POST", ORDER, "error", status=400, code=-2010,
@@ -197,6 +199,7 @@ def test_a_decision_that_an_outage_made_old_is_not_sent(tmp_path, key, market):
     assert_accounts_agree(events, session, emulator)
 
 
+@pytest.mark.long
 def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key, market):
     def prepare(emulator, clock):
         emulator.fail("POST", ORDER, "drop_after")

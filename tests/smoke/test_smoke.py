@@ -32,6 +32,7 @@ def test_the_command_line_loads_nothing_heavy_before_a_verb_runs() -> None:
     assert not modules_after("import peak_trade.cli.app") & (HEAVY - {"pydantic"})
 
 
+@pytest.mark.long
 def test_a_diff_of_sessions_loads_no_compiler() -> None:
     """The compiler and what it compiled take more memory than a journal of 1,000,000 events."""
     assert not modules_after("import peak_trade.studies.diff, peak_trade.diff.bias") & (

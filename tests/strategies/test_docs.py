@@ -40,6 +40,7 @@ def test_every_documented_strategy_exists() -> None:
     assert named == {*STRATEGIES, *PANEL_STRATEGIES}
 
 
+@pytest.mark.long
 def test_the_code_on_the_page_runs() -> None:
     bars = synthetic_bars(600)
     scope: dict[str, Any] = {"bars": bars, "pt": peak_trade, "__name__": "__main__"}

@@ -140,8 +140,8 @@ def _state(bars: Bars) -> tuple[str, str, list[str]]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("is_last", [False, True])
-@pytest.mark.parametrize("write", mostly_long(WRITES, 2))
+@pytest.mark.parametrize("is_last", mostly_long([False, True], 1))
+@pytest.mark.parametrize("write", mostly_long(WRITES, 1))
 def test_backtests_do_not_depend_on_writes(write: str, is_last: bool) -> None:
     bars, plain = synthetic_bars(N_BARS), Writer()
     before = _state(bars)
@@ -205,8 +205,9 @@ def test_shared_indicators_can_not_be_changed(write: str) -> None:
         indicated.setflags(write=True)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("write", mostly_long(WRITES, 1))
+@pytest.mark.parametrize("write", WRITES)
 def test_sessions_keep_their_bars(write: str) -> None:
     bars = synthetic_bars(N_BARS)
     buffer = BarBuffer(Instrument(bars.symbol), bars.timeframe, N_BARS, bars.exchange)
@@ -287,13 +288,13 @@ USED_WRITES = ["assignment", "own column", "pop", "index name", "index memory", 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("write", mostly_long(USED_WRITES, 1))
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", mostly_long(STUDIES, 1))
 def test_every_study_keeps_its_bars(study: str, write: str, registry: Path) -> None:
     STUDIES[study](write)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", mostly_long(STUDIES, 1))
 def test_a_study_that_hands_out_its_own_frame_is_found(
     study: str, registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

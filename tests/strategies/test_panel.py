@@ -26,7 +26,7 @@ from peak_trade.strategies.volatility_basket import VolatilityBasket
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.wiring.strategies import PANEL_STRATEGIES, make_panel_strategy, strategy_class
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 from tests.portfolio.conftest import made_bars
 
 RTOL_PLAIN = 1e-9
@@ -130,7 +130,7 @@ def test_the_rules_are_those_of_a_plain_implementation(name: str, seed: int, dat
     assert np.abs(found).sum() > 0.0
 
 
-@pytest.mark.parametrize("name", sorted(PANEL_STRATEGIES))
+@pytest.mark.parametrize("name", mostly_long(sorted(PANEL_STRATEGIES), 1))
 def test_no_strategy_looks_ahead_in_the_bars_of_any_symbol(name: str) -> None:
     bars = panel_bars(2 if name == "pairs" else 3, 3)
     reports = check_panel(make_panel_strategy(name, SHORT[name]), bars, n_cuts=6)
@@ -154,6 +154,7 @@ class SeesTheNextOf(PanelStrategy):
         return pd.DataFrame(held, panel.close.index, list(panel.symbols))
 
 
+@pytest.mark.long
 def test_look_ahead_is_found_in_the_symbol_that_it_is_in() -> None:
     bars = panel_bars(3, 5, gaps=False)
     reports = check_panel(SeesTheNextOf(), bars, n_cuts=6)
@@ -230,7 +231,7 @@ def settings_of(*entries: dict[str, Any], **more: Any) -> PortfolioSettings:
     return PortfolioSettings.parse({"strategies": list(entries), **more}, "portfolio")
 
 
-@pytest.mark.parametrize("mode", ["sleeves", "netted"])
+@pytest.mark.parametrize("mode", mostly_long(["sleeves", "netted"], 1))
 def test_a_panel_of_independent_rules_trades_as_the_rules_on_their_own(mode: str) -> None:
     bars = [made_bars("A/USD", 1), made_bars("B/USD", 2)]
     parameters = {"fast": 5, "slow": 12}
@@ -296,6 +297,7 @@ def test_verbs_of_one_symbol_refuse_a_panel_strategy(verb: str, home: Any, capsy
     assert "it sees several symbols at once, and runs in a portfolio only" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_check_takes_several_symbols_for_a_panel_strategy_only(
     home: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

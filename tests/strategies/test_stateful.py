@@ -94,6 +94,7 @@ def test_bars_before_the_start_advance_the_state_without_a_position() -> None:
     assert result.fill_list
 
 
+@pytest.mark.long
 def test_two_strategies_step_side_by_side_as_alone_with_their_parts_of_equity() -> None:
     bars = bars_of(11)
     alone = [backtest(part, bars) for part in (Watches(), ByPrice())]

@@ -86,6 +86,7 @@ def lowest(n_draws: int) -> float:
     return 0.95 - 4.0 * math.sqrt(0.95 * 0.05 / n_draws)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_draws", [30, pytest.param(200, marks=pytest.mark.long)])
 def test_intervals_contain_the_true_costs_at_the_stated_rate(n_draws):
     found = coverage(n_draws)

@@ -217,7 +217,7 @@ def error_of(capsys) -> str:
     return error
 
 
-@pytest.mark.parametrize("run", mostly_long([own_run, portfolio_run, sweep_run, regime_run, session_run], 2))
+@pytest.mark.parametrize("run", mostly_long([own_run, portfolio_run, sweep_run, regime_run, session_run], 1))
 def test_a_run_of_an_own_strategy_is_made_again_from_the_workspace_alone(elsewhere, capsys, run):
     run_id = run()
     n_trials = len(ledger_trials())
@@ -234,6 +234,7 @@ def test_a_run_of_an_own_strategy_is_made_again_from_the_workspace_alone(elsewhe
     assert "users_mine" not in sys.modules
 
 
+@pytest.mark.long
 def test_the_backtest_of_a_session_with_limits_is_made_again_and_agrees_with_it(elsewhere, capsys):
     session_run()
     run_file, span = Path("run.toml"), by_name.Span()
@@ -376,7 +377,7 @@ def test_a_backtest_with_limits_and_instruments_can_be_compared_by_a_diff(projec
     assert settings["instrument.BTC/USDT.lot_size"] == 0.001
 
 
-@pytest.mark.parametrize("is_in_mlflow", [False, True], ids=["pending", "mlflow"])
+@pytest.mark.parametrize("is_in_mlflow", mostly_long([False, True], 1), ids=["pending", "mlflow"])
 @pytest.mark.parametrize("name", mostly_long(["events.jsonl.gz", "run.json", "users_mine.py", "environment.json"], 1))
 def test_a_damaged_or_missing_file_of_a_record_is_named(project, capsys, name, is_in_mlflow):
     run_id = own_run()
@@ -484,7 +485,8 @@ def test_cells_that_a_later_statement_changed_are_refused(project, capsys, monke
     assert "the statements that define its code in the cells of its notebook give other code here" in error_of(capsys)
 
 
-@pytest.mark.parametrize("run", mostly_long([session_run, own_run, portfolio_run], 1))
+@pytest.mark.long
+@pytest.mark.parametrize("run", [session_run, own_run, portfolio_run])
 def test_an_exported_run_is_verified_from_its_folder_alone(project, capsys, monkeypatch, run):
     run_id = run()
     assert main(["runs", "export", run_id[:10], "--to", "bundle"]) == 0

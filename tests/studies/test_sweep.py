@@ -45,6 +45,7 @@ from peak_trade.tracking.counting import not_trials
 from peak_trade.tracking.queries import list_runs, show_run
 from peak_trade.wiring.parameter_space import parameter_sets
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
+from tests.examples import mostly_long
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 GRID = {"fast": [5, 10, 20], "slow": [10, 20, 40]}
@@ -57,9 +58,9 @@ def bars() -> Bars:
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("fraction", [1.0, 0.4])
+@pytest.mark.parametrize("fraction", mostly_long([1.0, 0.4], 1))
 @pytest.mark.parametrize(
-    ("part", "grid"), [(MaCrossover, GRID), (BollingerBands, {"window": [10, 20], "width": [1.0, 2.0]})]
+    ("part", "grid"), mostly_long([(MaCrossover, GRID), (BollingerBands, {"window": [10, 20], "width": [1.0, 2.0]})], 1)
 )
 def test_every_row_is_what_a_backtest_of_its_parameters_gives(part, grid, fraction, bars) -> None:
     settings = UNCAPPED.model_copy(update={"sizing": FractionOfEquity(fraction=fraction)})
@@ -206,12 +207,15 @@ def test_a_result_without_a_checked_set_is_refused(n_best: int, bars) -> None:
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(
     ("settings", "reason"),
-    [
-        (BacktestSettings(execution=ExecutionPolicy(stop_loss=0.05)), "execution's protective orders"),
-        (BacktestSettings(execution=ExecutionPolicy(no_trade_band=0.1)), "execution.no_trade_band"),
-        (BacktestSettings(sizing=FixedNotional(notional=100.0)), "sizing fixed_notional"),
-        (BacktestSettings(costs=Costs(borrow_rate=0.1)), "costs.borrow_rate"),
-    ],
+    mostly_long(
+        [
+            (BacktestSettings(execution=ExecutionPolicy(stop_loss=0.05)), "execution's protective orders"),
+            (BacktestSettings(execution=ExecutionPolicy(no_trade_band=0.1)), "execution.no_trade_band"),
+            (BacktestSettings(sizing=FixedNotional(notional=100.0)), "sizing fixed_notional"),
+            (BacktestSettings(costs=Costs(borrow_rate=0.1)), "costs.borrow_rate"),
+        ],
+        1,
+    ),
 )
 def test_settings_beyond_the_kernel_run_in_the_event_loop(settings, reason, bars) -> None:
     result = sweep(MaCrossover, GRID, bars, settings)
@@ -231,6 +235,7 @@ def assert_rows_are_backtests(result, bars: Bars, settings: BacktestSettings, **
             assert row[name] == pytest.approx(stats[name].value, rel=RTOL_REFERENCE), name
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("home")
 def test_limits_and_rules_of_an_instrument_run_in_the_event_loop(bars) -> None:
     given = {"instruments": {bars.symbol: Instrument(bars.symbol, lot_size=0.01)}}
@@ -295,7 +300,9 @@ def test_the_sets_of_a_task_share_their_lines(bars, monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("settings", [UNCAPPED, BacktestSettings(execution=ExecutionPolicy(stop_loss=0.05))])
+@pytest.mark.parametrize(
+    "settings", mostly_long([UNCAPPED, BacktestSettings(execution=ExecutionPolicy(stop_loss=0.05))], 1)
+)
 def test_a_sweep_is_the_same_on_any_number_of_cores(settings, bars, monkeypatch) -> None:
     monkeypatch.setattr(evaluation, "SLICE_SETS", 2)
     one = sweep(MaCrossover, GRID, bars, settings, n_processes=1)

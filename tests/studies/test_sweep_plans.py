@@ -32,6 +32,7 @@ from peak_trade.studies.sweep import evaluation
 from peak_trade.studies.sweep.run import sweep
 from peak_trade.tracking import show_run, trials_of
 from peak_trade.wiring.parameter_space import MOST_SETS, ParameterSpace, parameter_sets, range_values
+from tests.examples import mostly_long
 
 BARS = sample_bars("BTC/USDT", n_bars=800)
 UNCAPPED = BacktestSettings(costs={"max_participation": None})
@@ -170,6 +171,7 @@ def test_a_damaged_part_of_an_interrupted_sweep_runs_again(home: Path, monkeypat
     assert len(found.table) == 191
 
 
+@pytest.mark.long
 def test_a_search_is_the_same_again_and_finds_a_better_set_than_most(registry: Path):
     pytest.importorskip("optuna")
     options = {"method": "search", "n_sets": 30, "seed": 1, "constraints": ["2 * fast <= slow"]}
@@ -183,6 +185,7 @@ def test_a_search_is_the_same_again_and_finds_a_better_set_than_most(registry: P
     assert found.table["sharpe"].max() > every["sharpe"].quantile(0.9)
 
 
+@pytest.mark.long
 def test_a_random_sweep_is_made_again_from_its_record(registry: Path):
     save_bars(BARS)
     options = {"method": "random", "n_sets": 7, "seed": 3, "constraints": ["fast < slow"]}
@@ -230,18 +233,27 @@ STUDY = ["sweep", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--end",
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [
-        (["-p", "fats=5..9"], "fats is not a parameter. Did you mean fast?"),
-        (["-p", "fast=9..5"], "range was '9..5': give low..high or low..high:step, such as 5..50:5."),
-        (["-p", "fast=5", "--constraint", "fast > slow"], "none of the 1 sets can be run. The first: fast > slow does"),
-        (["-p", "fast=5", "--method", "random"], "the method random needs the number of sets to try"),
-        (["-p", "fast=5", "--method", "anneal"], "method was 'anneal'"),
-        (["-p", "fast=5", "--sets", "3"], "n_sets was 3, but a grid runs all sets"),
-        ([], "there are no values to try. Give them in [parameters] or with -p"),
-        (["-p", "fast=1..2000", "-p", "slow=2001..4000"], "the grid has 4,000,000 sets, more than 1,000,000"),
-        (["-p", "fast=1..400", "-p", "slow=401..800"], "the grid has 160,000 sets, more than 100,000. Confirm it with"),
-        (["-p", "fast=5", "--cluster", "scheduler"], "give the address of a Dask scheduler, such as tcp://"),
-    ],
+    mostly_long(
+        [
+            (["-p", "fats=5..9"], "fats is not a parameter. Did you mean fast?"),
+            (["-p", "fast=9..5"], "range was '9..5': give low..high or low..high:step, such as 5..50:5."),
+            (
+                ["-p", "fast=5", "--constraint", "fast > slow"],
+                "none of the 1 sets can be run. The first: fast > slow does",
+            ),
+            (["-p", "fast=5", "--method", "random"], "the method random needs the number of sets to try"),
+            (["-p", "fast=5", "--method", "anneal"], "method was 'anneal'"),
+            (["-p", "fast=5", "--sets", "3"], "n_sets was 3, but a grid runs all sets"),
+            ([], "there are no values to try. Give them in [parameters] or with -p"),
+            (["-p", "fast=1..2000", "-p", "slow=2001..4000"], "the grid has 4,000,000 sets, more than 1,000,000"),
+            (
+                ["-p", "fast=1..400", "-p", "slow=401..800"],
+                "the grid has 160,000 sets, more than 100,000. Confirm it with",
+            ),
+            (["-p", "fast=5", "--cluster", "scheduler"], "give the address of a Dask scheduler, such as tcp://"),
+        ],
+        3,
+    ),
 )
 def test_bad_input_is_one_line(stored: Path, capsys, words, message):
     assert main([*STUDY, *words]) == 2
@@ -253,12 +265,18 @@ def test_bad_input_is_one_line(stored: Path, capsys, words, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        ("strategy = 'ma_crossover'\nsymbol = 'BTC/USDT'\n", "there are no values to try. Give them in [parameters]"),
-        (FILE.replace("[parameters]", "[parameter]"), "Did you mean parameters?"),
-        (FILE.replace('fast = "5..15:5"', "fast = []"), "fast was []; give a list"),
-        (FILE.replace("ma_crossover", "ma_crosover"), "Did you mean ma_crossover?"),
-    ],
+    mostly_long(
+        [
+            (
+                "strategy = 'ma_crossover'\nsymbol = 'BTC/USDT'\n",
+                "there are no values to try. Give them in [parameters]",
+            ),
+            (FILE.replace("[parameters]", "[parameter]"), "Did you mean parameters?"),
+            (FILE.replace('fast = "5..15:5"', "fast = []"), "fast was []; give a list"),
+            (FILE.replace("ma_crossover", "ma_crosover"), "Did you mean ma_crossover?"),
+        ],
+        1,
+    ),
 )
 def test_a_bad_file_is_one_line(stored: Path, tmp_path: Path, capsys, text, message):
     path = tmp_path / "sweep.toml"
@@ -269,6 +287,7 @@ def test_a_bad_file_is_one_line(stored: Path, tmp_path: Path, capsys, text, mess
     assert told.err.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_cluster_that_cannot_be_reached_is_one_line(stored: Path, capsys, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(executors, "SECONDS_TO_CONNECT", 0.2)
@@ -336,6 +355,7 @@ def test_survivors_are_those_of_the_test_on_weekly_returns(monkeypatch):
         found.survivors()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("home")
 def test_a_verdict_promotes_only_what_every_check_speaks_for(monkeypatch):
     """Rising prices are promoted, prices without a trend are not, and a few bars are no evidence."""

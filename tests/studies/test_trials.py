@@ -37,6 +37,7 @@ from peak_trade.tracking.counting import not_trials
 from peak_trade.tracking.counts import trials_of_run
 from peak_trade.tracking.ledger import trial_ledger
 from peak_trade.wiring.detectors import make_detector
+from tests.examples import mostly_long
 
 BARS = sample_bars("BTC/USDT", n_bars=1_500)
 UNCAPPED = BacktestSettings(costs={"max_participation": None})
@@ -163,6 +164,7 @@ class Choosing(Strategy):
         return np.full(len(bars), 0.5 if tried.fill_list else 0.25)
 
 
+@pytest.mark.long
 def test_backtests_of_a_strategy_count_in_a_run_and_not_in_a_check(home):
     pt.check_causality(Choosing(), BARS.frame.iloc[:300], n_cuts=3)
     assert trials_of(BARS).n == 0
@@ -206,7 +208,7 @@ def test_other_code_of_a_users_strategy_is_another_trial(home):
     assert trials_of(BARS).n == 2
 
 
-@pytest.mark.parametrize("words", [[], ["--no-record"]], ids=["recorded", "not recorded"])
+@pytest.mark.parametrize("words", mostly_long([[], ["--no-record"]], 1), ids=["recorded", "not recorded"])
 def test_the_command_line_counts_with_and_without_a_record(words, registry: Path, capsys):
     save_bars(BARS)
     study = ["--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--end", "2023-03-01", *words]
@@ -219,6 +221,7 @@ def test_the_command_line_counts_with_and_without_a_record(words, registry: Path
     assert (trials_of(bars).n, trials_of(bars).gaps) == (3, ())
 
 
+@pytest.mark.long
 def test_a_session_over_a_recording_is_a_trial_with_the_returns_of_its_backtest(home, capsys):
     save_bars(BARS)
     words = ["--strategy", "ma_crossover", "--symbol", "BTC/USDT", "--timeframe", "1h", "--start", "2023-01-15"]
@@ -248,6 +251,7 @@ def test_a_ledger_that_is_gone_or_shorter_than_a_run_says_is_a_gap(registry: Pat
     assert ledger_sentence().startswith("Trial ledger since today, 1 trial, 1 gap. Gap: 2 recorded runs")
 
 
+@pytest.mark.long
 def test_runs_of_other_workspaces_in_one_registry_are_no_gaps(registry: Path, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{registry / 'mlflow.db'}")
     for name in ("one", "other"):

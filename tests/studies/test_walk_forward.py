@@ -29,7 +29,7 @@ from peak_trade.studies.holdout import seal_holdout
 from peak_trade.studies.rerun import rerun
 from peak_trade.studies.walk_forward.result import WalkForward
 from peak_trade.studies.walk_forward.run import walk_forward
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 
 BARS = sample_bars("BTC/USDT", n_bars=900)
 GRID = {"fast": [3, 8, 15], "slow": [20, 40]}
@@ -72,8 +72,8 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("scheme", ["rolling", "anchored"])
+@pytest.mark.parametrize("name", mostly_long(SETTINGS, 1))
+@pytest.mark.parametrize("scheme", mostly_long(["rolling", "anchored"], 1))
 def test_with_one_set_the_result_is_that_of_a_plain_backtest(name, scheme):
     made = walk_forward(MaCrossover, {"fast": [5], "slow": [20]}, BARS, SETTINGS[name], scheme=scheme, **ARGUMENTS)
     start = from_ns(int(BARS.times[300]))
@@ -102,6 +102,7 @@ def test_a_choice_and_its_results_do_not_change_with_the_future(number, seed):
     assert np.array_equal(found().result.equity_values[:n_kept], again.result.equity_values[:n_kept])
 
 
+@pytest.mark.long
 def test_a_strategy_that_looks_ahead_sees_no_bar_after_its_training_window():
     seen: set[tuple[int, int]] = set()
 
@@ -176,12 +177,14 @@ def test_the_choice_of_a_window_is_that_of_a_sweep_on_its_training_bars():
     assert fold.in_sample["total_return"] == chosen["total_return"]
 
 
+@pytest.mark.long
 def test_processes_change_no_result():
     both = walk_forward(MaCrossover, GRID, BARS, **(ARGUMENTS | {"n_processes": 2}))
     assert both.table.equals(found().table)
     assert both.run_id == found().run_id
 
 
+@pytest.mark.long
 def test_every_set_of_every_window_is_a_trial(home):
     save_bars(BARS)
     made = walk_forward(MaCrossover, GRID, load_bars("BTC/USDT", "1h"), **ARGUMENTS)
@@ -220,6 +223,7 @@ def test_windows_on_a_cluster_give_the_same_result(home, monkeypatch):
     assert pt.trials_of(BARS).n == 6 * 5 + 1
 
 
+@pytest.mark.long
 def test_a_recorded_walk_forward_is_made_again_from_its_record(registry, capsys):
     save_bars(BARS)
     given = ["walk-forward", "--strategy", "ma_crossover", "--symbol", "BTC/USDT", "-p", "fast=3,8", "-p", "slow=20"]

@@ -71,6 +71,7 @@ def check_equality(folder: Path, strategy: Strategy, chosen: BacktestSettings, r
     assert result.index[0] == start
 
 
+@pytest.mark.long
 @settings(max_examples=examples(15), deadline=None)
 @COMBINATIONS
 def test_a_backtest_and_a_paper_session_over_the_same_span_are_equal(tmp_path_factory, name, values, risk, first):

@@ -144,7 +144,7 @@ MOVING = [
 ]
 
 
-@pytest.mark.parametrize(("place", "name", "n_calls", "after"), mostly_long(MOVING, 3))
+@pytest.mark.parametrize(("place", "name", "n_calls", "after"), mostly_long(MOVING, 1))
 def test_a_move_to_mlflow_that_is_killed_changes_no_answer_and_is_done_once(
     place, name, n_calls, after, registry, tmp_path, monkeypatch
 ):
@@ -211,6 +211,7 @@ def test_a_run_is_on_disk_before_it_has_its_name(registry, tmp_path, monkeypatch
     assert {str(path) for path in [stored, *stored.rglob("*")]} <= set(synced)
 
 
+@pytest.mark.long
 def test_runs_that_are_recorded_while_others_are_moved_are_all_there_once(registry):
     ids, seen = [f"r{n:02}" for n in range(12)], []
     writer = Thread(target=lambda: [record_run(run_of(run_id)) for run_id in ids])
@@ -229,13 +230,16 @@ def test_runs_that_are_recorded_while_others_are_moved_are_all_there_once(regist
 
 @pytest.mark.parametrize(
     "damage",
-    [
-        lambda path: path.write_bytes(path.read_bytes()[:-9]),
-        lambda path: path.write_text(path.read_text().replace("aa11", "aa12")),
-        lambda path: path.write_text(path.read_text().replace('"format":1', '"format":2')),
-        lambda path: path.write_bytes(b"\xff\xfe"),
-        lambda path: path.unlink(),
-    ],
+    mostly_long(
+        [
+            lambda path: path.write_bytes(path.read_bytes()[:-9]),
+            lambda path: path.write_text(path.read_text().replace("aa11", "aa12")),
+            lambda path: path.write_text(path.read_text().replace('"format":1', '"format":2')),
+            lambda path: path.write_bytes(b"\xff\xfe"),
+            lambda path: path.unlink(),
+        ],
+        1,
+    ),
     ids=["cut", "other-run", "later-version", "no-text", "gone"],
 )
 def test_a_damaged_record_is_one_line_and_the_others_are_listed(damage, registry, capsys, caplog):
@@ -259,6 +263,7 @@ def test_a_damaged_record_is_one_line_and_the_others_are_listed(damage, registry
     assert in_mlflow(registry) == [("aa11", "FINISHED"), ("bb22", "FINISHED")]
 
 
+@pytest.mark.long
 def test_a_move_that_fails_keeps_the_run_and_says_so(registry, monkeypatch, capsys):
     record_run(run_of("aa11"))
     before = answers()
@@ -288,7 +293,7 @@ def test_a_recorded_backtest_needs_no_mlflow(home, monkeypatch, capsys):
     assert not (home / "mlflow.db").exists()
 
 
-@pytest.mark.parametrize("name", ["create_file", "replace_folder", "make_folder"])
+@pytest.mark.parametrize("name", mostly_long(["create_file", "replace_folder", "make_folder"], 1))
 def test_a_run_that_can_not_be_stored_is_one_line_and_exit_code_2(name, home, monkeypatch, capsys):
     save_bars(sample_bars("BTC/USDT", n_bars=200))
 
@@ -312,7 +317,7 @@ def test_a_recording_that_waits_too_long_names_the_process(registry, monkeypatch
         record_run(run_of("aa11"))
 
 
-@pytest.mark.parametrize("is_in_mlflow", [False, True], ids=["pending", "mlflow"])
+@pytest.mark.parametrize("is_in_mlflow", mostly_long([False, True], 1), ids=["pending", "mlflow"])
 def test_a_later_check_for_look_ahead_replaces_one_that_was_not_made(registry, tmp_path, is_in_mlflow):
     def outcome(verdict):
         return {"causality": f"it is {verdict}", "causality_verdict": verdict, "remarks": f"of {verdict}"}

@@ -87,6 +87,7 @@ class Own(Strategy):
 """
 
 
+@pytest.mark.long
 def test_a_run_with_other_events_than_the_recorded_one_of_its_id_is_refused(registry, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -270,6 +271,7 @@ def numbered(count):
         yield run_of(f"{n:04x}", strategy=f"s{n % 3}", metrics={"total_return": n / 7.0, f"m{n % 2}": 1.0})
 
 
+@pytest.mark.long
 def test_the_database_and_mlflow_give_the_same_runs(registry, tmp_path, monkeypatch):
     """The registry of a workspace is read from its tables; one at MLFLOW_TRACKING_URI through MLflow."""
     for run in numbered(5):

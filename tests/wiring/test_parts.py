@@ -84,6 +84,7 @@ def test_one_row_adds_an_exchange_for_bars_and_fees(home, exchange):
     assert replay(outcome.folder.name).is_identical
 
 
+@pytest.mark.long
 def test_one_row_and_one_file_add_a_sandbox(home, exchange, empty_registry, monkeypatch):
     monkeypatch.setattr(granting, "find_registry", lambda: empty_registry)
     clock = toys.ToyClock(exchange)

@@ -409,7 +409,9 @@ def test_a_value_of_unknown_content_counts_with_its_statement_and_is_not_rerunna
 
 @pytest.mark.parametrize(
     "text",
-    ["[i / 3 for i in range(5_000)]", "[(i, str(i)) for i in range(5_000)]", "dict.fromkeys(range(5_000), -0.0)"],
+    mostly_long(
+        ["[i / 3 for i in range(5_000)]", "[(i, str(i)) for i in range(5_000)]", "dict.fromkeys(range(5_000), -0.0)"], 1
+    ),
     ids=["numbers", "pairs", "a dict"],
 )
 def test_many_numbers_and_texts_of_a_cell_count_with_one_digest(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
