@@ -51,7 +51,6 @@ SECONDS_BETWEEN_PARTS = 5.0
 """Time after which the finished sets of a long sweep are kept in the workspace."""
 _SHARED_LINES = 32
 _LINE_BYTES = 64 * 2**20
-_ROWS_AT_ONCE = 2
 _PADDED_ROWS = 16
 
 
@@ -266,20 +265,16 @@ def has_crossings(strategies: Slice) -> bool:
 
 
 def _crossed(setup: Setup, strategies: Slice) -> Iterator[FloatArray]:
-    """Yield the exposures of crossings, some at a time, in memory that is used again."""
+    """Yield the exposure of each crossing, in memory that is used again and stays in the cache of the processor."""
     crossings: list[Crossing] = [each.crossing for each in strategies]  # type: ignore[attr-defined]
     lines: dict[Line, FloatArray] = {}
     for line in (line for each in crossings for line in (each.line, each.other)):
         if line not in lines:
             lines[line] = setup.cache(line.indicator, setup.column(line.column), *line.numbers)[setup.first :]
-    exposures = np.empty((min(_ROWS_AT_ONCE, len(crossings)), setup.times.size))
-    for begin in range(0, len(crossings), _ROWS_AT_ONCE):
-        part = crossings[begin : begin + _ROWS_AT_ONCE]
-        out = exposures[: len(part)]
-        crossing_exposures(
-            [(lines[each.line], lines[each.other], each.direction) for each in part], setup.fraction, out
-        )
-        yield out
+    exposure = np.empty((1, setup.times.size))
+    for line, other, direction in crossings:
+        crossing_exposures([(lines[line], lines[other], direction)], setup.fraction, exposure)
+        yield exposure
 
 
 def _exposures(setup: Setup, strategies: Slice) -> Iterator[FloatArray]:
@@ -307,23 +302,23 @@ def slices(setup: Setup, strategies: Sequence[Strategy], is_kernel: bool) -> lis
     order = range(len(strategies))
     if not has_crossings(strategies):
         return [list(order[begin : begin + SLICE_SETS]) for begin in order[::SLICE_SETS]]
-    crossings: list[Crossing] = [each.crossing for each in strategies]  # type: ignore[attr-defined]
     ones, others = dict[Line, int](), dict[Line, int]()
-    numbers = [
-        (ones.setdefault(each.line, len(ones)), others.setdefault(each.other, len(others))) for each in crossings
-    ]
-    tiles = [(one // TILE_LINES, other // TILE_LINES) for one, other in numbers]
+    numbers = np.empty((len(strategies), 2), np.int64)
+    for row, strategy in zip(numbers, strategies, strict=True):
+        line, other_line, _ = strategy.crossing  # type: ignore[attr-defined]
+        row[:] = ones.setdefault(line, len(ones)), others.setdefault(other_line, len(others))
+    tiles = numbers // TILE_LINES
     most_lines = max(_LINE_BYTES // (8 * len(setup.bars)), 2)
     found: list[list[int]] = [[]]
     lines = set[int]()
-    for place in sorted(order, key=tiles.__getitem__):
-        one, other = numbers[place][0], ~numbers[place][1]
-        n_lines = len(lines) + (one not in lines) + (other not in lines)
+    by_tile = np.lexsort((tiles[:, 1], tiles[:, 0]))
+    for place, (one, other) in zip(by_tile.tolist(), numbers[by_tile].tolist(), strict=True):
+        n_lines = len(lines) + (one not in lines) + (~other not in lines)
         if found[-1] and (len(found[-1]) == SLICE_SETS or n_lines > most_lines):
             found.append([])
             lines.clear()
         found[-1].append(place)
-        lines |= {one, other}
+        lines.update((one, ~other))
     return [sorted(places) for places in found]
 
 
