@@ -158,17 +158,15 @@ class RiskGate:
 class GateChain(tuple[RiskGate, ...]):
     """Gates in the order in which they are asked."""
 
-    _ceilings: tuple[Measure, ...]
-    _floors: tuple[Measure, ...]
-    _binding: tuple[_Comparison, ...]
+    _plain: tuple[_Comparison, ...]
     _ramped: tuple[_Comparison, ...]
+    _binding: tuple[_Comparison, ...]
     _has_relief: bool
 
     def __new__(cls, gates: Iterable[RiskGate]) -> GateChain:
         """Create a chain of gates."""
         chain = super().__new__(cls, gates)
-        chain._ceilings = tuple(gate.measure for gate in chain if not gate.is_floor)
-        chain._floors = tuple(gate.measure for gate in chain if gate.is_floor)
+        chain._plain = tuple((gate.measure, gate.is_floor, gate.code) for gate in chain)
         chain._ramped = tuple(
             (gate.measured if gate.ramps else gate.measure, gate.is_floor, gate.code) for gate in chain
         )
@@ -183,8 +181,7 @@ class GateChain(tuple[RiskGate, ...]):
     def denials_of(self, proposal: Proposal) -> tuple[Denial, ...]:
         """Return the denials of all gates for a proposal, equal to calling each gate.
 
-        Nearly every order passes, so a first pass only finds out whether any gate denies. For a purely reducing order
-        the gates that relieve it are not measured.
+        For a purely reducing order the gates that relieve it are not measured.
         """
         order, account = proposal.order, proposal.account
         asked, infinity = self._ramped, math.inf
@@ -192,18 +189,8 @@ class GateChain(tuple[RiskGate, ...]):
             if self._has_relief and order.is_reducing is True and reduces(order, account):
                 asked = self._binding
             elif account.ramp.__class__ is float and account.ramp == 1.0:
-                for measure in self._ceilings:
-                    observed, limit = measure(proposal)
-                    if not 0.0 <= limit - observed < infinity:
-                        break
-                else:
-                    for measure in self._floors:
-                        observed, limit = measure(proposal)
-                        if not 0.0 <= observed - limit < infinity:
-                            break
-                    else:
-                        return ()
-        except Exception:  # an input that cannot be read is denied below
+                asked = self._plain
+        except Exception:  # a view that cannot be read is denied below
             asked = self._ramped
         denied: list[Denial] = []
         for measure, is_floor, code in asked:

@@ -190,8 +190,9 @@ def portfolios_after(proposal: Proposal) -> tuple[Portfolio, ...]:
     def portfolio() -> Portfolio:
         symbols = tuple(sorted(symbol for symbol, held in positions.items() if held))
         used = history.select(symbols)
-        if not (rules.min_days <= used.n_days <= rules.n_days and used.is_finite):
-            raise UnreadableError(f"{used!r} is too short, too long or has days that are not finite")
+        fault = _fault_of(used, rules.min_days, rules.n_days)
+        if fault:
+            raise UnreadableError(fault)
         weights = [
             positions[symbol] * (price if symbol == order.symbol else positive(account.marks[symbol])) / equity
             for symbol in symbols
@@ -217,6 +218,14 @@ def _estimate(portfolio: Portfolio, rules: VarLimits) -> tuple[float, float]:
     if not history.symbols:
         return 0.0, 0.0
     return estimate(weights, history, rules.method, rules.level, rules.ewma_decay)
+
+
+@lru_cache(maxsize=64)
+def _fault_of(history: ReturnHistory, min_days: int, n_days: int) -> str:
+    """Return why no loss is estimated from a history; empty if nothing is wrong with it."""
+    if min_days <= history.n_days <= n_days and history.is_finite:
+        return ""
+    return f"{history!r} is too short, too long or has days that are not finite"
 
 
 @lru_cache(maxsize=16)

@@ -229,14 +229,11 @@ def halved(most: float, n_halvings: int, excess: Callable[[float], float], *, ro
     """Return the largest size that halvings of [0, most] find to have no excess; `most` has one.
 
     Where the excess rises with the size, only sizes near its root are asked, and the result is that of asking all. An
-    estimated `root` states that it rises everywhere: the estimate is used if the sizes on either side confirm it.
+    estimated `root` states that it rises everywhere: the search then begins there.
     """
     least = most * 2.0**-n_halvings
     if root is not None:
-        place = int(root / least)
-        low, high = _after_halvings(most, n_halvings, place), _after_halvings(most, n_halvings, place + 1)
-        if low > 0.0 and excess(low) <= 0.0 < excess(high):
-            return low
+        return _after_halvings(most, n_halvings, _last_place(most, n_halvings, excess, root))
     at_least, root = excess(least), 0.0
     if at_least >= _FAR:
         return 0.0
@@ -251,6 +248,34 @@ def halved(most: float, n_halvings: int, excess: Callable[[float], float], *, ro
         is_far = root > 0.0 and abs(middle - root) > 0.5 * least
         is_within = middle < root if is_far else excess(middle) <= 0.0
         low, high = (middle, high) if is_within else (low, middle)
+    return low
+
+
+def _last_place(most: float, n_halvings: int, excess: Callable[[float], float], root: float) -> int:
+    """Return the last of the places 0 to 2**n_halvings - 1 whose size has no excess, where the excess rises with it.
+
+    The first place to be asked is that of `root`. Then those follow to which a straight line leads between the nearest
+    places with and without an excess, and each third time the middle of them.
+    """
+    low, high = 0, 2**n_halvings
+    below = above = 0.0
+    place, n_asked = int(root / (most * 2.0**-n_halvings)), 0
+    while high - low > 1:
+        place = min(max(place, low + 1), high - 1)
+        over = excess(_after_halvings(most, n_halvings, place))
+        n_asked += 1
+        if over <= 0.0:
+            low, below = place, over
+        else:
+            high, above = place, over
+        if n_asked % 3 == 0:
+            place = (low + high) // 2
+        elif above == 0.0:
+            place = low + 1
+        elif low == 0:
+            place = high - 1
+        else:
+            place = low + int((high - low) * (below / (below - above)))
     return low
 
 

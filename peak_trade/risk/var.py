@@ -18,6 +18,8 @@ from peak_trade.risk.limits import EWMA_DECAY, VarMethod
 SEED_DAYS = 20
 """Days whose mean square is the initial value of the volatility recursion."""
 _TAIL_START = -3.5
+_LARGE_WEIGHT = 1e9
+"""Weight from which the product with a return may not be finite."""
 _READ_ONLY = types.Array(float64, 2, "C", readonly=True)
 
 
@@ -69,13 +71,23 @@ def historical(returns: FloatArray, level: float) -> tuple[float, float]:
 
     """
     _check_finite(returns)
-    n_days, quantile = returns.size, _quantile_of(returns.size, level)
-    keep, n_whole = quantile.keep, quantile.n_whole
+    quantile = _quantile_of(returns.size, level)
+    return _of_worst(_worst_days(returns, quantile.keep + 1), quantile)
+
+
+def _worst_days(returns: FloatArray, n_days: int) -> FloatArray:
+    """Return the returns of the worst days, sorted from the worst one on, shape (n_days,)."""
     worst = returns.copy()
-    if keep < n_days - 1:
-        worst.partition(keep)
-        worst = worst[: keep + 1]
+    if n_days < returns.size:
+        worst.partition(n_days - 1)
+        worst = worst[:n_days]
     worst.sort()
+    return worst
+
+
+def _of_worst(worst: FloatArray, quantile: _Quantile) -> tuple[float, float]:
+    """Return value at risk and expected shortfall from the worst days, sorted."""
+    n_whole = quantile.n_whole
     lower, upper = float(worst[quantile.below]), float(worst[quantile.above])
     shortfall = float(np.add.reduce(worst[:n_whole])) + (
         quantile.rest * float(worst[n_whole]) if quantile.rest > 0.0 else 0.0
@@ -265,14 +277,31 @@ def estimate(
     Cornish-Fisher method treats tails thinner than normal as normal.
 
     """
-    if method == "historical":
-        return historical(portfolio_returns(weights, history.returns), level)
-    if method == "filtered_historical":
-        return historical(portfolio_returns(weights, filtered_returns(history, ewma_decay)), level)
+    if method == "historical" or method == "filtered_historical":
+        if weights.size == 1 and 0.0 < abs(weights[0]) < _LARGE_WEIGHT:
+            long, short = _tails_of_one(history, method, level, ewma_decay)
+            worst = portfolio_returns(weights, long if weights[0] > 0.0 else short)
+            return _of_worst(worst, _quantile_of(history.n_days, level))
+        returns = history.returns if method == "historical" else filtered_returns(history, ewma_decay)
+        return historical(portfolio_returns(weights, returns), level)
     mean, deviation, skewness, excess_kurtosis = portfolio_moments(weights, history)
     if method == "parametric" or skewness == excess_kurtosis == 0.0:
         return normal(mean, deviation, level)
     return cornish_fisher(mean, deviation, skewness, excess_kurtosis, level)
+
+
+@lru_cache(maxsize=64)
+def _tails_of_one(
+    history: ReturnHistory, method: VarMethod, level: float, ewma_decay: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the returns of the only symbol on the worst days of a long and of a short position, the worst first.
+
+    Both have shape (1, n_days).
+    """
+    (returns,) = history.returns if method == "historical" else filtered_returns(history, ewma_decay)
+    _check_finite(returns)
+    n_days = _quantile_of(returns.size, level).keep + 1
+    return _worst_days(returns, n_days)[None, :], -_worst_days(-returns, n_days)[None, :]
 
 
 def tail_estimates(

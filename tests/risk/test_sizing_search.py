@@ -61,6 +61,18 @@ def test_a_root_that_the_sizes_on_either_side_confirm_asks_no_other_size():
     assert asked == [3.0, 3.0 + 8.0 / 4096]
 
 
+@given(sizes, parts, parts, st.integers(1, 4), st.sampled_from([12, 40]))
+def test_the_search_asks_at_most_thrice_as_many_sizes_as_halvings(most, part, guess, power, n_halvings):
+    asked = []
+
+    def excess(size):
+        asked.append(size)
+        return (size / most) ** power - part**power
+
+    halved(most, n_halvings, excess, root=guess * most)
+    assert len(asked) <= 3 * n_halvings
+
+
 SYMBOLS = ["A/USDT", "B/USDT"]
 HISTORY = ReturnHistory("run", NOW, SYMBOLS, 0.02 * np.random.default_rng(4).standard_t(4, (2, 400)))
 FULL = {

@@ -1,6 +1,7 @@
 """Value at risk and expected shortfall: properties, closed forms and reference values."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import stats
 
 from peak_trade.core.errors import DataError
 from peak_trade.core.history import ReturnHistory
+from peak_trade.risk.limits import EWMA_DECAY
 from peak_trade.risk.var import (
     cornish_fisher,
     estimate,
@@ -40,6 +42,18 @@ def test_the_historical_quantile_is_that_of_numpy_and_the_shortfall_is_at_least_
     var, shortfall = historical(returns, level)
     assert var == pytest.approx(-np.quantile(returns, 1.0 - level), rel=RTOL_REFERENCE, abs=1e-15)
     assert shortfall >= -np.sort(returns)[: max(int(returns.size * (1.0 - level)), 1) + 1].max() - 1e-12
+
+
+@settings(max_examples=examples(50), deadline=None)
+@given(tails, st.floats(0.01, 3.0), st.sampled_from([0.9, 0.95, 0.99]))
+def test_the_estimate_of_one_symbol_is_that_of_its_days_bit_for_bit(returns, weight, level):
+    """Long and short, with days of any return, days without a loss and days without a gain."""
+    rises = np.abs(returns) * (np.arange(returns.size) % 3 > 0)
+    for days, sign, method in product((returns + 0.001, rises, -rises), (1.0, -1.0), ("historical", METHODS[-1])):
+        history, weights = history_of(np.append(np.full(20, 0.01), days)[None, :]), np.array([sign * weight])
+        used = history.returns if method == "historical" else filtered_returns(history, EWMA_DECAY)
+        expected = historical(portfolio_returns(weights, used), level)
+        assert np.array(estimate(weights, history, method, level)).tobytes() == np.array(expected).tobytes()
 
 
 def test_the_historical_shortfall_counts_the_last_day_in_part():
