@@ -83,19 +83,33 @@ class EdgeEvidence:
 def edge_of(folder: Path) -> EdgeEvidence | None:
     """Return the evidence of an edge of a session; None for one whose manifest declares no test, or that is damaged."""
     try:
-        declared = read_manifest(folder).get(EDGE_TEST)
-        if declared is None:
-            return None
-        test, config = EdgeTest.parse(declared, f"{folder.name}/manifest.json"), config_of(folder)
-        return edge_from_events(stream_events(folder), config, test, _has_stored_bars(config))
+        declared = _declared(folder)
+        return None if declared is None else edge_from_events(stream_events(folder), *declared)
     except PeakTradeError:
         return None
 
 
 def e_value_of(folder: Path) -> float | None:
-    """Return the value of the e-process of a session; None without one, and for a session over stored bars."""
-    found = edge_of(folder)
-    return None if found is None or found.is_recorded else found.e_values.value
+    """Return the value of the e-process of a session; None without one, and for a session over stored bars.
+
+    The journal of a session over stored bars is not read.
+    """
+    try:
+        declared = _declared(folder)
+        if declared is None or declared[2]:
+            return None
+        return edge_from_events(stream_events(folder), *declared).e_values.value
+    except PeakTradeError:
+        return None
+
+
+def _declared(folder: Path) -> tuple[SessionConfig, EdgeTest, bool] | None:
+    """Return the configuration and the test of a manifest, and whether the bars come from the store."""
+    declared = read_manifest(folder).get(EDGE_TEST)
+    if declared is None:
+        return None
+    test, config = EdgeTest.parse(declared, f"{folder.name}/manifest.json"), config_of(folder)
+    return config, test, _has_stored_bars(config)
 
 
 def edge_from_events(

@@ -16,6 +16,7 @@ from peak_trade.data.store import save_bars
 from peak_trade.journal.events import BarEvent
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.metrics.e_values import EdgeTest, e_values
+from peak_trade.sessions import edge
 from peak_trade.sessions.audit import audited_sessions
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.edge import e_value_of, edge_from_events, edge_of
@@ -82,6 +83,17 @@ def test_a_session_over_stored_bars_is_no_evidence_and_shows_no_value_in_the_lis
     assert json.loads(capsys.readouterr().out)[0]["e"] is None
 
 
+def test_the_journal_is_read_exactly_if_its_value_counts(folder, monkeypatch):
+    read = []
+    stream = edge.stream_events
+    monkeypatch.setattr(edge, "stream_events", lambda folder: read.append(folder) or stream(folder))
+    assert e_value_of(folder) is None
+    assert not read
+    monkeypatch.setattr(edge, "_has_stored_bars", lambda config: False)
+    assert e_value_of(folder) == edge_of(folder).e_values.value
+    assert read == [folder, folder]
+
+
 @pytest.mark.long
 def test_the_value_is_shown_where_the_session_is(registry, capsys):
     save_bars(BARS)
@@ -90,12 +102,12 @@ def test_the_value_is_shown_where_the_session_is(registry, capsys):
     assert "Evidence of an edge: e = " in capsys.readouterr().out
     (folder,) = sessions_folder().glob("2*")
     assert run(["session", "show", folder.name, "--json"]) == 0
-    edge = json.loads(capsys.readouterr().out)["edge"]
-    assert (edge["threshold"], edge["n_bars"]) == (20.0, 399)
-    assert edge["settings"]["loss_bound"] == 0.5
-    assert audited_sessions()[0][0].edge == edge["sentence"]
+    shown_edge = json.loads(capsys.readouterr().out)["edge"]
+    assert (shown_edge["threshold"], shown_edge["n_bars"]) == (20.0, 399)
+    assert shown_edge["settings"]["loss_bound"] == 0.5
+    assert audited_sessions()[0][0].edge == shown_edge["sentence"]
     shown = pt.list_runs(run_type="paper").iloc[0]["run_id"]
-    assert pt.show_run(shown)[shown]["tag", "note.edge"] == edge["sentence"]
+    assert pt.show_run(shown)[shown]["tag", "note.edge"] == shown_edge["sentence"]
 
 
 @pytest.mark.parametrize(
