@@ -25,6 +25,7 @@ from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.orders import OrderStates
 from peak_trade.journal.telemetry import Sinks, make_sinks
 from peak_trade.journal.verify import verify
+from peak_trade.journal.versions import JOURNAL_VERSION
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.config import SessionConfig
@@ -163,7 +164,8 @@ def minutes(n_bars: int) -> Bars:
 def run(folder: Path, n_bars: int, pace: float | None, *, is_recorded: bool) -> tuple[float, float]:
     """Run a session with gates on; return its wall and CPU seconds."""
     bars, key = minutes(n_bars), WorkspaceKey(folder.parent / "keys")
-    create_session(folder, {}, key, time.time_ns)
+    manifest = {"config": CONFIG.model_dump(mode="json"), "version": JOURNAL_VERSION}
+    create_session(folder, manifest, key, time.time_ns)
     switch = StopSwitch()
     buffer = BarBuffer(CONFIG.instrument.instrument("BTC/USDT"), bars.timeframe, n_bars, "sample")
     sqlite = Sinks.parse({"sqlite": {"enabled": True, "level": "full"}}, "benchmark")

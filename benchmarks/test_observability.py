@@ -10,23 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.test_journal import CONFIG, PACE, run
+from benchmarks.test_journal import PACE, run
 from peak_trade.journal.files import read_content
-from peak_trade.journal.versions import JOURNAL_VERSION
-from peak_trade.observability import exporter as exporters
 from peak_trade.observability.exporter import Exporter
 from peak_trade.observability.server import serving
 
 SCRAPE_SECONDS = 15.0
 N_BARS = 3_000
-
-
-@pytest.fixture(autouse=True)
-def _with_the_configuration_in_every_manifest(monkeypatch):
-    """The sessions of the journal's benchmark have a manifest without a configuration; the exporter needs one."""
-    manifest = {"config": CONFIG.model_dump(mode="json"), "version": JOURNAL_VERSION}
-    read = exporters.read_manifest
-    monkeypatch.setattr(exporters, "read_manifest", lambda folder: manifest | read(folder))
 
 
 CLIENT = """

@@ -39,6 +39,7 @@ _LINE = re.compile(
     rb'^\{"event":(\{.*\}),"hash":"([0-9a-f]{64})","sequence":([1-9][0-9]{0,17}),"ts_recorded":(0|-?[1-9][0-9]{0,18})\}$'
 )
 _START, _HASH = b'{"event":{', b',"hash":"'
+_HASH_LENGTH = len(_HASH) + 64
 _END = re.compile(rb'","sequence":([1-9][0-9]{0,17}),"ts_recorded":(0|-?[1-9][0-9]{0,18})\}\Z')
 _INT64 = range(-(2**63), 2**63)
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -136,10 +137,10 @@ def next_hash(text: bytes, previous: bytes) -> bytes | None:
     The number and the form of the line are not checked, which is enough for a line that a signed hash covers: it has
     the bytes that were signed. Hashes are 64 hex digits.
     """
-    head, _, rest = text.rpartition(b'","sequence":')
-    body = b"".join((previous, head[: -len(_HASH) - 64], b',"sequence":', rest))
-    found = sha256(body).hexdigest().encode()
-    return found if head.endswith(_HASH + found) else None
+    end = text.rfind(b'","sequence":')
+    start = end - _HASH_LENGTH
+    found = sha256(previous + text[:start] + text[end + 1 :]).hexdigest().encode()
+    return found if text[start:end] == _HASH + found else None
 
 
 def hash_of_line(text: bytes, previous: bytes, sequence: int) -> bytes | None:
