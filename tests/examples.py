@@ -18,8 +18,8 @@ FEWEST = 3
 QUICK = "quick"
 """Name of the profile of the default suite."""
 
-settings.register_profile(QUICK, max_examples=5)
-settings.register_profile("thorough", max_examples=100)
+settings.register_profile(QUICK, deadline=None, derandomize=True, max_examples=5)
+settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=100)
 
 
 def examples(n: int) -> int:
