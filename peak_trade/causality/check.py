@@ -19,7 +19,7 @@ from pydantic import Field
 
 from peak_trade.causality.comparison import Comparison, Results, as_results
 from peak_trade.causality.continued import check_continued
-from peak_trade.causality.evaluation import Evaluator, InOneSymbol, Subject, can_be_imported
+from peak_trade.causality.evaluation import Evaluator, InOneSymbol, Subject, can_be_imported, frame_for
 from peak_trade.causality.report import STATE_NOT_CHECKED, STATE_PARTLY_CHECKED, CausalityReport, Drift
 from peak_trade.causality.rewrites import REWRITES, choose_cuts, rewritten
 from peak_trade.core.arguments import checks_arguments
@@ -130,7 +130,7 @@ def check_in_fresh_processes(
 
 def check_with(evaluate: Evaluator, bars: Bars, warm_up: int, n_cuts: int, seed: int) -> CausalityReport:
     """Check the subject of an evaluator; see `check_causality`. The warm-up of a strategy is its own."""
-    name, frame, subject = evaluate.name, bars.frame, evaluate.subject
+    name, frame, subject = evaluate.name, frame_for(evaluate.subject, bars), evaluate.subject
     head = subject.warm_up if isinstance(subject, Strategy) else warm_up
     if len(bars) < head + 20:
         raise ConfigError(f"{name}: {len(bars)} bars are too few for a warm-up of {head}. Give at least {head + 20}.")
@@ -298,9 +298,10 @@ def _answer_of(job: _Job) -> _Answer:
 
 def _answer(job: _Job) -> _Answer:
     answer = _Answer()
-    frame, n_bars = job.bars.frame, len(job.bars)
+    n_bars = len(job.bars)
     try:
         strategy = make_strategy(job.name, job.parameters)
+        frame = frame_for(strategy, job.bars)
         evaluate = Evaluator(strategy, job.hidden)
         if job.is_short_first:
             head = strategy.warm_up

@@ -18,11 +18,13 @@ from peak_trade.causality.comparison import Results, as_results
 from peak_trade.causality.kept_state import FileLog, KeptState
 from peak_trade.causality.report import Write
 from peak_trade.core.bars import COLUMNS, Bars, index_ns, private_frame
+from peak_trade.core.extra_columns import ExtraColumn
 from peak_trade.core.time import Timeframe
 from peak_trade.strategies.base import BaseStrategy, Strategy, strategy_errors
 from peak_trade.strategies.panel import Panel, PanelStrategy
 from peak_trade.strategies.stateful import StatefulStrategy
 from peak_trade.tracking.counting import not_trials
+from peak_trade.wiring.sleeves import extra_columns_of
 
 _ONE_AT_A_TIME = RLock()
 """Held during an evaluation, since it replaces `open`, standard output and the state of modules for all threads."""
@@ -46,20 +48,23 @@ class InOneSymbol:
 
         The bars of the other symbols begin with the frame, and go on after it.
         """
-        own = self._over(self.own, frame)
-        others = [self._over(part, part.frame.loc[frame.index[0] :]) for part in self.others]
-        panel = Panel.of([own, *(part for part in others if len(part))])
+        names = extra_columns_of(self.strategy)
+        own = self._over(self.own, frame, names)
+        others = [self._over(part, part.frame_with(names).loc[frame.index[0] :], names) for part in self.others]
+        panel = Panel.of([own, *(part for part in others if len(part))], names)
         rows = np.searchsorted(panel.times, own.times)
         return pd.DataFrame(np.asarray(self.strategy.exposure(panel))[rows], frame.index, list(panel.symbols))
 
     @staticmethod
-    def _over(bars: Bars, frame: pd.DataFrame) -> Bars:
-        return Bars.over(frame, bars.symbol, bars.timeframe, bars.exchange)
+    def _over(bars: Bars, frame: pd.DataFrame, names: Sequence[str]) -> Bars:
+        times = index_ns(frame.index)
+        extra = tuple(ExtraColumn(name, times, frame[name].to_numpy()) for name in names) if len(frame) else ()
+        return Bars.over(frame, bars.symbol, bars.timeframe, bars.exchange, extra=extra)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InAllSymbols:
-    """A panel strategy as a function of one frame that has the bars of all symbols, five columns each."""
+    """A panel strategy as a function of one frame: five columns of bars for each symbol, then its extra columns."""
 
     strategy: PanelStrategy
     symbols: tuple[str, ...]
@@ -68,9 +73,12 @@ class InAllSymbols:
     @classmethod
     def of(cls, strategy: PanelStrategy, bars: Sequence[Bars]) -> tuple[InAllSymbols, pd.DataFrame]:
         """Return the function and the frame. The columns of the first symbol have the names of bars."""
-        panel = Panel.of(bars)
+        extra = extra_columns_of(strategy)
+        panel = Panel.of(bars, extra)
         columns = [getattr(panel, name)[symbol] for symbol in panel.symbols for name in COLUMNS]
+        columns += [panel.column(name)[symbol] for name in extra for symbol in panel.symbols]
         names = [*COLUMNS, *(f"{symbol} {name}" for symbol in panel.symbols[1:] for name in COLUMNS)]
+        names += [f"{symbol} {name}" for name in extra for symbol in panel.symbols]
         values = np.frombuffer(np.concatenate(columns).tobytes()).reshape(len(names), -1)
         frame = pd.DataFrame(values.T, panel.close.index, names, copy=False)
         return cls(strategy, panel.symbols, panel.timeframe), frame
@@ -82,11 +90,23 @@ class InAllSymbols:
 
     def __call__(self, frame: pd.DataFrame) -> Any:
         """Return the exposures of all symbols, shape (n_bars, n_symbols)."""
-        parts = [
-            pd.DataFrame(frame.to_numpy()[:, place :: len(COLUMNS)], frame.index, list(self.symbols), copy=False)
-            for place in range(len(COLUMNS))
-        ]
-        return self.strategy.exposure(Panel(self.timeframe, *parts))
+        values, symbols = frame.to_numpy(), list(self.symbols)
+        prices, known = np.split(values, [len(symbols) * len(COLUMNS)], axis=1)
+        frames: dict[str, Any] = {
+            name: pd.DataFrame(prices[:, place :: len(COLUMNS)], frame.index, symbols, copy=False)
+            for place, name in enumerate(COLUMNS)
+        }
+        extra = {
+            name: pd.DataFrame(known[:, place : place + len(symbols)], frame.index, symbols, copy=False)
+            for place, name in zip(range(0, known.shape[1], len(symbols)), extra_columns_of(self.strategy), strict=True)
+        }
+        return self.strategy.exposure(Panel(self.timeframe, **frames, extra=extra))
+
+
+def frame_for(subject: Subject, bars: Bars) -> pd.DataFrame:
+    """Return the frame of bars for a subject, with the extra columns that it reads."""
+    strategy = subject.strategy if isinstance(subject, InOneSymbol | InAllSymbols) else subject
+    return bars.frame_with(extra_columns_of(strategy) if isinstance(strategy, BaseStrategy) else ())
 
 
 Subject = Strategy | InOneSymbol | InAllSymbols | Callable[[pd.DataFrame], Any]

@@ -25,9 +25,11 @@ def _nan(frame: pd.DataFrame, cut: int, _rng: np.random.Generator) -> pd.DataFra
 
 def _noise(frame: pd.DataFrame, cut: int, rng: np.random.Generator) -> pd.DataFrame:
     future = frame.to_numpy()[cut + 1 :].copy()
-    for part in _of_symbols(future):
+    for part in _of_symbols(frame, future):
         part[:, :4] *= rng.lognormal(0.0, 0.2, (len(future), 1))
         part[:, 4] *= rng.lognormal(0.0, 1.0, len(future))
+    extra = _extra(frame, future)
+    extra *= rng.lognormal(0.0, 1.0, extra.shape)
     return _with_future(frame, cut, future)
 
 
@@ -41,14 +43,27 @@ def _scaled_down(frame: pd.DataFrame, cut: int, _rng: np.random.Generator) -> pd
 
 def _mirrored(frame: pd.DataFrame, cut: int, _rng: np.random.Generator) -> pd.DataFrame:
     future = frame.to_numpy()[cut + 1 :].copy()
-    for part, past in zip(_of_symbols(future), _of_symbols(frame.to_numpy()), strict=True):
+    values = frame.to_numpy()
+    for part, past in zip(_of_symbols(frame, future), _of_symbols(frame, values), strict=True):
         part[:, :4] = past[cut, 3] ** 2 / part[:, [0, 2, 1, 3]]
+    extra = _extra(frame, future)
+    extra[:] = 2.0 * np.nan_to_num(_extra(frame, values)[cut]) - extra
     return _with_future(frame, cut, future)
 
 
-def _of_symbols(values: FloatArray) -> list[FloatArray]:
-    """Return a view of the columns of each symbol, shape (n_bars, 5)."""
-    return [values[:, first : first + len(COLUMNS)] for first in range(0, values.shape[1], len(COLUMNS))]
+def _of_symbols(frame: pd.DataFrame, values: FloatArray) -> list[FloatArray]:
+    """Return a view of the columns of bars of each symbol, shape (n_bars, 5)."""
+    return [values[:, first : first + len(COLUMNS)] for first in range(0, _n_of_bars(frame), len(COLUMNS))]
+
+
+def _extra(frame: pd.DataFrame, values: FloatArray) -> FloatArray:
+    """Return a view of the extra columns."""
+    return values[:, _n_of_bars(frame) :]
+
+
+def _n_of_bars(frame: pd.DataFrame) -> int:
+    """Return the number of columns of bars, which come first; their names end in those of `COLUMNS`."""
+    return sum(str(name).rpartition(" ")[2] in COLUMNS for name in frame.columns)
 
 
 REWRITES: dict[str, Rewrite] = {
@@ -59,7 +74,10 @@ REWRITES: dict[str, Rewrite] = {
     "scaled down": _scaled_down,
     "mirrored": _mirrored,
 }
-"""Kinds of rewriting the bars after a cut: removed, NaN, prices with noise, prices times and over three, mirrored."""
+"""Kinds of rewriting the bars after a cut: removed, NaN, prices with noise, prices times and over three, mirrored.
+
+The extra columns of the bars are rewritten in the same ways; mirrored, they are reflected at their value at the cut.
+"""
 
 
 def rewritten(kind: str, frame: pd.DataFrame, cut: int, seed: int = 0) -> pd.DataFrame:

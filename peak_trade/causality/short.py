@@ -12,7 +12,7 @@ import pandas as pd
 
 from peak_trade.causality.check import DEFAULT_CUTS, after_another_call, try_short
 from peak_trade.causality.comparison import Comparison, as_results
-from peak_trade.causality.evaluation import Evaluator, InAllSymbols, can_be_imported
+from peak_trade.causality.evaluation import Evaluator, InAllSymbols, can_be_imported, frame_for
 from peak_trade.causality.report import STATE_NOT_CHECKED
 from peak_trade.causality.rewrites import REWRITES, choose_cuts, rewritten
 from peak_trade.core.bars import Bars, index_ns
@@ -87,7 +87,7 @@ def _subjects(strategy: BaseStrategy, bars: Sequence[Bars]) -> Iterator[tuple[Ba
     elif isinstance(strategy, Strategy):
         for part in user_strategies(strategy.from_bars()):
             assert isinstance(part, Strategy)
-            yield part, part, bars[0].frame
+            yield part, part, frame_for(part, bars[0])
 
 
 def _not_checked(name: str) -> CausalityOutcome:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from peak_trade.cli import options, output
+from peak_trade.cli import extra_columns, options, output
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ConfigError, DataError, excerpt
 from peak_trade.core.time import Timeframe, iso, parse_utc
@@ -358,6 +358,11 @@ def sample(
 
     saved = save_samples(SEED if seed is None else seed)
     output.show(saved, as_json, lambda saved: map(_saved_line, saved), lambda saved: list(map(_saved_content, saved)))
+
+
+app.command("import-columns")(extra_columns.import_columns)
+app.command("list-columns")(extra_columns.list_columns)
+app.command("remove-columns")(extra_columns.remove_columns)
 
 
 def _read_options(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,8 +15,9 @@ from peak_trade.core.arguments import check_fields, checks_arguments
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.calendar import close_times, grid_place, observed_per_year
 from peak_trade.core.described import Described
-from peak_trade.core.digest import digest_chunks
-from peak_trade.core.errors import ConfigError, DataError, exact, listed
+from peak_trade.core.digest import digest_bytes, digest_chunks, digest_of
+from peak_trade.core.errors import ConfigError, DataError, did_you_mean, exact, listed
+from peak_trade.core.extra_columns import ExtraColumn, unsigned
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
 
 if TYPE_CHECKING:
@@ -223,6 +224,8 @@ class Bars(Described):
         Exchange where the bars were traded; `sample` for generated bars.
     notes : tuple of str
         Sentences on how the bars were read, which a result repeats among its assumptions.
+    extra : tuple of ExtraColumn
+        Further values, each known at its own instant, such as funding rates; see `with_column`.
 
     """
 
@@ -231,6 +234,7 @@ class Bars(Described):
     timeframe: Timeframe
     exchange: str = "unknown"
     notes: tuple[str, ...] = ()
+    extra: tuple[ExtraColumn, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, timeframe="a Timeframe, for example Timeframe.parse('1h')")
@@ -243,11 +247,17 @@ class Bars(Described):
 
     @classmethod
     def over(
-        cls, frame: pd.DataFrame, symbol: str, timeframe: Timeframe, exchange: str, notes: tuple[str, ...] = ()
+        cls,
+        frame: pd.DataFrame,
+        symbol: str,
+        timeframe: Timeframe,
+        exchange: str,
+        notes: tuple[str, ...] = (),
+        extra: tuple[ExtraColumn, ...] = (),
     ) -> Bars:
         """Return bars over a frame that meets the contract and whose values nothing can write to, without a copy."""
         bars = object.__new__(cls)
-        for name, value in zip(cls.__slots__, (frame, symbol, timeframe, exchange, notes), strict=True):
+        for name, value in zip(cls.__slots__, (frame, symbol, timeframe, exchange, notes, extra), strict=True):
             object.__setattr__(bars, name, value)
         return bars
 
@@ -284,13 +294,69 @@ class Bars(Described):
                 "last close": iso(int(self.times[-1])),
                 "close": f"{self.frame['close'].iloc[-1]:,.6g}",
                 "volume": "" if self.has_volume else "unknown",
+                "extra columns": ", ".join(column.name for column in self.extra),
                 "notes": " ".join(self.notes),
             },
         )
 
-    def for_strategy(self) -> pd.DataFrame:
-        """Return a frame for the code of a strategy, which may change it; see `private_frame`."""
-        return private_frame(self.frame)
+    def with_column(self, name: str, values: pd.Series[Any]) -> Bars:
+        """Return the bars with an extra column, for a strategy that names it in `extra_columns`.
+
+        Parameters
+        ----------
+        name : str
+            Lower-case, for example funding_rate. A column of this name is replaced.
+        values : Series of numbers
+            Its index holds the instant at which each value became known, with a time zone, increasing.
+
+        Raises
+        ------
+        DataError
+            When an instant has no time zone or they do not increase, a value is no number, or the first value became
+            known after the last bar.
+
+        Notes
+        -----
+        Causal: each bar gets the latest value known at or before its close, NaN before the first one.
+
+        """
+        return self.with_columns(ExtraColumn.of(name, values))
+
+    def with_columns(self, *columns: ExtraColumn) -> Bars:
+        """Return the bars with extra columns; see `with_column`."""
+        bars = self
+        for column in columns:
+            kept = tuple(each for each in bars.extra if each.name != column.name)
+            notes = dict.fromkeys((*bars.notes, column.note_on(bars.symbol, bars.times)))
+            bars = Bars.over(bars.frame, bars.symbol, bars.timeframe, bars.exchange, tuple(notes), (*kept, column))
+        return bars
+
+    def extra_column(self, name: str) -> ExtraColumn:
+        """Return an extra column by its name; ConfigError when the bars do not have it."""
+        held = {column.name: column for column in self.extra}
+        if name not in held:
+            raise ConfigError(
+                f"{self.symbol} {self.timeframe}: the bars have no extra column {name}. {did_you_mean(name, held)} "
+                "Store it with `peak-trade data import-columns`, or add it with `bars.with_column`."
+            )
+        return held[name]
+
+    def frame_with(self, names: Sequence[str]) -> pd.DataFrame:
+        """Return the frame with the values of extra columns known at each close, in memory that nothing can write to.
+
+        ConfigError when the bars do not have one of them.
+        """
+        if not names:
+            return self.frame
+        import pandas as pd
+
+        values = [_values(self.frame).T, *(self.extra_column(name).at(self.times)[None] for name in names)]
+        memory = np.frombuffer(np.concatenate(values).tobytes()).reshape(-1, len(self))
+        return pd.DataFrame(memory.T, self.frame.index, [*COLUMNS, *names], copy=False)
+
+    def for_strategy(self, names: Sequence[str] = ()) -> pd.DataFrame:
+        """Return a frame for the code of a strategy, which may change it; see `frame_with` and `private_frame`."""
+        return private_frame(self.frame_with(names))
 
     def between(self, start: datetime | str | None = None, end: datetime | str | None = None) -> Bars:
         """Return the bars with start <= close_time < end; DataError when there is none.
@@ -309,12 +375,19 @@ class Bars(Described):
         return replace(self, frame=self.frame[keep])
 
     def digest(self) -> str:
-        """Return the SHA-256 of symbol, timeframe, exchange, times and values; see `values_digest`."""
+        """Return the SHA-256 of symbol, timeframe, exchange, times and values; see `values_digest`.
+
+        Extra columns count with the values known at each close, so that later ones do not change it.
+        """
 
         def chunks(name: str) -> tuple[NDArray[Any]]:
             return (self.times if name == "close_time" else self.frame[name].to_numpy(),)
 
-        return values_digest(self.symbol, self.timeframe, self.exchange, chunks)
+        own = values_digest(self.symbol, self.timeframe, self.exchange, chunks)
+        if not self.extra:
+            return own
+        seen = {column.name: digest_bytes(unsigned(column.at(self.times)).tobytes()) for column in self.extra}
+        return digest_of([own, seen])
 
 
 def span_ns(start: datetime | str | None, end: datetime | str | None) -> tuple[int | None, int | None]:

@@ -234,7 +234,7 @@ def admit(bars: Bars) -> Bars:
             _open(log, each, bars)
     sentences = [each.sentence for each in _of_data_set(log, bars)]
     notes = (*bars.notes, *sentences)
-    return Bars.over(bars.frame, bars.symbol, bars.timeframe, bars.exchange, notes) if sentences else bars
+    return Bars.over(bars.frame, bars.symbol, bars.timeframe, bars.exchange, notes, bars.extra) if sentences else bars
 
 
 def sealed_from(series: StoredSeries) -> int | None:

@@ -8,6 +8,7 @@ so the bars are bit-identical in every process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, did_you_mean, shown
+from peak_trade.core.extra_columns import ExtraColumn
 from peak_trade.core.time import Timeframe
 from peak_trade.data.store import SaveResult, save_bars
 
@@ -124,8 +126,11 @@ def save_samples(seed: int = SEED) -> list[SaveResult]:
     return [save_bars(sample_bars(symbol, seed)) for symbol in SYMBOLS]
 
 
-def synthetic_bars(n_bars: int = 3_000, seed: int = 0) -> Bars:
-    """Return seeded hourly bars: a random walk whose volatility and drift change every 60 bars."""
+def synthetic_bars(n_bars: int = 3_000, seed: int = 0, columns: Sequence[str] = ()) -> Bars:
+    """Return seeded hourly bars: a random walk whose volatility and drift change every 60 bars.
+
+    Each extra column has normal values that become known every 8 hours from the first close on.
+    """
     rng = np.random.default_rng(seed)
     n_spells = n_bars // 60 + 1
     volatility = np.repeat(rng.choice([0.003, 0.006, 0.015], n_spells), 60)[:n_bars]
@@ -143,7 +148,10 @@ def synthetic_bars(n_bars: int = 3_000, seed: int = 0) -> Bars:
         },
         index=pd.date_range("2021-01-01 01:00", periods=n_bars, freq="h", tz="UTC", unit="ns", name="close_time"),
     )
-    return Bars(frame, "SPECIMEN/USD", Timeframe.parse("1h"), "generated")
+    bars = Bars(frame, "SPECIMEN/USD", Timeframe.parse("1h"), "generated")
+    known_at = bars.times[::8]
+    draws = [_stream(seed, name).standard_normal(known_at.size) for name in columns]
+    return bars.with_columns(*map(ExtraColumn, columns, [known_at] * len(draws), draws))
 
 
 def _stream(seed: int, name: str) -> np.random.Generator:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ from peak_trade.core.errors import ConfigError, DataError, did_you_mean
 from peak_trade.core.files import reason_of, require_regular
 from peak_trade.core.lock import held_lock
 from peak_trade.core.time import Timeframe, iso
+from peak_trade.data.extra_columns import load_columns
 from peak_trade.data.holdout import admit, opening_holdout
 from peak_trade.data.merging import shared_rows
 from peak_trade.data.places import check_names, place_of
@@ -185,6 +186,7 @@ def load_bars(
     end: datetime | str | None = None,
     *,
     open_holdout: str | None = None,
+    columns: Sequence[str] = (),
 ) -> Bars:
     """Load bars with start <= close_time < end from the store.
 
@@ -200,6 +202,8 @@ def load_bars(
         Instants without an offset are taken as UTC. `start` is inclusive, `end` exclusive.
     open_holdout : str, optional
         Purpose for which sealed bars are loaded; it is recorded for good. See `data.holdout.opening_holdout`.
+    columns : sequence of str
+        Names of stored extra columns of the symbol, which the bars get; see `Bars.with_column`.
 
     Returns
     -------
@@ -210,9 +214,9 @@ def load_bars(
     Raises
     ------
     DataError
-        When there is no such series (the closest stored name is suggested), no bar is in the span, the span shares
-        time with a sealed hold-out that is not opened, or the content of a file does not match its digest. Only the
-        files of the span are read.
+        When there is no such series or column (the closest stored name is suggested), no bar is in the span, the span
+        shares time with a sealed hold-out that is not opened, or the content of a file does not match its digest.
+        Only the files of the span are read.
     ConfigError
         When start is not before end, or the timeframe is malformed.
 
@@ -223,6 +227,8 @@ def load_bars(
     bars = read_file(found.path, *span_ns(start, end))
     with nullcontext() if open_holdout is None else opening_holdout(open_holdout):
         bars = admit(bars)
+    if columns:
+        bars = bars.with_columns(*load_columns(symbol, found.exchange, columns))
     if found.origin is None or not is_outdated(found, scan[0]):
         return bars
     note = f"The {step} bars of {symbol} were resampled from {found.origin.timeframe} bars that have changed since."

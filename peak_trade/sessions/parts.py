@@ -26,7 +26,7 @@ from peak_trade.strategies.base import Strategy
 from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.gates import gate_chain, make_risk_engine, require_sources, source_of
-from peak_trade.wiring.sleeves import Evaluation
+from peak_trade.wiring.sleeves import Evaluation, refuse_extra_columns
 from peak_trade.wiring.venues import VENUES
 
 
@@ -76,6 +76,7 @@ def check_strategy(
     A session that starts with too few bars for the warm-up of the strategy is checked on generated bars. StrategyError
     if the strategy is incremental and differs bar by bar, whether the check for look-ahead is wanted or not.
     """
+    refuse_extra_columns(strategy, "a session")
     bars = recording
     if bars is None and len(history) >= strategy.warm_up + 20:
         buffer = buffer_of(config, len(history))

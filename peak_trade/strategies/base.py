@@ -30,6 +30,8 @@ class BaseStrategy(Settings, ABC):
     """Word for a value of such a field."""
     sees: ClassVar[str]
     """What a decision depends on; this is the kind of the strategy."""
+    extra_columns: ClassVar[tuple[str, ...]] = ()
+    """Names of the extra columns that it reads, such as ("funding_rate",). Bars without one of them are refused."""
 
     @property
     def name(self) -> str:
@@ -70,9 +72,10 @@ class Strategy(BaseStrategy):
 
         Parameters
         ----------
-        bars : DataFrame of shape (n_bars, 5)
-            Checked bars of one symbol, index `close_time` in UTC. The frame belongs to this call: columns may be added
-            or changed without any effect on fills or other strategies. Its arrays are read-only.
+        bars : DataFrame of shape (n_bars, 5 + number of extra columns)
+            Checked bars of one symbol, index `close_time` in UTC; after them each of `extra_columns` with the latest
+            value that was known at the close, NaN before the first one. The frame belongs to this call: columns may
+            be added or changed without any effect on fills or other strategies. Its arrays are read-only.
 
         Returns
         -------

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,24 +36,50 @@ class Panel:
     low: pd.DataFrame
     close: pd.DataFrame
     volume: pd.DataFrame
+    extra: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """The extra columns by name; see `column`."""
 
     @classmethod
-    def of(cls, bars: Sequence[Bars]) -> Panel:
-        """Return the panel of the bars of several symbols, one each, all of one timeframe."""
+    def of(cls, bars: Sequence[Bars], names: Sequence[str] = ()) -> Panel:
+        """Return the panel of the bars of several symbols, one each, all of one timeframe.
+
+        `names` are those of extra columns; ConfigError when a symbol does not have one of them.
+        """
         ordered = sorted(bars, key=lambda part: part.symbol)
         times = ordered[0].times
         for part in ordered[1:]:
             times = np.union1d(times, part.times)
         index = pd.DatetimeIndex(times, tz="UTC", name="close_time")
         places = [np.searchsorted(times, part.times) for part in ordered]
-        frames = {}
+        frames: dict[str, Any] = {}
         for name in COLUMNS:
             values = np.full((len(ordered), times.size), np.nan)
             for row, part, place in zip(values, ordered, places, strict=True):
                 row[place] = part.frame[name].to_numpy()
             values.flags.writeable = False
             frames[name] = pd.DataFrame(values.T, index, [part.symbol for part in ordered], copy=False)
-        return cls(ordered[0].timeframe, **frames)
+        extra = {}
+        for name in names:
+            known = np.vstack([part.extra_column(name).at(times) for part in ordered])
+            known.flags.writeable = False
+            extra[name] = pd.DataFrame(known.T, index, [part.symbol for part in ordered], copy=False)
+        return cls(ordered[0].timeframe, **frames, extra=extra)
+
+    def column(self, name: str) -> pd.DataFrame:
+        """Return an extra column, shape (n_bars, n_symbols): the latest values known at each close.
+
+        NaN before the first value of a symbol. At a close without a bar of a symbol the value is known too. A panel of
+        a coarser timeframe has no extra columns.
+
+        Raises
+        ------
+        StrategyError
+            When the strategy does not name the column in `extra_columns`.
+
+        """
+        if name not in self.extra:
+            raise StrategyError(f"the panel has no column {name}. Name it in extra_columns of the strategy.")
+        return self.extra[name]
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -74,7 +100,7 @@ class Panel:
 
     def at(self, timeframe: str | Timeframe) -> Panel:
         """Return, for each close and symbol, the last coarse bar that had closed; see `at_timeframe`."""
-        frames = {name: pd.DataFrame(np.nan, self.close.index, list(self.symbols)) for name in COLUMNS}
+        frames: dict[str, Any] = {name: pd.DataFrame(np.nan, self.close.index, list(self.symbols)) for name in COLUMNS}
         for place, symbol in enumerate(self.symbols):
             own = pd.DataFrame({name: getattr(self, name)[symbol] for name in COLUMNS})[self.has_bar[:, place]]
             coarse = at_timeframe(own, timeframe).reindex(self.close.index).ffill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -28,6 +28,18 @@ class ClosedBar(Value, frozen=True, eq=False, gc=False):
     low: float
     close: float
     volume: float
+    extra: tuple[tuple[str, float], ...] = ()
+    """Names and values of the extra columns of the strategy; see `column`."""
+
+    def column(self, name: str) -> float:
+        """Return an extra column: its latest value known at the close, NaN before the first one.
+
+        StrategyError when the strategy does not name it in `extra_columns`.
+        """
+        for known, value in self.extra:
+            if known == name:
+                return value
+        raise StrategyError(f"the bar has no column {name}. Name it in extra_columns of the strategy.")
 
 
 class Holding(Value, frozen=True, eq=False, gc=False):
@@ -102,7 +114,8 @@ class StatefulStrategy(Strategy):
         of the strategy with it; shape (n_bars,).
         """
         times, values = index_ns(bars.index), bars[list(COLUMNS)].to_numpy()
-        stepper = Stepper(self, times, tuple(np.ascontiguousarray(values.T)), self.warm_up)
+        extra = {name: bars[name].to_numpy(np.float64) for name in self.extra_columns}
+        stepper = Stepper(self, times, tuple(np.ascontiguousarray(values.T)), self.warm_up, extra)
         found, quantity, entry_price = np.zeros(len(bars)), 0.0, 0.0
         for place, time in enumerate(times.tolist()):
             before = found[place - 1] if place else 0.0
@@ -123,14 +136,22 @@ class Stepper:
     columns : float64 arrays of open, high, low, close and volume, each of shape (n_bars,)
         The arrays may grow in place, as those of a session do.
     n_flat : int
-        Number of bars at the start after which the exposure counts as 0.
+        Number of bars at the start at which the exposure counts as 0.
+    extra : mapping of name to float64 array of shape (n_bars,)
+        Extra columns of the strategy.
 
     """
 
     def __init__(
-        self, strategy: StatefulStrategy, times: IntArray, columns: tuple[FloatArray, ...], n_flat: int
+        self,
+        strategy: StatefulStrategy,
+        times: IntArray,
+        columns: tuple[FloatArray, ...],
+        n_flat: int,
+        extra: Mapping[str, FloatArray] | None = None,
     ) -> None:
         self._strategy, self._times, self._columns, self._n_flat = strategy, times, columns, n_flat
+        self._extra = extra or {}
         self._next = 0
         self._n_held, self._side = 0, 0.0
         self._target = 0.0
@@ -144,7 +165,7 @@ class Stepper:
 
     def fresh(self) -> Stepper:
         """Return a stepper over the same arrays that has taken no step."""
-        return self.over(self._times, self._columns)
+        return Stepper(self._strategy, self._times, self._columns, self._n_flat, self._extra)
 
     def at(self, time: int, quantity: float, entry_price: float) -> float:
         """Return the exposure after the close at `time`, ns UTC, for a position in signed base units.
@@ -187,6 +208,7 @@ class Stepper:
             float(low[place]),
             float(close[place]),
             float(volume[place]),
+            tuple([(name, float(values[place])) for name, values in self._extra.items()]) if self._extra else (),
         )
         holding = Holding(quantity, entry_price if side else 0.0, self._n_held, self._target)
         try:

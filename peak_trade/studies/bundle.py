@@ -12,6 +12,7 @@ from typing import Any
 
 from peak_trade.core.errors import ConfigError, PeakTradeError
 from peak_trade.core.files import read_bytes, read_text, write_bytes, write_text
+from peak_trade.data.extra_columns import save_columns
 from peak_trade.data.store import save_bars
 from peak_trade.data.workspace import filled_folder, workspace_at
 from peak_trade.sessions.store import find_session
@@ -81,6 +82,7 @@ def export_run(run_id: str, folder: Path, others: Callable[[str], Mapping[str, P
         with workspace_at(target):
             for bars, _ in loaded:
                 save_bars(bars)
+                save_columns(bars.extra, bars.exchange, bars.symbol)
     return record
 
 

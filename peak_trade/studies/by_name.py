@@ -18,6 +18,7 @@ from peak_trade.core.windows import Scheme
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.data.store import load_bars
 from peak_trade.engine.result import BacktestResult
+from peak_trade.strategies.panel import PanelStrategy
 from peak_trade.studies.backtest import backtest as run_backtest
 from peak_trade.studies.noise import NoiseControl
 from peak_trade.studies.portfolio.result import PortfolioResult
@@ -36,6 +37,7 @@ from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import fee_preset
 from peak_trade.wiring.gates import source_of
 from peak_trade.wiring.run_file import read_run_file
+from peak_trade.wiring.sleeves import extra_columns_of
 from peak_trade.wiring.strategies import (
     is_panel_strategy,
     make_panel_strategy,
@@ -58,11 +60,11 @@ class Span:
     end: str | None = None
     is_cold: bool = False
 
-    def bars(self, symbol: str) -> Bars:
-        """Load the bars of a symbol, with those before the start unless the run is cold."""
+    def bars(self, symbol: str, columns: Sequence[str] = ()) -> Bars:
+        """Load the bars of a symbol with extra columns, and with the bars before the start unless the run is cold."""
         if self.is_cold or self.start is None:
-            return load_bars(symbol, self.timeframe, self.exchange, self.start, self.end)
-        bars = load_bars(symbol, self.timeframe, self.exchange, None, self.end)
+            return load_bars(symbol, self.timeframe, self.exchange, self.start, self.end, columns=columns)
+        bars = load_bars(symbol, self.timeframe, self.exchange, None, self.end, columns=columns)
         bars.between(self.start, self.end)
         return bars
 
@@ -125,7 +127,7 @@ def backtest(
     part = make_strategy(strategy, parameters)
     given = overrides or {}
     run = read_run_file(run_file, given)
-    bars = [span.bars(name) for name in symbols]
+    bars = [span.bars(name, extra_columns_of(part)) for name in symbols]
     needs_history = span.is_cold and span.start is not None and run.risk is not None and source_of(run.risk)[0] == "run"
     history = [load_bars(name, span.timeframe, span.exchange, None, span.end) for name in symbols if needs_history]
     return run_backtest(
@@ -168,7 +170,7 @@ def sweep(
     return run_sweep(
         part,
         dict(given.parameters) | parameter_grid(part, texts),
-        span.bars(given.symbol),
+        span.bars(given.symbol, extra_columns_of(part)),
         run.settings,
         span.warm_start,
         constraints=given.constraints,
@@ -211,7 +213,7 @@ def walk_forward(
     return run_walk_forward(
         part,
         parameter_grid(part, parameters),
-        span.bars(symbol),
+        span.bars(symbol, extra_columns_of(part)),
         run.settings,
         span.warm_start,
         train=train,
@@ -298,18 +300,21 @@ def causality(
     generated ones.
     """
     chosen = span or Span()
-    bars = [load_bars(symbol, chosen.timeframe, chosen.exchange, chosen.start, chosen.end) for symbol in symbols]
-    if is_panel_strategy(strategy):
-        panel = make_panel_strategy(strategy, parameters)
-        bars = bars or [replace(synthetic_bars(n_bars, seed + place), symbol=f"{'AB'[place]}/USD") for place in (0, 1)]
-        reports = check_panel(panel, bars, n_cuts=n_cuts, seed=seed)
-        return reports if user_strategies(panel) else [replace(report, state_note="") for report in reports]
-    part = make_strategy(strategy, parameters)
+    is_panel = is_panel_strategy(strategy)
+    made = make_panel_strategy(strategy, parameters) if is_panel else make_strategy(strategy, parameters)
+    columns = extra_columns_of(made)
+    names = chosen.timeframe, chosen.exchange, chosen.start, chosen.end
+    bars = [load_bars(symbol, *names, columns=columns) for symbol in symbols]
+    if isinstance(made, PanelStrategy):
+        generated = [synthetic_bars(n_bars, seed + place, columns) for place in (0, 1)]
+        bars = bars or [replace(part, symbol=f"{name}/USD") for name, part in zip("AB", generated, strict=True)]
+        reports = check_panel(made, bars, n_cuts=n_cuts, seed=seed)
+        return reports if user_strategies(made) else [replace(report, state_note="") for report in reports]
     if len(bars) > 1:
         raise ConfigError(f"strategy {strategy}: symbol was {listed(symbols)}, and it sees one symbol. Give one.")
-    (own,) = bars or [synthetic_bars(n_bars, seed)]
-    if not user_strategies(part):
-        return [replace(check_causality(part, own, n_cuts=n_cuts, seed=seed), state_note="")]
-    if not can_be_imported(part):
-        return [check_causality(part, own, n_cuts=n_cuts, seed=seed)]
+    (own,) = bars or [synthetic_bars(n_bars, seed, columns)]
+    if not user_strategies(made):
+        return [replace(check_causality(made, own, n_cuts=n_cuts, seed=seed), state_note="")]
+    if not can_be_imported(made):
+        return [check_causality(made, own, n_cuts=n_cuts, seed=seed)]
     return [check_in_fresh_processes(strategy, parameters, own, n_cuts, seed)]

@@ -54,6 +54,8 @@ class RecordedBars:
     end: str
     n_bars: int
     digest: str
+    extra_columns: tuple[str, ...] = ()
+    """Names of the extra columns; their values count in the digest."""
 
     def __str__(self) -> str:
         return f"{self.exchange} {self.symbol} {self.timeframe} from {self.start} to {self.end}"
@@ -64,12 +66,15 @@ class RecordedBars:
         DataError when there are none.
         """
         try:
-            bars = load_bars(self.symbol, self.timeframe, self.exchange, self.start, self.end)
+            bars = load_bars(
+                self.symbol, self.timeframe, self.exchange, self.start, self.end, columns=self.extra_columns
+            )
         except DataError as error:
             raise DataError(f"the bars {self} are gone: {error}") from None
         if bars.digest() == self.digest:
             return bars, ""
-        now = f"{len(bars):,} of {self.n_bars:,} are left" if len(bars) != self.n_bars else "values were changed"
+        of = f" of the bars or of {', '.join(self.extra_columns)}" if self.extra_columns else ""
+        now = f"{len(bars):,} of {self.n_bars:,} are left" if len(bars) != self.n_bars else f"values{of} were changed"
         return bars, f"the bars {self} are not the recorded ones: {now}."
 
 
@@ -250,7 +255,7 @@ def _described_bars(bars: Bars) -> dict[str, Any]:
         "end": iso(close_times(int(bars.times[-1]), bars.timeframe)),
         "n_bars": len(bars),
         "digest": bars.digest(),
-    }
+    } | ({"extra_columns": [column.name for column in bars.extra]} if bars.extra else {})
 
 
 def _path_of(module: str, code: UserCode) -> str:

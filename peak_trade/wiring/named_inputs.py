@@ -13,6 +13,7 @@ from peak_trade.core.digest import digest_bytes, digest_of, environment_digest, 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.files import read_bytes
 from peak_trade.core.settings import read_toml
+from peak_trade.data.extra_columns import list_columns
 from peak_trade.data.store import scan_store
 from peak_trade.wiring.user_modules import reached_modules
 
@@ -36,6 +37,7 @@ def inputs_digest(values: Mapping[str, Any]) -> str:
             json.dumps(values, sort_keys=True, default=str),
             {text: file_digest(path) for text, path in files.items()},
             [[bars.exchange, bars.symbol, str(bars.timeframe), bars.digest] for bars in stored if bars.symbol in words],
+            [[held.exchange, held.name, held.digest] for held in list_columns() if held.symbol in words],
             [sorted(reached.sources.items()), reached.packages],
             [package_digest(), environment_digest()],
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,16 +11,46 @@ import numpy as np
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import COLUMNS, BarColumns, Bars
 from peak_trade.core.compute import Compute, compute
+from peak_trade.core.errors import ConfigError
+from peak_trade.core.settings import Settings
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.indicators.ranges import atr
 from peak_trade.portfolio.sizing import FixedNotional, FixedRisk
-from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
+from peak_trade.strategies.base import BaseStrategy, Strategy, check_exposure, strategy_errors
 from peak_trade.strategies.incremental import Continuation, IncrementalStrategy, is_incremental
 from peak_trade.strategies.panel import Panel, PanelStrategy, check_panel_exposure
 from peak_trade.strategies.stateful import StatefulStrategy, Stepper
+from peak_trade.wiring.user_code import nested_parts
+
+
+def extra_columns_of(strategy: BaseStrategy | type[BaseStrategy]) -> tuple[str, ...]:
+    """Return the names of the extra columns that a strategy and those within it read, or a class reads.
+
+    ConfigError when they are not a tuple of names.
+    """
+    parts = nested_parts(strategy) if isinstance(strategy, Settings) else [strategy]
+    found: dict[str, None] = {}
+    for part in parts:
+        names = getattr(part, "extra_columns", ())
+        if isinstance(names, property):
+            continue
+        if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"extra_columns was {names!r}: write a tuple of names, like ('funding_rate',).")
+        found |= dict.fromkeys(names)
+    return tuple(found)
+
+
+def refuse_extra_columns(strategy: BaseStrategy, where: str) -> None:
+    """Raise ConfigError if a strategy reads extra columns, which `where` does not give it."""
+    names = extra_columns_of(strategy)
+    if names:
+        raise ConfigError(
+            f"{strategy.name}: it reads the extra column {names[0]}, which {where} does not give. Run it with "
+            "`backtest`, `sweep`, `walk-forward` or `portfolio`."
+        )
 
 
 def sleeve_for(
@@ -40,7 +70,7 @@ def sleeve_for(
         return _stepped_sleeve(strategy, name, bars, market, settings, weight, priority)
     label = f"{name} on {bars.symbol}"
     with strategy_errors(label):
-        target = strategy.exposure(bars.for_strategy())
+        target = strategy.exposure(bars.for_strategy(extra_columns_of(strategy)))
     exposure = check_exposure(target, bars.times, strategy.warm_up, label)
     return _sleeve(exposure, name, bars, market, settings, weight, priority)
 
@@ -57,20 +87,27 @@ def _stepped_sleeve(
     """Return a sleeve whose exposure the event loop fills in; flat until a required range is known."""
     sleeve = _sleeve(np.zeros(len(bars)), name, bars, market, settings, weight, priority)
     columns = tuple(np.ascontiguousarray(bars.frame[column].to_numpy()) for column in COLUMNS)
-    sleeve.stepper = _stepper(strategy, bars.times, columns, settings)
+    extra = {name: bars.extra_column(name).at(bars.times) for name in extra_columns_of(strategy)}
+    sleeve.stepper = _stepper(strategy, bars.times, columns, settings, extra)
     return sleeve
 
 
 def followed_exposure(strategy: StatefulStrategy, bars: Bars, market: Market, settings: BacktestSettings) -> FloatArray:
     """Return the exposure on the market's grid where every target is reached at the next open; see `followed`."""
-    return _sleeve(strategy.followed(bars.frame), strategy.name, bars, market, settings).exposure
+    return _sleeve(
+        strategy.followed(bars.frame_with(extra_columns_of(strategy))), strategy.name, bars, market, settings
+    ).exposure
 
 
 def _stepper(
-    strategy: StatefulStrategy, times: IntArray, columns: tuple[FloatArray, ...], settings: BacktestSettings
+    strategy: StatefulStrategy,
+    times: IntArray,
+    columns: tuple[FloatArray, ...],
+    settings: BacktestSettings,
+    extra: Mapping[str, FloatArray] | None = None,
 ) -> Stepper:
     n_unknown = settings.execution.atr_window if settings.execution.needs_atr else 0
-    return Stepper(strategy, times, columns, max(strategy.warm_up, n_unknown))
+    return Stepper(strategy, times, columns, max(strategy.warm_up, n_unknown), extra)
 
 
 def panel_sleeves(
@@ -85,7 +122,7 @@ def panel_sleeves(
 
     See `sleeve_for`. `max_gross` is the largest sum of the absolute exposures of a close; see `check_panel_exposure`.
     """
-    panel = Panel.of(bars)
+    panel = Panel.of(bars, extra_columns_of(strategy))
     label = f"{name} on {', '.join(panel.symbols)}"
     with strategy_errors(label):
         target = strategy.exposure(panel)

@@ -83,7 +83,7 @@ def test_lists_of_runs_and_sessions_import_no_library_that_they_do_not_need(regi
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("peak-trade data re", ["remove", "resample"]),
+        ("peak-trade data re", ["remove", "resample", "remove-columns"]),
         ("peak-trade ba", ["backtest"]),
         ("peak-trade backtest --second", ["--second-opinion"]),
         ("peak-trade strategies show m", ["ma_crossover", "macd", "mean_reversion", "momentum"]),

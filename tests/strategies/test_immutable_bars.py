@@ -298,7 +298,7 @@ def test_every_study_keeps_its_bars(study: str, write: str, registry: Path) -> N
 def test_a_study_that_hands_out_its_own_frame_is_found(
     study: str, registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Bars, "for_strategy", lambda bars: bars.frame)
+    monkeypatch.setattr(Bars, "for_strategy", lambda bars, names=(): bars.frame)
     with pytest.raises(AssertionError):
         STUDIES[study]("own column")
 

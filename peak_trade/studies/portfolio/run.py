@@ -37,7 +37,7 @@ from peak_trade.tracking.trials import Evaluation, Observations
 from peak_trade.wiring.allocators import find_allocator
 from peak_trade.wiring.digests import code_digest, data_digest, parameter_digests, trading_rules, user_code_digest
 from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
-from peak_trade.wiring.sleeves import followed_exposure, panel_sleeves, sleeve_for
+from peak_trade.wiring.sleeves import extra_columns_of, followed_exposure, panel_sleeves, sleeve_for
 from peak_trade.wiring.strategies import make_panel_strategy, make_strategy
 from peak_trade.wiring.user_code import UserCode, user_code
 
@@ -89,7 +89,7 @@ def run_portfolio(
     entries = ordered(settings.strategies)
     strategies = [_strategy(entry) for entry in entries]
     symbols = sorted({symbol for entry in entries for symbol in entry.traded})
-    held = _load(settings, symbols) if bars is None else _chosen(settings, bars, symbols)
+    held = _load(settings, symbols, entries, strategies) if bars is None else _chosen(settings, bars, symbols)
     traded = held if settings.start is None else [part.between(settings.start) for part in held]
     known = traded if is_cold else held
     _check_overlap(traded)
@@ -164,10 +164,21 @@ def run_portfolio(
     )
 
 
-def _load(settings: PortfolioSettings, symbols: Sequence[str]) -> list[Bars]:
+def _load(
+    settings: PortfolioSettings,
+    symbols: Sequence[str],
+    entries: Sequence[StrategyEntry],
+    strategies: Sequence[Strategy | PanelStrategy],
+) -> list[Bars]:
+    """Load the bars of the store with the extra columns that the strategies on each symbol read."""
     from peak_trade.data.store import load_bars
 
-    return [load_bars(symbol, settings.timeframe, settings.exchange, None, settings.end) for symbol in symbols]
+    columns: dict[str, dict[str, None]] = {symbol: {} for symbol in symbols}
+    for entry, strategy in zip(entries, strategies, strict=True):
+        for symbol in entry.traded:
+            columns[symbol] |= dict.fromkeys(extra_columns_of(strategy))
+    span = settings.timeframe, settings.exchange, None, settings.end
+    return [load_bars(symbol, *span, columns=tuple(columns[symbol])) for symbol in symbols]
 
 
 def _chosen(settings: PortfolioSettings, bars: Sequence[Bars], symbols: Sequence[str]) -> list[Bars]:

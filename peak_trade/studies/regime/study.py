@@ -66,6 +66,7 @@ from peak_trade.studies.regime.tables import (
     target_exposure,
     transition_matrix,
 )
+from peak_trade.wiring.sleeves import refuse_extra_columns
 
 SeriesCount = Annotated[int, Field(ge=0, le=100_000)]
 DELAYS = (0, 1, 5, 10)
@@ -394,6 +395,7 @@ def study_regimes(
         On an unknown setting of RegimeAware.
 
     """
+    refuse_extra_columns(strategy, "a regime study")
     filtered = filter_regimes(bars.for_strategy(), detector)
     aware = RegimeAware.of(strategy, filtered, detector=detector, **wrapper)
     first = filtered.warm_up

@@ -40,6 +40,7 @@ from peak_trade.studies.backtest import backtest
 from peak_trade.tracking.counting import counted, not_trials
 from peak_trade.tracking.trials import Evaluation, Observations, week_ends, weekly_returns
 from peak_trade.wiring.digests import data_digest, user_code_digest
+from peak_trade.wiring.sleeves import extra_columns_of
 
 CHUNK_SETS = 1_000
 """Sets whose trials are one line of the trial ledger."""
@@ -281,7 +282,7 @@ def _exposures(setup: Setup, strategies: Slice) -> Iterator[FloatArray]:
     for strategy in strategies:
         label = f"{strategy!r} on {setup.bars.symbol}"
         with strategy_errors(label):
-            target = strategy.exposure_by(setup.bars.for_strategy(), setup.cache)
+            target = strategy.exposure_by(setup.bars.for_strategy(extra_columns_of(strategy)), setup.cache)
         checked = check_exposure(target, setup.bars.times, strategy.warm_up, label)[None, setup.first :]
         yield checked if setup.fraction == 1.0 else checked * setup.fraction
 

@@ -87,7 +87,8 @@ class _Search:
     def known(self, window: Window) -> Bars:
         """Return the bars that the choice of a window may know."""
         bars = self.bars
-        return Bars.over(bars.frame.iloc[: window.train[1]], bars.symbol, bars.timeframe, bars.exchange, bars.notes)
+        known = bars.frame.iloc[: window.train[1]]
+        return Bars.over(known, bars.symbol, bars.timeframe, bars.exchange, bars.notes, bars.extra)
 
 
 @checks_arguments(strategy_class="a subclass of Strategy, not an instance")
