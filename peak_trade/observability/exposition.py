@@ -115,7 +115,7 @@ class _MetricText:
             buckets = _buckets(metric, each.value)
             lines += [self._line("_bucket", (*key, bound), count) for bound, count in buckets]
             if metric.buckets[0] >= 0.0:  # the sum of a histogram with negative observations is no counter
-                lines += [self._line("_count", key, buckets[-1][1]), self._line("_sum", key, each.value.total)]
+                lines += [self._line("_count", key, buckets[-1][1]), self._line("_sum", key, _number(each.value.total))]
         return "".join(lines)
 
     def _line(self, suffix: str, values: tuple[str, ...], value: float) -> str:
@@ -195,8 +195,9 @@ def _merge(rule: Merge, one: float | Observations, other: float | Observations) 
 
 
 def _number(value: float | Observations) -> float:
+    """Return a value with one zero: -0.0 equals the 0.0 of a kept text, so both are written alike."""
     assert not isinstance(value, Observations)
-    return value
+    return value + 0.0
 
 
 def _family(metric: Metric, labels: Sequence[str], series: Mapping[tuple[str, ...], _Merged]) -> Family:
@@ -209,7 +210,7 @@ def _family(metric: Metric, labels: Sequence[str], series: Mapping[tuple[str, ..
         histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels, unit=metric.unit)
         for values, each in series.items():
             assert isinstance(each.value, Observations)
-            histogram.add_metric(values, _buckets(metric, each.value), each.value.total)
+            histogram.add_metric(values, _buckets(metric, each.value), _number(each.value.total))
         return histogram
     gauge = GaugeMetricFamily(metric.name, metric.help, labels=labels, unit=metric.unit)
     for values, each in series.items():

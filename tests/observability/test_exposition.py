@@ -128,6 +128,14 @@ def test_the_text_is_that_of_prometheus_client_whatever_was_shown_before(label_s
         assert exposition.text(readings) == generate_latest(registry)
 
 
+def test_a_zero_of_either_sign_has_one_text():
+    metric = next(each for each in METRICS if each.kind is MetricKind.GAUGE and not each.labels)
+    first, second = ([Reading("0", Labels.of("", "", ""), 1, {metric: (((), zero),)})] for zero in (0.0, -0.0))
+    exposition = Exposition()
+    exposition.text(first)
+    assert exposition.text(second) == Exposition().text(second) == Exposition().text(first)
+
+
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_hostile_name_is_a_short_plain_label(name):
     labels = Labels.of_manifest(renamed(name, name, name))
