@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+_READING = Lock()
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -79,8 +81,14 @@ ENVIRONMENT = (
 """Packages whose versions can change a number: those that compute, and the compilers and solvers that they use."""
 
 
+def installed_version(name: str) -> str:
+    """Return the version of an installed package. Threads that read versions at once would not find all packages."""
+    with _READING:
+        return version(name)
+
+
 @cache
 def environment_digest() -> str:
     """Return the digest of Python's version, operating system, architecture and each package of ENVIRONMENT."""
     machine = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
-    return digest_of(machine | {name: version(name) for name in ENVIRONMENT})
+    return digest_of(machine | {name: installed_version(name) for name in ENVIRONMENT})

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -418,7 +417,7 @@ def _later(content: Mapping[str, Any], *, is_shown: bool = False) -> list[str]:
 
 def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[str, str]:
     """Return the digests of all that decides an executed notebook: the identity of the runs in it, and its cells."""
-    from peak_trade.core.digest import environment_digest
+    from peak_trade.core.digest import environment_digest, installed_version
     from peak_trade.wiring.named_inputs import file_digest, named_files, table_in, texts_in
 
     files = named_files(values, root) | _journals(texts_in(values))
@@ -430,7 +429,7 @@ def _digests(notebook: Notebook, values: Mapping[str, Any], root: Path) -> dict[
         "files": digest_of({text: file_digest(path) for text, path in files.items()}),
         "code": _code_digest(notebook, values, texts, root),
         "lock": digest_bytes(read_bytes(lock)) if lock.is_file() else "",
-        "environment": digest_of([environment_digest(), version("plotly")]),
+        "environment": digest_of([environment_digest(), installed_version("plotly")]),
     }
 
 

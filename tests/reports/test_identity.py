@@ -324,7 +324,7 @@ def test_equal_runs_at_the_same_time_wait_for_one_result(place: Path, monkeypatc
         return _without_kernel(notebook, values, *rest)
 
     monkeypatch.setattr(notebooks, "_executed", slow)
-    digest.environment_digest()  # threads that read the versions of packages at once do not find all of them
+    digest.environment_digest.cache_clear()  # the threads read the versions of all packages at once
     with ThreadPoolExecutor(4) as pool:
         runs = list(pool.map(lambda _: run_report("study"), range(4)))
         assert executed == ["idea_own:Own"]
