@@ -59,6 +59,9 @@ def desk(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     bars = sample_bars("BTC/USDT", n_bars=600)
     save_bars(bars)
     bars.frame.tail(50).to_csv("bars.csv")
+    bars.frame[["volume"]].rename(columns={"volume": "interest"}).rename_axis("known_at").reset_index().to_parquet(
+        "c.parquet"
+    )
     Path("orders.csv").write_text(ORDERS)
     Path("portfolio.toml").write_text(PORTFOLIO)
     Path("run.toml").write_text(f'[risk]\nfile = "{ROOT / "config" / "risk.toml"}"\n')
@@ -79,6 +82,22 @@ class Stopped(threading.Event):
         raise KeyboardInterrupt
 
 
+def printed(words: str, capsys: pytest.CaptureFixture[str], exit_code: int = 0) -> Any:
+    """Return the JSON that a command prints."""
+    capsys.readouterr()
+    assert main([*words.split(), "--json"]) == exit_code, (words, capsys.readouterr().err)
+    return json.loads(capsys.readouterr().out, parse_constant=refuse)
+
+
+def test_lists_print_json_that_a_strict_reader_parses(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(f"data import-columns c.parquet {BTC} --exchange sample", capsys)["columns"][0]["n_added"] == 600
+    assert [each["name"] for each in printed("data list-columns", capsys)] == ["interest"]
+    assert [each["n_bars"] for each in printed("data list", capsys)] == [600]
+    assert "macd" in {each["name"] for each in printed("strategies list", capsys)}
+    assert printed("session list", capsys) == printed("runs list", capsys) == printed("report list", capsys) == []
+    assert printed("risk state", capsys)["state"] == "active"
+
+
 @pytest.mark.long
 def test_every_verb_prints_json_that_a_strict_reader_parses(
     desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -86,16 +105,17 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     covered = set()
 
     def asked(words: str, exit_code: int = 0) -> Any:
-        capsys.readouterr()
-        assert main([*words.split(), "--json"]) == exit_code, (words, capsys.readouterr().err)
         verb = [path for path in LEAVES if f"peak-trade {words} ".startswith(f"{path} ")]
         covered.update(verb)
-        return json.loads(capsys.readouterr().out, parse_constant=refuse)
+        return printed(words, capsys, exit_code)
 
     assert asked("init research")["n_files"] > 10
     assert asked(f"data import bars.csv {BTC} --timeframe 1h --exchange other --stamp close")["n_added"] == 50
     assert asked(f"data fetch {BTC} --timeframe 1h --exchange binance --start 2024-01-01")["n_added"] == 2
     assert asked(f"data resample {BTC} --exchange sample --to 4h")["n_added"] == 150
+    assert asked(f"data import-columns c.parquet {BTC} --exchange sample")["columns"][0]["n_added"] == 600
+    assert [each["name"] for each in asked("data list-columns")] == ["interest"]
+    assert asked(f"data remove-columns interest {BTC} --exchange sample")["n_values"] == 600
     assert len(asked("data list")) == 3
     assert all(report["keeps_contract"] for report in asked("data check"))
     assert asked(f"data remove {BTC} --timeframe 4h")["n_bars"] == 150
