@@ -119,8 +119,12 @@ class Instrument:
     @property
     def quote(self) -> str:
         """Currency that prices and cash are in: USDT of BTC/USDT, `quote currency` of one without it."""
-        _, slash, rest = self.symbol.partition("/")
-        return rest.partition(":")[0] if slash else "quote currency"
+        return quote_of(self.symbol) or "quote currency"
+
+
+def quote_of(symbol: str) -> str:
+    """Return the quote currency of a symbol: USDT of BTC/USDT and of BTC/USDT:USDT, empty for one without it."""
+    return symbol.partition("/")[2].partition(":")[0]
 
 
 class Order(Value, frozen=True):

@@ -107,7 +107,7 @@ def import_columns(
     replace: bool = False,
     clock: Callable[[], int] = time_ns,
 ) -> ColumnsImport:
-    """Import extra columns of a symbol from a Parquet file; after an error nothing is stored.
+    """Import extra columns of a symbol from a Parquet file; a bad file changes nothing.
 
     Parameters
     ----------
@@ -166,7 +166,8 @@ def save_columns(
     Raises
     ------
     DataError
-        When a value differs (the first one is named) or another process is writing. Nothing is written.
+        When a value differs (the first one is named) or another process is writing, and nothing is written; or when a
+        file can not be written, for example on a full disk. Each column is whole: the old one or the new one.
     ConfigError
         When the symbol or the exchange is malformed.
 

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import SessionError
-from peak_trade.core.values import OrderType
+from peak_trade.core.values import OrderType, quote_of
 from peak_trade.costs.model import Costs
 from peak_trade.diff.order_histories import TARGET, UNKNOWN_REASON, OrderHistory
 from peak_trade.diff.recording import LogFacts, Recording
@@ -143,9 +143,9 @@ def span_of(events: Iterable[Event]) -> tuple[int, int]:
     return min(times), max(times)
 
 
-def quote_of(symbols: Iterable[str]) -> str:
+def main_quote(symbols: Iterable[str]) -> str:
     """Return the quote currency of most symbols, empty without any."""
-    quotes = [symbol.partition(":")[0].partition("/")[2] for symbol in symbols]
+    quotes = [quote_of(symbol) for symbol in symbols]
     return max(quotes, key=quotes.count, default="")
 
 
@@ -169,7 +169,7 @@ class _Log:
         self._converted: dict[str, float] = {}
         self._inside: list[OrderEvent] = []
         self.used: set[str] = set()
-        self._quote = quote_of(held.bars)
+        self._quote = main_quote(held.bars)
 
     def on_bars(self, order: Sequence[OrderEvent]) -> list[OrderEvent]:
         """Return the events of one order with the symbol of the bars, prices and fees; empty if there are no bars."""

@@ -82,11 +82,7 @@ class EdgeEvidence:
 
 def edge_of(folder: Path) -> EdgeEvidence | None:
     """Return the evidence of an edge of a session; None for one whose manifest declares no test, or that is damaged."""
-    try:
-        declared = _declared(folder)
-        return None if declared is None else edge_from_events(stream_events(folder), *declared)
-    except PeakTradeError:
-        return None
+    return _edge(folder, with_stored_bars=True)
 
 
 def e_value_of(folder: Path) -> float | None:
@@ -94,11 +90,16 @@ def e_value_of(folder: Path) -> float | None:
 
     The journal of a session over stored bars is not read.
     """
+    found = _edge(folder, with_stored_bars=False)
+    return None if found is None else found.e_values.value
+
+
+def _edge(folder: Path, *, with_stored_bars: bool) -> EdgeEvidence | None:
     try:
         declared = _declared(folder)
-        if declared is None or declared[2]:
+        if declared is None or (declared[2] and not with_stored_bars):
             return None
-        return edge_from_events(stream_events(folder), *declared).e_values.value
+        return edge_from_events(stream_events(folder), *declared)
     except PeakTradeError:
         return None
 

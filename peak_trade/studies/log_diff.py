@@ -13,12 +13,13 @@ import pandas as pd
 from peak_trade.core.bars import COLUMNS, Bars
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
 from peak_trade.core.time import Timeframe, from_ns, iso
+from peak_trade.core.values import quote_of
 from peak_trade.data.series import StoredSeries
 from peak_trade.data.store import list_bars, load_bars
 from peak_trade.diff.external import (
     LogBars,
+    main_quote,
     matching_symbol,
-    quote_of,
     recording_of_log,
     simulated_orders,
     span_of,
@@ -128,7 +129,7 @@ def two_logs(one: ImportedLog, other: ImportedLog, stated: LogStatements) -> tup
             for symbol in symbols
             if (found := _at(series, symbol, step)) is not None
         }
-        others = _known_cash(other if log is one else one, LogStatements(), quote_of(bars))
+        others = _known_cash(other if log is one else one, LogStatements(), main_quote(bars))
         cash = BacktestSettings().initial_cash if others is None else others.amount
         held = _held(log, series, bars, first, last)
         recordings.append(_recording(log, stated, held, cash))
@@ -183,7 +184,7 @@ def backtest_of_log(
     exchanges = {found.exchange for symbol in symbols if (found := _at(series, symbol, step)) is not None}
     if len(exchanges) > 1:
         raise ConfigError(f"the bars are from {' and '.join(sorted(exchanges))}. Choose one with --exchange.")
-    cash = _known_cash(log, stated, quote_of(symbols))
+    cash = _known_cash(log, stated, main_quote(symbols))
     start, end = from_ns(first - first % step.ns), from_ns(last + 2 * step.ns)
     result = by_name.backtest(
         strategy,
@@ -243,7 +244,7 @@ def _recording(
     log: ImportedLog, stated: LogStatements, held: LogBars, cash: float, fee_bps: float | None = None
 ) -> Recording:
     """Return the recording of a log on bars; `cash` is its initial cash if neither it nor the user states one."""
-    quote = quote_of(held.bars)
+    quote = main_quote(held.bars)
     known = _known_cash(log, stated, quote)
     notes = [_cash_note(log, known, cash, quote)]
     settings = _settings_of(stated, cash if known is None else known.amount)
@@ -318,7 +319,7 @@ def _held(log: ImportedLog, series: Sequence[StoredSeries], bars: Mapping[str, B
         found = next((found for found in series if found.symbol == symbol and found.timeframe < each.timeframe), None)
         covers = found is not None and found.first <= first + slack and found.last >= last - slack
         finest[symbol] = _loaded(found, first, last) if found is not None and covers else each
-    quotes = {symbol.partition("/")[2] for symbol in bars}
+    quotes = {quote_of(symbol) for symbol in bars}
     coins = {event.fee_currency for event in log.events if isinstance(event, OrderEvent) and event.fee_currency}
     prices = {}
     for coin in sorted(coins):

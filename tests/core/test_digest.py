@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from peak_trade.core import digest
@@ -34,3 +37,19 @@ def test_a_source_that_is_edited_renamed_added_or_removed_changes_the_digest(pac
     assert digest.package_digest() == before
     change(package)
     assert digest.package_digest() != before
+
+
+def test_versions_are_read_in_one_thread_at_a_time(monkeypatch):
+    reading, most = [], []
+
+    def version(name):
+        reading.append(name)
+        most.append(len(reading))
+        time.sleep(0.002)
+        reading.remove(name)
+        return name
+
+    monkeypatch.setattr(digest, "version", version)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(digest.installed_version, "abcd")) == list("abcd")
+    assert most == [1] * 4

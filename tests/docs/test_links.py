@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WRITTEN_BY_RUNS = {".venv", ".peak_trade", "node_modules", "dist", "build", ".pytest_cache", ".hypothesis"}
+WRITTEN_BY_RUNS = {".cache", ".venv", ".peak_trade", "node_modules", "dist", "build", ".pytest_cache", ".hypothesis"}
 MADE_PAGES = tuple(ROOT / "reports" / name for name in ("runs", "site", "pages"))
 
 

@@ -16,7 +16,7 @@ import math
 from typing import Any
 
 from peak_trade.core.errors import excerpt
-from peak_trade.core.values import OrderType, Side
+from peak_trade.core.values import OrderType, Side, quote_of
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
@@ -164,7 +164,7 @@ def _in_base(row: Row, symbol: str, amount: float, price: float) -> float:
     settled = symbol.partition(":")[2].partition("-")[0]
     traded = (row.optional("filled") if "filled" in row.cells else row.optional("amount")) or 0.0
     cost = row.optional("cost") or 0.0
-    if settled != symbol.partition(":")[0].partition("/")[2] or not (cost and traded and price):
+    if settled != quote_of(symbol) or not (cost and traded and price):
         return amount
     size = cost / (price * traded)
     return amount if math.isclose(size, 1.0, rel_tol=0.01) else amount * float(f"{size:.6g}")

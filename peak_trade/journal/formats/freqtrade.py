@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peak_trade.core.errors import ConfigError, excerpt, listed
-from peak_trade.core.values import OrderType, Side
+from peak_trade.core.values import OrderType, Side, quote_of
 from peak_trade.journal.events import CashFlowEvent, OrderEventKind
 from peak_trade.journal.formats.balances import BalanceCheck
 from peak_trade.journal.formats.ccxt import ENDS, type_of
@@ -165,7 +165,7 @@ class _Profit:
 
 
 def _profit_of(profits: dict[str, _Profit], pair: str) -> _Profit:
-    return profits[pair.partition(":")[0].partition("/")[2] or "quote currency"]
+    return profits[quote_of(pair) or "quote currency"]
 
 
 def _rate(row: Row, is_entry: bool) -> float:
@@ -274,7 +274,7 @@ def _backtest_fills(row: Row, strategy: str) -> Iterator[tuple[LoggedFill, bool]
     if not pair:
         raise ValueError("column pair: it is empty")
     entry = Side.SELL if row.cells.get("is_short") else Side.BUY
-    quote = pair.partition(":")[0].partition("/")[2]
+    quote = quote_of(pair)
     orders = row.cells.get("orders") or list(_entry_and_exit(row))
     rows: tuple[int, ...] = (number,)
     for part, content in enumerate(orders):

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from peak_trade.core.errors import ConfigError, excerpt
 from peak_trade.core.ledger import Ledger
-from peak_trade.core.values import Fill, OrderType, Side
+from peak_trade.core.values import Fill, OrderType, Side, quote_of
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.balances import BalanceCheck, OpenPosition, StatedEquity
 from peak_trade.journal.formats.ccxt import type_of
@@ -292,7 +292,7 @@ def _live_order(row: Row, times: TimeFormat, fee_currency: str) -> LoggedOrder:
     executed, price = abs(row.signed("filled_qty")) if row.has("filled_qty") else 0.0, row.optional("price") or 0.0
     quantity, fee = abs(row.signed("qty")), row.optional("fee")
     executed = executed or (quantity if end is OrderEventKind.FILLED else 0.0)
-    fees: Fees = () if fee is None else ((fee, fee_currency or symbol.partition("/")[2]),)
+    fees: Fees = () if fee is None else ((fee, fee_currency or quote_of(symbol)),)
     return LoggedOrder(
         (row.number,), row.text("id"), start, symbol, row.member("side", Side), order_type, quantity, end,
         max(start, row.time(last, times)), executed, price, fees,
@@ -326,7 +326,7 @@ def _trade_fills(row: Row, times: TimeFormat, fee_currency: str) -> Iterator[Log
     prices = row.unsigned("entry_price"), row.unsigned("exit_price")
     name = row.text("id") or f"row-{row.number}"
     sides = (entry, Side.SELL if entry is Side.BUY else Side.BUY)
-    currency = fee_currency or symbol.partition("/")[2]
+    currency = fee_currency or quote_of(symbol)
     for part, side, price, column in zip(("entry", "exit"), sides, prices, ("opened_at", "closed_at"), strict=True):
         fees: Fees = () if fee is None else ((fee * price / sum(prices), currency),)
         rows = (row.number,) if part == "entry" else ()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.values import Side
+from peak_trade.core.values import Side, quote_of
 from peak_trade.journal.formats.balances import BalanceCheck
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
@@ -81,7 +81,7 @@ def read_trades(file: LogFile, log: ExternalLog) -> None:
             symbol = symbol_of(row.text("pair"))
             if not symbol or not row.text("txid"):
                 raise ValueError("column txid or pair: it is empty")
-            fees = ((row.signed("fee"), symbol.partition("/")[2]),)
+            fees = ((row.signed("fee"), quote_of(symbol)),)
             fill = LoggedFill(
                 (row.number,), row.text("ordertxid") or row.text("txid"), row.time("time", times), symbol,
                 row.member("type", Side), row.unsigned("vol"), row.unsigned("price"), fees, type_of(row, "ordertype"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from peak_trade.core.values import quote_of
 from peak_trade.diff.advice import largest_cause
 from peak_trade.diff.causes import Cause
 from peak_trade.metrics import Measure
@@ -68,7 +69,7 @@ def _sentence(result: DiffResult, gap: float) -> str:
 
 def _quote(result: DiffResult) -> str:
     """Return the quote currency of the symbols, or the words where they have several."""
-    quotes = {symbol.rpartition("/")[2].partition(":")[0] for symbol in result.last_closes if "/" in symbol}
+    quotes = {quote_of(symbol) for symbol in result.last_closes if "/" in symbol}
     return quotes.pop() if len(quotes) == 1 else "of the quote currency"
 
 
