@@ -29,14 +29,17 @@ from peak_trade.wiring.user_code import nested_parts
 def extra_columns_of(strategy: BaseStrategy | type[BaseStrategy]) -> tuple[str, ...]:
     """Return the names of the extra columns that a strategy and those within it read, or a class reads.
 
-    ConfigError when they are not a tuple of names.
+    ConfigError when they are not a tuple of names, or a class has them as a property.
     """
     parts = nested_parts(strategy) if isinstance(strategy, Settings) else [strategy]
     found: dict[str, None] = {}
     for part in parts:
         names = getattr(part, "extra_columns", ())
         if isinstance(names, property):
-            continue
+            raise ConfigError(
+                "extra_columns is a property, whose names a class does not have. Write a tuple of names, or run one "
+                "strategy with `backtest`."
+            )
         if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
             raise ConfigError(f"extra_columns was {names!r}: write a tuple of names, like ('funding_rate',).")
         found |= dict.fromkeys(names)

@@ -34,6 +34,7 @@ from peak_trade.studies.regime.study import study_regimes
 from peak_trade.studies.run_files import RecordedBars, _described_bars
 from peak_trade.studies.sweep.run import sweep
 from peak_trade.wiring.detectors import make_detector
+from peak_trade.wiring.sleeves import extra_columns_of
 from tests.examples import examples
 
 HOUR = 3_600 * 10**9
@@ -207,6 +208,20 @@ def test_a_panel_has_the_values_of_each_symbol_at_every_close() -> None:
     assert (bar.column("funding"), hash(bar)) == (0.5, hash(ClosedBar(0, 1.0, 1.0, 1.0, 1.0, 1.0, bar.extra)))
     with pytest.raises(StrategyError, match=r"the bar has no column open_interest\. Name it in extra_columns"):
         bar.column("open_interest")
+
+
+class NamesByParameter(Carry):
+    source: str = "funding"
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.source,)
+
+
+def test_names_that_depend_on_a_parameter_are_those_of_a_strategy_and_not_of_its_class() -> None:
+    assert extra_columns_of(NamesByParameter(source="interest")) == ("interest",)
+    with pytest.raises(ConfigError, match=r"extra_columns is a property.* Write a tuple of names"):
+        extra_columns_of(NamesByParameter)
 
 
 def test_what_gives_no_columns_refuses_in_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
