@@ -222,7 +222,11 @@ def _handler(emulator: Emulator) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             parts = urlsplit(self.path)
             length = int(self.headers.get("Content-Length") or 0)
-            text = "&".join(filter(None, (parts.query, self.rfile.read(length).decode() if length else "")))
+            body = self.rfile.read(length)
+            if len(body) < length:  # the client ended in the middle of its request, which is therefore none
+                self.close_connection = True
+                return
+            text = "&".join(filter(None, (parts.query, body.decode())))
             query = emulator.api.parse(text) if not parts.path.startswith("/control") else dict(parse_qsl(text))
             is_signed = emulator.api.is_signed(self.headers, parts.path, text)
             answer = emulator.answer(self.command, parts.path, query, is_signed)
@@ -231,12 +235,12 @@ def _handler(emulator: Emulator) -> type[BaseHTTPRequestHandler]:
                 self.connection.close()
                 return
             status, content = answer
-            body = json.dumps(content).encode()
+            payload = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(payload)
 
         do_GET = do_POST = do_DELETE = _serve
 

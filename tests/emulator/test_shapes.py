@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -157,3 +159,17 @@ def test_a_seed_makes_the_same_market_twice(real_data):
         exchange.advance_to(int(bars.times[20]) // 1_000_000)
         replies.append([exchange.place(MARKET), exchange.depth({"symbol": "BTCUSDT"})])
     assert replies[0] == replies[1]
+
+
+@pytest.mark.parametrize("n_sent", [0, 1, 20])
+def test_a_request_that_ends_before_its_body_is_none(exchange, n_sent):
+    body = b"symbol=BTCUSDT&side=BUY&newClientOrderId=a"
+    head = f"POST /api/v3/order HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with emulated(exchange) as emulator:
+        address = urlsplit(emulator.url)
+        with socket.create_connection((address.hostname, address.port), timeout=5) as client:
+            client.sendall(head + body[:n_sent])
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+        assert emulator.requests == []
+        assert emulator.placed() == []
