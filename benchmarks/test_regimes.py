@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.data.sample import sample_bars
 from peak_trade.regimes.features import measure_features
 from peak_trade.regimes.gaussian import GaussianHmm, expect, filter_probabilities

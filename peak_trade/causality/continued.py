@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from peak_trade.core.bars import BarColumns, Bars
+from peak_trade.core.bar_frame import BarColumns
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import iso
 from peak_trade.strategies.base import Strategy, strategy_errors

@@ -17,7 +17,8 @@ import pandas as pd
 from peak_trade.causality.comparison import Results, as_results
 from peak_trade.causality.kept_state import FileLog, KeptState
 from peak_trade.causality.report import Write
-from peak_trade.core.bars import COLUMNS, Bars, index_ns, private_frame
+from peak_trade.core.bar_frame import COLUMNS, index_ns, private_frame
+from peak_trade.core.bars import Bars
 from peak_trade.core.extra_columns import ExtraColumn
 from peak_trade.core.time import Timeframe
 from peak_trade.strategies.base import BaseStrategy, Strategy, strategy_errors

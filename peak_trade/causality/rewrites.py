@@ -9,7 +9,7 @@ import pandas as pd
 
 from peak_trade.causality.comparison import Results
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS, index_ns
+from peak_trade.core.bar_frame import COLUMNS, index_ns
 
 Rewrite = Callable[[pd.DataFrame, int, np.random.Generator], pd.DataFrame]
 _MOST_CANDIDATES = 20_000

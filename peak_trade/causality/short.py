@@ -15,7 +15,8 @@ from peak_trade.causality.comparison import Comparison, as_results
 from peak_trade.causality.evaluation import Evaluator, InAllSymbols, can_be_imported, frame_for
 from peak_trade.causality.report import STATE_NOT_CHECKED
 from peak_trade.causality.rewrites import REWRITES, choose_cuts, rewritten
-from peak_trade.core.bars import Bars, index_ns
+from peak_trade.core.bar_frame import index_ns
+from peak_trade.core.bars import Bars
 from peak_trade.core.causality import CausalityOutcome, CausalityVerdict
 from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import StrategyError, one_line

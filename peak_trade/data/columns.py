@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import COLUMNS
+from peak_trade.core.bar_frame import COLUMNS
 from peak_trade.core.errors import ConfigError, DataError, excerpt
 from peak_trade.data.numbers import read_numbers
 from peak_trade.data.tables import Table

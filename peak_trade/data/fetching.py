@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import BoolArray, IntArray
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError, did_you_mean
 from peak_trade.core.time import Timeframe, from_ns, iso, to_ns
 from peak_trade.data.store import files_at, read_file, save_bars

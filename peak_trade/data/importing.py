@@ -13,7 +13,8 @@ import pandas as pd
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import IntArray
-from peak_trade.core.bars import COLUMNS, Bars, most_common_step
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars, most_common_step
 from peak_trade.core.calendar import close_times, grid_place, open_times
 from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError, DataError, excerpt

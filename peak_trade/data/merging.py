@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import IntArray
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import grid_place
 from peak_trade.core.errors import DataError, exact
 from peak_trade.core.time import iso

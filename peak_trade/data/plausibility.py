@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS
+from peak_trade.core.bar_frame import COLUMNS
 from peak_trade.core.time import iso
 
 STEP_SCALES = 12.0

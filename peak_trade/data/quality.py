@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import NS_PER_DAY, close_times, grid_place, open_times
 from peak_trade.core.described import Described
 from peak_trade.core.errors import DataError, exact

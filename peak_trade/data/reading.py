@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS
+from peak_trade.core.bar_frame import COLUMNS
 from peak_trade.core.errors import ConfigError, DataError, excerpt
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.data.columns import Columns, Stamp, TimeColumn, recognize_columns

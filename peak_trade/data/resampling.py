@@ -10,7 +10,8 @@ import pandas as pd
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import IntArray
-from peak_trade.core.bars import COLUMNS, Bars, immutable_frame, index_ns
+from peak_trade.core.bar_frame import COLUMNS, immutable_frame, index_ns
+from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import NS_PER_DAY, close_times, grid_place, open_times, period_start
 from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError, DataError

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from peak_trade.core.arrays import IntArray
-from peak_trade.core.bars import COLUMNS, Bars, frame_over, no_bar_in_span, values_digest
+from peak_trade.core.bar_frame import COLUMNS, frame_over, values_digest
+from peak_trade.core.bars import Bars, no_bar_in_span
 from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.files import read_bytes, require_regular, sync_folder, write_bytes

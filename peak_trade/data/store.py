@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from peak_trade.core.arguments import checks_arguments
-from peak_trade.core.bars import COLUMNS, Bars, span_ns
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars, span_ns
 from peak_trade.core.errors import ConfigError, DataError, did_you_mean
 from peak_trade.core.files import reason_of, require_regular
 from peak_trade.core.lock import held_lock

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import OrderType, quote_of
 from peak_trade.costs.model import Costs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from peak_trade.core.bars import COLUMNS
+from peak_trade.core.bar_frame import COLUMNS
 from peak_trade.core.causality import CausalityOutcome
 from peak_trade.core.dotted import flat
 from peak_trade.core.errors import SessionError

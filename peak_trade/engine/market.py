@@ -9,7 +9,8 @@ import numpy as np
 
 from peak_trade.core.arguments import check_fields
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import n_missing, observed_per_year
 from peak_trade.core.errors import ConfigError, DataError, listed
 from peak_trade.core.time import Timeframe

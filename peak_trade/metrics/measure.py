@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.core.calendar import observed_per_year
 from peak_trade.core.errors import DataError
 from peak_trade.core.measures import MEASURES

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.core.calendar import Period, open_times, period_of, period_start
 from peak_trade.core.time import SECONDS_PER_YEAR, Timeframe, checked_per_year
 from peak_trade.metrics.dependence import long_run_variance

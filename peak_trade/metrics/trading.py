@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.core.calendar import NS_PER_DAY
 from peak_trade.metrics.measure import MIN_TRADES, Measure, checked, checked_equity, finite_or, per_year, too_few
 from peak_trade.metrics.returns import fewest_bars

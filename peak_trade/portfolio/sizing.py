@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns
+from peak_trade.core.bar_frame import BarColumns
 from peak_trade.core.calendar import trailing_per_year
 from peak_trade.core.compute import Compute, compute
 from peak_trade.core.settings import Fraction, Notional, Positive, Settings

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import check_frame
+from peak_trade.core.bar_frame import check_frame
 from peak_trade.core.settings import BarCount, Settings
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes
 

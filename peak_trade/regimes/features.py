@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.core.errors import DataError
 from peak_trade.core.settings import BarCount, Settings
 from peak_trade.core.time import iso

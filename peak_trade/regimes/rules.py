@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.core.errors import DataError
 from peak_trade.core.settings import BarCount, Positive, Settings
 from peak_trade.indicators.means import sma

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.progress import progress
 from peak_trade.core.settings import BarCount

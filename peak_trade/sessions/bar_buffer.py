@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import COLUMNS, BarColumns, Bars
+from peak_trade.core.bar_frame import COLUMNS, BarColumns
+from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import period_of
 from peak_trade.core.errors import SessionError
 from peak_trade.core.history import DailyHistory, ReturnHistory, extend_history

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns
+from peak_trade.core.bar_frame import BarColumns
 from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount, NonNegative
 from peak_trade.indicators.means import settled_wilder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns
+from peak_trade.core.bar_frame import BarColumns
 from peak_trade.core.compute import Compute
 from peak_trade.strategies.incremental import IncrementalStrategy
 

@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import InstanceOf, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns, private_frame
+from peak_trade.core.bar_frame import BarColumns, private_frame
 from peak_trade.core.compute import Compute, compute
 from peak_trade.core.settings import BarCount, Fraction, Positive
 from peak_trade.indicators.dispersion import realised_volatility

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns
+from peak_trade.core.bar_frame import BarColumns
 from peak_trade.core.calendar import trailing_per_year
 from peak_trade.core.compute import Compute, Memory, compute
 from peak_trade.core.errors import StrategyError

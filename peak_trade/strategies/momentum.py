@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns
+from peak_trade.core.bar_frame import BarColumns
 from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.momentum import rate_of_change

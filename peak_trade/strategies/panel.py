@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.resampling import at_timeframe

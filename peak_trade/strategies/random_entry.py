@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns
+from peak_trade.core.bar_frame import BarColumns
 from peak_trade.core.compute import Compute
 from peak_trade.core.settings import Fraction
 from peak_trade.strategies.base import Direction

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS, index_ns
+from peak_trade.core.bar_frame import COLUMNS, index_ns
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import iso
 from peak_trade.core.values import Value

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns
+from peak_trade.core.bar_frame import BarColumns
 from peak_trade.core.compute import Compute
 from peak_trade.core.settings import BarCount
 from peak_trade.indicators.means import TIE_RTOL, settled_wilder, sma

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, SessionError, did_you_mean
 from peak_trade.core.time import Timeframe, from_ns, iso
 from peak_trade.core.values import quote_of

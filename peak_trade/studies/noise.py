@@ -15,7 +15,8 @@ import pandas as pd
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import BoolArray, FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, PeakTradeError
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bars import COLUMNS, BarColumns, Bars
+from peak_trade.core.bar_frame import COLUMNS, BarColumns
+from peak_trade.core.bars import Bars
 from peak_trade.core.compute import Compute, compute
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.settings import Settings

@@ -8,7 +8,7 @@ import pytest
 from peak_trade.causality.check import check_causality
 from peak_trade.causality.continued import check_continued
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns
+from peak_trade.core.bar_frame import BarColumns
 from peak_trade.core.compute import Compute
 from peak_trade.core.errors import StrategyError
 from peak_trade.data.sample import synthetic_bars

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peak_trade.core.bars import COLUMNS, as_bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import as_bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.strategies.buy_and_hold import BuyAndHold

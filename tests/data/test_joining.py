@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.cli import main
-from peak_trade.core.bars import COLUMNS, Bars, index_ns
+from peak_trade.core.bar_frame import COLUMNS, index_ns
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.resampling import resample

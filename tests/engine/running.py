@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market

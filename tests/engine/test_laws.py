@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.rounding import floor_difference, floor_to, nearest_to, remove_noise
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument

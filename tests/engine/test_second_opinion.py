@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core import rounding
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.values import Instrument
 from peak_trade.costs.model import Costs
 from peak_trade.engine import simulated_venue, traders

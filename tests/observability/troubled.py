@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import Bars, index_ns
+from peak_trade.core.bar_frame import index_ns
+from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.strategies.base import Strategy
 

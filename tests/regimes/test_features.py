@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.regimes.features import FEATURES, FeatureSettings, check_features, measure_features
 from tests.examples import examples

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
 from peak_trade.core.history import DailyHistory
 from peak_trade.data.sample import synthetic_bars

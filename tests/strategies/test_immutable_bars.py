@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.causality.check import check_causality
-from peak_trade.core.bars import COLUMNS, Bars, private_frame
+from peak_trade.core.bar_frame import COLUMNS, private_frame
+from peak_trade.core.bars import Bars
 from peak_trade.core.compute import Compute
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import Timeframe

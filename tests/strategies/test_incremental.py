@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import BarColumns, Bars, frame_over
+from peak_trade.core.bar_frame import BarColumns, frame_over
+from peak_trade.core.bars import Bars
 from peak_trade.core.compute import Compute
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import Timeframe

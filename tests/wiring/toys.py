@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import Bars, index_ns
+from peak_trade.core.bar_frame import index_ns
+from peak_trade.core.bars import Bars
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Order
 from peak_trade.costs.model import Costs

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from peak_trade.core.arguments import checks_arguments
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.core.errors import ConfigError, DataError
 from peak_trade.core.time import SECONDS_PER_YEAR, Timeframe
 from peak_trade.metrics.benchmark import alpha_beta

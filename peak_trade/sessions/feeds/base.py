@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
-from peak_trade.core.bars import COLUMNS, Bars
+from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bars import Bars
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
 from peak_trade.journal.events import BarEvent, ClockOffsetEvent, FeedFault, FeedFaultEvent, SnapshotEvent
 from peak_trade.risk.limits import RiskLimits

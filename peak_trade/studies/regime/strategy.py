@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import index_ns, private_frame
+from peak_trade.core.bar_frame import index_ns, private_frame
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.settings import Fraction
 from peak_trade.core.time import iso

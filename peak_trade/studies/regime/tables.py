@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import index_ns
+from peak_trade.core.bar_frame import index_ns
 from peak_trade.engine.result import BacktestResult
 from peak_trade.journal.events import SignalEvent
 from peak_trade.metrics import Measure, annual_volatility, max_drawdown, sharpe

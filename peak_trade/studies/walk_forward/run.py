@@ -15,7 +15,8 @@ from pydantic import Field, SerializeAsAny
 from peak_trade.causality.short import check_run
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray
-from peak_trade.core.bars import Bars, index_ns
+from peak_trade.core.bar_frame import index_ns
+from peak_trade.core.bars import Bars
 from peak_trade.core.causality import worst_outcome
 from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError
