@@ -65,7 +65,7 @@ test: env        ## the whole suite, notebooks included
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: env  ## the slower tests: fifty kills, long cases, Chromium, Prometheus (minutes)
-	$(BIN)/pytest -m "crash or browser or long"
+	$(BIN)/pytest -n 2 --dist loadfile -m "crash or browser or long"
 
 test-laws: env  ## every property test with all its examples (minutes)
 	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=thorough

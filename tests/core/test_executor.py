@@ -35,10 +35,13 @@ def failing(_, row):
 
 
 class TwoPartError(Exception):
-    """An exception that cannot be read from its pickled form."""
+    """An exception that cannot be read from its pickled form, not even where Dask replaces the way of pickling it."""
 
     def __init__(self, one, two):
         super().__init__(one)
+
+    def __reduce__(self):
+        return type(self), self.args
 
 
 def failing_oddly(_, row):
