@@ -60,6 +60,8 @@ format: env      ## format, fix what the linter can fix, renew the generated par
 	$(BIN)/python -m peak_trade.cli.reference
 	$(BIN)/python -m peak_trade.wiring.gate_page
 	$(BIN)/python -m tests.docs.module_map
+	$(BIN)/python -m tests.docs.settings_page
+	$(BIN)/python -m tests.docs.api_page
 
 test: env        ## the whole suite, notebooks included
 	$(BIN)/pytest -n 2 --dist worksteal

@@ -50,14 +50,15 @@ def fields_text(fields: Mapping[str, FieldInfo]) -> str:
     """Return the fields of a class as the section Parameters of its docstring."""
     lines = ["Parameters", "----------"]
     for name, field in fields.items():
-        default = "" if field.is_required() else f", by default {_default(field)}"
+        default = "" if field.is_required() else f", by default {default_in_words(field)}"
         lines.append(f"{name} : {values_in_words(field.annotation, field.metadata)}{default}")
         if field.description:
             lines.append(f"    {' '.join(field.description.split())}")
     return "\n".join(lines)
 
 
-def _default(field: FieldInfo) -> str:
+def default_in_words(field: FieldInfo) -> str:
+    """Return in words the value of a field that is left out."""
     if field.default_factory is not None:
         return "empty"
     value = field.default.value if isinstance(field.default, Enum) else field.default

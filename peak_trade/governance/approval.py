@@ -70,6 +70,7 @@ class Approval(Settings):
     """Why the session is approved, for the record."""
 
     version: Literal[1] = 1
+    """Version of this format."""
 
     @field_validator("not_before", "expires")
     @classmethod

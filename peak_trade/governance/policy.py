@@ -36,6 +36,8 @@ class Approver(Settings):
     """A person who may approve, and their public key."""
 
     name: Name
+    """Name under which the person signs."""
+
     public_key: str
     """Ed25519, 64 hex digits in lower case, as `peak-trade approve --new-key` prints it."""
 
@@ -65,12 +67,26 @@ class RiskCaps(Settings):
     """The largest value that each of these risk limits may have; a session must set all of them."""
 
     max_order_notional: Notional
+    """Notional of one order, quote currency."""
+
     max_gross_exposure: Positive
+    """Sum of unsigned exposures, fraction of equity."""
+
     max_symbol_exposure: Positive
+    """Exposure to one symbol, fraction of equity."""
+
     max_daily_loss_fraction: Fraction
+    """Loss since the start of the UTC day, fraction of equity at that time."""
+
     max_drawdown: Fraction
+    """Fall from peak equity, fraction."""
+
     max_price_deviation: Fraction
+    """Distance of an order's prices from the market price, fraction of it."""
+
     max_open_orders: Count
+    """Number of open orders."""
+
     max_orders_per_minute: Positive
     """`max_orders` divided by `order_window`."""
 
@@ -98,6 +114,8 @@ class OutOfSampleRules(Settings):
     """Longest time from the end of the window to the decision, days."""
 
     min_trades: Count
+    """Smallest number of trades."""
+
     min_sharpe: Finite
     """Smallest annual Sharpe ratio."""
 
@@ -105,6 +123,7 @@ class OutOfSampleRules(Settings):
     """Smallest deflated Sharpe ratio, a probability."""
 
     max_drawdown: Fraction
+    """Largest drawdown, fraction of peak equity."""
 
 
 class ShadowRules(Settings):

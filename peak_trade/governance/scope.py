@@ -39,6 +39,8 @@ class Scope(Settings):
     """The session that evidence was gathered for, or that an approval admits."""
 
     stage: Stage
+    """Mode of the session."""
+
     strategies: Annotated[tuple[ScopedStrategy, ...], Field(strict=False)] = ()
     """The strategies; empty if none was named."""
 

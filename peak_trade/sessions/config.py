@@ -38,6 +38,8 @@ class SessionSymbol(Settings):
     """A symbol of a session."""
 
     name: str
+    """Base and quote currency, for example BTC/USDT."""
+
     instrument: InstrumentSettings = InstrumentSettings()
 
 
@@ -55,7 +57,11 @@ class SessionConfig(Settings):
     strategies: Annotated[tuple[SessionStrategy, ...], Field(strict=False, min_length=1, max_length=1, fail_fast=True)]
     symbols: Annotated[tuple[SessionSymbol, ...], Field(strict=False, min_length=1, max_length=1, fail_fast=True)]
     timeframe: str
+    """Length of a bar."""
+
     exchange: str
+    """Exchange of the bars and of the orders; empty for a recording of which the store has one."""
+
     feed: str = "live"
     """A feed in FEEDS: recorded, live or follow."""
 

@@ -44,6 +44,7 @@ RUN_TYPES = (
     "replay",
     "diff",
 )
+"""Kinds of recorded runs."""
 LATEST = "-recorded_at"
 PAGE = 1_000
 OF_MLFLOW = "mlflow."

@@ -1,97 +1,151 @@
-"""The tutorial's commands and the docs' Python run as they stand."""
+"""The blocks of the documents run as they stand; `blocks.py` says which and how."""
 
+import importlib.util
+import json
+import os
 import re
-import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import peak_trade as pt
 from peak_trade.cli import main
+from peak_trade.data.sample import SYMBOLS, sample_bars
+from peak_trade.data.store import save_bars
+from peak_trade.data.workspace import workspace as workspace_folder
+from peak_trade.risk.codes import DenialCode
+from peak_trade.risk.gate import RiskGate
+from peak_trade.risk.limits import RiskLimits
+from peak_trade.wiring.feeds import FEEDS, FeedEntry
+from tests.docs.blocks import PAGES, ROOT, blocks_of, run_page, runnable
 from tests.examples import mostly_long
+from tests.risk import cases
 
-ROOT = Path(__file__).parents[2]
+HOW_TO = ROOT / "docs" / "how-to"
+PARTS = {HOW_TO / "own-gate.md", HOW_TO / "own-feed.md"}
+"""Pages whose blocks are parts of the package; each has a test of its own."""
+
+N_BARS = 3_000
+MADE_BEFORE = (
+    "backtest --strategy ma_crossover --symbol BTC/USDT --end 2023-03-01",
+    "backtest --strategy ma_crossover --symbol BTC/USDT -p fast=10 --end 2023-03-01",
+)
+"""Commands before a page that names runs: the runs that it can mean."""
+LIGHT = ("docs/library.md", "docs/trials.md", "docs/sweeps.md")
+PAGES_THAT_RUN = sorted(
+    (path.relative_to(ROOT).as_posix() for path in PAGES if path not in PARTS and runnable(path)),
+    key=lambda name: (name not in LIGHT, name),
+)
 
 
-def blocks(path, language):
-    text = (ROOT / path).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("_check_in_this_process")
-def test_the_tutorial_works_as_it_is_written(tmp_path, monkeypatch, capsys, empty_registry):
+@pytest.fixture
+def workspace(tmp_path, monkeypatch, empty_registry):
+    """A workspace with sample bars, in which a reader gives the commands of a page."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PEAK_TRADE_HOME", raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{_copied(empty_registry, tmp_path)}")
-    (idea,) = blocks("docs/tutorial.md", "python")
-    n_run = 0
-    for block in blocks("docs/tutorial.md", "console"):
-        expected = [line for line in block.splitlines() if not line.startswith("$ ")]
-        for line in block.splitlines():
-            if not line.startswith("$ "):
-                continue
-            command, *arguments = shlex.split(line.removeprefix("$ "))
-            if command == "cd":
-                monkeypatch.chdir(arguments[0])
-                Path("my_ideas.py").write_text(idea, encoding="utf-8")
-                continue
-            assert command == "peak-trade"
-            exit_code = main(arguments)
-            told = capsys.readouterr()
-            assert exit_code == (2 if expected else 0), told.err
-            assert not expected or told.err.splitlines() == expected
-            n_run += 1
-    sys.modules.pop("my_ideas", None)
-    assert n_run >= 8
+    registry = tmp_path / "mlflow.db"
+    registry.write_bytes(empty_registry.read_bytes())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{registry}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of kernels
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a command adds the folder
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
-@pytest.mark.long
+def named(argument):
+    """Return an argument with RUN and OTHER as the last backtests, and SESSION as the last paper session."""
+    if argument in ("RUN", "OTHER"):
+        runs = pt.list_runs("backtest")["run_id"].tolist()
+        return runs[("RUN", "OTHER").index(argument)]
+    if argument == "SESSION":
+        return max(path.name for path in (workspace_folder() / "sessions").glob("*_paper_*"))
+    return argument
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("_check_in_this_process")
-def test_the_hour_in_jupyterlab_works_as_it_is_written(tmp_path, monkeypatch, capsys, empty_registry):
-    """Commands run in this process, and cells one after another in one namespace."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PEAK_TRADE_HOME", raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{_copied(empty_registry, tmp_path)}")
-    text = (ROOT / "docs" / "jupyterlab.md").read_text(encoding="utf-8")
-    monkeypatch.setattr(sys, "path", list(sys.path))  # a command adds the folder
-    names = {"__name__": "__main__"}
-    n_run = 0
-    for language, block in re.findall(r"^```(console|python)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
-        n_run += 1
-        if language == "python":
-            exec(compile(block, "jupyterlab.md", "exec"), names)
-            continue
-        for line in block.splitlines():
-            command, *arguments = shlex.split(line.removeprefix("$ "))
-            if command == "cd":
-                monkeypatch.chdir(arguments[0])
-            elif arguments[:2] != ["report", "run"]:  # a kernel; tests/cli/test_new.py runs such a notebook
-                assert (command, main(arguments)) == ("peak-trade", 0), capsys.readouterr().err
-    sys.modules.pop("fast_reversal", None)
-    assert n_run >= 15
-    assert (tmp_path / "research" / "first.html").is_file()
-    assert names["stats"]["n_fills"] == len(names["result"].fills)
+@pytest.mark.parametrize("name", mostly_long(PAGES_THAT_RUN, 1))
+def test_the_blocks_of_a_page_run(name, workspace, monkeypatch, capsys):
+    path = ROOT / name
+    starts_empty = "$ peak-trade init" in path.read_text(encoding="utf-8")
+    if not starts_empty:
+        assert main(["init", "desk"]) == 0
+        monkeypatch.chdir("desk")
+        for symbol in SYMBOLS:
+            save_bars(sample_bars(symbol, n_bars=N_BARS))
+        capsys.readouterr()
 
+    text = path.read_text(encoding="utf-8")
+    if not starts_empty and re.search(r"\b(?:RUN|SESSION)\b", text):
+        for command in MADE_BEFORE:
+            assert main(command.split()) == 0
+        capsys.readouterr()
 
-@pytest.mark.parametrize(
-    "path", mostly_long(["README.md", "docs/library.md", "docs/trials.md", "docs/out_of_sample.md"], 1)
-)
-def test_the_python_in_the_docs_runs(path, home, capsys):
-    found = blocks(path, "python")
-    assert found
-    for block in found:
-        exec(compile(block, f"<{path}>", "exec"), {"__name__": "example"})
+    def call(arguments):
+        code = main([named(each) for each in arguments])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    assert run_page(path, call, monkeypatch.chdir) >= 1
 
 
 def test_the_output_of_the_readme_is_what_its_example_prints(home, capsys):
-    (example,) = blocks("README.md", "python")
+    blocks = blocks_of((ROOT / "README.md").read_text(encoding="utf-8"))
+    (example,) = [block.body for block in blocks if block.language == "python"]
     exec(compile(example, "README.md", "exec"), {"__name__": "example"})
-    assert capsys.readouterr().out == blocks("README.md", "text")[0]
+    assert capsys.readouterr().out == next(block.body for block in blocks if block.language == "text")
 
 
-def _copied(registry, folder):
-    target = folder / "mlflow.db"
-    target.write_bytes(registry.read_bytes())
-    return target
+def test_the_gate_of_the_page_denies_and_passes_its_orders():
+    _, limit, measure, row, case = [
+        block for block in blocks_of((HOW_TO / "own-gate.md").read_text()) if block.language == "python"
+    ]
+    names = {}
+    exec(measure.body, names)
+    exec(f"class Limits(RiskLimits):\n{limit.body}", names | vars(sys.modules[RiskLimits.__module__]), names)
+    codes = SimpleNamespace(POSITION_NOTIONAL=DenialCode.ORDER_NOTIONAL)
+    shown = vars(cases) | {"RiskGate": RiskGate, "DenialCode": codes, "order_gates": SimpleNamespace(**names)}
+    gate, inputs = eval(f"({row.body})", shown)[0], eval(f"({case.body})", shown)[0]
+    limits = names["Limits"](**inputs.limits)
+    assert gate(*inputs.inputs(inputs.passed), limits) is None
+    denial = gate(*inputs.inputs(inputs.denied), limits)
+    assert (denial.observed, denial.limit) == (300.0, 250.0)
+
+
+@pytest.mark.long
+def test_the_feed_of_the_page_feeds_a_session(workspace, monkeypatch):
+    feed, row, session, exchange = [
+        block for block in blocks_of((HOW_TO / "own-feed.md").read_text()) if block.language == "python"
+    ]
+    (entry,) = eval(f"{{{row.body}}}", {"FeedEntry": FeedEntry}).values()
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(entry.place.partition(":")[0], None))
+    exec(feed.body, vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(FEEDS, "lines", entry)
+    bars = sample_bars("BTC/USDT", n_bars=12)
+    rows = [
+        {"close_time": time} | dict(zip(bars.frame.columns, values, strict=True))
+        for time, values in zip(bars.times.tolist(), bars.frame.to_numpy().tolist(), strict=True)
+    ]
+    rows[3:3] = [rows[2]]  # twice
+    Path("bars.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    names = {"__name__": "__main__"}
+    exec(compile(session.body, "own-feed.md", "exec"), names)
+    status = names["session"].status
+    assert (status.n_bars, status.n_faults) == (10, 1)
+    from peak_trade.wiring import exchanges
+
+    monkeypatch.setattr(exchanges, "EXCHANGES", dict(exchanges.EXCHANGES))
+    exec(exchange.body, {})
+    assert exchanges.bar_source("bitstamp").page == 1_000
+    assert exchanges.fee_preset("bitstamp")["maker_fee_bps"] == 30.0
+
+
+def test_every_page_with_blocks_is_run():
+    assert len(PAGES_THAT_RUN) > 15
+    assert os.path.isdir(HOW_TO)

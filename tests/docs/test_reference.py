@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 import peak_trade
-from peak_trade.cli.reference import reference
+from peak_trade.cli.app import root
+from peak_trade.cli.reference import contexts, reference
+from peak_trade.journal.events import EVENT_CLASSES, CommandKind
+from peak_trade.metrics import MEASURES
+from peak_trade.observability.metrics import METRICS
+from peak_trade.risk.codes import DenialCode
 from peak_trade.wiring.strategies import STRATEGIES
+from tests.docs import api_page, settings_page
 from tests.roadmap import ROWS
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +38,68 @@ def test_the_table_of_the_library_is_the_facade():
     table = library.split("## Names\n")[1].split("\n\n")[0]
     names = re.findall(r"^\| `pt\.(\w+)", table, flags=re.MULTILINE)
     assert sorted(names) == sorted(set(names)) == peak_trade.__all__
+
+
+def test_the_pages_of_settings_and_of_the_public_interface_are_those_of_the_code():
+    for module in (settings_page, api_page):
+        assert module.PAGE.read_text(encoding="utf-8") == module.page(), f"run `python -m {module.__name__}`"
+
+
+NOT_SET = {"governance.evidence", "journal.proofs"}
+"""Modules of values that are written by the program and read again, and that nobody sets."""
+
+
+def test_every_setting_stands_on_the_page_with_its_meaning():
+    shown = {table.place for section in settings_page.SECTIONS for table in section.tables}
+    made = {f"{each.__module__}:{each.__name__}" for each in settings_page.settings_classes()}
+    assert {place for place in made if place.removeprefix("peak_trade.").partition(":")[0] not in NOT_SET} == shown
+    rows = [line.split("|") for line in settings_page.page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 150
+    assert [cells[1] for cells in rows if not cells[4].strip()] == []
+
+
+@pytest.mark.parametrize("package", DOCUMENTED)
+def test_every_public_name_is_in_the_reference_with_its_docstring(package):
+    page = api_page.page()
+    for name in importlib.import_module(package).__all__:
+        heading = rf"^### (?:pt|peak_trade\.\w+)\.{name}\n\n(.*?)(?=^##|\Z)"
+        (text,) = re.findall(heading, page, flags=re.MULTILINE | re.DOTALL)
+        assert re.search(r"^[A-Z].*\.", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE), name
+
+
+def test_every_public_member_has_a_meaning():
+    rows = re.findall(r"^\| `([^|]+)` \| (.*) \|$", api_page.page(), flags=re.MULTILINE)
+    assert len(rows) > 100
+    assert [name for name, text in rows if not text.strip()] == []
+
+
+def test_every_option_has_a_help_and_stands_in_the_reference():
+    page, n_seen = reference(), 0
+    for context in contexts(root(), "peak-trade", None):
+        text = page.split(f"## {context.command_path}\n")[1].split("\n## ")[0]
+        for option in context.command.params:
+            if option.param_type_name == "option" and not option.hidden:
+                n_seen += 1
+                assert option.help, f"{context.command_path} {option.opts[0]}"
+                assert option.opts[0] in text, f"{context.command_path} {option.opts[0]}"
+    assert n_seen > 200
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("execution/TELEMETRY_SPEC.md", [each.__struct_config__.tag for each in EVENT_CLASSES]),
+        ("execution/TELEMETRY_SPEC.md", list(CommandKind)),
+        ("risk.md", list(DenialCode)),
+        ("obs/OBSERVABILITY_SETUP.md", [each.name for each in METRICS]),
+        ("metrics.md", list(MEASURES)),
+    ],
+    ids=["events", "commands", "codes", "metrics", "measures"],
+)
+def test_every_event_code_and_metric_stands_on_its_page(page, names):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert len(names) > 3
+    assert [name for name in names if f"`{name}`" not in text] == []
 
 
 def test_every_strategy_stands_in_the_docs():

@@ -160,3 +160,28 @@ def test_a_backtest_with_a_run_file_is_that_of_the_notebook(home, tmp_path, monk
     assert len(alone.denials) > 0
     with pytest.raises(ConfigError, match=r"regime_study takes no table \[risk\] of a run file"):
         file.settings_alone("regime_study")
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["portfolio_backtest"])
+def test_the_notebook_of_portfolios_takes_panel_strategies(name, small, monkeypatch):
+    """Each symbol of a panel strategy has its own line, and the lines sum to the portfolio at every bar."""
+    shown: dict[str, Any] = {}
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.update({len(shown): bundle}))
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in json.loads(small.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            source = "".join(cell["source"])
+            exec(compile(source.replace("multi_strategy_example", "panel_example"), cell["id"], "exec"), names)
+    result = names["result"]
+    sleeves = {("pairs", "BTC/USDT"), ("pairs", "ETH/USDT"), ("trend", "SOL/USDT")}
+    sleeves |= {("ranking", symbol) for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT")}
+    assert set(result.pnl.columns) == sleeves
+    earned = result.equity - names["settings"].initial_cash
+    assert (abs(result.pnl.sum(axis=1) - earned) <= 1e-9 * names["settings"].initial_cash).all()
+    (table,) = [
+        bundle[RESULT_MIME] for bundle in shown.values() if bundle.get(RESULT_MIME, {}).get("name") == "attribution"
+    ]
+    assert "ranking" in json.dumps(table)
+    assert result.run.fill_list

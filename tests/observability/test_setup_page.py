@@ -33,7 +33,7 @@ def test_a_query_of_the_page_names_exposed_metrics(query):
 
 def test_the_page_has_the_queries_and_five_commands():
     assert len(QUERIES) == 9
-    commands = re.search(r"```sh\n(.*?)```", TEXT, re.DOTALL)[1].splitlines()
+    commands = re.search(r"```console\n(.*?)```", TEXT, re.DOTALL)[1].splitlines()
     assert len(commands) == 5
 
 

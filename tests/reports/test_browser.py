@@ -474,8 +474,8 @@ def test_documents_have_a_sidebar_and_a_page_before_and_after(visit):
     if not sidebar.is_visible():
         page.locator(".pt-sidebar summary").click()
     assert sidebar.get_by_role("link", name="The library").get_attribute("aria-current") == "page"
-    page.get_by_role("link", name="The data →").click()
-    page.wait_for_url("**/docs/data.html")
+    page.get_by_role("link", name="The api →").click()
+    page.wait_for_url("**/docs/reference/api.html")
     assert page.get_by_role("link", name="← The library").is_visible()
 
 

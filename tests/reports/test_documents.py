@@ -28,9 +28,15 @@ def test_every_document_is_in_one_sidebar():
 def test_a_sidebar_has_titles_and_each_page_follows_the_one_before():
     found = places(ROOT)
     place = found[Path("docs/library.md")]
-    assert [section for section, _ in place.groups] == ["Guides", "Reference", "Project"]
-    assert place.before == (Path("docs/tutorial.md"), "Tutorial: a first study in ten minutes")
-    assert place.after == (Path("docs/data.md"), "Bars: import, fetch, check, resample")
+    assert [section for section, _ in place.groups] == [
+        "Tutorials",
+        "How-to guides",
+        "Explanation",
+        "Reference",
+        "Project",
+    ]
+    assert place.before == (Path("docs/cli.md"), "Command line")
+    assert place.after == (Path("docs/reference/api.md"), "Public interface")
     for groups in {each.groups for each in found.values()}:
         listed = [page for _, pages in groups for page in pages]
         assert found[listed[0][0]].before is None
@@ -40,8 +46,8 @@ def test_a_sidebar_has_titles_and_each_page_follows_the_one_before():
 
 
 def test_a_document_that_does_not_exist_is_left_out(project):
-    (project / "docs" / "library.md").unlink()
-    assert Path("docs/library.md") not in places(project)
+    (project / "docs" / "jupyterlab.md").unlink()
+    assert Path("docs/jupyterlab.md") not in places(project)
     assert places(project)[Path("docs/data.md")].before == (Path("docs/tutorial.md"), "The tutorial")
 
 
@@ -52,10 +58,10 @@ def test_the_page_of_a_document_shows_its_place_and_a_new_title_renders_the_othe
     page = project / "reports" / "site" / "docs" / "portfolio" / "PORTFOLIO_BACKTEST_GUIDE.html"
     text = page.read_text(encoding="utf-8")
     assert '<a href="../../docs/portfolio/PORTFOLIO_BACKTEST_GUIDE.html" aria-current="page">' in text
-    assert 'rel="prev">← The strategies</a>' in text
-    assert 'rel="next">The risk →</a>' in text
+    assert 'rel="prev">← The out_of_sample</a>' in text
+    assert 'rel="next">The dask-cluster →</a>' in text
     assert "pt-sidebar" not in (project / "reports" / "site" / "index.html").read_text(encoding="utf-8")
-    (project / "docs" / "risk.md").write_text("# Another title\n", encoding="utf-8")
+    (project / "docs" / "how-to" / "dask-cluster.md").write_text("# Another title\n", encoding="utf-8")
     build_site(project, "nbconvert")
     assert 'rel="next">Another title →</a>' in page.read_text(encoding="utf-8")
 
