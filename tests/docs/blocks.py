@@ -5,6 +5,7 @@ A block runs unless the line before it is `<!-- not run: why -->`. The languages
 
 from __future__ import annotations
 
+import linecache
 import re
 import shlex
 import tomllib
@@ -85,7 +86,9 @@ def run_page(path: Path, call: Callable[[list[str]], tuple[int, str]], change_fo
         if block.saved_as and block.language == "toml":
             files[block.saved_as] = block.body
         if block.language == "python":
-            exec(compile(block.body, f"{path.name}:{block.line}", "exec"), names)
+            cell = f"{path.name}:{block.line}"
+            linecache.cache[cell] = (len(block.body), None, block.body.splitlines(keepends=True), cell)
+            exec(compile(block.body, cell, "exec"), names)
             n_run += 1
         for command, output in commands(block) if block.language == "console" else ():
             program, *arguments = shlex.split(command, comments=True)
