@@ -40,8 +40,11 @@ class Code(IntEnum):
 
 
 def _table(**names: str) -> np.dtype[np.void]:
-    """Return the type of a table from the names of its columns by their types."""
-    return np.dtype([(name, kind) for kind, columns in names.items() for name in columns.split()])
+    """Return the type of a table from the names of its columns by their types.
+
+    Its rows have the columns as attributes, so that the loop runs without its compiler, too (NUMBA_DISABLE_JIT=1).
+    """
+    return np.dtype((np.record, [(name, kind) for kind, columns in names.items() for name in columns.split()]))
 
 
 EVENT = _table(f8="value", i8="ts_event", i4="code place")
