@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow test-laws test-lowest test-wheel smoke health roadmap check format lab results behaviour bench lock clean
+.PHONY: help env demo test test-slow test-laws test-lowest test-wheel smoke health coverage rederive roadmap check format lab results behaviour bench lock clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -86,6 +86,12 @@ roadmap: env     ## run what shows each exit criterion, and write the table of t
 
 health: env      ## ten runs of the fastest tests in other orders and with other seeds
 	$(BIN)/peak-trade health --profile smoke --runs 10
+
+coverage: env    ## the default suite with the branches that it reaches in each package (minutes)
+	$(BIN)/peak-trade health --profile full --runs 1 --coverage
+
+rederive: env    ## run every notebook in a clean clone with a fresh environment, and compare the typed results (minutes)
+	$(BIN)/python -m peak_trade.health.rederivation
 
 smoke: env       ## the fastest tests (seconds)
 	$(BIN)/pytest -m smoke

@@ -35,7 +35,7 @@ def health(
         Profile, typer.Option(help="The fastest tests, or the default suite on two processes.")
     ] = Profile.SMOKE,
     seed: Annotated[int, typer.Option(min=0, max=2**31, metavar="N", help="Seed of the first run.")] = 1,
-    coverage: Annotated[bool, typer.Option("--coverage", help="Measure branch coverage in one more run.")] = False,
+    coverage: Annotated[bool, typer.Option("--coverage", help="Measure branch coverage in two more runs.")] = False,
     ci_history: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +63,7 @@ def health(
     """
     from peak_trade.core.files import make_folder, write_text
     from peak_trade.health import checks, report
+    from peak_trade.health.rederivation import latest_rederivation
 
     root = Path.cwd()
     checks.require_checkout(root, coverage)
@@ -77,19 +78,24 @@ def health(
             output.error(f"{output.count(len(saved[-1][0].runs), 'finished run')} kept in {saved[-1][1]}")
         raise
     done, path = saved[-1]
-    found = report.report_of(done, earlier)
+    found, rederived = report.report_of(done, earlier), latest_rederivation()
     if write_page:
         make_folder(PAGE.parent)
         title = "# CI health report\n\n`peak-trade health --write-page` writes this page."
-        write_text(PAGE, f"{title}\n\n{report.page(found)}")
+        write_text(PAGE, f"{title}\n\n{report.page(found, rederived)}")
     output.show(
-        found, as_json, lambda shown: _page(shown, path), lambda shown: report.content(shown) | {"file": str(path)}
+        found,
+        as_json,
+        lambda shown: _page(shown, path),
+        lambda shown: report.content(shown, rederived) | {"file": str(path)},
     )
     if not found.is_good:
         raise typer.Exit(1)
 
 
 def _page(report: HealthReport, path: Path) -> output.Page:
+    from peak_trade.health.report import coverage_lines
+
     yield report.verdict
     yield f"A failure rate of less than {report.undetected_rate:.0%} can be missed by so many runs."
     bad = [*report.failing, *report.flaky]
@@ -107,7 +113,7 @@ def _page(report: HealthReport, path: Path) -> output.Page:
     if report.notebooks:
         yield output.Table(("notebook", "small run"), list(report.notebooks.items()), "Notebooks")
     if report.health.coverage:
-        shares = [(name, f"{share:.1%}") for name, share in report.health.coverage.items()]
-        yield output.Table(("package", "branches reached"), shares, "Coverage", right=("branches reached",))
+        columns = ("package", "branches reached", "at least")
+        yield output.Table(columns, coverage_lines(report.health), "Coverage", right=columns[1:])
     yield report.ci_verdict
     yield f"Kept in {path}"

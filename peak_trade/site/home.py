@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from peak_trade.health.rederivation import Rederivation
 from peak_trade.health.report import HealthReport
 from peak_trade.metrics.measure import Measure
 from peak_trade.reports.answer import WIDE, DataKind, error_text, number, percent
@@ -93,10 +94,11 @@ def home_page(
     faults: Sequence[str],
     sessions: Sequence[AuditedSession],
     health: HealthReport | None = None,
+    rederived: Rederivation | None = None,
 ) -> str:
     """Return the Markdown of the home page's part that is written; the sessions are newest first."""
     values: dict[str, Any] = {"rows": rows, "decisions": decisions, "faults": faults, "sessions": sessions[:N_SESSIONS]}
-    values["health"] = health
+    values |= {"health": health, "rederived": rederived}
     return f"{raw_html(render('home.html.j2', width=WIDTH, height=HEIGHT, **values))}\n"
 
 

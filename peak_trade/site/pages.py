@@ -24,8 +24,9 @@ from peak_trade.data.workspace import workspace, workspace_at
 from peak_trade.governance.log import FOLDER as GOVERNANCE
 from peak_trade.governance.log import GovernanceEntry, GovernanceLog
 from peak_trade.health.checks import latest as latest_health
+from peak_trade.health.rederivation import latest_rederivation
 from peak_trade.health.report import page as health_page
-from peak_trade.health.report import report_of
+from peak_trade.health.report import rederivation_section, report_of
 from peak_trade.journal.events import GovernanceAction
 from peak_trade.reports.display import PLOTLY_MIME, RESULT_MIME
 from peak_trade.reports.downloads import DATA_MIME, Download, write_downloads
@@ -60,7 +61,7 @@ FILES = LIBRARY / "data"
 """Folder of the files behind tables and figures, with one folder per executed notebook."""
 _MADE = PAGES / ".made.json"
 """Digests of what the pages of executed notebooks were made of, by slug."""
-NO_HEALTH = "The tests were not checked in this workspace. Run `peak-trade health` in a checkout of peak_trade.\n"
+NO_HEALTH = "The tests were not checked in this workspace. Run `peak-trade health` in a checkout of peak_trade."
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
 
@@ -92,10 +93,11 @@ def write_pages(root: Path, stage: Path) -> list[Path]:
     sources["methods.md"] = sections.methods_page(root)
     decisions, faults = last_decisions(homes)
     sources["readiness.md"] = readiness_page(decisions, faults)
-    checked = latest_health()
+    checked, rederived = latest_health(), latest_rederivation()
     health = None if checked is None else report_of(checked)
-    sources["health.md"] = f"---\ntitle: Test health\n---\n\n{NO_HEALTH if health is None else health_page(health)}"
-    sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults, audited, health)
+    shown = f"{NO_HEALTH}\n\n{rederivation_section(rederived)}\n" if health is None else health_page(health, rederived)
+    sources["health.md"] = f"---\ntitle: Test health\n---\n\n{shown}"
+    sources[HOME_PART.name] = home_page(home_rows(notebooks, latest), decisions, faults, audited, health, rederived)
     sources[ORIGIN_PART.name] = f"{raw_html(render('built.html.j2', facts=_origin(root)))}\n"
     for notebook in notebooks:
         of_it = [outcomes[run.slug] for run in runs if run.notebook == notebook.name]

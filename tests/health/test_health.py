@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 
 from peak_trade.cli import main
 from peak_trade.core.errors import DataError
-from peak_trade.health import checks
+from peak_trade.health import checks, processes
 from peak_trade.health.checks import (
     Attempt,
     CiRun,
     Health,
     SuiteRun,
-    branch_coverage,
     latest,
     load,
     read_ci_history,
@@ -183,7 +182,7 @@ def test_a_flaky_test_of_a_real_suite_is_found(checkout, capsys):
     first, second = (list(run.tests) for run in record.runs)
     assert first != second
     assert sorted(first) == sorted(second)
-    assert page(report_of(record)) in (checkout / "docs/ops/CI_HEALTH_REPORT.md").read_text(encoding="utf-8")
+    assert page(report_of(record), None) in (checkout / "docs/ops/CI_HEALTH_REPORT.md").read_text(encoding="utf-8")
 
 
 def test_ctrl_c_keeps_the_runs_that_ended(checkout, capsys, monkeypatch):
@@ -209,12 +208,12 @@ def test_ctrl_c_ends_the_processes_of_pytest(checkout, monkeypatch):
     def interrupt(_: Path) -> None:
         raise KeyboardInterrupt
 
-    def popen(*words: object, _popen=checks.subprocess.Popen, **options: object) -> object:
+    def popen(*words: object, _popen=processes.subprocess.Popen, **options: object) -> object:
         started.append(_popen(*words, **options))
         return started[-1]
 
-    monkeypatch.setattr(checks, "_read", interrupt)
-    monkeypatch.setattr(checks.subprocess, "Popen", popen)
+    monkeypatch.setattr(checks, "read_outcomes", interrupt)
+    monkeypatch.setattr(processes.subprocess, "Popen", popen)
     assert main(["health"]) == 130
     assert started[-1].returncode is not None
     assert latest() is None
@@ -235,14 +234,3 @@ def test_a_suite_that_can_not_run_is_one_line(checkout, capsys):
     told = capsys.readouterr().err
     assert told.startswith("peak-trade: pytest ended with code 2: ")
     assert told.count("\n") == 1
-
-
-def test_the_coverage_of_a_package_is_that_of_its_branches():
-    files = {
-        "peak_trade/risk/a.py": {"covered_branches": 3, "num_branches": 4},
-        "peak_trade/risk/deep/b.py": {"covered_branches": 0, "num_branches": 4},
-        "peak_trade/core/c.py": {"covered_branches": 0, "num_branches": 0},
-        "peak_trade/__init__.py": {"covered_branches": 2, "num_branches": 2},
-    }
-    report = {"files": {name: {"summary": summary} for name, summary in files.items()}}
-    assert branch_coverage(report) == {"all": 0.5, "risk": 0.375}

@@ -9,11 +9,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from peak_trade.core.errors import ReportError
 from peak_trade.health.checks import Attempt, Health, SuiteRun, save
+from peak_trade.health.rederivation import Rederivation
 from peak_trade.reports.answer import DataKind
 from peak_trade.reports.display import PLOTLY_MIME
 from peak_trade.reports.project import HOME_PART, ORIGIN_PART
@@ -99,6 +101,26 @@ def test_the_home_page_and_its_page_show_the_latest_check_of_the_tests(project):
     assert "0 flaky and 0 failing of 1 tests in 1 run of the smoke suite." in shown
     assert "2024-01-02, commit abc1234" in shown
     assert "`a::<b>`" in home_text(project, Path("reports/pages/health.md"))
+
+
+def test_the_home_page_and_its_page_show_the_share_of_notebooks_that_were_derived_again(project, home):
+    assert "Not run in this workspace: <code>make rederive</code>" in home_text(project)
+    for outcome, share in (
+        ("failed", "1 of 2 published notebooks (50 %)"),
+        ("passed", "2 of 2 published notebooks (100 %)"),
+    ):
+        found = Rederivation("2024-01-02T00:00:00Z", "abc1234", "3.11", 9.0, {
+            "one": Attempt("passed", 1.0), "two": Attempt(outcome, 1.0, "a <b> differs"),
+        })  # fmt: skip
+        (home / "health").mkdir(parents=True, exist_ok=True)
+        (home / "health/rederivation.json").write_bytes(msgspec.json.encode(found))
+        shown, page = home_text(project), home_text(project, Path("reports/pages/health.md"))
+        finding = {"passed": "shown", "failed": "against"}[outcome]
+        assert re.search(rf'data-finding="{finding}">.*<b>{re.escape(share)} showed equal results', shown)
+        assert "2024-01-02, commit abc1234" in shown
+        assert "8.5 %" in shown
+        assert f"**{share}" in page
+        assert "| two |" in page
 
 
 def test_a_missing_part_of_the_home_page_is_named(project, monkeypatch):
