@@ -150,13 +150,37 @@ def fault_of_call(part: Any, arguments: dict[str, Any], name: str) -> str | None
     return None
 
 
-def calls(name: str, part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield sound arguments, then each argument with every hostile value, with words that name the call."""
+@cache
+def n_hostile() -> int:
+    """Return the number of hostile values."""
+    return len(hostile_values())
+
+
+def calls(
+    name: str, part: Any, is_wanted: Callable[[str], bool] = lambda label: True
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield sound arguments, then each argument with every hostile value, with words that name the call.
+
+    Calls whose words are not wanted are left out, and nothing is made for them.
+    """
+
+    def label(argument: str, place: int) -> str:
+        return f"{name}({argument}=hostile[{place}])"
+
+    alone = f"{name}()"
+    wanted = {
+        argument: [place for place in range(n_hostile()) if is_wanted(label(argument, place))]
+        for argument in parameters(part)
+    }
+    if not is_wanted(alone) and not any(wanted.values()):
+        return
     sound = sound_arguments(part)
-    yield f"{name}()", sound
-    for argument in parameters(part):
-        for place, value in enumerate(hostile_values()):
-            yield f"{name}({argument}=hostile[{place}])", {**sound, argument: value}
+    if is_wanted(alone):
+        yield alone, sound
+    for argument, places in wanted.items():
+        values = hostile_values() if places else []
+        for place in places:
+            yield label(argument, place), {**sound, argument: values[place]}
 
 
 def outcome_of(part: Callable[..., Any], arguments: dict[str, Any]) -> str:

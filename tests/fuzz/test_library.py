@@ -20,11 +20,12 @@ SLOW = {"record", "second_opinion"}
 
 
 def faults_of(name: str, stride: int) -> list[str]:
+    part = public()[name]
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for label, arguments in calls(name, public()[name]):
-            if zlib.crc32(label.encode()) % stride == 0 and (fault := outcome_of(public()[name], arguments)):
+        for label, arguments in calls(name, part, lambda label: zlib.crc32(label.encode()) % stride == 0):
+            if fault := outcome_of(part, arguments):
                 found.append(f"{label}: {fault}")
     return found
 
