@@ -91,6 +91,9 @@ def test_no_strategy_of_the_package_sees_the_future(strategy: Strategy, bars: Ba
     assert report.is_causal, str(report.leaks[0])
     assert not report.failed_rewrites
     assert report.n_rewrites == report.n_cuts * len(REWRITES)
+    if strategy == type(strategy)():
+        # Where history starts is forgotten: a position held over the start may differ, and not for long.
+        assert all(row.settled_after <= 200 and row.largest <= 1.0 for row in report.drift), report.drift
 
 
 def test_every_strategy_of_the_package_stands_in_the_table() -> None:
@@ -289,15 +292,6 @@ def test_drift_vanishes_for_windows_and_shows_for_expanding_means(bars: Bars) ->
 
     assert all(row.n_different == 0 for row in check_causality(window, bars, warm_up=20, n_cuts=1).drift)
     assert check_causality(expanding, bars, warm_up=20, n_cuts=1).drift[-1].n_different > 0
-
-
-@pytest.mark.parametrize("name", sorted(STRATEGIES))
-def test_where_history_starts_is_forgotten(name: str, bars: Bars) -> None:
-    """A position held over the start is the only thing that may differ, and not for long."""
-    module, _, part = STRATEGIES[name].partition(":")
-    for row in check_causality(getattr(importlib.import_module(module), part)(), bars, n_cuts=1).drift:
-        assert row.settled_after <= 200
-        assert row.largest <= 1.0
 
 
 def test_the_column_that_leaks_is_named(bars: Bars) -> None:

@@ -47,11 +47,13 @@ def observed(figures):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CEILINGS)
 def test_a_figure_stays_within_its_ceiling(name, figures):
     assert observed(figures)[name] <= CEILINGS[name], f"python -m benchmarks.structure shows the places of: {name}"
 
 
+@pytest.mark.long
 def test_the_figures_cover_the_whole_package(figures):
     lines = sum(path.read_bytes().count(b"\n") for path in (ROOT / "peak_trade").rglob("*.py"))
     assert figures["lines"] == lines == sum(row["lines"] for row in figures["packages"])

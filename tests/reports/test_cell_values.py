@@ -94,7 +94,7 @@ def test_stats_show_a_table_with_their_errors(results):
     assert f"{ratio:.2f} ± {ratio.stderr:.2f}" in shown["text/html"]
 
 
-@pytest.mark.parametrize("kind", mostly_long([*SHOWN_AS_PAGES, "bars"], 1))
+@pytest.mark.parametrize("kind", mostly_long(["bars", *SHOWN_AS_PAGES], 1))
 def test_every_figure_of_a_result_has_marks(kind, results):
     figures = of_kind(FIGURES, results[kind], "plot")
     assert pt.plot(results[kind]) == pt.plot(results[kind], next(iter(figures)))

@@ -55,7 +55,7 @@ HARMLESS = {key: f"plain {key}" for key in HOSTILE}
 FEW = ("script", "markdown")
 RENDERINGS = [
     pytest.param("nbconvert", FEW, FEW, id="nbconvert-few"),
-    pytest.param("nbconvert", tuple(HOSTILE), tuple(HOSTILE), id="nbconvert-all", marks=pytest.mark.long),
+    pytest.param("nbconvert", tuple(HOSTILE), tuple(HOSTILE), id="nbconvert-all"),
     pytest.param("quarto", tuple(HOSTILE), ("shortcode",), id="quarto", marks=[pytest.mark.quarto, needs_quarto]),
 ]
 """Renderer, the names of runs, and those that are studies too, which the home page shows."""
@@ -195,8 +195,9 @@ def build(project, executed, monkeypatch):
     return make
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("renderer", "keys", "studies"), mostly_long(RENDERINGS, 1))
+@pytest.mark.parametrize(("renderer", "keys", "studies"), RENDERINGS)
 def test_names_are_shown_as_text_and_never_change_the_elements_of_a_page(build, project, renderer, keys, studies):
     harmless, hostile = (
         {key: Page(text) for key, text in build({key: names[key] for key in keys}, renderer, studies).items()}

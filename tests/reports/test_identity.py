@@ -36,6 +36,7 @@ from peak_trade.studies.trials import trials_sentence
 from peak_trade.tracking import entries as entries_module
 from peak_trade.wiring.run_file import read_run_file
 from peak_trade.wiring.strategies import make_strategy
+from tests.examples import mostly_long
 from tests.reports.conftest import notebook
 
 OWN = """
@@ -232,7 +233,7 @@ def unchanged(place: Path, kept: list[tuple[str, str]], monkeypatch: pytest.Monk
     return kept[0]
 
 
-@pytest.mark.parametrize("changed", INPUTS)
+@pytest.mark.parametrize("changed", mostly_long(INPUTS, 5))
 def test_an_input_changes_the_run_and_the_page(
     changed: str, place: Path, unchanged: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +244,7 @@ def test_an_input_changes_the_run_and_the_page(
     assert page_after != page
 
 
-@pytest.mark.parametrize("changed", NON_INPUTS)
+@pytest.mark.parametrize("changed", mostly_long(NON_INPUTS, 3))
 def test_anything_else_changes_neither(
     changed: str, place: Path, unchanged: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,6 @@ from peak_trade.reports.notebooks import ReportRun
 from peak_trade.reports.project import SITE
 from peak_trade.site import build, pages
 from peak_trade.site.build import build_site, site_lock, staging_folder
-from tests.examples import mostly_long
 from tests.reports.conftest import make_project, write_executed
 from tests.reports.test_site import needs_quarto
 
@@ -97,9 +96,10 @@ PLACES = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("place", "error"),
-    mostly_long([(place, error) for place in PLACES for error in (CTRL_C, FULL)], 1),
+    [(place, error) for place in PLACES for error in (CTRL_C, FULL)],
     ids=lambda part: part if isinstance(part, str) else "Ctrl-C" if part is CTRL_C else "full",
 )
 def test_a_build_that_ends_early_leaves_the_previous_site_and_the_sources(built, monkeypatch, place, error):

@@ -56,6 +56,7 @@ def test_on_bars_and_on_books_of_their_size_fewer_than_one_safe_order_in_twenty_
     assert 0.1 < rates["BTC/USDT books, large"] < 0.12
 
 
+@pytest.mark.long
 def test_the_unsafe_orders_of_books_are_refused_and_most_of_those_of_a_thin_market(matrix):
     table = matrix.set_index("drawn_from")
     n_unsafe = table["denied_unsafe"] + table["passed_unsafe"]
@@ -84,6 +85,7 @@ def test_labels_and_orders_do_not_depend_on_the_gates(recorded):
     assert one["is_denied"].sum() > other["is_denied"].sum()
 
 
+@pytest.mark.long
 def test_the_page_shows_the_rules_of_the_labels_and_the_matrix(matrix):
     page = PAGE.read_text(encoding="utf-8")
     for rule in LABEL_RULES:
