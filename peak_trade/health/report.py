@@ -290,7 +290,7 @@ def rederivation_section(found: Rederivation | None) -> str:
     """Return the section on notebooks that ran again in a clean clone, as Markdown."""
     if found is None:
         return f"## Re-derived notebooks\n\n{NOT_REDERIVED}"
-    told = {"passed": "equal results", "skipped": "not run", "failed": "other results"}
+    told = {"passed": "equal results", "skipped": "not run", "failed": "not equal"}
     rows = [(name, told[each.outcome], _code(each.reason)) for name, each in found.notebooks.items()]
     about = f"Run at {found.started}, commit {found.commit}, Python {found.python}."
     blocks = [f"**{found.verdict}** {about} {ELSEWHERE}", _table(("notebook", "typed results", "reason"), rows)]
