@@ -27,12 +27,10 @@ from peak_trade.journal.telemetry import Sinks, make_sinks
 from peak_trade.journal.verify import verify
 from peak_trade.journal.versions import JOURNAL_VERSION
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import RecordedFeed
-from peak_trade.sessions.parts import evaluation_of, risk_engine_of
+from peak_trade.sessions.parts import buffer_of, risk_engine_of, sleeves_of
 from peak_trade.sessions.runner import Session, StopSwitch
-from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.wiring.gates import read_risk_file
 
 ROOT = Path(__file__).parents[1]
@@ -145,13 +143,13 @@ class NoJournal:
 CONFIG = SessionConfig(
     mode="paper",
     strategy="ma_crossover",
+    parameters={"fast": 3, "slow": 9},
     symbol="BTC/USDT",
     timeframe="1m",
     exchange="sample",
     feed="recorded",
     risk=read_risk_file(ROOT / "config" / "risk.toml"),
 )
-STRATEGY = MaCrossover(fast=3, slow=9)
 
 
 def minutes(n_bars: int) -> Bars:
@@ -167,15 +165,15 @@ def run(folder: Path, n_bars: int, pace: float | None, *, is_recorded: bool) -> 
     manifest = {"config": CONFIG.model_dump(mode="json"), "version": JOURNAL_VERSION}
     create_session(folder, manifest, key, time.time_ns)
     switch = StopSwitch()
-    buffer = BarBuffer(CONFIG.instrument.instrument("BTC/USDT"), bars.timeframe, n_bars, "sample")
+    buffer = buffer_of(CONFIG, n_bars)
     sqlite = Sinks.parse({"sqlite": {"enabled": True, "level": "full"}}, "benchmark")
     started, cpu = time.perf_counter(), time.process_time()
     journal: Any = NoJournal(folder)
     if is_recorded:
         journal = JournalWriter(folder, key, time.time_ns, sinks=make_sinks(sqlite, folder))
-    evaluation, risk_engine = evaluation_of(CONFIG, STRATEGY), risk_engine_of(CONFIG, buffer, bars)
+    sleeves, risk_engine = sleeves_of(CONFIG, buffer, None), risk_engine_of(CONFIG, buffer, [bars])
     session = Session(
-        buffer, evaluation, BacktestSettings(), journal, time.time_ns, "ma_crossover", "paper", risk_engine=risk_engine,
+        buffer, sleeves, BacktestSettings(), journal, time.time_ns, "paper", risk_engine=risk_engine,
         measures=is_recorded, switch=switch,
     )  # fmt: skip
     session.run(RecordedFeed(bars, pace=pace, wait=switch.wait))

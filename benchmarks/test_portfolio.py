@@ -19,7 +19,7 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.time import Timeframe
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings, ordered
+from peak_trade.wiring.portfolio_settings import PortfolioSettings, ordered
 from peak_trade.wiring.strategies import make_strategy
 
 N_BARS, N_SYMBOLS = 17_520, 50

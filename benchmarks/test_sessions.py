@@ -15,9 +15,10 @@ from peak_trade.core.values import Instrument
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import SessionEvent, SessionPhase
-from peak_trade.sessions.bar_buffer import BarBuffer
+from peak_trade.sessions.bar_buffer import MarketBuffer
 from peak_trade.sessions.driver import Driver
 from peak_trade.sessions.feeds.base import bar_events
+from peak_trade.sessions.live_sleeves import LiveSleeves
 from peak_trade.wiring.sleeves import Evaluation
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 
@@ -31,13 +32,9 @@ def cpu_seconds(name: str, n_bars: int) -> float:
     """Return the processor time of a session over generated bars."""
     bars, settings = synthetic_bars(n_bars), BacktestSettings()
     instrument = Instrument(bars.symbol)
-    driver = Driver(
-        BarBuffer(instrument, bars.timeframe, n_bars, bars.exchange),
-        Evaluation(make_strategy(name), settings, instrument),
-        settings,
-        emit=lambda event: None,
-        strategy=name,
-    )
+    buffer = MarketBuffer([instrument], bars.timeframe, n_bars, bars.exchange)
+    sleeves = LiveSleeves(buffer, [Evaluation(make_strategy(name), name, (bars.symbol,), settings)])
+    driver = Driver(buffer, sleeves, settings, emit=lambda event: None)
     driver.apply(SessionEvent(0, SessionPhase.STARTED, "paper", "", settings.initial_cash))
     events = bar_events(bars)
     gc.collect()

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from peak_trade.studies.listing import bars_table, sessions_table, strategies_table
     from peak_trade.studies.noise import noise_table
     from peak_trade.studies.portfolio.run import run_portfolio
-    from peak_trade.studies.portfolio.settings import PortfolioSettings
     from peak_trade.studies.recording import record
     from peak_trade.studies.regime.second_opinion import regime_second_opinion
     from peak_trade.studies.regime.strategy import RegimeAware
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from peak_trade.tracking.counts import trials_of
     from peak_trade.tracking.queries import compare_runs, list_runs, show_run
     from peak_trade.wiring.detectors import make_detector
+    from peak_trade.wiring.portfolio_settings import PortfolioSettings
     from peak_trade.wiring.run_file import read_run_file
     from peak_trade.wiring.strategies import make_strategy
 
@@ -74,7 +74,7 @@ _HOMES = {
     "IncrementalStrategy": "peak_trade.strategies.incremental",
     "Instrument": "peak_trade.core.values",
     "PanelStrategy": "peak_trade.strategies.panel",
-    "PortfolioSettings": "peak_trade.studies.portfolio.settings",
+    "PortfolioSettings": "peak_trade.wiring.portfolio_settings",
     "RegimeAware": "peak_trade.studies.regime.strategy",
     "RiskLimits": "peak_trade.risk.limits",
     "SessionConfig": "peak_trade.sessions.config",

@@ -32,7 +32,8 @@ class SymbolBars:
     volume: FloatArray
     mark: FloatArray
     own_bars: IntArray | None
-    """Grid index of each of its bars; None if it has one at every index."""
+    """Grid index of each of its bars; None if it has one at every index. In a session it grows in place: the places of
+    bars that are not known yet hold the length of the grid."""
 
     def has_bar(self, bar: int) -> bool:
         """Return whether the symbol has a bar at a grid index."""

@@ -11,7 +11,7 @@ import numpy as np
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.rounding import floor_difference, floor_to
 from peak_trade.core.values import OrderType
-from peak_trade.engine.market import Market
+from peak_trade.engine.market import Market, SymbolBars
 from peak_trade.engine.policy import Leg
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
@@ -44,12 +44,12 @@ class Net:
     demands: list[Demand] = field(default_factory=list)
     ordered: float = 0.0
     traded: float = 0.0
-    crosses_at: int = -1
-    """Bar at whose open the demands cross inside the account without an order; -1 if there is no cross."""
+    crosses_after: int = -1
+    """Bar after whose close the demands cross inside the account, without an order; -1 if there is no cross."""
 
     def unfinished(self) -> list[Sleeve]:
         """Return the sleeves whose demand is not done while an order is open or a cross is due."""
-        is_open = bool(self.holder.working) or self.crosses_at >= 0
+        is_open = bool(self.holder.working) or self.crosses_after >= 0
         return [demand.sleeve for demand in self.demands if demand.done != demand.change] if is_open else []
 
     def allocate(self, cost: float, *, is_whole: bool) -> list[Allocation]:
@@ -113,7 +113,7 @@ class NettedTrader(Trader):
             net = self._nets[symbol]
             sleeves += [sleeve for sleeve in net.unfinished() if sleeve not in sleeves]
             cancel(net.holder, bar)
-            net.crosses_at = -1
+            net.crosses_after = -1
             delta = self._demand(net, sleeves, bar, equity)
             if delta != 0.0:
                 legs.append((net.holder, Leg(delta)))
@@ -121,7 +121,7 @@ class NettedTrader(Trader):
 
     def _demand(self, net: Net, changing: Sequence[Sleeve], bar: int, equity: float) -> float:
         """Set the demands of the changing sleeves; return the quantity to order, signed base units."""
-        column = self._columns[net.holder.symbol]
+        column = self._column(net)
         lot, close = column.instrument.lot_size, float(column.close[bar])
         sizing = self._settings.sizing
         wanted = {id(sleeve): sleeve.decide_position(bar, equity, sizing, close) for sleeve in changing}
@@ -141,7 +141,7 @@ class NettedTrader(Trader):
         is_small = desired != 0.0 and abs(delta) * close < self._settings.execution.no_trade_band * equity
         if is_negligible or is_small:
             self.counts.n_below_lot += is_negligible and total != 0.0 and desired == 0.0
-            net.crosses_at = column.next_bar(bar)
+            net.crosses_after = bar
             delta = 0.0
         net.ordered, net.traded = delta, 0.0
         return delta
@@ -180,14 +180,18 @@ class NettedTrader(Trader):
 
     def crosses(self, bar: int) -> Sequence[Sequence[Allocation]]:
         """Return the crosses at the open of a bar, one per symbol."""
-        due = [net for net in self._nets.values() if net.crosses_at == bar]
+        due = [net for net in self._nets.values() if 0 <= net.crosses_after < bar and self._column(net).has_bar(bar)]
         for net in due:
-            net.crosses_at = -1
+            net.crosses_after = -1
         return [parts for net in due if (parts := net.allocate(0.0, is_whole=False))]
 
     def next_cross(self, bar: int, stop: int) -> int:
         """Return the first bar in (bar, stop) with a cross, or `stop`."""
-        return min([stop, *(net.crosses_at for net in self._nets.values() if net.crosses_at > bar)])
+        waiting = [net for net in self._nets.values() if net.crosses_after >= 0]
+        return min([stop, *(self._column(net).next_bar(max(net.crosses_after, bar)) for net in waiting)])
+
+    def _column(self, net: Net) -> SymbolBars:
+        return self._columns[net.holder.symbol]
 
 
 def allocate(demands: Sequence[Demand], traded: float, is_whole: bool) -> list[tuple[Demand, float]]:

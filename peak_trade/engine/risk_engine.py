@@ -138,7 +138,7 @@ class RiskEngine:
         self._orders: deque[PastOrder] = deque()
         self._fills: deque[PastFill] = deque()
         self._next_bar = 0
-        self._snapshot: tuple[int, OrderBook | None] | None = None
+        self._snapshots: dict[str, tuple[int, OrderBook | None]] = {}
         self._control = control or Control()
         self._track = track_of(self._control)
         self._triggers = triggers(self._control, rules)
@@ -166,7 +166,7 @@ class RiskEngine:
 
         Price and volume are those of the bar that closed at `bar_time`, ns UTC.
         """
-        now, book = self._snapshot or (order.decided_at, None)
+        now, book = self._snapshots.get(order.symbol) or (order.decided_at, None)
         history = self._daily_history
         if history is None:
             return MarketView(now, instrument, price, volume, bar_time, book)
@@ -242,12 +242,16 @@ class RiskEngine:
         for event in events:
             self.emit(event)
 
-    def set_snapshot(self, snapshot: tuple[int, OrderBook | None] | None) -> None:
-        """Set the time on the exchange's clock (ns UTC) and the order book that orders are reviewed with.
+    def set_snapshot(self, symbol: str, now: int, book: OrderBook | None) -> None:
+        """Set the time on the exchange's clock (ns UTC) and the order book with which orders on a symbol are reviewed.
 
-        With None an order is reviewed as of the close it was decided on, without an order book.
+        Without them an order is reviewed as of the close it was decided on, without an order book.
         """
-        self._snapshot = snapshot
+        self._snapshots[symbol] = now, book
+
+    def forget_snapshots(self) -> None:
+        """Forget the times and order books of all symbols."""
+        self._snapshots.clear()
 
     def remember_fill(self, fill: Fill) -> None:
         """Keep a fill for the gates that count fills."""

@@ -242,6 +242,7 @@ class FeedFault(StrEnum):
     RECONNECTED = "reconnected"
     BACK_FILLED = "back_filled"
     STALE = "stale"
+    INCOMPLETE = "incomplete"
 
 
 class CommandKind(StrEnum):
@@ -294,7 +295,8 @@ class FeedFaultEvent(Value, frozen=True):
     """A fault of the feed. The bar at fault was not used; `n_bars` is the number of bars affected.
 
     The `ts_event` of a stale feed is a time of the exchange's clock; the age of the feed is `ts_event` − close time of
-    the newest bar.
+    the newest bar. Of an incomplete close, `symbol` names all symbols without a bar at it, and `n_bars` is their
+    number: the session decides on the close without them.
     """
 
     kind: ClassVar[str] = "feed_fault"

@@ -37,7 +37,7 @@ from peak_trade.observability import metrics
 from peak_trade.observability.metrics import LABEL_VALUES, METRICS, OTHER, Metric, MetricKind
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.risk.state import Control, control_from_dict, control_from_events
-from peak_trade.sessions.config import SessionConfig, names_in
+from peak_trade.sessions.config import PORTFOLIO, SessionConfig, names_in
 from peak_trade.wiring.venues import VENUES
 
 UNKNOWN = "unknown"
@@ -63,9 +63,15 @@ class Labels(NamedTuple):
 
     @classmethod
     def of_manifest(cls, manifest: Mapping[str, Any]) -> Labels:
-        """Return the labels of the session of a manifest, of any version."""
+        """Return the labels of the session of a manifest, of any version.
+
+        The strategy of a portfolio is `portfolio`, and several symbols are counted.
+        """
         config = manifest.get("config", {})
         strategies, symbols = names_in(config)
+        if "portfolio" in config:
+            strategies = (PORTFOLIO,)
+            symbols = symbols if len(symbols) == 1 else (f"{len(symbols)} symbols",)
         mode = str(config.get("mode", ""))
         return cls.of(mode if mode in VENUES else "", *(next(iter(names), "") for names in (strategies, symbols)))
 
@@ -172,8 +178,7 @@ class SessionFigures:
     _clock_offset: float = math.nan
 
     def __post_init__(self) -> None:
-        lots = {self.config.symbol: self.config.instrument.lot_size}
-        self._booked = LedgerFromEvents(self.config.trading.initial_cash, lots)
+        self._booked = LedgerFromEvents(self.config.trading.initial_cash, self.config.lots)
         self._timeframe = Timeframe.parse(self.config.timeframe)
         self._closes = _Closes(self.control)
         self._limits = self.config.risk or RiskLimits()

@@ -108,7 +108,7 @@ def example() -> RecordedSession:
         },
         EXAMPLE,
     ).model_copy(update={"risk": RiskLimits(state=StateLimits(reduce_drawdown=0.15))})
-    market, strategy = Market.of([bars], {_SYMBOL: instrument}), make_strategy(config.strategy, config.parameters)
+    market, strategy = Market.of([bars], {_SYMBOL: instrument}), make_strategy(config.label, config.parameters)
     events: list[Event] = []
     sleeve = sleeve_for(strategy, strategy.name, bars, market, config.trading, 1.0, 0)
     engine = make_risk_engine(config.risk, [bars])
@@ -120,7 +120,7 @@ def example() -> RecordedSession:
         known = max(known, event.ts_event) if isinstance(event, BarEvent) else known
         timed.append(TimedEvent(known, event, known))
     figures = SessionFigures(config, Control(), has_event_times=True)
-    return RecordedSession(EXAMPLE, Labels.of(config.mode, config.strategy, _SYMBOL), figures, timed)
+    return RecordedSession(EXAMPLE, Labels.of(config.mode, config.label, _SYMBOL), figures, timed)
 
 
 def _troubled_bars() -> Bars:

@@ -189,6 +189,46 @@ def weights_from(past_returns: FloatArray, allocator: Allocator, max_weight: flo
     return weights
 
 
+def base_weights(n_sleeves: int, allocation: Allocation, fixed: FloatArray | None) -> FloatArray:
+    """Return the weights of the sleeves before an estimate, fractions of the invested part: fixed or equal ones."""
+    return np.full(n_sleeves, min(1.0 / n_sleeves, allocation.max_weight)) if fixed is None else fixed
+
+
+def estimate_weights(
+    held: FloatArray,
+    returns: FloatArray,
+    allocation: Allocation,
+    bars_per_year: float,
+    base: FloatArray,
+    allocator: Allocator | None,
+) -> tuple[FloatArray, BoolArray, float]:
+    """Return the weights estimated from a window of bars, which sleeves have an estimate, and the sum that was asked.
+
+    Parameters
+    ----------
+    held, returns : float64 arrays of shape (allocation.window, n_sleeves)
+        See `held_over_bars`.
+    bars_per_year : float
+        See `walk_forward_weights`.
+    base : float64 array of shape (n_sleeves,)
+        See `base_weights`.
+
+    Returns
+    -------
+    weights of shape (n_sleeves,), fractions of equity; bool array of shape (n_sleeves,); see `Weights.asked`
+
+    """
+    past, has_estimate = _at_volatility(held, returns, bars_per_year)
+    weights, asked = _shares(past, has_estimate, base, allocation, allocator), 1.0
+    invested = 1.0 - allocation.cash_buffer
+    if allocation.annual_volatility is not None:
+        weights = np.where(has_estimate, weights, 0.0)
+        scale = _target_scale(past, invested * weights, allocation, bars_per_year)
+        asked = float(scale * weights.sum())
+        weights = weights * (scale / max(asked, 1.0))
+    return invested * weights, has_estimate, asked
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
     """Weights of the sleeves over a run, and what happened at the closes at which they were estimated."""
@@ -250,7 +290,7 @@ def walk_forward_weights(
         raise ConfigError(f"walk_forward_weights: allocation.method {allocation.method} {expected}.")
     n_bars, n_sleeves = returns.shape
     invested = 1.0 - allocation.cash_buffer
-    base = np.full(n_sleeves, min(1.0 / n_sleeves, allocation.max_weight)) if fixed is None else fixed
+    base = base_weights(n_sleeves, allocation, fixed)
     weights = np.full((n_bars, n_sleeves), invested * base)
     rows = np.flatnonzero(instants) if allocation.is_estimated else np.zeros(0, dtype=np.int64)
     full = rows[rows + 1 >= allocation.window]
@@ -259,14 +299,10 @@ def walk_forward_weights(
     has_estimate, asked = np.zeros((full.size, n_sleeves), dtype=bool), np.ones(full.size)
     for place, row in enumerate(full):
         window = slice(row + 1 - allocation.window, row + 1)
-        past, has_estimate[place] = _at_volatility(held[window], returns[window], float(bars_per_year[row]))
-        current = _shares(past, has_estimate[place], base, allocation, allocator)
-        if allocation.annual_volatility is not None:
-            current = np.where(has_estimate[place], current, 0.0)
-            scale = _target_scale(past, invested * current, allocation, float(bars_per_year[row]))
-            asked[place] = scale * current.sum()
-            current = current * (scale / max(asked[place], 1.0))
-        weights[row : full[place + 1] if place + 1 < full.size else n_bars] = invested * current
+        current, has_estimate[place], asked[place] = estimate_weights(
+            held[window], returns[window], allocation, float(bars_per_year[row]), base, allocator
+        )
+        weights[row : full[place + 1] if place + 1 < full.size else n_bars] = current
     return Weights(weights, full, has_estimate, asked)
 
 

@@ -216,7 +216,7 @@ def _read_file(path: Path, kind: str, where: str) -> None:
         if kind == "[settings file]":
             found.settings_alone(where)
     elif kind == "[portfolio file]":
-        from peak_trade.studies.portfolio.settings import PortfolioSettings
+        from peak_trade.wiring.portfolio_settings import PortfolioSettings
 
         PortfolioSettings.from_toml(path)
     elif kind == "[risk file]":

@@ -1,4 +1,4 @@
-"""The bars of a session in one growing buffer, which the event loop and the strategy read in place."""
+"""The bars of a session in growing buffers, which the event loop and the strategies read in place."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from peak_trade.core.arrays import FloatArray
 from peak_trade.core.bar_frame import COLUMNS, BarColumns
 from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import period_of
-from peak_trade.core.errors import SessionError
+from peak_trade.core.errors import SessionError, listed
 from peak_trade.core.history import DailyHistory, ReturnHistory, extend_history
 from peak_trade.core.time import Timeframe, iso
 from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market, SymbolBars
-from peak_trade.engine.sleeve import Sleeve
 from peak_trade.journal.events import BarEvent
 from peak_trade.sessions.feeds.base import fault_of
-from peak_trade.wiring.sleeves import Evaluation, Targets
 
 
 class BarBuffer:
@@ -86,6 +84,11 @@ class BarBuffer:
         return fault_of(bar, 0.0 if math.isnan(first_volume) and math.isnan(bar.volume) else bar.volume)
 
 
+def _empty_grid(instrument: Instrument, capacity: int) -> SymbolBars:
+    open_, high, low, close, volume, mark = np.full((6, capacity), np.nan)
+    return SymbolBars(instrument, open_, high, low, close, volume, mark, np.full(capacity, capacity, dtype=np.int64))
+
+
 def _mapped_twice(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return two arrays over one memory with these values: one to write to, and one that nothing can unlock."""
     with TemporaryFile() as file:
@@ -96,13 +99,125 @@ def _mapped_twice(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return writable, readable
 
 
+class MarketBuffer:
+    """The bars of the symbols of a session on one grid of close times, which grows.
+
+    A close is part of the grid once every symbol has its bar, or once the others are known to have none at it; until
+    then it is open. With one symbol the grid is the memory of its buffer.
+
+    Parameters
+    ----------
+    instruments : sequence of Instrument
+    timeframe : Timeframe
+    capacity : int
+        Largest number of closes.
+    exchange : str
+
+    Attributes
+    ----------
+    parts : dict of symbol to BarBuffer
+        The bars of each symbol without the closes at which it has none, in the order of the symbols.
+    market : Market
+    n_bars : int
+        Number of closes of the grid, without an open one.
+
+    """
+
+    def __init__(self, instruments: Sequence[Instrument], timeframe: Timeframe, capacity: int, exchange: str) -> None:
+        ordered = sorted(instruments, key=lambda instrument: instrument.symbol)
+        self.parts = {each.symbol: BarBuffer(each, timeframe, capacity, exchange) for each in ordered}
+        self.n_bars = 0
+        self._first = 0
+        self._arrived: set[str] = set()
+        if len(self.parts) == 1:
+            self.market = next(iter(self.parts.values())).market
+            return
+        times = np.full(capacity, np.iinfo(np.int64).max, dtype=np.int64)
+        columns = tuple(_empty_grid(each, capacity) for each in ordered)
+        self.market = Market(times, timeframe, tuple(self.parts), columns)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a close has the bars of some symbols only."""
+        return bool(self._arrived)
+
+    def is_open_at(self, time: int) -> bool:
+        """Return whether the close at `time`, ns UTC, is open."""
+        return self.is_open and int(self.market.times[self.n_bars]) == time
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The symbols without a bar at the open close."""
+        return tuple(symbol for symbol in self.parts if symbol not in self._arrived)
+
+    def holds(self, symbol: str, time: int) -> bool:
+        """Return whether the open close is at `time`, ns UTC, and has the bar of a symbol."""
+        return symbol in self._arrived and self.is_open_at(time)
+
+    def start(self) -> None:
+        """Begin to trade: from here on the marks of the market are closes that were traded on."""
+        self.close()
+        self._first = self.n_bars
+
+    def add(self, bar: BarEvent) -> bool:
+        """Write the next bar; return whether every symbol has its bar now, so that the close is part of the grid.
+
+        SessionError if the bar breaks the contract, belongs to another close than the open one, or does not fit in.
+        """
+        part = self.parts.get(bar.symbol)
+        if part is None:
+            raise SessionError(f"{bar.symbol}: the session trades {listed(self.parts)} only. Drop its bars.")
+        if len(self.parts) == 1:
+            self.n_bars = part.add(bar) + 1
+            return True
+        self._check_place(bar)
+        row, place = self.n_bars, part.add(bar)
+        if not self._arrived:
+            self.market.times[row] = bar.ts_event
+            for column in self.market.columns:
+                column.mark[row] = column.mark[row - 1] if row > self._first else np.nan
+        column = self.market.columns[self.market.symbols.index(bar.symbol)]
+        assert column.own_bars is not None
+        column.own_bars[place] = row
+        column.open[row], column.high[row], column.low[row] = bar.open, bar.high, bar.low
+        column.close[row], column.mark[row], column.volume[row] = bar.close, bar.close, bar.volume
+        self._arrived.add(bar.symbol)
+        return len(self._arrived) == len(self.parts) and self.close()
+
+    def close(self) -> bool:
+        """Make the open close part of the grid; return whether there was one. Its missing bars do not come any more."""
+        if not self._arrived:
+            return False
+        self._arrived.clear()
+        self.n_bars += 1
+        return True
+
+    def bars(self) -> list[Bars]:
+        """Return the known bars of each symbol that has some, without a copy of their prices."""
+        return [part.bars() for part in self.parts.values() if part.n_bars]
+
+    def _check_place(self, bar: BarEvent) -> None:
+        row, times = self.n_bars, self.market.times
+        if row == times.size:
+            raise SessionError(f"the session holds {row} closes, its maximum. Start a new session.")
+        if self._arrived and int(times[row]) != bar.ts_event:
+            raise SessionError(
+                f"{bar.symbol}: its bar of {iso(bar.ts_event)} came before the bars of {iso(int(times[row]))} were "
+                "complete. Send the bars of one close together."
+            )
+        if not self._arrived and row and bar.ts_event <= int(times[row - 1]):
+            raise SessionError(
+                f"{bar.symbol}: its bar of {iso(bar.ts_event)} came after that close was decided on. Drop it."
+            )
+
+
 class BufferedHistory(DailyHistory):
     """Daily returns and volumes of a declared past and the bars known so far, computed again once per day.
 
     They are equal to those computed over all bars at once.
     """
 
-    def __init__(self, buffer: BarBuffer, source: str, n_days: int, past: Sequence[Bars] = ()) -> None:
+    def __init__(self, buffer: MarketBuffer, source: str, n_days: int, past: Sequence[Bars] = ()) -> None:
         self._buffer, self._declared, self._longest, self._past = buffer, source, n_days, past
         self._day = -1
         self._daily: DailyHistory | None = None
@@ -118,48 +233,6 @@ class BufferedHistory(DailyHistory):
     def _at(self, as_of: int) -> DailyHistory:
         day = period_of(as_of - (0 if self._daily is None else self._daily.delay), "day")
         if self._daily is None or day != self._day:
-            self._daily = DailyHistory(extend_history(self._past, [self._buffer.bars()]), self._declared, self._longest)
+            self._daily = DailyHistory(extend_history(self._past, self._buffer.bars()), self._declared, self._longest)
             self._day = period_of(as_of - self._daily.delay, "day")
         return self._daily
-
-
-class LiveSleeve:
-    """A sleeve that is filled as bars arrive.
-
-    Its strategy is evaluated once over a recording. Without one it continues with each bar if it is incremental, and is
-    evaluated at each bar over all history if it is not.
-    """
-
-    def __init__(self, buffer: BarBuffer, evaluation: Evaluation, name: str, recording: Bars | None) -> None:
-        self._buffer, self._evaluation = buffer, evaluation
-        n_bars, timeframe = len(buffer.market), buffer.market.timeframe
-        self.sleeve = Sleeve(
-            name, buffer.market.symbols[0], np.zeros(n_bars), scale=np.ones(n_bars), atr=np.zeros(n_bars)
-        )
-        self.sleeve.stepper = evaluation.stepper(buffer.market.times, buffer.columns)
-        self._times = None if recording is None else recording.times
-        self._whole = None if recording is None else evaluation.over(recording)
-        self._continued = None if recording is not None else evaluation.continued(timeframe.bars_per_year)
-        self._n_continued = 0
-
-    def fill(self, bar: int) -> None:
-        """Fill in the values at a bar that has just closed."""
-        place, targets = self._targets(bar)
-        self.sleeve.exposure[bar] = targets.exposure[place]
-        for values, evaluated in ((self.sleeve.scale, targets.scale), (self.sleeve.atr, targets.atr)):
-            if values is not None and evaluated is not None:
-                values[bar] = evaluated[place]
-
-    def _targets(self, bar: int) -> tuple[int, Targets | Sleeve]:
-        """Return targets and the place in them that is the bar's."""
-        if self._continued is not None:
-            targets = self._continued.targets(self._buffer.since(self._n_continued))
-            self._n_continued = self._buffer.n_bars
-            return -1, targets
-        if self._whole is None or self._times is None:
-            return bar, self._evaluation.over(self._buffer.bars())
-        if bar >= self._times.size or self._times[bar] != self._buffer.market.times[bar]:
-            raise SessionError(
-                "the recording is not the one that this session started on: its bars differ. Start a new session."
-            )
-        return bar, self._whole

@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from peak_trade.core.bars import Bars
-from peak_trade.core.errors import did_you_mean
+from peak_trade.core.errors import did_you_mean, listed
 from peak_trade.core.settings import Positive, Settings
 from peak_trade.core.time import Timeframe
+from peak_trade.core.values import Instrument
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import Event
 from peak_trade.risk.limits import RiskLimits, has_limits
 from peak_trade.wiring.feeds import FEEDS
+from peak_trade.wiring.portfolio_settings import PortfolioRules, StrategyEntry, check_entries, entry_name, ordered
 from peak_trade.wiring.run_file import InstrumentSettings
 from peak_trade.wiring.venues import VENUES
 
@@ -24,14 +26,31 @@ MAX_BARS = 3_000_000
 """Maximum number of bars in a session: five years of minutes."""
 
 
-class SessionStrategy(Settings):
-    """A strategy of a session."""
+PORTFOLIO = "portfolio"
+"""The strategy of a session of a portfolio in names of sessions."""
 
-    name: str
-    """A strategy's name, or package.module:Class."""
+
+class SessionStrategy(StrategyEntry):
+    """A strategy of a session; without symbols the only one, on the only symbol."""
 
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the strategy."""
+
+    @model_validator(mode="after")
+    def _names_its_symbols(self) -> Self:
+        if self.symbol or self.symbols:
+            StrategyEntry.model_validate(dict(self))
+        elif self.label is not None or self.weight is not None or self.max_gross != 1.0:
+            raise ValueError(f"{self.name}: label, weight and max_gross belong to a portfolio. Leave them out.")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_panels(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not (self.symbol or self.symbols):
+            return {name: values[name] for name in ("name", "parameters")}
+        unset = ("symbols", "max_gross") if self.symbol else ("symbol",)
+        return {name: value for name, value in values.items() if name not in unset}
 
 
 class SessionSymbol(Settings):
@@ -46,16 +65,16 @@ class SessionSymbol(Settings):
 class SessionConfig(Settings):
     """A session's configuration.
 
-    Manifests hold lists of strategies and symbols, with one entry each so far. One strategy with its parameters and one
-    symbol with its instrument may also be given as `strategy`, `parameters`, `symbol` and `instrument`, as in manifests
-    of version 1.
+    Manifests hold lists of strategies and symbols, with one entry each unless the session runs a portfolio. One
+    strategy with its parameters and one symbol with its instrument may also be given as `strategy`, `parameters`,
+    `symbol` and `instrument`, as in manifests of version 1.
     """
 
     mode: str
     """A mode in VENUES: paper, shadow or testnet."""
 
-    strategies: Annotated[tuple[SessionStrategy, ...], Field(strict=False, min_length=1, max_length=1, fail_fast=True)]
-    symbols: Annotated[tuple[SessionSymbol, ...], Field(strict=False, min_length=1, max_length=1, fail_fast=True)]
+    strategies: Annotated[tuple[SessionStrategy, ...], Field(strict=False, min_length=1, fail_fast=True)]
+    symbols: Annotated[tuple[SessionSymbol, ...], Field(strict=False, min_length=1, fail_fast=True)]
     timeframe: str
     """Length of a bar."""
 
@@ -81,7 +100,7 @@ class SessionConfig(Settings):
     """Number of bars before the start of a live session."""
 
     evaluation: Literal["whole", "bar"] = "bar"
-    """Evaluate the strategy once over the whole recording, or at every bar; see `LiveSleeve`."""
+    """Evaluate the strategy once over the whole recording, or at every bar; see `LiveSleeves`."""
 
     follow: str | None = None
     """The session that a shadow follows."""
@@ -92,30 +111,71 @@ class SessionConfig(Settings):
     risk: RiskLimits | None = None
     """Limits that every order is checked against; none: the instrument's rules only."""
 
+    portfolio: PortfolioRules | None = None
+    """How the strategies of a portfolio share the account; none: one strategy on one symbol."""
+
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any], where: str) -> Self:
         """Build from the values of a manifest, also under the names of earlier versions; `where` opens an error."""
         return cls.parse(_with_current_names(values), where)
 
     @property
-    def strategy(self) -> str:
-        """Name of the strategy."""
-        return self.strategies[0].name
+    def label(self) -> str:
+        """The name of the only strategy, or `portfolio`."""
+        return self.strategies[0].name if self.portfolio is None else PORTFOLIO
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Parameters of the strategy."""
-        return self.strategies[0].parameters
+        """The parameters of the strategy; those of the strategies of a portfolio by the names of their entries."""
+        if self.portfolio is None:
+            return self.strategies[0].parameters
+        return {entry_name(entry): dict(entry.parameters) for entry in self.entries}
 
     @property
-    def symbol(self) -> str:
-        """The symbol."""
-        return self.symbols[0].name
+    def symbol_names(self) -> tuple[str, ...]:
+        """The symbols in sorted order."""
+        return tuple(each.name for each in self.symbols)
 
     @property
-    def instrument(self) -> InstrumentSettings:
-        """Steps and minima of the symbol."""
-        return self.symbols[0].instrument
+    def instruments(self) -> dict[str, Instrument]:
+        """The instruments by symbol."""
+        return {each.name: each.instrument.instrument(each.name) for each in self.symbols}
+
+    @property
+    def lots(self) -> dict[str, float]:
+        """The lot sizes by symbol, base units."""
+        return {each.name: each.instrument.lot_size for each in self.symbols}
+
+    @property
+    def entries(self) -> tuple[StrategyEntry, ...]:
+        """The strategies with their symbols, in sorted order."""
+        if self.portfolio is not None:
+            return tuple(ordered(self.strategies))
+        (strategy,), (symbol,) = self.strategies, self.symbols
+        return (StrategyEntry(name=strategy.name, symbol=symbol.name, parameters=strategy.parameters),)
+
+    @model_validator(mode="after")
+    def _has_the_symbols_of_its_strategies(self) -> Self:
+        if self.portfolio is None:
+            for name, found in (("strategies", self.strategies), ("symbols", self.symbols)):
+                if len(found) > 1:
+                    raise ValueError(f"{name} are {len(found)}: a session without a portfolio has one.")
+            if self.strategies[0].traded != ("",):
+                raise ValueError(f"{self.strategies[0].name}: a symbol of its own belongs to a portfolio.")
+            return self
+        wanted = sorted({symbol for entry in self.strategies for symbol in entry.traded})
+        if list(self.symbol_names) != wanted:
+            raise ValueError(f"symbols were {listed(self.symbol_names)}: those of the strategies are {listed(wanted)}.")
+        check_entries(self.entries, self.portfolio.allocation)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_portfolio(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a portfolio that there is not, so that the digests of single sessions stay."""
+        values: dict[str, Any] = handler(self)
+        if self.portfolio is None:
+            del values["portfolio"]
+        return values
 
     @model_validator(mode="before")
     @classmethod
@@ -162,6 +222,8 @@ class SessionConfig(Settings):
         if Timeframe.parse(self.timeframe).months:
             raise ValueError(f"timeframe was {self.timeframe}: months differ in length. Use at most 1w in a session.")
         feed = FEEDS[self.feed]
+        if self.portfolio is not None and (feed.is_live or VENUES[self.mode].is_sandbox):
+            raise ValueError("a portfolio runs over stored bars: use --feed recorded, or follow such a session.")
         if not feed.is_recorded:
             self._check_without_recording()
         if self.duration is not None:
@@ -235,7 +297,9 @@ class SessionContext:
     wait: Callable[[float], bool]
     """Waits some seconds; returns True if the session is to stop."""
 
-    recording: Bars | None = None
+    recording: Sequence[Bars] | None = None
+    """The bars of a recording, one Bars per symbol."""
+
     client: Any = None
     """Client of the session's exchange; None for a recording and in a replay."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.time import NS_PER_SECOND
 from peak_trade.core.values import OrderBook
@@ -37,29 +36,26 @@ from peak_trade.risk.state import (
     Recovery,
     StrategyEnabled,
 )
-from peak_trade.sessions.bar_buffer import BarBuffer, LiveSleeve
-from peak_trade.wiring.sleeves import Evaluation
+from peak_trade.sessions.bar_buffer import MarketBuffer
+from peak_trade.sessions.live_sleeves import LiveSleeves
 
 
 class Driver:
-    """An event loop over a bar buffer, and the session events that it has applied.
+    """An event loop over the buffer of a session, and the session events that it has applied.
 
     Parameters
     ----------
-    buffer : BarBuffer
-    evaluation : Evaluation
+    buffer : MarketBuffer
+    sleeves : LiveSleeves
+        The sleeves over this buffer.
     settings : BacktestSettings
     emit : callable
         Called with every event of the loop, in order.
-    strategy : str
-        Name of the strategy in the events.
     make_venue : callable, optional
         Makes the venue on the market of the buffer; a SimulatedVenue by default.
     risk_engine : RiskEngine, optional
     id_prefix : str
         Start of every order id.
-    recording : Bars, optional
-        Bars of the whole recording: the strategy is evaluated over them once.
     alert : callable, optional
         Called with the alerts of the loop.
     repeats_exits : bool
@@ -69,7 +65,7 @@ class Driver:
     ----------
     loop : EventLoop
     first_bar : int
-        Index of the first bar that is traded; the bars before are history.
+        Index of the first close of the grid that is traded; the closes before are history.
     is_started : bool
         Whether the session has started: the next bar is traded.
     is_killed : bool
@@ -83,31 +79,31 @@ class Driver:
 
     def __init__(
         self,
-        buffer: BarBuffer,
-        evaluation: Evaluation,
+        buffer: MarketBuffer,
+        sleeves: LiveSleeves,
         settings: BacktestSettings,
         *,
         emit: Callable[[Event], None],
-        strategy: str,
         make_venue: Callable[[Market], Venue] | None = None,
         risk_engine: RiskEngine | None = None,
         id_prefix: str = "o-",
-        recording: Bars | None = None,
         alert: Callable[[AlertEvent], None] = lambda alert: None,
         repeats_exits: bool = True,
     ) -> None:
         self._buffer = buffer
-        self._sleeve = LiveSleeve(buffer, evaluation, strategy, recording)
+        self._sleeves = sleeves
         self.loop = EventLoop(
             buffer.market,
-            [self._sleeve.sleeve],
+            sleeves.sleeves,
             settings,
             emit=emit,
             alert=alert,
             repeats_exits=repeats_exits,
             venue=None if make_venue is None else make_venue(buffer.market),
             risk_engine=risk_engine,
+            trader=sleeves.trader(settings),
             id_prefix=id_prefix,
+            drift_band=sleeves.drift_band,
         )
         self.first_bar = 0
         self.is_started = False
@@ -124,8 +120,9 @@ class Driver:
     def apply(self, event: Event) -> str:
         """Apply the next event of the session; return the reason if it is a refused command, otherwise an empty one."""
         if isinstance(event, BarEvent):
-            self._close_bar(event)
+            self._take_bar(event)
         elif isinstance(event, SessionEvent) and event.phase is SessionPhase.STARTED:
+            self._buffer.start()
             self.first_bar, self.is_started = self._buffer.n_bars, True
         elif self.loop.venue.apply_recorded(event):
             self.settle()
@@ -148,13 +145,19 @@ class Driver:
         self.settle()
         self.equity[-1] = self.loop.equity(last)
 
-    def _close_bar(self, bar: BarEvent) -> None:
-        index = self._buffer.add(bar)
-        if self.is_started:
-            self._sleeve.fill(index)
-            self.loop.step(index)
-            self.loop.risk_engine.set_snapshot(None)
-            self.equity.append(self.loop.equity(index))
+    def _take_bar(self, bar: BarEvent) -> None:
+        if not self.is_started and not self._buffer.is_open_at(bar.ts_event):
+            self._buffer.close()
+        if self._buffer.add(bar) and self.is_started:
+            self._decide()
+
+    def _decide(self) -> None:
+        """Visit the close that became part of the grid."""
+        index = self._buffer.n_bars - 1
+        self._sleeves.fill()
+        self.loop.step(index)
+        self.loop.risk_engine.forget_snapshots()
+        self.equity.append(self.loop.equity(index))
 
     def _apply_input(self, event: Event) -> str:
         match event:
@@ -162,9 +165,9 @@ class Driver:
                 return self._apply_command(event)
             case SnapshotEvent():
                 book = OrderBook(event.book_time, event.bids, event.asks) if event.book_time else None
-                self.loop.risk_engine.set_snapshot((event.ts_event, book))
+                self.loop.risk_engine.set_snapshot(event.symbol, event.ts_event, book)
             case SessionEvent(phase=SessionPhase.RESUMED):
-                self.loop.risk_engine.set_snapshot(None)
+                self.loop.risk_engine.forget_snapshots()
                 self._reconnect(event.ts_event)
             case FeedFaultEvent():
                 self._apply_fault(event)
@@ -184,9 +187,16 @@ class Driver:
         return ""
 
     def _apply_fault(self, event: FeedFaultEvent) -> None:
-        """Reduce when the feed is stale. While an exchange is out of reach, orders wait for the reconnection."""
+        """Decide on a close without the bars that are missing, and reduce when the feed is stale.
+
+        While an exchange is out of reach, orders wait for the reconnection.
+        """
         last = self._buffer.n_bars - 1
-        if event.fault is FeedFault.DISCONNECTED:
+        if event.fault is FeedFault.INCOMPLETE:
+            if self.is_started and self._buffer.is_open_at(event.ts_event):
+                self._buffer.close()
+                self._decide()
+        elif event.fault is FeedFault.DISCONNECTED:
             self._is_disconnected = True
         elif event.fault is FeedFault.RECONNECTED:
             self._reconnect(event.ts_event)

@@ -147,14 +147,15 @@ def _path(events: Iterable[Event], config: SessionConfig) -> tuple[IntArray, Flo
 
     The first of the latter is the last close before the start, or, without one, that of the first traded bar.
     """
-    booked = LedgerFromEvents(config.trading.initial_cash, {config.symbol: config.instrument.lot_size})
+    booked = LedgerFromEvents(config.trading.initial_cash, config.lots)
+    (symbol,) = config.symbol_names
     rows: list[tuple[float, ...]] = []
     times: list[int] = []
     bar: BarEvent | None = None
 
     def mark(closed: BarEvent) -> tuple[float, float, float]:
         equity = booked.ledger.equity(booked.marks)
-        notional = booked.ledger.quantity(config.symbol) * closed.close
+        notional = booked.ledger.quantity(symbol) * closed.close
         return equity, closed.close, notional / equity if equity > 0.0 else 0.0
 
     for event in events:

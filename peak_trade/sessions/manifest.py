@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,23 @@ from peak_trade.journal.versions import JOURNAL_VERSION
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import bar_events
 from peak_trade.sessions.store import find_session
-from peak_trade.strategies.base import Strategy
-from peak_trade.wiring.digests import code_digest
+from peak_trade.wiring.digests import code_digest, data_digest
 from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.gates import declared_history
 
 
 def make_manifest(
-    session_id: str, config: SessionConfig, strategy: Strategy, recording: Bars | None, history_start: int
+    session_id: str, config: SessionConfig, code: Sequence[Any], recording: Sequence[Bars] | None, history_start: int
 ) -> dict[str, Any]:
-    """Return the content of a session's manifest; `history_start` is ns UTC."""
+    """Return the content of a session's manifest; `code` are the parts of `code_digest`, `history_start` is ns UTC."""
     digests = {
         "config": config.digest(),
-        "code": code_digest([strategy]),
+        "code": code_digest(code),
         "seed": digest_of(config.trading.seed),
         "environment": environment_digest(),
     }
     if recording is not None:
-        digests["data"] = recording.digest()
+        digests["data"] = _data_digest(recording)
     return {
         "version": JOURNAL_VERSION,
         "session_id": session_id,
@@ -78,28 +78,28 @@ def history_of(folder: Path, config: SessionConfig) -> tuple[Bars, ...]:
     return past
 
 
-def first_bar(config: SessionConfig, recording: Bars | None, now: int) -> int:
+def first_bar(config: SessionConfig, recording: Sequence[Bars] | None, now: int) -> int:
     """Return the start of the history of a session without history bars, ns UTC; a shadow takes its session's."""
     if recording is not None:
-        return int(recording.times[0])
+        return min(int(part.times[0]) for part in recording)
     if config.follow is None:
         return now
     followed = read_manifest(find_session(config.follow)).get("history_start")
     return now if followed is None else to_ns(parse_utc(str(followed), "history_start"))
 
 
-def check_against_store(folder: Path, recording: Bars | None) -> None:
+def check_against_store(folder: Path, recording: Sequence[Bars] | None) -> None:
     """Raise SessionError if the store's bars are not the manifest's, or a recorded bar is not the store's."""
     if recording is None:
         return
-    if recording.digest() != read_manifest(folder).get("digests", {}).get("data"):
+    if _data_digest(recording) != read_manifest(folder).get("digests", {}).get("data"):
         raise SessionError(
             f"{folder.name}: the store's bars are not the ones that the session started on; restore them, "
             "or start a new session."
         )
-    stored = {bar.ts_event: bar for bar in bar_events(recording)}
+    stored = {(bar.ts_event, bar.symbol): bar for part in recording for bar in bar_events(part)}
     for event in read_events(folder):
-        if isinstance(event, BarEvent) and event != stored.get(event.ts_event):
+        if isinstance(event, BarEvent) and event != stored.get((event.ts_event, event.symbol)):
             raise SessionError(
                 f"{folder.name}: the journal holds a bar of {iso(event.ts_event)} that is not the store's. "
                 "Start a new session."
@@ -107,7 +107,12 @@ def check_against_store(folder: Path, recording: Bars | None) -> None:
 
 
 def _load_history(config: SessionConfig, first: int, until: int) -> tuple[Bars, ...]:
-    return declared_history(config.risk, {config.symbol: config.exchange}, first, until)
+    return declared_history(config.risk, dict.fromkeys(config.symbol_names, config.exchange), first, until)
+
+
+def _data_digest(recording: Sequence[Bars]) -> str:
+    """Return the digest of a recording; that of one symbol is the digest of its bars."""
+    return recording[0].digest() if len(recording) == 1 else data_digest(recording)
 
 
 def _digest(past: tuple[Bars, ...]) -> str:

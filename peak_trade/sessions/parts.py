@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from peak_trade.causality.continued import check_continued
 from peak_trade.causality.short import check_run
+from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.causality import CausalityOutcome
 from peak_trade.core.errors import ConfigError
@@ -19,13 +22,17 @@ from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.engine.venue import Venue
 from peak_trade.journal.events import BarEvent
 from peak_trade.risk.state import Control
-from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
+from peak_trade.sessions.bar_buffer import BufferedHistory, MarketBuffer
 from peak_trade.sessions.config import SessionConfig, SessionContext
+from peak_trade.sessions.live_sleeves import LiveSleeves
 from peak_trade.sessions.sandbox.venue import id_prefix
-from peak_trade.strategies.base import Strategy
+from peak_trade.strategies.base import BaseStrategy, Strategy
+from peak_trade.strategies.panel import PanelStrategy
 from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.gates import gate_chain, make_risk_engine, require_sources, source_of
+from peak_trade.wiring.portfolio import evaluation_of, strategy_of
+from peak_trade.wiring.portfolio_settings import check_entries
 from peak_trade.wiring.sleeves import Evaluation, refuse_extra_columns
 from peak_trade.wiring.venues import VENUES
 
@@ -50,64 +57,111 @@ def check_sources(config: SessionConfig) -> None:
         )
 
 
-def check_span(config: SessionConfig, recording: Bars | None) -> None:
-    """Raise ConfigError if a recording has no bar from the start on."""
-    if recording is None or config.start is None:
+def check_span(config: SessionConfig, recording: Sequence[Bars] | None) -> None:
+    """Raise ConfigError if a recording has a symbol without a bar from the start on."""
+    if config.start is None:
         return
-    last = int(recording.times[-1])
-    if last < to_ns(parse_utc(config.start, "start")):
-        raise ConfigError(
-            f"start was {config.start}: the last bar of the recording closes at {iso(last)}. Choose an earlier start."
-        )
+    for part in recording or ():
+        last, named = int(part.times[-1]), f" of {part.symbol}" if len(config.symbols) > 1 else ""
+        if last < to_ns(parse_utc(config.start, "start")):
+            raise ConfigError(
+                f"start was {config.start}: the last bar of the recording{named} closes at {iso(last)}. Choose "
+                "an earlier start."
+            )
 
 
-def recording_of(config: SessionConfig) -> Bars | None:
-    """Load the bars of a recorded session from the store; None for any other."""
+def recording_of(config: SessionConfig) -> tuple[Bars, ...] | None:
+    """Load the bars of a recorded session from the store, one Bars per symbol; None for any other."""
     if not FEEDS[config.feed].is_recorded:
         return None
-    return load_bars(config.symbol, config.timeframe, config.exchange or None, None, config.end)
+    span = config.timeframe, config.exchange or None, None, config.end
+    return tuple(load_bars(symbol, *span) for symbol in config.symbol_names)
 
 
-def check_strategy(
-    config: SessionConfig, strategy: Strategy, recording: Bars | None, history: Sequence[BarEvent], is_wanted: bool
+def closes_of(recording: Sequence[Bars]) -> IntArray:
+    """Return the close times of a recording at which some symbol has a bar, ns UTC."""
+    times = recording[0].times
+    for part in recording[1:]:
+        times = np.union1d(times, part.times)
+    return times
+
+
+def check_strategies(
+    config: SessionConfig,
+    strategies: Sequence[Strategy | PanelStrategy],
+    recording: Sequence[Bars] | None,
+    history: Sequence[BarEvent],
+    is_wanted: bool,
 ) -> tuple[CausalityOutcome, ...]:
-    """Check a user's strategy for look-ahead, in short, on the bars known at the start of a session.
+    """Check the strategies of a user for look-ahead, in short, on the bars known at the start of a session.
 
-    A session that starts with too few bars for the warm-up of the strategy is checked on generated bars. StrategyError
-    if the strategy is incremental and differs bar by bar, whether the check for look-ahead is wanted or not.
+    `strategies` are those of the entries of the configuration.
+    A session that starts with too few bars for the warm-up of a strategy is checked on generated bars. StrategyError
+    if a strategy is incremental and differs bar by bar, whether the check for look-ahead is wanted or not.
     """
-    refuse_extra_columns(strategy, "a session")
-    bars = recording
-    if bars is None and len(history) >= strategy.warm_up + 20:
-        buffer = buffer_of(config, len(history))
-        for event in history:
-            buffer.add(event)
-        bars = buffer.bars()
-    generated = synthetic_bars(max(3_000, 2 * strategy.warm_up + 1_000))
-    if user_strategies(strategy):
-        check_continued(strategy, bars or generated)
-    outcomes = check_run([(strategy, bars or generated)], is_wanted=is_wanted)
-    if bars is not None or not is_wanted:
+    for strategy in strategies:
+        refuse_extra_columns(strategy, "a session")
+    known = recording if recording is not None else filled_buffer(config, history).bars()
+    pairs: list[tuple[BaseStrategy, Sequence[Bars]]] = []
+    n_generated = 0
+    for entry, strategy in zip(config.entries, strategies, strict=True):
+        own = [part for part in known if part.symbol in entry.traded]
+        if recording is None and (
+            len(own) < len(entry.traded) or min(len(part) for part in own) < strategy.warm_up + 20
+        ):
+            n_bars, n_generated = max(3_000, 2 * strategy.warm_up + 1_000), n_generated + 1
+            own = [replace(synthetic_bars(n_bars), symbol=symbol) for symbol in entry.traded]
+        if isinstance(strategy, Strategy) and user_strategies(strategy):
+            check_continued(strategy, own[0])
+        pairs.append((strategy, own))
+    outcomes = check_run(pairs, is_wanted=is_wanted)
+    if not n_generated or not is_wanted:
         return outcomes
     reason = "The bars were generated, because the session starts with too few."
     return tuple(replace(each, sentence=f"{each.sentence} {reason}") for each in outcomes)
 
 
-def buffer_of(config: SessionConfig, n_bars: int) -> BarBuffer:
-    """Return an empty buffer for a number of bars."""
-    instrument = config.instrument.instrument(config.symbol)
-    return BarBuffer(instrument, Timeframe.parse(config.timeframe), max(n_bars, 1), config.exchange)
+def buffer_of(config: SessionConfig, n_bars: int) -> MarketBuffer:
+    """Return an empty buffer for a number of closes."""
+    instruments = list(config.instruments.values())
+    return MarketBuffer(instruments, Timeframe.parse(config.timeframe), max(n_bars, 1), config.exchange)
 
 
-def evaluation_of(config: SessionConfig, strategy: Strategy) -> Evaluation:
-    """Return the evaluation of the session's strategy, which equals that of a backtest."""
-    return Evaluation(strategy, config.trading, config.instrument.instrument(config.symbol))
+def filled_buffer(config: SessionConfig, bars: Sequence[BarEvent]) -> MarketBuffer:
+    """Return a buffer of bars; the last close has those that are given."""
+    buffer = buffer_of(config, len(bars))
+    for bar in bars:
+        if not buffer.is_open_at(bar.ts_event):
+            buffer.close()
+        buffer.add(bar)
+    buffer.close()
+    return buffer
+
+
+def recording_of_events(config: SessionConfig, bars: Sequence[BarEvent]) -> tuple[Bars, ...] | None:
+    """Return recorded bars as a recording, one Bars per symbol of the session; None without bars."""
+    parts = filled_buffer(config, bars).parts.values()
+    return tuple(part.bars() for part in parts) if bars else None
+
+
+def sleeves_of(config: SessionConfig, buffer: MarketBuffer, recording: Sequence[Bars] | None) -> LiveSleeves:
+    """Return the sleeves of a session over its buffer; `recording` as of `LiveSleeves`."""
+    strategies = [strategy_of(entry) for entry in config.entries]
+    if config.portfolio is None:
+        (strategy,), (symbol,) = strategies, config.symbol_names
+        return LiveSleeves(buffer, [Evaluation(strategy, strategy.name, (symbol,), config.trading)], recording)
+    entries = config.entries
+    evaluations = [
+        evaluation_of(entry, strategy, config.trading) for entry, strategy in zip(entries, strategies, strict=True)
+    ]
+    fixed = check_entries(entries, config.portfolio.allocation)
+    return LiveSleeves(buffer, evaluations, recording, config.portfolio, fixed)
 
 
 def risk_engine_of(
     config: SessionConfig,
-    buffer: BarBuffer,
-    recording: Bars | None,
+    buffer: MarketBuffer,
+    recording: Sequence[Bars] | None,
     control: Control | None = None,
     *,
     past: Sequence[Bars] = (),
@@ -118,7 +172,7 @@ def risk_engine_of(
     """
     limits = config.risk
     if limits is None or recording is not None:
-        return make_risk_engine(limits, [] if recording is None else [recording], control, past=past)
+        return make_risk_engine(limits, recording or (), control, past=past)
     history = BufferedHistory(buffer, *source_of(limits), past)
     return RiskEngine(gate_chain(limits), limits, daily_history=history, control=control)
 

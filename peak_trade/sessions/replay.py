@@ -31,16 +31,22 @@ from peak_trade.journal.events import (
 from peak_trade.journal.files import is_sealed, journal_version, read_manifest, stream_events
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.risk.state import Control
-from peak_trade.sessions.bar_buffer import BarBuffer
 from peak_trade.sessions.config import SessionConfig, SessionContext
 from peak_trade.sessions.control.state import control_at_start
 from peak_trade.sessions.driver import Driver
 from peak_trade.sessions.manifest import history_of
-from peak_trade.sessions.parts import buffer_of, evaluation_of, order_prefix, risk_engine_of, venue_maker
+from peak_trade.sessions.parts import (
+    buffer_of,
+    order_prefix,
+    recording_of_events,
+    risk_engine_of,
+    sleeves_of,
+    venue_maker,
+)
 from peak_trade.sessions.runner import LOOP_EVENTS
 from peak_trade.sessions.store import check_journal, config_of, find_session
 from peak_trade.wiring.digests import code_digest
-from peak_trade.wiring.strategies import make_strategy
+from peak_trade.wiring.portfolio import code_of
 from peak_trade.wiring.venues import VENUES
 
 
@@ -102,12 +108,12 @@ def replay(name: str) -> Replay:
     expected = [event for event in recorded if isinstance(event, LOOP_EVENTS)]
     difference = _first_difference(expected, produced, is_whole=is_sealed(folder)) or _ledger_difference(
         ledger,
-        ledger_from_events(recorded, config.trading.initial_cash, {config.symbol: config.instrument.lot_size}),
+        ledger_from_events(recorded, config.trading.initial_cash, config.lots),
         recorded,
     )
     return Replay(
         session_id=folder.name,
-        n_bars=sum(isinstance(event, BarEvent) for event in recorded),
+        n_bars=len({event.ts_event for event in recorded if isinstance(event, BarEvent)}),
         n_signals=sum(isinstance(event, SignalEvent) for event in expected),
         n_orders=sum(isinstance(event, OrderEvent) and event.event is OrderEventKind.REQUESTED for event in expected),
         n_decisions=sum(isinstance(event, DecisionEvent) for event in expected),
@@ -154,21 +160,18 @@ def rerun(
     exchange come from the record; nothing is sent to it.
     """
     bars = [event for event in recorded if isinstance(event, BarEvent)]
-    strategy = make_strategy(config.strategy, config.parameters)
-    recording = _filled_buffer(config, bars).bars() if bars else None
+    recording = recording_of_events(config, bars)
     buffer = buffer_of(config, len(bars))
     context = SessionContext(session_id, config, lambda: 0, lambda seconds: False, recording, recorded=recorded)
     produced: list[Event] = []
     driver = Driver(
         buffer,
-        evaluation_of(config, strategy),
+        sleeves_of(config, buffer, recording),
         config.trading,
         emit=produced.append,
-        strategy=strategy.name,
         make_venue=venue_maker(context),
         risk_engine=risk_engine_of(config, buffer, recording, start, past=past),
         id_prefix=order_prefix(context),
-        recording=recording,
         repeats_exits=repeats_exits,
     )
     stop = next((_ending_of(event) for event in recorded if _is_stop(event)), None)
@@ -183,13 +186,6 @@ def rerun(
     for event in recorded[end:]:
         driver.apply(event)
     return produced, driver.loop.ledger
-
-
-def _filled_buffer(config: SessionConfig, bars: Sequence[BarEvent]) -> BarBuffer:
-    buffer = buffer_of(config, len(bars))
-    for bar in bars:
-        buffer.add(bar)
-    return buffer
 
 
 def _is_stop(event: Event) -> TypeGuard[SessionEvent]:
@@ -247,6 +243,9 @@ def _ledger_difference(came_out: Ledger, rebuilt: Ledger, recorded: Sequence[Eve
 
 
 def _note(folder: Path, config: SessionConfig) -> str:
-    strategy = make_strategy(config.strategy, config.parameters)
     then = read_manifest(folder).get("digests", {}).get("code")
-    return "" if then == code_digest([strategy]) else "The code is not the version that ran the session."
+    return (
+        ""
+        if then == code_digest(code_of(config.entries, config.portfolio))
+        else "The code is not the version that ran the session."
+    )

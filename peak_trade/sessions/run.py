@@ -16,12 +16,13 @@ import numpy as np
 
 from peak_trade.causality.short import naming_look_ahead
 from peak_trade.core.arguments import checks_arguments
+from peak_trade.core.arrays import IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.causality import outcomes_of
 from peak_trade.core.described import Described
 from peak_trade.core.errors import SessionError
 from peak_trade.core.progress import progress
-from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, iso, parse_utc, to_ns
 from peak_trade.core.values import TradingState
 from peak_trade.data.holdout import is_holdout_sentence
 from peak_trade.data.workspace import workspace
@@ -52,11 +53,12 @@ from peak_trade.sessions.parts import (
     buffer_of,
     check_sources,
     check_span,
-    check_strategy,
-    evaluation_of,
+    check_strategies,
+    closes_of,
     order_prefix,
     recording_of,
     risk_engine_of,
+    sleeves_of,
     venue_maker,
 )
 from peak_trade.sessions.runner import KILLED, Session, Status
@@ -69,12 +71,11 @@ from peak_trade.sessions.sandbox.client import (
     with_exchange_steps,
 )
 from peak_trade.sessions.store import check_journal, config_of, find_session, keys_folder, session_id, sessions_folder
-from peak_trade.strategies.base import Strategy
 from peak_trade.tracking.counting import counted
 from peak_trade.tracking.trials import Evaluation, Observations
 from peak_trade.wiring.digests import user_code_digest
 from peak_trade.wiring.feeds import FEEDS
-from peak_trade.wiring.strategies import make_strategy
+from peak_trade.wiring.portfolio import code_of, strategy_of
 
 _DAYS_WITHOUT_DURATION = 60
 """Days of bars for which a live session without a duration has room."""
@@ -183,7 +184,7 @@ def run_session(
     workspace_state = starting_control(config, clock())
     controls = _controls(switch, on_status, clock, telemetry)
     check_sources(config)
-    strategy = make_strategy(config.strategy, config.parameters)
+    strategies = [strategy_of(entry) for entry in config.entries]
     recording = recording_of(config)
     check_span(config, recording)
     with client_of(config, connect, sandbox) as client:
@@ -192,11 +193,11 @@ def run_session(
         feed = FEEDS[config.feed].open(context)
         history = feed.history()
         starts = history[0].ts_event if history else first_bar(config, recording, clock())
-        until = clock() if recording is None else int(recording.times[-1])
-        content = make_manifest(folder.name, config, strategy, recording, starts)
-        if config.mode in WITH_EDGE_TEST:
+        until = clock() if recording is None else max(int(part.times[-1]) for part in recording)
+        content = make_manifest(folder.name, config, code_of(config.entries, config.portfolio), recording, starts)
+        if config.mode in WITH_EDGE_TEST and config.portfolio is None:
             content[EDGE_TEST] = (edge_test or EdgeTest()).model_dump(mode="json")
-        holdouts = [] if recording is None else [note for note in recording.notes if is_holdout_sentence(note)]
+        holdouts = [note for part in recording or () for note in part.notes if is_holdout_sentence(note)]
         if holdouts:
             content["holdouts"] = holdouts
         if clock is not time.time_ns:
@@ -204,7 +205,7 @@ def run_session(
         control = in_session_time(workspace_state, clock(), _session_time(config, history, recording))
         if control != Control():
             content["trading_state"] = control_to_dict(control)
-        outcomes = check_strategy(config, strategy, recording, history, causality_check)
+        outcomes = check_strategies(config, strategies, recording, history, causality_check)
         if outcomes:
             content["causality"] = [each.to_dict() for each in outcomes]
         if admission is not None:
@@ -225,7 +226,7 @@ def run_session(
         for each in outcomes:
             on_note(each.sentence)
         on_start(folder)
-        return _run(folder, replace(context, session_id=folder.name), strategy, feed, controls)
+        return _run(folder, replace(context, session_id=folder.name), feed, controls)
 
 
 def resume_session(
@@ -263,7 +264,6 @@ def resume_session(
     controls = _controls(switch, on_status, clock, telemetry)
     recording = recording_of(config)
     check_against_store(folder, recording)
-    strategy = make_strategy(config.strategy, config.parameters)
     ensure_started(folder, WorkspaceKey(keys_folder()), clock())
     with client_of(config, connect, sandbox) as client:
         if admission is not None:
@@ -271,7 +271,7 @@ def resume_session(
         context = SessionContext(folder.name, config, clock, controls.switch.wait, recording, client, admission)
         feed = FEEDS[config.feed].open(context)
         on_start(folder)
-        return _run(folder, context, strategy, feed, controls)
+        return _run(folder, context, feed, controls)
 
 
 def approved_config(folder: Path) -> str:
@@ -294,7 +294,7 @@ def _controls(
     return _Controls(switch or StopSwitch(), on_status, clock, telemetry)
 
 
-def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, controls: _Controls) -> SessionResult:
+def _run(folder: Path, context: SessionContext, feed: Feed, controls: _Controls) -> SessionResult:
     config, recording, telemetry = context.config, context.recording, controls.telemetry
 
     def stop_if_killed() -> None:
@@ -313,11 +313,12 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
     equity_at: dict[int, float] = {}
     known = read_events(folder)
     context = replace(context, recorded=known)
-    n_bars = len(recording) if recording is not None else len(known) + _n_expected(config) + _n_followed(config)
+    times = None if recording is None else closes_of(recording)
+    n_bars = len(times) if times is not None else len(known) + _n_expected(config) + _n_followed(config)
     outcomes = outcomes_of(read_manifest(folder))
-    n_traded = 0 if recording is None else len(recording.between(config.start))
+    n_traded = 0 if times is None else int((times >= _start_of(config)).sum())
     with (
-        _counted_as_trial(folder, recording, strategy, equity_at),
+        _counted_as_trial(folder, config, recording, times, equity_at),
         naming_look_ahead(outcomes),
         controls.switch.on_terminate(),
         progress("session") as on_progress,
@@ -334,18 +335,16 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
         buffer = buffer_of(config, n_bars + 1)
         session = Session(
             buffer,
-            evaluation_of(config, strategy),
+            sleeves_of(config, buffer, recording if config.evaluation == "whole" else None),
             config.trading,
             journal,
             controls.clock,
-            strategy.name,
             config.mode,
             make_venue=venue_maker(context),
             id_prefix=order_prefix(context),
             risk_engine=risk_engine_of(
                 config, buffer, recording, control_at_start(folder), past=history_of(folder, config)
             ),
-            recording=recording if config.evaluation == "whole" else None,
             duration=None if config.duration is None else config.duration * NS_PER_SECOND,
             switch=controls.switch,
             on_status=on_status,
@@ -369,19 +368,28 @@ def _run(folder: Path, context: SessionContext, strategy: Strategy, feed: Feed, 
 
 @contextmanager
 def _counted_as_trial(
-    folder: Path, recording: Bars | None, strategy: Strategy, equity_at: Mapping[int, float]
+    folder: Path,
+    config: SessionConfig,
+    recording: Sequence[Bars] | None,
+    times: IntArray | None,
+    equity_at: Mapping[int, float],
 ) -> Iterator[None]:
     """Count a session over a recording as a trial; `equity_at` is equity by close time, ns UTC, when the block ends."""
-    if recording is None:
+    if recording is None or times is None:
         yield
         return
-    digests, code = read_manifest(folder)["digests"], user_code_digest([strategy])
-    with counted(Evaluation.of([digests["config"]], code, digests["data"], [recording], recording.times)) as trial:
+    digests, code = read_manifest(folder)["digests"], user_code_digest(code_of(config.entries, config.portfolio))
+    with counted(Evaluation.of([digests["config"]], code, digests["data"], recording, times)) as trial:
         yield
         if equity_at:
-            times, equity = np.array(list(equity_at), np.int64), np.array(list(equity_at.values()))
-            trial.evaluation = replace(trial.evaluation, first=int(times[0]), last=int(times[-1]))
-            trial.observe = partial(Observations.of_equity, equity, times, recording.timeframe)
+            traded, equity = np.array(list(equity_at), np.int64), np.array(list(equity_at.values()))
+            trial.evaluation = replace(trial.evaluation, first=int(traded[0]), last=int(traded[-1]))
+            trial.observe = partial(Observations.of_equity, equity, traded, recording[0].timeframe)
+
+
+def _start_of(config: SessionConfig) -> int:
+    """Return the first instant at which bars of a recording are traded, ns UTC."""
+    return 0 if config.start is None else to_ns(parse_utc(config.start, "start"))
 
 
 def _n_expected(config: SessionConfig) -> int:
@@ -396,21 +404,21 @@ def _n_followed(config: SessionConfig) -> int:
         return 0
     folder = find_session(config.follow)
     recording = recording_of(config_of(folder))
-    return len(read_events(folder)) if recording is None else len(recording)
+    return len(read_events(folder)) if recording is None else len(closes_of(recording))
 
 
-def _session_time(config: SessionConfig, history: Sequence[BarEvent], recording: Bars | None) -> int | None:
+def _session_time(config: SessionConfig, history: Sequence[BarEvent], recording: Sequence[Bars] | None) -> int | None:
     """Return the start of a session in the time of its recording, ns UTC; None if bars close as time passes."""
     if config.follow is not None:
         followed = config_of(find_session(config.follow))
         return _session_time(followed, history, recording_of(followed))
     if recording is None:
         return None
-    return history[-1].ts_event if history else int(recording.times[0]) - recording.timeframe.ns
+    return history[-1].ts_event if history else first_bar(config, recording, 0) - recording[0].timeframe.ns
 
 
 def _new_folder(config: SessionConfig, moment: datetime) -> Path:
-    name = session_id(moment, config.mode, config.strategy, config.symbol, config.timeframe)
+    name = session_id(moment, config.mode, config.label, config.symbol_names, config.timeframe)
     folder, n = sessions_folder() / name, 1
     while folder.exists():
         n += 1

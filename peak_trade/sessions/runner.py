@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
 from peak_trade.core.time import iso
 from peak_trade.core.values import TradingState
@@ -26,6 +25,7 @@ from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import (
     AlertEvent,
     AlertLevel,
+    AllocationEvent,
     BankruptcyEvent,
     BarEvent,
     CashFlowEvent,
@@ -46,14 +46,22 @@ from peak_trade.journal.events import (
     TradingStateEvent,
 )
 from peak_trade.journal.writer import JournalWriter
-from peak_trade.sessions.bar_buffer import BarBuffer
+from peak_trade.sessions.bar_buffer import MarketBuffer
 from peak_trade.sessions.control.commands import new_command, pending_commands, remove_command
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.driver import Driver
 from peak_trade.sessions.feeds.base import Feed, FeedItem
-from peak_trade.wiring.sleeves import Evaluation
+from peak_trade.sessions.live_sleeves import LiveSleeves
 
-LOOP_EVENTS = (SignalEvent, OrderEvent, DecisionEvent, CashFlowEvent, TradingStateEvent, BankruptcyEvent)
+LOOP_EVENTS = (
+    SignalEvent,
+    OrderEvent,
+    DecisionEvent,
+    CashFlowEvent,
+    AllocationEvent,
+    TradingStateEvent,
+    BankruptcyEvent,
+)
 """Events that the loop emits. A backtest over the same bars has the same ones."""
 
 LIVE_GATE = "live-execution gate"
@@ -68,7 +76,10 @@ END_OF_RUN = Ending(EndCause.FEED_ENDED, "end of run")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Figures of a live view: money in quote currency, quantity in base units, times ns UTC."""
+    """Figures of a live view: money in quote currency, quantities in base units, times ns UTC.
+
+    A session of several symbols has their names in `symbol`, no `close`, no `position`, and `positions` by symbol.
+    """
 
     session_id: str
     mode: str
@@ -84,30 +95,28 @@ class Status:
     n_open_orders: int
     n_denials: int
     n_faults: int
+    positions: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Session:
     """One session: an event loop, its bars and its journal.
 
-    `recording` (the bars of a whole recording, or None) allows the strategy to be evaluated once; otherwise it is
-    evaluated at each close, see `LiveSleeve`. `duration`, ns, ends the session at the first bar that closes so long
-    after the first one opened.
+    `sleeves` are those of its strategies over its buffer. `duration`, ns, ends the session at the first bar that closes
+    so long after the first one opened.
     """
 
-    buffer: BarBuffer
-    evaluation: Evaluation
+    buffer: MarketBuffer
+    sleeves: LiveSleeves
     settings: BacktestSettings
     journal: JournalWriter
     clock: Callable[[], int]
-    strategy: str
     mode: str
     make_venue: Callable[[Market], Venue] | None = None
     """Makes the venue on the session's market; None: fills are simulated."""
 
     risk_engine: RiskEngine = field(default_factory=RiskEngine.without_limits)
     id_prefix: str = "o-"
-    recording: Bars | None = None
     duration: int | None = None
     switch: StopSwitch = field(default_factory=StopSwitch)
     on_status: Callable[[Status], None] = lambda status: None
@@ -134,14 +143,12 @@ class Session:
     def __post_init__(self) -> None:
         self._driver = Driver(
             self.buffer,
-            self.evaluation,
+            self.sleeves,
             self.settings,
             emit=self._emit,
-            strategy=self.strategy,
             make_venue=self.make_venue,
             risk_engine=self.risk_engine,
             id_prefix=self.id_prefix,
-            recording=self.recording,
             alert=self._take_alert,
             repeats_exits=self.repeats_exits,
         )
@@ -198,11 +205,11 @@ class Session:
     def _start(self, feed: Feed) -> None:
         last = self._last_close()
         for bar in feed.history():
-            if bar.ts_event > last:
+            if bar.ts_event > last and not self.buffer.holds(bar.symbol, bar.ts_event):
                 self.journal.append(bar)
                 self._driver.apply(bar)
-        strategies, symbols = (self.strategy,), tuple(self.buffer.market.symbols)
-        self._driver.apply(self._append_phase(SessionPhase.STARTED, "", strategies=strategies, symbols=symbols))
+        names, symbols = self.sleeves.names, tuple(self.buffer.market.symbols)
+        self._driver.apply(self._append_phase(SessionPhase.STARTED, "", strategies=names, symbols=symbols))
 
     def _resume(self, events: Sequence[Event]) -> Ending | None:
         """Apply recorded events; return the ending if the session was already stopping."""
@@ -302,7 +309,9 @@ class Session:
 
     def _take(self, item: FeedItem) -> Ending | None:
         """Record an item of the feed and apply it; return the ending if the session ends with it."""
-        if isinstance(item, BarEvent):
+        if self._is_known(item):
+            return None
+        if isinstance(item, BarEvent) and not self.buffer.is_open:
             self._apply_commands(item.ts_event)
             if self._driver.is_killed:
                 return KILLED
@@ -312,10 +321,10 @@ class Session:
             mismatch = self._reconcile()
             if mismatch:
                 return mismatch
-        started = time.perf_counter()
+        started, n_bars = time.perf_counter(), self.buffer.n_bars
         self._driver.apply(item)
-        if not isinstance(item, BarEvent):
-            self._n_faults += isinstance(item, FeedFaultEvent)
+        self._n_faults += isinstance(item, FeedFaultEvent)
+        if self.buffer.n_bars == n_bars:
             return None
         if self.measures:
             elapsed = (time.perf_counter() - started) * 1_000.0
@@ -324,6 +333,12 @@ class Session:
         if self.loop.bankrupt_bar is not None:
             return BANKRUPT
         return DURATION_REACHED if self._is_over(item.ts_event) else None
+
+    def _is_known(self, item: FeedItem) -> bool:
+        """Return whether an item was recorded before an interruption that left its close without some bars."""
+        if isinstance(item, FeedFaultEvent) and item.fault not in (FeedFault.GAP, FeedFault.FROZEN):
+            return False
+        return isinstance(item, BarEvent | FeedFaultEvent) and self.buffer.holds(item.symbol, item.ts_event)
 
     def _last_close(self) -> int:
         return int(self.buffer.market.times[self.buffer.n_bars - 1]) if self.buffer.n_bars else -1
@@ -376,24 +391,25 @@ class Session:
 
     def status(self, state: str) -> Status:
         """Return the figures of a live view; `state` is running or stopped."""
-        last = self.buffer.n_bars - 1
-        column = self.buffer.market.columns[0]
-        equity = self._equity_now()
+        last, market = self.buffer.n_bars - 1, self.buffer.market
+        equity, is_single = self._equity_now(), len(market.symbols) == 1
+        positions = {symbol: self.loop.ledger.quantity(symbol) for symbol in market.symbols}
         return Status(
             session_id=self.journal.folder.name,
             mode=self.mode,
             state=f"{state}, {self.risk_engine.state}",
-            symbol=self.buffer.market.symbols[0],
+            symbol=", ".join(market.symbols),
             n_bars=max(0, last + 1 - self._driver.first_bar),
-            last_bar=int(self.buffer.market.times[last]) if last >= 0 else 0,
-            close=float(column.close[last]) if last >= 0 else math.nan,
-            position=self.loop.ledger.quantity(self.buffer.market.symbols[0]),
+            last_bar=int(market.times[last]) if last >= 0 else 0,
+            close=float(market.columns[0].close[last]) if last >= 0 and is_single else math.nan,
+            position=positions[market.symbols[0]] if is_single else math.nan,
             equity=equity,
             pnl=equity - self.settings.initial_cash,
             n_fills=len(self.loop.fills),
             n_open_orders=len(self.loop.venue.resting()),
             n_denials=self._n_denials,
             n_faults=self._n_faults,
+            positions=positions,
         )
 
 

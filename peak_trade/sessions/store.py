@@ -92,9 +92,10 @@ def keys_folder() -> Path:
     return workspace() / "keys"
 
 
-def session_id(moment: datetime, mode: str, strategy: str, symbol: str, timeframe: str) -> str:
-    """Return an id like 20251221_220016_paper_ma_crossover_BTC-EUR_1m."""
-    name, traded = strategy.rpartition(":")[2], symbol_folder(symbol).replace("_", "-")
+def session_id(moment: datetime, mode: str, strategy: str, symbols: Sequence[str], timeframe: str) -> str:
+    """Return an id like 20251221_220016_paper_ma_crossover_BTC-EUR_1m; several symbols are counted: 3-symbols."""
+    name = strategy.rpartition(":")[2]
+    traded = symbol_folder(symbols[0]).replace("_", "-") if len(symbols) == 1 else f"{len(symbols)}-symbols"
     return f"{moment:%Y%m%d_%H%M%S}_{mode}_{name}_{traded}_{timeframe}"
 
 
@@ -147,6 +148,7 @@ class SummaryReader:
         self._n_read = self._n_bars = self._last_bar = 0
         self._events: list[Event] = []
         self._marks: dict[str, BarEvent] = {}
+        self._arrived: set[str] = set()
 
     def read(self) -> SessionSummary:
         """Return the summary; SessionError or another PeakTradeError if the session is damaged."""
@@ -168,7 +170,11 @@ class SummaryReader:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, BarEvent):
-            self._n_bars, self._last_bar, self._marks[event.symbol] = self._n_bars + 1, event.ts_event, event
+            if event.ts_event != self._last_bar or event.symbol in self._arrived:
+                self._n_bars += 1
+                self._arrived.clear()
+            self._arrived.add(event.symbol)
+            self._last_bar, self._marks[event.symbol] = event.ts_event, event
         elif isinstance(event, BankruptcyEvent):
             self._events += [*self._marks.values(), event]
         elif isinstance(event, SessionEvent | OrderEvent | CashFlowEvent):
@@ -231,9 +237,8 @@ def _equity(events: Sequence[Event], config: Mapping[str, Any]) -> float | None:
     if last is not None and last.phase is SessionPhase.STOPPED:
         return last.equity if math.isfinite(last.equity) else None
     settings = SessionConfig.from_manifest(config, "manifest.json")
-    lots = {settings.symbol: settings.instrument.lot_size}
     marks = {event.symbol: event.close for event in events if isinstance(event, BarEvent)}
-    ledger = ledger_from_events(events, settings.trading.initial_cash, lots)
+    ledger = ledger_from_events(events, settings.trading.initial_cash, settings.lots)
     if any(held.quantity and symbol not in marks for symbol, held in ledger.positions.items()):
         raise SessionError("a position has no bar to mark it at: the journal is damaged.")
     equity = ledger.equity(marks)

@@ -115,15 +115,9 @@ class StatefulStrategy(Strategy):
         """
         times, values = index_ns(bars.index), bars[list(COLUMNS)].to_numpy()
         extra = {name: bars[name].to_numpy(np.float64) for name in self.extra_columns}
-        stepper = Stepper(self, times, tuple(np.ascontiguousarray(values.T)), self.warm_up, extra)
-        found, quantity, entry_price = np.zeros(len(bars)), 0.0, 0.0
-        for place, time in enumerate(times.tolist()):
-            before = found[place - 1] if place else 0.0
-            wanted = before / float(values[place, 0])
-            if place and before != (found[place - 2] if place > 1 else 0.0):
-                quantity, entry_price = wanted, float(values[place, 0])
-            found[place] = stepper.at(time, quantity, entry_price)
-        return found
+        follower = Follower(Stepper(self, times, tuple(np.ascontiguousarray(values.T)), self.warm_up, extra))
+        opens = values[:, 0].tolist()
+        return np.array([follower.at(time, opened) for time, opened in zip(times.tolist(), opens, strict=True)])
 
 
 class Stepper:
@@ -233,3 +227,19 @@ class Stepper:
                 f"{self._strategy.name}: the state is a {type(self._state).__name__}, which can change. Use numbers, "
                 "text, a tuple or a frozen struct."
             ) from None
+
+
+class Follower:
+    """Takes the steps of a strategy whose targets are reached at the next open, with an equity of 1."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper = stepper
+        self._target, self._earlier = 0.0, 0.0
+        self._quantity, self._entry_price = 0.0, 0.0
+
+    def at(self, time: int, opened: float) -> float:
+        """Return the exposure after the close of the next bar, at `time` in ns UTC, whose first price is `opened`."""
+        if self._target != self._earlier:
+            self._quantity, self._entry_price = self._target / opened, opened
+        self._earlier, self._target = self._target, self._stepper.at(time, self._quantity, self._entry_price)
+        return self._target

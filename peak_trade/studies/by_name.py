@@ -23,7 +23,6 @@ from peak_trade.studies.backtest import backtest as run_backtest
 from peak_trade.studies.noise import NoiseControl
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.naming import Naming, name_regimes
 from peak_trade.studies.regime.second_opinion import RegimeOpinion, regime_second_opinion
 from peak_trade.studies.regime.study import RegimeStudy, noise_controls, study_regimes
@@ -36,6 +35,7 @@ from peak_trade.wiring.detectors import detector_values, make_detector
 from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import fee_preset
 from peak_trade.wiring.gates import source_of
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from peak_trade.wiring.run_file import read_run_file
 from peak_trade.wiring.sleeves import extra_columns_of
 from peak_trade.wiring.strategies import (

@@ -29,6 +29,7 @@ from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.engine.venue import BuyingPower, Execution
 from peak_trade.journal.events import DecisionEvent, Event, OrderEvent, SignalEvent
 from peak_trade.journal.files import MANIFEST, read_manifest, stream_events
+from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.store import check_journal, config_of, find_session, session_ids
 from peak_trade.studies.log_diff import (
     ImportedLog,
@@ -41,6 +42,7 @@ from peak_trade.studies.log_diff import (
     two_logs,
 )
 from peak_trade.tracking.queries import show_run
+from peak_trade.wiring.portfolio import strategy_of
 from peak_trade.wiring.strategies import make_strategy
 
 
@@ -179,16 +181,23 @@ def read_session(folder: Path) -> Recording:
     events = PackedEvents(map(_without_inputs, stream_events(folder)))
     strategies = {event.strategy for event in events if isinstance(event, SignalEvent | OrderEvent)}
     settings = flat_settings(
-        strategy=", ".join(sorted(strategies)) or make_strategy(config.strategy, config.parameters).name,
+        strategy=_strategies(config, strategies),
         parameters=config.parameters,
         trading=config.trading.model_dump(mode="json"),
-        instruments={config.symbol: config.instrument.model_dump(mode="json")},
+        instruments={each.name: each.instrument.model_dump(mode="json") for each in config.symbols},
         risk=None if config.risk is None else config.risk.model_dump(mode="json"),
     )
     manifest = read_manifest(folder)
     code = str(manifest.get("digests", {}).get("code", ""))
     timeframe = Timeframe.parse(config.timeframe)
     return Recording(folder.name, config.mode, timeframe, settings, code, events, outcomes_of(manifest))
+
+
+def _strategies(config: SessionConfig, found: set[str]) -> str:
+    """Return the names of the strategies of a session; those of a single one are in its events, where it has some."""
+    if config.portfolio is not None:
+        return ", ".join(dict.fromkeys(entry.shown_as for entry in config.entries))
+    return ", ".join(sorted(found)) or strategy_of(config.entries[0]).name
 
 
 def _without_inputs(event: Event) -> Event:

@@ -28,7 +28,7 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.live import LiveFeed
 from peak_trade.sessions.manifest import history_of
-from peak_trade.sessions.parts import buffer_of
+from peak_trade.sessions.parts import filled_buffer
 from peak_trade.sessions.sandbox.client import connect_sandbox, is_loopback, places_of, sandbox_fault
 from peak_trade.sessions.store import check_journal, config_of, last_signature, session_ids, sessions_folder
 from peak_trade.studies.backtest import backtest
@@ -111,11 +111,11 @@ def _risk_facts(limits: RiskLimits | None) -> RiskFacts | None:
 
 def _causality(config: SessionConfig) -> tuple[bool | None, str]:
     """Return whether the strategy of a session passes the check for look-ahead, and the result as a sentence."""
-    strategy = make_strategy(config.strategy, config.parameters)
+    strategy = make_strategy(config.label, config.parameters)
     bars = synthetic_bars(max(_N_BARS, 2 * strategy.warm_up + 500))
     try:
         if user_strategies(strategy) and can_be_imported(strategy):
-            report = check_in_fresh_processes(config.strategy, config.parameters, bars, _N_CUTS)
+            report = check_in_fresh_processes(config.label, config.parameters, bars, _N_CUTS)
         else:
             report = check_causality(strategy, bars, n_cuts=_N_CUTS)
     except PeakTradeError as error:
@@ -179,7 +179,7 @@ def _observed(config: SessionConfig, clock: Callable[[], int], client: Any, venu
     import ccxt
 
     timeframe = Timeframe.parse(config.timeframe)
-    feed = LiveFeed(client, config.symbol, timeframe, clock, lambda seconds: True, _N_NEWEST)
+    feed = LiveFeed(client, config.symbol_names[0], timeframe, clock, lambda seconds: True, _N_NEWEST)
     try:
         offset = feed.measure()
         client.load_markets()
@@ -201,8 +201,8 @@ def out_of_sample_facts(config: SessionConfig, scope: Scope) -> OutOfSampleFacts
     The backtest is run and measured again from its record: the events must be the recorded ones. None if there
     is no such run.
     """
-    strategy = make_strategy(config.strategy, config.parameters)
-    listed = list_runs("backtest", strategy.name, config.symbol, config.timeframe, limit=_MOST_RUNS)
+    strategy = make_strategy(config.label, config.parameters)
+    listed = list_runs("backtest", strategy.name, config.symbol_names[0], config.timeframe, limit=_MOST_RUNS)
     for run_id in listed["run_id"]:
         try:
             record = read_recorded(str(run_id))
@@ -217,7 +217,7 @@ def _is_same_run(record: RecordedRun, config: SessionConfig, scope: Scope) -> bo
     if record.study != "backtest" or record.tags.get("digest.code") != scope.code:
         return False
     strategies = restored(record.arguments)["strategy"]
-    wanted = make_strategy(config.strategy, config.parameters)
+    wanted = make_strategy(config.label, config.parameters)
     return [(type(each), each.digest()) for each in strategies] == [(type(wanted), wanted.digest())]
 
 
@@ -356,13 +356,13 @@ def diff_with_backtest(folder: Path) -> DiffResult:
     """
     config, events = config_of(folder), read_events(folder)
     bars, start = _bars_of(config, events)
-    strategy = make_strategy(config.strategy, config.parameters)
+    strategy = make_strategy(config.label, config.parameters)
     with not_trials():
         result = backtest(
             strategy,
             bars,
             config.trading,
-            instruments={config.symbol: config.instrument.instrument(config.symbol)},
+            instruments=config.instruments,
             risk=config.risk,
             history=history_of(folder, config) or None,
             start=start,
@@ -385,7 +385,5 @@ def _bars_of(config: SessionConfig, events: list[Event]) -> tuple[Bars, str]:
     traded = next((event for event in events[started:] if isinstance(event, BarEvent)), None)
     if traded is None:
         raise SessionError("no bar was traded: a shadow session needs bars after its start.")
-    buffer = buffer_of(config, len(found))
-    for bar in found:
-        buffer.add(bar)
-    return buffer.bars(), iso(traded.ts_event)
+    (bars,) = filled_buffer(config, found).bars()
+    return bars, iso(traded.ts_event)

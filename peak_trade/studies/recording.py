@@ -38,7 +38,7 @@ from peak_trade.studies.trials import deflated
 from peak_trade.studies.walk_forward.result import WalkForward
 from peak_trade.tracking.record import RunRecord, record_run
 from peak_trade.wiring.parts import described
-from peak_trade.wiring.strategies import make_strategy
+from peak_trade.wiring.portfolio import code_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,10 +207,8 @@ def _with_benchmark(run: BacktestResult) -> dict[str, Any]:
 def record_session(entry: RunRecord, folder: Path) -> None:
     """Record a session in MLflow under its entry; see `session_record`."""
     config = config_of(folder)
-    strategy = make_strategy(config.strategy, config.parameters)
-    inputs = RunInputs(
-        "session", {"session": folder.name, "config": config}, (strategy,), (), history_of(folder, config)
-    )
+    parts = tuple(code_of(config.entries, config.portfolio))
+    inputs = RunInputs("session", {"session": folder.name, "config": config}, parts, (), history_of(folder, config))
     lines = [encode_event(event) for event in read_events(folder) if isinstance(event, LOOP_EVENTS)]
     _record_lines(entry, inputs, lines, np.empty(0))
 
@@ -233,15 +231,19 @@ def session_record(folder: Path) -> RunRecord:
     manifest = read_manifest(folder)
     digests = dict(manifest["digests"])
     settings = config.trading.model_dump(mode="json")
-    settings["instruments"] = canonical_json({config.symbol: config.instrument.model_dump(mode="json")})
+    settings["instruments"] = canonical_json(
+        {each.name: each.instrument.model_dump(mode="json") for each in config.symbols}
+    )
     if config.risk is not None:
         settings["risk"] = config.risk.model_dump(mode="json")
     digests.setdefault("data", digest_bytes(*(encode_event(bar) for bar in bars)))
     return RunRecord(
         run_id=digest_of([digests, folder.name])[:16],
         run_type=config.mode,
-        strategy=config.strategy,
-        symbol=config.symbol,
+        strategy=", ".join(dict.fromkeys(each.shown_as for each in config.entries))
+        if config.portfolio
+        else config.label,
+        symbol=", ".join(config.symbol_names),
         timeframe=config.timeframe,
         start=iso(bars[0].ts_event) if bars else "",
         end=iso(close_times(bars[-1].ts_event, Timeframe.parse(config.timeframe))) if bars else "",

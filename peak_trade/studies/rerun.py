@@ -32,7 +32,7 @@ from peak_trade.tracking.counting import not_trials
 from peak_trade.tracking.environment import changed_versions
 from peak_trade.wiring.digests import code_digest
 from peak_trade.wiring.parts import recorded_code, restored
-from peak_trade.wiring.strategies import make_strategy
+from peak_trade.wiring.portfolio import code_of
 
 """Called with the bars done and the bars in all."""
 
@@ -253,7 +253,7 @@ def _session(
 ) -> _Made:
     config = arguments["config"]
     events = replayed_events(find_session(arguments["session"]))
-    code = code_digest([make_strategy(config.strategy, config.parameters)])
+    code = code_digest(code_of(config.entries, config.portfolio))
     return _Made(None, {"code": code}, [encode_event(event) for event in events])
 
 

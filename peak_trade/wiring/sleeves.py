@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.compute import Compute, compute
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.settings import Settings
-from peak_trade.core.values import Instrument
 from peak_trade.engine.market import Market
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.engine.sleeve import Sleeve
@@ -23,7 +22,7 @@ from peak_trade.portfolio.sizing import FixedNotional, FixedRisk
 from peak_trade.strategies.base import BaseStrategy, Strategy, check_exposure, strategy_errors
 from peak_trade.strategies.incremental import Continuation, IncrementalStrategy, is_incremental
 from peak_trade.strategies.panel import Panel, PanelStrategy, check_panel_exposure
-from peak_trade.strategies.stateful import StatefulStrategy, Stepper
+from peak_trade.strategies.stateful import Follower, StatefulStrategy, Stepper
 from peak_trade.wiring.user_code import nested_parts
 
 
@@ -57,6 +56,109 @@ def refuse_extra_columns(strategy: BaseStrategy, where: str) -> None:
         )
 
 
+class Targets(NamedTuple):
+    """Exposure, multiplier of the sizing rule and average true range at closes; None where the settings have none."""
+
+    exposure: FloatArray
+    scale: FloatArray | None
+    atr: FloatArray | None
+
+    def between(self, first: int, last: int) -> Targets:
+        """Return the targets from one close to before another, by their places."""
+        exposure, scale, atr = (None if values is None else values[first:last] for values in self)
+        assert exposure is not None
+        return Targets(exposure, scale, atr)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The evaluation of a strategy on its symbols, in sorted order; a panel strategy has several.
+
+    `name` is that of the strategy in the events, `max_gross` the largest sum of the absolute exposures of a close of a
+    panel strategy; see `check_panel_exposure`.
+    """
+
+    strategy: Strategy | PanelStrategy
+    name: str
+    symbols: tuple[str, ...]
+    settings: BacktestSettings
+    max_gross: float = 1.0
+
+    def over(self, bars: Sequence[Bars]) -> list[Targets]:
+        """Return the targets over the bars of each symbol, as of a backtest; exposure 0 of a stateful strategy.
+
+        Flat until a required range is known.
+        """
+        return [
+            _sized(exposure, part.columns, part.timeframe.bars_per_year, self.settings, compute)
+            for exposure, part in zip(self._exposures(bars), bars, strict=True)
+        ]
+
+    def _exposures(self, bars: Sequence[Bars]) -> list[FloatArray]:
+        strategy, label = self.strategy, f"{self.name} on {', '.join(self.symbols)}"
+        if isinstance(strategy, StatefulStrategy):
+            return [np.zeros(len(bars[0]))]
+        if isinstance(strategy, Strategy):
+            with strategy_errors(label):
+                one: Any = strategy.exposure(bars[0].for_strategy(extra_columns_of(strategy)))
+            return [check_exposure(one, bars[0].times, strategy.warm_up, label)]
+        panel = Panel.of(bars, extra_columns_of(strategy))
+        with strategy_errors(label):
+            target = strategy.exposure(panel)
+        exposure = check_panel_exposure(target, panel, strategy.warm_up, self.max_gross, label)
+        return [column[np.searchsorted(panel.times, part.times)] for column, part in zip(exposure.T, bars, strict=True)]
+
+    def continued(self, bars_per_year: float) -> ContinuedEvaluation | None:
+        """Return the evaluation of new bars alone; None for a strategy that is neither incremental nor stateful."""
+        if isinstance(self.strategy, PanelStrategy):
+            return None
+        if not isinstance(self.strategy, StatefulStrategy) and not is_incremental(self.strategy):
+            return None
+        return ContinuedEvaluation(self.strategy, self.settings, bars_per_year, f"{self.name} on {self.symbols[0]}")
+
+    def stepper(
+        self,
+        times: IntArray,
+        columns: tuple[FloatArray, ...],
+        extra: Mapping[str, FloatArray] | None = None,
+    ) -> Stepper | None:
+        """Return the stepper over arrays, which may grow; None unless the strategy decides by its position."""
+        if not isinstance(self.strategy, StatefulStrategy):
+            return None
+        return Stepper(self.strategy, times, columns, max(self.strategy.warm_up, self.n_without_range), extra)
+
+    def follower(self, times: IntArray, columns: tuple[FloatArray, ...]) -> Follower | None:
+        """Return the follower over arrays that grow; None unless the strategy decides by its position."""
+        if not isinstance(self.strategy, StatefulStrategy):
+            return None
+        return Follower(Stepper(self.strategy, times, columns, self.strategy.warm_up))
+
+    @property
+    def n_without_range(self) -> int:
+        """Number of bars at the start at which the exposure is 0, because a required range is not known."""
+        return self.settings.execution.atr_window if self.settings.execution.needs_atr else 0
+
+
+def sleeves_of(
+    evaluation: Evaluation, bars: Sequence[Bars], market: Market, weight: float = 1.0, priority: int = 0
+) -> list[Sleeve]:
+    """Evaluate a strategy over the bars of its symbols and return one sleeve per symbol on the market's grid.
+
+    Bars before the first one of the market are known to the strategy and have no place on the grid. The exposure of a
+    stateful strategy is filled in by the event loop.
+    """
+    ordered = sorted(bars, key=lambda part: part.symbol)
+    sleeves = []
+    for targets, part in zip(evaluation.over(ordered), ordered, strict=True):
+        sleeve = _placed(targets, evaluation.name, part, market, weight, priority)
+        if isinstance(evaluation.strategy, StatefulStrategy):
+            columns = tuple(np.ascontiguousarray(part.frame[column].to_numpy()) for column in COLUMNS)
+            extra = {name: part.extra_column(name).at(part.times) for name in extra_columns_of(evaluation.strategy)}
+            sleeve.stepper = evaluation.stepper(part.times, columns, extra)
+        sleeves.append(sleeve)
+    return sleeves
+
+
 def sleeve_for(
     strategy: Strategy,
     name: str,
@@ -66,138 +168,33 @@ def sleeve_for(
     weight: float,
     priority: int,
 ) -> Sleeve:
-    """Evaluate a strategy over bars and return its sleeve on the market's grid; flat until a required range is known.
-
-    Bars before the first one of the market are known to the strategy and have no place on the grid.
-    """
-    if isinstance(strategy, StatefulStrategy):
-        return _stepped_sleeve(strategy, name, bars, market, settings, weight, priority)
-    label = f"{name} on {bars.symbol}"
-    with strategy_errors(label):
-        target = strategy.exposure(bars.for_strategy(extra_columns_of(strategy)))
-    exposure = check_exposure(target, bars.times, strategy.warm_up, label)
-    return _sleeve(exposure, name, bars, market, settings, weight, priority)
-
-
-def _stepped_sleeve(
-    strategy: StatefulStrategy,
-    name: str,
-    bars: Bars,
-    market: Market,
-    settings: BacktestSettings,
-    weight: float,
-    priority: int,
-) -> Sleeve:
-    """Return a sleeve whose exposure the event loop fills in; flat until a required range is known."""
-    sleeve = _sleeve(np.zeros(len(bars)), name, bars, market, settings, weight, priority)
-    columns = tuple(np.ascontiguousarray(bars.frame[column].to_numpy()) for column in COLUMNS)
-    extra = {name: bars.extra_column(name).at(bars.times) for name in extra_columns_of(strategy)}
-    sleeve.stepper = _stepper(strategy, bars.times, columns, settings, extra)
+    """Return the sleeve of a strategy on one symbol; see `sleeves_of`."""
+    (sleeve,) = sleeves_of(Evaluation(strategy, name, (bars.symbol,), settings), [bars], market, weight, priority)
     return sleeve
 
 
 def followed_exposure(strategy: StatefulStrategy, bars: Bars, market: Market, settings: BacktestSettings) -> FloatArray:
     """Return the exposure on the market's grid where every target is reached at the next open; see `followed`."""
-    return _sleeve(
-        strategy.followed(bars.frame_with(extra_columns_of(strategy))), strategy.name, bars, market, settings
-    ).exposure
+    followed = strategy.followed(bars.frame_with(extra_columns_of(strategy)))
+    targets = _sized(followed, bars.columns, bars.timeframe.bars_per_year, settings, compute)
+    return _placed(targets, strategy.name, bars, market).exposure
 
 
-def _stepper(
-    strategy: StatefulStrategy,
-    times: IntArray,
-    columns: tuple[FloatArray, ...],
-    settings: BacktestSettings,
-    extra: Mapping[str, FloatArray] | None = None,
-) -> Stepper:
-    n_unknown = settings.execution.atr_window if settings.execution.needs_atr else 0
-    return Stepper(strategy, times, columns, max(strategy.warm_up, n_unknown), extra)
-
-
-def panel_sleeves(
-    strategy: PanelStrategy,
-    name: str,
-    bars: Sequence[Bars],
-    market: Market,
-    settings: BacktestSettings,
-    max_gross: float,
-) -> list[Sleeve]:
-    """Evaluate a panel strategy over the bars of its symbols and return one sleeve per symbol, in sorted order.
-
-    See `sleeve_for`. `max_gross` is the largest sum of the absolute exposures of a close; see `check_panel_exposure`.
-    """
-    panel = Panel.of(bars, extra_columns_of(strategy))
-    label = f"{name} on {', '.join(panel.symbols)}"
-    with strategy_errors(label):
-        target = strategy.exposure(panel)
-    exposure = check_panel_exposure(target, panel, strategy.warm_up, max_gross, label)
-    by_symbol = {part.symbol: part for part in bars}
-    return [
-        _sleeve(
-            column[np.searchsorted(panel.times, by_symbol[symbol].times)], name, by_symbol[symbol], market, settings
-        )
-        for symbol, column in zip(panel.symbols, exposure.T, strict=True)
-    ]
-
-
-def _sleeve(
-    exposure: FloatArray,
-    name: str,
-    bars: Bars,
-    market: Market,
-    settings: BacktestSettings,
-    weight: float = 1.0,
-    priority: int = 0,
-) -> Sleeve:
-    """Return the sleeve of an exposure, shape (n_bars,), over bars of its symbol."""
+def _placed(targets: Targets, name: str, bars: Bars, market: Market, weight: float = 1.0, priority: int = 0) -> Sleeve:
+    """Return the sleeve of targets over bars of its symbol on the market's grid."""
     first = int(np.searchsorted(bars.times, market.times[0]))
     is_whole = len(bars) - first == len(market)
     rows = np.arange(len(market)) if is_whole else np.searchsorted(market.times, bars.times[first:])
-    exposure, scale, ranges = _sized(exposure, bars.columns, bars.timeframe.bars_per_year, settings, compute)
     n_rows = len(market)
     return Sleeve(
         name,
         bars.symbol,
-        _carried(exposure[first:], rows, n_rows),
+        _carried(targets.exposure[first:], rows, n_rows),
         weight,
-        None if scale is None else _carried(scale[first:], rows, n_rows),
-        None if ranges is None else _carried(ranges[first:], rows, n_rows),
+        None if targets.scale is None else _carried(targets.scale[first:], rows, n_rows),
+        None if targets.atr is None else _carried(targets.atr[first:], rows, n_rows),
         priority,
     )
-
-
-class Targets(NamedTuple):
-    """Exposure, multiplier of the sizing rule and average true range at closes; None where the settings have none."""
-
-    exposure: FloatArray
-    scale: FloatArray | None
-    atr: FloatArray | None
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The evaluation of the strategy of a session on one symbol."""
-
-    strategy: Strategy
-    settings: BacktestSettings
-    instrument: Instrument
-
-    def over(self, bars: Bars) -> Sleeve:
-        """Evaluate over bars, as a backtest does."""
-        market = Market.of([bars], {bars.symbol: self.instrument})
-        return sleeve_for(self.strategy, self.strategy.name, bars, market, self.settings, 1.0, 0)
-
-    def continued(self, bars_per_year: float) -> ContinuedEvaluation | None:
-        """Return the evaluation of new bars alone; None for a strategy that is neither incremental nor stateful."""
-        label = f"{self.strategy.name} on {self.instrument.symbol}"
-        is_linear = isinstance(self.strategy, StatefulStrategy) or is_incremental(self.strategy)
-        return ContinuedEvaluation(self.strategy, self.settings, bars_per_year, label) if is_linear else None
-
-    def stepper(self, times: IntArray, columns: tuple[FloatArray, ...]) -> Stepper | None:
-        """Return the stepper over arrays that grow; None unless the strategy decides by its position."""
-        if not isinstance(self.strategy, StatefulStrategy):
-            return None
-        return _stepper(self.strategy, times, columns, self.settings)
 
 
 class ContinuedEvaluation:

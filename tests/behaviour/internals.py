@@ -67,8 +67,8 @@ def trade_at_the_emulator(home: Path, bars: Any, settings: dict[str, Any], n_his
     asked = {"mode": "testnet", "n_history": n_history, "symbol": bars.symbol, "exchange": bars.exchange}
     asked |= {"timeframe": str(bars.timeframe), "risk": granting.LOOSE | settings["risk"]}
     config = SessionConfig.parse({**settings, **asked}, "fixed run")
-    parameters = make_strategy(config.strategy, config.parameters).model_dump(mode="json")
-    strategies = (SessionStrategy(name=config.strategy, parameters=parameters),)
+    parameters = make_strategy(config.label, config.parameters).model_dump(mode="json")
+    strategies = (SessionStrategy(name=config.label, parameters=parameters),)
     config = config.model_copy(update={"strategies": strategies})
     with workspace_at(home), contextlib.closing(emulator):
         grant = granting.grant_for(config, clock.now, sandbox)

@@ -14,7 +14,7 @@ from peak_trade.core.errors import StrategyError
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.indicators.means import lag
 from peak_trade.sessions.config import SessionConfig
-from peak_trade.sessions.parts import check_strategy
+from peak_trade.sessions.parts import check_strategies
 from peak_trade.strategies.incremental import IncrementalStrategy
 
 
@@ -48,11 +48,12 @@ def test_a_strategy_with_all_of_its_memory_in_compute_passes() -> None:
     ("way", "message"), [("slice", "the exposure is 1.0 over all bars and 0.0 bar by bar"), ("roll", r"shape \(2,\)")]
 )
 def test_a_strategy_that_reads_earlier_rows_is_refused(way: str, message: str) -> None:
-    bars, asked = synthetic_bars(300), {"strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1h"}
+    bars, asked = synthetic_bars(300), {"strategy": "ma_crossover", "timeframe": "1h"}
+    asked["symbol"] = bars.symbol
     config = SessionConfig.parse({"mode": "paper", "feed": "recorded", "exchange": "binance", **asked}, "test")
     for check in (
         lambda: check_causality(Rises(way=way), bars, n_cuts=2),
-        lambda: check_strategy(config, Rises(way=way), bars, [], False),
+        lambda: check_strategies(config, [Rises(way=way)], [bars], [], False),
     ):
         with pytest.raises(StrategyError, match=message):
             check()

@@ -30,13 +30,13 @@ from peak_trade.strategies.composite import Composite
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.recording import record
 from peak_trade.studies.regime.strategy import RegimeAware
 from peak_trade.studies.regime.study import study_regimes
 from peak_trade.studies.risk.decisions import outcome as risk_outcome
 from peak_trade.studies.sweep.run import sweep
 from peak_trade.tracking import show_run
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.causality import planted
 from tests.examples import mostly_long
 

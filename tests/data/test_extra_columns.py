@@ -29,11 +29,11 @@ from peak_trade.strategies.panel import Panel, PanelStrategy
 from peak_trade.strategies.stateful import ClosedBar, Holding, StatefulStrategy
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.study import study_regimes
 from peak_trade.studies.run_files import RecordedBars, _described_bars
 from peak_trade.studies.sweep.run import sweep
 from peak_trade.wiring.detectors import make_detector
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from peak_trade.wiring.sleeves import extra_columns_of
 from tests.examples import examples
 

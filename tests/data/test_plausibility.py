@@ -21,8 +21,8 @@ from peak_trade.reports.views import portfolio as portfolio_view
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.risk import decisions
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.examples import examples, mostly_long
 
 HOUR = Timeframe.parse("1h")

@@ -18,8 +18,8 @@ from peak_trade.journal.events import OrderEvent, OrderEventKind, SignalEvent
 from peak_trade.reports.views import backtest as view
 from peak_trade.reports.views import portfolio as portfolio_view
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.wiring.gates import make_risk_engine
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.engine.running import bars_of
 from tests.engine.scenarios import A, flat
 from tests.engine.test_laws import cost_choices, lots, policies, random_bars, random_exposure, seeds

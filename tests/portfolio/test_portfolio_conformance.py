@@ -10,7 +10,7 @@ from peak_trade.engine.second_opinion import second_opinion
 from peak_trade.portfolio.rebalancing import first_closes
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings, ordered
+from peak_trade.wiring.portfolio_settings import PortfolioSettings, ordered
 from peak_trade.wiring.strategies import make_strategy
 from tests.tolerances import RTOL_REFERENCE
 

@@ -12,7 +12,7 @@ from peak_trade.data.sample import SYMBOLS, sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.portfolio.allocation import Allocation
 from peak_trade.portfolio.rebalancing import Rebalancing
-from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry
+from peak_trade.wiring.portfolio_settings import PortfolioSettings, StrategyEntry
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "portfolio" / "PORTFOLIO_BACKTEST_GUIDE.md").read_text(encoding="utf-8")
 

@@ -22,7 +22,7 @@ from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.result import PortfolioResult
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.examples import examples, mostly_long
 from tests.portfolio.conftest import made_bars
 

@@ -22,10 +22,10 @@ from peak_trade.risk.var_backtest import MIN_DAYS, most_yellow
 from peak_trade.risk.walk_forward import walk_forward
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.risk.decisions import explain
 from peak_trade.studies.risk.value_at_risk import book_weights
 from peak_trade.wiring.gates import GATES
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.examples import examples, mostly_long
 from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, ETH, MARKET, NOW, ORDER

@@ -15,9 +15,9 @@ from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.risk.sizing import TARGET_FRACTION, size_to_limits, size_to_var
 from peak_trade.risk.var import estimate
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.risk.decisions import explain
 from peak_trade.wiring.gates import GATES, gate_chain, read_risk_file
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, HISTORY, MARKET, ORDER
 

@@ -16,9 +16,9 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.risk.decisions import denials_by_code, explain, find_decision, headroom, keep_decisions
 from peak_trade.wiring.gates import read_risk_file
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.replacing import replace
 from tests.tolerances import RTOL_SAME
 

@@ -157,9 +157,9 @@ def evidence_for(values: dict[str, Any]) -> Path:
 def asked_by(config: SessionConfig) -> dict[str, Any]:
     """What evidence for a session is about."""
     return {
-        "strategy": config.strategy,
+        "strategy": config.label,
         "parameters": config.parameters,
-        "symbol": config.symbol,
+        "symbol": config.symbol_names[0],
         "timeframe": config.timeframe,
         "exchange": config.exchange,
     }

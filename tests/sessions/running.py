@@ -21,8 +21,9 @@ from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.sessions.bar_buffer import BarBuffer
+from peak_trade.sessions.bar_buffer import MarketBuffer
 from peak_trade.sessions.feeds.base import RecordedFeed
+from peak_trade.sessions.live_sleeves import LiveSleeves
 from peak_trade.sessions.runner import Session
 from peak_trade.strategies.base import Strategy
 from peak_trade.wiring.gates import make_risk_engine
@@ -96,16 +97,16 @@ def open_session(
         create_session(folder, {"session_id": folder.name}, key, counting())
     settings = settings or BacktestSettings()
     journal = JournalWriter(folder, key, counting(), commit_seconds=60.0)
+    buffer = MarketBuffer([BTC], bars.timeframe, len(bars) + 1, bars.exchange)
+    evaluation = Evaluation(strategy, strategy.name, (BTC.symbol,), settings)
     return Session(
-        BarBuffer(BTC, bars.timeframe, len(bars) + 1, bars.exchange),
-        Evaluation(strategy, settings, BTC),
+        buffer,
+        LiveSleeves(buffer, [evaluation], [bars] if is_whole else None),
         settings,
         journal,
         counting(),
-        strategy.name,
         "paper",
         risk_engine=make_risk_engine(risk, [bars]),
-        recording=bars if is_whole else None,
         **options,
     )
 

@@ -13,7 +13,7 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
 from peak_trade.core.history import DailyHistory
 from peak_trade.data.sample import synthetic_bars
-from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
+from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory, MarketBuffer
 from peak_trade.sessions.feeds.base import bar_events
 from tests.examples import mostly_long
 from tests.replacing import replace
@@ -25,7 +25,7 @@ def test_the_history_of_a_buffer_is_on_every_day_the_history_of_all_bars(btc_1h,
     """Bar by bar over forty days, read at every close and in between."""
     bars = part_of(btc_1h, 5_000, 24 * 40)
     whole = DailyHistory([bars], "daily", n_days)
-    buffer = BarBuffer(BTC, bars.timeframe, len(bars), bars.exchange)
+    buffer = MarketBuffer([BTC], bars.timeframe, len(bars), bars.exchange)
     record = BufferedHistory(buffer, "daily", n_days)
     ends = set()
     for bar in bar_events(bars):

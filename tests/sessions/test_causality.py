@@ -16,7 +16,7 @@ from peak_trade.reports.views import diff as diff_view
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import bar_events
 from peak_trade.sessions.options import make_config
-from peak_trade.sessions.parts import check_strategy
+from peak_trade.sessions.parts import check_strategies
 from peak_trade.sessions.run import run_session
 from peak_trade.studies.diff import diff_runs
 from peak_trade.studies.recording import session_record
@@ -79,11 +79,11 @@ def test_a_session_says_that_its_strategy_looks_ahead_and_does_not_depend_on_the
 def test_a_live_session_is_checked_on_its_history_or_on_generated_bars() -> None:
     live, strategy = config(feed="live", exchange="binance", start=None, end=None), NegativeShift()
     history = bar_events(sample_bars("BTC/USDT", n_bars=200))
-    (outcome,) = check_strategy(live, strategy, None, history, is_wanted=True)
+    (outcome,) = check_strategies(live, [strategy], None, history, is_wanted=True)
     assert outcome.verdict is CausalityVerdict.LOOKS_AHEAD
     assert "generated" not in outcome.sentence
     short._known.clear()
-    (outcome,) = check_strategy(live, strategy, None, history[:10], is_wanted=True)
+    (outcome,) = check_strategies(live, [strategy], None, history[:10], is_wanted=True)
     assert outcome.verdict is CausalityVerdict.LOOKS_AHEAD
     assert outcome.sentence.endswith("The bars were generated, because the session starts with too few.")
 

@@ -171,7 +171,7 @@ def test_a_leverage_alone_leaves_the_steps_to_the_exchange():
         "exchange": "binance",
     }
     config = SessionConfig.parse(values | {"instrument": {"max_leverage": 2.0}}, "test")
-    instrument = with_exchange_steps(config, client, StopSwitch()).instrument
+    instrument = with_exchange_steps(config, client, StopSwitch()).symbols[0].instrument
     assert (instrument.tick_size, instrument.min_notional, instrument.max_leverage) == (0.1, 5.0, 2.0)
     given = SessionConfig.parse(values | {"instrument": {"tick_size": 0.5}}, "test")
     assert with_exchange_steps(given, client, StopSwitch()) == given

@@ -18,7 +18,7 @@ from peak_trade.data.store import list_bars, save_bars
 from peak_trade.journal.events import BarEvent, DecisionEvent
 from peak_trade.journal.files import MANIFEST, read_events, read_manifest
 from peak_trade.risk.limits import RiskLimits
-from peak_trade.sessions.bar_buffer import BarBuffer, BufferedHistory
+from peak_trade.sessions.bar_buffer import BufferedHistory, MarketBuffer
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import resume_session, run_session
@@ -252,7 +252,7 @@ def test_a_history_is_carried_on_by_the_closed_bars_of_a_live_session(limits):
     n_past = 400
     past = Bars(DAILY.frame.iloc[:n_past], SYMBOL, DAILY.timeframe, "sample")
     own = Bars(WHOLE.frame.iloc[24 * n_past - 30 :], SYMBOL, WHOLE.timeframe, "sample")
-    buffer = BarBuffer(BTC, own.timeframe, len(own), "sample")
+    buffer = MarketBuffer([BTC], own.timeframe, len(own), "sample")
     record, whole = BufferedHistory(buffer, "1d", 380, [past]), DailyHistory(extend_history([past], [own]), "1d", 380)
     hours = DailyHistory([WHOLE], "1d", 380)
     for now, row in zip(own.times.tolist(), own.frame.itertuples(index=False), strict=True):

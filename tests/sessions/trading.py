@@ -21,9 +21,10 @@ from peak_trade.journal.files import read_events
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.ledger_from_events import ledger_from_events
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.bar_buffer import BarBuffer
+from peak_trade.sessions.bar_buffer import MarketBuffer
 from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.live import LiveFeed
+from peak_trade.sessions.live_sleeves import LiveSleeves
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.runner import Session
 from peak_trade.sessions.sandbox.admission import Admission, admission_of
@@ -136,13 +137,13 @@ def open_testnet(
         sandbox = admission(bars.exchange).sandbox(bars.exchange, client, instrument)
         return SandboxVenue(sandbox, market, PREFIX, clock.wait, events)
 
+    buffer = MarketBuffer([instrument], bars.timeframe, len(bars) + 1, bars.exchange)
     session = Session(
-        BarBuffer(instrument, bars.timeframe, len(bars) + 1, bars.exchange),
-        Evaluation(strategy, settings, instrument),
+        buffer,
+        LiveSleeves(buffer, [Evaluation(strategy, strategy.name, (instrument.symbol,), settings)]),
         settings,
         JournalWriter(folder, key, clock.now, commit_seconds=60.0),
         clock.now,
-        strategy.name,
         "testnet",
         make_venue=make_venue,
         id_prefix=PREFIX,

@@ -31,10 +31,10 @@ from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.composite import Composite
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.strategy import RegimeAware
 from peak_trade.studies.regime.study import study_regimes
 from peak_trade.studies.sweep.run import sweep
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.examples import examples, mostly_long
 
 Write = Callable[[pd.DataFrame], Any]

@@ -97,18 +97,21 @@ def test_new_bars_lead_to_the_exposure_over_all_bars(name: str, data: Any, bars:
     np.testing.assert_array_equal(np.concatenate(found), strategy.exposure(bars.for_strategy()))
 
 
+def evaluation_of(strategy: Strategy, chosen: BacktestSettings | None = None) -> Evaluation:
+    return Evaluation(strategy, strategy.name, (BTC.symbol,), chosen or BacktestSettings())
+
+
 @settings(max_examples=examples(20), deadline=None)
 @given(bars=histories(), sizing=st.sampled_from(SIZINGS), has_atr=st.booleans())
 def test_new_bars_one_by_one_lead_to_the_targets_over_all_bars(
     bars: Bars, sizing: dict[str, Any], has_atr: bool
 ) -> None:
     execution = {"stop_loss_atr": 2.0, "atr_window": 5} if has_atr else {"stop_loss": 0.05}
-    evaluation = Evaluation(
+    evaluation = evaluation_of(
         make_strategy("momentum", {"window": 3, "direction": "both"}),
         BacktestSettings.parse({"sizing": sizing, "execution": execution}, "test"),
-        BTC,
     )
-    whole, continued = evaluation.over(bars), evaluation.continued(bars.timeframe.bars_per_year)
+    (whole,), continued = evaluation.over([bars]), evaluation.continued(bars.timeframe.bars_per_year)
     assert continued is not None
     steps = [continued.targets(part) for part in parts_of(bars.columns, list(range(1, N_BARS)))]
     for place, expected in enumerate((whole.exposure, whole.scale, whole.atr)):
@@ -157,7 +160,7 @@ def test_a_composite_with_a_member_of_unknown_memory_is_evaluated_as_a_whole() -
             return np.ones(len(bars))
 
     assert not is_incremental(Composite(members=(Own(),)))
-    assert Evaluation(Composite(members=(Own(),)), BacktestSettings(), BTC).continued(8760.0) is None
+    assert evaluation_of(Composite(members=(Own(),))).continued(8760.0) is None
     assert is_incremental(Composite(members=(Composite(),)))
 
 
@@ -183,7 +186,7 @@ class Careless(IncrementalStrategy):
 def test_what_can_not_be_continued_is_refused(kind: str, message: str) -> None:
     columns = BarColumns(lambda name: np.array([3_600_000_000_000]) if name == "close_time" else np.array([1.0]))
     later = BarColumns(lambda name: np.array([7_200_000_000_000]) if name == "close_time" else np.array([1.0]))
-    evaluation = Evaluation(Careless(kind=kind), BacktestSettings(), BTC).continued(8760.0)
+    evaluation = evaluation_of(Careless(kind=kind)).continued(8760.0)
     assert evaluation is not None
     with pytest.raises(StrategyError, match=message):
         [evaluation.targets(part) for part in (columns, later)]

@@ -24,7 +24,7 @@ from peak_trade.strategies.pairs import Pairs
 from peak_trade.strategies.panel import Panel, PanelStrategy, check_panel_exposure
 from peak_trade.strategies.volatility_basket import VolatilityBasket
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from peak_trade.wiring.strategies import PANEL_STRATEGIES, make_panel_strategy, strategy_class
 from tests.examples import examples, mostly_long
 from tests.portfolio.conftest import made_bars

@@ -21,8 +21,8 @@ from peak_trade.strategies.composite import Composite
 from peak_trade.strategies.stateful import ClosedBar, Holding, Stepper
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.sweep.run import sweep
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.examples import examples
 from tests.portfolio.conftest import made_bars
 from tests.strategies import stepping

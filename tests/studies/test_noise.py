@@ -31,8 +31,8 @@ from peak_trade.studies.noise import (
     sign_flipped,
 )
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.tracking import trials_of
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.examples import examples, mostly_long
 from tests.tolerances import RTOL_SAME
 

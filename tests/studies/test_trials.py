@@ -28,7 +28,6 @@ from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.studies.regime.study import noise_controls, study_regimes
 from peak_trade.studies.sweep.evaluation import CHUNK_SETS
 from peak_trade.studies.sweep.run import sweep
@@ -37,6 +36,7 @@ from peak_trade.tracking.counting import not_trials
 from peak_trade.tracking.counts import trials_of_run
 from peak_trade.tracking.ledger import trial_ledger
 from peak_trade.wiring.detectors import make_detector
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from tests.examples import mostly_long
 
 BARS = sample_bars("BTC/USDT", n_bars=1_500)

@@ -25,8 +25,8 @@ from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.strategies.momentum import Momentum
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.studies.portfolio.settings import PortfolioSettings
 from peak_trade.wiring.digests import code_digest
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.examples import examples
 
@@ -169,7 +169,7 @@ def test_the_parameters_of_a_portfolio_and_a_session_leave_the_code_digest() -> 
     assert changed(*runs) == ["config"]
     asked = {"mode": "paper", "strategy": "ma_crossover", "symbol": "BTC/USDT", "timeframe": "1h", "feed": "live"}
     one, other = (
-        make_manifest("s", make_config(asked, {"fast": fast}, None, None), MaCrossover(fast=fast), None, 0)["digests"]
+        make_manifest("s", make_config(asked, {"fast": fast}, None, None), [MaCrossover(fast=fast)], None, 0)["digests"]
         for fast in (5, 6)
     )
     assert {name for name in one if one[name] != other[name]} == {"config"}

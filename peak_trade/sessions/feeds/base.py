@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Literal, Protocol
 
 from peak_trade.core.bar_frame import COLUMNS
@@ -31,7 +32,11 @@ def snapshot_for(limits: RiskLimits | None) -> Snapshot:
 
 
 class Feed(Protocol):
-    """A source of closed bars of one symbol and one timeframe."""
+    """A source of closed bars of one timeframe.
+
+    The bars of one close come together. Where some symbols have none, the fault INCOMPLETE follows; a history has no
+    faults.
+    """
 
     def history(self) -> list[BarEvent]:
         """Return the closed bars before the session starts. The strategy knows them; they are not traded."""
@@ -92,7 +97,7 @@ def open_recording(context: SessionContext) -> RecordedFeed:
     assert context.recording is not None
     start = context.config.start
     return RecordedFeed(
-        context.recording,
+        *context.recording,
         starts_at=None if start is None else to_ns(parse_utc(start, "start")) - 1,
         pace=context.config.pace,
         wait=context.wait,
@@ -100,46 +105,56 @@ def open_recording(context: SessionContext) -> RecordedFeed:
 
 
 class RecordedFeed:
-    """Bars of the store, at full speed or paced: at a `pace` of 60, an hour of bars takes a minute.
+    """Bars of the store, one Bars per symbol, at full speed or paced.
 
-    `wait` waits some seconds and returns True if the session is to stop; the bar that it waited for is then left out.
-    Bars that close at or before `starts_at` (ns UTC) are history; None: all bars are traded.
+    At a `pace` of 60, an hour of bars takes a minute. `wait` waits some seconds and returns True if the session is to
+    stop; the bars that it waited for are then left out. Bars that close at or before `starts_at` (ns UTC) are history;
+    None: all bars are traded. The bars of one close come in the order of their symbols. Symbols that have none at it
+    are named by one fault after them.
     """
 
     def __init__(
         self,
-        bars: Bars,
-        *,
+        *bars: Bars,
         starts_at: int | None = None,
         pace: float | None = None,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        self._bars, self._pace, self._wait = bars, pace, wait
-        self._n_history = 0 if starts_at is None else int((bars.times <= starts_at).sum())
-        self._events = bar_events(bars)
+        self._bars, self._pace, self._wait = sorted(bars, key=lambda part: part.symbol), pace, wait
+        self._starts_at = -1 if starts_at is None else starts_at
+        events = [event for part in self._bars for event in bar_events(part)]
+        self._events = events if len(bars) == 1 else sorted(events, key=lambda event: (event.ts_event, event.symbol))
 
     def history(self) -> list[BarEvent]:
         """Return the bars up to the start."""
-        return self._events[: self._n_history]
+        return [bar for bar in self._events if bar.ts_event <= self._starts_at]
 
     def items(self, after: int) -> Iterator[FeedItem]:
         """Yield the other bars of the recording, until `wait` returns True."""
-        check = BarCheck(self._bars.symbol, self._bars.timeframe, self._bars.has_volume)
+        checks = {part.symbol: BarCheck(part.symbol, part.timeframe, part.has_volume) for part in self._bars}
         previous: int | None = None
-        for place, bar in enumerate(self._events):
-            faults, _ = check.faults(bar)
-            if place < self._n_history or bar.ts_event <= after:
+        for time, bars in groupby(self._events, lambda bar: bar.ts_event):
+            found = [(checks[bar.symbol].faults(bar)[0], bar) for bar in bars]
+            if time <= max(self._starts_at, after):
                 continue
-            if previous is not None and self._is_stopped_before(bar.ts_event - previous):
+            if previous is not None and self._is_stopped_before(time - previous):
                 return
-            previous = bar.ts_event
-            yield from faults
-            yield bar
+            previous = time
+            for faults, bar in found:
+                yield from faults
+                yield bar
+            if len(found) < len(checks):
+                yield incomplete(time, [symbol for symbol in checks if symbol not in {bar.symbol for _, bar in found}])
 
     def _is_stopped_before(self, passed: int) -> bool:
         if self._pace is None or self._wait is None:
             return False
         return self._wait(passed / NS_PER_SECOND / self._pace) is True
+
+
+def incomplete(time: int, missing: Sequence[str]) -> FeedFaultEvent:
+    """Return the fault of a close, ns UTC, at which some symbols have no bar."""
+    return FeedFaultEvent(time, ", ".join(missing), FeedFault.INCOMPLETE, len(missing), "no bar at this close")
 
 
 def bar_events(bars: Bars) -> list[BarEvent]:

@@ -29,7 +29,7 @@ def open_live(context: SessionContext) -> LiveFeed:
     config = context.config
     return LiveFeed(
         context.client,
-        config.symbol,
+        config.symbol_names[0],
         Timeframe.parse(config.timeframe),
         context.clock,
         context.wait,

@@ -27,7 +27,7 @@ from peak_trade.sessions.sandbox.base import Sandbox
 from peak_trade.sessions.sandbox.client import is_loopback, places_of, sandbox_fault
 from peak_trade.wiring.digests import code_digest
 from peak_trade.wiring.exchanges import sandbox_class
-from peak_trade.wiring.strategies import make_strategy
+from peak_trade.wiring.portfolio import code_of
 from peak_trade.wiring.venues import VENUES
 
 AdmittedSandbox = NewType("AdmittedSandbox", Sandbox)
@@ -39,12 +39,11 @@ _ADMITTED: WeakKeyDictionary[Sandbox, str] = WeakKeyDictionary()
 
 def scope_of(config: SessionConfig, config_digest: str = "") -> Scope:
     """Return what an approval of a session binds; `config_digest` is that of a session that resumes."""
-    strategy = make_strategy(config.strategy, config.parameters)
     values = {
         "stage": config.mode,
-        "strategies": [each.model_dump(mode="json") for each in config.strategies],
-        "symbols": [each.name for each in config.symbols],
-        "code": code_digest([strategy]),
+        "strategies": [{"name": each.name, "parameters": dict(each.parameters)} for each in config.entries],
+        "symbols": list(config.symbol_names),
+        "code": code_digest(code_of(config.entries, config.portfolio)),
         "config": config_digest or config.digest(),
     }
     return Scope.parse(values, "session")

@@ -201,13 +201,19 @@ def client_of(config: SessionConfig, connect: Connect, sandbox: Callable[[], Any
 def with_exchange_steps(config: SessionConfig, client: Any, switch: StopSwitch) -> SessionConfig:
     """Return the configuration with the exchange's own steps, unless it sets some."""
     markets = ask(client.load_markets, switch.wait, f"markets of {config.exchange}", attempts=3)
-    if config.symbol not in markets:
-        hint = did_you_mean(config.symbol, get_close_matches(config.symbol, markets, n=5, cutoff=0.3))
-        raise ConfigError(f"{config.exchange} does not trade {config.symbol}. {hint}")
-    leverage = config.instrument.max_leverage
-    if config.instrument != InstrumentSettings(max_leverage=leverage):
-        return config
-    market = markets[config.symbol]
+    symbols = []
+    for each in config.symbols:
+        if each.name not in markets:
+            hint = did_you_mean(each.name, get_close_matches(each.name, markets, n=5, cutoff=0.3))
+            raise ConfigError(f"{config.exchange} does not trade {each.name}. {hint}")
+        symbols.append(_with_steps(each, markets[each.name]))
+    return config.model_copy(update={"symbols": tuple(symbols)})
+
+
+def _with_steps(symbol: SessionSymbol, market: Mapping[str, Any]) -> SessionSymbol:
+    leverage = symbol.instrument.max_leverage
+    if symbol.instrument != InstrumentSettings(max_leverage=leverage):
+        return symbol
     steps, smallest = market["precision"], (market["limits"].get("cost") or {}).get("min")
     instrument = InstrumentSettings(
         tick_size=float(steps["price"] or 0.0),
@@ -216,4 +222,4 @@ def with_exchange_steps(config: SessionConfig, client: Any, switch: StopSwitch) 
         is_shortable=bool(market.get("contract")),
         max_leverage=leverage,
     )
-    return config.model_copy(update={"symbols": (SessionSymbol(name=config.symbol, instrument=instrument),)})
+    return SessionSymbol(name=symbol.name, instrument=instrument)

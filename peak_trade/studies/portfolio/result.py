@@ -17,7 +17,7 @@ from peak_trade.engine.result import BacktestResult
 from peak_trade.metrics import drawdown
 from peak_trade.portfolio import analytics
 from peak_trade.portfolio.allocation import SUM_RTOL, Allocation, Weights
-from peak_trade.studies.portfolio.settings import PortfolioSettings, ordered, sleeve_keys
+from peak_trade.wiring.portfolio_settings import PortfolioSettings, ordered, sleeve_keys
 
 WRITTEN_OFF = ("account", "written off")
 """Column of the PnL that belongs to no sleeve: the debt of the account that a bankruptcy wrote off."""

@@ -24,21 +24,28 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.result import run_sleeves
 from peak_trade.engine.settings import check_leverage
 from peak_trade.engine.sleeve import Sleeve
-from peak_trade.portfolio.allocation import Weights, check_fixed_weights, held_over_bars, walk_forward_weights
+from peak_trade.portfolio.allocation import Weights, held_over_bars, walk_forward_weights
 from peak_trade.portfolio.rebalancing import first_closes
 from peak_trade.strategies.base import Strategy
 from peak_trade.strategies.panel import PanelStrategy
 from peak_trade.strategies.stateful import StatefulStrategy
 from peak_trade.studies.backtest import first_traded, warm_up_notes
 from peak_trade.studies.portfolio.result import PortfolioResult, weight_events, weight_remarks
-from peak_trade.studies.portfolio.settings import PortfolioSettings, StrategyEntry, entry_name, ordered, sleeve_keys
 from peak_trade.tracking.counting import counted
 from peak_trade.tracking.trials import Evaluation, Observations
 from peak_trade.wiring.allocators import find_allocator
 from peak_trade.wiring.digests import code_digest, data_digest, parameter_digests, trading_rules, user_code_digest
 from peak_trade.wiring.gates import declared_history, make_risk_engine, require_sources
-from peak_trade.wiring.sleeves import extra_columns_of, followed_exposure, panel_sleeves, sleeve_for
-from peak_trade.wiring.strategies import make_panel_strategy, make_strategy
+from peak_trade.wiring.portfolio import evaluation_of, held_by_entries, strategy_of
+from peak_trade.wiring.portfolio_settings import (
+    PortfolioSettings,
+    StrategyEntry,
+    check_entries,
+    entry_name,
+    ordered,
+    sleeve_keys,
+)
+from peak_trade.wiring.sleeves import extra_columns_of, followed_exposure, sleeves_of
 from peak_trade.wiring.user_code import UserCode, user_code
 
 
@@ -87,7 +94,7 @@ def run_portfolio(
     """
     require_sources(settings.risk, "a portfolio")
     entries = ordered(settings.strategies)
-    strategies = [_strategy(entry) for entry in entries]
+    strategies = [strategy_of(entry) for entry in entries]
     symbols = sorted({symbol for entry in entries for symbol in entry.traded})
     held = _load(settings, symbols, entries, strategies) if bars is None else _chosen(settings, bars, symbols)
     traded = held if settings.start is None else [part.between(settings.start) for part in held]
@@ -204,12 +211,6 @@ def _check_overlap(bars: Sequence[Bars]) -> None:
             until, last = int(part.times[-1]), part.symbol
 
 
-def _strategy(entry: StrategyEntry) -> Strategy | PanelStrategy:
-    if entry.is_panel:
-        return make_panel_strategy(entry.name, entry.parameters)
-    return make_strategy(entry.name, entry.parameters)
-
-
 def _sleeves(
     settings: PortfolioSettings,
     entries: Sequence[StrategyEntry],
@@ -221,42 +222,13 @@ def _sleeves(
     run, groups = settings.run_settings, []
     for entry, strategy in zip(entries, strategies, strict=True):
         own = [bars[symbol] for symbol in entry.traded]
-        if isinstance(strategy, PanelStrategy):
-            groups.append(panel_sleeves(strategy, entry.shown_as, own, market, run, entry.max_gross))
-        else:
-            groups.append([sleeve_for(strategy, entry.shown_as, own[0], market, run, 1.0, 0)])
+        groups.append(sleeves_of(evaluation_of(entry, strategy, run), own, market))
     return groups
 
 
 def _per_sleeve(values: FloatArray, groups: Sequence[Sequence[Sleeve]]) -> FloatArray:
     """Return the columns of entries repeated for each of their sleeves."""
     return np.repeat(values, [len(group) for group in groups], axis=1)
-
-
-def _of_entries(
-    held: FloatArray, returns: FloatArray, groups: Sequence[Sequence[Sleeve]]
-) -> tuple[FloatArray, FloatArray]:
-    """Return exposure and return of each entry from those of its sleeves, shape (n_bars, n_entries).
-
-    The return of a panel strategy is the sum over its symbols of exposure × return, with exposure 1; without a position
-    it is the mean return of the symbols, with exposure 0. NaN at closes at which no symbol has a bar.
-    """
-    parts, first = [], 0
-    for group in groups:
-        part = slice(first, first + len(group))
-        first += len(group)
-        own, change = held[:, part], returns[:, part]
-        if len(group) > 1:
-            known = ~np.isnan(change)
-            has_position = (known & (own != 0.0)).any(axis=1)
-            total = np.where(known, own * change, 0.0).sum(axis=1)
-            mean = np.where(known, change, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-            is_known = known.any(axis=1)
-            change = np.where(is_known, np.where(has_position, total, mean), np.nan)[:, None]
-            own = np.where(is_known, has_position.astype(np.float64), np.nan)[:, None]
-        parts.append((own, change))
-    own_parts, changes = zip(*parts, strict=True)
-    return np.hstack(own_parts), np.hstack(changes)
 
 
 def _unit_exposures(
@@ -302,12 +274,12 @@ def _set_weights(
 ) -> Weights:
     """Set the weight and the rebalancing bars of every sleeve; return the weights of the entries."""
     allocation, rebalancing = settings.allocation, settings.rebalancing
-    fixed = check_fixed_weights({entry_name(entry): entry.weight for entry in entries}, allocation)
+    fixed = check_entries(entries, allocation)
     instants = first_closes(market.times, allocation.every)
     allocator = find_allocator(allocation.method)
     per_year = trailing_per_year(market.times, market.timeframe.bars_per_year, allocation.window)
     weights = walk_forward_weights(
-        *_of_entries(held, returns, groups), instants, allocation, per_year, fixed, allocator
+        *held_by_entries(held, returns, list(map(len, groups))), instants, allocation, per_year, fixed, allocator
     )
     due = np.zeros(len(market), dtype=bool)
     if allocation.is_estimated:

@@ -1,13 +1,15 @@
-"""Configuration of a portfolio run."""
+"""Configuration of a portfolio: its strategies, and how their orders, weights and rebalancing are decided."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from peak_trade.core.settings import Fraction, Notional, Settings
+from peak_trade.core.arrays import FloatArray
+from peak_trade.core.settings import Fraction, Notional, Settings, read_toml
 from peak_trade.core.time import Timeframe
 from peak_trade.costs.model import Costs
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
@@ -15,7 +17,6 @@ from peak_trade.portfolio.allocation import Allocation, check_fixed_weights
 from peak_trade.portfolio.rebalancing import Rebalancing
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.wiring.allocators import find_allocator
-from peak_trade.wiring.gates import risk_limits
 
 
 class StrategyEntry(Settings):
@@ -79,7 +80,17 @@ class StrategyEntry(Settings):
         return tuple(sorted(self.symbols)) or (self.symbol,)
 
 
-class PortfolioSettings(Settings):
+class PortfolioRules(Settings):
+    """How several strategies share one account."""
+
+    mode: Literal["sleeves", "netted"] = "sleeves"
+    """sleeves: every strategy sends its own orders. netted: one order per symbol for all strategies on it."""
+
+    allocation: Allocation = Allocation()
+    rebalancing: Rebalancing = Rebalancing()
+
+
+class PortfolioSettings(PortfolioRules):
     """Configuration of a portfolio run. Money is in quote currency."""
 
     strategies: Annotated[tuple[StrategyEntry, ...], Field(strict=False, min_length=1, fail_fast=True)]
@@ -97,14 +108,9 @@ class PortfolioSettings(Settings):
     end: str | None = None
     """Close time at which the run ends, UTC, exclusive."""
 
-    mode: Literal["sleeves", "netted"] = "sleeves"
-    """sleeves: every strategy sends its own orders. netted: one order per symbol for all strategies on it."""
-
     initial_cash: Notional = 10_000.0
     """Cash at the start, in quote currency."""
 
-    allocation: Allocation = Allocation()
-    rebalancing: Rebalancing = Rebalancing()
     costs: Costs = Costs()
     execution: ExecutionPolicy = ExecutionPolicy()
     risk: RiskLimits | None = None
@@ -116,6 +122,8 @@ class PortfolioSettings(Settings):
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
         """Build from parsed TOML or JSON; `risk.file` names a risk file."""
+        from peak_trade.wiring.gates import risk_limits  # loads numba
+
         risk = values.get("risk")
         if isinstance(risk, Mapping):
             values = {**values, "risk": risk_limits(risk, where)}
@@ -123,13 +131,8 @@ class PortfolioSettings(Settings):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        names = [f"{strategy} {symbol}" for strategy, symbol in sleeve_keys(self.strategies)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"{twice[0]} occurs twice. Give one of the two a label.")
         Timeframe.parse(self.timeframe)
-        find_allocator(self.allocation.method)
-        check_fixed_weights({entry_name(entry): entry.weight for entry in self.strategies}, self.allocation)
+        check_entries(self.strategies, self.allocation)
         return self
 
     @property
@@ -138,6 +141,25 @@ class PortfolioSettings(Settings):
         return BacktestSettings(
             initial_cash=self.initial_cash, costs=self.costs, execution=self.execution, seed=self.seed
         )
+
+
+def check_entries(entries: Sequence[StrategyEntry], allocation: Allocation) -> FloatArray | None:
+    """Return the fixed weights of the entries in their order, None if weights are estimated or equal.
+
+    Raises
+    ------
+    ConfigError
+        If the allocator is not known, or the weights do not fit it; see `check_fixed_weights`.
+    ValueError
+        If two sleeves have one name.
+
+    """
+    names = [f"{strategy} {symbol}" for strategy, symbol in sleeve_keys(entries)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]} occurs twice. Give one of the two a label.")
+    find_allocator(allocation.method)
+    return check_fixed_weights({entry_name(entry): entry.weight for entry in entries}, allocation)
 
 
 def ordered(entries: Sequence[StrategyEntry]) -> list[StrategyEntry]:
@@ -154,3 +176,8 @@ def entry_name(entry: StrategyEntry) -> str:
     """Return the name of an entry in messages and in the run registry: its strategy and its symbols."""
     first, *more = entry.traded
     return f"{entry.shown_as} {len(more) + 1} symbols from {first}" if more else f"{entry.shown_as} {first}"
+
+
+def is_portfolio_file(path: Path) -> bool:
+    """Return whether a TOML file names strategies, as that of a portfolio does; ConfigError as of `read_toml`."""
+    return "strategies" in read_toml(path)
