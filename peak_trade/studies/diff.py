@@ -42,7 +42,6 @@ from peak_trade.studies.log_diff import (
     two_logs,
 )
 from peak_trade.tracking.queries import show_run
-from peak_trade.wiring.portfolio import strategy_of
 from peak_trade.wiring.strategies import make_strategy
 
 
@@ -197,7 +196,7 @@ def _strategies(config: SessionConfig, found: set[str]) -> str:
     """Return the names of the strategies of a session; those of a single one are in its events, where it has some."""
     if config.portfolio is not None:
         return ", ".join(dict.fromkeys(entry.shown_as for entry in config.entries))
-    return ", ".join(sorted(found)) or strategy_of(config.entries[0]).name
+    return ", ".join(sorted(found)) or make_strategy(config.label, config.parameters).name
 
 
 def _without_inputs(event: Event) -> Event:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peak_trade.wiring.parts import find_function
-
 if TYPE_CHECKING:
     from peak_trade.portfolio.allocation import Allocator
 
@@ -35,4 +33,6 @@ def find_allocator(method: str) -> Allocator | None:
 
     if method in UNESTIMATED:
         return None
+    from peak_trade.wiring.parts import find_function  # loads pandas
+
     return find_function("allocation.method", method, dict.fromkeys(UNESTIMATED, "") | ALLOCATORS)
