@@ -109,7 +109,7 @@ class _LiveStrategy:
         self._n_used = [0] * len(self.parts)
 
     def fill(self, stop: int) -> None:
-        """Fill in the values at the grid's closes up to `stop`, exclusive; without a bar a symbol keeps its values."""
+        """Fill in the values at the grid's closes up to `stop`, exclusive. Without a bar a symbol keeps its own."""
         n_new = [part.n_bars - used for part, used in zip(self.parts, self._n_used, strict=True)]
         targets = self._targets(n_new) if any(n_new) else [_NOTHING] * len(n_new)
         for place, (sleeve, found) in enumerate(zip(self.sleeves, targets, strict=True)):

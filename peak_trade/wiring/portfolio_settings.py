@@ -81,7 +81,7 @@ class StrategyEntry(Settings):
 
 
 class PortfolioRules(Settings):
-    """How several strategies share one account."""
+    """Rules by which several strategies share one account."""
 
     mode: Literal["sleeves", "netted"] = "sleeves"
     """sleeves: every strategy sends its own orders. netted: one order per symbol for all strategies on it."""

@@ -84,8 +84,8 @@ SECTIONS = (
         "`config/portfolios/multi_strategy_example.toml`. `[costs]`, `[execution]` and `[risk]` are those of a run "
         "file.",
         (
-            Table("portfolio: top level", "peak_trade.studies.portfolio.settings:PortfolioSettings"),
-            Table("[[strategies]]", "peak_trade.studies.portfolio.settings:StrategyEntry"),
+            Table("portfolio: top level", "peak_trade.wiring.portfolio_settings:PortfolioSettings"),
+            Table("[[strategies]]", "peak_trade.wiring.portfolio_settings:StrategyEntry"),
             Table("[allocation]", "peak_trade.portfolio.allocation:Allocation"),
             Table("[rebalancing]", "peak_trade.portfolio.rebalancing:Rebalancing"),
         ),
@@ -101,6 +101,7 @@ SECTIONS = (
         (
             Table("pt.SessionConfig", "peak_trade.sessions.config:SessionConfig"),
             Table("strategies of pt.SessionConfig", "peak_trade.sessions.config:SessionStrategy"),
+            Table("portfolio of pt.SessionConfig", "peak_trade.wiring.portfolio_settings:PortfolioRules"),
             Table("symbols of pt.SessionConfig", "peak_trade.sessions.config:SessionSymbol"),
             Table("evidence of an edge", "peak_trade.metrics.e_values:EdgeTest"),
         ),

@@ -37,7 +37,7 @@ class FollowerFeed:
     """Follows the journal of a session until that session ends, or `wait` returns True.
 
     With `sees_snapshots` it also yields the snapshots that the other session recorded for its gates. It always yields
-    that the other session's feed is stale.
+    that the other session's feed is stale, and which symbols have no bar at a close.
     """
 
     def __init__(self, folder: Path, wait: Callable[[float], bool], *, sees_snapshots: bool = False) -> None:
@@ -63,12 +63,12 @@ class FollowerFeed:
                 last = event.ts_event
                 if is_started and last > after:
                     yield event
-            elif is_started and last >= after and self._is_relevant(event):
+            elif is_started and last >= after and self._is_relevant(event, after):
                 yield event
 
-    def _is_relevant(self, event: Event) -> TypeGuard[FeedFaultEvent | SnapshotEvent]:
+    def _is_relevant(self, event: Event, after: int) -> TypeGuard[FeedFaultEvent | SnapshotEvent]:
         if isinstance(event, FeedFaultEvent):
-            return event.fault is FeedFault.STALE
+            return event.fault is FeedFault.STALE or (event.fault is FeedFault.INCOMPLETE and event.ts_event > after)
         return isinstance(event, SnapshotEvent) and self._sees_snapshots
 
     def _events(self) -> Iterator[Event]:
