@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from peak_trade.core.errors import ConfigError, excerpt
-from peak_trade.core.time import EPOCH_UNITS, to_ns
+from peak_trade.core.time import EPOCH_UNITS, NS_PER_SECOND, to_ns
 
-_ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)?)\s*(Z|UTC|[+-]\d\d:?\d\d)?", re.ASCII | re.IGNORECASE
-)
+_CLOCK = r"(?:[T ]\s*(\d\d?):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?\s*(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?"
+_ISO = re.compile(r"(\d{4})([-/.])(\d\d?)\2(\d\d?)" + _CLOCK, re.ASCII | re.IGNORECASE)
+_DAY_FIRST = re.compile(r"(\d\d?)(\.)(\d\d?)\.(\d{4})" + _CLOCK, re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"\d{9,19}(?:\.\d{1,9})?", re.ASCII)
 _EARLIEST, _LATEST = (to_ns(datetime(year, 1, 1, tzinfo=UTC)) for year in (1980, 2200))
 _STATED = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -24,11 +24,13 @@ _STATED = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "na
 class TimeFormat:
     """Format of the times of a file: its name, and the function that returns the ns UTC of a text or a datetime.
 
-    The function raises a ValueError for what is not in the format.
+    The function raises a ValueError for what is not in the format. `is_local` tells whether a time may lack its zone:
+    the zone that a file states for all of its times then applies to it.
     """
 
     name: str
     read: Callable[[object], int]
+    is_local: bool = False
 
 
 def stated_format(text: str) -> TimeFormat:
@@ -37,7 +39,7 @@ def stated_format(text: str) -> TimeFormat:
     ConfigError for a pattern without a year and a day, and for unknown directives.
     """
     if text.lower() == "iso":
-        return TimeFormat("ISO 8601, without a time zone read as UTC", _read_iso)
+        return TimeFormat("ISO 8601, without a time zone read as UTC", _read_iso, is_local=True)
     if text in _STATED:
         return _epoch_format(_STATED[text])
     if not (re.search("%[Yy]", text) and re.search("%[dj]", text)):
@@ -58,7 +60,13 @@ def stated_format(text: str) -> TimeFormat:
             raise ValueError(f"{excerpt(given)} is not a time in the format {text}") from None
         return _checked(to_ns(moment), given)
 
-    return TimeFormat(text, read)
+    return TimeFormat(text, read, is_local="%z" not in text)
+
+
+def has_zone(given: object) -> bool:
+    """Return whether a text is a time in ISO 8601 that states its zone."""
+    match = _ISO.fullmatch(str(given).strip())
+    return match is not None and match[9] is not None
 
 
 def recognised_format(cells: Iterable[object], where: str) -> TimeFormat:
@@ -93,19 +101,25 @@ def recognised_format(cells: Iterable[object], where: str) -> TimeFormat:
     if not found:
         shown = f"the time was {excerpt(unknown[1])}" if unknown else "it has no time"
         raise ConfigError(
-            f"{where}: {shown}; write ISO 8601, or seconds, ms, us or ns since 1970, or state --time-format."
+            f"{where}: {shown}; write ISO 8601, or seconds, ms, us or ns since 1970, or state --time-format, like "
+            "'%m/%d/%Y %H:%M:%S'."
         )
     (name,) = found
-    return TimeFormat(name, _read_iso) if name in (_ISO_UTC, _ISO_ZONE) else _epoch_format(name.split()[0])
+    if name in (_ISO_UTC, _ISO_ZONE, _DAY_FIRST_UTC):
+        return TimeFormat(name, _read_day_first if name == _DAY_FIRST_UTC else _read_iso, is_local=name != _ISO_ZONE)
+    return _epoch_format(name.split()[0])
 
 
 _ISO_UTC, _ISO_ZONE = "ISO 8601 without a time zone, read as UTC", "ISO 8601 with a time zone"
+_DAY_FIRST_UTC = "day.month.year, without a time zone read as UTC"
 
 
 def _name_of(text: str) -> str:
     match = _ISO.fullmatch(text)
     if match:
-        return _ISO_ZONE if match[2] else _ISO_UTC
+        return _ISO_ZONE if match[9] else _ISO_UTC
+    if _DAY_FIRST.fullmatch(text):
+        return _DAY_FIRST_UTC
     if not _NUMBER.fullmatch(text):
         return ""
     unit, length = next((name, length) for bound, name, length in EPOCH_UNITS if Decimal(text) < bound)
@@ -125,17 +139,40 @@ def _epoch_format(unit: str) -> TimeFormat:
 
 
 def _read_iso(given: object) -> int:
-    import pandas as pd
-
     match = _ISO.fullmatch(str(given).strip())
     if match is None:
         raise ValueError(f"{excerpt(given)} is not a time in ISO 8601")
-    zone = "+00:00" if match[2] is None or match[2].upper() in ("Z", "UTC") else match[2]
+    year, _, month, day, *clock = match.groups()
+    return _moment((year, month, day), clock, given)
+
+
+def _read_day_first(given: object) -> int:
+    match = _DAY_FIRST.fullmatch(str(given).strip())
+    if match is None:
+        raise ValueError(f"{excerpt(given)} is not a time like 31.12.2024 23:59:59")
+    day, _, month, year, *clock = match.groups()
+    return _moment((year, month, day), clock, given)
+
+
+def _moment(day: tuple[str, str, str], clock: Sequence[str | None], given: object) -> int:
+    """Return ns UTC of year, month and day, and of hour, minute, second, fraction and zone where they are stated."""
+    hour, minute, second = (int(part or 0) for part in clock[:3])
+    fraction, zone = clock[3:]
     try:
-        moment = pd.Timestamp(match[1].replace(",", ".") + ("" if ":" in match[1] else "T00:00") + zone)
+        n_days = date(*map(int, day)).toordinal() - _EPOCH
+        if not (hour < 24 and minute < 60 and second < 60):
+            raise ValueError
     except ValueError:
         raise ValueError(f"{excerpt(given)} is not a time") from None
-    return _checked(int(moment.as_unit("ns").value), given)
+    seconds = n_days * 86_400 + hour * 3_600 + minute * 60 + second
+    if zone is not None and zone[0] in "+-":
+        digits = zone[1:].replace(":", "").ljust(4, "0")
+        offset = int(digits[:2]) * 3_600 + int(digits[2:]) * 60
+        seconds -= offset if zone[0] == "+" else -offset
+    return _checked(seconds * NS_PER_SECOND + int((fraction or "").ljust(9, "0")), given)
+
+
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 def _checked(time: int, given: object) -> int:

@@ -20,7 +20,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import groupby
 
 from peak_trade.core.errors import ConfigError, excerpt
@@ -29,10 +29,11 @@ from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.formats.orders_csv import STATUSES
-from peak_trade.journal.log_times import TimeFormat, stated_format
+from peak_trade.journal.log_times import TimeFormat, has_zone, stated_format
 
 _ISO, _MILLISECONDS = stated_format("iso"), stated_format("ms")
 _ZONE = re.compile(r"(?:Date|Time|UTC_Time)\s*(?:\(\s*(?:UTC|GMT)\s*([+-]\d{1,2})?(?::?(\d\d))?\s*\))?", re.IGNORECASE)
@@ -93,12 +94,17 @@ def read_trade_history(file: LogFile, log: ExternalLog) -> None:
     """Add the fills of a Trade History; `join` finds their orders."""
     column, times = _zoned_times(file, log)
     seen: Counter[int] = Counter()
+    part = 1
     for row in file.rows():
+        if row.part != part:
+            part, seen = row.part, Counter()
         try:
             fill = _web_fill(row, row.time(column, times))
             content = "|".join(row.text(name) for name in file.columns)
             seen[hash(content)] += 1
             log.add_fill(f"{content}|{seen[hash(content)]}", fill)
+            if seen[hash(content)] > 1:
+                log.notes["row that is equal to an earlier one of the file, and a fill of its own"] += 1
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
 
@@ -122,11 +128,9 @@ def read_transaction_history(file: LogFile, log: ExternalLog) -> None:
             log.skip(_OPERATIONS.get(operation.lower(), kind))
             continue
         try:
-            row.signed("Change")
-            change = Decimal(row.text("Change").replace(",", ""))
-            log.add_change(row.text("Coin").upper(), change, Decimal("5e-9"))
+            log.add_change(row.text("Coin").upper(), row.exact("Change"), Decimal("5e-9"))
             log.skip("change of a balance by a trade")
-        except (ValueError, InvalidOperation) as error:
+        except ValueError as error:
             log.refuse_fault(row.number, error)
 
 
@@ -136,11 +140,12 @@ def read_api_trades(file: LogFile, log: ExternalLog) -> None:
     for row in file.rows():
         try:
             symbol = split_symbol(row.text("symbol"))
-            is_buy = row.cells.get("isBuyer", row.cells.get("buyer", row.text("side").upper() == "BUY"))
-            fees = ((row.signed("commission"), row.text("commissionAsset")),)
+            is_buy = row.cells.get("isBuyer", row.cells.get("buyer"))
+            side = row.member("side", Side) if is_buy is None else Side.BUY if is_buy else Side.SELL
+            fees = ((row.signed("commission"), row.text("commissionAsset")),) if row.has("commission") else ()
             fill = LoggedFill(
                 (row.number,), row.text("orderId"), row.time("time", _MILLISECONDS), symbol,
-                Side.BUY if is_buy else Side.SELL, row.unsigned("qty"), row.unsigned("price"), fees,
+                side, row.unsigned("qty"), row.unsigned("price"), fees,
                 OrderType.LIMIT if row.cells.get("isMaker", row.cells.get("maker")) else OrderType.MARKET,
             )  # fmt: skip
             log.add_fill(f"{symbol}|{row.text('id')}", fill)
@@ -230,39 +235,45 @@ def _is_allowed(order: LoggedOrder, price: float) -> bool:
 def _zoned_times(file: LogFile, log: ExternalLog) -> tuple[str, TimeFormat]:
     """Return the column of the times and their format, with the zone of the header."""
     column = next((name for name in file.columns if name.startswith(("Date", "Time", "UTC_Time"))), file.columns[0])
+    times = log.options.times_in(lambda: (row.cells.get(column) for row in file.rows()), _WEB_TIMES)
     match = _ZONE.fullmatch(column)
-    if match is None and log.options.time_format:
-        return column, log.options.times_or(_ISO)
-    if match is None:
+    if match is None and not log.options.time_format:
         raise ConfigError(
             f"{file.path}: the time zone of column {excerpt(column)} is not known. Write Date(UTC) or, as an example, "
             "Date(UTC+1)."
         )
-    hours, minutes = int(match[1] or 0), int(match[2] or 0)
+    hours, minutes = (int(match[1] or 0), int(match[2] or 0)) if match else (0, 0)
     offset = (hours * 3_600 + int(math.copysign(minutes * 60, hours))) * NS_PER_SECOND
 
     def read(given: object) -> int:
-        text = str(given).strip()
-        return _ISO.read(f"20{text}" if _SHORT_YEAR.match(text) else text) - offset
+        return times.read(given) - (0 if has_zone(given) else offset)
 
-    log.times = f"ISO 8601, read as UTC{match[1] or ''}" if match[1] else "ISO 8601, read as UTC"
-    return column, log.options.times_or(TimeFormat(log.times, read))
+    log.times = f"{times.name}; zone of the header UTC{match[1] or ''}" if match and offset else times.name
+    return column, TimeFormat(log.times, read) if offset and times.is_local else times
+
+
+def _read_web_time(given: object) -> int:
+    text = str(given).strip()
+    return _ISO.read(f"20{text}" if _SHORT_YEAR.match(text) else text)
+
+
+_WEB_TIMES = TimeFormat("ISO 8601, read as UTC", _read_web_time, is_local=True)
 
 
 def _web_fill(row: Row, time: int) -> LoggedFill:
     if "Executed" in row.cells:
         symbol, (quantity, _) = _with_units(row, "Pair", "Executed")
         base, _, quote = symbol.partition("/")
-        fee, coin = row.amount("Fee", (quote, base))
+        fees: Fees = (row.amount("Fee", (quote, base)),) if row.has("Fee") else ()
         side = row.member("Side", Side)
     else:
         stated = "/".join(row.text(name) for name in ("Base Asset", "Quote Asset") if row.has(name))
         symbol = stated if "/" in stated else split_symbol(row.text("Pair") or row.text("Market"))
         quantity, side = row.unsigned("Amount"), row.member("Type", Side)
-        fee, coin = row.unsigned("Fee"), row.text("Fee Coin")
+        fees = ((row.unsigned("Fee"), row.text("Fee Coin")),) if row.has("Fee") else ()
     if not symbol:
         raise ValueError("column Pair: it is empty")
-    return LoggedFill((row.number,), "", time, symbol, side, quantity, row.amount("Price")[0], ((fee, coin),))
+    return LoggedFill((row.number,), "", time, symbol, side, quantity, row.amount("Price")[0], fees)
 
 
 def _with_units(row: Row, pair: str, column: str) -> tuple[str, tuple[float, str]]:

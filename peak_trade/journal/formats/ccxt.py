@@ -19,8 +19,9 @@ from peak_trade.core.errors import excerpt
 from peak_trade.core.values import OrderType, Side, quote_of
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
-from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_row import Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder, check_trade
 from peak_trade.journal.log_times import stated_format
 
 TRADE = frozenset({"id", "symbol", "side", "price", "amount", "takerOrMaker"})
@@ -133,9 +134,15 @@ def _add_order(row: Row, log: ExternalLog) -> None:
     if status not in ENDS:
         raise ValueError(f"column status: {excerpt(status)!r} is not known")
     average = row.optional("average") or row.optional("price") or 0.0
-    executed = _in_base(row, symbol, row.optional("filled") or 0.0, average)
-    quantity = _in_base(row, symbol, row.optional("amount") or math.nan, average)
     end, start = ENDS[status], time_of(row)
+    quantity = _in_base(row, symbol, row.optional("amount") or math.nan, average)
+    filled = row.optional("filled")
+    if filled is None and end is OrderEventKind.FILLED:
+        executed = quantity
+    else:
+        executed = _in_base(row, symbol, filled or 0.0, average)
+    if executed and not row.optional("average") and not row.cells.get("trades"):
+        log.notes["order without an average price, which is filled at its price"] += 1
     if end is OrderEventKind.FILLED and executed < quantity * (1.0 - 1e-8):
         end = OrderEventKind.CANCELED
     last = "lastTradeTimestamp" if row.has("lastTradeTimestamp") else "lastUpdateTimestamp"
@@ -146,6 +153,7 @@ def _add_order(row: Row, log: ExternalLog) -> None:
     for part in trades if isinstance(trades, list) else ():
         each = Row(row.number, {"order": order_id, "symbol": symbol, "side": row.text("side")} | part)
         fill = _fill(each, rows=())
+        check_trade(fill)
         fills.append((_key(each, fill), fill))
     limit = order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
     log.add_order(

@@ -23,7 +23,14 @@ from peak_trade.core.time import NS_PER_SECOND, from_ns
 from peak_trade.core.values import Side
 from peak_trade.journal.events import CashFlowEvent, OrderEvent, OrderEventKind
 from peak_trade.journal.formats.balances import BalanceCheck, StatedEquity
-from peak_trade.journal.formats.logged_orders import LoggedFill, LoggedOrder, LogOptions, assets_of, events_of_order
+from peak_trade.journal.formats.logged_orders import (
+    LoggedFill,
+    LoggedOrder,
+    LogOptions,
+    assets_of,
+    check_trade,
+    events_of_order,
+)
 from peak_trade.journal.orders import OrderStates
 
 MOST_REFUSED = 10_000
@@ -34,6 +41,7 @@ PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;
 CREATE TABLE fill (seq INTEGER PRIMARY KEY, key TEXT UNIQUE, symbol TEXT, order_id TEXT, time INTEGER, body BLOB);
 CREATE TABLE orders (seq INTEGER PRIMARY KEY, symbol TEXT, order_id TEXT, body BLOB, UNIQUE (symbol, order_id));
 CREATE TABLE fee (key TEXT, amount REAL, currency TEXT);
+CREATE TABLE seen (key TEXT PRIMARY KEY, content TEXT) WITHOUT ROWID;
 CREATE TABLE event (time INTEGER, rank INTEGER, step INTEGER, is_order INTEGER, body BLOB);
 """
 _BY_ORDER = """
@@ -86,7 +94,11 @@ class ExternalLog:
         return self.n_used + self.n_duplicates + self.n_refused + self.ignored.total()
 
     def add_fill(self, key: str, fill: LoggedFill) -> None:
-        """Add a fill; `key` identifies it in the log. A second one with the key is a duplicate, or refused."""
+        """Add a fill; `key` identifies it in the log. A second one with the key is a duplicate, or refused.
+
+        ValueError if its symbol is none, or its quantity or price is not above zero.
+        """
+        check_trade(fill)
         self._seq += 1
         row = (self._seq, key, fill.symbol, fill.order_id, fill.time, _PACK(fill))
         if self._database.execute("INSERT OR IGNORE INTO fill VALUES (?, ?, ?, ?, ?, ?)", row).rowcount:
@@ -100,7 +112,11 @@ class ExternalLog:
             self._refuse_all(fill.rows, f"fill {key} is in {_place_of(first.rows)} too, with other values.")
 
     def add_order(self, order: LoggedOrder) -> None:
-        """Add an order; a later state of an order replaces the earlier one, a second end is refused."""
+        """Add an order; a later state of an order replaces the earlier one, a second end is refused.
+
+        ValueError if its symbol is none.
+        """
+        check_trade(order)
         self._seq += 1
         name = (order.symbol, order.order_id)
         if self._database.execute("INSERT OR IGNORE INTO orders VALUES (?, ?, ?, ?)",
@@ -128,8 +144,21 @@ class ExternalLog:
         self._add_event(flow.ts_event, self._seq, 0, flow)
         self.n_used += len(rows)
 
+    def is_new(self, key: str, content: str) -> bool:
+        """Return whether no row with a key was read before; if one was, the row is counted as a duplicate.
+
+        ValueError if that row had another content.
+        """
+        if self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, content)).rowcount:
+            return True
+        (first,) = self._database.execute("SELECT content FROM seen WHERE key = ?", (key,)).fetchone()
+        if first != content:
+            raise ValueError(f"{key} is in an earlier row too, with other values")
+        self.n_duplicates += 1
+        return False
+
     def add_fee(self, key: str, amount: float, currency: str) -> None:
-        """Add a fee of the fill with a key; all of them replace its fees in `apply_fees`."""
+        """Add a fee of the fill with a key; all of them replace its fees in `apply_fees`, unless one is NaN."""
         self._database.execute("INSERT INTO fee VALUES (?, ?, ?)", (key, amount, currency))
 
     def add_first_balance(self, currency: str, time: int, balance: float) -> None:
@@ -192,7 +221,10 @@ class ExternalLog:
             if found is None:
                 missing.add(key)
                 continue
-            fill = replace(_FILL.decode(found[1]), fees=tuple((amount, currency) for _, amount, currency in parts))
+            fees = tuple((amount, currency) for _, amount, currency in parts)
+            if any(amount is None for amount, _ in fees):  # SQLite keeps a NaN as NULL
+                continue
+            fill = replace(_FILL.decode(found[1]), fees=fees)
             self._database.execute("UPDATE fill SET body = ? WHERE seq = ?", (_PACK(fill), found[0]))
         return missing
 

@@ -29,8 +29,9 @@ from peak_trade.journal.events import CashFlowEvent, OrderEventKind
 from peak_trade.journal.formats.balances import BalanceCheck
 from peak_trade.journal.formats.ccxt import ENDS, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
-from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_row import Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder, check_trade
 from peak_trade.journal.log_times import stated_format
 
 ORDER_COLUMNS = (
@@ -127,6 +128,8 @@ def read_backtest(file: LogFile, log: ExternalLog) -> None:
         row = Row(number, trade if isinstance(trade, dict) else {}, fault="" if isinstance(trade, dict) else "no trade")
         try:
             fills = list(_backtest_fills(row, name))
+            for fill, _ in fills:
+                check_trade(fill)
             profit = _profit_of(profits, row.text("pair"))
             for part, (fill, is_entry) in enumerate(fills):
                 log.add_fill(f"{name}|{number}|{part}", fill)

@@ -21,9 +21,10 @@ from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
-from peak_trade.journal.log_times import stated_format
+from peak_trade.journal.log_times import TimeFormat, stated_format
 
 TRADE_COLUMNS = ("symbol", "timestamp", "order_id", "trade_type", "order_type", "price", "amount", "exchange_trade_id")
 ORDER_COLUMNS = (
@@ -59,9 +60,10 @@ def is_database(file: LogFile) -> str:
 def read_trades(file: LogFile, log: ExternalLog) -> None:
     """Add the fills of a CSV; ConfigError when a column is missing."""
     file.require(TRADE_COLUMNS)
-    log.times = _MILLISECONDS.name
+    times = log.options.times_in(lambda: (row.cells.get("timestamp") for row in file.rows()), _MILLISECONDS)
+    log.times = times.name
     for row in file.rows():
-        _add_fill(row, log, 1.0)
+        _add_fill(row, log, times, 1.0)
 
 
 def read_database(file: LogFile, log: ExternalLog) -> None:
@@ -69,7 +71,7 @@ def read_database(file: LogFile, log: ExternalLog) -> None:
     file.require(TRADE_COLUMNS, "TradeFill")
     log.times = _MILLISECONDS.name
     for row in file.query("SELECT * FROM TradeFill"):
-        _add_fill(row, log, _SCALE)
+        _add_fill(row, log, _MILLISECONDS, _SCALE)
     if "Order" not in file.tables:
         return
     file.require(ORDER_COLUMNS, "Order")
@@ -80,12 +82,12 @@ def read_database(file: LogFile, log: ExternalLog) -> None:
             log.refuse_fault(row.number, error)
 
 
-def _add_fill(row: Row, log: ExternalLog, scale: float) -> None:
+def _add_fill(row: Row, log: ExternalLog, times: TimeFormat, scale: float) -> None:
     try:
         symbol, side = split_symbol(row.text("symbol")), row.member("trade_type", Side)
         price, quantity = row.unsigned("price") / scale, row.unsigned("amount") / scale
         fill = LoggedFill(
-            (row.number,), row.text("order_id"), row.time("timestamp", _MILLISECONDS), symbol, side, quantity, price,
+            (row.number,), row.text("order_id"), row.time("timestamp", times), symbol, side, quantity, price,
             _fees(row, symbol, side, quantity, price, scale), type_of(row, "order_type"), row.text("strategy"),
         )  # fmt: skip
         if not fill.order_id or not symbol:

@@ -32,8 +32,9 @@ from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.balances import BalanceCheck, OpenPosition, StatedEquity
 from peak_trade.journal.formats.ccxt import type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
-from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
+from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_row import Row
+from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder, check_trade
 from peak_trade.journal.log_times import TimeFormat, stated_format
 
 LINE_COLUMNS = ("timestamp", "event", "raw", "symbol", "order_type", "side", "qty", "price", "amount")
@@ -51,6 +52,7 @@ _IGNORED = frozenset(
 )  # fmt: skip
 """Kinds of rows that are not about an order. Account rows follow from the fills."""
 
+_MILLISECONDS = stated_format("ms")
 _CENT = 0.01
 _DUST = 1e-9
 """Quantity in base units up to which a position is closed."""
@@ -163,12 +165,14 @@ class _LogLines:
         if not (math.isfinite(quantity) and quantity > 0.0):
             raise ValueError(f"column qty: quantity was {quantity}, not above zero")
         time = row.time("timestamp", self._times)
-        return LoggedOrder(
+        order = LoggedOrder(
             (row.number,), f"row-{row.number}", time, row.text("symbol").replace("-", "/"), row.member("side", Side),
             order_type, quantity, None, time, price=price,
             limit_price=price if order_type is OrderType.LIMIT else None,
             stop_price=price if order_type is OrderType.STOP else None,
         )  # fmt: skip
+        check_trade(order)
+        return order
 
     @staticmethod
     def _key(order: LoggedOrder) -> tuple[Any, ...]:
@@ -258,11 +262,14 @@ _ACCOUNT_LINES = ("FEE", "REALIZED_PNL")
 
 def read_trades(file: LogFile, log: ExternalLog) -> None:
     """Add the entry and the exit of each closed trade."""
-    times = log.options.times_or(stated_format("ms"))
+    times = log.options.times_in(lambda: (row.cells.get("opened_at") for row in _trade_rows(file)), _MILLISECONDS)
     log.times = times.name
     for row in _trade_rows(file):
         try:
-            for fill in _trade_fills(row, times, log.options.fee_currency):
+            fills = list(_trade_fills(row, times, log.options.fee_currency))
+            for fill in fills:
+                check_trade(fill)
+            for fill in fills:
                 log.add_fill(fill.order_id, fill)
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
@@ -271,7 +278,7 @@ def read_trades(file: LogFile, log: ExternalLog) -> None:
 def read_orders(file: LogFile, log: ExternalLog) -> None:
     """Add the orders of the table of live orders; ConfigError when a column is missing."""
     file.require(ORDER_COLUMNS)
-    times = log.options.times_or(stated_format("ms"))
+    times = log.options.times_in(lambda: (row.cells.get("created_at") for row in file.rows()), _MILLISECONDS)
     log.times = times.name
     for row in file.rows():
         try:
@@ -289,15 +296,24 @@ def _live_order(row: Row, times: TimeFormat, fee_currency: str) -> LoggedOrder:
     if not symbol or not row.text("id"):
         raise ValueError("column id or symbol: it is empty")
     last = next((name for name in ("executed_at", "canceled_at", "updated_at") if row.has(name)), "created_at")
-    executed, price = abs(row.signed("filled_qty")) if row.has("filled_qty") else 0.0, row.optional("price") or 0.0
-    quantity, fee = abs(row.signed("qty")), row.optional("fee")
+    side = row.member("side", Side)
+    executed, price = _quantity(row, "filled_qty", side) if row.has("filled_qty") else 0.0, row.optional("price") or 0.0
+    quantity, fee = _quantity(row, "qty", side), row.optional("fee")
     executed = executed or (quantity if end is OrderEventKind.FILLED else 0.0)
     fees: Fees = () if fee is None else ((fee, fee_currency or quote_of(symbol)),)
     return LoggedOrder(
-        (row.number,), row.text("id"), start, symbol, row.member("side", Side), order_type, quantity, end,
+        (row.number,), row.text("id"), start, symbol, side, order_type, quantity, end,
         max(start, row.time(last, times)), executed, price, fees,
         price if order_type is OrderType.LIMIT else None, price if order_type is OrderType.STOP else None,
     )  # fmt: skip
+
+
+def _quantity(row: Row, column: str, side: Side) -> float:
+    """Return a quantity without its sign, which jesse gives the sales."""
+    quantity = row.signed(column)
+    if quantity < 0.0 and side is Side.BUY:
+        raise ValueError(f"column {column}: {quantity:g} is negative, and the order buys")
+    return abs(quantity)
 
 
 _LIVE_ENDS = {

@@ -14,18 +14,20 @@ Left out: orders without a fill, canceled orders, and decision prices. Times are
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Side, quote_of
 from peak_trade.journal.formats.balances import BalanceCheck
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import LoggedFill
-from peak_trade.journal.log_times import stated_format
+from peak_trade.journal.log_times import TimeFormat, stated_format
 
 TRADE_COLUMNS = ("txid", "ordertxid", "pair", "time", "type", "ordertype", "price", "cost", "fee", "vol")
 LEDGER_COLUMNS = ("txid", "refid", "time", "type", "asset", "amount", "fee", "balance")
@@ -74,14 +76,14 @@ def symbol_of(pair: str) -> str:
 def read_trades(file: LogFile, log: ExternalLog) -> None:
     """Add the fills; ConfigError when a column is missing."""
     file.require(TRADE_COLUMNS)
-    log.times = _ISO.name
-    times = log.options.times_or(_ISO)
+    times = log.options.times_in(lambda: (row.cells.get("time") for row in file.rows()), _ISO)
+    log.times = times.name
     for row in file.rows():
         try:
             symbol = symbol_of(row.text("pair"))
             if not symbol or not row.text("txid"):
                 raise ValueError("column txid or pair: it is empty")
-            fees = ((row.signed("fee"), quote_of(symbol)),)
+            fees = ((row.signed("fee"), quote_of(symbol)),) if row.has("fee") else ()
             fill = LoggedFill(
                 (row.number,), row.text("ordertxid") or row.text("txid"), row.time("time", times), symbol,
                 row.member("type", Side), row.unsigned("vol"), row.unsigned("price"), fees, type_of(row, "ordertype"),
@@ -96,7 +98,8 @@ def read_trades(file: LogFile, log: ExternalLog) -> None:
 def read_ledgers(file: LogFile, log: ExternalLog) -> None:
     """Keep the fees and changes of trades, count the other rows by kind, and compare balances with all changes."""
     file.require(LEDGER_COLUMNS)
-    log.times = _ISO.name
+    times = log.options.times_in(lambda: (row.cells.get("time") for row in file.rows()), _ISO)
+    log.times = times.name
     wallets: dict[str, _Wallet] = {}
     traded: dict[tuple[str, str], _Wallet] = {}
     for row in file.rows():
@@ -104,7 +107,9 @@ def read_ledgers(file: LogFile, log: ExternalLog) -> None:
             if not row.has("txid"):
                 log.skip("pending")
                 continue
-            change = _change(row)
+            if not log.is_new(row.text("txid"), "|".join(map(row.text, LEDGER_COLUMNS))):
+                continue
+            change = _change(row, times)
             wallets.setdefault(" ".join((asset_of(row.text("asset")), row.text("wallet"))).strip(), _Wallet()).add(
                 change
             )
@@ -118,6 +123,7 @@ def read_ledgers(file: LogFile, log: ExternalLog) -> None:
             log.skip("change of a balance by a trade")
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
+            log.add_fee(str(row.cells.get("refid", "")).strip(), math.nan, "")
     log.balances += [wallet.check(name) for name, wallet in sorted(wallets.items())]
     for asset in sorted({asset for asset, _ in traded}):
         firsts = [wallet.earliest for (name, _), wallet in traded.items() if name == asset]
@@ -187,18 +193,11 @@ class _Wallet:
         return BalanceCheck(f"{name}, all changes", float(self.total), float(observed), float(tolerance))
 
 
-def _change(row: Row) -> _Change:
-    time = row.time("time", _ISO)
-    values = []
-    for column in ("amount", "fee", "balance"):
-        row.signed(column)
-        try:
-            values.append(Decimal(row.text(column).replace(",", "")))
-        except InvalidOperation:
-            raise ValueError(f"column {column}: {row.text(column)!r:.40} is not a number") from None
-    exponents = [value.as_tuple().exponent for value in values]
+def _change(row: Row, times: TimeFormat) -> _Change:
+    time = row.time("time", times)
+    amount, fee, balance = map(row.exact, ("amount", "fee", "balance"))
+    exponents = [value.as_tuple().exponent for value in (amount, fee, balance)]
     last = min(exponent for exponent in exponents if isinstance(exponent, int))
-    amount, fee, balance = values
     return _Change(time, amount, fee, balance, Decimal(5).scaleb(min(last, -_FEWEST_DECIMALS) - 1))
 
 

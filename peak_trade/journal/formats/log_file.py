@@ -1,43 +1,59 @@
 """A file of an external log: its kind by its content, its columns, and its rows one by one.
 
 Tables of text are read with a comma, semicolon, tab or bar between the cells, in UTF-8 or UTF-16, with or without a
-byte-order mark. Only few rows at a time are in memory, except of a JSON object and of an archive.
+byte-order mark. Tables and JSON may be compressed with gzip, or be the only file of a zip archive. Only few rows at a
+time are in memory, except of a JSON object and of an archive of several files.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
 import sqlite3
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, BinaryIO, TextIO
 
 from peak_trade.core.digest import digest_chunks
 from peak_trade.core.errors import ConfigError, did_you_mean, excerpt
 from peak_trade.core.files import open_binary
-from peak_trade.journal.log_times import TimeFormat
-
-E = TypeVar("E", bound=StrEnum)
-_LARGEST = 1e15
-"""Largest number of a log: above it, neighbouring floats are further apart than 0.1."""
+from peak_trade.journal.formats.log_row import GAPS, GROUPED, Row
 
 _CHUNK = 1 << 20
 _SAMPLE = 200
 """Rows that decide whether a comma is a decimal comma."""
-_DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
-_THOUSANDS = {
-    ".": re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?"),
-    ",": re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d*)?"),
+_FRACTION = {
+    mark: re.compile(rf"[+-]?(?:\d+|\d{{1,3}}(?:[{other}{GAPS}]\d{{3}})+)[{mark}]\d+\s*[A-Za-z]*")
+    for mark, other in ((".", ","), (",", "."))
 }
-_AMOUNT = re.compile(r"([+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*([A-Za-z0-9._-]*)")
-_PREAMBLE = re.compile(r"(?:sep=|UID:)", re.IGNORECASE)
+"""Numbers with a decimal point, and with a decimal comma."""
+
+_PREAMBLE = re.compile(r"(?:sep=|UID:|#)", re.IGNORECASE)
+_DELIMITERS = ",;\t|"
+_LONGEST_PREAMBLE = 10
+"""Most lines above a header that have no delimiter."""
+
+_OTHER_FILES = (
+    (b"%PDF", "a PDF document"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel file"),
+    (b"\x89PNG", "a picture"),
+    (b"<!DOCTYPE", "a web page"),
+    (b"<html", "a web page"),
+    (b"Rar!", "an archive"),
+    (b"7z\xbc\xaf", "an archive"),
+)
+"""Beginnings of files that hold no log, and what such a file is."""
+_TAR = slice(257, 262)
+_GZIP = b"\x1f\x8b"
+_WORKBOOK = "xl/workbook.xml"
 
 
 class FileKind(StrEnum):
@@ -48,94 +64,6 @@ class FileKind(StrEnum):
     SQLITE = "SQLite database"
     ZIP = "zip archive"
     PARQUET = "Parquet table"
-
-
-class Row:
-    """A row of a log: its number, counted from 1 without the header, and its cells by column.
-
-    A cell that is not what is asked for is a ValueError that names the column.
-    """
-
-    __slots__ = ("cells", "decimal", "fault", "number")
-
-    def __init__(self, number: int, cells: Mapping[str, Any], decimal: str = ".", fault: str = "") -> None:
-        self.number, self.cells, self.decimal, self.fault = number, cells, decimal, fault
-
-    def text(self, column: str) -> str:
-        """Return a cell as text without blanks around it; empty without the column or a value."""
-        if self.fault:
-            raise ValueError(self.fault)
-        value = self.cells.get(column)
-        return "" if value is None else str(value).strip()
-
-    def has(self, column: str) -> bool:
-        """Return whether a cell has a value."""
-        return self.text(column) not in ("", "nan", "None", "NaN")
-
-    def signed(self, column: str) -> float:
-        """Return a cell as a number with its sign."""
-        value = self.cells.get(column)
-        try:
-            number = float(value) if type(value) in (int, float) else self._parse(self.text(column))  # type: ignore[arg-type]
-            if not abs(number) < _LARGEST:
-                raise ValueError(f"{excerpt(value)} is not finite, or too large")
-        except (ValueError, OverflowError) as error:
-            raise ValueError(f"column {column}: {error}") from None
-        return number
-
-    def unsigned(self, column: str) -> float:
-        """Return a cell as a number that is not negative."""
-        number = self.signed(column)
-        if number < 0.0:
-            raise ValueError(f"column {column}: {excerpt(self.cells.get(column))} is negative")
-        return number
-
-    def optional(self, column: str) -> float | None:
-        """Return a cell as a number that is not negative, None without a value."""
-        return self.unsigned(column) if self.has(column) else None
-
-    def amount(self, column: str, units: Iterable[str] = ()) -> tuple[float, str]:
-        """Return a cell as a number and the unit behind it, empty without one; `units` are tried first."""
-        text = self.text(column).upper()
-        unit = next((each for each in units if each and text.endswith(each)), "")
-        match = _AMOUNT.fullmatch(text.removesuffix(unit) + f" {unit}" if unit else text)
-        try:
-            if match is None:
-                raise ValueError(f"{excerpt(text)!r} is not an amount")
-            number = self._parse(match[1])
-            if not 0.0 <= number < _LARGEST:
-                raise ValueError(f"{excerpt(text)!r} is negative, not finite, or too large")
-        except ValueError as error:
-            raise ValueError(f"column {column}: {error}") from None
-        return number, match[2]
-
-    def time(self, column: str, times: TimeFormat) -> int:
-        """Return a cell as a time, ns UTC."""
-        try:
-            return times.read(self.text(column))
-        except (ValueError, OverflowError) as error:
-            raise ValueError(f"column {column}: {error}") from None
-
-    def member(self, column: str, members: type[E] | Mapping[str, E]) -> E:
-        """Return the member of an enumeration that a cell names in any case, or that a mapping has for it."""
-        text = re.sub("[ -]", "_", self.text(column).lower())
-        try:
-            return members[text] if isinstance(members, Mapping) else members(text)
-        except (KeyError, ValueError):
-            raise ValueError(f"column {column}: {excerpt(self.text(column))!r} is not known") from None
-
-    def _parse(self, text: str) -> float:
-        if "," in text or self.decimal == ",":
-            if _THOUSANDS[self.decimal].fullmatch(text):
-                text = text.replace("," if self.decimal == "." else ".", "")
-            if self.decimal == ",":
-                text = text.replace(",", ".")
-        try:
-            if "_" in text:
-                raise ValueError
-            return float(text)
-        except ValueError:
-            raise ValueError(f"{text!r:.40} is not a number") from None
 
 
 class LogFile:
@@ -150,12 +78,21 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
-        with self._explained(), open_binary(path) as file:
-            head = file.read(4096)
+        self.encoding, self._member, self._is_gzip, self._is_checked = "utf-8-sig", "", False, False
+        with self._explained():
+            with open_binary(path) as file:
+                head = file.read(4096)
+            self._is_gzip = head.startswith(_GZIP)
+            self._member = self._only_member() if head.startswith(b"PK\3\4") else ""
+            if self._is_gzip or self._member:
+                with self._opened() as file:
+                    head = file.read(4096)
         if not head.strip(b"\xef\xbb\xbf \t\r\n\0"):
             raise ConfigError(f"{path}: the file is empty.")
-        self.encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        self.encoding = _encoding_of(head)
         self.kind = self._kind_of(head)
+        if self.kind not in (FileKind.TABLE, FileKind.JSON) and (self._is_gzip or self._member):
+            raise ConfigError(f"{path}: it is a compressed {self.kind}. Unpack it, and import the unpacked file.")
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -211,10 +148,18 @@ class LogFile:
     def query(self, sql: str, *values: object) -> Iterator[Row]:
         """Yield the rows of a query on an SQLite database, which is opened for reading only."""
         with self._explained(), closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+            self._check_database(base)
             found = base.execute(sql, values)
             names = [part[0] for part in found.description]
             for number, cells in enumerate(found, start=1):
                 yield Row(number, dict(zip(names, cells, strict=True)))
+
+    def _check_database(self, base: sqlite3.Connection) -> None:
+        if not self._is_checked:
+            (verdict,) = base.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict.splitlines()[-1])
+            self._is_checked = True
 
     def document(self) -> Any:
         """Return the whole content of a JSON file."""
@@ -239,6 +184,12 @@ class LogFile:
         ):
             if head.startswith(magic):
                 return kind
+        start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        other = next((what for magic, what in _OTHER_FILES if start.startswith(magic.lower())), "")
+        other = "an archive" if head[_TAR] == b"ustar" else other
+        if other:
+            remedy = "Unpack it, and import its files." if other == "an archive" else "Save its table as CSV."
+            raise ConfigError(f"{self.path}: it is {other}, not a log. {remedy}")
         text = head.decode(self.encoding, errors="replace").lstrip()
         return FileKind.JSON if text[:1] in ("[", "{") else FileKind.TABLE
 
@@ -249,9 +200,30 @@ class LogFile:
             with open_binary(path) as file:
                 yield from iter(lambda file=file: file.read(_CHUNK), b"")  # type: ignore[misc]
 
+    def _only_member(self) -> str:
+        """Return the name of the only file of a zip archive; empty if it has several."""
+        with zipfile.ZipFile(self.path) as archive:
+            names = [each.filename for each in archive.infolist() if not each.is_dir()]
+        if _WORKBOOK in names:
+            raise ValueError("it is an Excel workbook; save its sheet as CSV")
+        return names[0] if len(names) == 1 else ""
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        """Open the content for reading: that of the file, decompressed, or of the only file of the archive."""
+        with open_binary(self.path) as file:
+            if self._is_gzip:
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    yield unpacked  # type: ignore[misc]
+            elif self._member:
+                with zipfile.ZipFile(file) as archive, archive.open(self._member) as unpacked:
+                    yield unpacked  # type: ignore[misc]
+            else:
+                yield file
+
     @contextmanager
     def _text(self) -> Iterator[TextIO]:
-        with self._explained(), open_binary(self.path) as file:
+        with self._explained(), self._opened() as file:
             yield io.TextIOWrapper(file, encoding=self.encoding, newline="")
 
     @contextmanager
@@ -262,7 +234,11 @@ class LogFile:
             reason = error.strerror or "it is damaged"
         except UnicodeDecodeError:
             reason = f"{self._undecoded()} is not {self.encoding.removesuffix('-sig').upper()} text; save it as UTF-8"
-        except (sqlite3.Error, zipfile.BadZipFile, json.JSONDecodeError, KeyError, EOFError, csv.Error) as error:
+        except RuntimeError:
+            reason = "it needs a password or has an unknown compression; unpack it"
+        except (
+            sqlite3.Error, zipfile.BadZipFile, zlib.error, json.JSONDecodeError, KeyError, EOFError, csv.Error
+        ) as error:  # fmt: skip
             reason = f"it is damaged: {str(error).splitlines()[0]}"
         except ValueError as error:
             reason = str(error).splitlines()[0]
@@ -272,7 +248,7 @@ class LogFile:
 
     def _undecoded(self) -> str:
         """Return the place of the first text that is not in the encoding."""
-        with open_binary(self.path) as file:
+        with self._opened() as file:
             for number, line in enumerate(file if self.encoding == "utf-8-sig" else ()):
                 try:
                     line.decode()
@@ -281,42 +257,47 @@ class LogFile:
         return "a part of it"
 
     def _header(self, file: TextIO) -> tuple[tuple[str, ...], str]:
-        line = file.readline()
-        while line and (not line.strip() or _PREAMBLE.match(line.strip().strip('"'))):
-            line = file.readline()
+        line, n_lines = file.readline(), 0
+        while line and (not line.strip() or _PREAMBLE.match(line.strip().strip('\ufeff"')) or not _has_cells(line)):
+            line, n_lines = file.readline(), n_lines + bool(line.strip())
+            if n_lines > _LONGEST_PREAMBLE:
+                break
         outside = re.sub(r'"[^"]*"', "", line)
-        delimiter = max(",;\t|", key=outside.count)
-        names: list[str] = []
-        for cell in next(csv.reader([line], delimiter=delimiter), []):
-            name = cell.strip()
-            names.append(f"{name} {names.count(name) + 1}" if name in names else name)
-        return tuple(names), delimiter
+        delimiter = max(_DELIMITERS, key=outside.count)
+        return _names_in(next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])), delimiter
 
     def _table_rows(self) -> Iterator[Row]:
         decimal = self._decimal()
         with self._text() as file:
             columns, delimiter = self._header(file)
-            number = 0
+            number, part = 0, 1
             try:
-                for cells in csv.reader(file, delimiter=delimiter, strict=True):
+                for cells in csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True):
                     if not any(cells):
                         continue
                     number += 1
+                    if columns[0] in cells[0] and _names_in(cells) == columns:
+                        part += 1
+                        continue
                     extra = any(cell.strip() for cell in cells[len(columns) :])
                     is_whole = len(cells) >= len(columns) and not extra
                     fault = "" if is_whole else f"it has {len(cells)} cells, the header has {len(columns)}"
-                    yield Row(number, dict(zip(columns, cells, strict=False)), decimal, fault)
+                    yield Row(number, dict(zip(columns, cells, strict=False)), decimal, fault, part)
             except csv.Error as error:
                 raise ConfigError(f"{self.path}: row {number + 1} could not be read ({error}).") from None
 
     def _decimal(self) -> str:
+        """Return the decimal separator: a comma if numbers of the first rows have one, and none has a point."""
         with self._text() as file:
             _, delimiter = self._header(file)
-            if delimiter == ",":
-                return "."
             sample = (file.readline() for _ in range(_SAMPLE))
-            cells = (cell.strip() for row in csv.reader(sample, delimiter=delimiter) for cell in row)
-            return "," if any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells) else "."
+            rows = csv.reader(sample, delimiter=delimiter, skipinitialspace=True)
+            cells = [cell.strip() for row in rows for cell in row]
+        commas, points = (
+            any(_FRACTION[mark].fullmatch(cell) and not GROUPED[other].fullmatch(cell) for cell in cells)
+            for mark, other in ((",", "."), (".", ","))
+        )
+        return "," if commas and not points else "."
 
     def _items(self) -> Iterator[tuple[int, Any]]:
         """Yield the items of a list in JSON one by one, the items of JSON lines, or one object."""
@@ -362,3 +343,26 @@ class LogFile:
 
 
 _BETWEEN = re.compile(r"[\s,]*")
+
+
+def _encoding_of(head: bytes) -> str:
+    """Return the encoding of text: UTF-8, or UTF-16 by its mark or by the zero bytes of its characters."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    pairs = len(head) // 2
+    if pairs and head[1::2].count(0) > 0.4 * pairs > 4 * head[::2].count(0):
+        return "utf-16-le"
+    return "utf-16-be" if pairs and head[::2].count(0) > 0.4 * pairs > 4 * head[1::2].count(0) else "utf-8-sig"
+
+
+def _has_cells(line: str) -> bool:
+    return any(delimiter in line for delimiter in _DELIMITERS)
+
+
+def _names_in(cells: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of columns in a header; a name that comes again has its number behind it."""
+    names: list[str] = []
+    for cell in cells:
+        name = cell.strip("\ufeff\u00a0 \t").strip('"').strip()
+        names.append(f"{name} {names.count(name) + 1}" if name in names else name)
+    return tuple(names)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from peak_trade.core.errors import excerpt
 from peak_trade.core.values import OrderType, Side, TimeInForce
 from peak_trade.journal.events import OrderEvent, OrderEventKind
 from peak_trade.journal.log_times import TimeFormat, recognised_format, stated_format
@@ -98,9 +99,19 @@ class LogOptions:
         """Return the one format of the times of the log; ConfigError if they have several."""
         return stated_format(self.time_format) if self.time_format else recognised_format(cells, self.where)
 
-    def times_or(self, usual: TimeFormat) -> TimeFormat:
-        """Return the format that the user states, or the usual one of the log's format."""
-        return stated_format(self.time_format) if self.time_format else usual
+    def times_in(self, cells: Callable[[], Iterable[object]], usual: TimeFormat) -> TimeFormat:
+        """Return the format that the user states, the usual one if the first time is in it, or else the recognised one.
+
+        ConfigError if the times of the log have several formats. `cells` returns them from the first one on.
+        """
+        if self.time_format:
+            return stated_format(self.time_format)
+        first = next((cell for cell in cells() if cell is not None and str(cell).strip()), None)
+        try:
+            usual.read(first)
+        except (ValueError, OverflowError):
+            return usual if first is None else recognised_format((each or "" for each in cells()), self.where)
+        return usual
 
 
 class Fee(NamedTuple):
@@ -147,6 +158,21 @@ class Fee(NamedTuple):
 
 
 UNKNOWN_FEE = Fee(math.nan)
+
+
+def check_trade(trade: LoggedFill | LoggedOrder) -> None:
+    """Raise a ValueError unless the symbol of a fill or an order is one, and the numbers of a fill are above zero."""
+    if not (_SYMBOL.fullmatch(trade.symbol) and len(trade.symbol) <= _LONGEST_SYMBOL and trade.symbol.isprintable()):
+        raise ValueError(f"the symbol is {excerpt(trade.symbol)!r}, not one like BTC/USDT")
+    if isinstance(trade, LoggedFill):
+        for name, number in (("quantity", trade.quantity), ("price", trade.price)):
+            if not number > 0.0:
+                raise ValueError(f"{name} was {number:g}, not above zero")
+
+
+_PART = r"[^\s/:'\"`()\[\]{}\\,;\u2010-\u2015]*[^\W_][^\s/:'\"`()\[\]{}\\,;\u2010-\u2015]*"
+_SYMBOL = re.compile(rf"{_PART}(?:[/:]{_PART})*")
+_LONGEST_SYMBOL = 64
 
 
 def assets_of(symbol: str) -> tuple[str, str]:

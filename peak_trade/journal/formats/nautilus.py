@@ -23,7 +23,8 @@ from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import TimeFormat
 
@@ -143,7 +144,7 @@ def _symbol(row: Row) -> str:
 
 def _fees(row: Row, column: str) -> Fees:
     text = row.text(column)
-    found = [(float(amount.replace("_", "").replace(",", "")), currency) for amount, currency in _MONEY.findall(text)]
+    found = [(row.number_in(amount.replace("_", "")), currency) for amount, currency in _MONEY.findall(text)]
     if not found and row.has(column) and text not in ("[]", "{}"):
         raise ValueError(f"column {column}: {excerpt(text)!r} is not an amount with its currency")
     return tuple(found)

@@ -14,7 +14,8 @@ from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import TYPES
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile, Row
+from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedOrder
 from peak_trade.journal.log_times import TimeFormat
 

@@ -229,3 +229,30 @@ def test_futures_trades_have_a_side_and_a_rebate(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([trade]))
     ((*_, fill),) = orders_of(read(tmp_path / "a.json")).values()
     assert (fill.side, fill.fee, fill.order_type) == ("sell", -0.0781901, "limit")
+
+
+def test_a_trade_without_a_side_is_refused(tmp_path):
+    """Trades of futures have `side`, those of spot `isBuyer`; without both of them nothing says what was traded."""
+    trade = {"symbol": "BTCUSDT", "id": 1, "orderId": 1, "price": "5", "qty": "1", "commission": "0.1",
+             "commissionAsset": "USDT", "time": START * 1_000}  # fmt: skip
+    (tmp_path / "trades.json").write_text(json.dumps([trade, trade | {"id": 2, "orderId": 2, "side": "BUY"}]))
+    log = read(tmp_path / "trades.json")
+    assert log.refused == [(1, "column side: '' is not known.")]
+    assert [events[0].side for events in orders_of(log).values()] == ["buy"]
+
+
+@pytest.mark.parametrize("cell", ["2024-01-01 01:00:00", "01.01.2024 01:00:00", "2024-01-01T00:00:00Z", "1704067200"])
+def test_the_zone_of_the_header_applies_to_times_without_a_zone(tmp_path, cell):
+    path = write(tmp_path, "trades.csv", f"Date(UTC+1),{UNITS}", [f"{cell},BTCUSDT,BUY,100,1BTC,100USDT,1BNB"])
+    (events,) = orders_of(read(path)).values()
+    assert events[0].ts_event == 1_704_067_200 * 10**9
+    if cell.startswith("01."):
+        (events,) = orders_of(read(path, time_format="%d.%m.%Y %H:%M:%S")).values()
+        assert events[0].ts_event == 1_704_067_200 * 10**9
+
+
+def test_equal_rows_are_fills_of_their_own_and_are_counted(tmp_path):
+    row = "2024-01-01 10:00:00,BTCUSDT,BUY,100,1BTC,100USDT,1BNB"
+    log = read(write(tmp_path, "trades.csv", f"Date(UTC),{UNITS}", [row, row]))
+    assert log.n_fills == 2
+    assert log.notes == {"row that is equal to an earlier one of the file, and a fill of its own": 1}

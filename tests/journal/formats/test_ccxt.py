@@ -125,3 +125,9 @@ def test_a_fee_without_a_currency_has_the_stated_one(tmp_path):
     for currency, fee, paid in (("", math.nan, 0.0), ("USDT", 0.5, 0.0), ("BNB", 0.0, 0.5)):
         ((*_, fill),) = orders_of(read(path, fee_currency=currency)).values()
         assert (fill.fee, fill.fee_paid) == pytest.approx((fee, paid), nan_ok=True)
+
+
+def test_a_closed_order_that_does_not_state_what_was_filled_is_filled(tmp_path):
+    order = order_of(History(1, 1, "BTC/USDT", "buy", (), 2.0)) | {"status": "closed", "filled": None, "average": 4.0}
+    (events,) = orders_of(read(write(str(tmp_path), [order]))).values()
+    assert (events[-1].event, events[-1].cumulative) == ("FILLED", 2.0)

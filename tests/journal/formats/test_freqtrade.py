@@ -211,3 +211,13 @@ def test_an_old_backtest_has_an_entry_and_an_exit_for_each_trade(tmp_path):
     log = read(path)
     assert [row for row, _ in log.refused] == [2, 3]
     assert "soon" in log.refused[0][1]
+
+
+def test_a_database_that_is_cut_off_is_refused(tmp_path):
+    rows = [{"id": n, "ft_trade_id": 1, "ft_order_side": "buy", "ft_pair": "ETH/USDT", "order_id": f"{n}" * 300,
+             "status": "closed", "amount": 1.0, "filled": 1.0, "average": 2.0, "order_date": when(n)}
+            for n in range(1, 60)]  # fmt: skip
+    path = write(tmp_path / "a.sqlite", rows, [BASE | {"id": 1, "pair": "ETH/USDT", "open_date": when(0)}])
+    path.write_bytes(path.read_bytes()[:-1_000])
+    with pytest.raises(ConfigError, match="it is damaged"):
+        read(path)

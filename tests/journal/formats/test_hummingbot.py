@@ -101,7 +101,7 @@ def test_a_percentage_is_of_what_is_received_or_of_the_notional(tmp_path, fee, s
 def test_a_price_that_the_database_cut_to_zero_is_named(tmp_path):
     row = trade_row(History(1, 1, "PEPE/USDT", "buy", (), 0.0), Trade(1, 1, 2.0, 3e-7, 0.0, "USDT"))
     log = read(write_database(tmp_path / "bot.sqlite", [row, row | {"order_id": "2", "price": 1.0}], []))
-    assert log.refused == [(1, "o-1: FILLED has a fill price of 0.0.")]
+    assert log.refused == [(1, "price was 0, not above zero.")]
 
 
 @pytest.mark.parametrize("fee", ["{", "[]", '{"flat_fees": [{"token": "BNB"}]}', '{"percent": "nan"}'])

@@ -162,3 +162,17 @@ def test_a_recorded_paper_session_adds_up_to_the_cent(real_data):
     held_then = [{position.symbol: position.quantity for position in each.positions} for each in log.equities]
     assert [round(held["BNB/USDT"], 9) for held in held_then] == [-0.41, -0.47, 0.49, 0.03]
     assert [sorted(held) for held in held_then] == [["BNB/USDT", "ETH/USDT"]] * 2 + [["BNB/USDT"]] * 2
+
+
+def test_a_trade_without_a_price_is_refused_whole(tmp_path):
+    row = {"id": "1", "symbol": "BTC-USDT", "type": "long", "entry_price": 0, "exit_price": 5.0, "qty": 1.0, "fee": 1.0,
+           "opened_at": START * 1_000, "closed_at": START * 1_000}  # fmt: skip
+    log = read(write(tmp_path / "trades.csv", [row, row | {"id": "2", "entry_price": 4.0}]))
+    assert log.refused == [(1, "price was 0, not above zero.")]
+    assert orders_of(log).keys() == {"2-entry", "2-exit"}
+
+
+def test_a_purchase_of_a_negative_quantity_is_refused(tmp_path):
+    row = live_order(History(1, 1, "BTC/USDT", "buy", (), 2.0))
+    log = read(write(tmp_path / "orders.csv", [row | {"qty": -2.0}, row | {"id": "o-2"}]))
+    assert log.refused == [(1, "column qty: -2 is negative, and the order buys.")]

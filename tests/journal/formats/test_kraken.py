@@ -150,3 +150,28 @@ def test_ledgers_of_margin_trades_are_not_compared(tmp_path):
     log = read(trades, write(tmp_path, "ledgers.csv", LEDGER_OLD, [fee]))
     assert [check.asset for check in log.balances] == ["USDT, all changes"]
     assert log.notes.total() == 1
+
+
+def test_ledgers_with_decimal_commas_and_rows_that_are_there_twice_give_the_same_fees(tmp_path):
+    """A number is read in one way everywhere, and a second row with the txid of the first one adds no fee."""
+    order = History(0, 60, "SOL/EUR", "buy", (Trade(0, 60, 1234.5, 95.25, 1.25, "EUR"),), 0.0)
+    trades = write(tmp_path, "trades.csv", OLD, [trade_row(order, order.fills[0])])
+    rows = ledger_rows([order])
+    names = LEDGER_OLD.split()
+    lines = [";".join(str(row.get(name, "")).replace(".", ",") for name in names) for row in [*rows, *rows]]
+    (tmp_path / "ledgers.csv").write_text("\n".join([";".join(names), *lines]))
+    log = read(trades, tmp_path / "ledgers.csv")
+    assert_same(log, [order])
+    assert log.n_duplicates == len(rows)
+    assert all(check.is_equal for check in log.balances)
+
+
+def test_a_row_of_ledgers_that_is_refused_leaves_the_fee_of_the_trade(tmp_path):
+    order = History(0, 60, "SOL/EUR", "buy", (Trade(0, 60, 2.0, 95.25, 1.25, "EUR"),), 0.0)
+    trades = write(tmp_path, "trades.csv", OLD, [trade_row(order, order.fills[0])])
+    rows = ledger_rows([order])
+    changed = [row | {"fee": "?"} if row["asset"] == "ZEUR" and row["refid"] == "T0" else row for row in rows]
+    log = read(trades, write(tmp_path, "ledgers.csv", LEDGER_OLD, changed))
+    assert log.n_refused == 1
+    (events,) = orders_of(log).values()
+    assert events[-1].fee == 1.25

@@ -79,7 +79,7 @@ def test_a_fill_of_a_reconciliation_is_marked(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"commission": "much"}, "column commission"), ({"last_qty": "0"}, "quantity was 0.0"),
+    [({"commission": "much"}, "column commission"), ({"last_qty": "0"}, "quantity was 0, not"),
      ({"last_px": "-1"}, "column last_px: -1 is negative"), ({"order_side": "NO"}, "column order_side"),
      ({"ts_event": "x"}, "column ts_event"), ({"instrument_id": ""}, "column instrument_id")],
 )  # fmt: skip
