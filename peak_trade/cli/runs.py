@@ -153,7 +153,8 @@ def sync(as_json: options.AsJson = False) -> None:
     """Write the runs that are recorded in the workspace to MLflow.
 
     A command records its runs in the workspace, because MLflow takes seconds, and every list shows them at once. Give
-    this before another program reads MLflow, for example `mlflow ui`. It can be stopped at any time and given again.
+    this before another program reads MLflow, for example `mlflow ui`. It can be stopped at any time and given again. If
+    MLFLOW_TRACKING_URI is set, the runs are those that its registry did not take when they were recorded.
 
     \b
     Example:

@@ -174,21 +174,26 @@ def find_entries(query: Query, limit: int) -> list[RunEntry]:
     """
     if is_registry_empty():
         return []
+    pending = pending_entries()
     if is_database():
-        pending = pending_entries()
         keys = [place.key for place in find_places(query, limit, pending)]
         stored = dict(entries_of([key for key in keys if not key.startswith(PENDING)], query))
         found = (pending.get(key.removeprefix(PENDING)) if key.startswith(PENDING) else stored.get(key) for key in keys)
         return [entry for entry in found if entry is not None]
-    return list(_from_mlflow(query, limit))
+    there = [entry for entry in _from_mlflow(query, limit + len(pending)) if entry.run_id not in pending]
+    waiting = [entry for entry in pending.values() if _matches(entry, query)]
+    by_key = {key_of(entry): entry for entry in (*there, *waiting)}
+    places = _merged([_place(entry, query) for entry in there], waiting, query)
+    return [by_key[place.key] for place in places[:limit]]
 
 
 def count_entries(query: Query) -> int:
     """Return the number of entries that match."""
-    if not is_database():
-        return 0 if is_registry_empty() else sum(1 for _ in _from_mlflow(query, sys.maxsize))
     pending = pending_entries()
     n_pending = sum(_matches(entry, query) for entry in pending.values())
+    if not is_database():
+        stored = () if is_registry_empty() else _from_mlflow(query, sys.maxsize)
+        return n_pending + sum(entry.run_id not in pending for entry in stored)
     with open_database() as opened:
         if opened is None:
             return n_pending
@@ -245,17 +250,23 @@ def find_places(query: Query, limit: int, pending: Mapping[str, RunEntry]) -> li
     """Return the first runs that match, in the order of the query; of equal runs the latest, then by their ids."""
     with open_database() as opened:
         places = [] if opened is None else list(_stored_places(opened, query, limit, pending))
-    waiting = [_place(entry, query) for entry in pending.values() if _matches(entry, query)]
+    waiting = [entry for entry in pending.values() if _matches(entry, query)]
+    return _merged(places, waiting, query)[:limit]
+
+
+def _merged(stored: list[Place], waiting: Sequence[RunEntry], query: Query) -> list[Place]:
+    """Return stored runs, which are in the order of the query, and pending ones in that order."""
     if not waiting:
-        return places
-    places = sorted([*places, *waiting], key=lambda place: (place.run_id, place.key))
+        return stored
+    places = [*stored, *(_place(entry, query) for entry in waiting)]
+    places.sort(key=lambda place: (place.run_id, place.key))
     is_by_time, is_descending = query.sort_name == LATEST[1:], query.sort.startswith("-")
     places.sort(key=lambda place: place.recorded_at, reverse=is_descending or not is_by_time)
     if not is_by_time:
         known = [place for place in places if place.value is not None]
         known.sort(key=lambda place: place.value, reverse=is_descending)  # type: ignore[arg-type, return-value]
         places = known + [place for place in places if place.value is None]
-    return places[:limit]
+    return places
 
 
 def _stored_places(
@@ -278,7 +289,12 @@ def _stored_places(
 def _place(entry: RunEntry, query: Query) -> Place:
     name = query.sort_name
     value = entry.tags.get(name) if name in TAGS else entry.metrics.get(name)
-    return Place(f"{PENDING}{entry.run_id}", entry.recorded_at, entry.run_id, value)
+    return Place(key_of(entry), entry.recorded_at, entry.run_id, value)
+
+
+def key_of(entry: RunEntry) -> str:
+    """Return the key of a run: MLflow's id, or PENDING with its own id."""
+    return entry.mlflow_id or f"{PENDING}{entry.run_id}"
 
 
 def _matches(entry: RunEntry, query: Query) -> bool:

@@ -1,11 +1,12 @@
 """Runs that are recorded in the workspace and are not in MLflow yet: one folder per run, written at once or not at all.
 
-MLflow takes seconds to be imported and to write, so a run is recorded here first, and `record.sync_runs` moves it to
-MLflow. A folder has `entry.json`, the tags, parameters and metrics as canonical JSON, and the files of the run in
-`artifacts/`. It is made under another name, synced to disk and renamed. It is removed after MLflow has the run, so
-a reader that reads these folders before MLflow misses no run; a run that is in both counts once, as it is here.
+MLflow takes seconds to be imported and to write, so a run is recorded in `pending/` first, and `record.sync_runs` moves
+it to the database of the workspace. A registry that MLFLOW_TRACKING_URI names is written at once. A run that it does
+not take is kept in `unsent/`, and `record.sync_runs` moves it there.
 
-Only the registry of the workspace has pending runs: one that MLFLOW_TRACKING_URI names is written at once.
+A folder of a run has `entry.json`, the tags, parameters and metrics as canonical JSON, and the files of the run in
+`artifacts/`. It is made under another name, synced to disk and renamed. It is removed after MLflow has the run, so a
+reader that reads these folders before MLflow misses no run; a run that is in both counts once, as it is here.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from peak_trade.tracking import registry
 
 DONE, UNFINISHED = "done", "unfinished"
 """Status of a run: all of it is recorded, or its recording at a server was stopped (or goes on)."""
-ENTRY, ARTIFACTS, LOCK = "entry.json", "artifacts", ".lock"
+ENTRY, ARTIFACTS, LOCK, SYNC_LOCK = "entry.json", "artifacts", ".lock", ".sync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +87,17 @@ class _Content(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def pending_folder() -> Path:
-    """Return the folder of the pending runs, which may be missing."""
-    return workspace() / "pending"
+    """Return the folder of the pending runs of the registry, which may be missing."""
+    return workspace() / ("pending" if registry.is_registry_in_workspace() else "unsent")
 
 
 def pending_ids() -> list[str]:
-    """Return the ids of the pending runs, sorted; none when MLFLOW_TRACKING_URI names another registry."""
+    """Return the ids of the pending runs, sorted."""
     return [name for name, *_ in pending_state()]
 
 
 def pending_state() -> tuple[tuple[Any, ...], ...]:
     """Return a value that differs after each change of a pending run: name, inode and time of each folder, sorted."""
-    if not registry.is_registry_in_workspace():
-        return ()
     state = []
     with suppress(FileNotFoundError), os.scandir(pending_folder()) as found:
         for each in found:
@@ -132,8 +131,6 @@ def pending_entry(run_id: str) -> RunEntry | None:
 
     """
     path = pending_folder() / run_id / ENTRY
-    if not registry.is_registry_in_workspace():
-        return None
     try:
         content = msgspec.json.decode(read_bytes(path), type=_Content)
         if content.tags.get("run_id") != run_id:
@@ -176,6 +173,19 @@ def changing() -> Iterator[None]:
             f"run registry {where}: {reason_of(error)}. The run was not recorded: free the disk or make the folder "
             "writable, then record it again."
         ) from error
+
+
+@contextmanager
+def syncing() -> Iterator[None]:
+    """Let no other process move runs to a registry that MLFLOW_TRACKING_URI names; ConfigError when one does so long.
+
+    Those of the workspace's registry wait for each other when they open it.
+    """
+    try:
+        with held_lock(pending_folder() / SYNC_LOCK, registry.LOCK_WAIT_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise ConfigError(f"run registry {error}. Wait for that process, or stop it.") from None
 
 
 def write_pending(entry: RunEntry, artifacts: Sequence[Path]) -> None:

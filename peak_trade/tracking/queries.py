@@ -27,6 +27,7 @@ from peak_trade.tracking.entries import (
     find_entries,
     find_places,
     is_registry_empty,
+    key_of,
     list_entries,
     query_of,
     read_artifacts,
@@ -133,7 +134,7 @@ def page_runs(
         read = {key: _row(entry) for key, entry in entries_of([key for key in page if key not in known], query)}
         return RunsPage(len(keys), {key: read.get(key) for key in page if key in read or key in known})
     entries = find_entries(query, limit + offset)[offset:]
-    return RunsPage(count_entries(query), {entry.mlflow_id: _row(entry) for entry in entries})
+    return RunsPage(count_entries(query), {key_of(entry): _row(entry) for entry in entries})
 
 
 def _row(entry: RunEntry) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from posixpath import normpath
@@ -29,11 +30,13 @@ from peak_trade.tracking.pending import (
     pending_ids,
     pending_state,
     remove_pending,
+    syncing,
     write_pending,
 )
 from peak_trade.tracking.registry import (
     digest_of_files,
     discard_entry,
+    first_line,
     is_registry_in_workspace,
     open_registry,
     store_artifacts,
@@ -60,6 +63,8 @@ N_GROWTH = 61
 LONGEST_NAME = 250
 """Largest length of the name of a parameter, a tag or a metric that MLflow accepts, characters."""
 _NAME, _RUN_ID = re.compile(r"[/\w.\- :]+"), re.compile(r"[\w\-]{1,64}", re.ASCII)
+DESCRIBING = ("cut_short", "no_trade_reason", "risk_status", "verdict", "edge", "not_rerunnable")
+"""Notes that are the description of a run on MLflow's pages."""
 BATCH = 100
 """Most parameters that MLflow accepts at once."""
 
@@ -176,16 +181,18 @@ def record_run(run: RunRecord, keep: Callable[[], object] = lambda: None) -> Non
     """Record a run durably, with the length, the head and the id of the trial ledger and of the log of hold-outs.
 
     In the workspace the run is pending until `sync_runs` moves it to MLflow; a registry that MLFLOW_TRACKING_URI names
-    has it when this returns. An existing entry is not changed, except that the outcome of a check for look-ahead
+    has it when this returns, and a run that it does not take is pending until `sync_runs` moves it there. An existing
+    entry is not changed, except that the outcome of a check for look-ahead
     replaces an earlier one. `keep` stores what belongs to the run elsewhere, before the run is recorded. An entry
     whose files are gone or damaged is replaced. Equal runs that are recorded at the same time wait for each other and
-    make one entry. At a server a run is unfinished until all of it is stored, and one whose recording was stopped is
-    replaced.
+    make one entry. At a server a run is unfinished until all of it is stored, one whose recording was stopped is
+    replaced, and of equal runs of several machines the last one stays.
 
     Raises
     ------
     ConfigError
-        If the run can not be stored, or the registry cannot be reached. Nothing is recorded.
+        If the run can not be stored in the workspace, and nothing is recorded; or if a registry that
+        MLFLOW_TRACKING_URI names does not take it, and it is pending.
     ReproductionError
         If the entry of this run id has another digest of events: the run depends on something that is none of its
         inputs. Nothing is changed.
@@ -199,7 +206,7 @@ def record_run(run: RunRecord, keep: Callable[[], object] = lambda: None) -> Non
         entry = run.entry(time.time_ns() // 1_000_000)
         earlier = recorded_entry(run.run_id)
         if earlier is not None and earlier.is_finished:
-            _check_events(run, earlier.tags.get(EVENTS_TAG))
+            _check_events(entry, earlier.tags.get(EVENTS_TAG))
         else:
             earlier = None
         keep()
@@ -226,7 +233,10 @@ class SyncedRuns:
 
 
 def sync_runs() -> SyncedRuns:
-    """Move the pending runs of the workspace to MLflow; those that fail stay pending.
+    """Move the pending runs to the registry; those that fail stay pending.
+
+    They are those of the workspace, or with MLFLOW_TRACKING_URI those that its registry has not taken when they were
+    recorded.
 
     A run is removed from the workspace's folder after MLflow has all of it, so it can be stopped at any time and is
     then given again. Other processes may record and read meanwhile; a second one that moves runs waits.
@@ -234,14 +244,17 @@ def sync_runs() -> SyncedRuns:
     Raises
     ------
     ConfigError
-        If MLFLOW_TRACKING_URI names another registry while runs are pending, or the registry cannot be reached.
+        If MLFLOW_TRACKING_URI names another registry and no run waits for that one, or the registry cannot be reached.
 
     """
-    if not is_registry_in_workspace():
-        raise ConfigError("MLFLOW_TRACKING_URI is set: its runs are written at once. Unset it to write those here.")
     if not pending_ids():
-        return SyncedRuns(0, ())
-    with open_registry() as (client, experiment_id):
+        if is_registry_in_workspace():
+            return SyncedRuns(0, ())
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI is set: its runs are written at once, and none waits for it. Unset it to write those "
+            "that are recorded here."
+        )
+    with nullcontext() if is_registry_in_workspace() else syncing(), open_registry() as (client, experiment_id):
         n_written, failures = _move_all(client, experiment_id)
     return SyncedRuns(n_written, tuple(failures))
 
@@ -260,16 +273,23 @@ def _move_all(client: MlflowClient, experiment_id: str) -> tuple[int, list[str]]
                 with changing():
                     remove_pending(state)
                 n_written += 1
-        except ConfigError as error:
+        except (ConfigError, ReproductionError) as error:
             failures.append(str(error))
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = shortened(str(error).strip().splitlines()[0]).rstrip(".")
-            failures.append(f"run {run_id} is not in MLflow yet: {reason}. It is kept in {pending_folder()}.")
+            failures.append(
+                f"run {run_id} is not in MLflow yet: {first_line(error)}. It is kept in {pending_folder()}."
+            )
     return n_written, failures
 
 
 def _move(client: MlflowClient, experiment_id: str, entry: RunEntry) -> None:
-    """Write a pending run to MLflow, unless an earlier move has done so; other entries of the run are discarded."""
+    """Write a pending run to MLflow, unless an earlier move has done so; other entries of the run are discarded.
+
+    A registry that MLFLOW_TRACKING_URI names may have the run from another workspace, and keeps that one.
+    """
+    if not is_registry_in_workspace():
+        _write_at_server(client, experiment_id, entry, pending_artifacts(entry.run_id))
+        return
     is_there = False
     for earlier in _entries_at(client, experiment_id, entry.run_id):
         if not is_there and _is_same(earlier, entry):
@@ -291,39 +311,91 @@ def _entries_at(client: MlflowClient, experiment_id: str, run_id: str) -> Sequen
 
 
 def _record_at_server(run: RunRecord, keep: Callable[[], object]) -> None:
-    with open_registry() as (client, experiment_id):
-        entry = run.entry(time.time_ns() // 1_000_000)
-        for earlier in _entries_at(client, experiment_id, run.run_id):
-            if earlier.info.status == "FINISHED":
-                _check_events(run, earlier.data.tags.get(EVENTS_TAG))
-                for name, text in _new_outcome(entry, earlier.data.tags).items():
-                    client.set_tag(earlier.info.run_id, name, text)
-                keep()
-                return
-            discard_entry(client, earlier.info.run_id)
-        _write(client, experiment_id, entry, run.artifacts, keep)
+    entry = run.entry(time.time_ns() // 1_000_000)
+    try:
+        with open_registry() as (client, experiment_id):
+            _write_at_server(client, experiment_id, entry, run.artifacts, keep)
+    except ConfigError as error:
+        keep()
+        with changing():
+            write_pending(entry, run.artifacts)
+        raise ConfigError(
+            f"{error} Run {entry.run_id} is kept in {pending_folder()}; `peak-trade runs sync` writes it."
+        ) from error
 
 
-def _write(
+def _write_at_server(
     client: MlflowClient,
     experiment_id: str,
     entry: RunEntry,
     artifacts: Sequence[Path],
     keep: Callable[[], object] = lambda: None,
 ) -> None:
+    """Write a run to a server where others may write an equal one, without a lock that all of them could hold.
+
+    Each writer first finishes its own entry and then discards every entry that is not later than the latest finished
+    one. So the latest finished entry is discarded by nobody, and one stays.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not _take_finished(client, experiment_id, entry, keep):
+        keep()
+        try:
+            _write(client, experiment_id, entry, artifacts)
+        except MlflowException:
+            if not _take_finished(client, experiment_id, entry):  # which another one wrote that discarded this entry
+                raise
+    found = _entries_at(client, experiment_id, entry.run_id)
+    last = max((each for each in found if each.info.status == "FINISHED"), key=_age)
+    for each in found:
+        if each is not last and each.info.start_time <= last.info.start_time:
+            discard_entry(client, each.info.run_id)
+
+
+def _age(run: Run) -> tuple[int, str]:
+    return run.info.start_time, run.info.run_id
+
+
+def _take_finished(
+    client: MlflowClient, experiment_id: str, entry: RunEntry, keep: Callable[[], object] = lambda: None
+) -> bool:
+    """Return whether a server has a run; if so, check its events, and give it the outcome of a later check."""
+    for earlier in _entries_at(client, experiment_id, entry.run_id):
+        if earlier.info.status == "FINISHED":
+            _check_events(entry, earlier.data.tags.get(EVENTS_TAG))
+            keep()
+            for name, text in _new_outcome(entry, earlier.data.tags).items():
+                client.set_tag(earlier.info.run_id, name, text)
+            return True
+    return False
+
+
+def _write(client: MlflowClient, experiment_id: str, entry: RunEntry, artifacts: Sequence[Path]) -> None:
     """Write a run to MLflow; it is unfinished there until all of it is stored."""
     from mlflow.entities import Metric, Param
 
     name = " ".join(entry.tags[name] for name in ("run_type", "strategy", "symbol", "timeframe"))[:240]
-    started = client.create_run(experiment_id, start_time=entry.recorded_at, tags=entry.tags, run_name=name)
+    tags = entry.tags | _page_tags(entry.tags)
+    started = client.create_run(experiment_id, start_time=entry.recorded_at, tags=tags, run_name=name)
     mlflow_id = started.info.run_id
     client.log_batch(mlflow_id, metrics=[Metric(key, x, entry.recorded_at, 0) for key, x in entry.metrics.items()])
     parameters = [Param(key, value) for key, value in entry.parameters.items()]
     for first in range(0, len(parameters), BATCH):
         client.log_batch(mlflow_id, params=parameters[first : first + BATCH])
     store_artifacts(client, mlflow_id, artifacts)
-    keep()
     client.set_terminated(mlflow_id, "FINISHED", entry.recorded_at)
+
+
+def _page_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags from which MLflow's pages take the source, the version and the description of a run."""
+    notes = [text for name in DESCRIBING if (text := tags.get(f"note.{name}"))]
+    described = [f"Run `{tags['run_id']}`, {tags['start']} to {tags['end']}.", *notes]
+    found = {
+        "mlflow.source.name": f"peak-trade {tags.get('package.version', '')}".rstrip(),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.note.content": "\n\n".join(described)[:LONGEST_VALUE],
+    }
+    return found | ({"mlflow.source.git.commit": tags["git.commit"]} if "git.commit" in tags else {})
 
 
 def _new_outcome(entry: RunEntry, recorded: Mapping[str, str]) -> dict[str, str]:
@@ -334,14 +406,14 @@ def _new_outcome(entry: RunEntry, recorded: Mapping[str, str]) -> dict[str, str]
     return {name: entry.tags[name] for name in names if name in entry.tags and recorded.get(name) != entry.tags[name]}
 
 
-def _check_events(run: RunRecord, recorded: str | None) -> None:
-    found = run.provenance.get(EVENTS_TAG)
-    if None in (found, recorded) or found == recorded or run.run_type in SESSION_TYPES:
+def _check_events(entry: RunEntry, recorded: str | None) -> None:
+    found = entry.tags.get(EVENTS_TAG)
+    if None in (found, recorded) or found == recorded or entry.tags["run_type"] in SESSION_TYPES:
         return
     raise ReproductionError(
-        f"run {run.run_id} is recorded with the events {str(recorded)[:16]}, this run has {str(found)[:16]}: its code "
-        "depends on something that is none of its inputs, such as the clock, random numbers without a seed, or a file "
-        "that no parameter names. The record was not changed. Make that an input, then run it again."
+        f"run {entry.run_id} is recorded with the events {str(recorded)[:16]}, this run has {str(found)[:16]}: its "
+        "code depends on something that is none of its inputs, such as the clock, random numbers without a seed, or a "
+        "file that no parameter names. The record was not changed. Make that an input, then run it again."
     )
 
 

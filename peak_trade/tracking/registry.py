@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import warnings
@@ -20,13 +21,27 @@ from peak_trade.core.lock import database_holder, held_lock
 from peak_trade.data.workspace import workspace
 
 if TYPE_CHECKING:
+    from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "peak_trade"
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "Runs of peak_trade. The tag `run_id` is the id that its commands take.",
+}
+"""Kind and description of the experiment on the pages of MLflow."""
 SQLITE = "sqlite:///"
+OTHER_SCHEMA = "out-of-date database schema"
+"""Words of MLflow about a database of another version, which may be a later one."""
 LOCK_WAIT_SECONDS = 30.0
 """Seconds that a process waits for another one that uses the registry."""
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/@]*@")
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 """Environment variables that are set before MLflow is imported, unless they are set already."""
 
 
@@ -61,7 +76,9 @@ def open_registry() -> Iterator[tuple[MlflowClient, str]]:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # an error is raised; its log is a traceback
         uri = tracking_uri()
-        with _explaining(uri, MlflowException, SQLAlchemyError), _held(uri):
+        with _explaining(uri, MlflowException, SQLAlchemyError, ImportError), _held(uri):
+            if is_server_database(uri):
+                _check_connects(uri)
             _make_schema(uri)
             client = MlflowClient(uri)
             try:
@@ -136,10 +153,30 @@ def _explaining(uri: str, *errors: type[Exception]) -> Iterator[None]:
     except TimeoutError as error:
         raise ConfigError(f"run registry {error}. Wait for that process, or stop it.") from None
     except known as error:
-        reason = shortened(str(error).strip().splitlines()[0]).rstrip(".")
+        reason = first_line(error)
         if _is_local(uri) and "locked" in reason and (holder := database_holder(Path(uri.removeprefix(SQLITE)))):
             reason += f" by {holder}"
-        raise ConfigError(f"run registry {uri}: {reason}. {_remedy(uri)}") from error
+        if OTHER_SCHEMA in reason:  # its text goes on with advice that does not fit a line
+            reason = reason.partition(")")[0] + ")"
+        raise ConfigError(f"run registry {without_password(uri)}: {reason}. {_remedy(uri, reason)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the text of another library's error, without passwords and the last full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return shortened(without_password(lines[0])).rstrip(".")
+
+
+def without_password(text: str) -> str:
+    """Return text in which the passwords of URIs are three asterisks.
+
+    Examples
+    --------
+    >>> without_password("postgresql://mlflow:secret@127.0.0.1:5432/mlflow")
+    'postgresql://mlflow:***@127.0.0.1:5432/mlflow'
+
+    """
+    return _PASSWORD.sub(r"\1***@", text)
 
 
 def store_artifacts(client: MlflowClient, mlflow_id: str, paths: Sequence[Path]) -> None:
@@ -217,10 +254,28 @@ def _check_readable(path: Path) -> None:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
-def _remedy(uri: str) -> str:
+def _remedy(uri: str, reason: str) -> str:
+    if OTHER_SCHEMA in reason:
+        return "Use the version of MLflow that wrote it last, or back it up and give `mlflow db upgrade` with its URI."
     if _is_local(uri):
         return "Close what uses it, free its disk, or move it away when it is damaged."
     return "Check MLFLOW_TRACKING_URI, or unset it to use the workspace."
+
+
+def is_server_database(uri: str) -> bool:
+    """Return whether a URI names a database of a server, such as PostgreSQL, without an MLflow server before it."""
+    return "://" in uri and uri.split(":")[0].split("+")[0] in ("postgresql", "mysql", "mssql")
+
+
+def _check_connects(uri: str) -> None:
+    """Raise SQLAlchemyError or ImportError when a database does not answer, which MLflow asks again for 100 s."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def _make_schema(uri: str) -> None:
@@ -243,12 +298,31 @@ def _close(client: MlflowClient, uri: str) -> None:
 
 
 def _experiment(client: MlflowClient, uri: str) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None and found.lifecycle_stage != "active":
+    found = client.get_experiment_by_name(EXPERIMENT) or _make_experiment(client, uri)
+    if found.lifecycle_stage != "active":
         raise _deleted(uri, found.experiment_id)
-    if found is not None:
-        return str(found.experiment_id)
-    return str(client.create_experiment(EXPERIMENT, artifact_location=_artifacts() if _is_local(uri) else None))
+    return str(found.experiment_id)
+
+
+def _make_experiment(client: MlflowClient, uri: str) -> Experiment:
+    """Make the experiment of the project, unless another process makes it at the same time."""
+    from mlflow.exceptions import MlflowException
+
+    if is_server_database(uri):
+        raise ConfigError(
+            f"run registry {without_password(uri)}: this database has no experiment {EXPERIMENT}, which would say "
+            "where files are stored. Name an `mlflow server` in MLFLOW_TRACKING_URI, or make it: `mlflow experiments "
+            f"create --experiment-name {EXPERIMENT} --artifact-location URI`."
+        )
+    artifacts = _artifacts() if _is_local(uri) else None
+    try:
+        made = client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS)
+    except MlflowException:
+        found: Experiment | None = client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            raise
+        return found
+    return client.get_experiment(made)
 
 
 def _deleted(uri: str, experiment_id: Any) -> ConfigError:
