@@ -32,7 +32,7 @@ BATCH_SECONDS = 1.0
 MOST_ATTEMPTS = 3
 """Times a task is tried when the process that runs it ends."""
 SECONDS_TO_CONNECT = 10.0
-"""Time that the scheduler of a cluster has to answer, and its workers to come back."""
+"""Time that the scheduler of a cluster has to answer and to end the connection, and its workers to come back."""
 _SCHEMES = ("tcp", "tls")
 
 
@@ -239,7 +239,8 @@ class Executor:
             ended = workers - set(client.scheduler_info(n_workers=-1)["workers"])
             self._n_repeated = len(ended)
         finally:
-            client.close(timeout=2.0)
+            with suppress(TimeoutError):  # what was computed counts, although the connection ends late
+                client.close(timeout=SECONDS_TO_CONNECT)
 
 
 def n_cores() -> int:

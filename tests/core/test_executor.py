@@ -7,7 +7,10 @@ import os
 import signal
 import socket
 import time
+from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -190,6 +193,48 @@ def test_short_work_uses_no_cluster():
     executor = Executor(cluster="tcp://127.0.0.1:9")
     assert [value for _, value in executor.map(total, np.arange(10.0), range(4))] == [0.0, 1.0, 3.0, 6.0]
     assert executor.summary == "4 tasks in this process"
+
+
+class LateClient:
+    """A client of a cluster whose one worker has done each task at once, and whose connection does not end in time."""
+
+    status = "running"
+
+    def __init__(self, *_, **__):
+        pass
+
+    def wait_for_workers(self, n_workers, timeout):
+        pass
+
+    def run(self, function, on_error):
+        return {"tcp://a:1": function()}
+
+    def scheduler_info(self, n_workers):
+        return {"workers": {"tcp://a:1": {}}}
+
+    def scatter(self, data, broadcast, hash):
+        return data
+
+    def submit(self, function, data, tasks, pure):
+        done = Future()
+        done.set_result(function(data, tasks))
+        return done
+
+    def as_current(self):
+        return nullcontext()
+
+    def close(self, timeout):
+        raise TimeoutError(f"timed out after {timeout} s.")
+
+
+def test_a_connection_that_ends_late_loses_no_result(monkeypatch):
+    distributed = SimpleNamespace(
+        Client=LateClient, wait=lambda futures, **_: SimpleNamespace(done=futures), KilledWorker=WorkerError
+    )
+    monkeypatch.setattr(executors, "_distributed", lambda: distributed)
+    executor = Executor(cluster="tcp://127.0.0.1:9")
+    assert executor.map(sleeping, 0.0, range(4), seconds_per_task=LONG) == [0, 1, 2, 3]
+    assert executor.summary == "4 tasks on 1 Dask worker at tcp://127.0.0.1:9"
 
 
 @pytest.mark.long
