@@ -104,7 +104,7 @@ YEAR_OF_DAYS = resample(sample_bars("BTC/USDT", n_bars=24 * 800), DAY).bars
 
 
 @given(st.integers(0, 700), st.integers(40, 100), st.integers(0, 23), st.sampled_from([1, 2, 3, 12]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 def test_months_are_those_of_the_calendar_by_pandas(first, n_days, hour, n_months):
     """Days of any span that close at any hour: each whole month has the days that open in it."""
     moved = YEAR_OF_DAYS.frame.iloc[first : first + n_days * n_months]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from peak_trade.diff.order_histories import BarValues
 from peak_trade.diff.packed import BarTable, PackedEvents
 from peak_trade.journal.events import EVENT_CLASSES, BarEvent, LatencyEvent, SignalEvent
+from tests.examples import examples
 from tests.journal.test_codec import events_of
 
 numbers = st.floats(allow_nan=False)
@@ -31,7 +32,7 @@ def test_packed_events_are_the_events(events):
 
 
 @given(st.lists(st.one_of([events_of(event_class) for event_class in EVENT_CLASSES]), max_size=8))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20))
 def test_an_event_of_any_kind_comes_back_as_it_was(events):
     assert repr(list(PackedEvents(events))) == repr(events)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from peak_trade.core.errors import SessionError
 from peak_trade.journal import files
 from peak_trade.journal.files import LineIndex
+from tests.examples import examples
 
 SIZES = st.lists(st.integers(0, 40), max_size=30)
 
@@ -38,7 +39,7 @@ def assert_pages(index: LineIndex, content: bytes, limit: int) -> None:
 
 
 @given(SIZES, st.integers(1, 12), st.data())
-@settings(max_examples=40)
+@settings(max_examples=examples(100))
 def test_pages_of_a_growing_file(short_steps, tmp_path_factory, sizes, limit, data):
     content = lines_of(sizes)
     path = tmp_path_factory.mktemp("growing") / "events.jsonl"
@@ -53,7 +54,7 @@ def test_pages_of_a_growing_file(short_steps, tmp_path_factory, sizes, limit, da
 
 
 @given(SIZES, st.integers(1, 12), st.integers(0, 400))
-@settings(max_examples=40)
+@settings(max_examples=examples(100))
 def test_pages_of_a_compressed_file_of_two_members(short_steps, tmp_path_factory, sizes, limit, cut):
     content = lines_of(sizes)
     path = tmp_path_factory.mktemp("packed") / "events.jsonl.gz"
@@ -62,7 +63,7 @@ def test_pages_of_a_compressed_file_of_two_members(short_steps, tmp_path_factory
 
 
 @given(SIZES, SIZES, st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=examples(100))
 def test_pages_of_a_file_that_is_replaced(short_steps, tmp_path_factory, first, second, is_packed):
     path = tmp_path_factory.mktemp("replaced") / ("events.jsonl.gz" if is_packed else "events.jsonl")
     index = LineIndex(path)

@@ -13,6 +13,7 @@ from peak_trade.core.errors import SessionError
 from peak_trade.journal.files import EVENTS, LineIndex
 from peak_trade.sessions import store
 from peak_trade.sessions.store import SummaryReader, summary
+from tests.examples import examples
 from tests.sessions.running import sealed_sessions
 
 
@@ -24,7 +25,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.lists(st.floats(0.0, 1.0), max_size=5), st.booleans(), st.integers(1, 50))
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_a_summary_read_again_is_that_of_the_whole_journal(session, sizes, is_replaced, n_at_once):
     whole = session.read_bytes()
     reader = SummaryReader(session.parent)

@@ -33,7 +33,7 @@ from peak_trade.tracking.entries import TAGS, local_note, local_notes
 from peak_trade.tracking.pending import pending_ids
 from peak_trade.tracking.queries import find_run, latest_entries, notes_of, page_runs, read_run
 from peak_trade.tracking.record import sync_runs
-from tests.examples import mostly_long
+from tests.examples import examples, mostly_long
 from tests.tracking.test_registry import run_of
 
 SORTED_BY = ("recorded_at", *TAGS, "total_return", "sharpe")
@@ -79,7 +79,7 @@ def in_mlflow(home: Path) -> list[tuple[str, str]]:
         return sorted(connection.execute(words))
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(runs() | st.just("sync"), min_size=2, max_size=6))
 def test_every_reader_says_the_same_before_and_after_runs_are_moved_to_mlflow(registry, empty_registry, steps):
     shutil.rmtree(registry)
