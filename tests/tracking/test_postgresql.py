@@ -28,7 +28,7 @@ PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float
 AS_OWNER = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 """PostgreSQL refuses to run as root."""
 PASSWORD = "secret"
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 300.0
 
 pytestmark = [
     pytest.mark.long,
