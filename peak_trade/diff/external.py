@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,9 @@ from peak_trade.core.bars import Bars
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import OrderType, quote_of
 from peak_trade.costs.model import Costs
+from peak_trade.diff.bar_prices import BarPrices
 from peak_trade.diff.order_histories import TARGET, UNKNOWN_REASON, OrderHistory
+from peak_trade.diff.packed import PackedEvents
 from peak_trade.diff.recording import LogFacts, Recording
 from peak_trade.diff.tolerances import LOG_TOLERANCE
 from peak_trade.journal.events import TERMINAL, BarEvent, CashFlowEvent, Event, OrderEvent, OrderEventKind
@@ -163,6 +167,9 @@ class _Log:
 
     def __init__(self, name: str, held: LogBars, fee_bps: float | None) -> None:
         self._name, self._held = name, held
+        self._prices = {symbol: BarPrices(bars) for symbol, bars in held.bars.items()}
+        self._finest = {symbol: BarPrices(bars) for symbol, bars in held.finest.items()}
+        self._unit_prices = {coin: BarPrices(bars) for coin, bars in held.unit_prices.items()}
         self._rate = (fee_bps or 0.0) / 1e4
         self._left_out: Counter[str] = Counter()
         self._n_unknown_fees = 0
@@ -182,19 +189,18 @@ class _Log:
         if symbol.partition("/")[2] != self._quote:
             self._left_out[f"{symbol}: not quoted in {self._quote}, as the other symbols are"] += 1
             return []
-        bars = self._held.bars[symbol]
-        first = int(bars.times[0]) - bars.timeframe.ns
-        if order[0].ts_event < first or order[-1].ts_event > int(bars.times[-1]) + bars.timeframe.ns:
+        prices = self._prices[symbol]
+        first, last = int(prices.times[0]) - prices.step, int(prices.times[-1]) + prices.step
+        if order[0].ts_event < first or order[-1].ts_event > last:
             self._left_out[f"{symbol}: no bars held at their time"] += 1
             return []
         self.used.add(symbol)
         submitted = order[0].ts_event
-        n_known = int(np.searchsorted(bars.times, submitted, side="right"))
-        decision = float(bars.frame["close"].iloc[n_known - 1] if n_known else bars.frame["open"].iloc[0])
-        finest = self._held.finest.get(symbol, bars)
-        arrival = _price_at(finest, submitted)
-        gap = int(finest.times[_bar_at(finest, submitted)]) - submitted
-        if order[0].order_type is OrderType.MARKET and gap < (1.0 - LOG_TOLERANCE) * finest.timeframe.ns:
+        decision = prices.last_close(submitted)
+        finest = self._finest.get(symbol, prices)
+        arrival = finest.price_at(submitted)
+        gap = int(finest.times[finest.bar_at(submitted)]) - submitted
+        if order[0].order_type is OrderType.MARKET and gap < (1.0 - LOG_TOLERANCE) * finest.step:
             self._inside.append(replace(order[0], symbol=symbol))
         moved = [
             self._with_fee(
@@ -210,10 +216,10 @@ class _Log:
         if event.fee_currency:
             currency = event.fee_currency
             value = event.fee_value
-            prices = self._held.unit_prices.get(currency)
+            prices = self._unit_prices.get(currency)
             if prices is not None and not value:
                 self._converted[currency] = self._converted.get(currency, 0.0) + event.fee_paid
-                value = event.fee_paid * float(prices.frame["close"].iloc[_bar_at(prices, event.ts_event)])
+                value = event.fee_paid * float(prices.close[prices.bar_at(event.ts_event)])
             if value:
                 return replace(event, fee=event.fee + value, fee_paid=0.0, fee_currency="", fee_value=0.0)
             self._other_fees[currency] = self._other_fees.get(currency, 0.0) + event.fee_paid
@@ -224,11 +230,11 @@ class _Log:
         assumed = event.last_quantity * event.last_price * self._rate
         return replace(event, fee=assumed, fee_in_base=0.0, fee_paid=0.0, fee_currency="")
 
-    def placed(self, orders: Iterable[OrderEvent], flows: Iterable[CashFlowEvent]) -> list[Event]:
+    def placed(self, orders: Iterable[OrderEvent], flows: Iterable[CashFlowEvent]) -> Sequence[Event]:
         """Return bars and events in the order of a recording: each bar before the events of that bar."""
         bars = {symbol: self._held.bars[symbol] for symbol in sorted(self._held.bars)}
-        times = np.unique(np.concatenate([each.times for each in bars.values()]))
-        keyed: list[tuple[int, int, int, int, Event]] = []
+        times = np.unique(np.concatenate([self._prices[symbol].times for symbol in bars]))
+        keyed: list[_Keyed] = []
         latest: dict[str, int] = {}
         moved: list[OrderEvent | CashFlowEvent] = [*orders, *flows]
         for number, event in enumerate(moved):
@@ -236,14 +242,10 @@ class _Log:
             if isinstance(event, OrderEvent):
                 place = place if event.last_quantity else place - 1
                 place = latest[event.order_id] = max(place, latest.get(event.order_id, place))
-            keyed.append((min(place, len(times) - 1), 1, event.ts_event, number, event))
-        for symbol, each in bars.items():
-            columns = [each.frame[name].to_list() for name in COLUMNS]
-            places = np.searchsorted(times, each.times).tolist()
-            for place, time, *values in zip(places, each.times.tolist(), *columns, strict=True):
-                keyed.append((place, 0, 0, len(keyed), BarEvent(time, symbol, *values)))
-        keyed.sort(key=lambda entry: entry[:4])
-        return [entry[4] for entry in keyed]
+            keyed.append(((min(place, len(times) - 1), 1, event.ts_event, number), event))
+        keyed.sort(key=itemgetter(0))
+        series = [_keyed_bars(number, each, times) for number, each in enumerate(bars.values())]
+        return PackedEvents(event for _, event in merge(keyed, *series, key=itemgetter(0)))
 
     def notes(self) -> list[str]:
         """Return what was left out or assumed, as sentences without a full stop."""
@@ -270,14 +272,12 @@ class _Log:
         found = []
         for symbol, group in groupby(fills, key=lambda event: event.symbol):
             bars = self._held.finest.get(symbol, self._held.bars[symbol])
-            lows, highs = (bars.frame[name].to_numpy() for name in ("low", "high"))
+            prices = self._finest.get(symbol, self._prices[symbol])
             beyond = []
             fills_here = list(group)
             for fill in fills_here:
-                bar = _bar_at(bars, fill.ts_event)
-                beyond.append(
-                    1e4 * (max(fill.last_price / highs[bar], 1.0) + min(fill.last_price / lows[bar], 1.0) - 2)
-                )
+                bar, price = prices.bar_at(fill.ts_event), fill.last_price
+                beyond.append(1e4 * (max(price / prices.high[bar], 1.0) + min(price / prices.low[bar], 1.0) - 2))
             outside = [each for each in beyond if each]
             text = f"{symbol}: prices of the {bars.timeframe} bars of {bars.exchange or 'an unnamed exchange'}; "
             n_inside = sum(each.symbol == symbol for each in self._inside)
@@ -286,7 +286,7 @@ class _Log:
             if outside:
                 worst = max(outside, key=abs)
                 text += f"{len(outside)} of {len(beyond)} fills are outside of their bar, by up to {worst:+.1f} bps: "
-                hours = _hours_of_zone(bars, fills_here) if len(outside) > _MOST_OUTSIDE * len(beyond) else None
+                hours = _hours_of_zone(prices, fills_here) if len(outside) > _MOST_OUTSIDE * len(beyond) else None
                 likely = (
                     "slippage or a basis" if abs(worst) < _BASIS_BPS else "another market, or times that are not UTC"
                 )
@@ -301,29 +301,27 @@ class _Log:
         return found
 
 
-def _hours_of_zone(bars: Bars, fills: Sequence[OrderEvent]) -> int | None:
+def _hours_of_zone(bars: BarPrices, fills: Sequence[OrderEvent]) -> int | None:
     """Return the offset from UTC, in hours, with which nearly all fills are inside of their bars; None without one."""
-    lows, highs = (bars.frame[name].to_numpy() for name in ("low", "high"))
     times = np.array([fill.ts_event for fill in fills], dtype=np.int64)
     prices = np.array([fill.last_price for fill in fills])
     for hours in (hours for distance in range(1, 15) for hours in (distance, -distance)):
         places = np.minimum(np.searchsorted(bars.times, times - hours * _HOUR_NS, side="right"), len(bars) - 1)
-        if np.mean((prices >= lows[places]) & (prices <= highs[places])) >= _MOST_INSIDE:
+        if np.mean((prices >= bars.low[places]) & (prices <= bars.high[places])) >= _MOST_INSIDE:
             return hours
     return None
 
 
-def _bar_at(bars: Bars, time: int) -> int:
-    """Return the index of the bar that contains a time (ns UTC), open included and close excluded; of the nearest."""
-    return min(int(np.searchsorted(bars.times, time, side="right")), len(bars) - 1)
+_Keyed = tuple[tuple[int, int, int, int], Event]
+"""An event with its place: that of its bar, after the bars themselves, by time, and by number."""
 
 
-def _price_at(bars: Bars, time: int) -> float:
-    """Return the price at a time (ns UTC), interpolated between the open and the close of its bar."""
-    bar = _bar_at(bars, time)
-    open_, close = (float(bars.frame[name].iloc[bar]) for name in ("open", "close"))
-    elapsed = 1.0 - (int(bars.times[bar]) - time) / bars.timeframe.ns
-    return open_ + (close - open_) * min(max(elapsed, 0.0), 1.0)
+def _keyed_bars(number: int, bars: Bars, times: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[_Keyed]:
+    """Yield the bars of a symbol with their places; at one time, those of several symbols are in order of `number`."""
+    columns = [bars.frame[name].to_list() for name in COLUMNS]
+    places = np.searchsorted(times, bars.times).tolist()
+    for place, time, *values in zip(places, bars.times.tolist(), *columns, strict=True):
+        yield (place, 0, 0, number), BarEvent(time, bars.symbol, *values)
 
 
 def simulated_orders(log: Recording, held: LogBars, settings: Mapping[str, Any], costs: Costs) -> Recording:
@@ -334,13 +332,14 @@ def simulated_orders(log: Recording, held: LogBars, settings: Mapping[str, Any],
     before; a stop order at its stop plus slippage. The limit of participation is not applied.
     """
     orders = _orders(log.events)
+    prices = {symbol: BarPrices(held.finest.get(symbol, bars)) for symbol, bars in held.bars.items()}
     bars = [event for event in log.events if isinstance(event, BarEvent)]
     times = sorted({event.ts_event for event in bars})
     keyed: list[tuple[int, int, int, int, Event]] = [
         (bisect_left(times, event.ts_event), 0, 0, number, event) for number, event in enumerate(bars)
     ]
     for order in orders:
-        for event in _simulated(order, held.finest.get(order[0].symbol, held.bars[order[0].symbol]), costs):
+        for event in _simulated(order, prices[order[0].symbol], costs):
             place = bisect_right(times, event.ts_event) - (not event.last_quantity)
             keyed.append((min(place, len(times) - 1), 1, event.ts_event, len(keyed), event))
     keyed.sort(key=lambda entry: entry[:4])
@@ -348,7 +347,7 @@ def simulated_orders(log: Recording, held: LogBars, settings: Mapping[str, Any],
     return Recording(f"{log.name} on bars", "backtest", log.timeframe, settings, "", events, exchange=log.exchange)
 
 
-def _simulated(order: Sequence[OrderEvent], bars: Bars, costs: Costs) -> list[OrderEvent]:
+def _simulated(order: Sequence[OrderEvent], bars: BarPrices, costs: Costs) -> list[OrderEvent]:
     request = replace(order[0], reason=TARGET)
     last = order[-1]
     is_filled = last.event is OrderEventKind.FILLED
@@ -369,7 +368,7 @@ def _simulated(order: Sequence[OrderEvent], bars: Bars, costs: Costs) -> list[Or
 
 
 def _simulated_fill(
-    request: OrderEvent, bars: Bars, costs: Costs, until: int | None
+    request: OrderEvent, bars: BarPrices, costs: Costs, until: int | None
 ) -> tuple[int, float, float] | None:
     """Return time, price and fee rate of the fill of an order; None if it is not filled until it ends."""
     sign = request.side.sign
@@ -379,14 +378,11 @@ def _simulated_fill(
     level = request.limit_price if request.order_type is OrderType.LIMIT else request.stop_price
     if level is None:
         return None
-    first = _bar_at(bars, request.ts_event)
     is_limit = request.order_type is OrderType.LIMIT
-    is_low = (sign > 0.0) == is_limit
-    extremes = bars.frame["low" if is_low else "high"].to_numpy()[first:]
-    reached = np.flatnonzero(extremes <= level if is_low else extremes >= level)
-    if not reached.size or (until is not None and int(bars.times[first + reached[0]]) > until):
+    bar = bars.first_reaching(level, bars.bar_at(request.ts_event), is_low=(sign > 0.0) == is_limit)
+    if bar is None or (until is not None and int(bars.times[bar]) > until):
         return None
-    time = max(int(bars.times[first + reached[0]]) - 1, request.ts_event)
+    time = max(int(bars.times[bar]) - 1, request.ts_event)
     if is_limit:
         return time, level, costs.maker_rate
     return time, level * (1.0 + sign * costs.slippage_rate), costs.taker_rate

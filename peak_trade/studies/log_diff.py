@@ -25,10 +25,11 @@ from peak_trade.diff.external import (
     simulated_orders,
     span_of,
 )
+from peak_trade.diff.packed import PackedEvents
 from peak_trade.diff.recording import Recording, flat_settings, recording_of
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.journal.events import BarEvent, Event, OrderEvent, OrderEventKind, SnapshotEvent
-from peak_trade.journal.files import read_events, read_manifest
+from peak_trade.journal.files import read_manifest, stream_events
 from peak_trade.sessions.store import check_journal
 from peak_trade.wiring.run_file import read_run_file
 
@@ -90,7 +91,7 @@ def read_log(folder: Path) -> ImportedLog:
     manifest = read_manifest(folder)
     timeframe = str(manifest.get("config", {}).get("timeframe", ""))
     balances = manifest.get("imported", {}).get("starting_balances", {})
-    return ImportedLog(folder.name, read_events(folder), timeframe, balances)
+    return ImportedLog(folder.name, PackedEvents(stream_events(folder)), timeframe, balances)
 
 
 def log_with_run(log: ImportedLog, run: Recording, stated: LogStatements) -> Recording:
