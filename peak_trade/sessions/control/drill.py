@@ -128,18 +128,17 @@ def _session(home: Path, symbol: str) -> Iterator[subprocess.Popen[bytes]]:
     words += ["--timeframe", "1h", "--strategy", "buy_and_hold", "--config", str(home / "run.toml")]
     package = str(Path(__file__).parents[3])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "peak_trade.cli", *words, "--quiet", "--no-record"],
         env=os.environ | {"PYTHONPATH": paths},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _with_open_order(process: subprocess.Popen[bytes]) -> Path:
