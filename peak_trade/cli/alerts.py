@@ -11,6 +11,7 @@ import typer
 
 from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
+from peak_trade.core.extras import require
 from peak_trade.core.time import iso
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def rehearse(
 
     Exits 0 when no alert fires, 1 when one does, 2 on bad input or when promtool is not installed.
     """
+    require("the rehearsal of alerts", "prometheus_client", "yaml", extra="observability")
     from peak_trade.observability.recorded import read_recorded
     from peak_trade.observability.rehearsal import rehearse as run_rehearsal
 

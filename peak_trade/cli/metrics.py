@@ -9,6 +9,7 @@ import typer
 
 from peak_trade.cli import options, output
 from peak_trade.cli.verbs import until_stopped, verb_app
+from peak_trade.core.extras import require
 
 app = verb_app()
 
@@ -46,6 +47,7 @@ def serve(
 
     Exits 0 after Ctrl-C or SIGTERM, 2 on bad input or when the port is taken.
     """
+    require("the exporter", "prometheus_client")
     from peak_trade.observability.exporter import Exporter, find_folders
     from peak_trade.observability.server import serving
 

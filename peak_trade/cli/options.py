@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.extras import require
 
 if TYPE_CHECKING:
     from peak_trade.governance.keys import AgentKey, ApproverKey
@@ -28,6 +29,13 @@ def _open_holdout(context: typer.Context, is_asked: bool) -> bool:
         from peak_trade.data.holdout import opening_holdout
 
         context.with_resource(opening_holdout(context.command_path))
+    return is_asked
+
+
+def _needs_vectorbt(is_asked: bool) -> bool:
+    """Refuse the second opinion before the run if vectorbt is not installed."""
+    if is_asked:
+        require("the second opinion", "vectorbt")
     return is_asked
 
 
@@ -147,7 +155,9 @@ AcceptChanges = Annotated[
     bool,
     typer.Option("--accept-changes", help="Run with bars and versions that are not the recorded ones, and name them."),
 ]
-SecondOpinion = Annotated[bool, typer.Option("--second-opinion", help="Compare the run with vectorbt.")]
+SecondOpinion = Annotated[
+    bool, typer.Option("--second-opinion", help="Compare the run with vectorbt.", callback=_needs_vectorbt)
+]
 ColumnNames = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,6 +12,7 @@ from peak_trade.cli import deprecated, options, output
 from peak_trade.cli.equal_runs import shared
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ReportError
+from peak_trade.core.extras import require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +87,8 @@ def regime(
     """
     from peak_trade.studies import by_name, recording
 
+    if report:
+        require("--report", "papermill", "ipykernel")
     parameters, settings = options.pairs(parameter), options.pairs(setting, "-d")
     outcome = by_name.regime(
         strategy,

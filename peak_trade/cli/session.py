@@ -18,6 +18,7 @@ from peak_trade.cli import deprecated, options, output
 from peak_trade.cli.ready import checklist_content, refusal
 from peak_trade.cli.verbs import verb_app
 from peak_trade.core.errors import ConfigError, SessionError
+from peak_trade.core.extras import require
 from peak_trade.core.time import NS_PER_SECOND, iso, parse_seconds
 
 if TYPE_CHECKING:
@@ -292,6 +293,7 @@ def _metrics(port: int | None) -> Iterator[Callable[[Path], None]]:
     if port is None:
         yield lambda folder: output.show_notes()
         return
+    require("the exporter", "prometheus_client")
     from peak_trade.observability.exporter import Exporter
     from peak_trade.observability.server import serving
 

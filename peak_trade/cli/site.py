@@ -11,6 +11,7 @@ import typer
 
 from peak_trade.cli import options, output
 from peak_trade.cli.verbs import until_stopped, verb_app
+from peak_trade.core.extras import require
 
 app = verb_app()
 
@@ -136,6 +137,7 @@ def serve(
     Exits 0 after Ctrl-C or SIGTERM, 2 when the site is not built, the port is taken or the host is no address of this
     machine.
     """
+    require("the server", "fastapi", "uvicorn")
     from peak_trade.site.server import make_app, open_socket, run_server
 
     with until_stopped(), open_socket(host, port) as listener:

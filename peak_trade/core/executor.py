@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from peak_trade.core.digest import environment_digest, package_digest
 from peak_trade.core.errors import ConfigError, WorkerError, quoted
+from peak_trade.core.extras import require
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
@@ -74,6 +75,8 @@ class Executor:
         if self.n_processes < 1:
             raise ConfigError(f"n_processes was {self.n_processes}: give a whole number of at least 1.")
         self.cluster = cluster and _scheduler_address(cluster)
+        if cluster:
+            require("a cluster", "distributed")
         self._place = "in this process"
         self._n_repeated = 0
         self._n_done = 0
@@ -223,7 +226,8 @@ class Executor:
     def _on_cluster(
         self, function: Callable[[Any, Any], Any], shared: Any, tasks: Sequence[Any], left: deque[int], seconds: float
     ) -> Iterator[tuple[int, Any]]:
-        distributed = _distributed()
+        import distributed
+
         client = _connected(distributed, self.cluster)
         try:
             workers = _checked_workers(client, self.cluster)
@@ -341,14 +345,6 @@ def _scheduler_address(text: str) -> str:
         example = "tcp://10.0.0.5:8786"
         raise ConfigError(f"cluster was {quoted(text)}: give the address of a Dask scheduler, such as {example}.")
     return text
-
-
-def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError:
-        raise ConfigError("a cluster needs the package distributed. Install peak_trade[dask].") from None
-    return distributed
 
 
 def _connected(distributed: Any, address: str) -> Any:

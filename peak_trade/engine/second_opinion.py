@@ -13,6 +13,7 @@ from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.described import Described
 from peak_trade.core.errors import ConfigError
+from peak_trade.core.extras import require
 from peak_trade.core.time import iso
 from peak_trade.core.values import Fill, OrderType
 from peak_trade.engine.result import BacktestResult
@@ -76,8 +77,11 @@ def second_opinion(result: BacktestResult) -> Opinion:
     Raises
     ------
     ConfigError
-        If the run has funding, borrow costs or a bankruptcy, which vectorbt does not support.
+        If vectorbt is not installed, or the run has funding, borrow costs or a bankruptcy, which vectorbt does not
+        support.
+
     """
+    require("the second opinion", "vectorbt")
     costs = result.settings.costs
     if costs.has_carry or result.bankrupt_bar is not None:
         raise ConfigError("the run has funding, borrow costs or a bankruptcy, which vectorbt does not support.")

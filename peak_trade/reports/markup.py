@@ -25,6 +25,7 @@ import pandas as pd
 
 from peak_trade.core.digest import digest_bytes
 from peak_trade.core.errors import ReportError
+from peak_trade.core.extras import require
 from peak_trade.core.files import read_bytes, read_text, write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -250,6 +251,7 @@ def _cell(value: Any, pattern: str | None, kind: str) -> str:
 
 def markdown_html(text: str) -> str:
     """Return Markdown as HTML. Its raw HTML blocks stay as they are."""
+    require("text in Markdown", "nbconvert")
     from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
     parts: list[str] = []

@@ -21,6 +21,7 @@ from typing import Any
 
 from peak_trade.core.digest import digest_bytes, digest_of, package_digest
 from peak_trade.core.errors import ConfigError, ReportError, did_you_mean, quoted, shortened
+from peak_trade.core.extras import require
 from peak_trade.core.files import read_bytes, read_text, reason_of, write_text
 from peak_trade.core.lock import held_lock
 from peak_trade.core.settings import read_toml
@@ -159,9 +160,11 @@ def run_report(
     Raises
     ------
     ConfigError, DataError
-        Before a kernel starts, if a notebook, parameter, strategy or symbol is unknown or a value has another type.
+        Before a kernel starts, if the extra `lab` is not installed, a notebook, parameter, strategy or symbol is
+        unknown, or a value has another type.
 
     """
+    require("a notebook", "papermill", "ipykernel")
     notebook = find_notebook(name, root)
     values = resolve(notebook.parameters, parameters or {}, name)
     _check_files(notebook.parameters, values, root, name)

@@ -16,6 +16,7 @@ from typing import Any
 
 from peak_trade.core.dotted import value_of
 from peak_trade.core.errors import ConfigError, ReportError, did_you_mean, quoted
+from peak_trade.core.extras import require
 from peak_trade.core.files import read_text, reason_of
 from peak_trade.core.time import parse_utc
 
@@ -159,6 +160,7 @@ def read_values(path: Path) -> dict[str, Any]:
         If the file can not be read, or is not a table of names and values.
 
     """
+    require("a file of parameters", "yaml")
     import yaml  # type: ignore[import-untyped]
 
     try:

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from peak_trade.core.digest import digest_bytes, digest_of, package_digest
 from peak_trade.core.errors import ReportError
+from peak_trade.core.extras import require
 from peak_trade.core.files import make_folder, read_bytes, replace_folder, write_text
 from peak_trade.core.lock import held_lock
 from peak_trade.data.workspace import workspace
@@ -81,10 +82,13 @@ def build_site(root: Path = Path(), renderer: Renderer = "auto", progress: Progr
 
     Raises
     ------
+    ConfigError
+        If the extra `lab` is not installed.
     ReportError
         If root is not a project folder, the chosen renderer is missing or fails, or the site is being built.
 
     """
+    require("the site", "nbconvert", "yaml")
     if not (root / "_quarto.yml").is_file():
         raise ReportError(f"{root / '_quarto.yml'}: there is no such file. Run the command in the project folder.")
     quarto, notice = _find_quarto(renderer)

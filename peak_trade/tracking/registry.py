@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from peak_trade.core.digest import digest_bytes, digest_of
 from peak_trade.core.errors import ConfigError, shortened
+from peak_trade.core.extras import require
 from peak_trade.core.files import copy_into, read_bytes, replacing
 from peak_trade.core.lock import database_holder, held_lock
 from peak_trade.data.workspace import workspace
@@ -63,9 +64,11 @@ def open_registry() -> Iterator[tuple[MlflowClient, str]]:
     Raises
     ------
     ConfigError
-        If the registry cannot be reached, is locked or damaged, or rejects a request, or if its experiment was deleted.
+        If MLflow is not installed, the registry cannot be reached, is locked or damaged, or rejects a request, or if
+        its experiment was deleted.
 
     """
+    require("the registry of MLflow", "mlflow")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():

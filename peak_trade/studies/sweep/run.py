@@ -23,6 +23,7 @@ from peak_trade.core.causality import CausalityOutcome, worst_outcome
 from peak_trade.core.digest import digest_of, environment_digest
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.executor import Executor
+from peak_trade.core.extras import require
 from peak_trade.core.progress import OnProgress, progress
 from peak_trade.core.values import Instrument
 from peak_trade.engine.inputs import RunInputs
@@ -89,7 +90,7 @@ def sweep(
         Comparisons of parameters and numbers that every set fulfils, such as "fast < slow" or "slow >= 2 * fast".
     method : grid, random or search
         All sets, n_sets of them with equal chances, or n_sets that Optuna's tree-structured Parzen estimator chooses
-        by the Sharpe ratios so far (needs `peak_trade[optuna]`).
+        by the Sharpe ratios so far (needs `peak-trade[optuna]`).
     n_sets : int, optional
         Number of sets of a random choice or a search.
     seed : int
@@ -259,10 +260,9 @@ def _evaluate(strategies: Sequence[Strategy], job: _Job, on_progress: OnProgress
 
 
 def _search(space: ParameterSpace, n_sets: int, seed: int, job: _Job, on_progress: OnProgress) -> _Chosen:
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigError("the method search needs the package optuna. Install peak_trade[optuna].") from None
+    require("the method search", "optuna")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     chosen: _Chosen | None = None
