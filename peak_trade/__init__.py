@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from peak_trade.wiring.run_file import read_run_file
     from peak_trade.wiring.strategies import make_strategy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "BacktestSettings": "peak_trade.engine.settings",
