@@ -139,8 +139,8 @@ def read_recording(name: str) -> Recording:
     Parameters
     ----------
     name : str
-        Id of a session, the beginning of its id, or its folder; run id of a backtest, which is run again; or
-        `example-shadow` or `example-live`, two generated runs.
+        Id of a session, the beginning of its id, or its folder; run id of a backtest or a portfolio, which is run
+        again; or `example-shadow` or `example-live`, two generated runs.
 
     Raises
     ------
@@ -205,16 +205,19 @@ def _without_inputs(event: Event) -> Event:
 
 
 def rerun_backtest(run_id: str) -> Recording:
-    """Run a recorded backtest again and return its recording; SessionError if its events are not the recorded ones."""
+    """Run a recorded backtest or portfolio again and return its recording.
+
+    SessionError if its events are not the recorded ones.
+    """
     from peak_trade.studies.rerun import rerun_record  # loads numba, which a diff of sessions does without
     from peak_trade.studies.run_files import read_recorded
 
     try:
         record = read_recorded(run_id)
-        if record.study != "backtest" or ", " in record.tags["strategy"]:
+        if record.study != "portfolio" and (record.study != "backtest" or ", " in record.tags["strategy"]):
             raise SessionError(
-                f"{run_id} is a {record.tags['run_type']} run of {record.tags['strategy']}; choose a session or a "
-                "backtest of one strategy."
+                f"{run_id} is a {record.tags['run_type']} run of {record.tags['strategy']}; choose a session, a "
+                "portfolio run or a backtest of one strategy."
             )
         again = rerun_record(record)
     except ConfigError as error:

@@ -179,7 +179,7 @@ def _observed(config: SessionConfig, clock: Callable[[], int], client: Any, venu
     import ccxt
 
     timeframe = Timeframe.parse(config.timeframe)
-    feed = LiveFeed(client, config.symbol_names[0], timeframe, clock, lambda seconds: True, _N_NEWEST)
+    feed = LiveFeed(client, config.symbol_names, timeframe, clock, lambda seconds: True, _N_NEWEST)
     try:
         offset = feed.measure()
         client.load_markets()

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from peak_trade.cli import main
 from peak_trade.core.bars import Bars
+from peak_trade.core.time import NS_PER_SECOND, Timeframe, parse_utc, to_ns
+from peak_trade.data.store import save_bars
+from peak_trade.diff.recording import recording_of
+from peak_trade.diff.result import diff
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import AllocationEvent, BarEvent, Event, FeedFault, FeedFaultEvent
 from peak_trade.journal.files import read_events
@@ -18,8 +23,12 @@ from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter, create_session
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.feeds.base import FeedItem, RecordedFeed
+from peak_trade.sessions.feeds.live import LiveFeed
 from peak_trade.sessions.parts import buffer_of, risk_engine_of, sleeves_of
+from peak_trade.sessions.replay import replay
 from peak_trade.sessions.runner import LOOP_EVENTS, Session
+from peak_trade.sessions.store import check_journal, find_session, session_ids, summary
+from peak_trade.studies.diff import read_session
 from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.wiring.portfolio_settings import PortfolioRules, PortfolioSettings
 from tests.examples import mostly_long
@@ -41,7 +50,7 @@ MOMENTUM = {
 PAIRS = {"name": "pairs", "symbols": ["A/USD", "B/USD"], "parameters": {"window": 20}}
 PANELS = [MOMENTUM, PAIRS, {"name": "macd", "symbol": "C/USD"}]
 ESTIMATED = {"method": "inverse_volatility", "window": 40, "every": "day", "cash_buffer": 0.05}
-TARGETED = {"method": "risk_parity", "window": 48, "every": "week", "annual_volatility": 0.1, "max_weight": 0.6}
+TARGETED = {"method": "risk_parity", "window": 48, "every": "day", "annual_volatility": 0.1, "max_weight": 0.6}
 N_BARS = 220
 
 
@@ -185,3 +194,188 @@ def test_a_close_without_the_bar_of_a_symbol_is_one_fault_that_names_it(tmp_path
     absent = {time: [part.symbol for part in bars if time not in set(part.times.tolist())] for time in times}
     assert found == {time: ", ".join(symbols) for time, symbols in absent.items() if symbols}
     assert len(found) > 20
+
+
+MINUTE = Timeframe.parse("1m")
+
+
+class TwoMarkets:
+    """A client of an exchange with two symbols whose bars appear some seconds after their close."""
+
+    id = "made"
+
+    def __init__(self, lags: dict[tuple[str, int], float]) -> None:
+        self.lags, self.now = lags, 10 * MINUTE.ns
+
+    def clock(self) -> int:
+        return self.now
+
+    def wait(self, seconds: float) -> bool:
+        self.now += max(int(seconds * 1e9), 1)
+        return self.now >= 15 * MINUTE.ns - NS_PER_SECOND
+
+    def fetch_time(self) -> int:
+        return self.now // 1_000_000
+
+    def fetch_ohlcv(self, symbol: str, timeframe: str, since: int | None = None, limit: int = 0) -> list[list[float]]:
+        rows = []
+        for close in range(2, 30):
+            appears = close * MINUTE.ns + int(self.lags.get((symbol, close), 0.0) * 1e9)
+            opened = (close - 1) * 60_000
+            if self.now >= appears and (since is None or opened >= since):
+                rows.append([opened, 1.0 + close, 2.0 + close, 1.0, 1.0 + close, 5.0])
+        return rows
+
+
+def live_items(**lags: float) -> list[tuple[int, str, str]]:
+    """What a live feed of A and B yields in four minutes: minute of the close, kind or fault, symbol."""
+    by_close = {(f"{name[0]}/USD", int(name[1:])): lag for name, lag in lags.items()}
+    client = TwoMarkets(by_close)
+    feed = LiveFeed(client, ["B/USD", "A/USD"], MINUTE, client.clock, client.wait, 3)
+    assert [(bar.ts_event // MINUTE.ns, bar.symbol) for bar in feed.history()] == [
+        (n, symbol) for n in (8, 9, 10) for symbol in ("A/USD", "B/USD")
+    ]
+    found = []
+    for item in feed.items(10 * MINUTE.ns):
+        if isinstance(item, BarEvent | FeedFaultEvent):
+            kind = "bar" if isinstance(item, BarEvent) else item.fault.value
+            found.append((item.ts_event // MINUTE.ns, kind, item.symbol))
+    return found
+
+
+def test_the_bars_of_a_close_come_together_although_one_is_behind():
+    expected = [(n, "bar", symbol) for n in (11, 12, 13, 14) for symbol in ("A/USD", "B/USD")]
+    assert live_items() == expected
+    assert live_items(A12=6.0, B13=9.0) == expected
+
+
+def test_a_bar_that_comes_too_late_is_recorded_and_not_used():
+    found = live_items(A12=25.0)
+    late = [(12, "bar", "B/USD"), (12, "incomplete", "A/USD"), (12, "out_of_order", "A/USD")]
+    assert [item for item in found if item[0] == 12] == late
+    assert [item for item in found if item[0] == 13] == [
+        (13, "gap", "A/USD"),
+        (13, "bar", "A/USD"),
+        (13, "bar", "B/USD"),
+    ]
+
+
+def test_a_bar_that_never_comes_closes_its_close_once_a_later_one_is_there():
+    found = live_items(B12=1e6, A12=0.0, B13=1e6)
+    assert [item for item in found if item[0] in (12, 13)] == [
+        (n, *rest) for n in (12, 13) for rest in (("bar", "A/USD"), ("incomplete", "B/USD"))
+    ]
+
+
+FILE = """
+exchange = "made"
+mode = "netted"
+start = "2024-01-02"
+
+[[strategies]]
+name = "ma_crossover"
+symbol = "A/USD"
+parameters = { fast = 3, slow = 9 }
+
+[[strategies]]
+name = "cross_sectional_momentum"
+symbols = ["A/USD", "B/USD"]
+parameters = { window = 12, every = 6 }
+
+[risk]
+max_order_notional = 1e6
+"""
+
+
+@pytest.fixture
+def portfolio_file(home, tmp_path):
+    for part in recordings("gaps", 80)[:2]:
+        save_bars(part)
+    path = tmp_path / "portfolio.toml"
+    path.write_text(FILE, encoding="utf-8")
+    return path
+
+
+def test_a_portfolio_file_runs_as_a_session_that_is_followed_replayed_and_compared(portfolio_file, capsys):
+    run = ["session", "run", "--quiet", "--no-record"]
+    assert main([*run, "--feed", "recorded", "--config", str(portfolio_file)]) == 0
+    (name,) = session_ids()
+    assert name.endswith("_paper_portfolio_2-symbols_1h")
+    result = run_portfolio(PortfolioSettings.from_toml(portfolio_file)).run
+    events = read_events(find_session(name))
+    assert loop_lines(events) == loop_lines(list(result.events))
+    found = summary(find_session(name))
+    assert (found.strategies, found.symbols) == (("ma_crossover", "cross_sectional_momentum"), ("A/USD", "B/USD"))
+    assert found.n_bars == len({event.ts_event for event in events if isinstance(event, BarEvent)})
+    assert found.equity == result.equity_values[-1]
+    assert main([*run, "--mode", "shadow", "--follow", name]) == 0
+    (other,) = [each for each in session_ids() if each != name]
+    assert loop_lines(read_events(find_session(other))) == loop_lines(events)
+    assert all(replay(each).is_identical for each in (name, other))
+    assert check_journal(find_session(name)).is_intact
+    capsys.readouterr()
+    assert main(["diff", other, name]) == 0
+    assert not diff(read_session(find_session(name)), recording_of(result, "portfolio", result.limits)).roots
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--strategy momentum", "is a portfolio and names its own. Leave --strategy out"),
+        ("--symbol A/USD", "Leave --symbol out"),
+        ("--timeframe 1h", "Leave --timeframe out"),
+        ("-p fast=3", "Leave -p out"),
+        ("--mode testnet --exchange binance", "a portfolio trades at no sandbox"),
+        ("--feed recorded --start 2030-01-01", "the last bar of the recording of A/USD closes at"),
+    ],
+)
+def test_what_a_portfolio_file_does_not_go_with_is_one_line(portfolio_file, capsys, options, says):
+    assert main(["session", "run", "--quiet", "--config", str(portfolio_file), *options.split()]) == 2
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert shown.count("\n") == 1
+    assert session_ids() == []
+
+
+FIXED = [
+    {**PLAIN[0], "weight": 0.5},
+    {**MOMENTUM, "weight": 0.3, "max_gross": 2.0},
+    {"name": "tests.strategies.stepping:Watches", "symbol": "C/USD", "weight": 0.2},
+]
+LIMITS = {
+    "max_order_notional": 4_000.0,
+    "max_symbol_exposure": 0.5,
+    "size_to_limits": True,
+    "state": {"reduce_drawdown": 0.01, "halt_drawdown": 0.05},
+}
+MORE = {
+    "from-a-start-with-a-target-volatility": (PLAIN, {"start": "2024-01-04", "allocation": TARGETED}),
+    "fixed-weights-and-limits": (FIXED, {"allocation": {"method": "fixed"}, "risk": LIMITS, "mode": "netted"}),
+    "protective-orders": (PLAIN, {"execution": {"stop_loss_atr": 1.5, "take_profit": 0.02, "trailing_stop": 0.03}}),
+    "carry-and-small-fills": (
+        PANELS,
+        {
+            "costs": {"funding_bps_per_8h": 1.0, "borrow_rate": 0.05, "max_participation": 1e-5},
+            "mode": "netted",
+        },
+    ),
+    "stateful-with-ranges-and-estimates": (
+        PLAIN,
+        {"allocation": ESTIMATED, "execution": {"stop_loss_atr": 2.0, "atr_window": 14}, "start": "2024-01-03"},
+    ),
+}
+
+
+@pytest.mark.parametrize("evaluation", mostly_long(["bar", "whole"], 1))
+@pytest.mark.parametrize(("entries", "more"), mostly_long(MORE.values(), 2), ids=MORE)
+def test_parity_holds_with_other_settings_of_a_portfolio(tmp_path, key, entries, more, evaluation):
+    bars = recordings("gaps", 160)
+    settings = settings_of(entries, **more)
+    config = config_of(settings, evaluation)
+    start = None if settings.start is None else to_ns(parse_utc(settings.start, "start")) - 1
+    session = open_session(tmp_path / "s", key, config, bars)
+    session.run(feed_of(config, bars, start))
+    events = assert_equal(tmp_path / "s", session, settings, bars)
+    assert len(session.loop.fills) > 4
+    if settings.risk is not None:
+        assert {event.kind for event in events} > {"decision", "trading_state"}

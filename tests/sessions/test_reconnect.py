@@ -102,7 +102,7 @@ def assert_replays(monkeypatch, events, session):
         parameters={"fast": 3, "slow": 9},
         symbol=instrument.symbol,
         timeframe="1m",
-        exchange=session.buffer.bars().exchange,
+        exchange=session.buffer.bars()[0].exchange,
         instrument=steps,
         trading=session.settings,
     )

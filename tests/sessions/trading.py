@@ -149,7 +149,7 @@ def open_testnet(
         id_prefix=PREFIX,
         measures=False,
     )
-    feed = LiveFeed(client, bars.symbol, bars.timeframe, clock.now, clock.wait, n_history)
+    feed = LiveFeed(client, [bars.symbol], bars.timeframe, clock.now, clock.wait, n_history)
     return session, feed, events
 
 
