@@ -135,7 +135,12 @@ results: env     ## renew the typed results that the notebook tests compare with
 behaviour: env   ## rewrite the digests of the fixed runs and print which runs changed
 	$(BIN)/python -m tests.behaviour.fixed_runs --write
 
-bench: env       ## benchmarks against vectorbt and others: seconds, ratio, memory (minutes)
-	@mkdir -p build
-	$(BIN)/python -m pytest benchmarks -p no:xdist --benchmark-columns=median,rounds --benchmark-sort=name --benchmark-json=build/benchmarks.json
-	$(BIN)/python -m benchmarks.page build/benchmarks.json
+bench: env       ## benchmarks against vectorbt and others: seconds, ratio, memory (an hour; Ctrl-C keeps what has finished)
+	@rm -rf build/benchmarks && mkdir -p build/benchmarks
+	@failed=; for file in benchmarks/test_*.py; do \
+	  $(BIN)/python -m pytest $$file -p no:xdist --benchmark-columns=median,rounds --benchmark-sort=name \
+	    --benchmark-json=build/benchmarks/$$(basename $$file .py).json; \
+	  code=$$?; [ $$code -le 1 ] || exit $$code; [ $$code = 0 ] || failed="$$failed $$file"; \
+	done; \
+	$(BIN)/python -m benchmarks.page build/benchmarks/*.json || exit 1; \
+	[ -z "$$failed" ] || { echo "a benchmark failed in:$$failed"; exit 1; }

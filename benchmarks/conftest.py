@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from benchmarks.measuring import Cost, begin_peak, cost_of, peak_growth, typical
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("job", "ours s (cpu)", "peer", "peer s (cpu)", "ratio (cpu)", "peak MiB: ours, peer", "bar")
+FINISHED = pytest.StashKey[set[str]]()
 KNOWN = ("job", "bars", "seconds", "cpu_seconds", "growth_mib", "load")
 
 
@@ -119,6 +121,24 @@ def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
     row.setdefault("load", round(os.getloadavg()[0], 1))
 
 
+def pytest_sessionstart() -> None:
+    """Let an interrupt end the benchmarks also where a shell has started them in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Remember which benchmarks have ended well."""
+    yield
+    item.config.stash.setdefault(FINISHED, set()).add(item.nodeid)
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Leave out benchmarks that failed or were interrupted, whose rows are not complete."""
+    finished = config.stash.setdefault(FINISHED, set())
+    output_json["benchmarks"] = [each for each in output_json["benchmarks"] if each["fullname"] in finished]
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table after that of pytest-benchmark."""
     session = getattr(config, "_benchmarksession", None)
@@ -156,7 +176,7 @@ def _row(name: str, median: float, info: dict[str, Any]) -> tuple[str, ...]:
         _pair(*ours),
         peer or "-",
         _pair(*theirs),
-        _pair(*(None if b is None or a is None else b / a for a, b in zip(ours, theirs, strict=True)), unit="x"),
+        _pair(_over(theirs[0], ours[0]), _over(theirs[1], ours[1]), unit="x"),
         ", ".join("-" if growth != growth else f"{max(growth, 0.0):,.0f}" for growth in growths),
         bars or "-",
     )
@@ -164,6 +184,10 @@ def _row(name: str, median: float, info: dict[str, Any]) -> tuple[str, ...]:
 
 def _job(name: str, info: dict[str, Any]) -> str:
     return str(info.get("job") or name.removeprefix("test_").replace("_", " "))
+
+
+def _over(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a / b
 
 
 def _pair(wall: float | None, cpu: float | None, unit: str = "") -> str:

@@ -1,8 +1,9 @@
-"""Write the results of a run of `make bench` into docs/benchmarks.md: `python -m benchmarks.page results.json`.
+"""Write the results of a run of `make bench` into docs/benchmarks.md: `python -m benchmarks.page FILE...`.
 
-The file is that of `pytest benchmarks --benchmark-json=results.json`. The page states the machine, its load and the
-versions of the libraries, and has a row per benchmark: seconds, the ratio to the other library with its spread over the
-rounds, memory, and whether each target was met. A missed target and a library that is faster stand there as well.
+Each FILE is that of `pytest --benchmark-json` of one file of benchmarks, under its name. The page states the machine,
+its load and the versions of the libraries, and has a row per benchmark: seconds, the ratio to the other library with
+its spread over the rounds, memory, and whether each target was met. A missed target, a library that is faster and a
+file of benchmarks without a result stand there as well.
 """
 
 from __future__ import annotations
@@ -40,27 +41,40 @@ def libraries(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
     return found
 
 
-def results(run: Mapping[str, Any], versions: Mapping[str, str]) -> str:
-    """Return the results of a run as Markdown, from the JSON of pytest-benchmark."""
-    machine, info = run["machine_info"], run["commit_info"]
+def results(runs: Sequence[Mapping[str, Any]], versions: Mapping[str, str], unmeasured: Sequence[str] = ()) -> str:
+    """Return the results of runs on one machine as Markdown, from their JSON of pytest-benchmark.
+
+    `unmeasured` names the files of benchmarks that have no result.
+    """
+    machine = runs[0]["machine_info"]
     cpu = machine.get("cpu", {})
-    loads = [each["extra_info"]["load"] for each in run["benchmarks"] if "load" in each["extra_info"]]
+    measured = [each for run in runs for each in run["benchmarks"]]
+    loads = [each["extra_info"]["load"] for each in measured if "load" in each["extra_info"]]
     load = f"load {min(loads):.1f} to {max(loads):.1f}" if loads else "load unknown"
-    commit = f"{info.get('id', 'unknown')[:10]}{' with changes' if info.get('dirty') else ''}"
+    days = sorted({run["datetime"][:10] for run in runs})
     facts = [
-        f"Run of {run['datetime'][:10]} at commit {commit}: {cpu.get('brand_raw', machine.get('processor', ''))}, "
+        f"Run of {' to '.join(dict.fromkeys((days[0], days[-1])))} at commit {_commits(runs)}: "
+        f"{cpu.get('brand_raw', machine.get('processor', ''))}, "
         f"{cpu.get('count', '?')} cores, {load}, Python {machine['python_version']}, "
         f"{', '.join(f'{name} {number}' for name, number in versions.items())}.",
         CONDITIONS.strip(),
     ]
-    rows = [_row(each) for each in run["benchmarks"]]
+    rows = [_row(each) for each in measured]
     ahead = [f"{row[0]} ({row[2]}, ratio {row[4]})" for row in rows if row[4] and float(row[4]) < 1.0]
     missed = [f"{row[0]} ({row[-1]})" for row in rows if "MISSED" in row[-1]]
     facts.append(f"**The other library is faster:** {'; '.join(ahead) or 'in no row'}.")
     facts.append(f"**Missed targets:** {'; '.join(missed) or 'none'}.")
+    if unmeasured:
+        facts.append(f"**Without a result in this run:** {', '.join(unmeasured)}.")
     lines = [HEADS, ["---"] * len(HEADS), *rows]
     facts.append("\n".join(f"| {' | '.join(cell or '–' for cell in line)} |" for line in lines))
     return "\n\n".join(facts)
+
+
+def _commits(runs: Sequence[Mapping[str, Any]]) -> str:
+    infos = [run["commit_info"] for run in runs]
+    shown = [f"{info.get('id', 'unknown')[:10]}{' with changes' if info.get('dirty') else ''}" for info in infos]
+    return ", ".join(dict.fromkeys(shown))
 
 
 def _row(each: Mapping[str, Any]) -> tuple[str, ...]:
@@ -92,11 +106,15 @@ def written(text: str, shown: str) -> str:
 
 
 def main() -> None:
-    """Write the results of a file into the page."""
+    """Write the results of files into the page; a file of benchmarks without any is named there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="file of pytest --benchmark-json")
-    run = json.loads(parser.parse_args().results.read_text(encoding="utf-8"))
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), results(run, libraries())), encoding="utf-8")
+    parser.add_argument("results", type=Path, nargs="+", help="file of pytest --benchmark-json")
+    files: list[Path] = parser.parse_args().results
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    names = {path.stem for path in files}
+    unmeasured = [path.name for path in sorted(Path(__file__).parent.glob("test_*.py")) if path.stem not in names]
+    shown = results(runs, libraries(), unmeasured)
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), shown), encoding="utf-8")
 
 
 if __name__ == "__main__":

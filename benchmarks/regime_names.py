@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,13 @@ from peak_trade.regimes.walk_forward import ModelDetector
 
 N_SEEDS = 10
 SHORT = FeatureSettings(used=("log_return", "volatility", "trend"), volatility_window=12, trend_window=12)
-QUICK = {"features": SHORT, "window": 4_000, "min_bars": 1_500, "refit_every": 1_000, "min_duration": 1}
+QUICK: Mapping[str, Any] = {
+    "features": SHORT,
+    "window": 4_000,
+    "min_bars": 1_500,
+    "refit_every": 1_000,
+    "min_duration": 1,
+}
 
 
 def windows(volatility: int, trend: int, min_duration: int) -> HmmDetector:

@@ -342,7 +342,7 @@ def _defined_name(node: ast.AST) -> str:
         return _last_name(node.targets[0])
     if isinstance(node, ast.AnnAssign) and node.value is not None:
         return _last_name(node.target)
-    return _last_name(node.name) if node.__class__.__name__ == "TypeAlias" else ""
+    return _last_name(getattr(node, "name", node)) if node.__class__.__name__ == "TypeAlias" else ""
 
 
 def _is_float_array(node: ast.AST) -> bool:
@@ -359,8 +359,10 @@ def _inner_imports(tree: ast.Module) -> Iterator[int]:
             continue
         if isinstance(node, ast.ImportFrom):
             is_ours = bool(node.level) or (node.module or "").split(".")[0] == PACKAGE
+        elif isinstance(node, ast.Import):
+            is_ours = any(a.name.split(".")[0] == PACKAGE for a in node.names)
         else:
-            is_ours = isinstance(node, ast.Import) and any(a.name.split(".")[0] == PACKAGE for a in node.names)
+            continue
         if is_ours:
             yield node.lineno
 
@@ -497,9 +499,9 @@ def _help_texts(source: Source) -> Iterator[Text]:
                     if text:
                         yield Text("help", source.file, keyword.value.lineno, text)
         elif isinstance(node, ast.FunctionDef) and source.part == "cli" and _is_command(node):
-            text = ast.get_docstring(node)
-            if text:
-                yield Text("help", source.file, node.body[0].lineno, text)
+            docstring = ast.get_docstring(node)
+            if docstring:
+                yield Text("help", source.file, node.body[0].lineno, docstring)
 
 
 def _is_command(node: ast.FunctionDef) -> bool:

@@ -27,10 +27,11 @@ from peak_trade.journal.telemetry import Sinks, make_sinks
 from peak_trade.journal.verify import verify
 from peak_trade.journal.versions import JOURNAL_VERSION
 from peak_trade.journal.writer import JournalWriter, create_session
-from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.config import SessionConfig, SessionStrategy, SessionSymbol
+from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.feeds.base import RecordedFeed
 from peak_trade.sessions.parts import buffer_of, risk_engine_of, sleeves_of
-from peak_trade.sessions.runner import Session, StopSwitch
+from peak_trade.sessions.runner import Session
 from peak_trade.wiring.gates import read_risk_file
 
 ROOT = Path(__file__).parents[1]
@@ -142,9 +143,8 @@ class NoJournal:
 
 CONFIG = SessionConfig(
     mode="paper",
-    strategy="ma_crossover",
-    parameters={"fast": 3, "slow": 9},
-    symbol="BTC/USDT",
+    strategies=(SessionStrategy(name="ma_crossover", parameters={"fast": 3, "slow": 9}),),
+    symbols=(SessionSymbol(name="BTC/USDT"),),
     timeframe="1m",
     exchange="sample",
     feed="recorded",

@@ -53,7 +53,7 @@ class EveryBar(Strategy):
         return 1
 
     def exposure(self, bars: pd.DataFrame) -> FloatArray:
-        return (bars.index.asi8 // (60 * NS_PER_SECOND) % 2).astype(np.float64)
+        return (pd.DatetimeIndex(bars.index).asi8 // (60 * NS_PER_SECOND) % 2).astype(np.float64)
 
 
 def recorded(folder: Path, bars: Bars, costs: Sequence[tuple[float, float]], *words: str) -> list[str]:

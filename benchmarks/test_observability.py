@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -43,8 +43,7 @@ while True:
 class Scraped:
     """What a block of code costs in the thread of the server, whose scrapes another process makes."""
 
-    def __init__(self, answer: bytes | None = None, folder: Path | None = None) -> None:
-        text = (lambda: answer) if folder is None else Exporter([folder]).text
+    def __init__(self, text: Callable[[], bytes]) -> None:
         self._serving = serving(text, "127.0.0.1", 0, "")
         self.cpu_seconds = 0.0
         self.sizes: list[int] = []
@@ -58,7 +57,7 @@ class Scraped:
         return self
 
     def _cpu(self) -> float:
-        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident or 0))
 
     def __exit__(self, *_: object) -> None:
         self.cpu_seconds = self._cpu() - self._started
@@ -99,7 +98,7 @@ def test_exporter_of_a_paced_minute(benchmark, tmp_path, is_empty):
     found: list[tuple[float, float, Scraped]] = []
 
     def paced() -> None:
-        with Scraped(b"" if is_empty else None, None if is_empty else tmp_path / "s") as scraped:
+        with Scraped(bytes if is_empty else Exporter([tmp_path / "s"]).text) as scraped:
             wall, cpu = run(tmp_path / "s", 61, PACE, is_recorded=True)
         found.append((wall, cpu, scraped))
 

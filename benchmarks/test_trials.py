@@ -17,8 +17,8 @@ import pytest
 
 from benchmarks import engine_jobs as jobs
 from benchmarks.measuring import Cost, cost_of, typical
-from peak_trade.strategies.ma_crossover import MaCrossover
-from peak_trade.studies import sweep
+from peak_trade.core.executor import Executor
+from peak_trade.studies.sweep.evaluation import Evaluator, Setup
 from peak_trade.tracking import ledger, trials_of
 from peak_trade.tracking.counting import counted, not_trials
 from peak_trade.tracking.trials import Evaluation, Observations
@@ -35,6 +35,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def new_configs(n: int) -> list[str]:
     return [f"{next(NUMBERS):064x}" for _ in range(n)]
+
+
+def evaluate(setup: Setup, sets: list[Any]) -> None:
+    """Evaluate sets on the array kernel as a sweep does, each as a new trial."""
+    configs = new_configs(len(sets))
+    Evaluator(setup, Executor(1), configs[0]).evaluate(sets, configs, lambda n_done: None)
 
 
 @pytest.mark.parametrize(
@@ -66,17 +72,14 @@ def test_one_trial(benchmark: Any, n_bars: int, timeframe: str, bound: float) ->
 
 def test_trials_of_a_sweep(benchmark: Any) -> None:
     """The same sweep with and without its trials; the daily moments of the probability of overfitting are in both."""
-    bars, settings = jobs.bars(jobs.HOURLY_BARS, "1h"), jobs.settings()
-    grid = {"fast": list(jobs.FASTS), "slow": list(jobs.SLOWS)}
-    sets, _ = sweep.parameter_sets(MaCrossover, grid)
+    bars, sets = jobs.bars(jobs.HOURLY_BARS, "1h"), jobs.pairs_of_averages(1_000)
     costs: dict[str, list[Cost]] = {"kernel": [], "without": [], "with": []}
 
     def each() -> None:
-        configs = new_configs(len(sets))
         costs["kernel"].append(cost_of(lambda: jobs.screens(sets, bars)))
         with not_trials():
-            costs["without"].append(cost_of(lambda: sweep._screen_trials(sets, configs, bars, settings, 0)))
-        costs["with"].append(cost_of(lambda: sweep._screen_trials(sets, configs, bars, settings, 0)))
+            costs["without"].append(cost_of(lambda: evaluate(Setup(bars, jobs.settings()), sets)))
+        costs["with"].append(cost_of(lambda: evaluate(Setup(bars, jobs.settings()), sets)))
 
     benchmark.pedantic(each, rounds=15, warmup_rounds=1)
     kernel, without, cost = (min(part[1:], key=lambda cost: cost.cpu_seconds) for part in costs.values())
@@ -93,10 +96,9 @@ def test_trials_of_a_sweep(benchmark: Any) -> None:
 
 
 def test_count_of_many_trials(benchmark: Any, home: Path) -> None:
-    bars, settings = jobs.bars(jobs.HOURLY_BARS, "1h"), jobs.settings()
-    sets, _ = sweep.parameter_sets(MaCrossover, {"fast": list(jobs.FASTS), "slow": list(jobs.SLOWS)})
+    bars, sets = jobs.bars(jobs.HOURLY_BARS, "1h"), jobs.pairs_of_averages(1_000)
     for _ in range(20):
-        sweep._screen_trials(sets, new_configs(len(sets)), bars, settings, 0)
+        evaluate(Setup(bars, jobs.settings()), sets)
     reads: list[Cost] = []
 
     def read() -> None:

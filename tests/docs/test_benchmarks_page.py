@@ -23,7 +23,7 @@ RUN = {
 
 
 def test_each_benchmark_is_a_row_and_what_is_lost_is_stated():
-    shown = results(RUN, {"lib": "1.2"})
+    shown = results([RUN], {"lib": "1.2"})
     assert "| a ¦ job | 2 | lib | 8 | 3 | 2.5 to 3.5 | 10, 20 | >= 2x met |" in shown
     assert "| second | 2 | lib | 1 | 0.5 | – | – | >= 1x MISSED |" in shown
     assert "| without a peer | 0.5 | – | – | – | 0.4 to 0.9 s | – | – |" in shown
@@ -32,6 +32,17 @@ def test_each_benchmark_is_a_row_and_what_is_lost_is_stated():
     assert "commit 0123456789 with changes" in shown
     assert "2 cores, load 0.2 to 1.4, Python 3.11.7, lib 1.2." in shown
     assert "content digest" in shown
+    assert "Without a result" not in shown
+
+
+def test_results_of_several_files_are_one_table():
+    other = RUN | {"commit_info": {"id": "fedcba9876543210"}, "datetime": "2026-12-01T00:00:00"}
+    shown = results([RUN, other | {"benchmarks": [row("test_third", load=3.0)]}], {}, ["test_fourth.py"])
+    assert "Run of 2026-11-30 to 2026-12-01 at commit 0123456789 with changes, fedcba9876:" in shown
+    assert "load 0.2 to 3.0" in shown
+    assert shown.count("| job |") == 1
+    assert shown.index("| a ¦ job |") < shown.index("| third |")
+    assert "**Without a result in this run:** test_fourth.py." in shown
 
 
 def test_other_results_replace_those_of_the_page_alone():
