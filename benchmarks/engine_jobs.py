@@ -122,11 +122,11 @@ def kernel() -> Any:
     """Return the statistics of one pair of averages from prices, the averages included."""
     from peak_trade.engine.kernel import screen
     from peak_trade.indicators.means import sma
-    from peak_trade.strategies.crossing import crossing_exposures
+    from peak_trade.strategies.crossing import fill_exposure
 
-    close, out = _columns("close"), np.empty((1, ONE_MINUTE_BARS))
-    crossing_exposures([(sma(close, FAST), sma(close, SLOW), "long")], 1.0, out)
-    return screen(_columns("open"), close, out[0], settings().costs)
+    close, exposure = _columns("close"), np.empty(ONE_MINUTE_BARS)
+    fill_exposure(sma(close, FAST), sma(close, SLOW), 1.0, 0.0, 0.0, exposure)
+    return screen(_columns("open"), close, exposure, settings().costs)
 
 
 def kernel_on_given_targets() -> Any:
@@ -165,7 +165,7 @@ def event_loop_sets(n_sets: int, n_processes: int) -> Any:
     from peak_trade.studies.sweep.evaluation import Setup, run_in_event_loop
 
     stops = settings().model_copy(update={"execution": settings().execution.model_copy(update={"stop_loss": 0.05})})
-    tasks = [[each] for each in pairs_of_averages(1_000)[:n_sets]]
+    tasks = [[each] for each in pairs_of_averages(10_000)[:n_sets]]
     return Executor(n_processes).map(run_in_event_loop, Setup(bars(HOURLY_BARS, "1h"), stops), tasks)
 
 

@@ -13,6 +13,7 @@ from numba import njit, types
 
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.costs.model import Costs
+from peak_trade.strategies.crossing import fill_exposure
 
 SAME_RETURNS = 1e-12
 """Returns whose squared deviations are below this fraction of their squares count as equal."""
@@ -86,6 +87,28 @@ def screen_sets(
     """
     statistics = np.empty((len(exposures), len(STATISTICS)))
     _screens(open_, close, exposures, costs.taker_rate, costs.slippage_rate, INITIAL_CASH, bars, equity_out, statistics)
+    return statistics
+
+
+def screen_crossings(
+    open_: FloatArray,
+    close: FloatArray,
+    lines: FloatArray,
+    pairs: IntArray,
+    sides: FloatArray,
+    costs: Costs,
+    bars: IntArray = NO_BARS,
+    equity_out: FloatArray = _NO_ROWS,
+) -> FloatArray:
+    """Return the statistics of k crossings, shape (k, len(STATISTICS)), with the GIL released meanwhile.
+
+    `lines` has shape (n_lines, n_bars). Row r of `pairs`, shape (k, 2), has the places of a line and of the other one,
+    and row r of `sides` the exposure above and below it; where a line is unknown, it is 0. See `screen_sets` for the
+    rest.
+    """
+    statistics = np.empty((len(pairs), len(STATISTICS)))
+    rates = costs.taker_rate, costs.slippage_rate
+    _screen_crossings(open_, close, lines, pairs, sides, *rates, INITIAL_CASH, bars, equity_out, statistics)
     return statistics
 
 
@@ -190,5 +213,31 @@ def _screens(  # type: ignore[no-untyped-def]
     for row in range(len(exposures)):
         equity = at_bars[row] if bars.size > 0 else nothing
         found = _pass(open_, close, exposures[row], fee, slippage, initial_cash, nothing, nothing, bars, equity)
+        for column in range(statistics.shape[1]):
+            statistics[row, column] = found[column]
+
+
+@njit(
+    types.void(
+        *2 * (_INPUT,),
+        types.float64[:, ::1],
+        types.int64[:, ::1],
+        types.float64[:, ::1],
+        *3 * (types.float64,),
+        types.int64[::1],
+        *2 * (types.float64[:, ::1],),
+    ),
+    cache=True,
+    nogil=True,
+)
+def _screen_crossings(  # type: ignore[no-untyped-def]
+    open_, close, lines, pairs, sides, fee, slippage, initial_cash, bars, at_bars, statistics
+):
+    nothing, exposure = np.zeros(0), np.empty(close.size)
+    for row in range(len(pairs)):
+        line, other = lines[pairs[row, 0]], lines[pairs[row, 1]]
+        fill_exposure(line, other, sides[row, 0], sides[row, 1], 0.0, exposure)
+        equity = at_bars[row] if bars.size > 0 else nothing
+        found = _pass(open_, close, exposure, fee, slippage, initial_cash, nothing, nothing, bars, equity)
         for column in range(statistics.shape[1]):
             statistics[row, column] = found[column]

@@ -69,11 +69,12 @@ def remember(past: FloatArray, values: FloatArray) -> None:
 
 @njit(float64[::1](READ_ONLY, int64, float64[::1]), cache=True, nogil=True)
 def _sma(values: FloatArray, window: int, memory: FloatArray) -> FloatArray:
-    means = np.full(values.size, np.nan)
+    means = np.empty(values.size)
     n_seen, total, lost = int(memory[0]), memory[1], memory[2]
     for row in range(values.size):
         newest, leaving = values[row], 0.0
         if n_seen == 0 and np.isnan(newest):
+            means[row] = np.nan
             continue
         if n_seen >= window:
             leaving = values[row - window] if row >= window else memory[3 + row]
@@ -85,8 +86,7 @@ def _sma(values: FloatArray, window: int, memory: FloatArray) -> FloatArray:
         lost += (total - (rounded - part)) + (term - part)
         total = rounded
         n_seen += 1
-        if n_seen >= window:
-            means[row] = (total + lost) / window
+        means[row] = (total + lost) / window if n_seen >= window else np.nan
     memory[0], memory[1], memory[2] = n_seen, total, lost
     remember(memory[3:], values)
     return means

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from peak_trade.core.arrays import FloatArray
 from peak_trade.core.measures import MEASURES
-from peak_trade.metrics.drawdowns import drawdown_measures
+from peak_trade.metrics.drawdowns import drawdown_measures, max_drawdown
 from peak_trade.metrics.measure import DIGITS, Measure, checked_equity, format_measure, per_year, rounded
 from peak_trade.metrics.returns import (
     RUIN,
@@ -114,7 +115,7 @@ def summary(equity: Any, trades: pd.DataFrame, fills: pd.DataFrame, exposure: An
     deepest, longest, back = drawdown_measures(values)
     growth = cagr(values, bars_per_year)
     ruined = Measure(None, values.size - 1, note=RUIN)
-    ratio = ruined if is_ruined else sharpe(returns, bars_per_year)
+    ratio = _sharpe(values, returns, bars_per_year)
     return Stats(
         MappingProxyType(
             {
@@ -137,3 +138,19 @@ def summary(equity: Any, trades: pd.DataFrame, fills: pd.DataFrame, exposure: An
             }
         )
     )
+
+
+def sweep_measures(equity: Any, n_fills: int, bars_per_year: float) -> dict[str, Measure]:
+    """Return the measures of `measures_in("sweep")` of one run; they equal those of `summary`, without its tables."""
+    values = checked_equity(equity)
+    return {
+        "total_return": total_return(values),
+        "sharpe": _sharpe(values, simple_returns(values), per_year(equity, bars_per_year)),
+        "max_drawdown": max_drawdown(values),
+        "n_fills": Measure(float(n_fills), n_fills),
+    }
+
+
+def _sharpe(values: FloatArray, returns: FloatArray, bars_per_year: float) -> Measure:
+    is_ruined = returns.size < values.size - 1
+    return Measure(None, values.size - 1, note=RUIN) if is_ruined else sharpe(returns, bars_per_year)

@@ -1,8 +1,8 @@
-"""Crossings: exposure that one line above or below another one decides, for one strategy or many at a time."""
+"""Crossings: exposure that one line above or below another one decides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -36,28 +36,20 @@ def crossing_exposure(line: FloatArray, other: FloatArray, direction: Direction)
     allow is 0. Causal.
     """
     exposure = np.empty(line.shape)
-    _fill(line, other, *_sides(direction), np.nan, exposure)
+    fill_exposure(line, other, *sides_of(direction), np.nan, exposure)
     return exposure
 
 
-def crossing_exposures(
-    lines: Sequence[tuple[FloatArray, FloatArray, Direction]], fraction: float, out: FloatArray
-) -> None:
-    """Write the exposure of each of k crossings × `fraction` into `out`, shape (k, n_bars); 0 where a line is unknown.
-
-    `lines` are the arguments of `crossing_exposure`. Python's lock is released meanwhile.
-    """
-    for row, (line, other, direction) in enumerate(lines):
-        above, below = _sides(direction)
-        _fill(line, other, above * fraction, below * fraction, 0.0, out[row])
-
-
-def _sides(direction: Direction) -> tuple[float, float]:
+def sides_of(direction: Direction) -> tuple[float, float]:
+    """Return the exposure above and below that a direction allows."""
     return 0.0 if direction == "short" else 1.0, 0.0 if direction == "long" else -1.0
 
 
 @njit(types.void(*2 * (READ_ONLY,), *3 * (float64,), float64[::1]), cache=True, nogil=True)
-def _fill(line: FloatArray, other: FloatArray, above: float, below: float, unknown: float, out: FloatArray) -> None:
+def fill_exposure(
+    line: FloatArray, other: FloatArray, above: float, below: float, unknown: float, out: FloatArray
+) -> None:
+    """Write `above`, `below`, 0 on a tie, or `unknown` where a line is unknown, for each bar."""
     for row in range(out.size):
         gap = line[row] - other[row]
         side = above if gap > 0.0 else below if gap < 0.0 else unknown

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from peak_trade import metrics
+from peak_trade.metrics.summary import sweep_measures
 from tests.examples import examples
 from tests.tolerances import RTOL_SAME
 
@@ -124,3 +125,4 @@ def test_summary_never_raises_on_finite_equity_and_never_states_nan_or_infinity(
     assert list(stats) == list(metrics.measures_in("run"))
     for measure in stats.values():
         assert measure.note or measure.value is not None
+    assert sweep_measures(equity, 0, 365.0) == {name: stats[name] for name in metrics.measures_in("sweep")}

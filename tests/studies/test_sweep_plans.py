@@ -21,6 +21,7 @@ from peak_trade.core.progress import progress_shown
 from peak_trade.data.sample import sample_bars, save_samples
 from peak_trade.data.store import save_bars
 from peak_trade.engine.settings import BacktestSettings
+from peak_trade.metrics import measures_in
 from peak_trade.metrics.resampling import superior_series
 from peak_trade.reports.answer import Finding
 from peak_trade.reports.views import sweep as view
@@ -121,6 +122,8 @@ def test_results_are_the_best_sets_in_the_event_loop():
     assert list(found.results.index) == list(found.best(3).index)
     assert found.results["run_id"].iloc[0] == found.winner.run_id
     assert (found.results["difference"] == "").all()
+    winner = found.winner.stats()
+    assert all(found.results[name].iloc[0] == winner[name].value for name in measures_in("sweep"))
     assert found.results["total_return"].tolist() == pytest.approx(found.best(3)["total_return"].tolist(), rel=1e-8)
     assert found.agreement_sentence == "On the 3 best the event loop agrees."
 

@@ -27,7 +27,7 @@ from peak_trade.core.executor import Executor
 from peak_trade.core.files import make_folder, read_bytes, write_bytes
 from peak_trade.core.values import Instrument, OrderType
 from peak_trade.data.workspace import workspace
-from peak_trade.engine.kernel import INITIAL_CASH, STATISTICS, screen_sets
+from peak_trade.engine.kernel import INITIAL_CASH, STATISTICS, screen_crossings, screen_sets
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.indicators.cache import SHARED_BYTES, IndicatorCache
 from peak_trade.metrics import fewest_for_ratio
@@ -35,7 +35,7 @@ from peak_trade.metrics.overfitting import block_moments
 from peak_trade.portfolio.sizing import FractionOfEquity
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy, check_exposure, strategy_errors
-from peak_trade.strategies.crossing import Crossing, Line, crossing_exposures
+from peak_trade.strategies.crossing import Crossing, Line, sides_of
 from peak_trade.studies.backtest import backtest
 from peak_trade.tracking.counting import counted, not_trials
 from peak_trade.tracking.trials import Evaluation, Observations, week_ends, weekly_returns
@@ -202,13 +202,17 @@ def screened(setup: Setup, strategies: Slice) -> Answer:
     at_days = np.zeros((len(strategies), setup.days.size))
     statistics = np.zeros((len(strategies), len(STATISTICS)))
     opened, close = setup.prices
+    costs, days = setup.settings.costs, setup.days
     n_done, problem = 0, None
-    exposures = _crossed(setup, strategies) if has_crossings(strategies) else _exposures(setup, strategies)
     try:
-        for targets in exposures:
-            done = slice(n_done, n_done + len(targets))
-            statistics[done] = screen_sets(opened, close, targets, setup.settings.costs, setup.days, at_days[done])
-            n_done += len(targets)
+        if has_crossings(strategies):
+            statistics[:] = screen_crossings(opened, close, *_crossed(setup, strategies), costs, days, at_days)
+            n_done = len(strategies)
+        else:
+            for targets in _exposures(setup, strategies):
+                done = slice(n_done, n_done + 1)
+                statistics[done] = screen_sets(opened, close, targets, costs, days, at_days[done])
+                n_done += 1
     except Exception as error:
         problem = error
     return setup.kept(statistics[:n_done], at_days[:n_done], INITIAL_CASH), problem
@@ -265,17 +269,18 @@ def has_crossings(strategies: Slice) -> bool:
     return isinstance(getattr(strategies[0], "crossing", None), Crossing)
 
 
-def _crossed(setup: Setup, strategies: Slice) -> Iterator[FloatArray]:
-    """Yield the exposure of each crossing, in memory that is used again and stays in the cache of the processor."""
-    crossings: list[Crossing] = [each.crossing for each in strategies]  # type: ignore[attr-defined]
-    lines: dict[Line, FloatArray] = {}
-    for line in (line for each in crossings for line in (each.line, each.other)):
-        if line not in lines:
-            lines[line] = setup.cache(line.indicator, setup.column(line.column), *line.numbers)[setup.first :]
-    exposure = np.empty((1, setup.times.size))
-    for line, other, direction in crossings:
-        crossing_exposures([(lines[line], lines[other], direction)], setup.fraction, exposure)
-        yield exposure
+def _crossed(setup: Setup, strategies: Slice) -> tuple[FloatArray, IntArray, FloatArray]:
+    """Return the lines of crossings, the places of the two lines of each, and its exposure above and below."""
+    places: dict[Line, int] = {}
+    pairs, sides = [], []
+    for strategy in strategies:
+        line, other, direction = strategy.crossing  # type: ignore[attr-defined]
+        pairs.append((places.setdefault(line, len(places)), places.setdefault(other, len(places))))
+        sides.append(sides_of(direction))
+    lines = np.empty((len(places), setup.times.size))
+    for row, line in zip(lines, places, strict=True):
+        row[:] = setup.cache(line.indicator, setup.column(line.column), *line.numbers)[setup.first :]
+    return lines, np.array(pairs), np.array(sides) * setup.fraction
 
 
 def _exposures(setup: Setup, strategies: Slice) -> Iterator[FloatArray]:
@@ -304,10 +309,10 @@ def slices(setup: Setup, strategies: Sequence[Strategy], is_kernel: bool) -> lis
     if not has_crossings(strategies):
         return [list(order[begin : begin + SLICE_SETS]) for begin in order[::SLICE_SETS]]
     ones, others = dict[Line, int](), dict[Line, int]()
-    numbers = np.empty((len(strategies), 2), np.int64)
-    for row, strategy in zip(numbers, strategies, strict=True):
-        line, other_line, _ = strategy.crossing  # type: ignore[attr-defined]
-        row[:] = ones.setdefault(line, len(ones)), others.setdefault(other_line, len(others))
+    crossings: list[Crossing] = [each.crossing for each in strategies]  # type: ignore[attr-defined]
+    numbers = np.array(
+        [(ones.setdefault(line, len(ones)), others.setdefault(other, len(others))) for line, other, _ in crossings]
+    )
     tiles = numbers // TILE_LINES
     most_lines = max(_LINE_BYTES // (8 * len(setup.bars)), 2)
     found: list[list[int]] = [[]]

@@ -32,6 +32,7 @@ from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.metrics import fewest_for_ratio, measures_in
 from peak_trade.metrics.overfitting import block_count
+from peak_trade.metrics.summary import sweep_measures
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import Strategy
 from peak_trade.studies.backtest import backtest
@@ -363,9 +364,10 @@ def _results(
 ) -> pd.DataFrame:
     columns: dict[str, Any] = {"run_id": [run.run_id for run in runs]}
     columns |= {name: table[name].iloc[list(best)].to_list() for name in parameters}
-    stats = [run.stats() for run in runs]
+    per_year = runs[0].market.timeframe.bars_per_year
+    measures = [sweep_measures(run.equity, len(run.fill_list), per_year) for run in runs]
     for name in measures_in("sweep"):
-        values = [each[name].value for each in stats]
+        values = [each[name].value for each in measures]
         columns[name] = [math.nan if value is None else value for value in values]
     columns["n_fills"] = [int(value) for value in columns["n_fills"]]
     columns["difference"] = list(differences)
@@ -373,9 +375,12 @@ def _results(
 
 
 def _equal_sets(rows: Findings) -> tuple[tuple[int, ...], ...]:
+    digests = [digest.tobytes() for digest in rows.digests]
+    if len(set(digests)) == len(digests):
+        return ()
     groups: dict[bytes, list[int]] = {}
-    for row, digest in enumerate(rows.digests):
-        groups.setdefault(digest.tobytes(), []).append(row)
+    for row, digest in enumerate(digests):
+        groups.setdefault(digest, []).append(row)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
