@@ -8,20 +8,20 @@ difference if the position of the other run is already where the order leads; ot
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from peak_trade.core.values import OrderType
 from peak_trade.diff import sizing_rules
 from peak_trade.diff.causes import Cause, Finding, Kind, Step
-from peak_trade.diff.context import Context, Sample
+from peak_trade.diff.context import Context
 from peak_trade.diff.external import decimals
 from peak_trade.diff.links import Link, SleeveState, ToFinding, ToLargestPnl, ToState
 from peak_trade.diff.matching import OrderPair
 from peak_trade.diff.order_histories import TARGET, UNKNOWN_REASON, OrderHistory
+from peak_trade.diff.order_pair import MAIN_PART, PairComparison
 from peak_trade.diff.order_rules import REFUSALS, TRADED, Rule, order_finding
-from peak_trade.diff.pnl import contribution, fee_rate, split_contribution
+from peak_trade.diff.pnl import contribution
 
 _FEE_BPS = 0.05
 """Fee rates that differ by less (bps) are equal, in addition to the rounding of the fees."""
@@ -29,8 +29,6 @@ _RATIO = 0.005
 """Ratios of quantities that differ by less have one root."""
 _NEARLY = 0.01
 """Relative difference of two positions that are taken for equal."""
-_MAIN_PART = 0.5
-"""Fraction of a difference from which on another difference explains it."""
 _UNKNOWN = Rule(Cause.SIGNAL_OR_TIMING, TRADED)
 
 
@@ -40,7 +38,7 @@ def of_log_orders(pairs: Sequence[OrderPair], context: Context) -> list[Finding]
     findings: list[Finding] = []
     for pair in pairs:
         if pair.shadow is not None and pair.live is not None:
-            findings += _LogPair(context, earlier, pair, pair.shadow, pair.live).findings()
+            findings += _LogPair(context, pair, pair.shadow, pair.live, earlier=earlier).findings()
         else:
             findings.append(_lone_order(context, pair))
     return findings
@@ -74,55 +72,25 @@ class _Earlier:
 
 
 @dataclass(slots=True)
-class _LogPair:
-    context: Context
-    earlier: _Earlier
-    pair: OrderPair
-    shadow: OrderHistory
-    live: OrderHistory
-    by_kind: dict[str, Finding] = field(default_factory=dict)
+class _LogPair(PairComparison):
+    earlier: _Earlier = field(default_factory=_Earlier)
 
     def findings(self) -> list[Finding]:
-        refused = self._both(lambda order: order.outcome in REFUSALS)
+        refused = self.both(lambda order: order.outcome in REFUSALS)
         if refused[0] != refused[1]:
             order = self.shadow if refused[0] else self.live
             assert order.outcome is not None
-            outcomes = self._both(lambda each: str(each.outcome or "open"))
-            self._add(Kind.OUTCOME, outcomes, order.close_time, Step.OUTCOME, (), REFUSALS[order.outcome])
+            outcomes = self.both(lambda each: str(each.outcome or "open"))
+            self.add(Kind.OUTCOME, outcomes, order.close_time, Step.OUTCOME, (), REFUSALS[order.outcome])
         elif self.shadow.fills or self.live.fills:
             self._compare()
         self._split_pnl()
         return list(self.by_kind.values())
 
-    def _both(self, value_of: Callable[[OrderHistory], Any]) -> tuple[Any, Any]:
-        return value_of(self.shadow), value_of(self.live)
-
-    @property
-    def _orders(self) -> tuple[OrderHistory, OrderHistory]:
-        return self.shadow, self.live
-
     @property
     def _closes(self) -> list[int]:
-        closes = [fill.close_time for order in self._orders for fill in order.fills]
-        return closes or [order.close_time for order in self._orders]
-
-    @property
-    def _lot_size(self) -> float:
-        return self.context.lot_sizes.get(self.shadow.symbol, 0.0)
-
-    @property
-    def _is_filled(self) -> bool:
-        return bool(self.shadow.fills and self.live.fills)
-
-    def _add(
-        self, kind: str, values: tuple[Any, Any], close_time: int, step: Step, links: Sequence[Link] = (),
-        rule: Rule | None = None,
-    ) -> Finding:  # fmt: skip
-        finding = self.by_kind[kind] = order_finding(self.pair, kind, values, close_time, step, links, rule)
-        return finding
-
-    def _links_to(self, *kinds: Kind) -> list[Link]:
-        return [ToFinding(self.by_kind[kind]) for kind in kinds if kind in self.by_kind]
+        closes = [fill.close_time for order in self.orders for fill in order.fills]
+        return closes or [order.close_time for order in self.orders]
 
     def _bar_links(self) -> list[Link]:
         closes = self._closes
@@ -130,29 +98,29 @@ class _LogPair:
 
     def _compare(self) -> None:
         first = min(self._closes)
-        requested = min(self._both(lambda order: order.close_time))
-        types = self._both(lambda order: str(order.order_type))
-        if types[0] != types[1] and not any(order.is_protective for order in self._orders):
+        requested = min(self.both(lambda order: order.close_time))
+        types = self.both(lambda order: str(order.order_type))
+        if types[0] != types[1] and not any(order.is_protective for order in self.orders):
             known = self.earlier.types.get(types)
-            finding = self._add(
+            finding = self.add(
                 Kind.ORDER_TYPE, types, requested, Step.ORDER, [] if known is None else [ToFinding(known)]
             )
             self.earlier.types.setdefault(types, finding)
         self._compare_quantities(requested)
-        if self._is_filled:
+        if self.are_filled:
             self._compare_times(first)
         self._compare_filled(first)
-        if self._is_filled:
+        if self.are_filled:
             self._compare_prices(first)
             self._compare_fees(first)
 
     def _compare_quantities(self, requested: int) -> None:
-        quantities = self._both(lambda order: order.quantity)
-        if abs(quantities[0] - quantities[1]) <= self._lot_size * (1.0 + 1e-6):
+        quantities = self.both(lambda order: order.quantity)
+        if abs(quantities[0] - quantities[1]) <= self.lot_size * (1.0 + 1e-6):
             return
-        if sizing_rules.is_kept(self.shadow, self.live, self._lot_size) or self._is_cut_in_one_run:
+        if sizing_rules.is_kept(self.shadow, self.live, self.lot_size) or self._is_cut_in_one_run:
             links: list[Link] = [ToState(self.shadow.sleeve, SleeveState.POSITION), ToLargestPnl()]
-            self._add(Kind.QUANTITY, quantities, requested, Step.ORDER, links).is_implied = True
+            self.add(Kind.QUANTITY, quantities, requested, Step.ORDER, links).is_implied = True
             return
         ratios = (quantities[1] / quantities[0], self._ratio_of_fractions)
         equal = (
@@ -160,7 +128,7 @@ class _LogPair:
             if any(math.isclose(one, other, rel_tol=_RATIO) for one, other in zip(known, ratios, strict=True))
         )  # fmt: skip
         root = next(equal, None)
-        finding = self._add(Kind.QUANTITY, quantities, requested, Step.ORDER, [] if root is None else [ToFinding(root)])
+        finding = self.add(Kind.QUANTITY, quantities, requested, Step.ORDER, [] if root is None else [ToFinding(root)])
         if root is None:
             self.earlier.ratios.append((ratios, finding))
 
@@ -171,61 +139,56 @@ class _LogPair:
         A log of fills does not hold the quantity that was ordered.
         """
         runs = (self.context.shadow, self.context.live)
-        whole = [sizing_rules.is_close(order.filled, order.quantity) for order in self._orders]
+        whole = [sizing_rules.is_close(order.filled, order.quantity) for order in self.orders]
         is_complete = any(
             run.recording.log is not None and own and not other
             for run, own, other in zip(runs, whole, whole[::-1], strict=True)
         )
-        if not is_complete or min(self._both(lambda order: order.equity)) <= 0.0:
+        if not is_complete or min(self.both(lambda order: order.equity)) <= 0.0:
             return False
-        filled = self._both(lambda order: order.filled / order.equity)
+        filled = self.both(lambda order: order.filled / order.equity)
         return bool(abs(filled[0] - filled[1]) <= _NEARLY * max(filled))
 
     @property
     def _ratio_of_fractions(self) -> float:
         """Ratio of both orders as fractions of the equity of their runs; NaN where it is unknown."""
-        equity = self._both(lambda order: order.equity)
-        notional = self._both(lambda order: order.quantity * order.last_close)
+        equity = self.both(lambda order: order.equity)
+        notional = self.both(lambda order: order.quantity * order.last_close)
         is_known = min(*equity, *notional) > 0.0
         return float(notional[1] / equity[1] / (notional[0] / equity[0])) if is_known else math.nan
 
     def _compare_times(self, first: int) -> None:
         tolerance = self.context.tolerance_ns
-        if any(order.order_type is not OrderType.MARKET for order in self._orders):
+        if any(order.order_type is not OrderType.MARKET for order in self.orders):
             tolerance = max(tolerance, self.context.shadow.recording.timeframe.ns)
-        times = self._both(lambda order: order.fills[0].ts_event)
+        times = self.both(lambda order: order.fills[0].ts_event)
         if abs(times[1] - times[0]) > tolerance:
-            self._add(Kind.FILL_TIME, times, first, Step.FILL, self._links_to(Kind.ORDER_TYPE) + self._bar_links())
+            self.add(Kind.FILL_TIME, times, first, Step.FILL, self.links_to(Kind.ORDER_TYPE) + self._bar_links())
 
     def _compare_filled(self, first: int) -> None:
-        fractions = self._both(lambda order: order.filled / order.quantity)
-        smaller = min(self._both(lambda order: order.quantity))
+        fractions = self.both(lambda order: order.filled / order.quantity)
+        smaller = min(self.both(lambda order: order.quantity))
         change = abs(fractions[0] - fractions[1])
-        if change > sizing_rules.RTOL + self._lot_size / smaller:
-            links = self._links_to(Kind.ORDER_TYPE) + self._bar_links()
+        if change > sizing_rules.RTOL + self.lot_size / smaller:
+            links = self.links_to(Kind.ORDER_TYPE) + self._bar_links()
             is_implied = change <= _NEARLY or self._is_same_fill
             links += [ToLargestPnl()] if is_implied else []
-            filled = self._both(lambda order: order.filled)
-            self._add(Kind.FILLED, filled, first, Step.FILL, links).is_implied = is_implied
+            filled = self.both(lambda order: order.filled)
+            self.add(Kind.FILLED, filled, first, Step.FILL, links).is_implied = is_implied
 
     @property
     def _is_same_fill(self) -> bool:
         """Whether both orders were filled by the same quantity, of quantities that obey the sizing rule."""
-        filled = self._both(lambda order: order.filled)
+        filled = self.both(lambda order: order.filled)
         is_implied = Kind.QUANTITY in self.by_kind and self.by_kind[Kind.QUANTITY].is_implied
-        return is_implied and abs(filled[0] - filled[1]) <= self._lot_size
+        return is_implied and abs(filled[0] - filled[1]) <= self.lot_size
 
     def _compare_prices(self, first: int) -> None:
-        if abs(self._price_change) <= self.context.tolerance_bps:
+        if abs(self.price_change) <= self.context.tolerance_bps:
             return
-        links = self._links_to(Kind.FILL_TIME) if self._has_market_moved else []
-        links += self._bar_links() + self._links_to(Kind.ORDER_TYPE)
-        self._add(Kind.FILL_PRICE, self._both(lambda order: order.price), first, Step.FILL, links)
-
-    @property
-    def _delay(self) -> int:
-        """Return the time from the first fill of the shadow's order to that of the live order, ns."""
-        return self.live.fills[0].ts_event - self.shadow.fills[0].ts_event
+        links = self.links_to(Kind.FILL_TIME) if self._has_market_moved else []
+        links += self._bar_links() + self.links_to(Kind.ORDER_TYPE)
+        self.add(Kind.FILL_PRICE, self.both(lambda order: order.price), first, Step.FILL, links)
 
     @property
     def _has_market_moved(self) -> bool:
@@ -234,11 +197,9 @@ class _LogPair:
         The arrival prices show it where they are known. Inside of a bar they are interpolated, and the price may have
         moved further than they show: by the range of the bar, scaled with the square root of the time.
         """
-        prices = self._both(lambda order: order.price)
-        change = _MAIN_PART * abs(prices[1] - prices[0])
-        arrivals = self._both(lambda order: order.arrival_price)
-        if abs(arrivals[1] - arrivals[0]) >= change:
+        if self.have_arrivals_moved:
             return True
+        change = MAIN_PART * abs(self.live.price - self.shadow.price)
         bar = self.context.live.bars[self.live.symbol].get(self.live.fills[0].close_time)
         timeframe = self.context.shadow.recording.timeframe.ns
         return bar is not None and (bar.high - bar.low) * math.sqrt(self._unknown_time / timeframe) >= change
@@ -251,20 +212,14 @@ class _LogPair:
         the part of its bar that has elapsed: the variance of a Brownian bridge between the open and the close.
         """
         step = self.context.arrival_timeframe_ns
-        if abs(self._delay) < step:
-            return abs(self._delay)
-        left = ((order.fills[0].close_time - order.fills[0].ts_event) % step / step for order in self._orders)
+        if abs(self.delay) < step:
+            return abs(self.delay)
+        left = ((order.fills[0].close_time - order.fills[0].ts_event) % step / step for order in self.orders)
         return step * sum(part * (1.0 - part) for part in left)
 
-    @property
-    def _price_change(self) -> float:
-        """Change of the average fill price in bps of the mean of both, positive if the live one is worse."""
-        shadow, live = self._both(lambda order: order.price)
-        return float(self.shadow.side.sign * (live - shadow) / (0.5 * (live + shadow)) * 1e4)
-
     def _compare_fees(self, first: int) -> None:
-        rates = self._both(lambda order: fee_rate(order) * 1e4)
-        tolerance = _FEE_BPS + sum(map(_fee_rounding_bps, self._orders))
+        rates = self.fee_rates
+        tolerance = _FEE_BPS + sum(map(_fee_rounding_bps, self.orders))
         if abs(rates[0] - rates[1]) <= tolerance:
             return
         equal = (
@@ -272,43 +227,27 @@ class _LogPair:
             if max(abs(known[0] - rates[0]), abs(known[1] - rates[1])) <= tolerance + other_tolerance
         )  # fmt: skip
         root = next(equal, None)
-        finding = self._add(Kind.FEE_RATE, rates, first, Step.FILL, [] if root is None else [ToFinding(root)])
+        finding = self.add(Kind.FEE_RATE, rates, first, Step.FILL, [] if root is None else [ToFinding(root)])
         if root is None:
             self.earlier.fees.append((rates, tolerance, finding))
 
     def _split_pnl(self) -> None:
-        """Assign each part of the change of the contribution to the finding that explains it."""
-        symbol = self.shadow.symbol
-        change = split_contribution(self.shadow, self.live, *self.context.last_closes[symbol])
-        self.context.mark_pnl[symbol] = self.context.mark_pnl.get(symbol, 0.0) + change.mark
         price_kinds = [Kind.FILL_PRICE]
-        if self._is_filled and Kind.FILL_TIME in self.by_kind and self._has_market_moved:
+        if self.are_filled and Kind.FILL_TIME in self.by_kind and self._has_market_moved:
             price_kinds.append(Kind.FILL_TIME)
-        for kinds, amount in (
-            ([Kind.QUANTITY, Kind.OUTCOME], change.side + change.quantity),
-            ([Kind.OUTCOME, Kind.FILLED], change.filled),
-            (price_kinds, change.price),
-            ([Kind.FEE_RATE], change.fee),
-        ):
-            finding = next((self.by_kind[kind] for kind in kinds if kind in self.by_kind), None)
-            if kinds is price_kinds and self._is_filled and (finding is None or self._is_alone(finding)):
-                self._add_sample(Cause.SLIPPAGE_BIAS, self._price_change, amount, finding)
-            elif finding is None:
-                self.context.tolerate(min(self._closes), amount)
-            if finding is not None:
-                finding.pnl += amount
+        kinds_of = (
+            ((Kind.QUANTITY, Kind.OUTCOME), ("side", "quantity")),
+            ((Kind.OUTCOME, Kind.FILLED), ("filled",)),
+        )
+        self.split_pnl(min(self._closes), kinds_of, price_kinds, self._is_sample)
         times = self.by_kind.get(Kind.FILL_TIME)
-        are_market = all(order.order_type is OrderType.MARKET for order in self._orders)
-        if self._is_filled and are_market and (times is None or self._is_alone(times)):
-            self._add_sample(Cause.LATENCY_BIAS, self._delay / 1e6, 0.0, times)
+        if all(order.order_type is OrderType.MARKET for order in self.orders) and self._is_sample(times):
+            self.add_sample(Cause.LATENCY_BIAS, self.delay / 1e6, 0.0, times)
 
-    def _is_alone(self, finding: Finding) -> bool:
-        return not finding.links and finding.kind in (Kind.FILL_PRICE, Kind.FILL_TIME)
-
-    def _add_sample(self, bias: Cause, difference: float, pnl: float, finding: Finding | None) -> None:
-        close_time = self.live.fills[0].close_time if finding is None else finding.close_time
-        sample = Sample(close_time, difference, 0.0 if finding is not None else pnl, finding)
-        self.context.samples.setdefault(bias, []).append(sample)
+    def _is_sample(self, finding: Finding | None) -> bool:
+        """Return whether both orders were filled, and nothing explains their difference."""
+        is_alone = finding is None or (not finding.links and finding.kind in (Kind.FILL_PRICE, Kind.FILL_TIME))
+        return self.are_filled and is_alone
 
 
 def _fee_rounding_bps(order: OrderHistory) -> float:
