@@ -127,7 +127,7 @@ def assert_equal(folder: Path, session: Session, settings: PortfolioSettings, ba
 CASES = list(itertools.product(["gaps", "full"], ["plain", "panels"], ["sleeves", "netted"], ["bar", "whole"]))
 
 
-@pytest.mark.parametrize(("kind", "entries", "mode", "evaluation"), mostly_long(CASES, 4))
+@pytest.mark.parametrize(("kind", "entries", "mode", "evaluation"), mostly_long(CASES, 3))
 def test_a_session_of_a_portfolio_does_what_the_backtest_did(tmp_path, key, kind, entries, mode, evaluation):
     bars = recordings(kind)
     settings = settings_of(
