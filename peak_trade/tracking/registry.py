@@ -126,7 +126,7 @@ def _connect(path: Path, wait_seconds: float) -> sqlite3.Connection:
     A connection for reading only could not undo what a killed process has written in part. On a file that can not be
     written, this is one.
     """
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", wait_seconds, uri=True)
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", timeout=wait_seconds, uri=True)
 
 
 def is_database() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -89,7 +90,7 @@ def test_every_sink_gets_what_its_level_keeps(tmp_path, key):
     on = {name: {"enabled": True, "level": level} for name, level in
           {"sqlite": "replay", "parquet": "full", "stdout": "orders"}.items()}  # fmt: skip
     run(folder, key, sinks=make_sinks(Sinks.parse(on, "test"), folder, stream))
-    with sqlite3.connect(folder / "events.db") as database:
+    with closing(sqlite3.connect(folder / "events.db")) as database, database:
         assert database.execute("select kind, order_id from events").fetchall() == [
             ("bar", None),
             ("order", "o-1"),

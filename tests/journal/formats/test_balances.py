@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -95,7 +96,7 @@ def test_a_database_with_a_history_of_its_wallet_states_them(tmp_path: Path):
     rows = [(freqtrade.when(second), currency, "USDT", balance)
             for second, currency, balance in ((-90, "USDT", 900.0), (0, "USDT", 1_000.0), (0, "BTC", 3.0),
                                               (80, "USDT", 994.0))]  # fmt: skip
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         base.execute("CREATE TABLE wallet_history (timestamp, currency, quote_currency, balance)")
         base.executemany("INSERT INTO wallet_history VALUES (?, ?, ?, ?)", rows)
     base.close()

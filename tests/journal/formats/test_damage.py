@@ -7,6 +7,7 @@ import sqlite3
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def table(head: str, row: Callable[[int], str]) -> bytes:
 def database(*statements: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.sqlite")
-        with sqlite3.connect(path) as base:
+        with closing(sqlite3.connect(path)) as base, base:
             for statement in statements:
                 base.execute(statement)
         base.close()

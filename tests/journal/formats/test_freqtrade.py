@@ -7,6 +7,7 @@ import math
 import sqlite3
 import tempfile
 import zipfile
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def when(second: int) -> str:
 
 
 def write(path: Path, orders: list[dict[str, Any]], trades: list[dict[str, Any]], without: str = "") -> Path:
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         for name, columns, rows in (("orders", ORDERS, orders), ("trades", TRADES, trades)):
             names = [each for each in columns.split(", ") if each != without]
             base.execute(f"CREATE TABLE {name} ({', '.join(names)})")

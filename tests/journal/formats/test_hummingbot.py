@@ -6,6 +6,7 @@ import csv
 import json
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def write_database(path: Path, rows: list[dict[str, Any]], orders: list[dict[str, Any]]) -> Path:
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         for table, columns, content in (("TradeFill", COLUMNS, rows), ("Order", ORDERS, orders)):
             base.execute(f'CREATE TABLE "{table}" ({", ".join(columns)})')
             for row in content:
