@@ -1,9 +1,9 @@
 """Coverage of branches by package, from two runs of the tests: as compiled, and without the compiler of numba.
 
 A compiled function runs no Python, so that a run of the suite does not see its branches. The second run has the tests
-of the packages with compiled functions, with NUMBA_DISABLE_JIT=1: the same functions as plain Python. Processes that
-tests start are measured, too. The settings are in `pyproject.toml`; the data stay in `build/coverage`, so that
-`coverage html` shows the lines.
+of the packages with compiled functions, with NUMBA_DISABLE_JIT=1: the same functions as plain Python. It leaves out the
+tests of vectorbt, which is compiled too and takes hours then. Processes that tests start are measured, too. The
+settings are in `pyproject.toml`; the data stay in `build/coverage`, so that `coverage html` shows the lines.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from peak_trade.health.processes import last_line, run_command
 DATA = Path("build/coverage")
 COMPILED = tuple(f"tests/{name}" for name in ("engine", "indicators", "regimes", "risk", "strategies"))
 """Tests of the packages with functions that numba compiles."""
+WITHOUT_COMPILER = ("-k", "not vectorbt and not second_opinion")
+"""Arguments of pytest that leave out the tests of libraries that take hours without their compiler."""
 LEAST_COVERAGE = 0.9
 """Fraction of branches that the tests have to reach, in the packages below."""
 REQUIRED = ("diff", "engine", "governance", "journal", "risk", "sessions")
@@ -53,7 +55,7 @@ def measure_coverage(root: Path, arguments: Sequence[str]) -> dict[str, float]:
     for command, others in (
         ([*coverage, "erase"], {}),
         (test, {}),
-        ([*test, *compiled], {"NUMBA_DISABLE_JIT": "1"}),
+        ([*test, *compiled, *WITHOUT_COMPILER], {"NUMBA_DISABLE_JIT": "1"}),
         ([*coverage, "combine", "--quiet"], {}),
         ([*coverage, "json", "--quiet", "-o", str(written)], {}),
     ):
