@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from peak_trade.core.errors import SessionError
 from peak_trade.core.values import OrderType, Side, TimeInForce
 from peak_trade.journal.events import TERMINAL, OrderEvent, OrderEventKind
-from peak_trade.journal.orders import OrderStates
+from peak_trade.journal.orders import OrderStates, denials_by_gate, denials_sentence
 from tests.examples import examples
 from tests.replacing import replace
 
@@ -162,3 +164,56 @@ def test_a_fill_without_its_prices_or_of_another_order_is_refused(change, says):
         states.apply(after(life, kind) if kind is not Kind.REQUESTED else life)
     with pytest.raises(SessionError, match=says):
         states.apply(replace(after(life, Kind.FILLED, 8.0), **change))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quantity": float("nan")}, "has quantity nan"),
+        ({"leaves": -1.0}, "leaves -1.0"),
+        ({"arrival_price": float("inf")}, "arrival price inf: both are mandatory"),
+        ({"last_quantity": 0.0}, "has a last quantity of 0.0"),
+        ({"last_price": 0.0}, "has a fill price of 0.0"),
+        ({"cumulative": 5.0}, "has cumulative 5.0, not 2.0 + 2.0"),
+        ({"leaves": 5.0}, "has cumulative 4.0 + leaves 5.0, not its quantity 8.0"),
+        ({"event": Kind.FILLED}, "leaves 4.0 open"),
+        ({"cumulative": 12.0, "last_quantity": 10.0, "leaves": 0.0, "event": Kind.FILLED}, "has traded 12.0 of 8.0"),
+        ({"side": Side.SELL}, "is sell 8.0 BTC/USDT, the previous event was buy 8.0 BTC/USDT"),
+        ({"symbol": "ETH/USDT"}, "is buy 8.0 ETH/USDT, the previous event was buy 8.0 BTC/USDT"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_an_event_that_does_not_add_up_is_refused_and_changes_nothing(changes: dict[str, Any], message: str) -> None:
+    states = OrderStates()
+    last = requested("o-1")
+    states.apply(last)
+    for kind, traded in ((Kind.SUBMITTED, 0.0), (Kind.ACCEPTED, 0.0), (Kind.PARTIALLY_FILLED, 2.0)):
+        last = after(last, kind, traded)
+        states.apply(last)
+    sound = after(last, Kind.PARTIALLY_FILLED, 2.0)
+    with pytest.raises(SessionError) as refused:
+        states.apply(replace(sound, **changes))
+    assert message in str(refused.value)
+    assert states.open_orders() == [last]
+    states.apply(sound)
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "c"]), unique=True, max_size=3), max_size=8))
+def test_each_gate_counts_the_orders_that_it_denied(denying: list[list[str]]) -> None:
+    """One entry per order: the gates that denied it; an order without one is accepted."""
+    events = []
+    for place, gates in enumerate(denying):
+        asked = replace(requested(f"o-{place}"), ts_event=place)
+        denied = replace(after(asked, Kind.DENIED), reason=", ".join(gates))
+        events += [asked, denied if gates else after(asked, Kind.SUBMITTED)]
+    found = {each.gate: each for each in denials_by_gate(events)}
+    places = {gate: [place for place, gates in enumerate(denying) if gate in gates] for gate in found}
+    assert set(found) == {gate for gates in denying for gate in gates}
+    assert {gate: (each.n_orders, each.first, each.last) for gate, each in found.items()} == {
+        gate: (len(each), each[0], each[-1]) for gate, each in places.items()
+    }
+    counts = [each.n_orders for each in denials_by_gate(events)]
+    assert counts == sorted(counts, reverse=True)
+    n_denied = sum(map(bool, denying))
+    told = denials_sentence(events)
+    assert told.startswith(f"{n_denied} of {len(denying)} orders were denied: ") if n_denied else told == ""
