@@ -5,7 +5,7 @@ results of earlier runs with their time and commit, so that `--only P3` or `--on
 its rows; a row whose commands changed since, or were never run, says so. Commands of peak-trade share a workspace of
 their own with the sample bars.
 
-The limit of a time is that of the processor time of each process: other work on the machine does not count.
+The limit of a time is that of the processor time of each process, in which other work on the machine counts less.
 """
 
 from __future__ import annotations
