@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -85,6 +86,7 @@ class ExternalLog:
         self._seq = 0
         self._shared: frozenset[str] = frozenset()
         self._database = sqlite3.connect("", isolation_level=None)
+        weakref.finalize(self, self._database.close)
         self._database.executescript(_TABLES)
         self._database.execute("BEGIN")
 
