@@ -118,10 +118,10 @@ def _partial(pairs: Sequence[Pair], settings: dict[str, float], roots: Sequence[
 
 
 def _signal(pairs: Sequence[Pair], settings: dict[str, float], roots: Sequence[Difference]) -> str:
-    return (
-        f"compare parameters, pairs and bars at {_time(roots)}, the largest of {len(roots):,}: one run has an order "
-        "there that the other has not"
-    )
+    owners = [name for name, order in (("shadow", roots[0].shadow_order), ("live", roots[0].live_order)) if order]
+    what = f"only the {owners[0]} run has an order there" if len(owners) == 1 else "the signals differ there"
+    which = "" if len(roots) == 1 else f", the largest of {len(roots):,}"
+    return f"compare parameters, pairs and bars at {_time(roots)}{which}: {what}"
 
 
 def _bars(pairs: Sequence[Pair], settings: dict[str, float], roots: Sequence[Difference]) -> str:

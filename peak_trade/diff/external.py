@@ -282,7 +282,8 @@ class _Log:
             text = f"{symbol}: prices of the {bars.timeframe} bars of {bars.exchange or 'an unnamed exchange'}; "
             n_inside = sum(each.symbol == symbol for each in self._inside)
             if n_inside:
-                text += f"{n_inside} orders came inside of a bar, at a price that is interpolated; "
+                orders = "order" if n_inside == 1 else "orders"
+                text += f"{n_inside} {orders} came inside of a bar, at a price that is interpolated; "
             if outside:
                 worst = max(outside, key=abs)
                 text += f"{len(outside)} of {len(beyond)} fills are outside of their bar, by up to {worst:+.1f} bps: "

@@ -341,3 +341,9 @@ def test_a_real_paper_log_is_compared_on_spot_bars(real_data: Path, monkeypatch,
     assert math.isclose(math.fsum(amounts[:-1]), amounts[-1], abs_tol=1e-9)
     assert result.is_explained
     assert iso(min(result.live.close_times)).startswith("2021-12-28")
+
+
+def test_the_answer_names_the_run_that_has_an_order_alone():
+    result, _ = planted(("missing order",), 1, "orders-csv")
+    assert "signal or timing" in result.advice
+    assert result.advice.endswith("only the shadow run has an order there.")
