@@ -133,10 +133,14 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     item.config.stash.setdefault(FINISHED, set()).add(item.nodeid)
 
 
-def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Leave out benchmarks that failed or were interrupted, whose rows are not complete."""
-    finished = config.stash.setdefault(FINISHED, set())
-    output_json["benchmarks"] = [each for each in output_json["benchmarks"] if each["fullname"] in finished]
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Leave out benchmarks that failed or were interrupted: their rows are not complete, or have no time at all."""
+    finished = session.config.stash.get(FINISHED, set())
+    measured = getattr(session.config, "_benchmarksession", None)
+    if measured is not None:
+        measured.benchmarks = [each for each in measured.benchmarks if each.fullname in finished]
+    yield
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
