@@ -71,7 +71,7 @@ class Labels(NamedTuple):
         strategies, symbols = names_in(config)
         if "portfolio" in config:
             strategies = (PORTFOLIO,)
-            symbols = symbols if len(symbols) == 1 else (f"{len(symbols)} symbols",)
+            symbols = symbols if len(symbols) == 1 else (f"{len(symbols)}-symbols",)
         mode = str(config.get("mode", ""))
         return cls.of(mode if mode in VENUES else "", *(next(iter(names), "") for names in (strategies, symbols)))
 
@@ -211,7 +211,8 @@ class SessionFigures:
         """Apply the next event, which was recorded at `ts_recorded`, ns UTC; errors as of `LedgerFromEvents.book`."""
         self._is_changed = True
         if isinstance(event, BarEvent):
-            self._observe_close()
+            if event.ts_event != self._last_bar:  # else it is the bar of another symbol at the same close
+                self._observe_close()
             self._booked.book(event)
             self._last_bar, self._is_pending = event.ts_event, self._is_trading
             self._is_connected = True

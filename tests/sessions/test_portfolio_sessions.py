@@ -18,15 +18,20 @@ from peak_trade.diff.recording import recording_of
 from peak_trade.diff.result import diff
 from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import AllocationEvent, BarEvent, Event, FeedFault, FeedFaultEvent
-from peak_trade.journal.files import read_events
+from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.journal.keys import WorkspaceKey
 from peak_trade.journal.writer import JournalWriter, create_session
+from peak_trade.observability import metrics
+from peak_trade.observability.figures import Labels, SessionFigures, _Closes
 from peak_trade.sessions.config import SessionConfig
+from peak_trade.sessions.control.commands import kill_session
 from peak_trade.sessions.feeds.base import FeedItem, RecordedFeed
 from peak_trade.sessions.feeds.live import LiveFeed
+from peak_trade.sessions.options import make_config
 from peak_trade.sessions.parts import buffer_of, risk_engine_of, sleeves_of
 from peak_trade.sessions.replay import replay
-from peak_trade.sessions.runner import LOOP_EVENTS, Session
+from peak_trade.sessions.run import resume_session, run_session
+from peak_trade.sessions.runner import LOOP_EVENTS, Session, Status
 from peak_trade.sessions.store import check_journal, find_session, session_ids, summary
 from peak_trade.studies.diff import read_session
 from peak_trade.studies.portfolio.run import run_portfolio
@@ -34,6 +39,7 @@ from peak_trade.wiring.portfolio_settings import PortfolioRules, PortfolioSettin
 from tests.examples import mostly_long
 from tests.portfolio.conftest import made_bars
 from tests.sessions.running import counting
+from tests.tolerances import RTOL_SAME
 
 SYMBOLS = ("A/USD", "B/USD", "C/USD")
 PLAIN = [
@@ -316,6 +322,48 @@ def test_a_portfolio_file_runs_as_a_session_that_is_followed_replayed_and_compar
     capsys.readouterr()
     assert main(["diff", other, name]) == 0
     assert not diff(read_session(find_session(name)), recording_of(result, "portfolio", result.limits)).roots
+
+
+def test_the_metrics_of_a_portfolio_session_observe_equity_once_per_close(portfolio_file, monkeypatch):
+    run = ["session", "run", "--quiet", "--no-record", "--feed", "recorded"]
+    assert main([*run, "--config", str(portfolio_file)]) == 0
+    manifest, events = read_manifest(find_session(session_ids()[0])), read_events(find_session(session_ids()[0]))
+    observed: list[float] = []
+    monkeypatch.setattr(_Closes, "add", lambda closes, equity, day: observed.append(equity))
+    figures = SessionFigures.of_manifest(manifest)
+    for event in events:
+        figures.apply(event, event.ts_event)
+    equity = run_portfolio(PortfolioSettings.from_toml(portfolio_file)).run.equity_values
+    np.testing.assert_allclose(observed, equity[:-1], rtol=RTOL_SAME)
+    assert figures.series(0)[metrics.EQUITY][0][1] == pytest.approx(equity[-1], rel=RTOL_SAME)
+    assert Labels.of_manifest(manifest) == ("paper", "portfolio", "2-symbols")
+
+
+def test_a_killed_portfolio_session_resumes_and_an_operator_ends_it(portfolio_file):
+    config = make_config({"mode": "paper", "feed": "recorded"}, {}, None, portfolio_file)
+
+    def die(status: Status) -> None:
+        if status.n_bars == 20:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_session(config, on_status=die)
+    (name,) = session_ids()
+
+    def kill(status: Status) -> None:
+        if status.n_bars == 40 and status.state.startswith("running"):
+            kill_session(name, "Ada", status.last_bar, "test")
+
+    result = resume_session(name, on_status=kill)
+    assert (result.reason, result.status.n_bars) == ("kill switch", 40)
+    assert set(result.status.positions) == {"A/USD", "B/USD"}
+    assert replay(name).is_identical
+    expected = loop_lines(list(run_portfolio(PortfolioSettings.from_toml(portfolio_file)).run.events))
+    before = [
+        event for event in read_events(find_session(name)) if getattr(event, "cause", "") not in ("kill", "killed")
+    ]
+    until_the_kill = loop_lines(before)
+    assert until_the_kill == expected[: len(until_the_kill)]
 
 
 @pytest.mark.parametrize(
