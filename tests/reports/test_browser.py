@@ -106,7 +106,7 @@ def visit(request: pytest.FixtureRequest, browser: Browser, site: Path) -> Itera
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True, locale="en-GB"
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(120_000)
     faults: list[str] = []
     asked: list[str] = []
 

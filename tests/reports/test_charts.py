@@ -64,7 +64,7 @@ def visit(address) -> Iterator[Callable[..., Page]]:
 
         def opened(end: str = "", width: int = 1280, scheme: Any = "light") -> Page:
             context = started.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            context.set_default_timeout(20_000)
+            context.set_default_timeout(120_000)
             page = context.new_page()
             page.on("pageerror", lambda error: faults.append(str(error)))
             page.goto(address + end)
