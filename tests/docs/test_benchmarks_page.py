@@ -45,6 +45,11 @@ def test_results_of_several_files_are_one_table():
     assert "**Without a result in this run:** test_fourth.py." in shown
 
 
+def test_another_setting_of_peak_trade_is_no_other_library():
+    own = [row("test_threads", seconds=2.0, one_thread_seconds=1.0)]
+    assert "**The other library is faster:** in no row." in results([RUN | {"benchmarks": own}], {})
+
+
 def test_other_results_replace_those_of_the_page_alone():
     text = PAGE.read_text(encoding="utf-8")
     other = written(text, "none")
