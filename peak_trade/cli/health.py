@@ -61,7 +61,6 @@ def health(
 
     Exits 0 when no test failed, 1 when one did, 2 on bad input, outside of a checkout or when pytest cannot run.
     """
-    from peak_trade.core.files import make_folder, write_text
     from peak_trade.health import checks, report
     from peak_trade.health.rederivation import latest_rederivation
 
@@ -80,9 +79,7 @@ def health(
     done, path = saved[-1]
     found, rederived = report.report_of(done, earlier), latest_rederivation()
     if write_page:
-        make_folder(PAGE.parent)
-        title = "# CI health report\n\n`peak-trade health --write-page` writes this page."
-        write_text(PAGE, f"{title}\n\n{report.page(found, rederived)}")
+        report.write_page(PAGE, found, rederived)
     output.show(
         found,
         as_json,

@@ -6,12 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from itertools import takewhile
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import msgspec
 
 from peak_trade.core.errors import DataError
+from peak_trade.core.files import make_folder, write_text
 from peak_trade.health.checks import CiRun, Health, Outcome, durations
 from peak_trade.health.coverage import LEAST_COVERAGE, REQUIRED
 from peak_trade.health.rederivation import Rederivation
@@ -240,6 +242,13 @@ def content(report: HealthReport, rederived: Rederivation | None) -> dict[str, A
         "ci": {"verdict": report.ci_verdict, "n_green_days": report.n_green_days, "days": report.ci_days},
         "tests": report.tests,
     }
+
+
+def write_page(path: Path, report: HealthReport, rederived: Rederivation | None) -> None:
+    """Write a report to a file as Markdown with its title; see `page`."""
+    make_folder(path.parent)
+    title = "# CI health report\n\n`peak-trade health --write-page` writes this page."
+    write_text(path, f"{title}\n\n{page(report, rederived)}")
 
 
 def page(report: HealthReport, rederived: Rederivation | None) -> str:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -231,8 +232,8 @@ def test_a_connection_that_ends_late_loses_no_result(monkeypatch):
     distributed = SimpleNamespace(
         Client=LateClient, wait=lambda futures, **_: SimpleNamespace(done=futures), KilledWorker=WorkerError
     )
-    monkeypatch.setattr(executors, "_distributed", lambda: distributed)
     executor = Executor(cluster="tcp://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "distributed", distributed)
     assert executor.map(sleeping, 0.0, range(4), seconds_per_task=LONG) == [0, 1, 2, 3]
     assert executor.summary == "4 tasks on 1 Dask worker at tcp://127.0.0.1:9"
 
