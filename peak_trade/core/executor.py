@@ -56,7 +56,7 @@ class Executor:
     Notes
     -----
     A process inherits `function`, `shared` and `tasks` from this one where the operating system can fork; otherwise
-    they are pickled. The results do not depend on where the tasks run. `summary` tells where they ran.
+    they are pickled. The results do not depend on where the tasks run. `summary` names the place where they ran.
 
     Examples
     --------

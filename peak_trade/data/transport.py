@@ -85,7 +85,7 @@ class Requests:
     wait : callable
         Waits for a number of seconds.
     clock : callable
-        Returns the seconds since 1970, for a date in Retry-After without a Date beside it.
+        Returns the seconds since 1970, for a date in Retry-After without a Date header.
 
     """
 

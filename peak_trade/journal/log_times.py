@@ -24,7 +24,7 @@ _STATED = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "na
 class TimeFormat:
     """Format of the times of a file: its name, and the function that returns the ns UTC of a text or a datetime.
 
-    The function raises a ValueError for what is not in the format. `is_local` tells whether a time may lack its zone:
+    The function raises a ValueError for what is not in the format. `is_local` says whether a time may lack its zone:
     the zone that a file states for all of its times then applies to it.
     """
 

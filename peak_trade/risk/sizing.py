@@ -23,7 +23,7 @@ _N_HALVINGS_OF_AN_ORDER = 12
 TARGET_FRACTION = 0.999
 """Fraction of the limit that is sized to; the rest is a margin for lots and rounding."""
 _RTOL = 1e-15
-"""Relative error of a solved size beside the one that the number of halvings allows."""
+"""Relative error of a solved size in addition to the one that the number of halvings allows."""
 _LEAST = 1e-12
 """Distance below a limit that stands for none."""
 _FAR = 1e9

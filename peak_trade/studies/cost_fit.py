@@ -16,6 +16,7 @@ from peak_trade.core.files import write_text
 from peak_trade.core.values import OrderType
 from peak_trade.costs.fit import MIN_FILLS, Estimate, line_estimate, mean_estimate, median_estimate
 from peak_trade.costs.model import Costs
+from peak_trade.diff.bar_prices import BarPrices
 from peak_trade.diff.external import LogBars, simulated_orders
 from peak_trade.diff.recording import Recording
 from peak_trade.diff.result import diff
@@ -255,8 +256,8 @@ def _latencies(requests: Sequence[tuple[str, int, int]], held: LogBars) -> list[
 def _size(held: LogBars, fills: Sequence[OrderEvent], quantity: float) -> float:
     """Return the fraction of the volume of the bar that an order took; NaN where the volume is unknown or zero."""
     bars = held.bars[fills[0].symbol]
-    bar = min(int(np.searchsorted(bars.times, fills[0].ts_event, side="right")), len(bars) - 1)
-    volume = float(bars.frame["volume"].iloc[bar])
+    bar = BarPrices(bars).bar_at(fills[0].ts_event)
+    volume = float(bars.columns.volume[bar])
     return quantity / volume if volume > 0.0 else math.nan
 
 

@@ -68,7 +68,7 @@ def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
 
 
 def run_page(path: Path, call: Callable[[list[str]], tuple[int, str]], change_folder: Callable[[str], None]) -> int:
-    """Run the blocks of a page in order, and return how many commands and cells ran.
+    """Run the blocks of a page in order, and return how many commands, cells and files ran.
 
     `call` runs a `peak-trade` command with these arguments, and returns its exit code and what it printed. A command
     without output on the page must succeed; otherwise what it prints must be the output, of which `…` leaves lines out.
@@ -83,6 +83,7 @@ def run_page(path: Path, call: Callable[[list[str]], tuple[int, str]], change_fo
     for block in blocks:
         if block.language == "toml":
             tomllib.loads(block.body)
+            n_run += 1
         if block.saved_as and block.language == "toml":
             files[block.saved_as] = block.body
         if block.language == "python":
@@ -110,6 +111,9 @@ def run_page(path: Path, call: Callable[[list[str]], tuple[int, str]], change_fo
 
 
 def is_shown_by(printed: list[str], output: list[str]) -> bool:
-    """Return whether lines of output are what was printed; a line `…` stands for any number of lines."""
-    pattern = "".join(r"(?:.*\n)*" if line == "…" else re.escape(line) + r"\n" for line in output)
-    return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
+    """Return whether lines of output are what was printed; a line `…` stands for any number of lines.
+
+    Blanks at the end of a line do not count.
+    """
+    pattern = "".join(r"(?:.*\n)*" if line == "…" else re.escape(line.rstrip()) + r"\n" for line in output)
+    return re.fullmatch(pattern, "".join(f"{line.rstrip()}\n" for line in printed)) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,8 @@ def checkout(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         subprocess.run([*git, *command], check=True)
     monkeypatch.chdir(root)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)  # the plugin keeps no outcomes in a worker
     monkeypatch.setattr(rederivation, "OWN", tuple(name for name in rederivation.OWN if name != "PYTEST"))
     return root
 

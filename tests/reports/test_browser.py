@@ -160,7 +160,7 @@ def test_no_date_is_split_and_its_text_stays(visit):
     page = visit("reports/pages/tiny-good.html")
     assert DATES.partition("\n\n")[2] in page.inner_text("main").replace("\n", " ")
     assert page.evaluate(SPLIT_DATES) == []
-    page.add_style_tag(content="main .pt-date { white-space: normal; }")
+    page.add_style_tag(content="main .pt-date { white-space: normal; word-break: break-all; }")
     assert page.evaluate(SPLIT_DATES) != [], "the control: the text is wrapped within dates"
 
 

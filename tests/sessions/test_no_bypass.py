@@ -202,8 +202,8 @@ def changed(settings: Settings, place: tuple[str, ...], annotation: Any) -> Sett
     return settings.model_copy(update={name: other_value(annotation, held)})
 
 
-OWN_CHECK = {"mode", "strategies", "symbols", "timeframe", "exchange"}
-"""Fields that name the session; options set them above. Any other mode is another stage."""
+OWN_CHECK = {"mode", "strategies", "symbols", "timeframe", "exchange", "portfolio"}
+"""Fields that name the session; options set them above. Any other mode is another stage; no portfolio trades here."""
 
 
 @pytest.mark.long

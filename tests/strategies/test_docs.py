@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import peak_trade
-from peak_trade.causality.check import check_causality
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.wiring.strategies import (
     PANEL_STRATEGIES,
@@ -47,5 +46,4 @@ def test_the_code_on_the_page_runs() -> None:
     for block in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
         exec(block, scope)
     assert scope["strategy"].members[1].fast == 10
-    assert len(scope["result"].equity) == 600
-    assert check_causality(scope["Reversal"](length=2), bars).is_causal
+    assert len(scope["result"].equity) == len(scope["bars"])

@@ -17,7 +17,7 @@ _LARGEST = 1e15
 
 
 GAPS = " '\u00a0\u2009\u2019\u202f"
-"""Characters between the thousands of a number, beside the comma or point that is not the decimal one."""
+"""Characters between the thousands of a number, in addition to the comma or point that is not the decimal one."""
 
 GROUPED = {
     ".": re.compile(rf"[+-]?\d{{1,3}}([,{GAPS}])\d{{3}}(?:\1\d{{3}})*(?:\.\d*)?"),
