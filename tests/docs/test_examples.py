@@ -52,6 +52,7 @@ def workspace(tmp_path, monkeypatch, empty_registry):
     registry.write_bytes(empty_registry.read_bytes())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{registry}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of kernels
+    monkeypatch.setenv("COLUMNS", "80")  # the pages show a terminal of this width
     monkeypatch.setattr(sys, "path", list(sys.path))  # a command adds the folder
     known = set(sys.modules)
     yield tmp_path
