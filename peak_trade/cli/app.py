@@ -128,6 +128,8 @@ def _run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _refuse("stopped", INTERRUPTED)
     except Exception as error:
+        if _is_interrupted(error):
+            return _refuse("stopped", INTERRUPTED)
         return _refuse(explain(error), 1 if isinstance(error, ReproductionError) else 2)
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):
@@ -136,6 +138,11 @@ def _run(arguments: Sequence[str]) -> int:
             return int(stop.code or 0)
         return _refuse(f"code of the run called exit({stop.code!r}). Remove that call.")
     return outcome if isinstance(outcome, int) else 0
+
+
+def _is_interrupted(error: Exception) -> bool:
+    """Return whether an error is a Ctrl-C that came while pydantic built a class, which names it in its own error."""
+    return type(error).__name__ == "SchemaError" and "KeyboardInterrupt" in str(error)
 
 
 def _module_of_last_frame(traceback: TracebackType | None) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic_core import SchemaError
 
 from peak_trade.cli import main, verbs
 from peak_trade.cli.app import VERBS
@@ -77,3 +78,21 @@ def test_an_interrupt_after_the_command_ended_changes_nothing():
     done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("peak-trade ")
+
+
+def test_an_interrupt_while_pydantic_builds_a_class_is_one_line(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise SchemaError("Error building `literal` serializer: KeyboardInterrupt: ")
+
+    monkeypatch.setattr("peak_trade.cli.app.root", interrupted)
+    assert main(["runs", "list"]) == 130
+    assert capsys.readouterr().err == "peak-trade: stopped\n"
+
+
+def test_another_error_while_pydantic_builds_a_class_is_a_fault(monkeypatch, capsys):
+    def broken(*_, **__):
+        raise SchemaError("Error building `literal` serializer")
+
+    monkeypatch.setattr("peak_trade.cli.app.root", broken)
+    assert main(["runs", "list"]) == 2
+    assert "SchemaError" in capsys.readouterr().err

@@ -214,7 +214,7 @@ def exit_codes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mutants")
     asked = json.dumps([*MUTANTS, unbroken])
     command = [sys.executable, str(Path(mutants.__file__)), str(folder)]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False, timeout=900)
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False, timeout=3_600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
