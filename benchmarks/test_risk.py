@@ -103,7 +103,7 @@ def million_bars() -> Bars:
 
 
 def test_million_bars_with_limits_and_without(bench):
-    """Without limits in the event loop in Python too; the compiled loop, which has no gates, is a figure beside it."""
+    """The event loop in Python with and without limits; the compiled loop, which has no gates, is stated as well."""
     bars, limits = million_bars(), RiskLimits.parse(LIMITS, "bench")
     market = Market.of([bars], LEVERED)
     target = np.nan_to_num(MaCrossover().exposure(bars.frame))

@@ -109,7 +109,7 @@ class _LiveStrategy:
         self._n_used = [0] * len(self.parts)
 
     def fill(self, stop: int) -> None:
-        """Fill in the values at the grid's closes up to `stop`, exclusive. Without a bar a symbol keeps its own."""
+        """Fill in the values at closes up to `stop`, exclusive; a symbol without a bar at a close keeps its values."""
         n_new = [part.n_bars - used for part, used in zip(self.parts, self._n_used, strict=True)]
         targets = self._targets(n_new) if any(n_new) else [_NOTHING] * len(n_new)
         for place, (sleeve, found) in enumerate(zip(self.sleeves, targets, strict=True)):
