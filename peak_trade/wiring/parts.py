@@ -14,6 +14,7 @@ from dataclasses import asdict, is_dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from types import FunctionType, ModuleType
 from typing import Annotated, Any, get_origin
 
@@ -24,6 +25,8 @@ from peak_trade.core.errors import ConfigError, a_kind, did_you_mean
 from peak_trade.core.files import read_bytes, write_bytes
 from peak_trade.core.settings import Settings
 from peak_trade.wiring.cells import executed_cells
+
+_INVALIDATING = Lock()  # importlib empties its caches in one thread only: a second one fails with a KeyError
 
 
 def find_class(kind: str, name: str, table: Mapping[str, str], base: type, *others: type) -> Any:
@@ -267,7 +270,8 @@ def _import(module_name: str, kind: str, name: str, folder: Path | None = None) 
 def _searching(folder: str) -> Iterator[None]:
     """Search a folder for modules first while the block runs."""
     sys.path.insert(0, folder)
-    importlib.invalidate_caches()
+    with _INVALIDATING:
+        importlib.invalidate_caches()
     try:
         yield
     finally:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 
 import pytest
 
@@ -18,6 +22,7 @@ from peak_trade.sessions.replay import replay
 from peak_trade.sessions.run import run_session
 from peak_trade.wiring.exchanges import EXCHANGES, Exchange, bar_source, fee_preset, sandbox_class
 from peak_trade.wiring.feeds import FEEDS, FeedEntry
+from peak_trade.wiring.strategies import strategy_class
 from peak_trade.wiring.venues import VENUES, VenueEntry
 from tests.sessions import granting
 from tests.sessions.running import wavy
@@ -123,3 +128,17 @@ def test_an_exchange_without_a_part_is_refused_where_the_part_is_needed():
         sandbox_class("kraken")
     with pytest.raises(ConfigError, match="fees was 'krakenfutures'"):
         fee_preset("krakenfutures")
+
+
+def test_threads_that_look_parts_up_empty_the_caches_of_imports_in_turn(monkeypatch):
+    entered = Lock()
+
+    def invalidate_caches():
+        assert entered.acquire(blocking=False), "importlib.invalidate_caches ran in two threads"
+        time.sleep(0.01)
+        entered.release()
+
+    monkeypatch.setattr(importlib, "invalidate_caches", invalidate_caches)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: strategy_class("ma_crossover"), range(8)))
+    assert len(set(found)) == 1
