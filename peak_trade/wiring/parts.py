@@ -9,7 +9,7 @@ import json
 import sys
 import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from io import BytesIO
 from pathlib import Path
@@ -251,7 +251,7 @@ def _last(name: str) -> str:
 
 
 def _import(module_name: str, kind: str, name: str, folder: Path | None = None) -> ModuleType:
-    with _searching(str(folder or Path.cwd())):
+    with nullcontext() if module_name in sys.modules else _searching(str(folder or Path.cwd())):
         try:
             return importlib.import_module(module_name)
         except ModuleNotFoundError as error:
