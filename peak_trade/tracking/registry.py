@@ -32,11 +32,21 @@ EXPERIMENT_TAGS = {
 }
 """Kind and description of the experiment on the pages of MLflow."""
 SQLITE = "sqlite:///"
+OF_MLFLOW = "mlflow."
+"""Begin of the names of tags that MLflow adds, which are no part of an entry."""
 OTHER_SCHEMA = "out-of-date database schema"
 """Words of MLflow about a database of another version, which may be a later one."""
 LOCK_WAIT_SECONDS = 30.0
 """Seconds that a process waits for another one that uses the registry."""
 _PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/@]*@")
+_OF_A_CONNECTION = (
+    "MLFLOW_TRACKING_AUTH",
+    "MLFLOW_TRACKING_AWS_SIGV4",
+    "MLFLOW_TRACKING_CLIENT_CERT_PATH",
+    "MLFLOW_TRACKING_INSECURE_TLS",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
+)
+"""Environment variables about a connection that only MLflow makes."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -50,6 +60,11 @@ QUIET = {
 def tracking_uri() -> str:
     """Return the URI of the registry: MLFLOW_TRACKING_URI, else SQLite in the workspace."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{database_path().resolve()}"
+
+
+def has_rest(uri: str) -> bool:
+    """Return whether a registry is a server that can be read without MLflow; see `rest`."""
+    return uri.startswith(("http://", "https://")) and not any(os.environ.get(name) for name in _OF_A_CONNECTION)
 
 
 def is_registry_in_workspace() -> bool:
@@ -80,7 +95,7 @@ def open_registry() -> Iterator[tuple[MlflowClient, str]]:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # an error is raised; its log is a traceback
         uri = tracking_uri()
-        with _explaining(uri, MlflowException, SQLAlchemyError, ImportError), _held(uri):
+        with explaining(uri, MlflowException, SQLAlchemyError, ImportError), _held(uri):
             if is_server_database(uri):
                 _check_connects(uri)
             _make_schema(uri)
@@ -111,12 +126,12 @@ def open_database(wait_seconds: float | None = None) -> Iterator[tuple[sqlite3.C
         yield None
         return
     wait_seconds = LOCK_WAIT_SECONDS if wait_seconds is None else wait_seconds
-    with _explaining(uri), closing(_connect(path, wait_seconds)) as connection:
+    with explaining(uri), closing(_connect(path, wait_seconds)) as connection:
         known = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'experiments'").fetchone()[0]
         words = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
         found = connection.execute(words, (EXPERIMENT,)).fetchone() if known else None
         if found is not None and found[1] != "active":
-            raise _deleted(uri, found[0])
+            raise deleted_experiment(uri, found[0])
         yield None if found is None else (connection, found[0])
 
 
@@ -150,7 +165,8 @@ def database_state() -> tuple[Any, ...]:
 
 
 @contextmanager
-def _explaining(uri: str, *errors: type[Exception]) -> Iterator[None]:
+def explaining(uri: str, *errors: type[Exception]) -> Iterator[None]:
+    """Raise ConfigError, with the registry and a remedy, for these errors and those of a file within the block."""
     known: tuple[type[Exception], ...] = (*errors, sqlite3.Error, OSError)
     try:
         yield
@@ -304,7 +320,7 @@ def _close(client: MlflowClient, uri: str) -> None:
 def _experiment(client: MlflowClient, uri: str) -> str:
     found = client.get_experiment_by_name(EXPERIMENT) or _make_experiment(client, uri)
     if found.lifecycle_stage != "active":
-        raise _deleted(uri, found.experiment_id)
+        raise deleted_experiment(uri, found.experiment_id)
     return str(found.experiment_id)
 
 
@@ -329,7 +345,8 @@ def _make_experiment(client: MlflowClient, uri: str) -> Experiment:
     return client.get_experiment(made)
 
 
-def _deleted(uri: str, experiment_id: Any) -> ConfigError:
+def deleted_experiment(uri: str, experiment_id: Any) -> ConfigError:
+    """Return the error of a registry whose experiment was deleted."""
     return ConfigError(
         f"run registry {uri}: the experiment {EXPERIMENT} was deleted. Restore it with `mlflow experiments restore "
         f"--experiment-id {experiment_id}`."

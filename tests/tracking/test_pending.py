@@ -79,6 +79,7 @@ def in_mlflow(home: Path) -> list[tuple[str, str]]:
         return sorted(connection.execute(words))
 
 
+@pytest.mark.long
 @settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(runs() | st.just("sync"), min_size=2, max_size=6))
 def test_every_reader_says_the_same_before_and_after_runs_are_moved_to_mlflow(registry, empty_registry, steps):
@@ -317,6 +318,7 @@ def test_a_recording_that_waits_too_long_names_the_process(registry, monkeypatch
         record_run(run_of("aa11"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_in_mlflow", mostly_long([False, True], 1), ids=["pending", "mlflow"])
 def test_a_later_check_for_look_ahead_replaces_one_that_was_not_made(registry, tmp_path, is_in_mlflow):
     def outcome(verdict):

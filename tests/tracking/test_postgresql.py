@@ -19,8 +19,10 @@ from pathlib import Path
 import pytest
 
 from peak_trade.cli import main
-from peak_trade.tracking import list_runs
+from peak_trade.tracking import entries, list_runs, record_run
+from peak_trade.tracking.entries import Query, find_entries
 from peak_trade.tracking.queries import read_run
+from tests.tracking.test_registry import run_of
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), default=Path("/"))
@@ -126,3 +128,22 @@ def test_two_processes_record_at_one_server(server, home, tmp_path, monkeypatch,
     assert read_run("both0").files == {"table.csv": b"a\n"}
     assert main(["runs", "list", "--symbol", "ETH/USDT"]) == 0
     assert not (home / "unsent").exists()
+
+
+def test_runs_read_without_mlflow_are_those_that_it_gives(server, home, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    for n in range(4):
+        symbol, metrics = ("ETH/USDT", {"sharpe": n / 3.0}) if n % 2 else ("SOL/USDT", {})
+        record_run(run_of(f"ee{n}", symbol=symbol, metrics=metrics))
+    queries = [
+        Query(),
+        Query((("symbol", "ETH/USDT"),)),
+        Query(prefix="ee", sort="-sharpe"),
+        Query(prefix="ee", sort="symbol"),
+        Query((("symbol", "DOGE/USDT"),)),
+    ]
+    ours = [find_entries(query, 3) for query in queries]
+    monkeypatch.setattr(entries, "has_rest", lambda _uri: False)
+    theirs = [find_entries(query, 3) for query in queries]
+    assert ours == theirs
+    assert [len(found) for found in ours] == [3, 2, 3, 3, 0]

@@ -115,6 +115,7 @@ def test_equal_runs_of_two_writers_at_a_server_make_one_entry(name, after, serve
     assert pending_ids() == []
 
 
+@pytest.mark.long
 def test_a_writer_that_is_killed_before_it_discards_equal_entries_is_made_up_for_by_the_next(server, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(record, "_take_finished", lambda *_: False)
@@ -126,6 +127,7 @@ def test_a_writer_that_is_killed_before_it_discards_equal_entries_is_made_up_for
     assert in_mlflow(server) == [("aa11", "FINISHED")]
 
 
+@pytest.mark.long
 def test_a_run_that_the_server_has_with_other_events_stays_pending(server, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", NOBODY)
@@ -140,6 +142,7 @@ def test_a_run_that_the_server_has_with_other_events_stays_pending(server, monke
         record_run(run_of("aa11", provenance={"digest.events": "3"}))
 
 
+@pytest.mark.long
 def test_writers_that_make_the_experiment_at_the_same_time_use_one(server, monkeypatch):
     known = MlflowClient.get_experiment_by_name
 
