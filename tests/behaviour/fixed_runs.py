@@ -167,8 +167,6 @@ class Runs:
             "session paper with limits": lambda: self.events(self.paper("instrument_and_limits")),
             "session paper with protection": lambda: self.events(self.paper("protected")),
             "session shadow": lambda: self.events(self.shadow()),
-            "session testnet, spot, few bars": lambda: self.events(self.spot(FEW_BARS)),
-            "session testnet, futures, few bars": lambda: self.events(self.futures(FEW_BARS)),
             "replay": self.replay,
             "diff, paper": self.paper_diff,
         }
@@ -184,6 +182,8 @@ class Runs:
             },
             "backtest all_limits over two years": lambda: self.run_file("all_limits", "4h", None, "long"),
             "backtest stress_gate over two years": lambda: self.run_file("stress_gate", "4h", None, "long"),
+            "session testnet, spot, few bars": lambda: self.events(self.spot(FEW_BARS)),
+            "session testnet, futures, few bars": lambda: self.events(self.futures(FEW_BARS)),
             "session testnet, spot": lambda: self.events(self.spot(MANY_BARS)),
             "session testnet, futures": lambda: self.events(self.futures(MANY_BARS)),
             "session testnet, demo": lambda: self.events(self.demo_session("testnet")),

@@ -67,7 +67,7 @@ class Ticks:
         return self.now
 
 
-@pytest.mark.parametrize("part", LEAKS, ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", mostly_long(LEAKS, 11), ids=lambda part: part.__name__)
 def test_the_short_check_finds_every_planted_leak(part: type[Strategy], bars: Bars) -> None:
     (outcome,) = check_run([(part(), bars)], clock=Ticks())
     assert outcome.verdict is CausalityVerdict.LOOKS_AHEAD
@@ -113,7 +113,7 @@ SEEN = SimpleNamespace(seconds=0.0, n_bars=0)
 """What evaluations took and saw; the check does not reset objects of the standard library."""
 
 
-@pytest.mark.parametrize("seconds", [1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
+@pytest.mark.parametrize("seconds", mostly_long([1e-6, 1e-5, 1e-4, 1e-3, 1e-2], 2))
 @pytest.mark.parametrize("n_bars", [1_000, 20_000])
 def test_the_check_costs_the_larger_of_its_budget_and_its_share(seconds: float, n_bars: int) -> None:
     SEEN.seconds = 0.0
@@ -153,6 +153,7 @@ class Draws(planted.Clean):
         return np.asarray(drawn > 1.5, dtype=np.float64)
 
 
+@pytest.mark.long
 def test_the_check_draws_no_random_numbers_from_the_run(bars: Bars) -> None:
     np.random.seed(1)  # noqa: NPY002
     random.seed(1)
@@ -174,6 +175,7 @@ class Hindsight(RulesDetector):
         return replace(found, labels=np.roll(found.labels, -1))
 
 
+@pytest.mark.long
 def test_regimes_that_were_filtered_over_all_bars_do_not_hide_a_detector_that_looks_ahead(bars: Bars) -> None:
     filtered = filter_regimes(bars.frame, Hindsight())
     aware = RegimeAware.of(MaCrossover(), filtered, detector=Hindsight())
@@ -259,6 +261,7 @@ def test_the_record_of_a_run_has_the_outcome(bars: Bars) -> None:
     assert tags()[0] == "looks ahead", "a run that was checked stays so"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("home")
 def test_a_sweep_checks_the_first_set_and_the_best_ones(bars: Bars) -> None:
     grid = {"window": list(range(1, 31))}
@@ -277,6 +280,7 @@ def test_a_sweep_checks_the_first_set_and_the_best_ones(bars: Bars) -> None:
     assert sweep(MaCrossover, {"fast": [5, 10]}, bars).causality_sentence == ""
 
 
+@pytest.mark.long
 def test_regime_studies_and_portfolios_say_so(bars: Bars) -> None:
     study = study_regimes(planted.NegativeShift(), bars, RulesDetector())
     assert any("negative_shift LOOKS AHEAD" in sentence for sentence in study.remarks)
@@ -298,6 +302,7 @@ def test_regime_studies_and_portfolios_say_so(bars: Bars) -> None:
     assert off.verdict is CausalityVerdict.NOT_CHECKED
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("home")
 def test_the_commands_print_the_outcome(capsys: pytest.CaptureFixture[str]) -> None:
     save_samples()

@@ -167,6 +167,7 @@ def test_a_file_that_never_ends_is_refused(
     assert "a device, a pipe or a socket, not a file" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("verb", "fault"),
     mostly_long([("backtest", "damaged"), ("backtest", "locked"), ("sweep", "locked"), ("sweep", "damaged")], 2),
@@ -187,6 +188,7 @@ def test_a_ledger_that_is_damaged_or_locked_fails_no_run(
     assert len(json.loads(capsys.readouterr().out)["run_id"]) == 16
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_recorded", [True, False], ids=["recorded", "not-recorded"])
 def test_a_difference_exits_1_only_when_the_run_is_recorded(
     is_recorded: bool, stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -149,6 +149,7 @@ def test_values_known_after_a_close_never_change_the_run_up_to_it(seed: int, cut
     assert early.digest() == dataclasses.replace(early, extra=(other,)).digest()
 
 
+@pytest.mark.long
 def test_every_kind_of_strategy_sees_the_same_values() -> None:
     bars = funded()
     expected = backtest(Carry(), bars)

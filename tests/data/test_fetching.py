@@ -421,6 +421,7 @@ def test_a_page_that_can_never_be_used_ends_the_fetch_and_what_was_received_is_k
     assert len(load_bars("BTC/USDT", "1h")) == 10
 
 
+@pytest.mark.long
 @given(st.lists(st.sampled_from([None, *UNUSABLE]), max_size=12))
 @settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_bar_is_lost_or_changed_whatever_the_pages_are(tmp_path_factory, faults):
@@ -532,6 +533,7 @@ def replay_binance(real_data):
     }
 
 
+@pytest.mark.long
 def test_two_recorded_pages_of_binance_give_its_bars(home, real_data):
     pages, routes = replay_binance(real_data)
     last_open = pages["1591880400000"][-1][0]

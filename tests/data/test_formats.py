@@ -215,7 +215,7 @@ FORMATS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", mostly_long(FORMATS, 10))
 def test_every_format_gives_the_same_bars_and_states_how_it_was_read(tmp_path, name):
     content, given_, said = FORMATS[name]
     path = tmp_path / "bars.dat"
@@ -390,6 +390,7 @@ def test_one_line_states_every_decision(home, tmp_path, capsys):
     )
 
 
+@pytest.mark.long
 def test_bars_without_volume_are_imported_on_request_and_never_mixed(home, tmp_path, capsys):
     path = tmp_path / "bars.csv"
     path.write_text(csv_of("time,open,high,low,close", lambda p: (SECONDS[p], *ohlcv(p)[:4])))

@@ -242,6 +242,7 @@ def test_no_other_module_reads_bars_without_admission():
     assert found == READERS
 
 
+@pytest.mark.long
 def test_a_recorded_session_names_the_hold_out_of_its_bars(registry, capsys):
     save_bars(BARS)
     sealed = seal_holdout("BTC/USDT", "1h", SEALED_FROM)

@@ -226,7 +226,7 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_FILES)
+@pytest.mark.parametrize("name", mostly_long(BAD_FILES, 16))
 def test_a_bad_file_is_refused_in_one_line_that_names_file_and_place(home, tmp_path, capsys, name):
     content, sentence = BAD_FILES[name]
     path = tmp_path / "bad.csv"

@@ -39,6 +39,7 @@ def store(ratio: float, n_former: int = 60, first_later: int = 60, symbol: str =
     return later
 
 
+@pytest.mark.long
 @settings(max_examples=examples(20), deadline=None)
 @given(st.sampled_from([1e-6, 0.01, 1.0, 8.0, 1000.0]), st.integers(1, 100), st.integers(10, 119))
 def test_a_split_history_is_whole_again(ratio: float, n_former: int, first_later: int) -> None:

@@ -90,6 +90,7 @@ def test_bars_are_stored_listed_and_traded_under_names_as_exchanges_write_them(h
     assert main(["data", "remove", *names]) == 0
 
 
+@pytest.mark.long
 def test_a_session_runs_under_names_as_exchanges_write_them(home, capsys):
     from peak_trade.core.bars import Bars
     from peak_trade.data.store import save_bars

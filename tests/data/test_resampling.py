@@ -280,6 +280,7 @@ def test_volumes_that_differ_by_more_than_rounding_are_refused(home, capsys, fac
         assert load_bars("BTC/USDT", "1d").digest() == days.digest()
 
 
+@pytest.mark.long
 def test_resampled_bars_know_their_source_and_are_renewed_with_it(home, tmp_path, capsys):
     """An import that changes hours makes the four-hour bars again, and the days that were made of these."""
     part = replace(SAMPLE, frame=SAMPLE.frame.iloc[:200])

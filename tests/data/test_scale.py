@@ -36,6 +36,7 @@ def minutes(n_bars, start="2005-01-01"):
     )
 
 
+@pytest.mark.long
 def test_an_import_needs_little_memory_for_each_bar(home, tmp_path):
     n_bars = 400_000
     for name, n_rows in (("short", 1_000), ("long", n_bars)):

@@ -10,6 +10,7 @@ from peak_trade.core.errors import ConfigError
 from peak_trade.core.settings import Settings
 from peak_trade.data.workspace import make_workspace, package_data
 from peak_trade.engine.settings import BacktestSettings
+from tests.examples import mostly_long
 
 RUN_FILES = sorted((package_data() / "config").glob("backtest*_example.toml"))
 
@@ -50,7 +51,7 @@ def test_init_leaves_nothing_behind_when_copying_fails(tmp_path, monkeypatch, ca
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("n_moved", [0, 1, 3])
+@pytest.mark.parametrize("n_moved", mostly_long([0, 1, 3], 1))
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "stop"])
 @pytest.mark.parametrize("is_new", [True, False], ids=["new", "empty"])
 def test_init_leaves_nothing_behind_when_it_ends_half_way(tmp_path, monkeypatch, n_moved, error, is_new):

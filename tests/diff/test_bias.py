@@ -182,6 +182,7 @@ def test_the_level_holds_for_all_causes_together(p_values, rejected):
     assert is_significant(dict(zip(causes, p_values, strict=True))) == dict(zip(causes, rejected, strict=True))
 
 
+@pytest.mark.long
 def test_the_command_shows_the_bias_and_the_row_within_the_tolerances(clean, monkeypatch, capsys):
     live = slipped(clean, lambda number: 3.0)
     even = slipped(clean, lambda number: 3.0 if number % 2 else -3.0)

@@ -28,6 +28,7 @@ def session(capsys, *options: str, fast: str = "5") -> str:
     return made
 
 
+@pytest.mark.long
 def test_a_session_agrees_with_the_backtest_over_its_bars_and_with_itself(stored, capsys):
     name = session(capsys, *BTC)
     assert main(["backtest", "--strategy", "ma_crossover", *BTC, "-p", "fast=5", "-p", "slow=15", "--json"]) == 0
@@ -96,6 +97,7 @@ def test_runs_that_cannot_be_compared_exit_with_code_2_and_a_reason(stored, caps
     assert "the journal is edited" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_backtest_on_other_bars_than_recorded_is_rejected(stored, capsys):
     assert main(["backtest", "--strategy", "ma_crossover", *BTC, "--json"]) == 0
     run_id = json.loads(capsys.readouterr().out)["run_id"]

@@ -95,6 +95,7 @@ def test_the_log_of_a_run_agrees_with_the_run(seed, form):
     assert all(pair.confidence > 0.98 for pair in result.matches)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", mostly_long(["ccxt", "kraken"], 1))
 def test_the_log_of_a_session_has_the_causes_of_its_journal(form):
     shadow, live = example("example-shadow"), example("example-live")
@@ -115,6 +116,7 @@ def test_a_planted_fault_is_the_only_root_and_has_its_cause(name):
         assert (count.n_found, count.n_false, count.n_wrongly_explained) == (1, 0, 0), (name, seed)
 
 
+@pytest.mark.long
 def test_the_price_of_a_late_order_inside_of_a_bar_is_no_root_of_its_own():
     """Its arrival price is interpolated and nearly that of the run, but the market moved within the bar."""
     for seed in (21, 82):
@@ -143,6 +145,7 @@ def test_other_costs_are_found_with_the_settings_that_remove_them():
     assert math.isclose(bias.suggested, 9.0, abs_tol=0.01)
 
 
+@pytest.mark.long
 def test_another_fraction_of_equity_is_one_root_and_named():
     bars = list(bars_of(1).values())
     of = {name: {"costs": {"max_participation": None}, "sizing": {"kind": "fraction_of_equity", "fraction": value}}
@@ -157,6 +160,7 @@ def test_another_fraction_of_equity_is_one_root_and_named():
     assert "sizing.fraction = 0.3 (now 0.4)" in result.advice
 
 
+@pytest.mark.long
 def test_fees_in_a_third_coin_are_named_and_not_compared_unless_its_bars_are_held():
     run, bars = run_of(0), bars_of(0)
     orders = [replace(order, fee=0.01, fee_currency="BNB") for order in orders_in(run.events)]
@@ -175,6 +179,7 @@ def replace_symbol(bars):
     return type(bars)(bars.frame, "BNB/USDT", bars.timeframe, bars.exchange)
 
 
+@pytest.mark.long
 def test_orders_of_a_symbol_without_bars_are_named():
     run, bars = run_of(0), bars_of(0)
     orders = orders_in(run.events)
@@ -257,6 +262,7 @@ def test_one_command_runs_the_backtest_of_a_log_and_names_what_to_set(imported, 
     assert "fee" not in capsys.readouterr().out.split("P&L attribution")[0].split("Roots")[1]
 
 
+@pytest.mark.long
 def test_the_initial_cash_is_that_of_the_user_of_the_run_file_or_of_the_log(registry, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     save_bars(sample_bars("BTC/USDT", n_bars=400))
@@ -298,6 +304,7 @@ def test_a_log_is_compared_with_a_recorded_run_with_its_own_orders_and_with_itse
     assert {root.cause for root in alone.roots} <= {Cause.FEE, Cause.PARTIAL_FILL}
 
 
+@pytest.mark.long
 def test_a_log_on_other_bars_than_those_of_its_time_is_refused(imported, tmp_path, capsys):
     cases = {
         ("diff", imported, "--timeframe", "5m"): "only at 1h|no bars|no order can be compared",

@@ -143,6 +143,7 @@ def test_no_fault_of_any_kind_explains_an_extra_or_missing_order(fault):
             assert measure(pair, 1).n_wrongly_explained == 0, pair
 
 
+@pytest.mark.long
 def test_a_measure_of_wrong_explanations_sees_one():
     shadow, live, planted, ids = planted_pair(("missing-order-target", "other-fee"), 0)
     result = diff(shadow, live)

@@ -76,6 +76,7 @@ def test_a_long_table_has_the_largest_differences_and_its_files_have_all(result,
     assert weightiest.number in {row["n"] for row in rows}
 
 
+@pytest.mark.long
 def test_figures_and_tables_have_the_values_of_the_diff(result):
     waterfall = view.waterfall(result.waterfall)
     assert sum(waterfall.data[0].y[:-1]) == pytest.approx(waterfall.data[0].y[-1])

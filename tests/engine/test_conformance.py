@@ -47,7 +47,7 @@ def test_kernel_gives_the_event_loops_equity(scenario: Scenario) -> None:
     assert screen(column.open, column.close, exposure, costs).n_fills == len(scenario.fills)
 
 
-@pytest.mark.parametrize("scenario", mostly_long(SCENARIOS, 16), ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", mostly_long(SCENARIOS, 4), ids=lambda scenario: scenario.name)
 def test_vectorbt_agrees_within_its_scope(scenario: Scenario) -> None:
     result = run_scenario(scenario)
     if scenario.vectorbt == "nothing":

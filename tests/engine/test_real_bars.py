@@ -14,6 +14,7 @@ from peak_trade.engine.second_opinion import RTOL_EQUITY, RTOL_FILL, second_opin
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.studies.backtest import backtest
+from tests.examples import mostly_long
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def hourly(real_data: Path, home: Path) -> Bars:
     return load_bars("BTC/USDT", "1h")
 
 
-@pytest.mark.parametrize("direction", ["long", "both"])
+@pytest.mark.parametrize("direction", mostly_long(["long", "both"], 1))
 def test_ma_crossover_agrees_with_vectorbt_fill_for_fill(hourly: Bars, direction: str) -> None:
     assert len(hourly) == 28_732
     settings = BacktestSettings.parse({"costs": {"fee_bps": 10.0, "slippage_bps": 5.0}}, "test")

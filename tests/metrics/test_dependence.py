@@ -59,6 +59,7 @@ def test_the_standard_error_is_robust_from_120_returns():
     assert metrics.sharpe(returns[1:], 365.0) == metrics.sharpe(returns[1:], 365.0, stderr="iid")
 
 
+@pytest.mark.long
 @given(st.integers(0, 2**32), st.integers(0, 60))
 @settings(max_examples=examples(15), deadline=None)
 def test_the_kernel_sum_is_that_of_arch(seed, bandwidth):

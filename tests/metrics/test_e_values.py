@@ -75,6 +75,7 @@ def test_bets_that_know_the_bar_would_be_noticed():
     assert crossed(np.where(excess > -0.02, excess, 0.0), 1.0, DAYS) > 0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("ratio", "years"), mostly_long([(2.0, 4), (3.0, 2)], 1))
 def test_a_planted_edge_grows_at_least_as_fast_as_stated(ratio, years):
     """The log grows by about ratio ** 2 / 2 a year, so that 20 takes 2 ln(20) / ratio ** 2 years."""

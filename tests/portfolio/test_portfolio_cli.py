@@ -59,6 +59,7 @@ def test_a_missing_file_is_exit_code_2(capsys):
     assert "there is no such file" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_run_is_recorded_once_with_its_settings(store, monkeypatch, capsys):
     kept = []
     monkeypatch.setattr("peak_trade.studies.recording.record_run", lambda run, keep: kept.append(run))

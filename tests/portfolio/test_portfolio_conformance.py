@@ -98,6 +98,7 @@ def test_vectorbt_decides_the_same_fills_and_equity(three_symbols, more):
     assert len(ours) > 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["sleeves", "netted"])
 def test_vectorbt_books_the_same_fills_to_the_same_equity(three_symbols, mode):
     """Also where cash runs out, volume caps a fill, and bands ask for orders, which it can not decide itself."""

@@ -21,6 +21,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", GUIDE, flags=re.DOTALL)
 
 
+@pytest.mark.long
 def test_the_python_examples_run_one_after_the_other(home):
     for symbol in SYMBOLS:
         save_bars(sample_bars(symbol, n_bars=3_000))

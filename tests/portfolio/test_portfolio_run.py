@@ -60,6 +60,7 @@ sleeves = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=examples(25), deadline=None)
 @given(
     sleeves,
@@ -116,6 +117,7 @@ def test_a_portfolio_of_one_is_that_strategys_backtest(three_symbols, symbol, fa
         assert result.run.content_digest == alone.content_digest
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["sleeves", "netted"])
 @settings(max_examples=examples(8), deadline=None)
 @given(st.integers(2, 6), st.integers(7, 30), st.sampled_from([{}, {"every": "week"}, {"drift_band": 0.03}]))
@@ -131,6 +133,7 @@ def test_two_equal_halves_do_what_the_whole_does(three_symbols, mode, fast, slow
     np.testing.assert_allclose(split.equity, whole.equity, rtol=RTOL_SUM)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", mostly_long(["netted", "sleeves"], 1))
 def test_the_order_in_which_strategies_are_listed_changes_nothing(three_symbols, mode):
     entries = [crossover("A/USD"), crossover("A/USD", 3, 20, label="slow"), crossover("B/USD", direction="both")]
@@ -144,6 +147,7 @@ def test_the_order_in_which_strategies_are_listed_changes_nothing(three_symbols,
     assert len(seen) == 1
 
 
+@pytest.mark.long
 @settings(max_examples=examples(10), deadline=None)
 @given(sleeves, st.sampled_from([{}, {"every": "day"}]))
 def test_without_costs_netting_changes_nothing_but_the_number_of_orders(three_symbols, chosen, rebalancing):
@@ -381,6 +385,7 @@ def test_real_bars_of_three_symbols_add_up(real_data):
     assert result.drawdowns()["drawdown"].iloc[0] == pytest.approx(result.drawdown.max(), rel=RTOL_SUM)
 
 
+@pytest.mark.long
 def test_new_listings_wait_for_an_estimate_and_the_result_names_them():
     """Nine books, of which four are listed within the window: the others have the volatility that was asked for."""
     draw = np.random.default_rng(1)

@@ -99,6 +99,7 @@ def test_a_start_after_the_last_bar_is_refused():
         run_portfolio(settings_of([crossover("A/USD")], start="2030-01-01"), BARS)
 
 
+@pytest.mark.long
 def test_the_command_warms_up_unless_it_is_cold(home, tmp_path, capsys):
     for part in BARS[:2]:
         save_bars(part)

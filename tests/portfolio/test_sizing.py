@@ -212,6 +212,7 @@ def test_a_short_is_sized_like_a_long(rule, target, seed, execution) -> None:
     assert orders[0].quantity * orders[0].decision_price <= 10_000.0 * (1.0 + RTOL_SAME)
 
 
+@pytest.mark.long
 def test_a_scale_above_one_serves_targets_below_one() -> None:
     values = {
         "costs": FREE,

@@ -71,6 +71,7 @@ def test_known_truth_is_recovered_causally(name, seeds):
     assert max(lags) <= 12, "bars of the features' windows"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", mostly_long(["hmm", "jump"], 1))
 def test_the_samples_own_regimes_are_recovered_where_they_are_well_separated(name):
     quick = FeatureSettings(used=("log_return", "volatility", "trend"), volatility_window=12, trend_window=12)

@@ -129,6 +129,7 @@ def test_the_penalty_that_is_chosen_finds_more_states_than_a_smaller_and_a_large
     assert shares[None] > max(shares[1.0], shares[10.0])
 
 
+@pytest.mark.long
 def test_a_given_penalty_is_used_and_every_refit_states_its_own():
     bars, _ = switching_bars(700, 1)
     chosen, given = (DETECTORS["jump"].model_copy(update={"jump_penalty": each}) for each in (None, 7.0))

@@ -56,6 +56,7 @@ def test_every_refit_states_how_probable_its_order_is(study):
     assert refits["bull_above_bear"].tolist() == pytest.approx(expected, rel=RTOL_SAME)
 
 
+@pytest.mark.long
 def test_labels_are_compared_with_those_of_other_seeds_and_start_bars(study):
     table = label_agreement(study, 2)
     assert table["change"].tolist() == ["seed 1", "seed 2", "start + 50 bars", "start + 100 bars"]
@@ -65,6 +66,7 @@ def test_labels_are_compared_with_those_of_other_seeds_and_start_bars(study):
     assert label_agreement(study, 0).empty
 
 
+@pytest.mark.long
 def test_labels_are_the_same_in_any_number_of_processes(monkeypatch):
     bars = Bars(switching_bars(900, 1)[0], "BTC/USDT", Timeframe.parse("1h"), "sample")
     given = study_regimes(BuyAndHold(), bars, DETECTORS["rules"])

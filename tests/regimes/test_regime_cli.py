@@ -47,6 +47,7 @@ def test_regime_prints_statistics_and_writes_the_transition_plot(store, capsys, 
     assert all(part in page for part in ('src="plotly.min.js"', 'src="page.js"', "peakTrade.draw("))
 
 
+@pytest.mark.long
 def test_regime_runs_the_notebook_with_the_same_parameters(store, capsys, monkeypatch):
     asked = {}
 

@@ -27,6 +27,7 @@ def bars() -> Bars:
     return Bars(switching_bars(700, 1)[0], "BTC/USDT", HOUR, "sample")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", mostly_long(["hmm", "rules"], 1))
 def test_a_regime_aware_strategy_never_looks_ahead(bars, name):
     report = check_causality(RegimeAware(inner=MaCrossover(fast=5, slow=20), detector=DETECTORS[name]), bars, n_cuts=3)

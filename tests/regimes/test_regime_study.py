@@ -185,6 +185,7 @@ def test_edge_free_series_are_edge_free_whatever_bars_are_given():
     pd.testing.assert_frame_equal(one.edges, two.edges)
 
 
+@pytest.mark.long
 def test_series_are_the_same_in_any_number_of_processes(monkeypatch):
     aware, bars = RegimeAware(detector=RulesDetector(rules=SMALL_RULES)), drifting(700)
     one = noise_control("sign-flipped", aware, bars, [5, 2, 9], Executor(1))
@@ -207,6 +208,7 @@ def test_noise_has_no_causal_edge_and_hindsight_finds_one(kind):
     assert leaky.is_leak(), noise_table([control])
 
 
+@pytest.mark.long
 def test_phase_randomised_series_are_an_extra_that_is_not_judged(study):
     kinds = [control.kind for control in noise_controls(study, 1, 800)]
     assert kinds == ["sign-flipped", "edge-free"]
@@ -269,6 +271,7 @@ RULES = {
 WEEKS_OF_BARS = Bars(switching_bars(1_200, 1)[0], "BTC/USDT", Timeframe.parse("1h"), "sample")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", mostly_long(RULES.values(), 1), ids=RULES)
 def test_every_control_judges_the_exposure_that_is_traded(rule):
     """The event loop, shifts, look-ahead cost and noise use one exposure, with mode, weights, strategies and delay."""
@@ -395,6 +398,7 @@ class AlwaysShort(Strategy):
         return np.full(len(bars), -1.0)
 
 
+@pytest.mark.long
 def test_a_study_of_a_bankrupt_strategy_says_so():
     close = 100.0 * np.exp(np.cumsum(np.random.default_rng(1).normal(0.01, 0.01, 300)))
     opened = np.concatenate(([100.0], close[:-1]))

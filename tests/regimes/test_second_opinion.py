@@ -36,6 +36,7 @@ def study(bars) -> RegimeStudy:
     return study_regimes(BuyAndHold(), bars, DETECTORS["hmm"])
 
 
+@pytest.mark.long
 def test_hmmlearn_agrees_on_every_refit(study):
     opinion = regime_second_opinion(study)
     assert opinion.agrees, str(opinion)
@@ -74,6 +75,7 @@ def _rest(expectation):
     return expectation.posterior, expectation.pairs, expectation.weights, expectation.sums, expectation.squares
 
 
+@pytest.mark.long
 def test_a_fit_that_stopped_too_early_is_named(study, bars):
     careless = study_regimes(BuyAndHold(), bars, study.detector.model_copy(update={"tolerance": 0.05}))
     opinion = second_opinion._first_difference(regime_second_opinion(careless).fits, 1e-9)

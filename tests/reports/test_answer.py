@@ -158,6 +158,7 @@ class Short(pt.Strategy):
         return -np.ones(len(bars))
 
 
+@pytest.mark.long
 def test_a_page_of_a_bankrupt_run_is_whole(bars):
     frame = bars.frame.copy()
     frame.iloc[1_500:, :4] *= 3.0

@@ -94,6 +94,7 @@ def test_stats_show_a_table_with_their_errors(results):
     assert f"{ratio:.2f} ± {ratio.stderr:.2f}" in shown["text/html"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", mostly_long(["bars", *SHOWN_AS_PAGES], 1))
 def test_every_figure_of_a_result_has_marks(kind, results):
     figures = of_kind(FIGURES, results[kind], "plot")
@@ -104,6 +105,7 @@ def test_every_figure_of_a_result_has_marks(kind, results):
         assert all(trace.type for trace in drawn.data)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", mostly_long(SHOWN_AS_PAGES, 1))
 def test_a_page_holds_its_scripts_and_every_section(kind, results, tmp_path):
     path = pt.report(results[kind], tmp_path / "new" / f"{kind.replace(' ', '-')}.html", title="<i>A title</i>")
@@ -136,6 +138,7 @@ def test_a_browser_draws_every_figure_of_a_page(results, tmp_path):
     assert len(re.findall(r"js-plotly-plot", page.stdout)) >= n_figures > 5
 
 
+@pytest.mark.long
 def test_a_figure_in_a_notebook_can_be_read_on_a_dark_ground(results):
     drawn = pt.plot(results["backtest"]).to_plotly_json()
     assert drawn["layout"]["font"]["color"] == NEUTRAL[TEXT]
@@ -173,6 +176,7 @@ def test_a_sweep_is_drawn_over_its_varied_parameters(results):
     assert list(pt.plot(one).data[0].x) == ["5", "10"]
 
 
+@pytest.mark.long
 def test_the_equity_of_a_session_is_drawn_from_its_journal(results):
     equity = pt.plot(results["session"]).data[0]
     assert equity.y[-1] == pytest.approx(results["session"].status.equity, rel=1e-9)

@@ -28,6 +28,7 @@ def complete(home):
     return texts
 
 
+@pytest.mark.long
 def test_names_are_completed_within_quotes(complete):
     assert complete('rule = pt.make_strategy("') == list(STRATEGIES)
     assert complete("x = 1\npt.make_strategy('mom") == ["momentum"]

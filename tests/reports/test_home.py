@@ -79,6 +79,7 @@ def test_a_notebook_without_an_answer_says_so(project, executed):
     assert "<b>No verdict.</b> This notebook states no answer." in study(home_text(project), "tiny")
 
 
+@pytest.mark.long
 def test_the_last_line_of_the_home_page_follows_from_the_commit(project):
     assert "commit unknown" in home_text(project, ORIGIN_PART)
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -92,6 +93,7 @@ def test_the_last_line_of_the_home_page_follows_from_the_commit(project):
     assert re.search(r"commit [0-9a-f]{8}-dirty of 2024", home_text(project, ORIGIN_PART))
 
 
+@pytest.mark.long
 def test_the_home_page_and_its_page_show_the_latest_check_of_the_tests(project):
     assert "Not checked in this workspace" in home_text(project)
     for day, outcome in ((1, "failed"), (2, "passed")):
@@ -103,6 +105,7 @@ def test_the_home_page_and_its_page_show_the_latest_check_of_the_tests(project):
     assert "`a::<b>`" in home_text(project, Path("reports/pages/health.md"))
 
 
+@pytest.mark.long
 def test_the_home_page_and_its_page_show_the_share_of_notebooks_that_were_derived_again(project, home):
     assert "Not run in this workspace: <code>make rederive</code>" in home_text(project)
     for outcome, share in (

@@ -269,6 +269,7 @@ def page(place: Path, monkeypatch: pytest.MonkeyPatch) -> ReportRun:
     return run_report("study")
 
 
+@pytest.mark.long
 def test_a_later_trial_on_the_data_renews_the_page_and_not_the_run(page: ReportRun) -> None:
     assert run_report("study").is_cached
     bars = load_bars("BTC/USDT", "1h")
@@ -302,6 +303,7 @@ def test_the_outcome_of_a_check_for_look_ahead_renews_the_page_and_not_the_run(
     assert run_report("study").is_cached
 
 
+@pytest.mark.long
 def test_a_page_counts_as_what_it_shows_although_a_trial_comes_meanwhile(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

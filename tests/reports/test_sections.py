@@ -41,6 +41,7 @@ def sessions(two_sessions: Path, home: Path) -> list[str]:
     return session_ids()
 
 
+@pytest.mark.long
 def test_each_session_has_its_audit_verdict(sessions):
     rows, faults = audited_sessions()
     assert [row.summary.session_id for row in rows] == sessions[::-1]
@@ -67,6 +68,7 @@ def test_a_missing_and_an_unreadable_session_are_named(sessions):
     assert sessions[0] in sessions_page(rows, faults)
 
 
+@pytest.mark.long
 def test_the_page_has_the_sessions_of_a_workspace_in_the_workspace(project, two_sessions, home):
     """As `make demo` makes one; the faults of its chain name it."""
     demo = home / "demo"

@@ -225,6 +225,7 @@ def test_a_bad_parameter_is_refused_in_one_sentence(ask, runs, path, words):
     assert [word for word in words if word not in reply.content["error"]] == []
 
 
+@pytest.mark.long
 def test_every_name_to_sort_by_is_answered(ask, runs):
     assert {ask(f"/api/experiments?sort={name}").status for name in SORTABLE} == {200}
 

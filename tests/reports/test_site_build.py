@@ -214,6 +214,7 @@ def test_what_a_killed_build_left_is_removed(built):
     assert not (built / "reports" / ".site-left").exists()
 
 
+@pytest.mark.long
 def test_a_second_build_at_the_same_time_is_refused_in_one_line(built, capsys):
     site = contents(built / SITE)
     with site_lock(built):
@@ -322,6 +323,7 @@ def test_a_project_without_a_folder_for_reports_is_built(project):
     assert build_site(project, "nbconvert").n_pages > 4
 
 
+@pytest.mark.long
 def test_a_renderer_that_fails_leaves_the_previous_site(built, monkeypatch):
     site = contents(built / SITE)
     change(built)

@@ -177,6 +177,7 @@ def links_and_anchors(site: Path) -> dict[str, tuple[set[str], set[str]]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_headings_have_the_anchors_of_pandoc(project):
     (project / "docs" / "tutorial.md").write_text(HEADINGS, encoding="utf-8")

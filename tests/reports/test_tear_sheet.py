@@ -47,6 +47,7 @@ def test_the_years_compound_to_the_returns_of_series_and_benchmark(returns, pass
     assert table["difference"].tolist() == (table["return"] - table["benchmark"]).tolist()
 
 
+@pytest.mark.long
 def test_a_series_without_a_benchmark_has_no_column_of_one(returns):
     sheet = pt.tearsheet(returns)
     assert "difference" not in tear_sheet.yearly_table(sheet)

@@ -67,6 +67,7 @@ def test_days_that_cannot_be_tested_are_an_error(n_days, stated, match):
         dynamic_quantile(np.zeros(n_days, dtype=bool), stated, LEVEL)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("level", "stated_size"), mostly_long([(0.95, 0.05), (0.99, 0.10)], 1))
 def test_the_size_at_five_percent_is_as_the_page_states(level, stated_size):
     n_runs, n_days, rng = 1_000, 1_000, np.random.default_rng(7)

@@ -85,6 +85,7 @@ def test_every_decision_of_a_backtest_is_kept_and_equals_its_record(recorded, tm
     check_reproduced(recorded / "runs" / run_id / "decisions.jsonl", 20)
 
 
+@pytest.mark.long
 def test_every_decision_of_a_paper_session_equals_its_record(home):
     folder = home / "sessions" / "one"
     key = WorkspaceKey(home / "keys")

@@ -73,6 +73,7 @@ def test_a_limit_is_in_force_when_its_gate_is_in_the_chain(book, config):
     assert len(gated) > 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("table", mostly_long(["size_to_limits = true\n", "", "[risk.state]\ncooldown = 5.0\n"], 1))
 def test_a_backtest_with_switches_only_says_that_no_limits_are_set(workplace, capsys, table):
     (workplace / "run.toml").write_text(f"[risk]\n{table}")

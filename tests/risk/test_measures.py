@@ -47,6 +47,7 @@ def exposures_after(inputs, pending):
     return np.array(list(held.values())), market.returns.select(tuple(held))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("level", mostly_long(LEVELS, 1))
 @pytest.mark.parametrize("method", mostly_long(VAR_METHODS, 1))
 def test_in_a_run_both_risk_readings_are_the_estimate_by_the_method_and_level_that_are_set(method, level):

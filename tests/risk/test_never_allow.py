@@ -15,7 +15,7 @@ from peak_trade.risk.codes import DenialCode
 from peak_trade.risk.limits import LiquidityLimits, RiskLimits, StressLimits, VarLimits
 from peak_trade.risk.review import ApprovedOrder, review
 from peak_trade.wiring.gates import GATES, gate_chain
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 from tests.replacing import replace
 from tests.risk.cases import ACCOUNT, BTC, CASES, ETH, MARKET, NOW, ORDER, SELL, Case, _liquidity
 from tests.risk.garbage import (
@@ -126,7 +126,7 @@ def is_excused(gate, parts, path, passed):
     return path in EXCUSED or not passed
 
 
-@pytest.mark.parametrize(("code", "name", "gate", "parts"), SCENE_LIST, ids=SCENE_IDS)
+@pytest.mark.parametrize(("code", "name", "gate", "parts"), mostly_long(SCENE_LIST, 20), ids=SCENE_IDS)
 def test_an_unreadable_input_of_a_gate_is_a_denial(code, name, gate, parts):
     for path in paths_read(gate, parts):
         denials = [(bad, gate(*with_value(parts, path, bad).values())) for bad in garbage_for(parts, path)]

@@ -193,6 +193,7 @@ def test_a_backtest_shows_the_gate_the_weights_that_it_held():
     assert check_weights(backtest(Weekly(), late, risk=VAR_GATE, history=past)) > 500
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", mostly_long(["netted", "sleeves"], 1))
 def test_both_kinds_of_portfolio_show_the_gate_the_weights_that_they_held(mode):
     strategies = [

@@ -178,6 +178,7 @@ def test_of_an_order_that_is_sized_the_gate_binds_that_no_smaller_order_passes()
     assert bound(True, large) == "symbol_exposure"
 
 
+@pytest.mark.long
 def test_fills_and_denied_orders_are_drawn_on_the_price_with_a_lane_per_code(refused):
     result, denied = refused
     close = pd.Series(result.market.columns[0].mark, index=result.index)

@@ -81,6 +81,7 @@ def test_the_command_names_the_unreadable_input(home, unread, capsys):
     assert "0.02" in printed
 
 
+@pytest.mark.long
 def test_the_headroom_figure_shows_denials_on_what_could_not_be_read(unread, result):
     readings = headroom(unread.events)
     n_unread = int((readings["observed"].isna() & readings["is_denied"]).sum())

@@ -93,6 +93,7 @@ def test_limits_that_never_bind_change_nothing_but_the_record():
     np.testing.assert_array_equal(plain.equity_values, guarded.equity_values)
 
 
+@pytest.mark.long
 def test_two_runs_with_limits_have_one_digest(guarded, config):
     again = backtest(Weekly(), BARS, risk=read_risk_file(config / "risk.toml"))
     assert again.content_digest == guarded.content_digest
@@ -156,6 +157,7 @@ def test_the_throttle_disables_a_strategy_until_it_is_enabled():
     assert len(result.trades) == 1
 
 
+@pytest.mark.long
 def test_risk_estimates_use_a_longer_history_if_there_is_one(config):
     limits = read_risk_file(config / "risk.toml")
     late = replace(BARS, frame=BARS.frame.iloc[1_600:])

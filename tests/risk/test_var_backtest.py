@@ -102,6 +102,7 @@ def test_exceptions_that_are_not_a_boolean_series_are_an_error(hits):
         kupiec_pof(hits, 0.95)
 
 
+@pytest.mark.long
 def test_the_size_of_the_tests_is_five_percent_and_a_halved_var_is_found():
     n_runs, n_days, level = 1_000, 2_000, 0.95
     rng = np.random.default_rng(20)

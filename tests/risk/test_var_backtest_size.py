@@ -102,6 +102,7 @@ def test_representative_days_have_their_counts():
             assert found == (first, last, n_hits, n_pairs)
 
 
+@pytest.mark.long
 def test_the_exact_size_of_kupiec_is_the_binomial_probability_of_its_rejections():
     weight = sum(
         stats.binom.pmf(count, 250, 0.05)

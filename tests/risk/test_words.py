@@ -51,6 +51,7 @@ def test_a_run_without_limits_says_so_and_one_with_limits_does_not(workplace, ca
     assert "No risk limits" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_portfolio_without_limits_says_so(workplace, capsys):
     strategy = '[[strategies]]\nname = "ma_crossover"\nsymbol = "BTC/USDT"\n'
     (workplace / "plain.toml").write_text(strategy)

@@ -60,6 +60,7 @@ def test_a_session_is_run_listed_shown_verified_exported_and_replayed(stored, ca
     assert outcome["n_fills"] == listed["n_fills"]
 
 
+@pytest.mark.long
 def test_a_session_has_one_entry_in_the_registry(registry, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     save_bars(wavy())
@@ -208,6 +209,7 @@ def test_a_session_has_lists_of_strategies_and_symbols_and_reads_one_of_each(sto
     assert (listed["strategy"], listed["symbol"]) == ("ma_crossover", "BTC/USDT")
 
 
+@pytest.mark.long
 def test_the_list_has_one_line_per_session_at_any_width(stored, capsys, monkeypatch):
     for _ in range(2):
         assert main(RUN) == 0
@@ -280,6 +282,7 @@ def test_one_ctrl_c_and_a_kill_stop_cleanly_in_any_order(stored, capsys, monkeyp
     assert is_sealed(find_session(session_ids()[0]))
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_stops_at_once_and_the_session_can_be_resumed(stored, capsys, monkeypatch):
     from peak_trade.sessions.feeds.base import RecordedFeed
 

@@ -49,6 +49,7 @@ def test_the_returns_are_those_of_the_same_backtest_less_the_benchmark_of_earlie
     )
 
 
+@pytest.mark.long
 def test_the_settings_are_in_the_signed_manifest_and_the_benchmark_may_be_fixed(folder):
     declared = read_manifest(folder)["edge_test"]
     assert EdgeTest.parse(declared, "x") == EdgeTest(claimed_sharpe=2.0)
@@ -66,6 +67,7 @@ def test_a_value_does_not_change_with_later_events(folder):
         np.testing.assert_array_equal(part.e_values.values, whole.e_values.values[: n - 1])
 
 
+@pytest.mark.long
 def test_a_loss_beyond_the_bound_is_booked_and_ends_the_test(folder):
     events, config = read_events(folder), config_of(folder)
     test = EdgeTest(loss_bound=0.001)
@@ -75,6 +77,7 @@ def test_a_loss_beyond_the_bound_is_booked_and_ends_the_test(folder):
     assert found.sentence.endswith("more than the bound of 0.1%.")
 
 
+@pytest.mark.long
 def test_a_session_over_stored_bars_is_no_evidence_and_shows_no_value_in_the_list(folder, capsys):
     assert edge_of(folder).sentence.endswith("The bars were stored before the session started, so this is no evidence.")
     assert e_value_of(folder) is None
@@ -83,6 +86,7 @@ def test_a_session_over_stored_bars_is_no_evidence_and_shows_no_value_in_the_lis
     assert json.loads(capsys.readouterr().out)[0]["e"] is None
 
 
+@pytest.mark.long
 def test_the_journal_is_read_exactly_if_its_value_counts(folder, monkeypatch):
     read = []
     stream = edge.stream_events

@@ -69,6 +69,7 @@ def by_limit(offset_bps, **options):
     return BacktestSettings(initial_cash=5_000.0, execution=policy)
 
 
+@pytest.mark.long
 def test_a_session_goes_long_and_short_and_both_accounts_agree(tmp_path, key, market):
     events, session, emulator = trade(tmp_path / "s", key, market)
     assert len(orders_of(events, OrderEventKind.FILLED)) >= 4
@@ -180,6 +181,7 @@ def test_a_rejected_order_is_recorded_with_the_reason_of_the_exchange(tmp_path, 
     assert_accounts_agree(events, session, emulator)
 
 
+@pytest.mark.long
 def test_funding_is_no_mismatch(tmp_path, key, market):
     def prepare(emulator, clock):
         def settle():

@@ -138,6 +138,7 @@ def assert_reduced_within_one_bar(outcome, events, lapsed, reason):
     assert replay(outcome.folder.name).is_identical
 
 
+@pytest.mark.long
 def test_a_revocation_reduces_a_session_within_one_bar(desk):
     def revoke():
         log = GovernanceLog(workspace(), desk.clock)
@@ -239,6 +240,7 @@ def test_the_venue_is_built_from_an_admission_only(desk):
     client.session.close()
 
 
+@pytest.mark.long
 def test_what_changes_after_the_check_voids_the_grant(desk, monkeypatch):
     grant = grant_of(desk)
     more = desk.config.trading.model_copy(update={"initial_cash": 50_000.0})
@@ -279,6 +281,7 @@ def test_a_production_url_is_no_sandbox(desk, url):
     assert_nothing_was_created(desk)
 
 
+@pytest.mark.long
 def test_evidence_of_an_emulated_clock_is_refused_for_the_host_of_a_sandbox(desk, monkeypatch):
     def silent(self):
         raise GovernanceError("no network in tests")

@@ -119,6 +119,7 @@ def test_a_session_of_a_few_hundred_bars_trades_on_the_conservative_limits_once_
     assert "max_leverage" not in {reading.code for reading in explain(kept).readings}
 
 
+@pytest.mark.long
 def test_a_session_a_backtest_and_another_exchanges_name_give_the_same_decisions(stored, limits):
     named = naming(limits, "sample 1d")
     session = decisions_in(run_session(config_with(named)).folder)
@@ -166,6 +167,7 @@ def test_an_interrupted_session_is_resumed_on_the_history_it_started_on(stored, 
     assert [d.denials for d in decisions_in(resumed.folder)] == [d.denials for d in decisions_in(folder)]
 
 
+@pytest.mark.long
 def test_the_manifest_carries_the_digest_of_the_history(stored, limits):
     digests = read_manifest(run_session(config_with(naming(limits, "1d"))).folder)["digests"]
     plain = read_manifest(run_session(config_with(limits)).folder)["digests"]

@@ -96,6 +96,7 @@ def silence(emulator, seconds, kind="silent"):
     return begin
 
 
+@pytest.mark.long
 def test_a_declared_book_is_fetched_recorded_before_its_bar_and_seen_by_the_gates(live):
     run, exchange, _ = live
     with emulated(exchange) as emulator:
@@ -120,6 +121,7 @@ def test_a_declared_book_is_fetched_recorded_before_its_bar_and_seen_by_the_gate
     assert replay(outcome.folder.name).is_identical
 
 
+@pytest.mark.long
 def test_a_snapshot_counts_for_its_own_bar_only(tmp_path, key, btc_1m):
     bars = part_of(btc_1m, 0, 200)
 

@@ -133,6 +133,7 @@ def recovering(refused=None):
     return on_status, done
 
 
+@pytest.mark.long
 def test_a_session_that_halted_by_itself_is_recovered_climbs_the_ramp_and_trades_again(stored):
     refused = []
     on_status, done = recovering(refused)
@@ -152,6 +153,7 @@ def test_a_session_that_halted_by_itself_is_recovered_climbs_the_ramp_and_trades
     assert replay(outcome.folder.name).is_identical
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("stage_hours", "share"), mostly_long([(10, 0.75), (36, 0.5), (5, 1.0)], 1))
 def test_after_a_recovery_orders_are_limited_by_the_stage_of_the_ramp(stored, stage_hours, share):
     on_status, _ = recovering()
@@ -261,6 +263,7 @@ def test_a_refusal_that_a_kill_lost_is_recorded_on_resume(stored, monkeypatch):
     assert len(of(folder, CommandEvent)) == 1
 
 
+@pytest.mark.long
 def test_a_strategy_that_the_throttle_disabled_is_enabled_by_name(stored):
     done = []
 

@@ -67,6 +67,7 @@ def test_parity_holds_for_a_strategy_that_decides_by_its_position(tmp_path, key,
     assert len(result.fill_list) > 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", mostly_long(["ma_crossover", "random_entry"], 1))
 def test_parity_holds_with_the_shipped_risk_limits(tmp_path, key, btc_1h, name):
     bars = part_of(btc_1h, 3_000, 1_500)

@@ -133,7 +133,7 @@ def assert_equal(folder: Path, session: Session, settings: PortfolioSettings, ba
 CASES = list(itertools.product(["gaps", "full"], ["plain", "panels"], ["sleeves", "netted"], ["bar", "whole"]))
 
 
-@pytest.mark.parametrize(("kind", "entries", "mode", "evaluation"), mostly_long(CASES, 3))
+@pytest.mark.parametrize(("kind", "entries", "mode", "evaluation"), mostly_long(CASES, 2))
 def test_a_session_of_a_portfolio_does_what_the_backtest_did(tmp_path, key, kind, entries, mode, evaluation):
     bars = recordings(kind)
     settings = settings_of(
@@ -166,6 +166,7 @@ class Cut(RecordedFeed):
         raise Killed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("evaluation", mostly_long(["bar", "whole"], 1))
 @pytest.mark.parametrize("entries", mostly_long(["panels", "plain"], 1))
 def test_a_session_that_is_killed_between_the_bars_of_a_close_continues_as_the_backtest(

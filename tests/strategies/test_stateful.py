@@ -152,6 +152,7 @@ def entry_of(part: type, **more: Any) -> dict[str, Any]:
     return {"name": f"{part.__module__}:{part.__name__}", "symbol": "BTC/USDT", "label": part().name, **more}
 
 
+@pytest.mark.long
 @settings(max_examples=examples(20), deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -170,6 +171,7 @@ def test_a_portfolio_of_one_sleeve_is_the_backtest(seed: int, which: str, part: 
     np.testing.assert_array_equal(found.equity_values, alone.equity_values)
 
 
+@pytest.mark.long
 @settings(max_examples=examples(15), deadline=None)
 @given(seed=st.integers(0, 10_000), mode=st.sampled_from(["sleeves", "netted"]))
 def test_in_a_portfolio_a_step_sees_the_position_of_its_own_sleeve(seed: int, mode: str) -> None:
@@ -190,6 +192,7 @@ def test_in_a_portfolio_a_step_sees_the_position_of_its_own_sleeve(seed: int, mo
         assert not holding.quantity or holding.entry_price == pytest.approx(bar.close, rel=0.2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["sleeves", "netted"])
 def test_estimated_weights_use_the_exposure_that_the_steps_reach_at_the_next_open(mode: str) -> None:
     bars = [bars_of(5), replace(bars_of(6), symbol="ETH/USDT")]

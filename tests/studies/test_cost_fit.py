@@ -151,6 +151,7 @@ def test_the_fitted_costs_close_the_gap_and_are_a_run_file(imported, capsys):
     assert math.isclose(found.latency.value, 1_000.0, rel_tol=RTOL_SAME)
 
 
+@pytest.mark.long
 def test_a_session_is_fitted_as_a_log(home, monkeypatch):
     from peak_trade.studies.diff import example
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from peak_trade.risk.limits import RiskLimits
 from peak_trade.studies.risk import liveness
 from peak_trade.wiring.gates import GATES, read_risk_file
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 
 EVERY: dict[str, Any] = {
     "max_data_age": 60.0,
@@ -65,7 +65,7 @@ def test_the_limits_that_are_shipped_are_live(name):
     assert all(check.is_live for check in checks)
 
 
-@pytest.mark.parametrize("setting", [gate.setting for gate in GATES if gate.setting])
+@pytest.mark.parametrize("setting", mostly_long([gate.setting for gate in GATES if gate.setting], 9))
 def test_a_gate_that_lets_everything_pass_is_found(monkeypatch, setting):
     def open_gate(proposal):
         return (1.0, 0.0) if gate.is_floor else (0.0, 1.0)

@@ -111,6 +111,7 @@ def test_buy_and_hold_on_a_thousand_twins_has_no_edge():
     assert abs(mean) < 4.0 * error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "sizing",
     mostly_long([None, VolatilityTarget(annual_volatility=0.3, window=48)], 1),
@@ -198,6 +199,7 @@ def control_of(values: np.ndarray, kind: str = "sign-flipped") -> NoiseControl:
     return NoiseControl(kind, pd.DataFrame({"filtered, next bar": values}))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_studies", mostly_long([100, 300], 1))
 def test_a_control_calls_a_leak_as_often_as_stated_and_finds_one_as_often(n_studies):
     """Studies of two controls each: at most 5 % false alarms together, and the stated power for a real leak."""

@@ -318,6 +318,7 @@ def test_missing_bars_are_named(project, capsys):
     assert "the bars sample BTC/USDT 1h from 2023-01-01 01:00:00Z to 2023-01-15 00:00:00Z are gone" in error_of(capsys)
 
 
+@pytest.mark.long
 def test_a_changed_module_is_named_and_its_recorded_source_runs(project):
     run_id = own_run()
     forget("users_mine")
@@ -342,6 +343,7 @@ def test_another_version_of_a_package_is_named(project, capsys, monkeypatch):
     assert "numpy is 9.9.9, the record has " in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_version_of_a_package_that_an_own_strategy_imports_is_named(project, monkeypatch):
     Path("users_mine.py").write_text(OWN.replace("import numpy", "import rich\nimport numpy", 1), encoding="utf-8")
     run_id = own_run()
@@ -369,6 +371,7 @@ def test_other_code_is_a_difference_with_its_first_event(project, capsys, monkey
         read_recording(run_id)
 
 
+@pytest.mark.long
 def test_a_backtest_with_limits_and_instruments_can_be_compared_by_a_diff(project, capsys):
     run_id = own_run()
     assert main(["diff", run_id, run_id]) == 0
@@ -377,6 +380,7 @@ def test_a_backtest_with_limits_and_instruments_can_be_compared_by_a_diff(projec
     assert settings["instrument.BTC/USDT.lot_size"] == 0.001
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_in_mlflow", mostly_long([False, True], 1), ids=["pending", "mlflow"])
 @pytest.mark.parametrize("name", mostly_long(["events.jsonl.gz", "run.json", "users_mine.py", "environment.json"], 1))
 def test_a_damaged_or_missing_file_of_a_record_is_named(project, capsys, name, is_in_mlflow):
@@ -458,6 +462,7 @@ class Celled(Strategy):
 ]
 
 
+@pytest.mark.long
 def test_a_strategy_from_the_cells_of_a_notebook_is_made_again(elsewhere, monkeypatch):
     Path("users_mine.py").write_text(f"import numpy as np\n{HELPER}", encoding="utf-8")
     monkeypatch.syspath_prepend(".")

@@ -217,6 +217,7 @@ slow = [10, 20]
 """
 
 
+@pytest.mark.long
 def test_a_file_is_run_and_options_override_it(stored: Path, tmp_path: Path, capsys):
     path = tmp_path / "sweep.toml"
     path.write_text(FILE)

@@ -208,6 +208,7 @@ def test_other_code_of_a_users_strategy_is_another_trial(home):
     assert trials_of(BARS).n == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", mostly_long([[], ["--no-record"]], 1), ids=["recorded", "not recorded"])
 def test_the_command_line_counts_with_and_without_a_record(words, registry: Path, capsys):
     save_bars(BARS)

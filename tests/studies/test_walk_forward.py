@@ -137,6 +137,7 @@ class Held(Strategy):
         return np.full(len(bars), self.side)
 
 
+@pytest.mark.long
 def test_a_change_of_the_set_at_a_seam_trades_the_difference_with_costs():
     """Prices rise for 100 bars and fall for 100: the sets change once, and one order turns the position."""
     steps = np.where(np.arange(240) % 120 < 80, 0.004, -0.004) + 0.001 * np.sin(np.arange(240))
@@ -192,6 +193,7 @@ def test_every_set_of_every_window_is_a_trial(home):
     assert made.n_trials is not None
 
 
+@pytest.mark.long
 def test_trials_of_windows_on_other_machines_are_counted_here(home, tmp_path, monkeypatch):
     class Elsewhere(Executor):
         def run(self, function, shared, tasks, **_):

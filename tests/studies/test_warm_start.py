@@ -125,6 +125,7 @@ def run(capsys, *words: str) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.long
 def test_the_command_warms_up_like_a_session_unless_it_is_cold(stored, capsys):
     warm, cold = run(capsys, "backtest", *STUDY), run(capsys, "backtest", *STUDY, "--cold")
     assert warm["n_bars"] == cold["n_bars"] < len(stored)

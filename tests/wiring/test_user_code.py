@@ -374,7 +374,7 @@ def notebook(cells: list[str], monkeypatch: pytest.MonkeyPatch, *, with_source: 
 
 
 @pytest.mark.parametrize("with_source", mostly_long([True, False], 1), ids=["", "without source"])
-@pytest.mark.parametrize("case", CELLS)
+@pytest.mark.parametrize("case", mostly_long(CELLS, 8))
 def test_every_name_that_a_class_of_a_cell_uses_decides_its_code(
     case: str, with_source: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
