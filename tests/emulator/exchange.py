@@ -1,4 +1,4 @@
-"""An emulator of Binance spot: orders, balances and market data, on the market of `matching.py`.
+"""An emulator of Binance spot: orders, balances and market data, on the markets of `matching.py`.
 
 Nothing here knows of HTTP; `server.py` speaks it.
 """
@@ -24,14 +24,14 @@ class ApiError(Exception):
 
 
 class Exchange(Matching):
-    """One symbol, one account.
+    """Symbols with one quote currency, and one account.
 
     Parameters
     ----------
-    bars : Bars
-        What the market does.
+    *bars : Bars
+        What the market of each symbol does.
     quote, base : float
-        Free balances at the start.
+        Free balances at the start, of the quote currency and of each base currency.
     fee : float
         Commission as a fraction.
     fee_in : str
@@ -43,8 +43,7 @@ class Exchange(Matching):
 
     def __init__(
         self,
-        bars: Bars,
-        *,
+        *bars: Bars,
         seed: int = 0,
         quote: float = 10_000.0,
         base: float = 0.0,
@@ -54,12 +53,12 @@ class Exchange(Matching):
         latency_ms: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__(
-            bars, Decimal("0.01"), Decimal("0.00001"),
+            {part.symbol.replace("/", ""): part for part in bars}, Decimal("0.01"), Decimal("0.00001"),
             seed=seed, fee=fee, partial_share=partial_share, latency_ms=latency_ms,
         )  # fmt: skip
-        self.base, self.quote = bars.symbol.split("/")
-        self.symbol, self.fee_in = self.base + self.quote, fee_in
-        self.balances = {self.quote: Decimal(str(quote)), self.base: Decimal(str(base))}
+        self.bases = {name: market.bars.symbol.split("/")[0] for name, market in self.markets.items()}
+        self.quote, self.fee_in = bars[0].symbol.split("/")[1], fee_in
+        self.balances = {self.quote: Decimal(str(quote))} | dict.fromkeys(self.bases.values(), Decimal(str(base)))
         self.min_notional = Decimal("5")
 
     def time(self, _: dict[str, str]) -> Any:
@@ -93,7 +92,7 @@ class Exchange(Matching):
             "exchangeFilters": [],
             "symbols": [
                 {
-                    "symbol": self.symbol, "status": "TRADING", "baseAsset": self.base, "baseAssetPrecision": 8,
+                    "symbol": name, "status": "TRADING", "baseAsset": base, "baseAssetPrecision": 8,
                     "quoteAsset": self.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
                     "baseCommissionPrecision": 8, "quoteCommissionPrecision": 8,
                     "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"], "icebergAllowed": True, "ocoAllowed": True,
@@ -102,26 +101,27 @@ class Exchange(Matching):
                     "permissions": [], "permissionSets": [["SPOT"]], "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
                     "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
                 }
+                for name, base in self.bases.items()
             ],
         }  # fmt: skip
 
     def klines(self, query: dict[str, str]) -> Any:
-        self._check_symbol(query)
+        symbol = self._check_symbol(query)
         if query.get("interval") != str(self.bars.timeframe):
             raise ApiError(-1120, "Invalid interval.")
         limit = int(query.get("limit", 500))
         start, end = query.get("startTime"), query.get("endTime")
-        rows = self.known_rows(None if start is None else int(start), None if end is None else int(end))
-        return [self._kline(row) for row in (rows[:limit] if start is not None else rows[-limit:])]
+        rows = self.known_rows(symbol, None if start is None else int(start), None if end is None else int(end))
+        return [self._kline(symbol, row) for row in (rows[:limit] if start is not None else rows[-limit:])]
 
     def depth(self, query: dict[str, str]) -> Any:
-        self._check_symbol(query)
-        bids, asks = self.levels(min(int(query.get("limit", 100)), 20))
+        symbol = self._check_symbol(query)
+        bids, asks = self.levels(symbol, min(int(query.get("limit", 100)), 20))
         return {"lastUpdateId": self.now_ms, "bids": [[_8(part) for part in level] for level in bids],
                 "asks": [[_8(part) for part in level] for level in asks]}  # fmt: skip
 
     def place(self, query: dict[str, str]) -> Any:
-        self._check_symbol(query)
+        symbol = self._check_symbol(query)
         for name in ("side", "type", "quantity"):
             if not query.get(name):
                 raise ApiError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
@@ -136,10 +136,10 @@ class Exchange(Matching):
         if any(order.client_id == client_id and order.is_open for order in self.orders):
             raise ApiError(-2010, "Duplicate order sent.")
         price = Decimal(query["price"]) if kind == "LIMIT" else Decimal(0)
-        self._filter(quantity, price or self.price(), is_limit=kind == "LIMIT")
-        self._check_funds(side, quantity, price or self.touch(side) * Decimal("1.001"))
-        order = Order(len(self.orders) + 1, client_id, side, kind, query.get("timeInForce", "GTC"), price, quantity,
-                      self.now_ms, updated=self.now_ms)  # fmt: skip
+        self._filter(quantity, price or self.price(symbol), is_limit=kind == "LIMIT")
+        self._check_funds(symbol, side, quantity, price or self.touch(side, symbol) * Decimal("1.001"))
+        order = Order(len(self.orders) + 1, symbol, client_id, side, kind, query.get("timeInForce", "GTC"), price,
+                      quantity, self.now_ms, updated=self.now_ms)  # fmt: skip
         self.take(order)
         return self._placed(order)
 
@@ -157,7 +157,8 @@ class Exchange(Matching):
 
     def open_orders(self, query: dict[str, str]) -> Any:
         self._check_symbol(query, required=False)
-        return [self._state(order) for order in self.orders if order.is_open]
+        chosen = query.get("symbol")
+        return [self._state(order) for order in self.orders if order.is_open and chosen in (None, order.symbol)]
 
     def account(self, _: dict[str, str]) -> Any:
         rate = _8(self.fee)
@@ -169,13 +170,13 @@ class Exchange(Matching):
             "requireSelfTradePrevention": False, "preventSor": False, "updateTime": self.now_ms, "accountType": "SPOT",
             "balances": [{"asset": name, "free": _8(self.balances[name] - self._locked(name)),
                           "locked": _8(self._locked(name))}
-                         for name in (self.base, self.quote)],
+                         for name in (*self.bases.values(), self.quote)],
             "permissions": ["SPOT"], "uid": 354937868,
         }  # fmt: skip
 
     def my_trades(self, query: dict[str, str]) -> Any:
-        self._check_symbol(query)
-        found = self.told_trades()
+        symbol = self._check_symbol(query)
+        found = [trade for trade in self.told_trades() if trade["symbol"] == symbol]
         if "orderId" in query:
             found = [trade for trade in found if trade["orderId"] == int(query["orderId"])]
         if "startTime" in query:
@@ -186,11 +187,13 @@ class Exchange(Matching):
         """Free and locked together."""
         return self.balances[asset]
 
-    def _check_symbol(self, query: dict[str, str], *, required: bool = True) -> None:
+    def _check_symbol(self, query: dict[str, str], *, required: bool = True) -> str:
         if "symbol" not in query and required:
             raise ApiError(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
-        if query.get("symbol", self.symbol) != self.symbol:
+        symbol = query.get("symbol", self.symbol)
+        if symbol not in self.markets:
             raise ApiError(-1121, "Invalid symbol.")
+        return symbol
 
     def _filter(self, quantity: Decimal, price: Decimal, *, is_limit: bool) -> None:
         if is_limit and (price <= 0 or price % self.tick):
@@ -203,13 +206,15 @@ class Exchange(Matching):
     def _locked(self, asset: str) -> Decimal:
         locked = Decimal(0)
         for order in self.orders:
-            if order.is_open and order.side == ("BUY" if asset == self.quote else "SELL"):
+            if not order.is_open or (asset != self.quote and asset != self.bases[order.symbol]):
+                continue
+            if order.side == ("BUY" if asset == self.quote else "SELL"):
                 left = order.quantity - order.executed
                 locked += left * order.price * (1 + self._quote_fee()) if asset == self.quote else left
         return locked
 
-    def _check_funds(self, side: str, quantity: Decimal, price: Decimal) -> None:
-        asset, needed = self.base, quantity
+    def _check_funds(self, symbol: str, side: str, quantity: Decimal, price: Decimal) -> None:
+        asset, needed = self.bases[symbol], quantity
         if side == "BUY":
             asset, needed = self.quote, quantity * price * (1 + self._quote_fee())
         if self.balances[asset] - self._locked(asset) < needed:
@@ -220,15 +225,15 @@ class Exchange(Matching):
         return self.fee if self.fee_in == "quote" else Decimal(0)
 
     def account_for(self, order: Order, quantity: Decimal, price: Decimal) -> None:
-        quote, sign = quantity * price, 1 if order.side == "BUY" else -1
-        asset = {"received": self.base if sign > 0 else self.quote, "quote": self.quote}.get(self.fee_in, self.fee_in)
-        commission = down((quantity if asset == self.base else quote) * self.fee, Decimal("0.00000001"))
-        self.balances[self.base] += sign * quantity
+        quote, sign, base = quantity * price, 1 if order.side == "BUY" else -1, self.bases[order.symbol]
+        asset = {"received": base if sign > 0 else self.quote, "quote": self.quote}.get(self.fee_in, self.fee_in)
+        commission = down((quantity if asset == base else quote) * self.fee, Decimal("0.00000001"))
+        self.balances[base] += sign * quantity
         self.balances[self.quote] -= sign * quote
         if asset in self.balances:
             self.balances[asset] -= commission
         trade = {
-            "symbol": self.symbol, "id": len(self.trades) + 1, "orderId": order.order_id, "orderListId": -1,
+            "symbol": order.symbol, "id": len(self.trades) + 1, "orderId": order.order_id, "orderListId": -1,
             "price": _8(price), "qty": _8(quantity), "quoteQty": _8(quote), "commission": _8(commission),
             "commissionAsset": asset, "time": self.now_ms, "isBuyer": order.side == "BUY",
             "isMaker": order.time < self.now_ms, "isBestMatch": True,
@@ -238,18 +243,18 @@ class Exchange(Matching):
                             "commissionAsset": asset, "tradeId": trade["id"]})  # fmt: skip
 
     def _find(self, query: dict[str, str], code: int, message: str) -> Order:
-        self._check_symbol(query)
+        symbol = self._check_symbol(query)
         wanted, client_id = query.get("orderId"), query.get("origClientOrderId")
         if wanted is None and client_id is None:
             raise ApiError(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
-        for order in reversed(self.orders):
+        for order in reversed([order for order in self.orders if order.symbol == symbol]):
             if (wanted is not None and order.order_id == int(wanted)) or order.client_id == client_id:
                 return order
         raise ApiError(code, message)
 
     def _common(self, order: Order) -> dict[str, Any]:
         return {
-            "symbol": self.symbol, "orderId": order.order_id, "orderListId": -1, "clientOrderId": order.client_id,
+            "symbol": order.symbol, "orderId": order.order_id, "orderListId": -1, "clientOrderId": order.client_id,
             "price": _8(order.price), "origQty": _8(order.quantity), "executedQty": _8(order.executed),
             "cummulativeQuoteQty": _8(order.quote), "status": order.status, "timeInForce": order.time_in_force,
             "type": order.kind, "side": order.side, "selfTradePreventionMode": "NONE",
@@ -264,9 +269,9 @@ class Exchange(Matching):
             "isWorking": True, "workingTime": order.time, "origQuoteOrderQty": "0.00000000",
         }  # fmt: skip
 
-    def _kline(self, row: int) -> list[Any]:
-        start = int(self.opens_ms[row])
-        _, _, _, last, volume = candle = self.candle(row)
+    def _kline(self, symbol: str, row: int) -> list[Any]:
+        start = int(self.markets[symbol].opens_ms[row])
+        _, _, _, last, volume = candle = self.candle(symbol, row)
         quote = _8(Decimal(repr(volume)) * Decimal(repr(last)))
         numbers = [_8(Decimal(repr(value))) for value in candle]
         return [start, *numbers, start + self.length_ms - 1, quote, 100, _8(Decimal(0)), _8(Decimal(0)), "0"]

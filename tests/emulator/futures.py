@@ -1,4 +1,4 @@
-"""An emulator of Kraken futures: one linear perpetual, on the market of `matching.py`.
+"""An emulator of Kraken futures: linear perpetuals, on the markets of `matching.py`.
 
 Orders have UUIDs, and a client id must not have been used before. The status of an order is available while it is open
 and for five seconds after. PnL and fees change the collateral. Fees are in the account log, not in the fills.
@@ -30,12 +30,12 @@ class KrakenError(Exception):
 
 
 class FuturesExchange(Matching):
-    """PF_XBTUSD and one multi-collateral account.
+    """Perpetuals in US dollars, such as PF_XBTUSD, and one multi-collateral account.
 
     Parameters
     ----------
-    bars : Bars
-        What the market does.
+    *bars : Bars
+        What the market of each symbol does, named as by ccxt: BTC/USD:USD is PF_XBTUSD.
     collateral : float
         US dollars at the start.
     leverage : float
@@ -51,8 +51,7 @@ class FuturesExchange(Matching):
 
     def __init__(
         self,
-        bars: Bars,
-        *,
+        *bars: Bars,
         seed: int = 0,
         collateral: float = 10_000.0,
         leverage: float = 5.0,
@@ -62,12 +61,11 @@ class FuturesExchange(Matching):
         history_lag_ms: int = 0,
     ) -> None:
         super().__init__(
-            bars, Decimal("0.5"), Decimal("0.0001"),
+            {_name_of(part.symbol): part for part in bars}, Decimal("0.5"), Decimal("0.0001"),
             seed=seed, fee=fee, partial_share=partial_share, latency_ms=latency_ms,
         )  # fmt: skip
-        self.symbol = "PF_XBTUSD"
         self.collateral, self.leverage = Decimal(str(collateral)), Decimal(str(leverage))
-        self.position, self.entry = Decimal(0), Decimal(0)
+        self.positions, self.entries = dict.fromkeys(self.markets, Decimal(0)), dict.fromkeys(self.markets, Decimal(0))
         self.history_lag_ms, self.log_page = history_lag_ms, 500
         self.log: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
@@ -78,12 +76,12 @@ class FuturesExchange(Matching):
         levels = [{"numNonContractUnits": 0, "initialMargin": 0.02, "maintenanceMargin": 0.01}]
         return self._success(
             instruments=[
-                {"symbol": self.symbol, "type": "flexible_futures", "tickSize": float(self.tick), "contractSize": 1,
+                *({"symbol": name, "type": "flexible_futures", "tickSize": float(self.tick), "contractSize": 1,
                  "tradeable": True, "impactMidSize": 1, "maxPositionSize": 1_000_000,
                  "openingDate": "2022-01-01T00:00:00.000Z", "marginLevels": levels, "fundingRateCoefficient": 8,
                  "maxRelativeFundingRate": 0.001, "contractValueTradePrecision": 4,
                  "feeScheduleUid": "5b755fea-c5b0-4307-a66e-b392cd5bd931", "postOnly": False,
-                 "retailMarginLevels": levels, "category": "Layer 1", "tags": []},
+                 "retailMarginLevels": levels, "category": "Layer 1", "tags": []} for name in self.markets),
                 {"symbol": "in_xbtusd", "type": "spot index", "tradeable": False, "tickSize": 1},
             ]
         )  # fmt: skip
@@ -91,26 +89,27 @@ class FuturesExchange(Matching):
     def instruments_status(self, _: dict[str, list[str]]) -> Any:
         return self._success(
             instrumentStatus=[
-                {"tradeable": self.symbol, "experiencingDislocation": False, "priceDislocationDirection": None,
+                {"tradeable": name, "experiencingDislocation": False, "priceDislocationDirection": None,
                  "experiencingExtremeVolatility": False, "extremeVolatilityInitialMarginMultiplier": 1}
+                for name in self.markets
             ]
         )  # fmt: skip
 
     def orderbook(self, query: dict[str, list[str]]) -> Any:
-        self._check_symbol(query)
-        bids, asks = self.levels(20)
+        bids, asks = self.levels(self._check_symbol(query), 20)
         plain = [[[float(price), float(size)] for price, size in side] for side in (bids, asks)]
         return self._success(orderBook={"bids": plain[0], "asks": plain[1]})
 
     def candles(self, query: dict[str, list[str]], symbol: str, timeframe: str) -> Any:
-        if symbol != self.symbol or timeframe != str(self.bars.timeframe):
+        if symbol not in self.markets or timeframe != str(self.bars.timeframe):
             raise KrakenError("invalidArgument: resolution", 400)
         start, end = (int(query[name][0]) * 1_000 if name in query else None for name in ("from", "to"))
-        rows = self.known_rows(start, end)
+        rows = self.known_rows(symbol, start, end)
         found = []
         for row in rows[:2_000]:
-            opened, high, low, close, volume = self.candle(row)
-            found.append({"time": int(self.opens_ms[row]), "open": f"{opened:.11f}", "high": f"{high:.11f}",
+            opened, high, low, close, volume = self.candle(symbol, row)
+            start = int(self.markets[symbol].opens_ms[row])
+            found.append({"time": start, "open": f"{opened:.11f}", "high": f"{high:.11f}",
                           "low": f"{low:.11f}", "close": f"{close:.11f}", "volume": volume})  # fmt: skip
         return {"candles": found, "more_candles": len(rows) > 2_000}
 
@@ -118,12 +117,12 @@ class FuturesExchange(Matching):
         for name in ("orderType", "symbol", "side", "size"):
             if not query.get(name):
                 raise KrakenError("requiredArgumentMissing")
-        kind, client_id = query["orderType"][0], query.get("cliOrdId", [""])[0]
+        kind, client_id, symbol = query["orderType"][0], query.get("cliOrdId", [""])[0], self._check_symbol(query)
         price = Decimal(query["limitPrice"][0]) if "limitPrice" in query else Decimal(0)
-        order = Order(len(self.orders) + 1, client_id, query["side"][0].upper(), KINDS.get(kind, kind),
+        order = Order(len(self.orders) + 1, symbol, client_id, query["side"][0].upper(), KINDS.get(kind, kind),
                       "IOC" if kind == "ioc" else "GTC", price, Decimal(query["size"][0]), self.now_ms,
                       updated=self.now_ms)  # fmt: skip
-        refusal = self._refusal(order, query["symbol"][0])
+        refusal = self._refusal(order)
         if refusal:
             return self._success(sendStatus={"status": refusal, "receivedTime": iso(self.now_ms), "orderEvents": []})
         self._ids[order.order_id] = self._uuid()
@@ -170,7 +169,7 @@ class FuturesExchange(Matching):
     def openorders(self, _: dict[str, list[str]]) -> Any:
         return self._success(
             openOrders=[
-                {"order_id": self._ids[order.order_id], "cliOrdId": order.client_id, "symbol": self.symbol,
+                {"order_id": self._ids[order.order_id], "cliOrdId": order.client_id, "symbol": order.symbol,
                  "side": order.side.lower(), "orderType": "lmt", "limitPrice": float(order.price),
                  "unfilledSize": float(order.quantity - order.executed), "receivedTime": iso(order.time),
                  "status": "partiallyFilled" if order.executed else "untouched", "filledSize": float(order.executed),
@@ -198,9 +197,9 @@ class FuturesExchange(Matching):
         return self._success(fills=found[-PAGE:][::-1])
 
     def accounts(self, _: dict[str, list[str]]) -> Any:
-        pnl = self.position * (self.price() - self.entry)
+        pnl = self._unrealised()
         equity = float(self.collateral + pnl)
-        margin = float(abs(self.position) * self.price() / self.leverage)
+        margin = float(self._notional(self.positions) / self.leverage)
         held = float(self.collateral)
         flex = {
             "currencies": {"USD": {"quantity": held, "value": held, "collateral": held, "available": held - margin}},
@@ -212,9 +211,13 @@ class FuturesExchange(Matching):
         return self._success(accounts={"cash": {"balances": {"usd": "0.0"}, "type": "cashAccount"}, "flex": flex})
 
     def openpositions(self, _: dict[str, list[str]]) -> Any:
-        held = {"side": "long" if self.position > 0 else "short", "symbol": self.symbol, "price": float(self.entry),
-                "fillTime": iso(self.now_ms), "size": float(abs(self.position)), "unrealizedFunding": 0.0}  # fmt: skip
-        return self._success(openPositions=[held] if self.position else [])
+        return self._success(
+            openPositions=[
+                {"side": "long" if held > 0 else "short", "symbol": name, "price": float(self.entries[name]),
+                 "fillTime": iso(self.now_ms), "size": float(abs(held)), "unrealizedFunding": 0.0}
+                for name, held in self.positions.items() if held
+            ]
+        )  # fmt: skip
 
     def history_orders(self, query: dict[str, list[str]]) -> Any:
         since = int(query.get("since", ["0"])[0])
@@ -235,7 +238,9 @@ class FuturesExchange(Matching):
     def pay_funding(self, amount: float) -> None:
         """Settle funding: negative is paid."""
         before, self.collateral = self.collateral, self.collateral + Decimal(str(amount))
-        self._log_row("usd", "funding rate change", before, self.collateral, fee=0, realized_funding=amount)
+        self._log_row(
+            self.symbol, "usd", "funding rate change", before, self.collateral, fee=0, realized_funding=amount
+        )
 
     def end(self, order: Order, status: str) -> None:
         super().end(order, status)
@@ -249,31 +254,30 @@ class FuturesExchange(Matching):
 
     def account_for(self, order: Order, quantity: Decimal, price: Decimal) -> None:
         signed = quantity if order.side == "BUY" else -quantity
-        held, before = self.position, self.collateral
+        symbol, before = order.symbol, self.collateral
+        held, entry = self.positions[symbol], self.entries[symbol]
         fee, realised = quantity * price * self.fee, Decimal(0)
-        self.position = held + signed
+        position = self.positions[symbol] = held + signed
         if held * signed >= 0:
-            self.entry = (self.entry * abs(held) + price * quantity) / (abs(held) + quantity)
+            self.entries[symbol] = (entry * abs(held) + price * quantity) / (abs(held) + quantity)
         else:
             closed = min(abs(held), quantity)
-            realised = closed * (price - self.entry) * (1 if held > 0 else -1)
-            self.entry = price if held * self.position < 0 else self.entry if self.position else Decimal(0)
+            realised = closed * (price - entry) * (1 if held > 0 else -1)
+            self.entries[symbol] = price if held * position < 0 else entry if position else Decimal(0)
         self.collateral += realised - fee
         fill_id, order_id = self._uuid(), self._ids[order.order_id]
         fill = {
             "fillTime": iso(self.now_ms), "order_id": order_id, "fill_id": fill_id, "cliOrdId": order.client_id,
-            "symbol": self.symbol, "side": order.side.lower(), "size": float(quantity), "price": float(price),
+            "symbol": symbol, "side": order.side.lower(), "size": float(quantity), "price": float(price),
             "fillType": "maker" if order.time < self.now_ms else "taker",
         }  # fmt: skip
         self.trades.append(fill)
         order.fills.append(fill)
-        self._log_row("usd", "futures trade", before, self.collateral, fee=float(fee), realized_pnl=float(realised),
-                      trade_price=float(price), execution=fill_id)  # fmt: skip
-        self._log_row(self.symbol.lower(), "futures trade", held, self.position, fee=None, execution=fill_id)
+        self._log_row(symbol, "usd", "futures trade", before, self.collateral, fee=float(fee),
+                      realized_pnl=float(realised), trade_price=float(price), execution=fill_id)  # fmt: skip
+        self._log_row(symbol, symbol.lower(), "futures trade", held, position, fee=None, execution=fill_id)
 
-    def _refusal(self, order: Order, symbol: str) -> str:
-        if symbol != self.symbol:
-            raise KrakenError("contractNotFound")
+    def _refusal(self, order: Order) -> str:
         if order.kind not in KINDS.values():
             return "invalidOrderType"
         if order.side not in ("BUY", "SELL"):
@@ -286,12 +290,19 @@ class FuturesExchange(Matching):
             return "clientOrderIdTooLong"
         if order.client_id and any(other.client_id == order.client_id for other in self.orders):
             return "clientOrderIdAlreadyExist"
-        after = self.position + (order.quantity if order.side == "BUY" else -order.quantity)
-        equity = self.collateral + self.position * (self.price() - self.entry)
-        is_more = abs(after) > abs(self.position)
-        if is_more and abs(after) * self.price() > equity * self.leverage:
+        held = self.positions[order.symbol]
+        after = held + (order.quantity if order.side == "BUY" else -order.quantity)
+        notional = self._notional(self.positions | {order.symbol: after})
+        if abs(after) > abs(held) and notional > (self.collateral + self._unrealised()) * self.leverage:
             return "insufficientAvailableFunds"
         return ""
+
+    def _notional(self, positions: dict[str, Decimal]) -> Decimal:
+        return sum((abs(held) * self.price(name) for name, held in positions.items()), Decimal(0))
+
+    def _unrealised(self) -> Decimal:
+        parts = (held * (self.price(name) - self.entries[name]) for name, held in self.positions.items())
+        return sum(parts, Decimal(0))
 
     def _find(self, query: dict[str, list[str]]) -> Order | None:
         wanted, client_id = query.get("order_id", [""])[0], query.get("cliOrdId", [""])[0]
@@ -300,21 +311,23 @@ class FuturesExchange(Matching):
                 return order
         return None
 
-    def _check_symbol(self, query: dict[str, list[str]]) -> None:
-        if query.get("symbol") != [self.symbol]:
+    def _check_symbol(self, query: dict[str, list[str]]) -> str:
+        (symbol,) = query.get("symbol", [""])
+        if symbol not in self.markets:
             raise KrakenError("contractNotFound")
+        return symbol
 
     def _plain(self, order: Order) -> dict[str, Any]:
         kind = "lmt" if order.kind == "LIMIT" and order.time_in_force == "GTC" else "ioc"
         return {
             "orderId": self._ids[order.order_id], "cliOrdId": order.client_id or None, "type": kind,
-            "symbol": self.symbol, "side": order.side.lower(), "quantity": float(order.quantity),
+            "symbol": order.symbol, "side": order.side.lower(), "quantity": float(order.quantity),
             "filled": float(order.executed), "limitPrice": float(order.price), "reduceOnly": False,
             "timestamp": iso(order.time), "lastUpdateTimestamp": iso(order.updated),
         }  # fmt: skip
 
     def _note(self, kind: str, order: Order, reason: str) -> None:
-        words = {"uid": self._ids[order.order_id], "accountUid": UID, "tradeable": self.symbol,
+        words = {"uid": self._ids[order.order_id], "accountUid": UID, "tradeable": order.symbol,
                  "direction": order.side.capitalize(), "quantity": f"{order.quantity - order.executed}",
                  "filled": f"{order.executed}", "timestamp": str(order.time), "limitPrice": f"{order.price}",
                  "orderType": "Limit" if order.kind == "LIMIT" and order.time_in_force == "GTC" else "IoC",
@@ -324,11 +337,11 @@ class FuturesExchange(Matching):
         event = {kind: body | {"reason": reason, "reducedQuantity": "", "algoId": ""}}
         self.events.append({"uid": self._uuid(), "timestamp": str(self.now_ms), "event": event})
 
-    def _log_row(self, asset: str, info: str, before: Decimal, after: Decimal, **parts: Any) -> None:
+    def _log_row(self, symbol: str, asset: str, info: str, before: Decimal, after: Decimal, **parts: Any) -> None:
         self.log.append({
-            "asset": asset, "booking_uid": self._uuid(), "contract": self.symbol.lower(), "date": iso(self.now_ms),
+            "asset": asset, "booking_uid": self._uuid(), "contract": symbol.lower(), "date": iso(self.now_ms),
             "execution": None, "fee": None, "funding_rate": None, "id": len(self.log) + 1, "info": info,
-            "margin_account": "flex", "mark_price": float(self.price()), "new_balance": float(after),
+            "margin_account": "flex", "mark_price": float(self.price(symbol)), "new_balance": float(after),
             "old_balance": float(before), "realized_funding": None, "realized_pnl": None, "trade_price": None,
         } | parts)  # fmt: skip
 
@@ -337,6 +350,12 @@ class FuturesExchange(Matching):
 
     def _success(self, **parts: Any) -> dict[str, Any]:
         return {"result": "success", "serverTime": iso(self.now_ms)} | parts
+
+
+def _name_of(symbol: str) -> str:
+    """Return Kraken's name of a perpetual that ccxt names `symbol`."""
+    base, quote = symbol.split(":")[0].split("/")
+    return f"PF_{base.replace('BTC', 'XBT')}{quote}"
 
 
 def iso(now_ms: int) -> str:

@@ -1,4 +1,4 @@
-"""The common part of both emulated exchanges: a market driven by recorded bars, a clock and matching of orders.
+"""The common part of both emulated exchanges: markets driven by recorded bars, a clock and matching of orders.
 
 Nothing here knows of HTTP or of an exchange's words; subclasses keep the account and implement the protocol. Prices
 follow the recorded bars: open, low or high, high or low, close, a quarter of the bar apart. Everything random (book
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
@@ -25,6 +26,7 @@ class Order:
     """One order on the book of the emulator; amounts are Decimal."""
 
     order_id: int
+    symbol: str
     client_id: str
     side: str
     kind: str
@@ -44,15 +46,32 @@ class Order:
         return self.status in OPEN_STATES
 
 
+class Prices:
+    """The market of one symbol: its bars, and the price at an instant."""
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars, self.frame = bars, bars.frame.to_numpy()
+        self.length_ms = bars.timeframe.seconds * 1_000
+        self.opens_ms = bars.times // 1_000_000 - self.length_ms
+
+    def at(self, now_ms: int) -> float:
+        """Return the price at an instant."""
+        row = min(max(int(np.searchsorted(self.opens_ms, now_ms, side="right")) - 1, 0), len(self.frame) - 1)
+        opened, high, low, close = self.frame[row][:4]
+        first, second = (low, high) if close >= opened else (high, low)
+        phase = min(3, max(0, (now_ms - int(self.opens_ms[row])) * 4 // self.length_ms))
+        return float((opened, first, second, close)[phase])
+
+
 class Matching(ABC):
-    """One symbol, one account.
+    """Markets of one timeframe and quote currency, and one account.
 
     Parameters
     ----------
-    bars : Bars
-        What the market does.
+    markets : mapping of str to Bars
+        What the market of each symbol does, by the exchange's own name. The first one starts the clock.
     tick, step : Decimal
-        Grid of prices and of quantities.
+        Grid of prices and of quantities, of all symbols.
     seed : int
     fee : float
         Commission as a fraction.
@@ -65,7 +84,7 @@ class Matching(ABC):
 
     def __init__(
         self,
-        bars: Bars,
+        markets: Mapping[str, Bars],
         tick: Decimal,
         step: Decimal,
         *,
@@ -74,11 +93,10 @@ class Matching(ABC):
         partial_share: float,
         latency_ms: tuple[int, int],
     ) -> None:
-        self.bars, self.tick, self.step = bars, tick, step
-        self.frame = bars.frame.to_numpy()
-        self.length_ms = bars.timeframe.seconds * 1_000
-        self.opens_ms = bars.times // 1_000_000 - self.length_ms
-        self.now_ms = int(self.opens_ms[0])
+        self.markets = {name: Prices(bars) for name, bars in markets.items()}
+        self.symbol, first = next(iter(self.markets.items()))
+        self.bars, self.length_ms, self.tick, self.step = first.bars, first.length_ms, tick, step
+        self.now_ms = int(first.opens_ms[0])
         self.random, self.delays, self.latency_ms = random.Random(seed), random.Random(seed), latency_ms
         self.fee, self.partial_share = Decimal(str(fee)), Decimal(str(partial_share))
         self.trades_lag_ms = 0
@@ -99,21 +117,17 @@ class Matching(ABC):
         """Wait for the latency of a request."""
         self.advance_to(self.now_ms + self.delays.randint(*self.latency_ms))
 
-    def price(self) -> Decimal:
-        """The price now."""
-        row = min(max(int(np.searchsorted(self.opens_ms, self.now_ms, side="right")) - 1, 0), len(self.frame) - 1)
-        opened, high, low, close = self.frame[row][:4]
-        first, second = (low, high) if close >= opened else (high, low)
-        phase = min(3, max(0, (self.now_ms - int(self.opens_ms[row])) * 4 // self.length_ms))
-        return down(Decimal(repr(float((opened, first, second, close)[phase]))), self.tick)
+    def price(self, symbol: str = "") -> Decimal:
+        """The price of a symbol now; of the first one by default."""
+        return down(Decimal(repr(self.markets[symbol or self.symbol].at(self.now_ms))), self.tick)
 
-    def touch(self, side: str) -> Decimal:
+    def touch(self, side: str, symbol: str = "") -> Decimal:
         """The best price that an order of a side meets."""
-        return self.price() + (self.tick if side == "BUY" else -self.tick)
+        return self.price(symbol) + (self.tick if side == "BUY" else -self.tick)
 
-    def levels(self, limit: int) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
+    def levels(self, symbol: str, limit: int) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
         """Bids and asks, best first: price and quantity."""
-        price, sizes = self.price(), random.Random(f"{self.now_ms}")
+        price, sizes = self.price(symbol), random.Random(f"{self.now_ms}")
 
         def side(sign: int) -> list[tuple[Decimal, Decimal]]:
             return [(price + sign * self.tick * n, Decimal(str(round(sizes.uniform(0.1, 5.0), 5))))
@@ -121,21 +135,23 @@ class Matching(ABC):
 
         return side(-1), side(1)
 
-    def known_rows(self, start: int | None, end: int | None) -> list[int]:
-        """Rows of the bars that have opened by now, between two opens in ms."""
-        known = self.opens_ms <= self.now_ms
+    def known_rows(self, symbol: str, start: int | None, end: int | None) -> list[int]:
+        """Rows of the bars of a symbol that have opened by now, between two opens in ms."""
+        opens_ms = self.markets[symbol].opens_ms
+        known = opens_ms <= self.now_ms
         if start is not None:
-            known &= self.opens_ms >= start
+            known &= opens_ms >= start
         if end is not None:
-            known &= self.opens_ms <= end
+            known &= opens_ms <= end
         return [int(row) for row in np.flatnonzero(known)]
 
-    def candle(self, row: int) -> list[float]:
+    def candle(self, symbol: str, row: int) -> list[float]:
         """Open, high, low, close, volume of a bar, as far as it has come."""
-        opened, high, low, close, volume = (float(value) for value in self.frame[row])
-        if int(self.opens_ms[row]) + self.length_ms <= self.now_ms:
+        market = self.markets[symbol]
+        opened, high, low, close, volume = (float(value) for value in market.frame[row])
+        if int(market.opens_ms[row]) + market.length_ms <= self.now_ms:
             return [opened, high, low, close, volume]
-        last = float(self.price())
+        last = float(self.price(symbol))
         return [opened, max(opened, last), min(opened, last), last, volume]
 
     def take(self, order: Order) -> None:
@@ -154,12 +170,16 @@ class Matching(ABC):
             return
         left = order.quantity - order.executed
         share = max(down(order.quantity * self.partial_share, self.step), self.step)
-        self.fill(order, min(left, share), order.price if order.time < self.now_ms else self.touch(order.side))
+        self.fill(order, min(left, share), order.price if order.time < self.now_ms else self.touch_of(order))
 
     def is_met(self, order: Order) -> bool:
         """Return whether the price reaches a limit order."""
-        touch = self.touch(order.side)
+        touch = self.touch_of(order)
         return touch <= order.price if order.side == "BUY" else touch >= order.price
+
+    def touch_of(self, order: Order) -> Decimal:
+        """The best price that an order meets."""
+        return self.touch(order.side, order.symbol)
 
     def end(self, order: Order, status: str) -> None:
         """End an order with what it has traded."""
@@ -182,7 +202,7 @@ class Matching(ABC):
             share = left if level == n_levels - 1 else down(left / 2, self.step)
             if share > 0:
                 sign = 1 if order.side == "BUY" else -1
-                self.fill(order, share, self.touch(order.side) + sign * self.tick * level)
+                self.fill(order, share, self.touch_of(order) + sign * self.tick * level)
                 left -= share
 
     def fill(self, order: Order, quantity: Decimal, price: Decimal) -> None:

@@ -128,7 +128,7 @@ def test_orders_and_fills_have_what_the_exchange_pushes_of_them(exchange, real_d
 def test_what_the_exchange_does_not_take_has_a_status_that_the_client_knows(exchange, change, status):
     assert exchange.sendorder(MARKET | change)["sendStatus"]["status"] == status
     assert f"'{status}'" in inspect.getsource(krakenfutures.verify_order_action_success)
-    assert exchange.position == 0
+    assert exchange.positions == {"PF_XBTUSD": 0}
 
 
 def test_a_client_id_is_taken_once_for_good(exchange):

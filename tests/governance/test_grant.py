@@ -101,4 +101,4 @@ def test_an_emulated_clock_admits_to_a_venue_on_loopback_only(setup):
     client = connect_sandbox("binance", dict.fromkeys((access.key_variable, access.secret_variable), "x"))
     admission = Admission(grant, SESSION, setup.log, setup.clock)
     with pytest.raises(GovernanceError, match="its clock is emulated"):
-        admission.sandbox("binance", client, Instrument("BTC/USDT"))
+        admission.sandbox("binance", client, [Instrument("BTC/USDT")])

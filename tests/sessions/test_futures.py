@@ -106,7 +106,7 @@ def test_an_order_for_one_bar_trades_at_once_or_not_at_all(tmp_path, key, market
 
     def prepare(emulator, clock):
         if is_met:
-            emulator.exchange.touch = lambda side: emulator.exchange.price()
+            emulator.exchange.touch = lambda side, symbol: emulator.exchange.price(symbol)
 
     events, session, emulator = trade(
         tmp_path / "s",
@@ -251,7 +251,7 @@ def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key
 
 def test_a_session_starts_on_a_flat_account_only(tmp_path, key, market):
     def hold(emulator, clock):
-        clock.exchange.position = clock.exchange.step
+        clock.exchange.positions["PF_XBTUSD"] = clock.exchange.step
 
     with pytest.raises(SessionError, match=r"the account holds 0.0001 already"):
         trade(tmp_path / "s", key, market, prepare=hold)
@@ -265,7 +265,7 @@ def test_a_contract_that_is_not_one_base_unit_is_refused(market, part, value):
         client.load_markets()
         client.markets[PERPETUAL.symbol][part] = value
         with pytest.raises(ConfigError, match="only linear contracts of one base unit"):
-            KrakenFutures(client, PERPETUAL)
+            KrakenFutures(client, [PERPETUAL])
         client.session.close()
 
 
@@ -276,7 +276,7 @@ def test_fills_and_fees_are_found_behind_the_first_page(market):
     with emulated(exchange) as emulator:
         client = client_of(emulator, EmulatedTime(exchange, 0))
         client.load_markets()
-        sandbox = KrakenFutures(client, PERPETUAL)
+        sandbox = KrakenFutures(client, [PERPETUAL])
         since = exchange.now_ms * NS_PER_MS
         ids = [client.create_order(PERPETUAL.symbol, "market", "buy", 0.01)["id"]]
         for _ in range(120):
@@ -285,7 +285,7 @@ def test_fills_and_fees_are_found_behind_the_first_page(market):
         assert len(exchange.trades) > 100
         exchange.pay_funding(-7.5)
         for order_id, quantity in ((ids[0], 0.01), (ids[-1], 0.0001)):
-            trades = sandbox.trades(order_id, since)
+            trades = sandbox.trades(PERPETUAL.symbol, order_id, since)
             assert sum(trade.quantity for trade in trades) == pytest.approx(quantity)
             assert all(trade.fee == pytest.approx(0.0013 * trade.quantity * trade.price) for trade in trades)
         assert sandbox.holdings(since)["collateral USD"] == pytest.approx(float(exchange.collateral) + 7.5)
@@ -354,5 +354,5 @@ def test_a_fill_that_is_not_yet_in_the_account_log_is_left_out():
         fetch_my_trades=lambda *asked: [trade | {"id": "a"}, trade | {"id": "b"}],
         history_get_account_log=lambda request: {"logs": rows if "since" in request else []},
     )
-    found = KrakenFutures(client, Instrument("BTC/USD:USD")).trades("there-1", 0)
+    found = KrakenFutures(client, [Instrument("BTC/USD:USD")]).trades("BTC/USD:USD", "there-1", 0)
     assert [(each.quantity, each.fee) for each in found] == [(0.5, 0.025)]

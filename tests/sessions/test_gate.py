@@ -224,17 +224,17 @@ def test_evidence_that_was_built_by_hand_makes_no_grant(desk):
 def test_the_venue_is_built_from_an_admission_only(desk):
     client = desk.sandbox()
     with refused(desk, "built from a grant of the live-execution gate only"):
-        SandboxVenue(BinanceSpot(client, BTC), SimpleNamespace(), "pt-", lambda seconds: None)
+        SandboxVenue(BinanceSpot(client, [BTC]), SimpleNamespace(), "pt-", lambda seconds: None)
     grant = grant_of(desk)
     admission = admission_of(desk.config, grant, "20240101_000000_testnet_a", desk.clock)
     with refused(desk, "its approval is not used up for it"):
-        admission.sandbox("binance", client, BTC)
+        admission.sandbox("binance", client, [BTC])
     made = Admission(SimpleNamespace(fault=lambda *_: "", decision=grant.decision), admission.request, admission.log,
                      desk.clock)  # fmt: skip
     with refused(desk, "its approval is not used up for it"):
-        made.sandbox("binance", client, BTC)
+        made.sandbox("binance", client, [BTC])
     admission.use()
-    found = admission.sandbox("binance", client, BTC)
+    found = admission.sandbox("binance", client, [BTC])
     with refused(desk, "another session than that of the orders"):
         SandboxVenue(found, SimpleNamespace(), "pt-", lambda seconds: None)
     client.session.close()

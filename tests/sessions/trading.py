@@ -134,7 +134,7 @@ def open_testnet(
     instrument = PERPETUAL if bars.exchange == "krakenfutures" else BTC
 
     def make_venue(market: Market) -> SandboxVenue:
-        sandbox = admission(bars.exchange).sandbox(bars.exchange, client, instrument)
+        sandbox = admission(bars.exchange).sandbox(bars.exchange, client, [instrument])
         return SandboxVenue(sandbox, market, PREFIX, clock.wait, events)
 
     buffer = MarketBuffer([instrument], bars.timeframe, len(bars) + 1, bars.exchange)
@@ -212,7 +212,10 @@ def account_of(exchange: Any, ledger: Ledger, symbol: str) -> list[tuple[float, 
     if isinstance(exchange, FuturesExchange):
         position = ledger.positions.get(symbol)
         earned = (position.realised if position else 0.0) - ledger.fees
-        return [(ledger.quantity(symbol), float(exchange.position)), (earned, float(exchange.collateral) - 10_000.0)]
+        return [
+            (ledger.quantity(symbol), float(exchange.positions[exchange.symbol])),
+            (earned, float(exchange.collateral) - 10_000.0),
+        ]
     spent = float(exchange.balance("USDT")) - 10_000.0
     return [(ledger.quantity(symbol), float(exchange.balance("BTC"))), (ledger.cash - ledger.initial_cash, spent)]
 

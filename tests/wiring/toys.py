@@ -135,25 +135,26 @@ class ToySandbox(Sandbox):
     def parameters(self, order: Order) -> dict[str, str]:
         return {"id": order.order_id}
 
-    def find(self, order_id: str, since: int) -> ExchangeOrder | None:
+    def find(self, symbol: str, order_id: str, since: int) -> ExchangeOrder | None:
         order = self.client.orders.get(order_id)
         if order is None:
             return None
         return ExchangeOrder(order_id, "closed", order["quantity"], order["ms"] * NS_PER_MS)
 
-    def trades(self, exchange_id: str, since: int) -> list[ExchangeTrade]:
+    def trades(self, symbol: str, exchange_id: str, since: int) -> list[ExchangeTrade]:
         order = self.client.orders[exchange_id]
         return [ExchangeTrade(order["ms"] * NS_PER_MS, order["quantity"], order["price"], 0.0)]
 
-    def open_ids(self) -> set[str]:
-        return set()
+    def open_ids(self) -> dict[str, str]:
+        return {}
 
     def holdings(self, since: int) -> dict[str, float]:
         signs = {"buy": 1.0, "sell": -1.0}
         return {"position": sum(signs[order["side"]] * order["quantity"] for order in self.client.orders.values())}
 
     def moved(self, ledger: Ledger) -> dict[str, float]:
-        return {"position": ledger.quantity(self.symbol)}
+        (symbol,) = self.instruments
+        return {"position": ledger.quantity(symbol)}
 
 
 class ToyClock(StopSwitch):

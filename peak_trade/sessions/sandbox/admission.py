@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NewType
 from weakref import WeakKeyDictionary
@@ -79,7 +79,7 @@ class Admission:
         """Use the approval up for the session; GovernanceError if the grant does not admit it."""
         self.grant.verify(self.log, self.request, self.clock())
 
-    def sandbox(self, exchange: str, client: Any, instrument: Instrument) -> AdmittedSandbox:
+    def sandbox(self, exchange: str, client: Any, instruments: Sequence[Instrument]) -> AdmittedSandbox:
         """Return the sandbox to which the session may send orders.
 
         Raises
@@ -92,7 +92,7 @@ class Admission:
         fault = self.fault() or self._fault_of(exchange, client)
         if fault:
             raise GovernanceError(f"{self.request.session_id}: {fault}")
-        found = AdmittedSandbox(sandbox_class(exchange)(client, instrument))
+        found = AdmittedSandbox(sandbox_class(exchange)(client, instruments))
         _ADMITTED[found] = self.request.session_id
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -57,16 +57,18 @@ class ExchangeTrade:
 
 
 class Sandbox(ABC):
-    """The sandbox of an exchange, for one instrument.
+    """The sandbox of an exchange, for the instruments of a session, which share one quote currency.
 
-    Every method asks the exchange once and raises the errors of ccxt; the caller decides whether to ask again. Instants
-    are ns UTC, quantities base units, money quote currency.
+    Every method asks the exchange once, or once per symbol, and raises the errors of ccxt; the caller decides whether
+    to ask again. Instants are ns UTC, quantities base units, money quote currency.
     """
 
     access: ClassVar[Access]
 
-    def __init__(self, client: Any, instrument: Instrument) -> None:
-        self.client, self.instrument, self.symbol = client, instrument, instrument.symbol
+    def __init__(self, client: Any, instruments: Sequence[Instrument]) -> None:
+        self.client = client
+        self.instruments = {each.symbol: each for each in instruments}
+        self.quote = instruments[0].quote
 
     @classmethod
     def check_secret(cls, secret: str) -> None:
@@ -83,20 +85,21 @@ class Sandbox(ABC):
         """Return the parameters of an order that ccxt does not name: its id and how long it rests."""
 
     @abstractmethod
-    def find(self, order_id: str, since: int) -> ExchangeOrder | None:
+    def find(self, symbol: str, order_id: str, since: int) -> ExchangeOrder | None:
         """Return an order sent under our id after an instant; None when the exchange does not have it."""
 
-    def cancel(self, exchange_id: str) -> None:
+    def cancel(self, symbol: str, exchange_id: str) -> None:
         """Cancel an order by the exchange's own id."""
-        self.client.cancel_order(exchange_id, self.symbol)
+        self.client.cancel_order(exchange_id, symbol)
 
     @abstractmethod
-    def trades(self, exchange_id: str, since: int) -> list[ExchangeTrade]:
+    def trades(self, symbol: str, exchange_id: str, since: int) -> list[ExchangeTrade]:
         """Return the trades of an order sent after an instant, oldest first."""
 
-    def open_ids(self) -> set[str]:
-        """Return our ids of the orders that are open at the exchange."""
-        return {str(order["clientOrderId"]) for order in self.client.fetch_open_orders(self.symbol)}
+    def open_ids(self) -> dict[str, str]:
+        """Return our ids of the orders that are open at the exchange, each with its symbol."""
+        found = [(order, symbol) for symbol in self.instruments for order in self.client.fetch_open_orders(symbol)]
+        return {str(order["clientOrderId"]): symbol for order, symbol in found}
 
     @abstractmethod
     def holdings(self, since: int) -> dict[str, float]:

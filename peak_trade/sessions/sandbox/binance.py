@@ -41,39 +41,37 @@ class BinanceSpot(Sandbox):
         """Return our id, and how long a limit order rests."""
         return {"clientOrderId": order.order_id} | lifetime(order, order.time_in_force.value.upper())
 
-    def find(self, order_id: str, since: int) -> ExchangeOrder | None:
+    def find(self, symbol: str, order_id: str, since: int) -> ExchangeOrder | None:
         """Ask for the order by our id."""
         import ccxt
 
         try:
-            found = self.client.fetch_order(None, self.symbol, {"origClientOrderId": order_id})
+            found = self.client.fetch_order(None, symbol, {"origClientOrderId": order_id})
         except ccxt.OrderNotFound:
             return None
         return exchange_order(found)
 
-    def trades(self, exchange_id: str, since: int) -> list[ExchangeTrade]:
+    def trades(self, symbol: str, exchange_id: str, since: int) -> list[ExchangeTrade]:
         """Return an order's trades."""
-        found = self.client.fetch_my_trades(self.symbol, None, 1_000, {"orderId": exchange_id})
+        found = self.client.fetch_my_trades(symbol, None, 1_000, {"orderId": exchange_id})
         found.sort(key=lambda trade: (int(trade["timestamp"]), int(trade["id"])))
-        return [self._trade(trade) for trade in found]
+        return [self._trade(symbol, trade) for trade in found]
 
     def holdings(self, since: int) -> dict[str, float]:
-        """Return free and locked balances of base and quote currency together."""
+        """Return free and locked balances together, of each base currency and of the quote currency."""
         totals = self.client.fetch_balance()["total"]
-        return {f"balance {name}": float(totals.get(name, 0.0)) for name in self._names()}
+        names = [*(each.base for each in self.instruments.values()), self.quote]
+        return {f"balance {name}": float(totals.get(name, 0.0)) for name in names}
 
     def moved(self, ledger: Ledger) -> dict[str, float]:
-        """Return position and change of cash."""
-        changes = (ledger.quantity(self.symbol), ledger.cash - ledger.initial_cash)
-        return {f"balance {name}": change for name, change in zip(self._names(), changes, strict=True)}
+        """Return the positions and the change of cash."""
+        positions = {f"balance {each.base}": ledger.quantity(symbol) for symbol, each in self.instruments.items()}
+        return positions | {f"balance {self.quote}": ledger.cash - ledger.initial_cash}
 
-    def _names(self) -> tuple[str, str]:
-        return self.instrument.base, self.instrument.quote
-
-    def _trade(self, trade: dict[str, Any]) -> ExchangeTrade:
+    def _trade(self, symbol: str, trade: dict[str, Any]) -> ExchangeTrade:
         quantity, price, fee = float(trade["amount"]), float(trade["price"]), trade.get("fee") or {}
         cost, currency = float(fee.get("cost") or 0.0), fee.get("currency")
-        base, quote = self._names()
+        base, quote = self.instruments[symbol].base, self.quote
         now = int(trade["timestamp"]) * NS_PER_MS
         if cost and currency not in (base, quote):
             raise SessionError(

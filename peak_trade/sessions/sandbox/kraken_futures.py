@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peak_trade.core.errors import ConfigError, SessionError
@@ -25,7 +25,7 @@ _PAGE = 100
 
 
 class KrakenFutures(Sandbox):
-    """Linear perpetuals of one base unit per contract: a signed position, and collateral that PnL and fees change.
+    """Linear perpetuals of one base unit per contract: signed positions, and collateral that PnL and fees change.
 
     The exchange reports an order's status while it is open and for five seconds after; later the account's history has
     it. Fills carry no fee; the account log has it under the fill's id.
@@ -38,14 +38,15 @@ class KrakenFutures(Sandbox):
         "KRAKEN_FUTURES_DEMO_SECRET",
     )
 
-    def __init__(self, client: Any, instrument: Instrument) -> None:
-        super().__init__(client, instrument)
-        market = client.market(instrument.symbol)
-        if not (market["linear"] and market["contractSize"] == 1):
-            raise ConfigError(
-                f"{self.symbol}: only linear contracts of one base unit can be traded; this one is of "
-                f"{market['contractSize']:g}{'' if market['linear'] else ', and inverse'}."
-            )
+    def __init__(self, client: Any, instruments: Sequence[Instrument]) -> None:
+        super().__init__(client, instruments)
+        for symbol in self.instruments:
+            market = client.market(symbol)
+            if not (market["linear"] and market["contractSize"] == 1):
+                raise ConfigError(
+                    f"{symbol}: only linear contracts of one base unit can be traded; this one is of "
+                    f"{market['contractSize']:g}{'' if market['linear'] else ', and inverse'}."
+                )
 
     @classmethod
     def check_secret(cls, secret: str) -> None:
@@ -73,12 +74,12 @@ class KrakenFutures(Sandbox):
         """Return our id, and how long a limit order rests. ccxt reads lower case only; else the order rests forever."""
         return {"clientOrderId": order.order_id} | lifetime(order, order.time_in_force.value)
 
-    def find(self, order_id: str, since: int) -> ExchangeOrder | None:
+    def find(self, symbol: str, order_id: str, since: int) -> ExchangeOrder | None:
         """Ask for the order's status by our id; look it up in the history if there is none any more."""
-        found = self.client.fetch_orders(self.symbol, None, None, {"orderIds": [], "cliOrdIds": [order_id]})
+        found = self.client.fetch_orders(symbol, None, None, {"orderIds": [], "cliOrdIds": [order_id]})
         return exchange_order(found[0]) if found else self._in_history(order_id, since)
 
-    def trades(self, exchange_id: str, since: int) -> list[ExchangeTrade]:
+    def trades(self, symbol: str, exchange_id: str, since: int) -> list[ExchangeTrade]:
         """Return an order's fills in the order of the account log, each with the fee that the log has.
 
         A fill that is not in the log yet is left out: the fee that ccxt gives for it is an estimate from a table.
@@ -97,33 +98,30 @@ class KrakenFutures(Sandbox):
         ]
 
     def holdings(self, since: int) -> dict[str, float]:
-        """Return the signed position, and the collateral in quote currency without funding since an instant."""
+        """Return the signed positions, and the collateral in quote currency without funding since an instant."""
         totals = self.client.fetch_balance()["total"]
         funding = math.fsum(float(row["realized_funding"] or 0.0) for row in self._log(since))
-        position = math.fsum(
-            float(held["contracts"]) * (1.0 if held["side"] == "long" else -1.0)
-            for held in self.client.fetch_positions([self.symbol])
-        )
-        position_name, collateral_name = self._names()
-        return {position_name: position, collateral_name: float(totals.get(self.instrument.quote, 0.0)) - funding}
+        positions = dict.fromkeys(self.instruments, 0.0)
+        for held in self.client.fetch_positions([*self.instruments]):
+            positions[held["symbol"]] += float(held["contracts"]) * (1.0 if held["side"] == "long" else -1.0)
+        return {f"position {symbol}": quantity for symbol, quantity in positions.items()} | {
+            f"collateral {self.quote}": float(totals.get(self.quote, 0.0)) - funding
+        }
 
     def moved(self, ledger: Ledger) -> dict[str, float]:
-        """Return the position, and the change of the collateral by realised PnL and fees."""
-        held = ledger.positions.get(self.symbol)
-        position_name, collateral_name = self._names()
-        realised = 0.0 if held is None else held.realised
-        return {position_name: ledger.quantity(self.symbol), collateral_name: realised - ledger.fees}
+        """Return the positions, and the change of the collateral by realised PnL and fees."""
+        realised = math.fsum(held.realised for held in ledger.positions.values())
+        positions = {f"position {symbol}": ledger.quantity(symbol) for symbol in self.instruments}
+        return positions | {f"collateral {self.quote}": realised - ledger.fees}
 
     def check_start(self, observed: Mapping[str, float]) -> None:
         """Raise SessionError unless the account is flat: the PnL of an earlier position could not be separated."""
-        held = observed[self._names()[0]]
-        if held:
-            raise SessionError(
-                f"{self.symbol}: the account holds {held:g} already. Close it at the exchange, then start again."
-            )
-
-    def _names(self) -> tuple[str, str]:
-        return f"position {self.symbol}", f"collateral {self.instrument.quote}"
+        for symbol in self.instruments:
+            held = observed[f"position {symbol}"]
+            if held:
+                raise SessionError(
+                    f"{symbol}: the account holds {held:g} already. Close it at the exchange, then start again."
+                )
 
     def _in_history(self, order_id: str, since: int) -> ExchangeOrder | None:
         request = {"since": since // NS_PER_MS, "sort": "asc", "opened": True, "closed": True}
@@ -163,4 +161,4 @@ class KrakenFutures(Sandbox):
         while page := self.client.history_get_account_log(request)["logs"]:
             rows += page
             request = {"from": int(page[-1]["id"]) + 1, "sort": "asc"}
-        return [row for row in rows if row["asset"] == self.instrument.quote.lower()]
+        return [row for row in rows if row["asset"] == self.quote.lower()]

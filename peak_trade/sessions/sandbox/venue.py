@@ -16,10 +16,13 @@ from peak_trade.engine.market import Market
 from peak_trade.engine.venue import BuyingPower, Execution, Phase, Reconciliation, Resting, Venue
 from peak_trade.journal.events import (
     TERMINAL,
+    AllocationEvent,
     BarEvent,
     EndCause,
     Ending,
     Event,
+    FeedFault,
+    FeedFaultEvent,
     OrderEvent,
     OrderEventKind,
     ReconciliationEvent,
@@ -55,12 +58,12 @@ def id_prefix(session_id: str) -> str:
 
 def open_sandbox(context: SessionContext, market: Market) -> SandboxVenue:
     """Open the venue of a testnet session; without a client, as in a replay, it asks the exchange nothing."""
-    admission, instrument = context.admission, market.columns[0].instrument
+    admission, instruments = context.admission, [column.instrument for column in market.columns]
     sandbox = None
     if context.client is not None:
         if not isinstance(admission, Admission):
             raise GovernanceError(f"{context.session_id}: the session was not admitted to the sandbox.")
-        sandbox = admission.sandbox(context.config.exchange, context.client, instrument)
+        sandbox = admission.sandbox(context.config.exchange, context.client, instruments)
     return SandboxVenue(sandbox, market, id_prefix(context.session_id), context.wait, context.recorded)
 
 
@@ -103,7 +106,7 @@ class SandboxVenue(Venue):
         self._arrivals: dict[str, float] = {}
         self._reported: dict[str, Counter[tuple[int, float, float]]] = defaultdict(Counter)
         self._exchange_ids: dict[str, str] = {}
-        self._with_bars, self._between = exchange_events(recorded)
+        self._with_bars, self._between = exchange_events(recorded, len(market.symbols))
         self._due: list[OrderEvent] = []
         self._recorded = events_by_order(recorded)
         self._is_live = not recorded
@@ -123,13 +126,14 @@ class SandboxVenue(Venue):
         if order.order_type not in SENT_TYPES:
             rejected = Ending(EndCause.NOT_SENT, f"{order.order_type} orders are not sent to a sandbox")
         elif answer is None:
-            arrival = self._mid_price()
+            arrival = self._mid_price(order.symbol)
             is_there = order.order_id in self._recorded and self._look_up(order) is not None
             rejected = None if is_there else self._too_old(order) or self._place(order)
         else:
             rejected = None if answer.cause is None else Ending(answer.cause, answer.reason)
         if rejected is None:
-            self._orders[order.order_id] = Resting(order, bar, phase, 0, order.quantity, order.decision_price, bar)
+            column = self._market.symbols.index(order.symbol)
+            self._orders[order.order_id] = Resting(order, bar, phase, column, order.quantity, order.decision_price, bar)
             self._arrivals[order.order_id] = arrival
         return rejected
 
@@ -187,18 +191,19 @@ class SandboxVenue(Venue):
 
     def _with_orders(self, holdings: tuple[ReconciliationEvent, ...], now: int) -> Reconciliation:
         ours, there = set(self._orders), self._open_ids()
-        strays, missing = sorted(there - ours), sorted(ours - there)
+        strays, missing = sorted(there.keys() - ours), sorted(ours - there.keys())
         for order_id in strays:
-            self._withdraw_id(order_id, 0)
+            self._withdraw_id(there[order_id], order_id, 0)
         details = [f"canceled {', '.join(strays)}"] if strays else []
         details += [f"not open there: {', '.join(missing)}"] if missing else []
         is_equal = not (strays or missing)
         orders = ReconciliationEvent(now, _OPEN_ORDERS, len(ours), len(there), is_equal, "; ".join(details))
         return Reconciliation(holdings, orders, has_canceled=bool(strays))
 
-    def _open_ids(self) -> set[str]:
-        """Return the ids of the orders of this session that are open at the exchange."""
-        return {name for name in self._ask(self._sandbox.open_ids, _OPEN_ORDERS) if name.startswith(self._id_prefix)}
+    def _open_ids(self) -> dict[str, str]:
+        """Return the ids of the orders of this session that are open at the exchange, each with its symbol."""
+        found = self._ask(self._sandbox.open_ids, _OPEN_ORDERS)
+        return {name: symbol for name, symbol in found.items() if name.startswith(self._id_prefix)}
 
     def resume(self) -> None:
         """Continue with the exchange: trades that the journal has are not reported again."""
@@ -218,8 +223,8 @@ class SandboxVenue(Venue):
             with suppress(SessionError, ccxt.BaseError):
                 self._withdraw(held.order)
         with suppress(SessionError, ccxt.BaseError):
-            for order_id in self._open_ids():
-                self._withdraw_id(order_id, 0)
+            for order_id, symbol in self._open_ids().items():
+                self._withdraw_id(symbol, order_id, 0)
 
     def _recorded_answer(self, order_id: str) -> OrderEvent | None:
         answers = (OrderEventKind.ACCEPTED, OrderEventKind.REJECTED)
@@ -290,9 +295,9 @@ class SandboxVenue(Venue):
             "Resume the session when the exchange answers: it looks the order up first."
         )
 
-    def _mid_price(self) -> float:
+    def _mid_price(self, symbol: str) -> float:
         """Return the mid price of the book: the price that an order meets on arrival."""
-        client, symbol = self._sandbox.client, self._market.symbols[0]
+        client = self._sandbox.client
         book = self._ask(lambda: client.fetch_order_book(symbol, 5), "order book")
         return (float(book["bids"][0][0]) + float(book["asks"][0][0])) / 2.0
 
@@ -300,33 +305,33 @@ class SandboxVenue(Venue):
         return ask(question, self._wait, what)
 
     def _look_up(self, order: Order) -> ExchangeOrder | None:
-        return self._find(order.order_id, order.decided_at)
+        return self._find(order.symbol, order.order_id, order.decided_at)
 
-    def _find(self, order_id: str, since: int) -> ExchangeOrder | None:
-        found = self._ask(lambda: self._sandbox.find(order_id, since), order_id)
+    def _find(self, symbol: str, order_id: str, since: int) -> ExchangeOrder | None:
+        found = self._ask(lambda: self._sandbox.find(symbol, order_id, since), order_id)
         if found is not None:
             self._exchange_ids[order_id] = found.exchange_id
         return found
 
     def _withdraw(self, order: Order) -> bool:
-        return self._withdraw_id(order.order_id, order.decided_at)
+        return self._withdraw_id(order.symbol, order.order_id, order.decided_at)
 
-    def _withdraw_id(self, order_id: str, since: int) -> bool:
+    def _withdraw_id(self, symbol: str, order_id: str, since: int) -> bool:
         import ccxt
 
-        if order_id not in self._exchange_ids and self._find(order_id, since) is None:
+        if order_id not in self._exchange_ids and self._find(symbol, order_id, since) is None:
             return False
 
         def question() -> bool:
             try:
-                self._sandbox.cancel(self._exchange_ids[order_id])
+                self._sandbox.cancel(symbol, self._exchange_ids[order_id])
             except ccxt.OrderNotFound:
                 return False
             return True
 
         if self._ask(question, order_id):
             return True
-        found = self._find(order_id, since)
+        found = self._find(symbol, order_id, since)
         return found is not None and found.status == "canceled"
 
     def _new_trades(self, held: Resting) -> list[ExchangeTrade]:
@@ -336,7 +341,9 @@ class SandboxVenue(Venue):
             return []
         exchange_id = self._exchange_ids[order.order_id]
         reported, fresh = Counter(self._reported[order.order_id]), []
-        for trade in self._ask(lambda: self._sandbox.trades(exchange_id, order.decided_at), order.order_id):
+        for trade in self._ask(
+            lambda: self._sandbox.trades(order.symbol, exchange_id, order.decided_at), order.order_id
+        ):
             if reported[_identity(trade)]:
                 reported[_identity(trade)] -= 1
             else:
@@ -418,14 +425,23 @@ def baseline_of(recorded: Sequence[Event]) -> tuple[dict[str, float], int]:
     return {event.subject: event.observed for event in found}, found[0].ts_event if found else 0
 
 
-def exchange_events(recorded: Sequence[Event]) -> tuple[dict[int, list[OrderEvent]], deque[OrderEvent]]:
-    """Return the events that the exchange caused: those reported with a bar, by its close in ns UTC, and the others."""
+def exchange_events(recorded: Sequence[Event], n_symbols: int) -> tuple[dict[int, list[OrderEvent]], deque[OrderEvent]]:
+    """Return the events that the exchange caused: those reported with a close, by its time in ns UTC, and the others.
+
+    A close has the bars of all symbols, or a fault that names those without one. Netted fills are allocated one by one.
+    """
     with_bars: dict[int, list[OrderEvent]] = {}
     between: deque[OrderEvent] = deque()
     bar_time: int | None = None
+    closing, n_bars = 0, 0
     for event in recorded:
         if isinstance(event, BarEvent):
+            closing, n_bars = event.ts_event, 1 + (n_bars if event.ts_event == closing else 0)
+            bar_time = closing if n_bars == n_symbols else None
+        elif isinstance(event, FeedFaultEvent) and event.fault is FeedFault.INCOMPLETE:
             bar_time = event.ts_event
+        elif isinstance(event, AllocationEvent):
+            continue
         elif not (isinstance(event, OrderEvent) and is_of_exchange(event)):
             bar_time = None
         elif bar_time is None:
