@@ -32,8 +32,12 @@ def ready(
     symbol: Annotated[
         str | None, typer.Option(help="Symbol as base/quote, for example BTC/USDT.", show_default="none")
     ] = None,
-    timeframe: Annotated[str, typer.Option(help="Bar length, for example 1m, 5m or 1h.")] = "1h",
-    exchange: Annotated[str, typer.Option(help="Exchange of the sandbox.")] = "binance",
+    timeframe: Annotated[
+        str | None, typer.Option(help="Bar length, for example 1m, 5m or 1h.", show_default="1h, or the portfolio's")
+    ] = None,
+    exchange: Annotated[
+        str | None, typer.Option(help="Exchange of the sandbox.", show_default="binance, or the portfolio's")
+    ] = None,
     duration: Annotated[
         str | None,
         typer.Option(help="Length in bar time, as of `session run`.", show_default="no limit"),
@@ -43,7 +47,7 @@ def ready(
         float | None, typer.Option(help="Initial cash in quote currency.", show_default="10000, or the run file's")
     ] = None,
     run_file: Annotated[
-        Path | None, typer.Option("--run-file", help="Run file in TOML, the --config of `session run`.")
+        Path | None, typer.Option("--run-file", help="Run file or portfolio file, the --config of `session run`.")
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -57,6 +61,7 @@ def ready(
     Examples:
         peak-trade ready --config config/live_policies.toml
         peak-trade ready --config config/live_policies.toml --strategy rsi --symbol BTC/USDT --run-file run.toml
+        peak-trade ready --config config/live_policies.toml --run-file portfolio.toml
 
     Exits 0 when every requirement is met, 1 when one is not, 2 on bad input.
     """

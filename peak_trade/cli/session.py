@@ -81,7 +81,13 @@ def run(
     cash: Annotated[
         float | None, typer.Option(help="Initial cash in quote currency.", show_default="10000, or the run file's")
     ] = None,
-    config: options.RunFile = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="Run file in TOML: costs, execution, sizing, instruments and risk limits; or a portfolio file.",
+        ),
+    ] = None,
     policy: Policy = POLICY_FILE,
     telemetry: options.Telemetry = None,
     claimed_sharpe: Annotated[
@@ -115,6 +121,7 @@ def run(
     Examples:
         peak-trade session run --mode paper --symbol BTC/USDT --timeframe 1m --duration 10m
         peak-trade session run --mode shadow --follow 20251221_220003
+        peak-trade session run --mode testnet --config portfolio.toml
 
     A session starts through the live-execution gate, see `peak-trade ready`. In testnet mode orders go to the sandbox
     of the exchange, after a signed approval.

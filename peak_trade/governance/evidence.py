@@ -5,9 +5,9 @@ Times are ns UTC. A part that was not gathered is None, and the requirements tha
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from peak_trade.core.settings import Finite, NonNegative, Settings
 from peak_trade.governance.scope import Digest, Scope
@@ -42,7 +42,7 @@ class VenueFacts(Settings):
 
 
 class OutOfSampleFacts(Settings):
-    """The newest walk-forward or backtest of the same strategy, parameters and code, after its fit."""
+    """The newest backtest of the same strategy, parameters and code; for a portfolio, the newest run of it."""
 
     run_id: str
     events: Digest
@@ -61,6 +61,16 @@ class OutOfSampleFacts(Settings):
     """Deflated Sharpe ratio, a probability."""
 
     max_drawdown: Finite
+    idle: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Strategies of a portfolio that did not trade in the run: it is no evidence about them."""
+
+    @model_serializer(mode="wrap")
+    def _without_idle(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is empty, so that earlier decisions follow from their evidence as they are stored."""
+        values: dict[str, Any] = handler(self)
+        if not self.idle:
+            del values["idle"]
+        return values
 
 
 class ShadowFacts(Settings):

@@ -46,6 +46,11 @@ class Case:
         return text if scope.strategies and scope.symbols else "not named"
 
     @property
+    def is_portfolio(self) -> bool:
+        """Whether the session runs several strategies or trades several symbols."""
+        return len(self.evidence.scope.strategies) > 1 or len(self.evidence.scope.symbols) > 1
+
+    @property
     def nothing(self) -> str:
         """What is observed where nothing was gathered."""
         return self.if_named("not gathered")
@@ -227,6 +232,10 @@ def _causality(case: Case) -> CheckLine:
 def _out_of_sample(case: Case) -> CheckLine:
     name, facts, policy = "out-of-sample evidence", case.evidence.out_of_sample, case.policy
     remedy = "Backtest the strategy with this code on newer bars, or choose another strategy."
+    missing = "no run of this strategy, these parameters and this code"
+    if case.is_portfolio:
+        remedy = "Run `peak-trade portfolio` with this file and this code on newer bars, or change the portfolio."
+        missing = "no run of this portfolio, these parameters and this code"
     if policy is None:
         return _line(name, False, case.if_named("there is no policy"), "as the policy states", remedy)
     rules = policy.out_of_sample
@@ -236,17 +245,19 @@ def _out_of_sample(case: Case) -> CheckLine:
         f"{rules.max_drawdown:g}"
     )
     if facts is None:
-        return _line(
-            name, False, case.if_named("no run of this strategy, these parameters and this code"), required, remedy
-        )
+        return _line(name, False, case.if_named(missing), required, remedy)
     days, age = (facts.last - facts.first) / NS_PER_DAY, (case.now - facts.last) / NS_PER_DAY
     observed = (
         f"run {facts.run_id[:12]}: {facts.n_trades} trades in {days:.0f} days until {age:.0f} days ago, Sharpe "
         f"{_number(facts.sharpe)} ± {_number(facts.sharpe_error)}, deflated {_number(facts.deflated_sharpe)}, drawdown "
         f"{facts.max_drawdown:.3g}"
     )
+    if case.is_portfolio:
+        required += "; every strategy has traded"
+        observed += f"; without a trade: {listed(facts.idle)}" if facts.idle else ""
     is_met = (
-        facts.n_trades >= rules.min_trades
+        not facts.idle
+        and facts.n_trades >= rules.min_trades
         and days >= rules.min_days
         and 0.0 <= age <= rules.max_age_days
         and facts.sharpe is not None

@@ -222,8 +222,6 @@ class SessionConfig(Settings):
         if Timeframe.parse(self.timeframe).months:
             raise ValueError(f"timeframe was {self.timeframe}: months differ in length. Use at most 1w in a session.")
         feed = FEEDS[self.feed]
-        if self.portfolio is not None and VENUES[self.mode].is_sandbox:
-            raise ValueError("a portfolio trades at no sandbox: use --mode paper, or --mode shadow.")
         if not feed.is_recorded:
             self._check_without_recording()
         if self.duration is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from peak_trade.causality.check import check_causality, check_in_fresh_processes
+from peak_trade.causality.check import check_causality, check_in_fresh_processes, check_panel
 from peak_trade.causality.evaluation import can_be_imported
+from peak_trade.causality.report import CausalityReport
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, GovernanceError, PeakTradeError, SessionError
@@ -18,6 +19,8 @@ from peak_trade.core.time import Timeframe, iso
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.diff.recording import recording_of
 from peak_trade.diff.result import DiffResult, diff
+from peak_trade.engine.inputs import Study
+from peak_trade.engine.result import BacktestResult
 from peak_trade.governance.evidence import Evidence, JournalFacts, OutOfSampleFacts, RiskFacts, ShadowFacts, VenueFacts
 from peak_trade.governance.policy import read_policy
 from peak_trade.governance.scope import Scope
@@ -31,8 +34,10 @@ from peak_trade.sessions.manifest import history_of
 from peak_trade.sessions.parts import filled_buffer
 from peak_trade.sessions.sandbox.client import connect_sandbox, is_loopback, places_of, sandbox_fault
 from peak_trade.sessions.store import check_journal, config_of, last_signature, session_ids, sessions_folder
+from peak_trade.strategies.panel import PanelStrategy
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.diff import read_session
+from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.rerun import rerun_record
 from peak_trade.studies.risk.liveness import check_limits
 from peak_trade.studies.run_files import RecordedRun, read_recorded
@@ -43,6 +48,15 @@ from peak_trade.wiring.digests import user_strategies
 from peak_trade.wiring.exchanges import sandbox_class
 from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.parts import restored
+from peak_trade.wiring.portfolio import strategy_of
+from peak_trade.wiring.portfolio_settings import (
+    PortfolioRules,
+    PortfolioSettings,
+    StrategyEntry,
+    entry_name,
+    ordered,
+    sleeve_keys,
+)
 from peak_trade.wiring.strategies import make_strategy
 
 _N_BARS, _N_CUTS = 1_500, 20
@@ -110,17 +124,29 @@ def _risk_facts(limits: RiskLimits | None) -> RiskFacts | None:
 
 
 def _causality(config: SessionConfig) -> tuple[bool | None, str]:
-    """Return whether the strategy of a session passes the check for look-ahead, and the result as a sentence."""
-    strategy = make_strategy(config.label, config.parameters)
-    bars = synthetic_bars(max(_N_BARS, 2 * strategy.warm_up + 500))
+    """Return whether every strategy of a session passes the check for look-ahead, and the results as a sentence.
+
+    A panel strategy is checked on two symbols, of which each is rewritten in turn.
+    """
+    reports: list[CausalityReport] = []
     try:
-        if user_strategies(strategy) and can_be_imported(strategy):
-            report = check_in_fresh_processes(config.label, config.parameters, bars, _N_CUTS)
-        else:
-            report = check_causality(strategy, bars, n_cuts=_N_CUTS)
+        for entry in config.entries:
+            reports += _reports(entry)
     except PeakTradeError as error:
         return None, str(error)
-    return report.is_causal, f"{report.name}: {report.verdict}, {report.n_rewrites} rewritten futures"
+    found = [f"{each.name}: {each.verdict}, {each.n_rewrites} rewritten futures" for each in reports]
+    return all(each.is_causal for each in reports), "; ".join(dict.fromkeys(found))
+
+
+def _reports(entry: StrategyEntry) -> list[CausalityReport]:
+    strategy = strategy_of(entry)
+    n_bars = max(_N_BARS, 2 * strategy.warm_up + 500)
+    if isinstance(strategy, PanelStrategy):
+        bars = [replace(synthetic_bars(n_bars, place), symbol=f"{name}/USD") for place, name in enumerate("AB")]
+        return check_panel(strategy, bars, n_cuts=_N_CUTS)
+    if user_strategies(strategy) and can_be_imported(strategy):
+        return [check_in_fresh_processes(entry.name, entry.parameters, synthetic_bars(n_bars), _N_CUTS)]
+    return [check_causality(strategy, synthetic_bars(n_bars), n_cuts=_N_CUTS)]
 
 
 _N_NEWEST = 2
@@ -129,7 +155,10 @@ _N_NEWEST = 2
 
 @dataclass(frozen=True, slots=True)
 class ExchangeFacts:
-    """What an exchange shows: the venue, its clock less the machine's in ms, and the age of its newest bar in bars."""
+    """What an exchange shows: the venue, its clock less the machine's in ms, and the age of its newest bar in bars.
+
+    Of several symbols the one whose newest bar is the oldest counts.
+    """
 
     venue: VenueFacts | None
     clock_offset_ms: float | None = None
@@ -187,7 +216,8 @@ def _observed(config: SessionConfig, clock: Callable[[], int], client: Any, venu
     except (ccxt.BaseError, PeakTradeError):
         return ExchangeFacts(venue)
     now = offset.ts_event + round(offset.offset_ms * 1e6)
-    age = (now - bars[-1].ts_event) / timeframe.ns if bars else None
+    newest = {bar.symbol: bar.ts_event for bar in bars}
+    age = (now - min(newest.values())) / timeframe.ns if len(newest) == len(config.symbols) else None
     return ExchangeFacts(venue, offset.offset_ms, None if age is None else max(age, 0.0))
 
 
@@ -198,27 +228,40 @@ _MOST_RUNS = 50
 def out_of_sample_facts(config: SessionConfig, scope: Scope) -> OutOfSampleFacts | None:
     """Return the evidence of the newest recorded backtest with the strategy, parameters, symbol and code of a session.
 
-    The backtest is run and measured again from its record: the events must be the recorded ones. None if there
-    is no such run.
+    The run is made and measured again from its record: the events must be the recorded ones. For a portfolio it is a
+    run of the portfolio, with the same entries, allocation and rebalancing too. None if there is no such run.
     """
-    strategy = make_strategy(config.label, config.parameters)
-    listed = list_runs("backtest", strategy.name, config.symbol_names[0], config.timeframe, limit=_MOST_RUNS)
+    study: Study = "backtest" if config.portfolio is None else "portfolio"
+    strategy = make_strategy(config.label, config.parameters).name if config.portfolio is None else None
+    listed = list_runs(study, strategy, ", ".join(config.symbol_names), config.timeframe, limit=_MOST_RUNS)
     for run_id in listed["run_id"]:
         try:
             record = read_recorded(str(run_id))
-            if _is_same_run(record, config, scope):
+            if record.study == study and record.tags.get("digest.code") == scope.code and _is_run_of(record, config):
                 return _measured(record)
         except PeakTradeError:
             continue
     return None
 
 
-def _is_same_run(record: RecordedRun, config: SessionConfig, scope: Scope) -> bool:
-    if record.study != "backtest" or record.tags.get("digest.code") != scope.code:
-        return False
-    strategies = restored(record.arguments)["strategy"]
-    wanted = make_strategy(config.label, config.parameters)
-    return [(type(each), each.digest()) for each in strategies] == [(type(wanted), wanted.digest())]
+def _is_run_of(record: RecordedRun, config: SessionConfig) -> bool:
+    """Return whether a recorded run has the strategies of a session, and its portfolio if it has one."""
+    arguments = restored(record.arguments)
+    if config.portfolio is None:
+        wanted = make_strategy(config.label, config.parameters)
+        return [(type(each), each.digest()) for each in arguments["strategy"]] == [(type(wanted), wanted.digest())]
+    settings = arguments["settings"]
+    rules = {name: getattr(settings, name) for name in PortfolioRules.model_fields}
+    return _resolved(settings.strategies) == _resolved(config.entries) and rules == dict(config.portfolio)
+
+
+def _resolved(entries: Sequence[StrategyEntry]) -> list[tuple[StrategyEntry, type, str]]:
+    """Return the entries without their parameters, each with the class and the digest of its strategy."""
+    found = [(entry, strategy_of(entry)) for entry in ordered(entries)]
+    return [
+        (StrategyEntry.model_validate(dict(entry) | {"parameters": {}}), type(part), part.digest())
+        for entry, part in found
+    ]
 
 
 def _measured(record: RecordedRun) -> OutOfSampleFacts | None:
@@ -238,7 +281,17 @@ def _measured(record: RecordedRun) -> OutOfSampleFacts | None:
         sharpe_error=ratio.stderr,
         deflated_sharpe=selection["deflated_sharpe"].value,
         max_drawdown=_required(stats["max_drawdown"]),
+        idle=_idle(record, run),
     )
+
+
+def _idle(record: RecordedRun, run: BacktestResult) -> tuple[str, ...]:
+    """Return the strategies of a portfolio that did not trade in a run of it; none for the run of one strategy."""
+    if record.study != "portfolio":
+        return ()
+    traded = {(strategy, symbol) for _, strategy, symbol, quantity, _ in run.movements if quantity}
+    entries = ordered(restored(record.arguments)["settings"].strategies)
+    return tuple(entry_name(entry) for entry in entries if traded.isdisjoint(sleeve_keys([entry])))
 
 
 def _required(measure: Measure) -> float:
@@ -321,13 +374,11 @@ def _facts_of(folder: Path, config: SessionConfig, scope: Scope) -> ShadowFacts 
 
 
 def _is_same_session(held: SessionConfig, config: SessionConfig) -> bool:
-    """Return whether two sessions have the same strategies, parameters, symbols and timeframe."""
-    return (held.strategies, [each.name for each in held.symbols], held.timeframe, held.exchange) == (
-        config.strategies,
-        [each.name for each in config.symbols],
-        config.timeframe,
-        config.exchange,
+    """Return whether two sessions have the same strategies, parameters, symbols, timeframe and portfolio rules."""
+    first, second = (
+        (each.entries, each.symbol_names, each.timeframe, each.exchange, each.portfolio) for each in (held, config)
     )
+    return first == second
 
 
 def _follows_a_live_session(held: SessionConfig) -> bool:
@@ -346,7 +397,7 @@ def _compared(folder: Path) -> dict[str, object]:
 
 
 def diff_with_backtest(folder: Path) -> DiffResult:
-    """Return the diff of a session against a backtest with its settings over the bars in its journal.
+    """Return the diff of a session against a backtest, or a portfolio run, with its settings over its journal's bars.
 
     Raises
     ------
@@ -356,23 +407,36 @@ def diff_with_backtest(folder: Path) -> DiffResult:
     """
     config, events = config_of(folder), read_events(folder)
     bars, start = _bars_of(config, events)
-    strategy = make_strategy(config.label, config.parameters)
+    past = history_of(folder, config) or None
     with not_trials():
-        result = backtest(
-            strategy,
-            bars,
-            config.trading,
-            instruments=config.instruments,
-            risk=config.risk,
-            history=history_of(folder, config) or None,
-            start=start,
-            causality_check=False,
-        )
+        if config.portfolio is None:
+            result = backtest(
+                make_strategy(config.label, config.parameters),
+                bars,
+                config.trading,
+                instruments=config.instruments,
+                risk=config.risk,
+                history=past,
+                start=start,
+                causality_check=False,
+            )
+        else:
+            settings = _portfolio_of(config, start)
+            instruments = config.instruments
+            result = run_portfolio(settings, bars, instruments=instruments, history=past, causality_check=False).run
     return diff(read_session(folder), recording_of(result, "backtest", config.risk))
 
 
-def _bars_of(config: SessionConfig, events: list[Event]) -> tuple[Bars, str]:
-    """Return the bars of a session, and the close time of the first traded one."""
+def _portfolio_of(config: SessionConfig, start: str) -> PortfolioSettings:
+    """Return the settings of a portfolio run that does what a session of a portfolio did from a close on."""
+    assert config.portfolio is not None
+    trading = {name: getattr(config.trading, name) for name in ("initial_cash", "costs", "execution", "seed")}
+    session = {"strategies": config.entries, "timeframe": config.timeframe, "risk": config.risk, "start": start}
+    return PortfolioSettings.parse(dict(config.portfolio) | trading | session, "session")
+
+
+def _bars_of(config: SessionConfig, events: list[Event]) -> tuple[list[Bars], str]:
+    """Return the bars of a session, one Bars per symbol, and the close time of the first traded one."""
     found = [event for event in events if isinstance(event, BarEvent)]
     started = next(
         (
@@ -385,5 +449,4 @@ def _bars_of(config: SessionConfig, events: list[Event]) -> tuple[Bars, str]:
     traded = next((event for event in events[started:] if isinstance(event, BarEvent)), None)
     if traded is None:
         raise SessionError("no bar was traded: a shadow session needs bars after its start.")
-    (bars,) = filled_buffer(config, found).bars()
-    return bars, iso(traded.ts_event)
+    return filled_buffer(config, found).bars(), iso(traded.ts_event)

@@ -28,6 +28,7 @@ from peak_trade.sessions.run import SessionResult, approved_config, resume_sessi
 from peak_trade.sessions.sandbox.admission import scope_of
 from peak_trade.sessions.store import config_of, decisions_in, find_session
 from peak_trade.wiring.digests import code_digest
+from peak_trade.wiring.portfolio_settings import is_portfolio_file
 from peak_trade.wiring.strategies import make_strategy
 
 POLICY_FILE = Path("config/live_policies.toml")
@@ -70,11 +71,13 @@ def named(
 ) -> Named:
     """Return the session that the options of a command line name, whole or in part; errors as of `make_config`.
 
-    A shadow is checked without the session that it follows.
+    A shadow is checked without the session that it follows. The file of a portfolio names its strategies and symbols.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    is_portfolio = run_file is not None and is_portfolio_file(run_file)
+    given = given if is_portfolio else {"timeframe": "1h", "exchange": "binance"} | given
     strategy = given.get("strategy")
-    if strategy is None or "symbol" not in given:
+    if not is_portfolio and (strategy is None or "symbol" not in given):
         part = None if strategy is None else make_strategy(strategy, parameters)
         scope = Scope.parse(
             {

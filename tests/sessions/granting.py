@@ -34,8 +34,10 @@ from peak_trade.sessions.options import make_config
 from peak_trade.sessions.run import run_session
 from peak_trade.sessions.sandbox.admission import request_of
 from peak_trade.studies.backtest import backtest
+from peak_trade.studies.portfolio.run import run_portfolio
 from peak_trade.studies.readiness import Gate, admit
-from peak_trade.studies.recording import record
+from peak_trade.studies.recording import record, record_portfolio
+from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from peak_trade.wiring.strategies import make_strategy
 
 FOLDER = "PEAK_TRADE_TEST_GRANTS"
@@ -136,9 +138,9 @@ def policy_text() -> str:
     return POLICY.format(key=approver_key().public)
 
 
-def evidence_for(values: dict[str, Any]) -> Path:
-    """A workspace with evidence for a strategy, its parameters, symbol, timeframe and exchange."""
-    made = shared_folder() / digest_of(values)[:16]
+def evidence_for(config: SessionConfig) -> Path:
+    """A workspace with evidence for the strategies of a session, their parameters, symbols, timeframe and exchange."""
+    made = shared_folder() / digest_of(asked_by(config))[:16]
     if made.exists():
         return made
     folder = Path(tempfile.mkdtemp(dir=shared_folder()))
@@ -150,30 +152,24 @@ def evidence_for(values: dict[str, Any]) -> Path:
         (folder / "policy.toml").write_text(policy_text(), encoding="utf-8")
         log.adopt(read_policy(folder / "policy.toml"), actor="ada")
         log.append_drill("ada", passed=True, detail="recorded by the fixture")
-        record_evidence(values)
+        if config.portfolio is None:
+            record_evidence(asked_by(config))
+        else:
+            record_portfolio_evidence(config)
     return folder.rename(made)
 
 
 def asked_by(config: SessionConfig) -> dict[str, Any]:
     """What evidence for a session is about."""
-    return {
-        "strategy": config.label,
-        "parameters": config.parameters,
-        "symbol": config.symbol_names[0],
-        "timeframe": config.timeframe,
-        "exchange": config.exchange,
-    }
+    series = {"timeframe": config.timeframe, "exchange": config.exchange}
+    if config.portfolio is not None:
+        return series | {name: str(getattr(config, name)) for name in ("entries", "portfolio")}
+    return series | {"strategy": config.label, "parameters": config.parameters, "symbol": config.symbol_names[0]}
 
 
 def record_evidence(values: dict[str, Any]) -> None:
     """Record a shadow session of a day and a backtest into the workspace."""
-    timeframe = Timeframe.parse(values["timeframe"])
-    close = 20_000.0 * (1.0 + 0.05 * np.sin(np.arange(int(31 * 86_400 / timeframe.seconds)) / 300.0))
-    opened = np.concatenate((close[:1], close[:-1]))
-    values_of = {"open": opened, "high": np.maximum(opened, close), "low": np.minimum(opened, close), "close": close}
-    index = pd.date_range(end=pd.Timestamp(START, tz="UTC"), periods=len(close), freq=timeframe.duration)
-    frame = pd.DataFrame(values_of | {"volume": np.full(len(close), 1e6)}, index=index)
-    bars = Bars(frame, values["symbol"], timeframe, values["exchange"])
+    bars = wave(values["symbol"], values["timeframe"], values["exchange"], 300.0)
     save_bars(bars)
     shared = {name: values[name] for name in ("strategy", "symbol", "timeframe", "exchange")}
     end = iso(int(bars.times[60]))
@@ -186,10 +182,43 @@ def record_evidence(values: dict[str, Any]) -> None:
     record(backtest(make_strategy(values["strategy"], values["parameters"]), bars))
 
 
+def wave(symbol: str, timeframe: str, exchange: str, pace: float) -> Bars:
+    """A month of bars before the time of the evidence that rise and fall; `pace` is in bars per radian."""
+    length = Timeframe.parse(timeframe)
+    close = 20_000.0 * (1.0 + 0.05 * np.sin(np.arange(int(31 * 86_400 / length.seconds)) / pace))
+    opened = np.concatenate((close[:1], close[:-1]))
+    values_of = {"open": opened, "high": np.maximum(opened, close), "low": np.minimum(opened, close), "close": close}
+    index = pd.date_range(end=pd.Timestamp(START, tz="UTC"), periods=len(close), freq=length.duration)
+    return Bars(pd.DataFrame(values_of | {"volume": np.full(len(close), 1e6)}, index=index), symbol, length, exchange)
+
+
+def record_portfolio_evidence(config: SessionConfig) -> None:
+    """Record a shadow session of a day and a run of a portfolio into the workspace."""
+    bars = [
+        wave(symbol, config.timeframe, config.exchange, 6.0 + place) for place, symbol in enumerate(config.symbol_names)
+    ]
+    for part in bars:
+        save_bars(part)
+    values = config.model_dump(mode="json") | {"mode": "paper", "feed": "recorded", "risk": None}
+    values |= {"evaluation": "whole", "end": iso(int(bars[0].times[60]))}
+    followed = run_session(SessionConfig.parse(values, "test"), clock=lambda: START)
+    clock = Ticking()
+    shadow = make_config({"mode": "shadow", "follow": followed.folder.name}, {}, None, None)
+    run_session(shadow, clock=clock.now, on_status=clock.advance)
+    for cash in (5_000.0, config.trading.initial_cash):  # a deflated Sharpe ratio needs a second trial
+        record_portfolio(run_portfolio(portfolio_of(config, initial_cash=cash)))
+
+
+def portfolio_of(config: SessionConfig, **changes: Any) -> PortfolioSettings:
+    """The settings of a portfolio run of a session."""
+    values = {name: getattr(config, name) for name in ("exchange", "timeframe")} | {"strategies": config.entries}
+    return PortfolioSettings(**(dict(config.portfolio or {}) | values | changes))
+
+
 def prepare(config: SessionConfig) -> None:
-    """Copy evidence for a session's strategy into the workspace, unless it has a policy."""
+    """Copy evidence for a session's strategies into the workspace, unless it has a policy."""
     if not (workspace() / "policy.toml").exists():
-        shutil.copytree(evidence_for(asked_by(config)), workspace(), dirs_exist_ok=True)
+        shutil.copytree(evidence_for(config), workspace(), dirs_exist_ok=True)
 
 
 def approve(config: SessionConfig, now: int, **changes: Any) -> Path:

@@ -374,7 +374,7 @@ def test_a_killed_portfolio_session_resumes_and_an_operator_ends_it(portfolio_fi
         ("--symbol A/USD", "Leave --symbol out"),
         ("--timeframe 1h", "Leave --timeframe out"),
         ("-p fast=3", "Leave -p out"),
-        ("--mode testnet --exchange binance", "a portfolio trades at no sandbox"),
+        ("--mode testnet", "exchange was 'made': it has no sandbox"),
         ("--feed recorded --start 2030-01-01", "the last bar of the recording of A/USD closes at"),
     ],
 )
