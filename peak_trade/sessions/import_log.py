@@ -18,6 +18,7 @@ from msgspec import structs
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
 from peak_trade.core.errors import ConfigError, SessionError, excerpt
+from peak_trade.core.progress import progress
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, from_ns
 from peak_trade.data.store import list_bars, load_bars, select_series
 from peak_trade.journal.events import EndCause, SessionEvent, SessionPhase
@@ -177,9 +178,11 @@ def _read(files: Sequence[LogFile], recognised: Recognised, options: LogOptions)
         log = ExternalLog(options)
         for file, layout in zip(files, recognised.layouts, strict=True):
             log.options = replace(options, where=file.name)
-            layout.read(file, log)
+            with progress("read", "MB") as file.on_progress:
+                layout.read(file, log)
         FORMATS[recognised.name].join(log)
-        log.finish()
+        with progress("join", "rows") as on_progress:
+            log.finish(on_progress)
     except sqlite3.Error as error:
         raise SessionError(
             f"{files[0].path}: the temporary database of the import failed ({error}). Free space in the folder of "
@@ -226,8 +229,11 @@ def _write(folder: Path, manifest: Mapping[str, Any], log: ExternalLog, name: st
             start = SessionEvent(log.first, SessionPhase.STARTED, MODE, name, math.nan)
             strategies, symbols = tuple(sorted(log.strategies)), tuple(sorted(log.symbols))
             journal.append(structs.replace(start, strategies=strategies, symbols=symbols))
-            for event in log.events():
-                journal.append(event)
+            with progress("write", "events") as on_progress:
+                for number, event in enumerate(log.events()):
+                    journal.append(event)
+                    if number % 1_000 == 0:
+                        on_progress(number, log.n_events)
             end = EndCause.FEED_ENDED
             journal.append(SessionEvent(log.last, SessionPhase.STOPPED, MODE, "the log ends", math.nan, end))
             journal.seal()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from peak_trade.cli import main
 from peak_trade.core.errors import SessionError
+from peak_trade.core.progress import progress_shown
 from peak_trade.journal.events import OrderEvent, SessionEvent
 from peak_trade.journal.files import is_sealed, read_events, read_manifest
 from peak_trade.journal.formats import external_log
+from peak_trade.journal.formats.logged_orders import LogOptions
 from peak_trade.journal.writer import JournalWriter
+from peak_trade.sessions.import_log import import_log
 from peak_trade.sessions.store import check_journal, session_ids, sessions_folder
 from tests.forking import exit_code, fork
 
@@ -199,3 +203,23 @@ def test_the_order_of_the_rows_does_not_matter(capsys):
     Path("reversed.csv").write_text("\n".join([rows[0], *rows[:0:-1]]))
     one, two = imported(capsys, "trades.csv"), imported(capsys, "reversed.csv")
     assert fills(one["session_id"]) == fills(two["session_id"])
+
+
+def test_the_progress_of_a_long_import_is_shown(capsys):
+    shown: dict[str, list[tuple[int, int]]] = {}
+
+    @contextmanager
+    def display(task, unit):
+        yield lambda done, total: shown.setdefault(f"{task} {unit}", []).append((done, total))
+
+    rows = (
+        f"2024-01-02 {n // 3600:02}:{n // 60 % 60:02}:{n % 60:02},BTCUSDT,BUY,42000,1BTC,1USDT,1USDT"
+        for n in range(2_500)
+    )
+    Path("trades.csv").write_text("\n".join([TRADES.splitlines()[0], *rows]))
+    with progress_shown(display):
+        import_log([Path("trades.csv")], 1, LogOptions())
+    assert list(shown) == ["read MB", "join rows", "write events"]
+    assert [done for done, _ in shown["join rows"]] == [999, 1_999]
+    assert shown["write events"][-1] == (9_000, 10_000)
+    assert all(done <= total for each in shown.values() for done, total in each)

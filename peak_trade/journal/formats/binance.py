@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 from itertools import groupby
@@ -93,18 +92,14 @@ def is_api_orders(file: LogFile) -> str:
 def read_trade_history(file: LogFile, log: ExternalLog) -> None:
     """Add the fills of a Trade History; `join` finds their orders."""
     column, times = _zoned_times(file, log)
-    seen: Counter[int] = Counter()
-    part = 1
+    part = 0
     for row in file.rows():
         if row.part != part:
-            part, seen = row.part, Counter()
+            part = row.part
+            log.start_part()
         try:
             fill = _web_fill(row, row.time(column, times))
-            content = "|".join(row.text(name) for name in file.columns)
-            seen[hash(content)] += 1
-            log.add_fill(f"{content}|{seen[hash(content)]}", fill)
-            if seen[hash(content)] > 1:
-                log.notes["row that is equal to an earlier one of the file, and a fill of its own"] += 1
+            log.add_fill_of_row("|".join(row.text(name) for name in file.columns), fill)
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
 

@@ -12,14 +12,16 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from hashlib import blake2b
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from peak_trade.core.errors import SessionError
+from peak_trade.core.progress import OnProgress
 from peak_trade.core.time import NS_PER_SECOND, from_ns
 from peak_trade.core.values import Side
 from peak_trade.journal.events import CashFlowEvent, OrderEvent, OrderEventKind
@@ -45,6 +47,8 @@ CREATE TABLE fee (key TEXT, amount REAL, currency TEXT);
 CREATE TABLE seen (key TEXT PRIMARY KEY, content TEXT) WITHOUT ROWID;
 CREATE TABLE event (time INTEGER, rank INTEGER, step INTEGER, is_order INTEGER, body BLOB);
 """
+"""A row of `event` has the events of one order at one time, or one cash flow."""
+
 _BY_ORDER = """
 SELECT symbol, order_id, 0 AS is_fill, 0 AS time, seq, body FROM orders UNION ALL
 SELECT symbol, order_id, 1, time, seq, body FROM fill ORDER BY symbol, order_id, is_fill, time, seq
@@ -83,7 +87,8 @@ class ExternalLog:
         self._first_balances: dict[str, tuple[int, float]] = {}
         self._changes: dict[str, Decimal] = {}
         self._stated_changes: dict[str, tuple[Decimal, Decimal]] = {}
-        self._seq = 0
+        self._seq = self._part_start = 0
+        self._repeated: dict[str, int] = {}
         self._shared: frozenset[str] = frozenset()
         self._database = sqlite3.connect("", isolation_level=None)
         weakref.finalize(self, self._database.close)
@@ -112,6 +117,27 @@ class ExternalLog:
             self.n_duplicates += len(fill.rows)
         else:
             self._refuse_all(fill.rows, f"fill {key} is in {_place_of(first.rows)} too, with other values.")
+
+    def start_part(self) -> None:
+        """Begin a part of the log within which equal rows are fills of their own; see `add_fill_of_row`."""
+        self._part_start, self._repeated = self._seq, {}
+
+    def add_fill_of_row(self, content: str, fill: LoggedFill) -> None:
+        """Add a fill without an id: its key is the content of its row and the number among equal rows of its part.
+
+        The content is kept as its digest, and a number only from the second of equal rows on.
+        """
+        name = blake2b(content.encode(), digest_size=16).hexdigest()
+        number = self._repeated.get(name, 0) + 1
+        found = self._database.execute("SELECT seq FROM fill WHERE key = ?", (f"{name}|{number}",)).fetchone()
+        if found is not None:
+            number += found[0] > self._part_start
+            self._repeated[name] = number
+        elif number > 1:
+            self._repeated[name] = number
+        self.add_fill(f"{name}|{number}", fill)
+        if number > 1:
+            self.notes["row that is equal to an earlier one of the file, and a fill of its own"] += 1
 
     def add_order(self, order: LoggedOrder) -> None:
         """Add an order; a later state of an order replaces the earlier one, a second end is refused.
@@ -143,7 +169,8 @@ class ExternalLog:
     def add_cash_flow(self, rows: Sequence[int], flow: CashFlowEvent) -> None:
         """Add a cash flow without a fill, such as funding."""
         self._seq += 1
-        self._add_event(flow.ts_event, self._seq, 0, flow)
+        self._database.execute("INSERT INTO event VALUES (?, ?, 0, 0, ?)", (flow.ts_event, self._seq, _PACK(flow)))
+        self._count_events([flow])
         self.n_used += len(rows)
 
     def is_new(self, key: str, content: str) -> bool:
@@ -230,15 +257,20 @@ class ExternalLog:
             self._database.execute("UPDATE fill SET body = ? WHERE seq = ?", (_PACK(fill), found[0]))
         return missing
 
-    def finish(self) -> None:
+    def finish(self, on_progress: OnProgress = lambda done, total: None) -> None:
         """Join the fills of each order and make the events; orders that do not add up are refused with all rows."""
         names = "SELECT symbol, order_id FROM orders UNION SELECT symbol, order_id FROM fill"
         twice = self._database.execute(f"SELECT order_id FROM ({names}) GROUP BY order_id HAVING count(*) > 1")
         self._shared = frozenset(name for (name,) in twice)
-        for (symbol, order_id), rows in groupby(self._database.execute(_BY_ORDER), key=itemgetter(0, 1)):
-            self._addevents_of_order(f"{symbol}:{order_id}" if order_id in self._shared else order_id, list(rows))
-        found = self._database.execute("SELECT min(time), max(time), count(*) FROM event").fetchone()
-        self.first, self.last, self.n_events = found[0] or 0, found[1] or 0, found[2]
+        n_rows, n_done = self.n_used, 0
+        for (symbol, order_id), parts in groupby(self._database.execute(_BY_ORDER), key=itemgetter(0, 1)):
+            rows = list(parts)
+            self._add_events_of_order(f"{symbol}:{order_id}" if order_id in self._shared else order_id, rows)
+            if n_done // 1_000 < (n_done + len(rows)) // 1_000:
+                on_progress(n_done, n_rows)
+            n_done += len(rows)
+        found = self._database.execute("SELECT min(time), max(time) FROM event").fetchone()
+        self.first, self.last = found[0] or 0, found[1] or 0
         self.refused.sort()
         self._keep_starting_balances()
         for asset, (stated, tolerance) in sorted(self._stated_changes.items()):
@@ -250,7 +282,10 @@ class ExternalLog:
         """Yield the events by time, those of one time in the sequence of the rows."""
         found = self._database.execute("SELECT is_order, body FROM event ORDER BY time, rank, step")
         for is_order, body in found:
-            yield _ORDER_EVENT.decode(body) if is_order else _CASH_FLOW.decode(body)
+            if is_order:
+                yield from _ORDER_EVENTS.decode(body)
+            else:
+                yield _CASH_FLOW.decode(body)
 
     def _keep_starting_balances(self) -> None:
         first = self._database.execute("SELECT min(time) FROM event").fetchone()[0]
@@ -265,7 +300,7 @@ class ExternalLog:
         for row in rows:
             self.refuse(row, reason)
 
-    def _addevents_of_order(self, order_id: str, rows: list[tuple[Any, ...]]) -> None:
+    def _add_events_of_order(self, order_id: str, rows: list[tuple[Any, ...]]) -> None:
         order = _ORDER.decode(rows[0][5]) if not rows[0][2] else None
         fills = [_FILL.decode(row[5]) for row in rows if row[2]]
         try:
@@ -280,15 +315,15 @@ class ExternalLog:
                 self.refuse_fault(number, error)
             return
         rank = min(row[4] for row in rows)
-        for step, event in enumerate(events):
-            self._add_event(event.ts_event, rank, step, event)
+        for step, (time, part) in enumerate(groupby(events, key=attrgetter("ts_event"))):
+            self._database.execute("INSERT INTO event VALUES (?, ?, ?, 1, ?)", (time, rank, step, _PACK(list(part))))
+        self._count_events(events)
         self._count(events)
 
-    def _add_event(self, time: int, rank: int, step: int, event: OrderEvent | CashFlowEvent) -> None:
-        values = (time, rank, step, isinstance(event, OrderEvent), _PACK(event))
-        self._database.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?)", values)
-        self.symbols.add(event.symbol)
-        self.strategies.add(event.strategy)
+    def _count_events(self, events: Sequence[OrderEvent | CashFlowEvent]) -> None:
+        self.n_events += len(events)
+        self.symbols.add(events[0].symbol)
+        self.strategies.add(events[0].strategy)
 
     def _count(self, events: Sequence[OrderEvent]) -> None:
         self.n_orders += 1
@@ -331,7 +366,7 @@ _OUTCOMES = {
 }
 _PACK = msgspec.msgpack.Encoder().encode
 _FILL, _ORDER = msgspec.msgpack.Decoder(LoggedFill), msgspec.msgpack.Decoder(LoggedOrder)
-_ORDER_EVENT, _CASH_FLOW = msgspec.msgpack.Decoder(OrderEvent), msgspec.msgpack.Decoder(CashFlowEvent)
+_ORDER_EVENTS, _CASH_FLOW = msgspec.msgpack.Decoder(list[OrderEvent]), msgspec.msgpack.Decoder(CashFlowEvent)
 
 
 def _place_of(rows: Sequence[int]) -> str:

@@ -25,9 +25,11 @@ from typing import Any, BinaryIO, TextIO
 from peak_trade.core.digest import digest_chunks
 from peak_trade.core.errors import ConfigError, did_you_mean, excerpt
 from peak_trade.core.files import open_binary
+from peak_trade.core.progress import OnProgress
 from peak_trade.journal.formats.log_row import GAPS, GROUPED, Row
 
 _CHUNK = 1 << 20
+_MEGABYTE = 1_000_000
 _SAMPLE = 200
 """Rows that decide whether a comma is a decimal comma."""
 _FRACTION = {
@@ -78,7 +80,11 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
+        self.on_progress: OnProgress = lambda done, total: None
+        """Called every 1,000 rows of a text with the MB of the file that are read, and all of them."""
+
         self.encoding, self._member, self._is_gzip, self._is_checked = "utf-8-sig", "", False, False
+        self._source: BinaryIO | None = None
         with self._explained():
             with open_binary(path) as file:
                 head = file.read(4096)
@@ -136,14 +142,14 @@ class LogFile:
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of a table, or the items of a list in JSON."""
-        if self.kind is FileKind.TABLE:
-            yield from self._table_rows()
-        elif self.kind is FileKind.JSON:
-            for number, item in self._items():
-                fault = "" if isinstance(item, dict) else f"{excerpt(item)} is not a record"
-                yield Row(number, {} if fault else item, fault=fault)
-        else:
+        if self.kind is FileKind.PARQUET:
             yield from self._parquet_rows()
+            return
+        n_megabytes = self.path.stat().st_size // _MEGABYTE
+        for row in self._table_rows() if self.kind is FileKind.TABLE else self._item_rows():
+            if row.number % 1_000 == 0 and self._source is not None and not self._source.closed:
+                self.on_progress(self._source.tell() // _MEGABYTE, n_megabytes)
+            yield row
 
     def query(self, sql: str, *values: object) -> Iterator[Row]:
         """Yield the rows of a query on an SQLite database, which is opened for reading only."""
@@ -212,6 +218,7 @@ class LogFile:
     def _opened(self) -> Iterator[BinaryIO]:
         """Open the content for reading: that of the file, decompressed, or of the only file of the archive."""
         with open_binary(self.path) as file:
+            self._source = file
             if self._is_gzip:
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     yield unpacked  # type: ignore[misc]
@@ -298,6 +305,11 @@ class LogFile:
             for mark, other in ((",", "."), (".", ","))
         )
         return "," if commas and not points else "."
+
+    def _item_rows(self) -> Iterator[Row]:
+        for number, item in self._items():
+            fault = "" if isinstance(item, dict) else f"{excerpt(item)} is not a record"
+            yield Row(number, {} if fault else item, fault=fault)
 
     def _items(self) -> Iterator[tuple[int, Any]]:
         """Yield the items of a list in JSON one by one, the items of JSON lines, or one object."""

@@ -256,3 +256,12 @@ def test_equal_rows_are_fills_of_their_own_and_are_counted(tmp_path):
     log = read(write(tmp_path, "trades.csv", f"Date(UTC),{UNITS}", [row, row]))
     assert log.n_fills == 2
     assert log.notes == {"row that is equal to an earlier one of the file, and a fill of its own": 1}
+
+
+def test_equal_rows_of_two_files_are_counted_in_each(tmp_path):
+    """The second of two equal rows is a duplicate of the second one in the other file; a third one is new."""
+    row = "2024-01-01 10:00:00,BTCUSDT,BUY,100,1BTC,100USDT,1BNB"
+    one, two = (write(tmp_path, f"{n}.csv", f"Date(UTC),{UNITS}", [row] * n) for n in (2, 3))
+    for files in ((one, two), (two, one)):
+        log = read(*files)
+        assert (log.n_fills, log.n_used, log.n_duplicates) == (3, 3, 2)
