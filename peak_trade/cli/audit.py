@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from peak_trade.sessions.import_log import EquityCheck, ImportedSession
 
 SHOWN_REFUSED = 20
+SHOWN_EQUITIES = 31
 
 app = verb_app()
 
@@ -229,7 +231,8 @@ def import_(
         peak-trade audit import trades.csv ledgers.csv
         peak-trade audit import orders.csv --column order_id=OrderNo --column symbol=Pair --fee-currency USDT
 
-    Exits 0 when every row is read, 1 when a row is left out, 2 on bad input.
+    Exits 0 when every row is read and the balances are equal, 1 when a row is left out or a balance is not equal (the
+    session is made all the same), 2 on bad input.
     """
     from peak_trade.journal.formats.logged_orders import LogOptions
     from peak_trade.sessions.import_log import fee_prices, import_log
@@ -239,7 +242,7 @@ def import_(
     stated = LogOptions(strategy, fee_currency, time_format, columns=columns, fee_price=fee_prices(series))
     done = import_log(files, time.time_ns(), stated, form, series)
     output.show(done, as_json, _import_page, _import_content)
-    if done.log.n_refused:
+    if done.log.n_refused or not done.adds_up:
         raise typer.Exit(1)
 
 
@@ -316,12 +319,12 @@ def _import_page(done: ImportedSession) -> output.Page:
     for balance in log.balances:
         verdict = "equal" if balance.is_equal else "NOT EQUAL"
         yield (
-            f"Balance of {balance.asset}: {balance.expected:+.8g} by the fills, {balance.observed:+.8g} in the log: "
+            f"Balance of {balance.asset}: {balance.expected:+.8g} expected, {balance.observed:+.8g} in the log: "
             f"{verdict} (tolerance {balance.tolerance:.2g})."
         )
     starts = ", ".join(f"{amount:,.10g} {name}" for name, amount in sorted(log.starting_balances.items()))
     yield f"Balances before the first order: {starts or 'not in the log; state the initial cash with diff --cash'}."
-    yield from map(_equity_line, done.equities)
+    yield from _equity_lines(done.equities)
     yield from (f"{n:,} times: {note}." for note, n in sorted(log.notes.items()))
     for row, reason in log.refused[:SHOWN_REFUSED]:
         yield f"Row {row} was left out: {reason}"
@@ -329,12 +332,30 @@ def _import_page(done: ImportedSession) -> output.Page:
         yield f"{log.n_refused - SHOWN_REFUSED:,} more rows were left out."
 
 
+def _equity_lines(equities: Sequence[EquityCheck]) -> Iterator[str]:
+    """One line per stated equity; of many, those without a position that are equal to the cash are only counted."""
+    shown = equities
+    if len(equities) > SHOWN_EQUITIES:
+        shown = [check for check in equities if check.stated.positions or not check.stated.is_possible]
+    yield from map(_equity_line, shown[:SHOWN_EQUITIES])
+    if len(equities) > len(shown[:SHOWN_EQUITIES]):
+        yield f"{len(equities) - len(shown[:SHOWN_EQUITIES]):,} more equities are in --json."
+
+
 def _equity_line(check: EquityCheck) -> str:
     stated, implied, held = check.stated, check.implied_prices, check.bar_prices
+    start = f"Equity of {from_ns(stated.time):%Y-%m-%d %H:%M:%S}: {stated.equity:,.2f} {stated.asset} in the log, "
+    if not stated.positions:
+        verdict = "equal" if stated.is_possible else "NOT EQUAL"
+        return f"{start}{stated.cash:,.2f} by the cash: {verdict} (tolerance {stated.tolerance:.2g})."
     parts = []
-    for symbol, quantity, entry in stated.positions:
-        text = f"{symbol} {quantity:+g} from {entry:,.8g}"
-        text += f", so that its mark price was {_range(implied[symbol])}" if symbol in implied else ""
+    for position in stated.positions:
+        symbol = position.symbol
+        text = f"{symbol} {position.quantity:+g} from {position.entry_price:,.8g}"
+        if symbol in implied:
+            inside = "inside of" if implied[symbol].meets(position.resting) else "OUTSIDE of"
+            text += f", so that its mark price was {_range(implied[symbol])}, {inside} its resting orders"
+        text += f" ({_range(position.resting)})"
         text += (
             f"; {_verdict(implied.get(symbol), held[symbol])} {_range(held[symbol])}"
             if symbol in held
@@ -342,20 +363,25 @@ def _equity_line(check: EquityCheck) -> str:
         )
         parts.append(text)
     return (
-        f"Equity of {from_ns(stated.time):%Y-%m-%d %H:%M:%S}: {stated.equity:,.2f} {stated.asset} in the log, cash "
-        f"{stated.cash:,.2f}, unrealised PnL {stated.unrealised:+,.2f} of {'. And of '.join(parts)}."
+        f"{start}cash {stated.cash:,.2f}, unrealised PnL {stated.unrealised:+,.2f} of {'. And of '.join(parts)}: "
+        f"{'possible' if stated.is_possible else 'NOT POSSIBLE'}."
     )
 
 
 def _range(prices: PriceRange) -> str:
+    if math.isinf(prices.high):
+        return f"above {prices.low:,.8g}"
     return f"{prices.low:,.8g} to {prices.high:,.8g}"
+
+
+def _bounds(prices: PriceRange) -> dict[str, float | None]:
+    return {"low": prices.low, "high": None if math.isinf(prices.high) else prices.high}
 
 
 def _verdict(implied: PriceRange | None, bar: PriceRange) -> str:
     if implied is None:
         return "its bar has"
-    is_inside = implied.low <= bar.high and implied.high >= bar.low
-    return "that is inside of its bar," if is_inside else "that is OUTSIDE of its bar,"
+    return "that is inside of its bar," if implied.meets(bar) else "that is OUTSIDE of its bar,"
 
 
 def _other_fees(log: ExternalLog) -> str:
@@ -399,12 +425,14 @@ def _import_content(done: ImportedSession) -> dict[str, Any]:
             asdict(check.stated)
             | {
                 "unrealised": check.stated.unrealised,
-                "positions": [each._asdict() for each in check.stated.positions],
+                "is_possible": check.stated.is_possible,
+                "positions": [each._asdict() | {"resting": _bounds(each.resting)} for each in check.stated.positions],
                 "implied_prices": {symbol: each._asdict() for symbol, each in check.implied_prices.items()},
                 "bar_prices": {symbol: each._asdict() for symbol, each in check.bar_prices.items()},
             }
             for check in done.equities
         ],
+        "adds_up": done.adds_up,
         "n_refused": log.n_refused,
         "refused": [{"row": row, "reason": reason} for row, reason in log.refused[:SHOWN_REFUSED]],
     }

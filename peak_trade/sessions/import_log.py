@@ -40,7 +40,7 @@ MODE = "imported"
 
 @dataclass(frozen=True, slots=True)
 class EquityCheck:
-    """Equity that a log states while positions are open, and the stored bars of that time by symbol."""
+    """Equity that a log states, and the stored bars of that time of the open positions, by symbol."""
 
     stated: StatedEquity
     bars: Mapping[str, Bars]
@@ -65,6 +65,13 @@ class ImportedSession:
     files: tuple[str, ...]
     recognised: Recognised
     equities: tuple[EquityCheck, ...] = ()
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the balances and equities that the log states follow from its fills."""
+        return all(check.is_equal for check in self.log.balances) and all(
+            check.stated.is_possible for check in self.equities
+        )
 
 
 def import_log(

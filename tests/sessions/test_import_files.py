@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from peak_trade.cli import main
@@ -223,3 +224,29 @@ def test_the_progress_of_a_long_import_is_shown(capsys):
     assert [done for done, _ in shown["join rows"]] == [999, 1_999]
     assert shown["write events"][-1] == (9_000, 10_000)
     assert all(done <= total for each in shown.values() for done, total in each)
+
+
+def test_a_balance_that_is_not_equal_is_exit_code_1(capsys):
+    line = {"timestamp": "2024-01-01 00:00:00", "raw": "Balance for USDT on X", "symbol": "BTC-USDT", "side": "buy",
+            "order_type": "MARKET", "qty": "1", "price": 100.0, "amount": 0.1}  # fmt: skip
+    balances = {"DAILY_BALANCE": 1_000.01, "SUBMITTED": None, "EXECUTED": None, "FEE": 999.9}
+    lines = [line | {"event": event, "balance_after": balance} for event, balance in balances.items()]
+    pd.DataFrame(lines).to_parquet("lines.parquet")
+    assert main(["audit", "import", "lines.parquet"]) == 1
+    assert "1,000.01 USDT in the log, 1,000.00 by the cash: NOT EQUAL" in capsys.readouterr().out
+    assert len(session_ids()) == 1
+
+
+def test_only_the_equities_that_say_something_are_printed_of_many(capsys):
+    line = {"timestamp": "2024-01-01 00:00:00", "raw": "Balance for USDT on X", "symbol": "BTC-USDT", "side": "buy",
+            "order_type": "MARKET", "qty": "1", "price": 100.0, "amount": 0.1}  # fmt: skip
+    days = [line | {"event": "DAILY_BALANCE", "balance_after": 1_000.0 + (day == 7)} for day in range(40)]
+    trade = [line | {"event": event, "balance_after": balance}
+             for event, balance in (("SUBMITTED", None), ("EXECUTED", None), ("FEE", 999.9))]  # fmt: skip
+    pd.DataFrame([*days, *trade]).to_parquet("lines.parquet")
+    assert main(["audit", "import", "lines.parquet"]) == 1
+    said = [each for each in capsys.readouterr().out.splitlines() if "quit" in each]
+    assert [each[:40] for each in said] == [
+        "Equity of 2024-01-01 00:00:00: 1,001.00 ",
+        "39 more equities are in --json.",
+    ]

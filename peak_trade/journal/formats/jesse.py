@@ -17,6 +17,7 @@ fills, and the price of a market order before its fill.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections import defaultdict
@@ -29,7 +30,7 @@ from peak_trade.core.errors import ConfigError, excerpt
 from peak_trade.core.ledger import Ledger
 from peak_trade.core.values import Fill, OrderType, Side, quote_of
 from peak_trade.journal.events import OrderEventKind
-from peak_trade.journal.formats.balances import BalanceCheck, OpenPosition, StatedEquity
+from peak_trade.journal.formats.balances import BalanceCheck, OpenPosition, PriceRange, StatedEquity
 from peak_trade.journal.formats.ccxt import type_of
 from peak_trade.journal.formats.external_log import ExternalLog
 from peak_trade.journal.formats.log_file import FileKind, LogFile
@@ -54,6 +55,8 @@ _IGNORED = frozenset(
 
 _MILLISECONDS = stated_format("ms")
 _CENT = 0.01
+_HALF_CENT = _CENT / 2.0 + 1e-9
+"""How far a number that is rounded to cents may be from the exact one."""
 _DUST = 1e-9
 """Quantity in base units up to which a position is closed."""
 _SIDES = {"long": Side.BUY, "short": Side.SELL}
@@ -86,7 +89,7 @@ def read_log_lines(file: LogFile, log: ExternalLog) -> None:
     times = log.options.times("" if str(stamp) in ("NaT", "None") else stamp for stamp in stamps)
     log.times = times.name
     lines = _LogLines(log, times)
-    account = _Account(log, times)
+    account = _Account(log, times, lines)
     for row in file.rows():
         filled = lines.read(row)
         if filled is not None:
@@ -123,6 +126,15 @@ class _LogLines:
         except (ValueError, OverflowError) as error:
             self._log.refuse_fault(row.number, error)
         return None
+
+    def resting_prices(self, symbol: str) -> PriceRange:
+        """Return the prices between which no open order of a symbol is triggered."""
+        low, high = 0.0, math.inf
+        for order in (order for orders in self._open.values() for order in orders if order.symbol == symbol):
+            is_above = (order.side is Side.SELL) == (order.order_type is OrderType.LIMIT)
+            if order.order_type is not OrderType.MARKET:
+                low, high = (low, min(high, order.price)) if is_above else (max(low, order.price), high)
+        return PriceRange(low, high)
 
     def close(self) -> None:
         """Add what is left at the end of the log."""
@@ -182,19 +194,18 @@ class _LogLines:
 class _Account:
     """Fees, PnL and balances of log lines, next to those that follow from the fills.
 
-    A line is rounded to cents, so n lines may differ by n half cents from what they say together. A daily balance is
-    the cash and the unrealised PnL of the open positions at their current prices, which the log does not hold:
-    `save_daily_portfolio_balance` of jesse adds both.
+    Every number of a line is rounded to cents. A daily balance is the cash and the unrealised PnL of the open positions
+    at their current prices, which the log does not hold: `save_daily_portfolio_balance` of jesse adds both.
     """
 
-    def __init__(self, log: ExternalLog, times: TimeFormat) -> None:
-        self._log, self._times = log, times
-        self._flat: list[tuple[float, float]] = []
-        self._early: list[float] = []
+    def __init__(self, log: ExternalLog, times: TimeFormat, lines: _LogLines) -> None:
+        self._log, self._times, self._lines = log, times, lines
+        self._early: list[tuple[int, float]] = []
         self._ledger = Ledger(1.0)
-        self._realised = self._stated_realised = self._stated_fees = 0.0
-        self._first = self._last = math.nan
-        self._n_lines = 0
+        self._realised, self._last = 0.0, math.nan
+        self._checks: dict[str, tuple[int, BalanceCheck]] = {}
+        """Number of the comparisons of a kind, and that with the largest difference."""
+
         self._asset = "quote currency"
 
     def book(self, order: LoggedOrder) -> None:
@@ -215,49 +226,51 @@ class _Account:
         self._asset = named[1] if named else self._asset
         amount, balance = row.signed("amount"), row.signed("balance_after")
         change = -amount if row.text("event") == "FEE" else amount
-        if math.isnan(self._first):
-            self._first = balance - change
+        if math.isnan(self._last):
+            self._last = round(balance - change, 2)
             if named:
-                self._log.add_first_balance(self._asset, row.time("timestamp", self._times), round(self._first, 2))
-        self._last, self._n_lines = balance, self._n_lines + 1
-        if row.text("event") == "FEE":
-            self._stated_fees += amount
-        else:
-            self._stated_realised += amount
+                self._log.add_first_balance(self._asset, row.time("timestamp", self._times), self._last)
+            for time, equity in self._early:
+                self._add_equity(time, equity, ())
+        self._compare("changes by fees and PnL", change, balance - self._last, 1.5 * _CENT + 1e-9)
+        self._last = balance
+        if row.text("event") == "REALIZED_PNL":
+            self._compare(_GAINS, self._realised, amount, _HALF_CENT)
+            self._realised = 0.0
 
     def _read_daily(self, row: Row) -> None:
         equity, time = row.signed("balance_after"), row.time("timestamp", self._times)
+        if math.isnan(self._last):
+            self._early.append((time, equity))
+            return
         positions = tuple(
-            OpenPosition(symbol, each.quantity, each.average_price)
+            OpenPosition(symbol, each.quantity, each.average_price, self._lines.resting_prices(symbol))
             for symbol, each in self._ledger.positions.items()
             if abs(each.quantity) > _DUST
         )
-        if math.isnan(self._last):
-            self._early.append(equity)
-        elif positions:
-            self._log.equities.append(StatedEquity(time, self._asset, equity, self._last, positions, _CENT))
-        else:
-            self._flat.append((self._last, equity))
+        self._add_equity(time, equity, positions)
+
+    def _add_equity(self, time: int, equity: float, positions: tuple[OpenPosition, ...]) -> None:
+        tolerance = _CENT if positions else _HALF_CENT
+        self._log.equities.append(StatedEquity(time, self._asset, equity, self._last, positions, tolerance))
 
     def close(self) -> None:
         """Add the comparisons of all lines."""
-        if not self._n_lines:
-            return
-        tolerance = (self._n_lines + 1) * _CENT / 2.0 + 1e-9
-        stated = self._stated_realised - self._stated_fees
-        checks = [
-            BalanceCheck(f"{self._asset}, stated changes", stated, self._last - self._first, tolerance),
-            BalanceCheck(f"{self._asset}, realised PnL", self._realised, self._stated_realised, tolerance),
-        ]
-        self._flat += [(self._first, equity) for equity in self._early]
-        if self._flat:
-            cash, equity = max(self._flat, key=lambda each: abs(each[1] - each[0]))
-            name = f"{self._asset}, the worst of {len(self._flat)} daily balances without a position"
-            checks.append(BalanceCheck(name, cash, equity, _CENT / 2.0 + 1e-9))
-        self._log.balances += checks
+        if self._checks and abs(self._realised) > _HALF_CENT:
+            self._compare(_GAINS, self._realised, 0.0, _HALF_CENT)
+        for name, (number, worst) in self._checks.items():
+            self._log.balances.append(
+                dataclasses.replace(worst, asset=f"{self._asset}, the worst of {number:,} {name}")
+            )
+
+    def _compare(self, name: str, expected: float, observed: float, tolerance: float) -> None:
+        check = BalanceCheck(self._asset, expected, observed, tolerance)
+        number, worst = self._checks.get(name, (0, check))
+        self._checks[name] = number + 1, max(worst, check, key=lambda each: abs(each.expected - each.observed))
 
 
 _ACCOUNT_LINES = ("FEE", "REALIZED_PNL")
+_GAINS = "realised PnLs"
 
 
 def read_trades(file: LogFile, log: ExternalLog) -> None:

@@ -125,23 +125,48 @@ def test_an_account_report_states_them(tmp_path: Path):
     assert log.ignored == {"state of the account": 2}
 
 
-def test_log_lines_state_them_and_the_unrealised_pnl_of_a_daily_balance(tmp_path: Path):
-    def line(second: int, event: str, balance: float = math.nan, amount: float = math.nan) -> dict[str, object]:
-        return {"timestamp": f"2024-01-01 00:00:{second:02d}", "event": event, "raw": "Balance for USDT on X",
-                "symbol": "BTC-USDT", "order_type": "MARKET", "side": "buy", "qty": "2", "price": 100.0,
-                "amount": amount, "balance_after": balance}  # fmt: skip
+def log_line(second: int, event: str, balance: float = math.nan, amount: float = math.nan) -> dict[str, object]:
+    return {"timestamp": f"2024-01-01 00:00:{second:02d}", "event": event, "raw": "Balance for USDT on X",
+            "symbol": "BTC-USDT", "order_type": "MARKET", "side": "buy", "qty": "2", "price": 100.0,
+            "amount": amount, "balance_after": balance}  # fmt: skip
 
-    lines = [line(0, "DAILY_BALANCE", 500.0), line(1, "SUBMITTED"), line(2, "EXECUTED"), line(2, "FEE", 499.9, 0.1),
-             line(9, "DAILY_BALANCE", 503.9)]  # fmt: skip
+
+def test_log_lines_state_them_and_the_unrealised_pnl_of_a_daily_balance(tmp_path: Path):
+    lines = [log_line(0, "DAILY_BALANCE", 500.0), log_line(1, "SUBMITTED"), log_line(2, "EXECUTED"),
+             log_line(2, "FEE", 499.9, 0.1), log_line(9, "DAILY_BALANCE", 503.9)]  # fmt: skip
     pd.DataFrame(lines).to_parquet(tmp_path / "a.parquet")
     log = read(tmp_path / "a.parquet")
     assert log.starting_balances == {"USDT": 500.0}
-    (stated,) = log.equities
+    first, stated = log.equities
+    assert (first.positions, first.cash, first.is_possible) == ((), 500.0, True)
     assert stated.positions == (OpenPosition("BTC/USDT", 2.0, 100.0),)
     low, high = stated.implied_prices({})["BTC/USDT"]
     assert math.isclose(low, 101.995)
     assert math.isclose(high, 102.005)
-    assert log.balances[-1].is_equal
+    assert all(check.is_equal for check in log.balances)
     lines[0]["balance_after"] = 500.01
     pd.DataFrame(lines).to_parquet(tmp_path / "b.parquet")
-    assert not read(tmp_path / "b.parquet").balances[-1].is_equal
+    assert not read(tmp_path / "b.parquet").equities[0].is_possible
+
+
+@pytest.mark.parametrize(("equity", "is_possible"), [(503.9, True), (509.9, True), (510.0, False), (495.8, False)])
+def test_an_equity_is_possible_at_prices_between_the_resting_orders(equity, is_possible, tmp_path):
+    """A position of 2 from 100 with a stop at 98 and a limit at 105 has an unrealised PnL of -4 to 10."""
+    entry = [log_line(1, "SUBMITTED"), log_line(2, "EXECUTED"), log_line(2, "FEE", 499.9, 0.1)]
+    exits = [
+        log_line(3, "SUBMITTED") | {"side": "sell", "order_type": order_type, "price": price}
+        for order_type, price in (("STOP", 98.0), ("LIMIT", 105.0), ("LIMIT", 110.0))
+    ]
+    pd.DataFrame([*entry, *exits, log_line(9, "DAILY_BALANCE", equity)]).to_parquet(tmp_path / "a.parquet")
+    (stated,) = read(tmp_path / "a.parquet").equities
+    assert stated.positions[0].resting == PriceRange(98.0, 105.0)
+    assert stated.is_possible is is_possible
+
+
+def test_the_price_of_one_position_follows_from_the_resting_orders_of_the_other():
+    one = OpenPosition("BTC/USDT", 1.0, 100.0, PriceRange(90.0, 110.0))
+    two = OpenPosition("ETH/USDT", -2.0, 50.0)
+    stated = StatedEquity(0, "USDT", 1_000.0, 1_000.0, (one, two), 0.0)
+    assert stated.implied_prices({}) == {"ETH/USDT": PriceRange(45.0, 55.0)}
+    assert stated.implied_prices({"ETH/USDT": PriceRange(60.0, 60.0)})["BTC/USDT"] == PriceRange(120.0, 120.0)
+    assert stated.is_possible
