@@ -317,7 +317,8 @@ def _import_page(done: ImportedSession) -> output.Page:
     yield f"Times: {log.times}."
     yield f"Fees: unknown for {output.count(log.n_unknown_fees, 'fill')}{_other_fees(log)}."
     for balance in log.balances:
-        verdict = "equal" if balance.is_equal else "NOT EQUAL"
+        apart = balance.observed - balance.expected
+        verdict = "equal" if balance.is_equal else f"NOT EQUAL, apart by {apart:+.3g}"
         yield (
             f"Balance of {balance.asset}: {balance.expected:+.8g} expected, {balance.observed:+.8g} in the log: "
             f"{verdict} (tolerance {balance.tolerance:.2g})."
@@ -325,7 +326,12 @@ def _import_page(done: ImportedSession) -> output.Page:
     starts = ", ".join(f"{amount:,.10g} {name}" for name, amount in sorted(log.starting_balances.items()))
     yield f"Balances before the first order: {starts or 'not in the log; state the initial cash with diff --cash'}."
     yield from _equity_lines(done.equities)
-    yield from (f"{n:,} times: {note}." for note, n in sorted(log.notes.items()))
+    if len(log.accounts) > 1:
+        yield (
+            f"Accounts: {', '.join(sorted(log.accounts))}. Their orders are one log, and their positions and cash are "
+            "summed up. To compare one of them, import its rows alone."
+        )
+    yield from (f"{output.count(n, 'time')}: {note}." for note, n in sorted(log.notes.items()))
     for row, reason in log.refused[:SHOWN_REFUSED]:
         yield f"Row {row} was left out: {reason}"
     if log.n_refused > SHOWN_REFUSED:
@@ -418,6 +424,7 @@ def _import_content(done: ImportedSession) -> dict[str, Any]:
         "fees_converted": {
             currency: {"paid": paid, "value": value} for currency, (paid, value) in log.converted_fees.items()
         },
+        "accounts": sorted(log.accounts),
         "notes": log.notes,
         "balances": [asdict(balance) | {"is_equal": balance.is_equal} for balance in log.balances],
         "starting_balances": log.starting_balances,

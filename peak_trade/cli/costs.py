@@ -88,7 +88,10 @@ def _page(found: CostFit, out: Path | None) -> output.Page:
     )
     yield from (f"{note[:1].upper()}{note[1:]}." for note in found.notes)
     if out is not None:
-        yield f"Written: {out}. Use it with `peak-trade backtest --config {out}`."
+        yield (
+            f"Written: {out}, with the costs only. Use it with `peak-trade backtest --config {out}`, or copy its "
+            "table [costs] into your run file."
+        )
 
 
 def _row(cost: str, estimate: Estimate | None) -> tuple[str, str, str, str, str]:

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from peak_trade.core.bars import Bars
 from peak_trade.core.digest import digest_of, package_digest
-from peak_trade.core.errors import ConfigError, SessionError, excerpt
+from peak_trade.core.errors import ConfigError, DataError, SessionError, excerpt
 from peak_trade.core.progress import progress
 from peak_trade.core.time import NS_PER_SECOND, Timeframe, from_ns
 from peak_trade.data.store import list_bars, load_bars, select_series
@@ -150,8 +150,13 @@ def fee_prices(series: Mapping[str, str]) -> Callable[[str, str, int], float]:
         base, slash, quote = symbol.partition("/")
         if not slash or base.upper() != currency.upper():
             raise ConfigError(f"--fee-price {currency} was {excerpt(name)}: write it like {currency}={currency}/USDT.")
-        step = Timeframe.parse(timeframe) if timeframe else min(each.timeframe for each in select_series(symbol))
-        bars = load_bars(symbol, step)
+        try:
+            step = Timeframe.parse(timeframe) if timeframe else min(each.timeframe for each in select_series(symbol))
+            bars = load_bars(symbol, step)
+        except DataError as error:
+            raise DataError(
+                f"--fee-price {currency}: {error} Without it, fees in {currency} are not included."
+            ) from None
         prices[currency.upper(), quote.upper()] = bars.times, bars.frame["close"].to_numpy(), 2 * step.ns
 
     def price(currency: str, quote: str, time: int) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from peak_trade.core.errors import ConfigError, did_you_mean, excerpt, listed
+from peak_trade.journal.formats.log_file import FileKind
 
 if TYPE_CHECKING:
     from peak_trade.journal.formats.external_log import ExternalLog
@@ -24,16 +25,24 @@ class Layout:
     """Layout of one file of a format.
 
     `recogniser` is the `module:function` that says why a file has the layout, empty if it has not; `reader` is the one
-    that adds its rows to a log.
+    that adds its rows to a log. `signature` is the `module:name` of its columns, empty if they do not identify it.
     """
 
     title: str
     recogniser: str
     reader: str
+    signature: str = ""
 
     def fits(self, file: LogFile) -> str:
         """Return why a file has the layout; empty if it has not."""
         return str(pkgutil.resolve_name(self.recogniser)(file))
+
+    def missing(self, file: LogFile) -> frozenset[str] | None:
+        """Return the columns that a file lacks to have the layout, None if it lacks more than half of them."""
+        if not self.signature:
+            return None
+        found: frozenset[str] | None = pkgutil.resolve_name(self.signature).missing(file)
+        return found
 
     def read(self, file: LogFile, log: ExternalLog) -> None:
         """Add the orders and fills of a file to a log; ConfigError when the file as a whole can not be read."""
@@ -68,8 +77,18 @@ FORMATS: dict[str, LogFormat] = {
     "ccxt": LogFormat(
         "ccxt: fetch_my_trades and fetch_orders",
         (
-            Layout("trades", "peak_trade.journal.formats.ccxt:is_trades", "peak_trade.journal.formats.ccxt:read_ccxt"),
-            Layout("orders", "peak_trade.journal.formats.ccxt:is_orders", "peak_trade.journal.formats.ccxt:read_ccxt"),
+            Layout(
+                "trades",
+                "peak_trade.journal.formats.ccxt:is_trades",
+                "peak_trade.journal.formats.ccxt:read_ccxt",
+                "peak_trade.journal.formats.ccxt:TRADES",
+            ),
+            Layout(
+                "orders",
+                "peak_trade.journal.formats.ccxt:is_orders",
+                "peak_trade.journal.formats.ccxt:read_ccxt",
+                "peak_trade.journal.formats.ccxt:ORDERS",
+            ),
         ),
     ),
     "freqtrade": LogFormat(
@@ -99,16 +118,19 @@ FORMATS: dict[str, LogFormat] = {
                 "Trade History",
                 "peak_trade.journal.formats.binance:is_trade_history",
                 "peak_trade.journal.formats.binance:read_trade_history",
+                "peak_trade.journal.formats.binance:TRADE_HISTORY",
             ),
             Layout(
                 "Order History",
                 "peak_trade.journal.formats.binance:is_order_history",
                 "peak_trade.journal.formats.binance:read_order_history",
+                "peak_trade.journal.formats.binance:ORDER_HISTORY",
             ),
             Layout(
                 "Transaction History",
                 "peak_trade.journal.formats.binance:is_transaction_history",
                 "peak_trade.journal.formats.binance:read_transaction_history",
+                "peak_trade.journal.formats.binance:TRANSACTION_HISTORY",
             ),
         ),
         "peak_trade.journal.formats.binance:join",
@@ -120,11 +142,13 @@ FORMATS: dict[str, LogFormat] = {
                 "trades",
                 "peak_trade.journal.formats.binance:is_api_trades",
                 "peak_trade.journal.formats.binance:read_api_trades",
+                "peak_trade.journal.formats.binance:API_TRADES",
             ),
             Layout(
                 "orders",
                 "peak_trade.journal.formats.binance:is_api_orders",
                 "peak_trade.journal.formats.binance:read_api_orders",
+                "peak_trade.journal.formats.binance:API_ORDERS",
             ),
         ),
     ),
@@ -135,11 +159,13 @@ FORMATS: dict[str, LogFormat] = {
                 "trades.csv",
                 "peak_trade.journal.formats.kraken:is_trades",
                 "peak_trade.journal.formats.kraken:read_trades",
+                "peak_trade.journal.formats.kraken:TRADES",
             ),
             Layout(
                 "ledgers.csv",
                 "peak_trade.journal.formats.kraken:is_ledgers",
                 "peak_trade.journal.formats.kraken:read_ledgers",
+                "peak_trade.journal.formats.kraken:LEDGERS",
             ),
         ),
         "peak_trade.journal.formats.kraken:join",
@@ -151,6 +177,7 @@ FORMATS: dict[str, LogFormat] = {
                 "trades",
                 "peak_trade.journal.formats.hummingbot:is_trades",
                 "peak_trade.journal.formats.hummingbot:read_trades",
+                "peak_trade.journal.formats.hummingbot:TRADES",
             ),
             Layout(
                 "database",
@@ -166,16 +193,19 @@ FORMATS: dict[str, LogFormat] = {
                 "fills report",
                 "peak_trade.journal.formats.nautilus:is_fills",
                 "peak_trade.journal.formats.nautilus:read_fills",
+                "peak_trade.journal.formats.nautilus:FILLS",
             ),
             Layout(
                 "orders report",
                 "peak_trade.journal.formats.nautilus:is_orders",
                 "peak_trade.journal.formats.nautilus:read_orders",
+                "peak_trade.journal.formats.nautilus:ORDERS",
             ),
             Layout(
                 "account report",
                 "peak_trade.journal.formats.nautilus:is_account",
                 "peak_trade.journal.formats.nautilus:read_account",
+                "peak_trade.journal.formats.nautilus:ACCOUNT",
             ),
         ),
     ),
@@ -186,16 +216,19 @@ FORMATS: dict[str, LogFormat] = {
                 "live orders",
                 "peak_trade.journal.formats.jesse:is_orders",
                 "peak_trade.journal.formats.jesse:read_orders",
+                "peak_trade.journal.formats.jesse:ORDERS",
             ),
             Layout(
                 "log lines",
                 "peak_trade.journal.formats.jesse:is_log_lines",
                 "peak_trade.journal.formats.jesse:read_log_lines",
+                "peak_trade.journal.formats.jesse:LOG_LINES",
             ),
             Layout(
                 "closed trades",
                 "peak_trade.journal.formats.jesse:is_trades",
                 "peak_trade.journal.formats.jesse:read_trades",
+                "peak_trade.journal.formats.jesse:TRADES",
             ),
         ),
     ),
@@ -206,6 +239,7 @@ FORMATS: dict[str, LogFormat] = {
                 "table of orders",
                 "peak_trade.journal.formats.orders_csv:is_orders",
                 "peak_trade.journal.formats.orders_csv:read_orders",
+                "peak_trade.journal.formats.orders_csv:ORDERS",
             ),
         ),
     ),
@@ -259,10 +293,28 @@ def _why_none(files: Sequence[LogFile], found: Sequence[list[tuple[str, Layout, 
             held = f"its columns are {listed(file.columns)}" if file.columns else f"it is a {file.kind}"
             if name != AUTO:
                 titles = " or ".join(each.title for each in FORMATS[name].layouts)
-                return f"{file.path}: this is no file of {name} ({titles}): {held}. Leave out --format to recognise it."
-            return (
-                f"{file.path}: no format fits: {held}. State --format ({', '.join(FORMATS)}), or name the columns with "
-                "--column."
-            )
+                nearest = _nearest(file, {name: FORMATS[name]}) or "Leave out --format to recognise it."
+                return f"{file.path}: this is no file of {name} ({titles}): {held}. {nearest}"
+            if len(file.columns) < 2 and file.kind is FileKind.TABLE:
+                return f"{file.path}: this is a text without columns, not a log. Formats: {', '.join(FORMATS)}."
+            if {"open", "high", "low", "close"} <= {column.lower() for column in file.columns}:
+                return f"{file.path}: these are bars, not orders. Import them with `peak-trade data import`."
+            remedy = _nearest(file, FORMATS) or f"State --format ({', '.join(FORMATS)})."
+            return f"{file.path}: no format fits: {held}. {remedy} --column names the columns of any table of orders."
     each = ", ".join(f"{file.name} ({fits[0][0]})" for file, fits in zip(files, found, strict=True))
     return f"the files have several formats: {each}. Import the files of one log at a time."
+
+
+def _nearest(file: LogFile, known: dict[str, LogFormat]) -> str:
+    """Return which format and layout a file comes nearest to, and the columns that it lacks; empty if to none."""
+    found = [
+        (len(missing), name, layout.title, missing)
+        for name, form in known.items()
+        for layout in form.layouts
+        if (missing := layout.missing(file))
+    ]
+    if not found:
+        return ""
+    _, name, title, missing = min(found, key=lambda each: each[0])
+    what = "column" if len(missing) == 1 else "columns"
+    return f"It is nearest to {name}, {title}, but lacks the {what} {listed(sorted(missing))}."

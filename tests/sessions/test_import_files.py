@@ -112,6 +112,14 @@ def test_a_file_that_two_formats_fit_is_refused_with_both(capsys):
             "has no prices: import it together with Trade",
         ),
         ('[{"id": 1', "cut off in row 1"),
+        ("[costs]\nfee_bps = 10.0\n", "this is a text without columns, not a log. Formats: ccxt, "),
+        ("timestamp,Open,High,Low,Close\n1,1,1,1,1\n", "these are bars, not orders"),
+        (TRADES.replace("Executed", "Filled"), "nearest to binance, Trade History, but lacks the column Executed."),
+        ("txid,type,pair,time\na,b,c,d\n", "nearest to kraken, trades.csv, but lacks the columns ordertxid, vol."),
+        (
+            '[{"symbol": "A", "side": "buy", "price": 1, "amount": 1}]',
+            "nearest to ccxt, trades, but lacks the columns id",
+        ),
         (TRADES.replace("ETHBTC", "\udce9THBTC"), "row 3 is not UTF-8 text"),
         ('a,b\n"1,2\n', "no format fits"),
     ],
@@ -125,6 +133,7 @@ def test_a_file_without_orders_leaves_nothing_behind(content, words, capsys):
 def test_a_stated_format_that_does_not_fit_is_named(capsys):
     said = refused(capsys, "trades.csv", "--format", "kraken")
     assert "this is no file of kraken (trades.csv or ledgers.csv): its columns are Date(UTC), Pair" in said
+    assert said.endswith("Leave out --format to recognise it.")
 
 
 def test_files_of_two_formats_are_refused_with_both(capsys):
@@ -148,7 +157,9 @@ def test_fees_in_another_currency_are_converted_at_a_stored_series(capsys):
     assert by_symbol["BTC/USDT"].fee_value == pytest.approx(3.2)
     assert (by_symbol["BTC/USDT"].fee, by_symbol["ETH/BTC"].fee_value) == (0.0, 0.0)
     assert read_manifest(sessions_folder() / found["session_id"])["imported"]["fee_series"] == {"BNB": "BNB/USDT 1h"}
-    assert "there are no bars of BNB/EUR" in refused(capsys, "trades.csv", "--fee-price", "BNB=BNB/EUR")
+    said = refused(capsys, "trades.csv", "--fee-price", "BNB=BNB/EUR")
+    assert "--fee-price BNB: there are no bars of BNB/EUR" in said
+    assert "Without it, fees in BNB are not included." in said
 
 
 @pytest.mark.parametrize("error", [SessionError("no space"), KeyboardInterrupt()])
@@ -250,3 +261,36 @@ def test_only_the_equities_that_say_something_are_printed_of_many(capsys):
         "Equity of 2024-01-01 00:00:00: 1,001.00 ",
         "39 more equities are in --json.",
     ]
+
+
+TRADE = {"id": "1", "order": "o", "timestamp": 1_700_000_000_000, "symbol": "BTC/USDT", "side": "buy", "price": 10.0,
+         "amount": 1.0, "takerOrMaker": "taker"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"result": [TRADE]}, {"code": "0", "data": [TRADE]}, {"retCode": 0, "result": {"list": [TRADE]}, "time": 5}],
+)
+def test_the_records_of_an_answer_are_read(answer, capsys):
+    Path("answer.json").write_text(json.dumps(answer, indent=1))
+    assert imported(capsys, "answer.json")["n_fills"] == 1
+    Path("pages.json").write_text("\n".join(json.dumps(answer) for _ in range(2)))
+    found = imported(capsys, "pages.json")
+    assert (found["n_fills"], found["n_duplicates"]) == (1, 1)
+
+
+def test_an_answer_without_records_is_named(capsys):
+    Path("answer.json").write_text('{"retCode": 10001, "result": {}}')
+    assert "no format fits: its columns are retCode, result." in refused(capsys, "answer.json")
+
+
+def test_several_accounts_in_a_log_are_named(capsys):
+    head = "exchange_trade_id,order_id,trade_type,symbol,timestamp,order_type,price,amount,market"
+    rows = [
+        f"t{n},o{n},BUY,BTC-USDT,170000000000{n},MARKET,10,1,{market}" for n, market in enumerate(("kraken", "binance"))
+    ]
+    Path("fills.csv").write_text("\n".join([head, *rows]))
+    assert main(["audit", "import", "fills.csv"]) == 0
+    assert "Accounts: binance, kraken. Their orders are one log" in capsys.readouterr().out
+    Path("fills.csv").write_text("\n".join([head, rows[0]]))
+    assert imported(capsys, "fills.csv")["accounts"] == ["kraken"]

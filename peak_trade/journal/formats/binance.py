@@ -28,7 +28,7 @@ from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_file import FileKind, LogFile, signature
 from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.formats.orders_csv import STATUSES
@@ -37,15 +37,18 @@ from peak_trade.journal.log_times import TimeFormat, has_zone, stated_format
 _ISO, _MILLISECONDS = stated_format("iso"), stated_format("ms")
 _ZONE = re.compile(r"(?:Date|Time|UTC_Time)\s*(?:\(\s*(?:UTC|GMT)\s*([+-]\d{1,2})?(?::?(\d\d))?\s*\))?", re.IGNORECASE)
 _SHORT_YEAR = re.compile(r"\d\d-\d\d-\d\d(?: |T|$)")
-_TRADES = (
-    frozenset({"Pair", "Side", "Price", "Executed", "Amount", "Fee"}),
-    frozenset({"Pair", "Type", "Price", "Amount", "Total", "Fee", "Fee Coin"}),
-    frozenset({"Market", "Type", "Price", "Amount", "Total", "Fee", "Fee Coin"}),
+TRADE_HISTORY = signature(
+    FileKind.TABLE,
+    ("Pair", "Side", "Price", "Executed", "Amount", "Fee"),
+    ("Pair", "Type", "Price", "Amount", "Total", "Fee", "Fee Coin"),
+    ("Market", "Type", "Price", "Amount", "Total", "Fee", "Fee Coin"),
 )
-_ORDERS = frozenset({"OrderNo", "Pair", "Type", "Order Price", "Order Amount"})
-_TRANSACTIONS = frozenset({"Operation", "Coin", "Change"})
-_API_TRADE = frozenset({"symbol", "id", "orderId", "price", "qty", "commission", "commissionAsset", "time"})
-_API_ORDER = frozenset({"symbol", "orderId", "origQty", "executedQty", "status", "type", "side", "time"})
+ORDER_HISTORY = signature(FileKind.TABLE, ("OrderNo", "Pair", "Type", "Order Price", "Order Amount"))
+TRANSACTION_HISTORY = signature(FileKind.TABLE, ("Operation", "Coin", "Change"))
+API_TRADES = signature(
+    FileKind.JSON, ("symbol", "id", "orderId", "price", "qty", "commission", "commissionAsset", "time")
+)
+API_ORDERS = signature(FileKind.JSON, ("symbol", "orderId", "origQty", "executedQty", "status", "type", "side", "time"))
 _TRADE_OPERATIONS = frozenset(
     {"buy", "sell", "fee", "transaction buy", "transaction spend", "transaction sold", "transaction revenue",
      "transaction fee", "transaction related"}
@@ -61,31 +64,31 @@ _SECOND = NS_PER_SECOND
 
 def is_trade_history(file: LogFile) -> str:
     """Return why a file is a Trade History of Binance; empty if it is not."""
-    found = file.kind is FileKind.TABLE and any(set(file.columns) >= each for each in _TRADES)
+    found = TRADE_HISTORY.fits(file)
     return "it has the columns Price, Amount, Fee and Pair or Market of Trade History" if found else ""
 
 
 def is_order_history(file: LogFile) -> str:
     """Return why a file is an Order History of Binance; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= _ORDERS
+    found = ORDER_HISTORY.fits(file)
     return "it has the columns OrderNo, Order Price and Order Amount of Order History" if found else ""
 
 
 def is_transaction_history(file: LogFile) -> str:
     """Return why a file is a Transaction History of Binance; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= _TRANSACTIONS
+    found = TRANSACTION_HISTORY.fits(file)
     return "it has the columns Operation, Coin and Change of Transaction History" if found else ""
 
 
 def is_api_trades(file: LogFile) -> str:
     """Return why a file is the answer of the API to a request for trades; empty if it is not."""
-    found = file.kind is FileKind.JSON and set(file.columns) >= _API_TRADE
+    found = API_TRADES.fits(file)
     return "its items have orderId, qty and commissionAsset, as trades of Binance's API" if found else ""
 
 
 def is_api_orders(file: LogFile) -> str:
     """Return why a file is the answer of the API to a request for orders; empty if it is not."""
-    found = file.kind is FileKind.JSON and set(file.columns) >= _API_ORDER
+    found = API_ORDERS.fits(file)
     return "its items have orderId, origQty and executedQty, as orders of Binance's API" if found else ""
 
 
@@ -118,6 +121,7 @@ def read_transaction_history(file: LogFile, log: ExternalLog) -> None:
     """Count the rows of a Transaction History by kind, and keep the changes by trades for a comparison."""
     for row in file.rows():
         operation = row.text("Operation")
+        log.accounts.add(row.text("User ID"))
         if operation.lower() not in _TRADE_OPERATIONS:
             kind = "transfer" if "transfer" in operation.lower() else operation or "without an operation"
             log.skip(_OPERATIONS.get(operation.lower(), kind))

@@ -19,13 +19,13 @@ from peak_trade.core.errors import excerpt
 from peak_trade.core.values import OrderType, Side, quote_of
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_file import FileKind, LogFile, signature
 from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder, check_trade
 from peak_trade.journal.log_times import stated_format
 
-TRADE = frozenset({"id", "symbol", "side", "price", "amount", "takerOrMaker"})
-ORDER = frozenset({"id", "symbol", "side", "status", "filled", "amount"})
+TRADES = signature(FileKind.JSON, ("id", "symbol", "side", "price", "amount", "takerOrMaker"))
+ORDERS = signature(FileKind.JSON, ("id", "symbol", "side", "status", "filled", "amount"))
 ENDS: dict[str, OrderEventKind | None] = {
     "open": None,
     "closed": OrderEventKind.FILLED,
@@ -57,13 +57,13 @@ _MILLISECONDS, _ISO = stated_format("ms"), stated_format("iso")
 
 def is_trades(file: LogFile) -> str:
     """Return why a file is a list of trades of ccxt; empty if it is not."""
-    found = file.kind is FileKind.JSON and set(file.columns) >= TRADE and "filled" not in file.columns
+    found = TRADES.fits(file) and "filled" not in file.columns
     return "its records have takerOrMaker, amount and symbol, as trades of ccxt" if found else ""
 
 
 def is_orders(file: LogFile) -> str:
     """Return why a file is a list of orders of ccxt; empty if it is not."""
-    found = file.kind is FileKind.JSON and set(file.columns) >= ORDER
+    found = ORDERS.fits(file)
     return "its records have status, filled and amount, as orders of ccxt" if found else ""
 
 

@@ -62,8 +62,9 @@ class ExternalLog:
     first MOST_REFUSED refused rows, and `n_refused` counts them all. `times` is the format of the times. The other
     attributes are known after `finish`: `outcomes` counts the orders by their end, `other_fees` has the fees in
     currencies that are neither base nor quote and are not converted, and `converted_fees` has those that are, as
-    (amount, value in quote currency). `notes` counts what is unusual about rows that are used. `starting_balances` are
-    the balances before the first fill, by currency, where the log states them.
+    (amount, value in quote currency). `accounts` are the accounts or exchanges that the rows name. `notes` counts what
+    is unusual about rows that are used. `starting_balances` are the balances before the first fill, by currency, where
+    the log states them.
     """
 
     def __init__(self, options: LogOptions) -> None:
@@ -79,6 +80,7 @@ class ExternalLog:
         self.balances: list[BalanceCheck] = []
         self.equities: list[StatedEquity] = []
         self.starting_balances: dict[str, float] = {}
+        self.accounts: set[str] = set()
         self.symbols: set[str] = set()
         self.strategies: set[str] = set()
         self.first = self.last = 0
@@ -272,6 +274,7 @@ class ExternalLog:
         found = self._database.execute("SELECT min(time), max(time) FROM event").fetchone()
         self.first, self.last = found[0] or 0, found[1] or 0
         self.refused.sort()
+        self.accounts.discard("")
         self._keep_starting_balances()
         for asset, (stated, tolerance) in sorted(self._stated_changes.items()):
             expected = self._changes.get(asset, Decimal())

@@ -21,12 +21,13 @@ from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_file import FileKind, LogFile, signature
 from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import TimeFormat, stated_format
 
 TRADE_COLUMNS = ("symbol", "timestamp", "order_id", "trade_type", "order_type", "price", "amount", "exchange_trade_id")
+TRADES = signature(FileKind.TABLE, ("exchange_trade_id", "trade_type", "order_id"))
 ORDER_COLUMNS = (
     "id",
     "symbol",
@@ -48,7 +49,7 @@ _ENDS = (
 
 def is_trades(file: LogFile) -> str:
     """Return why a file is the CSV of a hummingbot's trades; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= {"exchange_trade_id", "trade_type", "order_id"}
+    found = TRADES.fits(file)
     return "it has the columns exchange_trade_id and trade_type of hummingbot's trades" if found else ""
 
 
@@ -93,6 +94,7 @@ def _add_fill(row: Row, log: ExternalLog, times: TimeFormat, scale: float) -> No
         if not fill.order_id or not symbol:
             raise ValueError("column order_id or symbol: it is empty")
         log.add_fill(f"{row.text('market')}|{fill.order_id}|{row.text('exchange_trade_id')}", fill)
+        log.accounts.add(row.text("market"))
     except (ValueError, OverflowError, AttributeError, TypeError, LookupError) as error:
         log.refuse_fault(row.number, error)
 

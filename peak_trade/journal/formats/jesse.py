@@ -33,7 +33,7 @@ from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.balances import BalanceCheck, OpenPosition, PriceRange, StatedEquity
 from peak_trade.journal.formats.ccxt import type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_file import FileKind, LogFile, signature
 from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder, check_trade
 from peak_trade.journal.log_times import TimeFormat, stated_format
@@ -43,6 +43,9 @@ ORDER_COLUMNS = (
     "id", "symbol", "side", "type", "qty", "filled_qty", "price", "status", "created_at", "executed_at", "canceled_at",
 )  # fmt: skip
 TRADE_COLUMNS = ("symbol", "type", "entry_price", "exit_price", "qty", "fee", "opened_at", "closed_at")
+LOG_LINES = signature(FileKind.PARQUET, ("event", "raw", "qty"))
+TRADES = signature(FileKind.TABLE, TRADE_COLUMNS)
+ORDERS = signature(FileKind.TABLE, ("filled_qty", "executed_at", "canceled_at"))
 _ENDS = {"EXECUTED": OrderEventKind.FILLED, "CANCELED": OrderEventKind.CANCELED}
 _BALANCE = re.compile(r"Balance for (\w+) on ")
 """Currency of a fee in the text of its line."""
@@ -64,13 +67,13 @@ _SIDES = {"long": Side.BUY, "short": Side.SELL}
 
 def is_log_lines(file: LogFile) -> str:
     """Return why a file is a table of log lines of jesse; empty if it is not."""
-    found = file.kind is FileKind.PARQUET and set(file.columns) >= {"event", "raw", "qty"}
+    found = LOG_LINES.fits(file)
     return "it is a Parquet table with the columns event, raw and qty" if found else ""
 
 
 def is_trades(file: LogFile) -> str:
     """Return why a file has closed trades of jesse; empty if it has none."""
-    if file.kind is FileKind.TABLE and set(file.columns) >= set(TRADE_COLUMNS):
+    if TRADES.fits(file):
         return "it has the columns entry_price, exit_price and opened_at of closed trades"
     found = file.kind is FileKind.JSON and set(file.columns) >= {"trades", "considering_timeframes"}
     return "it is an object with trades and considering_timeframes" if found else ""
@@ -78,7 +81,7 @@ def is_trades(file: LogFile) -> str:
 
 def is_orders(file: LogFile) -> str:
     """Return why a file is the table of live orders of jesse; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= {"filled_qty", "executed_at", "canceled_at"}
+    found = ORDERS.fits(file)
     return "it has the columns filled_qty, executed_at and canceled_at of live orders" if found else ""
 
 
@@ -284,6 +287,7 @@ def read_trades(file: LogFile, log: ExternalLog) -> None:
                 check_trade(fill)
             for fill in fills:
                 log.add_fill(fill.order_id, fill)
+            log.accounts.add(row.text("exchange"))
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
 
@@ -296,6 +300,7 @@ def read_orders(file: LogFile, log: ExternalLog) -> None:
     for row in file.rows():
         try:
             log.add_order(_live_order(row, times, log.options.fee_currency))
+            log.accounts.add(row.text("exchange"))
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
 

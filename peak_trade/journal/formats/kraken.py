@@ -24,13 +24,15 @@ from peak_trade.core.values import Side, quote_of
 from peak_trade.journal.formats.balances import BalanceCheck
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_file import FileKind, LogFile, signature
 from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import LoggedFill
 from peak_trade.journal.log_times import TimeFormat, stated_format
 
 TRADE_COLUMNS = ("txid", "ordertxid", "pair", "time", "type", "ordertype", "price", "cost", "fee", "vol")
 LEDGER_COLUMNS = ("txid", "refid", "time", "type", "asset", "amount", "fee", "balance")
+TRADES = signature(FileKind.TABLE, ("txid", "ordertxid", "pair", "vol"))
+LEDGERS = signature(FileKind.TABLE, ("txid", "refid", "asset", "balance"))
 ASSETS = {"XBT": "BTC", "XDG": "DOGE"}
 """Usual names of assets that Kraken names otherwise, without the X or Z in front."""
 
@@ -47,13 +49,13 @@ _ISO = stated_format("iso")
 
 def is_trades(file: LogFile) -> str:
     """Return why a file is a trades.csv of Kraken; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= {"txid", "ordertxid", "pair", "vol"}
+    found = TRADES.fits(file)
     return "it has the columns txid, ordertxid, pair and vol of trades.csv" if found else ""
 
 
 def is_ledgers(file: LogFile) -> str:
     """Return why a file is a ledgers.csv of Kraken; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= {"txid", "refid", "asset", "balance"}
+    found = LEDGERS.fits(file)
     return "it has the columns txid, refid, asset and balance of ledgers.csv" if found else ""
 
 

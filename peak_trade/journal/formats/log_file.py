@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from peak_trade.core.digest import digest_chunks
 from peak_trade.core.errors import ConfigError, did_you_mean, excerpt
@@ -66,6 +66,28 @@ class FileKind(StrEnum):
     SQLITE = "SQLite database"
     ZIP = "zip archive"
     PARQUET = "Parquet table"
+
+
+class Signature(NamedTuple):
+    """What a layout of files is recognised by: their kind, and the columns of one of its versions."""
+
+    kind: FileKind
+    versions: tuple[frozenset[str], ...]
+
+    def fits(self, file: LogFile) -> bool:
+        """Return whether a file has all columns of a version."""
+        return file.kind is self.kind and any(each <= set(file.columns) for each in self.versions)
+
+    def missing(self, file: LogFile) -> frozenset[str] | None:
+        """Return the columns that a file lacks of the version of which it has most; None if it has less than half."""
+        held = set(file.columns) if file.kind is self.kind else set()
+        nearest = min(self.versions, key=lambda each: len(each - held) / len(each))
+        return nearest - held if 2 * len(nearest & held) >= len(nearest) else None
+
+
+def signature(kind: FileKind, *versions: Iterable[str]) -> Signature:
+    """Return the signature of a layout with one or more versions of its columns."""
+    return Signature(kind, tuple(map(frozenset, versions)))
 
 
 class LogFile:
@@ -197,7 +219,7 @@ class LogFile:
             remedy = "Unpack it, and import its files." if other == "an archive" else "Save its table as CSV."
             raise ConfigError(f"{self.path}: it is {other}, not a log. {remedy}")
         text = head.decode(self.encoding, errors="replace").lstrip()
-        return FileKind.JSON if text[:1] in ("[", "{") else FileKind.TABLE
+        return FileKind.JSON if _JSON.match(text) else FileKind.TABLE
 
     def _chunks(self) -> Iterator[bytes]:
         write_ahead = self.path.with_name(f"{self.name}-wal")
@@ -312,7 +334,7 @@ class LogFile:
             yield Row(number, {} if fault else item, fault=fault)
 
     def _items(self) -> Iterator[tuple[int, Any]]:
-        """Yield the items of a list in JSON one by one, the items of JSON lines, or one object."""
+        """Yield the items of a list in JSON one by one, those of JSON lines or of an answer, or one object."""
         decode = json.JSONDecoder().raw_decode
         with self._text() as file:
             text, place, number, is_end = file.read(_CHUNK).lstrip(), 0, 0, False
@@ -340,8 +362,10 @@ class LogFile:
                         f"{self.path}: the JSON is damaged or cut off in row {number + 1}: "
                         f"{excerpt(text[place : place + 40]) or 'the file ends'}."
                     ) from None
-                number, place = number + 1, end
-                yield number, item
+                place = end
+                for part in (item,) if is_list else _unwrapped(item):
+                    number += 1
+                    yield number, part
 
     def _parquet_rows(self) -> Iterator[Row]:
         with self._explained():
@@ -355,6 +379,21 @@ class LogFile:
 
 
 _BETWEEN = re.compile(r"[\s,]*")
+_JSON = re.compile(r"\{|\[[\s\[]*(?:[]{\"\d-]|true|false|null|$)")
+"""Beginning of JSON, which that of a TOML file with a table such as [costs] is not."""
+_WRAPPERS = ("result", "data", "list")
+"""Keys under which answers of exchanges have their items."""
+
+
+def _unwrapped(item: Any) -> Iterator[Any]:
+    """Yield the items of an answer that has them in a list under one of its keys, or else the answer itself."""
+    inner = next((item[key] for key in _WRAPPERS if item.get(key)), None) if isinstance(item, dict) else None
+    if isinstance(inner, list):
+        yield from inner
+    elif isinstance(inner, dict):
+        yield from _unwrapped(inner)
+    else:
+        yield item
 
 
 def _encoding_of(head: bytes) -> str:

@@ -23,7 +23,7 @@ from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import split_symbol, type_of
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_file import FileKind, LogFile, signature
 from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedFill, LoggedOrder
 from peak_trade.journal.log_times import TimeFormat
@@ -40,7 +40,10 @@ ORDER_COLUMNS = (
     "ts_init",
     "ts_last",
 )
+FILLS = signature(FileKind.TABLE, ("instrument_id", "last_qty", "last_px", "trade_id"))
+ORDERS = signature(FileKind.TABLE, ("instrument_id", "filled_qty", "ts_init", "status"))
 ACCOUNT_COLUMNS = ("total", "free", "locked", "currency", "account_id")
+ACCOUNT = signature(FileKind.TABLE, ACCOUNT_COLUMNS)
 _ENDS = {
     "FILLED": OrderEventKind.FILLED, "CANCELED": OrderEventKind.CANCELED, "EXPIRED": OrderEventKind.EXPIRED,
     "REJECTED": OrderEventKind.REJECTED, "DENIED": OrderEventKind.REJECTED,
@@ -54,19 +57,19 @@ _MONEY = re.compile(r"(-?[\d_.,]+(?:[eE][+-]?\d+)?) ([A-Za-z0-9]+)")
 
 def is_fills(file: LogFile) -> str:
     """Return why a file is a fills report of nautilus_trader; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= {"instrument_id", "last_qty", "last_px", "trade_id"}
+    found = FILLS.fits(file)
     return "it has the columns instrument_id, last_qty and last_px of a fills report" if found else ""
 
 
 def is_orders(file: LogFile) -> str:
     """Return why a file is an orders report of nautilus_trader; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= {"instrument_id", "filled_qty", "ts_init", "status"}
+    found = ORDERS.fits(file)
     return "it has the columns instrument_id, filled_qty and ts_init of an orders report" if found else ""
 
 
 def is_account(file: LogFile) -> str:
     """Return why a file is an account report of nautilus_trader; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= set(ACCOUNT_COLUMNS)
+    found = ACCOUNT.fits(file)
     return "it has the columns total, free, locked and account_id of an account report" if found else ""
 
 
@@ -86,6 +89,7 @@ def read_fills(file: LogFile, log: ExternalLog) -> None:
                 reason="reconciliation" if is_invented else "imported",
             )  # fmt: skip
             log.add_fill(f"{symbol}|{row.text('trade_id')}", fill)
+            log.accounts.add(row.text("account_id"))
             if is_invented:
                 log.notes["fill that a reconciliation after a restart made up"] += 1
         except (ValueError, OverflowError) as error:
@@ -100,6 +104,7 @@ def read_orders(file: LogFile, log: ExternalLog) -> None:
     for row in file.rows():
         try:
             log.add_order(_order(row, times))
+            log.accounts.add(row.text("account_id"))
         except (ValueError, OverflowError) as error:
             log.refuse_fault(row.number, error)
 

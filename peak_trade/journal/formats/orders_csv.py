@@ -14,7 +14,7 @@ from peak_trade.core.values import OrderType, Side
 from peak_trade.journal.events import OrderEventKind
 from peak_trade.journal.formats.ccxt import TYPES
 from peak_trade.journal.formats.external_log import ExternalLog
-from peak_trade.journal.formats.log_file import FileKind, LogFile
+from peak_trade.journal.formats.log_file import FileKind, LogFile, signature
 from peak_trade.journal.formats.log_row import Row
 from peak_trade.journal.formats.logged_orders import Fees, LoggedOrder
 from peak_trade.journal.log_times import TimeFormat
@@ -22,6 +22,7 @@ from peak_trade.journal.log_times import TimeFormat
 ORDER_COLUMNS = ("order_id", "time", "end_time", "symbol", "side", "type", "quantity", "status", "executed", "price")
 """Mandatory columns of a table of orders, or the columns mapped to them. `price` is the average fill price."""
 
+ORDERS = signature(FileKind.TABLE, ORDER_COLUMNS)
 OPTIONAL_COLUMNS = ("limit_price", "stop_price", "fee", "fee_currency")
 STATUSES = {
     "FILLED": OrderEventKind.FILLED,
@@ -37,7 +38,7 @@ STATUSES = {
 
 def is_orders(file: LogFile) -> str:
     """Return why a file is a table with our columns; empty if it is not."""
-    found = file.kind is FileKind.TABLE and set(file.columns) >= set(ORDER_COLUMNS)
+    found = ORDERS.fits(file)
     return "it has the columns order_id, time, end_time, executed and the others of a table of orders" if found else ""
 
 
