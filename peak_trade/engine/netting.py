@@ -13,7 +13,7 @@ from peak_trade.core.rounding import floor_difference, floor_to
 from peak_trade.core.values import OrderType
 from peak_trade.engine.market import Market, SymbolBars
 from peak_trade.engine.policy import Leg
-from peak_trade.engine.settings import BacktestSettings
+from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
 from peak_trade.engine.sleeve import Sleeve
 from peak_trade.engine.target_counts import TargetCounts
 from peak_trade.engine.traders import Allocation, CancelTargetOrders, Trader
@@ -84,13 +84,7 @@ class NettedTrader(Trader):
     is_netted = True
 
     def __init__(self, market: Market, sleeves: Sequence[Sleeve], settings: BacktestSettings) -> None:
-        policy = settings.execution
-        if policy.order_type is not OrderType.MARKET or policy.has_protection:
-            raise ConfigError(
-                f"netted sleeves trade with market orders and without stops; execution has order_type "
-                f"{policy.order_type.value}{' and protective levels' if policy.has_protection else ''}. "
-                'Use mode = "sleeves" for these.'
-            )
+        check_netted(settings.execution)
         self.counts = TargetCounts()
         self._settings = settings
         self._columns = dict(zip(market.symbols, market.columns, strict=True))
@@ -192,6 +186,16 @@ class NettedTrader(Trader):
 
     def _column(self, net: Net) -> SymbolBars:
         return self._columns[net.holder.symbol]
+
+
+def check_netted(policy: ExecutionPolicy) -> None:
+    """Raise ConfigError if an execution policy has other orders than netted sleeves send."""
+    if policy.order_type is not OrderType.MARKET or policy.has_protection:
+        raise ConfigError(
+            f"netted sleeves trade with market orders and without stops; execution has order_type "
+            f"{policy.order_type.value}{' and protective levels' if policy.has_protection else ''}. "
+            'Use mode = "sleeves" for these.'
+        )
 
 
 def allocate(demands: Sequence[Demand], traded: float, is_whole: bool) -> list[tuple[Demand, float]]:

@@ -19,6 +19,7 @@ from peak_trade.wiring.feeds import FEEDS
 from peak_trade.wiring.portfolio import strategy_of
 from peak_trade.wiring.portfolio_settings import PortfolioRules, PortfolioSettings, StrategyEntry, is_portfolio_file
 from peak_trade.wiring.run_file import RunFile, read_run_file
+from peak_trade.wiring.sleeves import refuse_extra_columns
 from peak_trade.wiring.strategies import make_strategy
 from peak_trade.wiring.venues import VENUES
 
@@ -72,8 +73,7 @@ def make_config(
     given["instrument"] = settings.rules.get(given["symbol"], given.get("instrument", {}))
     given["parameters"] = make_strategy(given["strategy"], parameters).model_dump(mode="json")
     config = SessionConfig.parse(given | {"trading": settings.settings, "risk": settings.risk}, "session")
-    check_leverage(list(config.instruments.values()), config.trading, config.risk)
-    return config
+    return _checked(config)
 
 
 def _portfolio_config(
@@ -123,7 +123,14 @@ def _portfolio_config(
     quotes = sorted({instrument.quote for instrument in config.instruments.values()})
     if len(quotes) > 1:
         raise ConfigError(f"{path}: quote currencies differ ({listed(quotes)}): one cash account has one currency.")
+    return _checked(config)
+
+
+def _checked(config: SessionConfig) -> SessionConfig:
+    """Return a configuration; ConfigError if its leverage is not allowed, or a strategy reads extra columns."""
     check_leverage(list(config.instruments.values()), config.trading, config.risk)
+    for entry in config.entries:
+        refuse_extra_columns(strategy_of(entry), "a session")
     return config
 
 

@@ -17,6 +17,7 @@ from peak_trade.core.time import Timeframe, iso, parse_utc, to_ns
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.data.store import load_bars
 from peak_trade.engine.market import Market
+from peak_trade.engine.netting import check_netted
 from peak_trade.engine.risk_engine import RiskEngine
 from peak_trade.engine.simulated_venue import SimulatedVenue
 from peak_trade.engine.venue import Venue
@@ -55,6 +56,12 @@ def check_sources(config: SessionConfig) -> None:
             f"risk.var.source was 'run': the {config.n_history} bars a live session starts with are {n_days} days, "
             f'and risk.var.min_days is {rules.min_days}. Name stored bars, for example source = "1d".'
         )
+
+
+def check_orders(config: SessionConfig) -> None:
+    """Refuse an execution policy with orders that the strategies of a portfolio do not send; ConfigError."""
+    if config.portfolio is not None and config.portfolio.mode == "netted":
+        check_netted(config.trading.execution)
 
 
 def check_span(config: SessionConfig, recording: Sequence[Bars] | None) -> None:

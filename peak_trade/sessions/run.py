@@ -51,6 +51,7 @@ from peak_trade.sessions.feeds.base import Feed
 from peak_trade.sessions.manifest import check_against_store, first_bar, history_of, make_manifest, with_history
 from peak_trade.sessions.parts import (
     buffer_of,
+    check_orders,
     check_sources,
     check_span,
     check_strategies,
@@ -184,6 +185,7 @@ def run_session(
     workspace_state = starting_control(config, clock())
     controls = _controls(switch, on_status, clock, telemetry)
     check_sources(config)
+    check_orders(config)
     strategies = [strategy_of(entry) for entry in config.entries]
     recording = recording_of(config)
     check_span(config, recording)

@@ -239,9 +239,10 @@ def test_what_gives_no_columns_refuses_in_one_line(home: Path, capsys: pytest.Ca
     save_bars(bars)
     save_columns(bars.extra, bars.exchange, bars.symbol)
     arguments = ["session", "run", "--strategy", f"{__name__}:Carry", "--symbol", "BTC/USDT", "--timeframe", "1h"]
-    assert main([*arguments, "--feed", "recorded", "--exchange", "generated"]) == 2
-    refusal = capsys.readouterr().err.splitlines()
-    assert refusal[0].startswith("peak-trade: carry: it reads the extra column funding, which a session does not give")
+    for options in (["--feed", "recorded", "--exchange", "generated"], ["--mode", "testnet"]):
+        assert main([*arguments, *options]) == 2
+        refusal = capsys.readouterr().err.splitlines()
+        assert refusal[-1].startswith("peak-trade: carry: it reads the extra column funding, which a session does not")
 
 
 # The store

@@ -386,6 +386,13 @@ def test_what_a_portfolio_file_does_not_go_with_is_one_line(portfolio_file, caps
     assert session_ids() == []
 
 
+def test_orders_that_a_netted_portfolio_does_not_send_are_refused_before_the_session_starts(portfolio_file, capsys):
+    portfolio_file.write_text(FILE + '[execution]\norder_type = "limit"\n', encoding="utf-8")
+    assert main(["session", "run", "--quiet", "--feed", "recorded", "--config", str(portfolio_file)]) == 2
+    assert "netted sleeves trade with market orders" in capsys.readouterr().err
+    assert session_ids() == []
+
+
 FIXED = [
     {**PLAIN[0], "weight": 0.5},
     {**MOMENTUM, "weight": 0.3, "max_gross": 2.0},

@@ -99,6 +99,11 @@ cash_buffer = 0.1
 [rebalancing]
 every = "day"
 """
+STATEFUL = """
+[[strategies]]
+name = "tests.strategies.stepping:Watches"
+symbol = "ETH/USDT"
+"""
 N_HISTORY, N_BARS = 60, 60
 TRADED = (OrderEventKind.PARTIALLY_FILLED, OrderEventKind.FILLED)
 
@@ -225,7 +230,7 @@ def assert_accounts_agree(desk: Desk, folder: Path) -> list[Event]:
 @pytest.mark.parametrize("mode", ["sleeves", "netted"])
 def test_orders_of_two_symbols_are_filled_reconciled_and_replayed(tmp_path, key, mode):
     """Without the gate, whose evidence takes seconds: the venue of an admission, one order each in two markets."""
-    (tmp_path / "portfolio.toml").write_text(FILE.format(mode=mode), encoding="utf-8")
+    (tmp_path / "portfolio.toml").write_text(FILE.format(mode=mode) + STATEFUL, encoding="utf-8")
     config = make_config({"mode": "testnet"}, {}, None, tmp_path / "portfolio.toml")
     exchange, n_bars = Exchange(*markets(), seed=3, partial_share=0.4), 12
     exchange.advance_to(int(exchange.bars.times[N_HISTORY - 1]) // NS_PER_MS)
@@ -255,8 +260,13 @@ def test_orders_of_two_symbols_are_filled_reconciled_and_replayed(tmp_path, key,
         session.run(feed)
         hang_up(session)
     events = read_events(tmp_path / "s")
-    filled = {event.symbol for event in orders_of(events, OrderEventKind.FILLED)}
-    assert filled == {"BTC/USDT", "ETH/USDT"}
+    assert {event.symbol for event in orders_of(events, OrderEventKind.FILLED)} == {"BTC/USDT", "ETH/USDT"}
+    strategies = {event.strategy for event in events if isinstance(event, SignalEvent)}
+    assert strategies >= {"Watches", "ma_crossover", "momentum", "cross_sectional_momentum"}
+    allocated = math.fsum(event.quantity for event in events if isinstance(event, AllocationEvent))
+    moved = orders_of(events, *TRADED)
+    filled = math.fsum(event.side.sign * event.last_quantity - event.fee_in_base for event in moved)
+    assert mode == "sleeves" or math.isclose(allocated, filled, rel_tol=1e-9)
     assert_ledger_agrees(exchange, events, config)
     produced, _ = rerun(config, events, SESSION_ID, Control())
     assert loop_lines(produced) == loop_lines(events)
