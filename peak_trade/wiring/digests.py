@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,30 @@ from peak_trade.risk.limits import RiskLimits
 from peak_trade.strategies.base import BaseStrategy, Strategy
 from peak_trade.wiring.named_inputs import texts_in
 from peak_trade.wiring.user_code import UserCode, nested_parts, nested_settings, user_classes, user_code
+
+_known: ContextVar[dict[object, str] | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def digests_once() -> Iterator[None]:
+    """Compute the digest of this package, and that of each Bars, once within the block, in this thread.
+
+    For a study with many runs over the same bars.
+    """
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def _once(what: object, digest: Callable[[], str]) -> str:
+    known = _known.get()
+    if known is None:
+        return digest()
+    if what not in known:
+        known[what] = digest()
+    return known[what]
 
 
 def config_digest(
@@ -76,7 +102,7 @@ def named_files(part: Settings) -> list[Path]:
 
 def data_digest(bars: Sequence[Bars]) -> str:
     """Return the digest of bars, independent of their order."""
-    return digest_of(sorted(part.digest() for part in bars))
+    return digest_of(sorted(_once(part, part.digest) for part in bars))
 
 
 def code_digest(parts: Iterable[Any] | UserCode) -> str:
@@ -90,7 +116,7 @@ def code_digest(parts: Iterable[Any] | UserCode) -> str:
 
     """
     code = parts if isinstance(parts, UserCode) else user_code(parts)
-    return digest_of([package_digest(), code.digest()])
+    return digest_of([_once("package", package_digest), code.digest()])
 
 
 def user_code_digest(parts: Iterable[Any] | UserCode) -> str:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 import peak_trade as pt
+from peak_trade.core.bars import Bars
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.settings import Settings
 from peak_trade.data.sample import synthetic_bars
@@ -25,7 +26,8 @@ from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.strategies.momentum import Momentum
 from peak_trade.studies.backtest import backtest
 from peak_trade.studies.portfolio.run import run_portfolio
-from peak_trade.wiring.digests import code_digest
+from peak_trade.wiring import digests as wired
+from peak_trade.wiring.digests import code_digest, data_digest, digests_once
 from peak_trade.wiring.portfolio_settings import PortfolioSettings
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
 from tests.examples import examples
@@ -173,3 +175,16 @@ def test_the_parameters_of_a_portfolio_and_a_session_leave_the_code_digest() -> 
         for fast in (5, 6)
     )
     assert {name for name in one if one[name] != other[name]} == {"config"}
+
+
+def test_a_block_computes_the_digests_of_package_and_bars_once_and_after_it_each_time(monkeypatch) -> None:
+    computed = []
+    of_bars = Bars.digest
+    monkeypatch.setattr(Bars, "digest", lambda part: computed.append("bars") or of_bars(part))
+    monkeypatch.setattr(wired, "package_digest", lambda: computed.append("package") or "0")
+    other = synthetic_bars(61)
+    with digests_once():
+        within = [(code_digest([]), data_digest([BARS]), data_digest([other])) for _ in range(3)]
+    assert sorted(computed) == ["bars", "bars", "package"]
+    assert within == [(code_digest([]), data_digest([BARS]), data_digest([other]))] * 3
+    assert sorted(computed) == ["bars", "bars", "bars", "bars", "package", "package"]

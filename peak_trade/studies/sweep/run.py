@@ -40,7 +40,7 @@ from peak_trade.studies.sweep.evaluation import Evaluator, Findings, Setup, expo
 from peak_trade.studies.sweep.result import SweepResult, best_sets
 from peak_trade.studies.trials import recorded_trials
 from peak_trade.tracking.counting import not_trials
-from peak_trade.wiring.digests import code_digest, config_digests, data_digest, user_strategies
+from peak_trade.wiring.digests import code_digest, config_digests, data_digest, digests_once, user_strategies
 from peak_trade.wiring.parameter_space import MOST_SETS, MOST_UNCONFIRMED, Grid, ParameterSpace
 
 Method = Literal["grid", "random", "search"]
@@ -53,6 +53,7 @@ _ASKS_PER_SET = 20
 
 
 @checks_arguments(strategy_class="a subclass of Strategy, not an instance")
+@digests_once()
 def sweep(
     strategy_class: type[Strategy],
     grid: Grid,
