@@ -112,6 +112,17 @@ def screen_crossings(
     return statistics
 
 
+@njit(types.int64(_INPUT, types.int64[::1]), cache=True, nogil=True)
+def _find_changes(exposure, bars):  # type: ignore[no-untyped-def]
+    """Write the bars whose exposure differs from that of the bar before, 0 before the first; return their number."""
+    n_changes, before = 0, 0.0
+    for bar in range(exposure.size):
+        bars[n_changes] = bar  # without a branch, which would be predicted badly
+        n_changes += exposure[bar] != before
+        before = exposure[bar]
+    return n_changes
+
+
 @njit(
     types.UniTuple(types.float64, 6)(
         *3 * (_INPUT,), *3 * (types.float64,), *2 * (types.float64[::1],), types.int64[::1], types.float64[::1]
@@ -129,7 +140,8 @@ def _pass(  # type: ignore[no-untyped-def]
     cash, position, target, pending = initial_cash, 0.0, 0.0, 0.0
     equity, peak, trough, drawdown = initial_cash, initial_cash, initial_cash, 0.0
     total, squares, cubes, fourths, n_fills = 0.0, 0.0, 0.0, 0.0, 0.0
-    bar = 0
+    changes = np.empty(close.size, np.int64)
+    n_changes, n_decided, bar = _find_changes(exposure, changes), 0, 0
     while bar < close.size and equity > 0.0:
         if pending != 0.0:
             sign = 1.0 if pending > 0.0 else -1.0
@@ -144,16 +156,12 @@ def _pass(  # type: ignore[no-untyped-def]
                 position += quantity
                 n_fills += 1.0
             pending = 0.0
-        ahead = exposure[bar:-1]  # slices: their indices are known not to be negative, which is twice as fast
-        decision = close.size - 1
-        for step in range(ahead.size):
-            if ahead[step] != target:
-                decision = bar + step
-                break
+        decision = changes[n_decided] if n_decided < n_changes else close.size - 1
+        n_decided += 1
         last = decision
-        held = close[bar : decision + 1] if position != 0.0 else close[bar : bar + 1]
-        for step in range(held.size):
-            worth = max(cash + position * held[step] if position != 0.0 else cash, 0.0)
+        end = decision + 1 if position != 0.0 else bar + 1
+        for row in range(bar, end):
+            worth = max(cash + position * close[row] if position != 0.0 else cash, 0.0)
             change = worth / equity - 1.0
             square = change * change
             total += change
@@ -167,7 +175,7 @@ def _pass(  # type: ignore[no-untyped-def]
             elif equity < trough:
                 trough = equity
                 if equity == 0.0:
-                    last = bar + step - 1
+                    last = row - 1
                     break
         while place < bars.size and bars[place] <= last:
             at_bars[place] = cash + position * close[bars[place]] if position != 0.0 else cash
