@@ -140,8 +140,9 @@ def index_ns(index: pd.Index[Any]) -> np.ndarray[tuple[int], np.dtype[np.int64]]
     """Return a UTC DatetimeIndex as int64 nanoseconds."""
     import pandas as pd
 
-    times: np.ndarray[tuple[int], np.dtype[np.int64]] = pd.DatetimeIndex(index).as_unit("ns").asi8
-    return times
+    times = index if isinstance(index, pd.DatetimeIndex) else pd.DatetimeIndex(index)
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = (times if times.unit == "ns" else times.as_unit("ns")).asi8
+    return found
 
 
 def immutable_frame(frame: pd.DataFrame) -> pd.DataFrame:
