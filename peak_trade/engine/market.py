@@ -9,7 +9,7 @@ import numpy as np
 
 from peak_trade.core.arguments import check_fields
 from peak_trade.core.arrays import FloatArray, IntArray
-from peak_trade.core.bar_frame import COLUMNS
+from peak_trade.core.bar_frame import frame_values
 from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import n_missing, observed_per_year
 from peak_trade.core.errors import ConfigError, DataError, listed
@@ -122,7 +122,7 @@ class Market:
 
 
 def _on_grid(bars: Bars, times: IntArray, instrument: Instrument) -> SymbolBars:
-    open_, high, low, close, volume = (np.ascontiguousarray(bars.frame[name].to_numpy()) for name in COLUMNS)
+    open_, high, low, close, volume = np.ascontiguousarray(frame_values(bars.frame).T)
     if len(bars) == times.size:
         return SymbolBars(instrument, open_, high, low, close, volume, close, None)
     own = bars.times
