@@ -53,6 +53,7 @@ SECONDS_BETWEEN_PARTS = 5.0
 _SHARED_LINES = 32
 _LINE_BYTES = 64 * 2**20
 _PADDED_ROWS = 16
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ class Findings:
             np.empty((n_sets, len(STATISTICS))),
             np.empty((n_sets, setup.n_blocks, 3)),
             np.empty((n_sets, setup.weeks[1].size), np.float32),
-            np.empty((n_sets, 16), np.uint8),
+            np.empty((n_sets, _DIGEST_BYTES), np.uint8),
         )
 
     def put(self, places: Sequence[int], found: Findings) -> None:
@@ -180,14 +181,14 @@ class Setup:
         growth -= 1.0
         digests = bytearray()
         for row, days in zip(statistics, at_days, strict=True):
-            state = hashlib.blake2b(row, digest_size=16)
+            state = hashlib.sha256(row)
             state.update(days)
-            digests += state.digest()
+            digests += state.digest()[:_DIGEST_BYTES]
         return Findings(
             statistics,
             block_moments(growth, self.n_blocks)[:n_sets],
             weekly_returns(at_days[:, self.week_days], initial_cash, self.weeks[1]).astype(np.float32),
-            np.frombuffer(digests, np.uint8).reshape(n_sets, 16),
+            np.frombuffer(digests, np.uint8).reshape(n_sets, _DIGEST_BYTES),
         )
 
 

@@ -27,7 +27,7 @@ from peak_trade.core.extras import require
 from peak_trade.core.progress import OnProgress, progress
 from peak_trade.core.values import Instrument
 from peak_trade.engine.inputs import RunInputs
-from peak_trade.engine.kernel import STATISTICS, screen, simulate
+from peak_trade.engine.kernel import STATISTICS, simulate
 from peak_trade.engine.result import BacktestResult
 from peak_trade.engine.settings import BacktestSettings
 from peak_trade.metrics import fewest_for_ratio, measures_in
@@ -171,7 +171,8 @@ def sweep(
     chosen.evaluator.finish()
     winner = replace(runs[0], causality=() if not checked else (worst_outcome(checked.values()),))
     count = recorded_trials(winner.digests)
-    found = [_difference(chosen.strategies[row], setup, run) for row, run in zip(best, runs, strict=True)]
+    n_fills = table["n_fills"].to_list()
+    found = [_difference(chosen.strategies[row], n_fills[row], setup, run) for row, run in zip(best, runs, strict=True)]
     return SweepResult(
         table=table,
         n_skipped=space.n_skipped,
@@ -385,13 +386,13 @@ def _equal_sets(rows: Findings) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def _difference(strategy: Strategy, setup: Setup, run: BacktestResult) -> str:
+def _difference(strategy: Strategy, n_fills: int, setup: Setup, run: BacktestResult) -> str:
+    """Return the first difference between a run in the event loop and the same set on the kernel, with its fills."""
     if setup.beyond_kernel:
         return ""
     opened, close = setup.prices
     exposure = exposures_of(setup, strategy)
     equity, _ = simulate(opened, close, exposure, setup.settings.costs, setup.settings.initial_cash)
-    n_fills = screen(opened, close, exposure, setup.settings.costs).n_fills
     if n_fills != len(run.fill_list):
         return f"the event loop has {len(run.fill_list):,} fills, the kernel {n_fills:,}"
     apart = np.flatnonzero(~(np.abs(equity - run.equity_values) <= RTOL_EQUITY * np.abs(run.equity_values)))
