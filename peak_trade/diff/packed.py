@@ -49,7 +49,8 @@ class PackedEvents(Sequence[Event]):
         return self._event(self._table_of[index], self._places[index])
 
     def __iter__(self) -> Iterator[Event]:
-        return map(self._event, self._table_of, self._places)
+        events_of = [iter(table) for table in self._tables]  # the places in a table are in the order of the sequence
+        return map(next, map(events_of.__getitem__, self._table_of))
 
     def _event(self, number: int, place: int) -> Event:
         return self._tables[number].event(place)
@@ -70,6 +71,9 @@ class _EventTable:
         for column, value in zip(self._columns, self._values_of(event), strict=True):
             column.append(texts.setdefault(value, value) if type(value) is str else value)
         return len(self._columns[0]) - 1
+
+    def __iter__(self) -> Iterator[Event]:
+        return map(self._class, *self._columns)
 
     def event(self, place: int) -> Event:
         """Return the event at a place."""
