@@ -252,9 +252,8 @@ def _out_of_sample(case: Case) -> CheckLine:
         f"{_number(facts.sharpe)} ± {_number(facts.sharpe_error)}, deflated {_number(facts.deflated_sharpe)}, drawdown "
         f"{facts.max_drawdown:.3g}"
     )
-    if case.is_portfolio:
-        required += "; every strategy has traded"
-        observed += f"; without a trade: {listed(facts.idle)}" if facts.idle else ""
+    required += "; every strategy has traded" if case.is_portfolio else ""
+    observed += f"; without a trade: {listed(facts.idle)}" if facts.idle else ""
     is_met = (
         not facts.idle
         and facts.n_trades >= rules.min_trades

@@ -24,6 +24,7 @@ from peak_trade.journal.codec import encode_event
 from peak_trade.journal.events import (
     AllocationEvent,
     BarEvent,
+    CashFlowEvent,
     Event,
     FeedFault,
     FeedFaultEvent,
@@ -330,12 +331,13 @@ def test_a_close_without_the_bar_of_a_symbol_is_traded_and_replayed(open_desk, m
     assert [fault.symbol for fault in faults] == ["ETH/USDT"] * (N_BARS // 2)
 
 
-def test_what_the_exchange_did_before_a_close_was_complete_is_not_reported_with_it():
+def test_a_close_has_what_the_exchange_did_once_its_bars_are_complete_and_before_its_carry():
     first, second = (BarEvent(5, symbol, 1.0, 1.0, 1.0, 1.0, 1.0) for symbol in ("A/USD", "B/USD"))
     order = Order("o-1", 1, "s", "A/USD", Side.BUY, 1.0, decision_price=1.0)
-    fills = [order_event(order, OrderEventKind.PARTIALLY_FILLED, n, reason="") for n in (3, 4)]
-    with_bars, between = exchange_events([first, fills[0], second, fills[1]], 2)
-    assert (list(between), with_bars) == ([fills[0]], {5: [fills[1]]})
+    fills = [order_event(order, OrderEventKind.PARTIALLY_FILLED, n, reason="") for n in (3, 4, 6)]
+    flows = [CashFlowEvent(time, "s", "A/USD", "funding", -1.0) for time in (4, 5)]
+    with_bars, between = exchange_events([first, fills[0], second, flows[0], fills[1], flows[1], fills[2]], 2)
+    assert (list(between), with_bars) == ([fills[0], fills[2]], {5: [fills[1]]})
 
 
 @pytest.mark.long

@@ -18,6 +18,7 @@ from peak_trade.journal.events import (
     TERMINAL,
     AllocationEvent,
     BarEvent,
+    CashFlowEvent,
     EndCause,
     Ending,
     Event,
@@ -428,7 +429,8 @@ def baseline_of(recorded: Sequence[Event]) -> tuple[dict[str, float], int]:
 def exchange_events(recorded: Sequence[Event], n_symbols: int) -> tuple[dict[int, list[OrderEvent]], deque[OrderEvent]]:
     """Return the events that the exchange caused: those reported with a close, by its time in ns UTC, and the others.
 
-    A close has the bars of all symbols, or a fault that names those without one. Netted fills are allocated one by one.
+    A close has the bars of all symbols, or a fault that names those without one. The carry of a gap before it is booked
+    first, and netted fills are allocated one by one.
     """
     with_bars: dict[int, list[OrderEvent]] = {}
     between: deque[OrderEvent] = deque()
@@ -440,7 +442,7 @@ def exchange_events(recorded: Sequence[Event], n_symbols: int) -> tuple[dict[int
             bar_time = closing if n_bars == n_symbols else None
         elif isinstance(event, FeedFaultEvent) and event.fault is FeedFault.INCOMPLETE:
             bar_time = event.ts_event
-        elif isinstance(event, AllocationEvent):
+        elif isinstance(event, AllocationEvent) or (isinstance(event, CashFlowEvent) and event.ts_event < closing):
             continue
         elif not (isinstance(event, OrderEvent) and is_of_exchange(event)):
             bar_time = None
