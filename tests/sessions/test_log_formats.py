@@ -184,6 +184,9 @@ def test_a_file_with_fees_states_their_currency():
     with pytest.raises(ConfigError, match="--fee-currency"):
         read(bare, head=head)
     assert fills(read(bare, head=head, fee_currency="USDT"))[0].fee == 1.0
+    without = head.removesuffix(",fee")
+    with pytest.raises(ConfigError, match=r"it has no column fee\. Name it with --column fee=NAME"):
+        read(bare.rpartition(",")[0], head=without, fee_currency="USDT")
     assert math.isnan(fills(read(bare.removesuffix("1"), head=head))[0].fee)
     without = read(bare.removesuffix(",1"), head=head.removesuffix(",fee"))
     assert math.isnan(fills(without)[0].fee)

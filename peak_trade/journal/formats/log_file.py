@@ -167,7 +167,7 @@ class LogFile:
         if self.kind is FileKind.PARQUET:
             yield from self._parquet_rows()
             return
-        n_megabytes = self.path.stat().st_size // _MEGABYTE
+        n_megabytes = -(-self.path.stat().st_size // _MEGABYTE)
         for row in self._table_rows() if self.kind is FileKind.TABLE else self._item_rows():
             if row.number % 1_000 == 0 and self._source is not None and not self._source.closed:
                 self.on_progress(self._source.tell() // _MEGABYTE, n_megabytes)

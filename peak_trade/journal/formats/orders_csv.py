@@ -54,6 +54,10 @@ def read_orders(file: LogFile, log: ExternalLog) -> None:
             raise ConfigError(f"column {name} is unknown. {did_you_mean(name, (*ORDER_COLUMNS, *OPTIONAL_COLUMNS))}")
     file.require(names.get(name, name) for name in (*ORDER_COLUMNS, *names))
     theirs = {name: names.get(name, name) for name in (*ORDER_COLUMNS, *OPTIONAL_COLUMNS)}
+    if log.options.fee_currency and theirs["fee"] not in file.columns:
+        raise ConfigError(
+            f"{file.name}: it has no column fee. Name it with --column fee=NAME, or leave out --fee-currency."
+        )
     if "fee_currency" not in names and "fee_currency" not in file.columns and not log.options.fee_currency:
         _require_no_fees(file, theirs["fee"])
     cells = (row.cells.get(theirs[name]) or "" for row in file.rows() for name in ("time", "end_time"))
