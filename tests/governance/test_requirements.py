@@ -111,6 +111,7 @@ def test_observations_out_of_bounds_fail(setup, changes, name):
         ("out_of_sample", {"first": NOW - 90 * NS_PER_DAY}, "out-of-sample evidence"),
         ("out_of_sample", {"first": NOW - 200 * NS_PER_DAY, "last": NOW - 61 * NS_PER_DAY}, "out-of-sample evidence"),
         ("out_of_sample", {"last": NOW + 1}, "out-of-sample evidence"),
+        ("out_of_sample", {"idle": ("rsi ETH/USDT",)}, "out-of-sample evidence"),
         ("shadow", {"last_recorded": NOW - NS_PER_DAY - 1}, "shadow session"),
         ("shadow", {"first_recorded": NOW - 10 * NS_PER_DAY, "last_recorded": NOW - 8 * NS_PER_DAY}, "shadow session"),
         ("shadow", {"last_recorded": NOW + 1}, "shadow session"),
@@ -124,6 +125,20 @@ def test_observations_out_of_bounds_fail(setup, changes, name):
 )
 def test_parts_of_the_evidence_out_of_bounds_fail(setup, part, changes, name):
     assert list(failures(setup, **changed(setup, part, **changes))) == [name]
+
+
+def test_the_evidence_of_a_portfolio_is_about_the_portfolio(setup):
+    portfolio = scope(symbols=("BTC/USDT", "ETH/USDT"))
+    missing = failures(setup, scope=portfolio, out_of_sample=None)["out-of-sample evidence"]
+    assert missing == "no run of this portfolio, these parameters and this code"
+    changes = changed(setup, "out_of_sample", idle=("rsi ETH/USDT",)) | {"scope": portfolio}
+    assert failures(setup, **changes)["out-of-sample evidence"].endswith("; without a trade: rsi ETH/USDT")
+    assert changes["out_of_sample"].model_dump()["idle"] == ("rsi ETH/USDT",)
+
+
+def test_evidence_of_earlier_versions_is_stored_as_it_was(setup):
+    """Without the names of strategies that did not trade, which these versions did not have."""
+    assert "idle" not in changed(setup, "out_of_sample")["out_of_sample"].model_dump()
 
 
 def test_an_emulated_clock_counts_for_a_venue_on_loopback_only_and_is_named(setup):
