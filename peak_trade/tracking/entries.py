@@ -184,7 +184,7 @@ def find_entries(query: Query, limit: int) -> list[RunEntry]:
     there = [entry for entry in _at_server(query, limit + len(pending)) if entry.run_id not in pending]
     waiting = [entry for entry in pending.values() if _matches(entry, query)]
     by_key = {key_of(entry): entry for entry in (*there, *waiting)}
-    places = _merged([_place(entry, query) for entry in there], waiting, query)
+    places = _sorted([_place(entry, query) for entry in by_key.values()], query)
     return [by_key[place.key] for place in places[:limit]]
 
 
@@ -252,14 +252,11 @@ def find_places(query: Query, limit: int, pending: Mapping[str, RunEntry]) -> li
     with open_database() as opened:
         places = [] if opened is None else list(_stored_places(opened, query, limit, pending))
     waiting = [entry for entry in pending.values() if _matches(entry, query)]
-    return _merged(places, waiting, query)[:limit]
+    return (_sorted([*places, *(_place(entry, query) for entry in waiting)], query) if waiting else places)[:limit]
 
 
-def _merged(stored: list[Place], waiting: Sequence[RunEntry], query: Query) -> list[Place]:
-    """Return stored runs, which are in the order of the query, and pending ones in that order."""
-    if not waiting:
-        return stored
-    places = [*stored, *(_place(entry, query) for entry in waiting)]
+def _sorted(places: list[Place], query: Query) -> list[Place]:
+    """Return places in the order of the query, as a database gives them."""
     places.sort(key=lambda place: (place.run_id, place.key))
     is_by_time, is_descending = query.sort_name == LATEST[1:], query.sort.startswith("-")
     places.sort(key=lambda place: place.recorded_at, reverse=is_descending or not is_by_time)
@@ -370,13 +367,13 @@ def _from_mlflow(filters: Sequence[str], order: list[str], limit: int) -> Iterat
 
 
 def _mlflow_order(query: Query) -> Iterator[str]:
+    """Yield the order of a query without that of equal runs: MLflow needs seconds for it in a database of 10,000."""
     if query.sort_name != "recorded_at":
         kind = "tags" if query.sort_name in TAGS else "metrics"
         yield f"{kind}.`{query.sort_name}` {query.direction}"
         yield "attributes.start_time DESC"
     else:
         yield f"attributes.start_time {query.direction}"
-    yield "tags.`run_id`"
 
 
 def entry_of(run: Run) -> RunEntry:

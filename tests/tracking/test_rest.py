@@ -77,7 +77,7 @@ def test_runs_are_read_with_the_filters_of_the_list_and_without_the_tags_of_mlfl
     assert runs["status"].tolist() == ["unfinished", "done"]
     (_, search) = server.asked
     assert search[1]["filter"] == "tags.run_type = 'backtest' and tags.symbol = 'BTC/USDT'"
-    assert search[1]["order_by"] == ["attributes.start_time DESC", "tags.`run_id`"]
+    assert search[1]["order_by"] == ["attributes.start_time DESC"]
     (first, second) = find_entries(Query(), 2)
     assert (first.mlflow_id, first.recorded_at, second.metrics["n_fills"]) == ("server-aa11", 1_000, 1.0)
     assert math.isnan(first.metrics["sharpe"])
