@@ -128,11 +128,19 @@ def recording_of_log(
 
 
 def lot_sizes_of(histories: Sequence[OrderHistory]) -> dict[str, float]:
-    """Return the step of the quantities of each symbol, base units: the decimal place of the finest one."""
-    finest: dict[str, int] = {}
+    """Return the step of the quantities of each symbol, base units: the decimal place of the finest one.
+
+    Quantities that are all equal show no step: theirs is at most 1 % of the quantity, so that another quantity is not
+    taken for a rounded one.
+    """
+    quantities: dict[str, set[float]] = {}
     for history in histories:
-        finest[history.symbol] = max(finest.get(history.symbol, 0), decimals(history.quantity))
-    return {symbol: 10.0**-places for symbol, places in finest.items()}
+        quantities.setdefault(history.symbol, set()).add(history.quantity)
+    steps = {symbol: 10.0 ** -max(map(decimals, each)) for symbol, each in quantities.items()}
+    return {
+        symbol: steps[symbol] if len(each) > 1 else min(steps[symbol], 0.01 * min(each))
+        for symbol, each in quantities.items()
+    }
 
 
 def decimals(number: float) -> int:

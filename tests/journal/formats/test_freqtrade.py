@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 import tempfile
 import zipfile
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from peak_trade.core.errors import ConfigError
 from peak_trade.journal.events import CashFlowEvent
 from tests.examples import examples
-from tests.journal.formats.histories import START, History, assert_same, collapsed, histories, orders_of, read
+from tests.journal.formats.histories import START, History, Trade, assert_same, collapsed, histories, orders_of, read
 
 ORDERS = (
     "id, ft_trade_id, ft_order_side, ft_pair, ft_is_open, order_id, status, order_type, side, price, average, amount, "
@@ -222,3 +223,73 @@ def test_a_database_that_is_cut_off_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-1_000])
     with pytest.raises(ConfigError, match="it is damaged"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({"status": "done"}, "column status: 'done' is not known."),
+        ({"order_id": ""}, "column order_id or ft_pair: it is empty."),
+        ({"ft_order_side": "both"}, "column ft_order_side: 'both' is not known."),
+    ],
+)
+def test_an_order_that_can_not_be_read_is_refused(tmp_path, cells, reason):
+    rows = [order_row(History(n, n, "ETH/USDT", "buy", (Trade(n, n, 1.0, 9.0, 0.1, "USDT"),), 0.0), n) for n in (1, 2)]
+    log = read(write(tmp_path / "a.sqlite", [rows[0], rows[1] | cells], []))
+    assert log.refused == [(2, reason)]
+    assert log.n_orders == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "end", "filled"),
+    [
+        ({"status": "closed", "filled": None}, "FILLED", 2.0),
+        ({"status": "closed", "filled": 0.5}, "CANCELED", 0.5),
+        ({"status": "", "ft_is_open": 1, "filled": None, "average": None}, "SUBMITTED", 0.0),
+        ({"status": "", "ft_is_open": 0, "filled": None, "average": None}, "CANCELED", 0.0),
+    ],
+)
+def test_the_end_of_an_order_follows_from_its_status_and_what_is_filled(tmp_path, cells, end, filled):
+    row = order_row(History(1, 1, "ETH/USDT", "buy", (Trade(1, 1, 2.0, 9.0, 0.1, "USDT"),), 0.0), 1) | cells
+    (events,) = orders_of(read(write(tmp_path / "a.sqlite", [row], []))).values()
+    assert (events[-1].event, events[-1].cumulative) == (end, filled)
+
+
+def test_the_funding_of_an_open_trade_is_of_its_opening_and_not_part_of_the_pnl_of_closed_ones(tmp_path):
+    trade = BASE | {"id": 1, "pair": "ETH/USDT", "open_date": when(5), "funding_fees": -0.5, "is_open": 1}
+    row = order_row(History(1, 1, "ETH/USDT", "buy", (Trade(1, 1, 2.0, 9.0, 0.1, "USDT"),), 0.0), 1)
+    log = read(write(tmp_path / "a.sqlite", [row], [trade]))
+    (flow,) = (event for event in log.events() if isinstance(event, CashFlowEvent))
+    assert (flow.amount, flow.ts_event) == (-0.5, (START + 5) * 10**9)
+    assert [(check.expected, check.is_equal) for check in log.balances] == [(0.0, True)]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"strategy": {}, "strategy_comparison": []}, "there is no strategy in this result"),
+        ({"strategy": {"A": {}, "B": {}}, "strategy_comparison": []}, "it has the strategies A, B. Choose one with"),
+        ({"strategy": {"A": {"trades": 5}}, "strategy_comparison": []}, "strategy A has no list of trades"),
+    ],
+)
+def test_a_result_without_the_trades_of_one_strategy_is_refused(tmp_path, content, reason):
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        read(tmp_path / "a.json")
+
+
+def test_trades_that_can_not_be_read_are_refused_by_their_number(tmp_path):
+    order = {"amount": 1.0, "safe_price": 9.0, "ft_is_entry": True, "order_filled_timestamp": START * 1_000}
+    whole = {"pair": "ETH/USDT", "fee_open": 0.001, "is_open": True, "orders": [order]}
+    bare = {"pair": "ETH/USDT", "is_open": True, "open_date": when(9), "open_rate": 9.0, "amount": 1.0}
+    unfilled = whole | {"orders": [order | {"order_filled_timestamp": None}]}
+    trades = [whole, 5, whole | {"pair": ""}, unfilled, bare]
+    (tmp_path / "a.json").write_text(json.dumps(result(trades, "A")))
+    log = read(tmp_path / "a.json")
+    assert log.refused == [
+        (2, "no trade."), (3, "column pair: it is empty."), (4, "no order of this trade was filled."),
+    ]  # fmt: skip
+    one, two = (events[-1] for events in orders_of(log).values())
+    assert one.fee == pytest.approx(0.009)
+    assert math.isnan(two.fee)
+    assert two.ts_event == (START + 9) * 10**9

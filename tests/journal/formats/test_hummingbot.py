@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -110,3 +111,46 @@ def test_a_fee_that_can_not_be_read_refuses_its_row(tmp_path, fee):
     row = trade_row(History(1, 1, "BTC/USDT", "buy", (), 0.0), Trade(1, 1, 2.0, 3.0, 0.0, "USDT"))
     log = read(write_csv(tmp_path / "t.csv", [row, row | {"trade_fee": fee, "exchange_trade_id": "x"}]))
     assert [number for number, _ in log.refused] == [2]
+
+
+@pytest.mark.parametrize(
+    ("cells", "fee"),
+    [
+        ({"trade_fee": "", "trade_fee_in_quote": 0.3}, (0.3, 0.0)),
+        (
+            {"trade_fee": json.dumps({"percent": "0.001", "percent_token": "BNB"}), "trade_fee_in_quote": 0.4},
+            (0.4, 0.0),
+        ),
+        ({"trade_fee": json.dumps({"percent": "0.001", "percent_token": "BNB"}), "trade_fee_in_quote": ""}, None),
+        ({"trade_fee": "", "trade_fee_in_quote": ""}, None),
+    ],
+)
+def test_a_fee_in_quote_currency_is_taken_where_its_parts_are_not_known(tmp_path, cells, fee):
+    row = trade_row(History(1, 1, "BTC/USDT", "buy", (), 0.0), Trade(1, 1, 2.0, 100.0, 0.0, "USDT"))
+    ((*_, fill),) = orders_of(read(write_csv(tmp_path / "t.csv", [row | cells]))).values()
+    if fee is None:
+        assert math.isnan(fill.fee)
+    else:
+        assert (fill.fee, fill.fee_in_base) == pytest.approx(fee)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("buy://BTC-USDT/1", "buy"), ("sell-2", "sell"), ("x-XEKWYICX-BBTUT52", "buy"), ("x-1-SBT", "sell")],
+)
+def test_the_id_of_an_order_says_its_side_where_its_status_does_not(tmp_path, name, side):
+    row = order_row(History(1, 1, "BTC/USDT", "buy", (), 1.0)) | {"last_status": "OrderCancelled", "amount": 1.0}
+    log = read(write_database(tmp_path / "bot.sqlite", [], [row | {"id": name}, row | {"id": "x-1-?"}]))
+    ((request, *_),) = orders_of(log).values()
+    assert request.side == side
+    assert log.refused == [(2, "column id: it does not say whether the order buys or sells.")]
+
+
+def test_a_database_without_orders_and_a_fill_without_an_order_are_read(tmp_path):
+    row = trade_row(History(1, 1, "BTC/USDT", "buy", (), 0.0), Trade(1, 1, 2.0, 100.0, 0.0, "USDT"))
+    path = write_database(tmp_path / "bot.sqlite", [row, row | {"order_id": "", "exchange_trade_id": "2"}], [])
+    with closing(sqlite3.connect(path)) as base, base:
+        base.execute('DROP TABLE "Order"')
+    log = read(path)
+    assert log.n_fills == 1
+    assert log.refused == [(2, "column order_id or symbol: it is empty.")]
