@@ -55,7 +55,8 @@ def sma(values: FloatArray, window: int, memory: Memory | None = None) -> FloatA
     (Neumaier 1974). The running sum does not drift, and depends on the start of the history in the last bit only.
 
     """
-    means: FloatArray = _sma(np.ascontiguousarray(values, dtype=np.float64), window, kept(memory, 3 + window))
+    means = np.empty(len(values))  # by NumPy, which asks for large pages
+    _sma(np.ascontiguousarray(values, dtype=np.float64), window, kept(memory, 3 + window), means)
     return means
 
 
@@ -67,9 +68,8 @@ def remember(past: FloatArray, values: FloatArray) -> None:
     past[n_left:] = values[values.size - (past.size - n_left) :]
 
 
-@njit(float64[::1](READ_ONLY, int64, float64[::1]), cache=True, nogil=True)
-def _sma(values: FloatArray, window: int, memory: FloatArray) -> FloatArray:
-    means = np.empty(values.size)
+@njit(types.void(READ_ONLY, int64, float64[::1], float64[::1]), cache=True, nogil=True)
+def _sma(values: FloatArray, window: int, memory: FloatArray, means: FloatArray) -> None:
     n_seen, total, lost = int(memory[0]), memory[1], memory[2]
     for row in range(values.size):
         newest, leaving = values[row], 0.0
@@ -89,7 +89,6 @@ def _sma(values: FloatArray, window: int, memory: FloatArray) -> FloatArray:
         means[row] = (total + lost) / window if n_seen >= window else np.nan
     memory[0], memory[1], memory[2] = n_seen, total, lost
     remember(memory[3:], values)
-    return means
 
 
 def ema(values: FloatArray, window: int, memory: Memory | None = None) -> FloatArray:
