@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from peak_trade.core.arrays import FloatArray
 
-SHARED_BYTES = 16 * 2**20
+SHARED_BYTES = 8 * 2**20
 """Default size of a cache."""
 
 
