@@ -12,6 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
+unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-slow test-laws test-lowest test-newest test-wheel smoke health coverage rederive roadmap check format lab results behaviour bench lock audit sbom container hooks clean
