@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from peak_trade.causality.check import check_causality
 from peak_trade.core.bar_frame import COLUMNS, private_frame
 from peak_trade.core.bars import Bars
-from peak_trade.core.compute import Compute
+from peak_trade.core.compute import Compute, IndicatorCache
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import Timeframe
 from peak_trade.core.values import Instrument
 from peak_trade.data.sample import synthetic_bars
 from peak_trade.engine.market import Market
-from peak_trade.indicators.cache import IndicatorCache
 from peak_trade.journal.events import BarEvent
 from peak_trade.regimes.rules import RulesDetector
 from peak_trade.regimes.states import FilteredRegimes, SmoothedRegimes

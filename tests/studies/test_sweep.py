@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from peak_trade.cli import main
 from peak_trade.core.bars import Bars
+from peak_trade.core.compute import IndicatorCache
 from peak_trade.core.errors import ConfigError
 from peak_trade.core.values import Instrument
 from peak_trade.costs.model import Costs
 from peak_trade.data.sample import sample_bars, save_samples
 from peak_trade.engine.kernel import STATISTICS, screen, simulate
 from peak_trade.engine.settings import BacktestSettings, ExecutionPolicy
-from peak_trade.indicators.cache import IndicatorCache
 from peak_trade.indicators.means import sma
 from peak_trade.metrics import SharpeSample, deflated_sharpe, measures_in, period_returns, simple_returns
 from peak_trade.metrics.overfitting import probability_of_overfitting

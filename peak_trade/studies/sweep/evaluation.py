@@ -22,6 +22,7 @@ import numpy as np
 from peak_trade.core.arrays import FloatArray, IntArray
 from peak_trade.core.bars import Bars
 from peak_trade.core.calendar import observed_per_year, period_of
+from peak_trade.core.compute import SHARED_BYTES, IndicatorCache
 from peak_trade.core.errors import WorkerError
 from peak_trade.core.executor import Executor
 from peak_trade.core.files import make_folder, read_bytes, write_bytes
@@ -29,7 +30,6 @@ from peak_trade.core.values import Instrument, OrderType
 from peak_trade.data.workspace import workspace
 from peak_trade.engine.kernel import INITIAL_CASH, STATISTICS, screen_crossings, screen_sets
 from peak_trade.engine.settings import BacktestSettings
-from peak_trade.indicators.cache import SHARED_BYTES, IndicatorCache
 from peak_trade.metrics import fewest_for_ratio
 from peak_trade.metrics.overfitting import block_moments
 from peak_trade.portfolio.sizing import FractionOfEquity
