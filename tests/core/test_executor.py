@@ -244,7 +244,7 @@ def test_a_cluster_repeats_the_tasks_of_a_killed_worker():
     distributed = pytest.importorskip("distributed")
     tasks = list(range(12))
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     ) as cluster:
         executor = Executor(cluster=cluster.scheduler_address)
         found = {}

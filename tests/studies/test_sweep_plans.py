@@ -311,7 +311,7 @@ def test_a_cluster_gives_the_same_bytes(home: Path, monkeypatch):
     monkeypatch.setattr(evaluation, "SLICE_SETS", 20)
     here = sweep(MaCrossover, GRID, BARS, UNCAPPED)
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     ) as cluster:
         there = sweep(MaCrossover, GRID, BARS, UNCAPPED, cluster=cluster.scheduler_address)
         stops = BacktestSettings(execution={"stop_loss": 0.05})

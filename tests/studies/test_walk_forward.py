@@ -216,7 +216,7 @@ def test_windows_on_a_cluster_give_the_same_result(home, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr("peak_trade.core.executor.FEWEST_SECONDS", 0.0)
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     ) as cluster:
         made = walk_forward(MaCrossover, GRID, BARS, train=300, test=120, cluster=cluster.scheduler_address)
     assert "on 2 Dask workers" in made.execution
