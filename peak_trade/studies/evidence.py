@@ -155,7 +155,7 @@ _N_NEWEST = 2
 
 @dataclass(frozen=True, slots=True)
 class ExchangeFacts:
-    """What an exchange shows: the venue, its clock less the machine's in ms, and the age of its newest bar in bars.
+    """What an exchange shows: the venue, its clock minus the machine's in ms, and the age of its newest bar in bars.
 
     Of several symbols the one whose newest bar is the oldest counts.
     """

@@ -15,6 +15,7 @@ PAGE = 1_000
 """Runs of one answer."""
 TIMEOUT_SECONDS = 120.0
 """Longest wait for an answer, as MLflow's own."""
+_NO_ANSWER = "its answer is not one of MLflow's REST interface"
 
 
 def search_runs(uri: str, filters: Sequence[str], order: Sequence[str], limit: int) -> Iterator[RunEntry]:
@@ -34,20 +35,23 @@ def search_runs(uri: str, filters: Sequence[str], order: Sequence[str], limit: i
         found = _ask(session, uri, "GET", "experiments/get-by-name", params={"experiment_name": EXPERIMENT})
         if found is None:
             return
-        experiment = found["experiment"]
-        if experiment["lifecycle_stage"] != "active":
-            raise deleted_experiment(uri, experiment["experiment_id"])
+        try:
+            experiment_id, stage = (found["experiment"][name] for name in ("experiment_id", "lifecycle_stage"))
+        except (LookupError, TypeError):
+            raise requests.HTTPError(_NO_ANSWER) from None
+        if stage != "active":
+            raise deleted_experiment(uri, experiment_id)
         asked: dict[str, Any] = {
-            "experiment_ids": [experiment["experiment_id"]],
+            "experiment_ids": [experiment_id],
             "filter": " and ".join(filters),
             "order_by": list(order),
         }
         while limit > 0:
             asked["max_results"] = min(limit, PAGE)
             page = _ask(session, uri, "POST", "runs/search", json=asked) or {}
-            runs = page.get("runs", [])
-            yield from map(_entry, runs)
-            limit -= len(runs)
+            entries = _entries(page)
+            yield from entries
+            limit -= len(entries)
             asked["page_token"] = page.get("next_page_token")
             if not asked["page_token"]:
                 return
@@ -84,6 +88,13 @@ def _answer(response: requests.Response) -> dict[str, Any] | None:
         return None
     reason = content.get("message") if isinstance(content, dict) else None
     raise requests.HTTPError(reason or f"answered {response.status_code}, which is no answer of MLflow")
+
+
+def _entries(page: Mapping[str, Any]) -> list[RunEntry]:
+    try:
+        return [_entry(run) for run in page.get("runs", [])]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise requests.HTTPError(_NO_ANSWER) from None
 
 
 def _entry(run: Mapping[str, Any]) -> RunEntry:

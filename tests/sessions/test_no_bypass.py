@@ -62,7 +62,7 @@ OPTIONS: dict[str, list[str]] = {
 VARIABLES = {
     "PEAK_TRADE_HOME": "elsewhere",
     "MLFLOW_TRACKING_URI": "sqlite:///elsewhere.db",
-    "MLFLOW_TRACKING_USERNAME": "somebody",
+    "MLFLOW_TRACKING_USERNAME": "user",
     "MLFLOW_TRACKING_PASSWORD": "secret",
     "MLFLOW_TRACKING_TOKEN": "secret",
     "COLUMNS": "40",

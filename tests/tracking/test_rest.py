@@ -123,6 +123,8 @@ def test_a_server_without_the_experiment_has_no_runs_and_gets_none(server):
         (401, "You are not authenticated.", "answered 401, which is no answer of MLflow"),
         (403, {"error_code": "PERMISSION_DENIED", "message": "Permission denied."}, "Permission denied"),
         (200, "<html>a page</html>", "answered 200, which is no answer of MLflow"),
+        (200, {"status": "ok"}, "its answer is not one of MLflow's"),
+        (200, {"experiment": None}, "its answer is not one of MLflow's"),
     ],
 )
 def test_an_answer_that_is_no_list_of_runs_is_one_line(code, answer, message, server, capsys):
@@ -132,6 +134,13 @@ def test_an_answer_that_is_no_list_of_runs_is_one_line(code, answer, message, se
     assert main(["runs", "list"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("peak-trade: run registry http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("runs", [[{}], {"a": 1}, 7, [{"info": {"run_id": "a", "status": "", "start_time": "x"}}]])
+def test_runs_of_another_form_are_one_line(runs, server):
+    server.answers["runs/search"] = [(200, {"runs": runs})]
+    with pytest.raises(ConfigError, match="its answer is not one of MLflow's"):
+        list_runs()
 
 
 def test_a_list_at_a_server_needs_no_mlflow(server, monkeypatch, capsys):
