@@ -65,7 +65,7 @@ def server(home: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]
         "runs/search": [(200, {"runs": [run_at_server("aa11", 0), run_at_server("bb22", 1)]})],
     }
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as opened:
-        Thread(target=opened.serve_forever, daemon=True).start()
+        Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{opened.server_port}")
         yield handler
         opened.shutdown()
