@@ -111,8 +111,7 @@ def screens(strategies: Sequence[Any], given: Any, n_threads: int = 1) -> Any:
 
     setup = Setup(given, settings())
     found = Findings.blank(len(strategies), setup)
-    places = slices(setup, strategies, True)
-    tasks = [[strategies[place] for place in task] for task in places]
+    places, tasks = zip(*slices(setup, strategies, True), strict=True)
     for task, (rows, _) in Executor(n_threads).run(screened, setup, tasks, seconds_per_task=0.0, releases_gil=True):
         found.put(places[task], rows)
     return found.statistics

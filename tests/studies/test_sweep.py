@@ -31,6 +31,7 @@ from peak_trade.studies.backtest import backtest
 from peak_trade.studies.recording import record_sweep
 from peak_trade.studies.sweep import evaluation
 from peak_trade.studies.sweep.evaluation import (
+    Crossings,
     Findings,
     Setup,
     exposures_of,
@@ -259,7 +260,8 @@ def test_crossings_at_a_time_are_strategies_one_by_one(pairs, direction, fractio
     bars = sample_bars("BTC/USDT", n_bars=300)
     strategies = [MaCrossover(fast=fast, slow=slow, direction=direction) for fast, slow in pairs]
     setup = Setup(bars, BacktestSettings(sizing=FractionOfEquity(fraction=fraction)), first)
-    rows, problem = screened(setup, strategies)
+    crossings = Crossings.of(strategies, fraction)
+    rows, problem = screened(setup, crossings)
     assert problem is None
     for place, strategy in enumerate(strategies):
         opened, close = setup.prices
@@ -269,10 +271,12 @@ def test_crossings_at_a_time_are_strategies_one_by_one(pairs, direction, fractio
         equity, _ = simulate(opened, close, target, setup.settings.costs)
         path = statistics_of(equity, alone.n_fills, 10_000.0)
         np.testing.assert_allclose(rows.statistics[place], path, rtol=RTOL_REFERENCE, atol=1e-9)
-    (alone, _), (rest, _) = screened(setup, strategies[:1]), screened(setup, strategies[1:])
-    joined = Findings.joined([alone, rest]) if len(strategies) > 1 else alone
+    cuts = [list(range(len(strategies)))[part] for part in (slice(1), slice(1, None))]
+    joined = Findings.joined([screened(setup, crossings.at(cut))[0] for cut in cuts])
+    one_by_one, _ = screened(setup, strategies)
     for name in ("statistics", "moments", "weeks", "digests"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(rows, name))
+        np.testing.assert_array_equal(getattr(one_by_one, name), getattr(rows, name))
 
 
 PAIRS = parameter_sets(MaCrossover, {"fast": range(1, 33), "slow": range(33, 81)})[0]
@@ -281,7 +285,8 @@ PAIRS = parameter_sets(MaCrossover, {"fast": range(1, 33), "slow": range(33, 81)
 @given(st.lists(st.integers(0, len(PAIRS) - 1), unique=True, min_size=1, max_size=300))
 def test_the_tasks_have_every_set_once(places) -> None:
     setup = Setup(sample_bars("BTC/USDT", n_bars=300), UNCAPPED)
-    tasks = slices(setup, [PAIRS[place] for place in places], True)
+    strategies = [PAIRS[place] for place in places]
+    tasks = [task for task, _ in slices(setup, strategies, True)]
     assert sorted(place for task in tasks for place in task) == list(range(len(places)))
     assert all(0 < len(task) <= evaluation.SLICE_SETS for task in tasks)
 
@@ -291,8 +296,7 @@ def test_the_sets_of_a_task_share_their_lines(bars, monkeypatch) -> None:
     setup = Setup(bars, UNCAPPED)
 
     def n_lines() -> int:
-        tasks = [[PAIRS[place] for place in task] for task in slices(setup, PAIRS, True)]
-        return max(len({each.fast for each in task}) + len({each.slow for each in task}) for task in tasks)
+        return max(len(crossings.lines) for _, crossings in slices(setup, PAIRS, True))
 
     assert n_lines() == 24
     monkeypatch.setattr(evaluation, "_LINE_BYTES", 8 * len(bars) * 10)

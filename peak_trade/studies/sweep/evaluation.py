@@ -192,25 +192,58 @@ class Setup:
         )
 
 
-Slice = Sequence[Strategy]
+@dataclass(frozen=True, eq=False)
+class Crossings:
+    """k crossings of some lines: places of the two lines of each, (k, 2), and its exposure above and below, (k, 2)."""
+
+    lines: Sequence[Line]
+    pairs: IntArray
+    sides: FloatArray
+
+    @classmethod
+    def of(cls, strategies: Sequence[Strategy], fraction: float) -> Crossings:
+        """Return the crossings of strategies, with that fraction of equity as a full exposure."""
+        places: dict[Line, int] = {}
+        pairs: list[int] = []
+        sides: list[float] = []
+        for strategy in strategies:
+            line, other, direction = strategy.crossing  # type: ignore[attr-defined]
+            pairs += places.setdefault(line, len(places)), places.setdefault(other, len(places))
+            sides += sides_of(direction)
+        return cls(list(places), np.array(pairs).reshape(-1, 2), np.array(sides).reshape(-1, 2) * fraction)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def at(self, places: Sequence[int]) -> Crossings:
+        """Return some of the crossings, with the lines that they need."""
+        used, pairs = np.unique(self.pairs[places], return_inverse=True)
+        lines = [self.lines[each] for each in used.tolist()]
+        return Crossings(lines, pairs.reshape(-1, 2).astype(np.int64), self.sides[places])
+
+
+Slice = Sequence[Strategy] | Crossings
 """Sets that are one task."""
 Answer = tuple[Findings, Exception | None]
 """The findings of the first sets of a slice, and the exception of the set after them, if there was one."""
 
 
-def screened(setup: Setup, strategies: Slice) -> Answer:
+def screened(setup: Setup, sets: Slice) -> Answer:
     """Return the findings of sets that ran on the array kernel."""
-    at_days = np.zeros((len(strategies), setup.days.size))
-    statistics = np.zeros((len(strategies), len(STATISTICS)))
+    at_days = np.zeros((len(sets), setup.days.size))
+    statistics = np.zeros((len(sets), len(STATISTICS)))
     opened, close = setup.prices
     costs, days = setup.settings.costs, setup.days
     n_done, problem = 0, None
     try:
-        if has_crossings(strategies):
-            statistics[:] = screen_crossings(opened, close, *_crossed(setup, strategies), costs, days, at_days)
-            n_done = len(strategies)
+        if isinstance(sets, Crossings):
+            lines = np.empty((len(sets.lines), close.size))
+            for row, line in zip(lines, sets.lines, strict=True):
+                row[:] = setup.cache(line.indicator, setup.column(line.column), *line.numbers)[setup.first :]
+            statistics[:] = screen_crossings(opened, close, lines, sets.pairs, sets.sides, costs, days, at_days)
+            n_done = len(sets)
         else:
-            for targets in _exposures(setup, strategies):
+            for targets in _exposures(setup, sets):
                 done = slice(n_done, n_done + 1)
                 statistics[done] = screen_sets(opened, close, targets, costs, days, at_days[done])
                 n_done += 1
@@ -219,7 +252,7 @@ def screened(setup: Setup, strategies: Slice) -> Answer:
     return setup.kept(statistics[:n_done], at_days[:n_done], INITIAL_CASH), problem
 
 
-def run_in_event_loop(setup: Setup, strategies: Slice) -> Answer:
+def run_in_event_loop(setup: Setup, strategies: Sequence[Strategy]) -> Answer:
     """Return the findings of sets that ran in the event loop."""
     rows: list[Findings] = []
     problem: Exception | None = None
@@ -263,28 +296,14 @@ def statistics_of(equity: FloatArray, n_fills: int, initial_cash: float) -> Floa
     return np.array([path[-1] / initial_cash - 1.0, sharpe, drawdown, float(n_fills), skewness, kurtosis])
 
 
-def has_crossings(strategies: Slice) -> bool:
+def has_crossings(strategies: Sequence[Strategy]) -> bool:
     """Return whether strategies of one class are crossings of this package, whose kernels release the GIL."""
     if not strategies or not type(strategies[0]).__module__.startswith("peak_trade."):
         return False
     return isinstance(getattr(strategies[0], "crossing", None), Crossing)
 
 
-def _crossed(setup: Setup, strategies: Slice) -> tuple[FloatArray, IntArray, FloatArray]:
-    """Return the lines of crossings, the places of the two lines of each, and its exposure above and below."""
-    places: dict[Line, int] = {}
-    pairs, sides = [], []
-    for strategy in strategies:
-        line, other, direction = strategy.crossing  # type: ignore[attr-defined]
-        pairs.append((places.setdefault(line, len(places)), places.setdefault(other, len(places))))
-        sides.append(sides_of(direction))
-    lines = np.empty((len(places), setup.times.size))
-    for row, line in zip(lines, places, strict=True):
-        row[:] = setup.cache(line.indicator, setup.column(line.column), *line.numbers)[setup.first :]
-    return lines, np.array(pairs), np.array(sides) * setup.fraction
-
-
-def _exposures(setup: Setup, strategies: Slice) -> Iterator[FloatArray]:
+def _exposures(setup: Setup, strategies: Sequence[Strategy]) -> Iterator[FloatArray]:
     for strategy in strategies:
         label = f"{strategy!r} on {setup.bars.symbol}"
         with strategy_errors(label):
@@ -299,34 +318,34 @@ def exposures_of(setup: Setup, strategy: Strategy) -> FloatArray:
     return exposure
 
 
-def slices(setup: Setup, strategies: Sequence[Strategy], is_kernel: bool) -> list[list[int]]:
-    """Return the places of the sets of each task: one in the event loop, else as many as their lines have memory.
+def slices(setup: Setup, strategies: Sequence[Strategy], is_kernel: bool) -> list[tuple[list[int], Slice]]:
+    """Return the sets of each task and their places: one in the event loop, else as many as their lines have memory.
 
     Crossings of the same lines are one task, so that they are computed once and few of them are in memory.
     """
-    if not is_kernel:
-        return [[place] for place in range(len(strategies))]
-    order = range(len(strategies))
-    if not has_crossings(strategies):
-        return [list(order[begin : begin + SLICE_SETS]) for begin in order[::SLICE_SETS]]
-    ones, others = dict[Line, int](), dict[Line, int]()
-    crossings: list[Crossing] = [each.crossing for each in strategies]  # type: ignore[attr-defined]
-    numbers = np.array(
-        [(ones.setdefault(line, len(ones)), others.setdefault(other, len(others))) for line, other, _ in crossings]
-    )
-    tiles = numbers // TILE_LINES
+    size = SLICE_SETS if is_kernel else 1
+    if not (is_kernel and has_crossings(strategies)):
+        parts = [range(len(strategies))[begin : begin + size] for begin in range(0, len(strategies), size)]
+        return [(list(part), [strategies[place] for place in part]) for part in parts]
+    crossings = Crossings.of(strategies, setup.fraction)
+    tiles = np.stack([_ranks(side) for side in crossings.pairs.T]) // TILE_LINES
     most_lines = max(_LINE_BYTES // (8 * len(setup.bars)), 2)
-    found: list[list[int]] = [[]]
-    lines = set[int]()
-    by_tile = np.lexsort((tiles[:, 1], tiles[:, 0]))
-    for place, (one, other) in zip(by_tile.tolist(), numbers[by_tile].tolist(), strict=True):
-        n_lines = len(lines) + (one not in lines) + (~other not in lines)
-        if found[-1] and (len(found[-1]) == SLICE_SETS or n_lines > most_lines):
-            found.append([])
-            lines.clear()
-        found[-1].append(place)
-        lines.update((one, ~other))
-    return [sorted(places) for places in found]
+    left = np.lexsort(tiles[::-1])
+    found: list[tuple[list[int], Slice]] = []
+    while left.size:
+        n_sets = size
+        while n_sets > 1 and np.unique(crossings.pairs[left[:n_sets]]).size > most_lines:
+            n_sets //= 2
+        places = np.sort(left[:n_sets]).tolist()
+        found.append((places, crossings.at(places)))
+        left = left[n_sets:]
+    return found
+
+
+def _ranks(values: IntArray) -> IntArray:
+    """Return for each value how many other ones occur before its first occurrence."""
+    _, firsts, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(firsts))[inverse]
 
 
 class Evaluator:
@@ -367,9 +386,9 @@ class Evaluator:
                 new.append(place)
         pending = _Pending(self.setup, self._store, strategies, configs, found)
         n_done = len(configs) - len(new)
-        places_of = [[new[each] for each in task] for task in self._tasks([strategies[place] for place in new])]
-        function = screened if self.is_kernel else run_in_event_loop
-        tasks = [[strategies[place] for place in places] for places in places_of]
+        parts = slices(self.setup, [strategies[place] for place in new], self.is_kernel)
+        places_of, tasks = [[new[place] for place in places] for places, _ in parts], [sets for _, sets in parts]
+        function: Callable[[Setup, Any], Answer] = screened if self.is_kernel else run_in_event_loop
         releases_gil = self.is_kernel and has_crossings(strategies)
         try:
             for task, (rows, problem) in self._executor.run(function, self.setup, tasks, releases_gil=releases_gil):
@@ -395,9 +414,6 @@ class Evaluator:
     def finish(self) -> None:
         """Drop what was kept of an interrupted sweep."""
         self._store.drop()
-
-    def _tasks(self, strategies: Sequence[Strategy]) -> list[list[int]]:
-        return slices(self.setup, strategies, self.is_kernel) if strategies else []
 
 
 class _Pending:
