@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import logging
 import os
 import shutil
@@ -13,12 +12,9 @@ from collections.abc import Generator, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType, ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import settings
-from pydantic._internal import _docs_extraction
 
 from peak_trade.core import digest
 from peak_trade.core.lock import held_lock
@@ -29,18 +25,6 @@ settings.load_profile(QUICK)
 # jsonschema does without this package, whose import parses a grammar for more than a second.
 sys.modules["rfc3987_syntax"] = None
 
-
-def _module_of(part: Any) -> ModuleType | None:
-    """Return the module of a frame by its name, else what `inspect` finds; for a frame that visits every module."""
-    if not isinstance(part, FrameType):
-        return inspect.getmodule(part)
-    name = part.f_globals.get("__name__", "")
-    inspect.modulesbyfile.setdefault(part.f_code.co_filename, name)  # where `inspect` looks before it visits modules
-    return sys.modules.get(name)
-
-
-# pydantic looks for the module of each frame around a class of settings, to read the docstrings of its fields.
-_docs_extraction.inspect = SimpleNamespace(**(vars(inspect) | {"getmodule": _module_of}))
 
 COLLECTOR_THRESHOLD = (40_000, 40, 40)
 """Python's default of 700 objects makes the collector take most of the time of a parser, for example."""

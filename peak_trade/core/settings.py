@@ -14,7 +14,7 @@ from pydantic.errors import PydanticUserError
 
 from peak_trade.core.digest import digest_of
 from peak_trade.core.errors import ConfigError, did_you_mean, quoted, shown
-from peak_trade.core.field_words import LARGEST, fields_text
+from peak_trade.core.field_words import LARGEST, fields_text, meanings_of
 from peak_trade.core.files import read_text
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -63,6 +63,16 @@ class _SettingsClass(_PYDANTIC):  # type: ignore[misc] # pydantic does not publi
             raise ConfigError(_class_sentence(name, {}, error)) from None
 
 
+class _Docstring:
+    """The docstring of a class of settings, completed when it is read: the meanings of the fields are in its source."""
+
+    def __init__(self, text: str) -> None:
+        self._text = inspect.cleandoc(text)
+
+    def __get__(self, settings: object, cls: type[Settings]) -> str:
+        return f"{self._text}\n\n{fields_text(cls.model_fields, meanings_of(cls))}"
+
+
 if TYPE_CHECKING:
     _Base = BaseModel
 else:
@@ -82,14 +92,14 @@ class Settings(_Base):
 
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         """Add the fields with their values and meanings to the docstring, where editors and notebooks show it."""
         super().__pydantic_init_subclass__(**options)
         if cls.__doc__ and cls.model_fields and "\nParameters\n" not in cls.__doc__:
-            cls.__doc__ = f"{inspect.cleandoc(cls.__doc__)}\n\n{fields_text(cls.model_fields)}"
+            cls.__doc__ = _Docstring(cls.__doc__)  # type: ignore[assignment]
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.errors import ConfigError
-from peak_trade.core.field_words import values_in_words
+from peak_trade.core.field_words import meanings_of, values_in_words
 from peak_trade.wiring.parts import find_class
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ def describe_strategy(name: str) -> StrategyDescription:
 
     """
     part = _class_of(name)
-    parameters = tuple(_parameter(key, field) for key, field in part.model_fields.items())
+    meanings = meanings_of(part)
+    parameters = tuple(_parameter(key, field, meanings.get(key, "")) for key, field in part.model_fields.items())
     paragraph = inspect.cleandoc(part.__doc__ or "").partition("\n\n")[0]
     class_path = f"{part.__module__}:{part.__qualname__}"
     return StrategyDescription(name, class_path, _one_line(paragraph), _warm_up(part), parameters, part.sees)
@@ -235,11 +236,11 @@ def _warm_up(part: type[BaseStrategy]) -> int | None:
         return None
 
 
-def _parameter(name: str, field: FieldInfo) -> Parameter:
+def _parameter(name: str, field: FieldInfo, meaning: str) -> Parameter:
     is_required = field.is_required()
     default = None if is_required else _named(field.get_default(call_default_factory=True, validated_data={}))
     values = values_in_words(field.annotation, field.metadata)
-    return Parameter(name, values, default, is_required, _one_line(field.description or ""))
+    return Parameter(name, values, default, is_required, _one_line(meaning))
 
 
 def _named(value: object) -> object:

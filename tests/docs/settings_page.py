@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args, get_origin
 
 import peak_trade
-from peak_trade.core.field_words import default_in_words, values_in_words
+from peak_trade.core.field_words import default_in_words, meanings_of, values_in_words
 from peak_trade.core.settings import Settings
 from peak_trade.strategies.base import BaseStrategy
 
@@ -172,10 +172,11 @@ def settings_classes() -> Iterator[type[Settings]]:
 
 def rows(settings: type[Settings]) -> Iterator[str]:
     """Yield one table row per setting."""
+    meanings = meanings_of(settings)
     for name, field in settings.model_fields.items():
         values = values_in_words(field.annotation, field.metadata)
         default = "required" if field.is_required() else default_in_words(field)
-        meaning = field.description or _meaning_of(field.annotation)
+        meaning = meanings.get(name) or _meaning_of(field.annotation)
         yield f"| `{name}` | {_cell(values)} | {_cell(default)} | {_cell(meaning)} |"
 
 

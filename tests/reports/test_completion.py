@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import peak_trade as pt
+from peak_trade.core.field_words import meanings_of
 from peak_trade.data.sample import SYMBOLS, sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.reports.views.completion import NAMES, completions
@@ -68,10 +69,11 @@ def test_measures_are_completed_as_keys():
 @pytest.mark.parametrize("name", [name for name in pt.__all__ if hasattr(getattr(pt, name), "model_fields")])
 def test_the_docstring_of_settings_says_what_each_field_means(name):
     part = getattr(pt, name)
-    for field, info in part.model_fields.items():
+    meanings = meanings_of(part)
+    for field in part.model_fields:
         assert f"\n{field} : " in part.__doc__
-        if info.description:
-            assert " ".join(info.description.split()) in part.__doc__
+        if field in meanings:
+            assert " ".join(meanings[field].split()) in part.__doc__
 
 
 def test_a_strategy_of_a_user_documents_its_fields_and_keeps_its_meaning():
