@@ -132,7 +132,9 @@ def _make_pair() -> list[str]:
     exchange.advance_to(int(bars.times[N_HISTORY - 1]) // NS_PER_MS)
     clock = EmulatedClock(exchange, _end_after(bars, N_SHADOWED))
     delays = random.Random(7)
-    emulator = Emulator(exchange, latency=lambda: exchange.advance_to(exchange.now_ms + delays.randrange(50, 2_500)))
+    emulator = Emulator(
+        exchange, latency=lambda: exchange.advance_to(exchange.now_ms + delays.randrange(50, 2_500)), over_http=True
+    )
     with contextlib.closing(emulator), tempfile.TemporaryDirectory() as keys:
         record_shadow(emulator, clock)
         record_backtest(Bars(whole.frame.iloc[-n_bars - N_TESTED : -n_bars], whole.symbol, whole.timeframe, "binance"))

@@ -165,7 +165,7 @@ def test_a_seed_makes_the_same_market_twice(real_data):
 def test_a_request_that_ends_before_its_body_is_none(exchange, n_sent):
     body = b"symbol=BTCUSDT&side=BUY&newClientOrderId=a"
     head = f"POST /api/v3/order HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with emulated(exchange) as emulator:
+    with emulated(exchange, over_http=True) as emulator:
         address = urlsplit(emulator.url)
         with socket.create_connection((address.hostname, address.port), timeout=5) as client:
             client.sendall(head + body[:n_sent])

@@ -127,7 +127,7 @@ def test_a_testnet_session_survives_being_killed(victims, tmp_path, btc_1m, n_ki
     until = int(bars.times[60 + n_bars - 1]) // NS_PER_MS + 500
     own = WorkspaceKey(tmp_path / "keys")
     folder = tmp_path / "s"
-    with emulated(exchange) as emulator:
+    with emulated(exchange, over_http=True) as emulator:
         n_killed = survive(victims, folder, own, tmp_path / "keys", bars, n_kills, 0.15, url=emulator.url, until=until)
         assert n_killed >= n_kills // 2
         if verify(folder, own.public).finding is not VerdictKind.INTACT:

@@ -41,7 +41,7 @@ def market(btc_1m):
 
 
 def test_a_session_trades_at_the_emulator_and_both_accounts_agree(tmp_path, key, market):
-    events, session, emulator = run(tmp_path / "s", key, market)
+    events, session, emulator = run(tmp_path / "s", key, market, over_http=True)
     assert len(orders_of(events, OrderEventKind.FILLED)) >= 4
     assert_accounts_agree(events, session, emulator)
     assert len([event for event in events if isinstance(event, BarEvent)]) == N_HISTORY + N_BARS
@@ -96,7 +96,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("faults", mostly_long([(faults,) for faults in FAULTS.values()], 1), ids=FAULTS)
 def test_an_exchange_that_fails_makes_no_order_lost_or_doubled(tmp_path, key, market, faults):
-    events, session, emulator = run(tmp_path / "s", key, market, prepare=failing(faults))
+    events, session, emulator = run(tmp_path / "s", key, market, prepare=failing(faults), over_http=True)
     assert emulator.faults == []
     assert orders_of(events, OrderEventKind.FILLED)
     assert_accounts_agree(events, session, emulator)

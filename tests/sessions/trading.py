@@ -171,12 +171,13 @@ def run(
     prepare: Callable[[Emulator, EmulatedTime], object] = lambda emulator, clock: None,
     skew_ms: int = 0,
     strategy: Strategy = STRATEGY,
+    over_http: bool = False,
     **options: Any,
 ) -> tuple[list[Event], Session, Emulator]:
     """A session from its start to the end of the recording: its events, its loop, the emulator."""
     exchange = exchange_at(market, N_HISTORY, **options.pop("exchange", {}))
     clock = EmulatedTime(exchange, end_of(market), skew_ms)
-    with emulated(exchange) as emulator:
+    with emulated(exchange, over_http=over_http) as emulator:
         session, feed, events = open_testnet(folder, key, strategy, emulator, clock, **options)
         prepare(emulator, clock)
         session.run(feed, events)
