@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+from numba import njit
 from pydantic import Field
 
 from peak_trade.core.arrays import FloatArray
@@ -114,15 +115,13 @@ def e_values(excess: Any, test: EdgeTest, bars_per_year: float) -> EValues:
 
 def e_value_paths(excess: FloatArray, test: EdgeTest, bars_per_year: float) -> tuple[FloatArray, FloatArray]:
     """Return the values and the bets of k processes at once, both of shape (k, n); see `e_values`."""
-    from scipy.signal import lfilter
-
     n = excess.shape[1]
     squares = excess * excess
     known = np.zeros_like(squares)
     known[:, 1:] = squares[:, :-1]
     count = np.arange(n)
     whole = np.cumsum(known, axis=1) / np.maximum(count, 1)
-    recent = lfilter([1.0 - MEMORY], [1.0, -MEMORY], known, axis=1)
+    recent = _decayed(known, MEMORY)
     size = np.sqrt(np.maximum(whole, recent))
     ratio, most = test.claimed_sharpe / math.sqrt(bars_per_year), test.stake / test.loss_bound
     bets = np.where((count >= WARM_UP) & (size > 0.0), np.minimum(ratio / np.where(size > 0.0, size, 1.0), most), 0.0)
@@ -130,3 +129,15 @@ def e_value_paths(excess: FloatArray, test: EdgeTest, bars_per_year: float) -> t
     values = np.exp(np.cumsum(gains, axis=1))
     values[np.maximum.accumulate(excess < -test.loss_bound, axis=1)] = 0.0
     return values, bets
+
+
+@njit("float64[:, ::1](float64[:, ::1], float64)", cache=True)
+def _decayed(values: FloatArray, memory: float) -> FloatArray:
+    """Return the exponentially weighted means of each row from 0, shape (k, n). Causal."""
+    means = np.empty_like(values)
+    for row in range(values.shape[0]):
+        mean = 0.0
+        for bar in range(values.shape[1]):
+            mean = (1.0 - memory) * values[row, bar] + memory * mean
+            means[row, bar] = mean
+    return means
