@@ -16,6 +16,7 @@ from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.sessions.sandbox.client import connect_sandbox
+from peak_trade.studies import evidence
 from peak_trade.studies.readiness import admit_again
 from tests.sessions import granting
 from tests.sessions.running import part_of, read_bars, wavy
@@ -25,6 +26,25 @@ from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
 @pytest.fixture(autouse=True)
 def _registry_of_grants(request, monkeypatch):
     monkeypatch.setattr(granting, "find_registry", lambda: request.getfixturevalue("empty_registry"))
+
+
+_reports_of = evidence._reports
+_reports = {}
+
+
+@pytest.fixture(autouse=True)
+def _strategies_are_checked_once(monkeypatch):
+    """Check a strategy of the package for look-ahead once, not for every grant."""
+
+    def reports(entry):
+        if ":" in entry.name:
+            return _reports_of(entry)
+        asked = entry.model_dump_json()
+        if asked not in _reports:
+            _reports[asked] = _reports_of(entry)
+        return _reports[asked]
+
+    monkeypatch.setattr(evidence, "_reports", reports)
 
 
 @pytest.fixture(scope="session")

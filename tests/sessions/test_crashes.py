@@ -25,7 +25,6 @@ from tests.sessions.trading import (
     NS_PER_MS,
     EmulatedTime,
     account_of,
-    admission,
     as_perpetual,
     assert_accounts_agree,
     exchange_at,
@@ -40,7 +39,6 @@ N_KILLS = [pytest.param(5, id="five"), pytest.param(50, id="fifty", marks=pytest
 @pytest.fixture(scope="module")
 def victims():
     """A forked process that forks a session for each request and reports how it ended; sessions share an admission."""
-    admission("binance")
     ours, theirs = socket.socketpair()
 
     def serve():

@@ -89,10 +89,13 @@ def serve(orders: TextIO, answers: TextIO) -> None:
     """Answer orders until there are no more."""
     running.JournalWriter = trading.JournalWriter = AcknowledgingWriter  # type: ignore[misc]
     for line in orders:
+        order = json.loads(line)
+        if order["url"]:
+            trading.admission(order["exchange"])  # once for all sessions
         child = os.fork()
         if child == 0:
             try:
-                run(json.loads(line))
+                run(order)
             except BaseException as error:
                 sys.stderr.write(f"{error!r}\n")
                 os._exit(1)
