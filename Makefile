@@ -115,7 +115,7 @@ roadmap: env     ## run what shows each exit criterion, and write the table of t
 health: env      ## ten runs of the fastest tests in other orders and with other seeds
 	$(BIN)/peak-trade health --profile smoke --runs 10
 
-coverage: env    ## the default suite with the branches that it reaches in each package (minutes)
+coverage: env    ## the suite with the branches that it and long tests reach in each package (half an hour)
 	$(BIN)/peak-trade health --profile full --runs 1 --coverage
 
 rederive: env    ## run every notebook in a clean clone with a fresh environment, and compare the typed results (minutes)

@@ -35,7 +35,7 @@ def health(
         Profile, typer.Option(help="The fastest tests, or the default suite on two processes.")
     ] = Profile.SMOKE,
     seed: Annotated[int, typer.Option(min=0, max=2**31, metavar="N", help="Seed of the first run.")] = 1,
-    coverage: Annotated[bool, typer.Option("--coverage", help="Measure branch coverage in two more runs.")] = False,
+    coverage: Annotated[bool, typer.Option("--coverage", help="Measure branch coverage in three more runs.")] = False,
     ci_history: Annotated[
         Path | None,
         typer.Option(

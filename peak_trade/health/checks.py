@@ -167,7 +167,7 @@ def check_health(
         Number of runs, at least 1. Run k has the seed `seed + k`, for k from 0: the order of the tests,
         PYTHONHASHSEED, and the examples of Hypothesis follow from it.
     has_coverage : bool
-        Measure the coverage of branches in two more runs; see `measure_coverage`.
+        Measure the coverage of branches in three more runs; see `measure_coverage`.
     ci : sequence of CiRun
         The history of continuous integration, which is kept in the check.
     on_saved : callable

@@ -1,14 +1,16 @@
-"""Coverage of branches by package, from two runs of the tests: as compiled, and without the compiler of numba.
+"""Coverage of branches by package, from three runs: the suite, long tests, and tests without the compiler of numba.
 
-A compiled function runs no Python, so that a run of the suite does not see its branches. The second run has the tests
-of the packages with compiled functions, with NUMBA_DISABLE_JIT=1: the same functions as plain Python. It leaves out the
-tests of vectorbt, which is compiled too and takes hours then. Processes that tests start are measured, too. The
-settings are in `pyproject.toml`; the data stay in `build/coverage`, so that `coverage html` shows the lines.
+The second run has the long tests of the packages that need a coverage. A compiled function runs no Python, so that
+these runs do not see its branches: the third one has the tests of the packages with compiled functions, with
+NUMBA_DISABLE_JIT=1, the same functions as plain Python. It leaves out the tests of vectorbt, which is compiled too and
+takes hours then. Processes that tests start are measured, too. The settings are in `pyproject.toml`; the data stay in
+`build/coverage`, so that `coverage html` shows the lines.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections import defaultdict
@@ -24,6 +26,8 @@ COMPILED = tuple(f"tests/{name}" for name in ("engine", "indicators", "regimes",
 """Tests of the packages with functions that numba compiles."""
 WITHOUT_COMPILER = ("-k", "not vectorbt and not second_opinion")
 """Arguments of pytest that leave out the tests of libraries that take hours without their compiler."""
+LONG = ("-m", "long and not crash and not browser")
+"""Arguments of pytest for the long tests."""
 LEAST_COVERAGE = 0.9
 """Fraction of branches that the tests have to reach, in the packages below."""
 REQUIRED = ("diff", "engine", "governance", "journal", "risk", "sessions")
@@ -37,7 +41,8 @@ def measure_coverage(root: Path, arguments: Sequence[str]) -> dict[str, float]:
     root : Path
         A checkout of peak_trade.
     arguments : sequence of str
-        Arguments of pytest for the first run. The second one has those tests of them that are in `COMPILED`.
+        Arguments of pytest for the first run; the other two have them, too, and their folders of tests. A test that
+        fails is a warning, because its branches may be missing.
 
     Raises
     ------
@@ -47,6 +52,7 @@ def measure_coverage(root: Path, arguments: Sequence[str]) -> dict[str, float]:
     """
     coverage = [sys.executable, "-m", "coverage"]
     test = [*coverage, "run", "-m", "pytest", *arguments]
+    required = [f"tests/{name}" for name in REQUIRED if (root / "tests" / name).is_dir()]
     compiled = [folder for folder in COMPILED if (root / folder).is_dir()]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_XDIST", "COV_"))}
     environment |= {"NUMBA_JIT_COVERAGE": "0"}  # numba marks each line that it compiles, whether it runs or not
@@ -55,6 +61,7 @@ def measure_coverage(root: Path, arguments: Sequence[str]) -> dict[str, float]:
     for command, others in (
         ([*coverage, "erase"], {}),
         (test, {}),
+        ([*test, *required, *LONG], {}),
         ([*test, *compiled, *WITHOUT_COMPILER], {"NUMBA_DISABLE_JIT": "1"}),
         ([*coverage, "combine", "--quiet"], {}),
         ([*coverage, "json", "--quiet", "-o", str(written)], {}),
@@ -63,6 +70,10 @@ def measure_coverage(root: Path, arguments: Sequence[str]) -> dict[str, float]:
         if code not in ((0, 1, 5) if "pytest" in command else (0,)):  # 5: no test of these folders is chosen
             words = " ".join(command[1:4])
             raise ConfigError(f"{words} ended with code {code}: {last_line(printed)}. Run `make test` to see why.")
+        if code == 1:
+            logging.getLogger("peak_trade").warning(
+                f"tests failed while their coverage was measured: {last_line(printed)}"
+            )
     return branch_coverage(json.loads(written.read_text(encoding="utf-8")))
 
 

@@ -26,19 +26,32 @@ def started(number):
         return 2
     return 1
 
+def slow(number):
+    if number > 1:
+        return 2
+    return 1
+
 if __name__ == "__main__":
     started(int(sys.argv[1]))
 """
 TESTS = """
 import subprocess
 import sys
-from peak_trade.engine.part import compiled
+import pytest
+from peak_trade.engine.part import compiled, slow
 
 def test_compiled():
     assert [compiled(1), compiled(2)] == [1, 2]
 
 def test_started():
     subprocess.run([sys.executable, "-m", "peak_trade.engine.part", "2"], check=True)
+
+@pytest.mark.long
+def test_slow():
+    assert slow(2) == 2
+
+def test_that_fails():
+    assert slow is None
 """
 
 
@@ -69,13 +82,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.long
-def test_branches_of_compiled_functions_and_of_started_processes_are_measured(checkout):
-    assert measure_coverage(checkout, ("-p", "no:cacheprovider", "tests")) == {"all": 5 / 6, "engine": 5 / 6}
+def test_branches_of_compiled_functions_of_long_tests_and_of_started_processes_are_measured(checkout, caplog):
+    suite = ("-p", "no:cacheprovider", "-m", "not long", "tests")
+    assert measure_coverage(checkout, suite) == {"all": 6 / 8, "engine": 6 / 8}
     part = json.loads((checkout / DATA / "coverage.json").read_text())["files"]["peak_trade/engine/part.py"]
-    (missing,) = part["missing_branches"]
     lines = PACKAGE.splitlines()
-    assert [lines[number - 1] for number in missing] == ["    if number > 1:", "    return 1"]
-    assert missing[1] > lines.index("def started(number):")
+    for function, missing in zip(("started", "slow"), part["missing_branches"], strict=True):
+        assert [lines[number - 1] for number in missing] == ["    if number > 1:", "    return 1"]
+        assert missing[1] > lines.index(f"def {function}(number):")
+    assert "tests failed while their coverage was measured: 1 failed, 2 passed" in caplog.text
 
 
 @pytest.mark.long
