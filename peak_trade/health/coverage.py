@@ -71,9 +71,8 @@ def measure_coverage(root: Path, arguments: Sequence[str]) -> dict[str, float]:
             words = " ".join(command[1:4])
             raise ConfigError(f"{words} ended with code {code}: {last_line(printed)}. Run `make test` to see why.")
         if code == 1:
-            logging.getLogger("peak_trade").warning(
-                f"tests failed while their coverage was measured: {last_line(printed)}"
-            )
+            failed = last_line(printed).strip("= ")
+            logging.getLogger("peak_trade").warning(f"tests failed while their coverage was measured: {failed}")
     return branch_coverage(json.loads(written.read_text(encoding="utf-8")))
 
 
