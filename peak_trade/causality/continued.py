@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
-from peak_trade.core.bar_frame import BarColumns
+import numpy as np
+from numpy.typing import NDArray
+
+from peak_trade.core.bar_frame import COLUMNS, BarColumns, index_ns
 from peak_trade.core.bars import Bars
 from peak_trade.core.errors import StrategyError
 from peak_trade.core.time import iso
@@ -27,27 +31,27 @@ def check_continued(strategy: Strategy, bars: Bars) -> None:
     if not (isinstance(strategy, IncrementalStrategy) and is_incremental(strategy)):
         return
     frame = bars.frame.iloc[-(strategy.warm_up + N_BARS) :]
-    columns, continuation = BarColumns.of(frame), Continuation()
+    columns = {"close_time": index_ns(frame.index), **{name: frame[name].to_numpy() for name in COLUMNS}}
+    continuation = Continuation()
     with strategy_errors(strategy.name):
         whole = np.asarray(strategy.exposure(bars.for_strategy().loc[frame.index]))
         found = np.concatenate([_row(strategy, columns, row, continuation) for row in range(len(frame))])
     is_different = (found != whole) & ~(np.isnan(found) & np.isnan(whole))
     if is_different.any():
         row = int(np.flatnonzero(is_different)[0])
+        at = iso(int(columns["close_time"][row]))
         raise StrategyError(
-            f"{strategy.name}: at {iso(int(columns.times[row]))} the exposure is {float(whole[row])!r} over all bars "
+            f"{strategy.name}: at {at} the exposure is {float(whole[row])!r} over all bars "
             f"and {float(found[row])!r} bar by bar. Let `evaluate` read earlier bars through `compute` only, or "
             "subclass Strategy."
         )
 
 
-def _row(strategy: IncrementalStrategy, columns: BarColumns, row: int, continuation: Continuation) -> np.ndarray:
-    def column(name: str) -> np.ndarray:
-        values: np.ndarray = columns.times if name == "close_time" else getattr(columns, name)
-        return values[row : row + 1]
-
+def _row(
+    strategy: IncrementalStrategy, columns: Mapping[str, NDArray[Any]], row: int, continuation: Continuation
+) -> NDArray[Any]:
     continuation.begin()
-    found = np.asarray(strategy.evaluate(BarColumns(column), continuation))
+    found = np.asarray(strategy.evaluate(BarColumns(lambda name: columns[name][row : row + 1]), continuation))
     if found.shape != (1,):
         raise StrategyError(f"{strategy.name}: evaluate returned shape {found.shape} for one bar; return one value.")
     return found
