@@ -71,7 +71,7 @@ def resolved(function: Any, name: str) -> Any:
     function = inspect.unwrap(function)
     if name in function.__globals__:
         return function.__globals__[name]
-    for node in ast.walk(tree(inspect.getmodule(function))):
+    for node in nodes(inspect.getmodule(function)):
         if isinstance(node, ast.ImportFrom) and name in [alias.asname or alias.name for alias in node.names]:
             is_ours = (node.module or "").startswith("peak_trade")
             return getattr(importlib.import_module(node.module), name, None) if is_ours else None
@@ -229,6 +229,12 @@ def tree(module: ModuleType) -> ast.Module:
     return ast.parse(inspect.getsource(module))
 
 
+@cache
+def nodes(module: ModuleType) -> list[ast.ClassDef | ast.ImportFrom]:
+    """Return the classes and the imports of names at any depth of a module, the outer ones first."""
+    return [node for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef | ast.ImportFrom)]
+
+
 def attribute_docs(owner: Any) -> dict[str, str]:
     """Return the text that stands below each attribute of a class or constant of a module."""
     module = owner if isinstance(owner, ModuleType) else inspect.getmodule(owner)
@@ -236,7 +242,7 @@ def attribute_docs(owner: Any) -> dict[str, str]:
         return {}
     node: Any = tree(module)
     if not isinstance(owner, ModuleType):
-        named = [each for each in ast.walk(node) if isinstance(each, ast.ClassDef) and each.name == owner.__name__]
+        named = [each for each in nodes(module) if isinstance(each, ast.ClassDef) and each.name == owner.__name__]
         if not named:
             return {}
         node = named[0]

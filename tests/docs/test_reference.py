@@ -2,13 +2,15 @@
 
 import importlib
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import peak_trade
+from peak_trade.cli import reference as cli_page
 from peak_trade.cli.app import root
-from peak_trade.cli.reference import contexts, reference
+from peak_trade.cli.reference import contexts
 from peak_trade.journal.events import EVENT_CLASSES, CommandKind
 from peak_trade.metrics import MEASURES
 from peak_trade.observability.metrics import METRICS
@@ -19,7 +21,12 @@ from tests.roadmap import ROWS
 
 ROOT = Path(__file__).parents[2]
 DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))
+WORDS = set(re.findall(r"\w+", DOCS))
 DOCUMENTED = ("peak_trade", "peak_trade.metrics", "peak_trade.tracking")
+
+reference = cache(cli_page.reference)
+interface = cache(api_page.page)
+settings = cache(settings_page.page)
 
 
 def test_the_command_line_reference_is_the_help_of_today():
@@ -30,7 +37,7 @@ def test_the_command_line_reference_is_the_help_of_today():
 @pytest.mark.parametrize("package", DOCUMENTED)
 def test_every_public_name_of_a_documented_package_stands_in_the_docs(package):
     names = importlib.import_module(package).__all__
-    assert [name for name in names if not re.search(rf"\b{re.escape(name)}\b", DOCS)] == []
+    assert [name for name in names if name not in WORDS] == []
 
 
 def test_the_table_of_the_library_is_the_facade():
@@ -41,8 +48,8 @@ def test_the_table_of_the_library_is_the_facade():
 
 
 def test_the_pages_of_settings_and_of_the_public_interface_are_those_of_the_code():
-    for module in (settings_page, api_page):
-        assert module.PAGE.read_text(encoding="utf-8") == module.page(), f"run `python -m {module.__name__}`"
+    for module, page in ((settings_page, settings), (api_page, interface)):
+        assert module.PAGE.read_text(encoding="utf-8") == page(), f"run `python -m {module.__name__}`"
 
 
 NOT_SET = {"governance.evidence", "journal.proofs"}
@@ -53,22 +60,21 @@ def test_every_setting_stands_on_the_page_with_its_meaning():
     shown = {table.place for section in settings_page.SECTIONS for table in section.tables}
     made = {f"{each.__module__}:{each.__name__}" for each in settings_page.settings_classes()}
     assert {place for place in made if place.removeprefix("peak_trade.").partition(":")[0] not in NOT_SET} == shown
-    rows = [line.split("|") for line in settings_page.page().splitlines() if line.startswith("| `")]
+    rows = [line.split("|") for line in settings().splitlines() if line.startswith("| `")]
     assert len(rows) > 150
     assert [cells[1] for cells in rows if not cells[4].strip()] == []
 
 
 @pytest.mark.parametrize("package", DOCUMENTED)
 def test_every_public_name_is_in_the_reference_with_its_docstring(package):
-    page = api_page.page()
+    entries = re.split(r"^##+ (?:(?:pt|peak_trade\.\w+)\.(\w+)\n\n)?", interface(), flags=re.MULTILINE)
     for name in importlib.import_module(package).__all__:
-        heading = rf"^### (?:pt|peak_trade\.\w+)\.{name}\n\n(.*?)(?=^##|\Z)"
-        (text,) = re.findall(heading, page, flags=re.MULTILINE | re.DOTALL)
+        (text,) = [text for heading, text in zip(entries[1::2], entries[2::2], strict=True) if heading == name]
         assert re.search(r"^[A-Z].*\.", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE), name
 
 
 def test_every_public_member_has_a_meaning():
-    rows = re.findall(r"^\| `([^|]+)` \| (.*) \|$", api_page.page(), flags=re.MULTILINE)
+    rows = re.findall(r"^\| `([^|]+)` \| (.*) \|$", interface(), flags=re.MULTILINE)
     assert len(rows) > 100
     assert [name for name, text in rows if not text.strip()] == []
 
@@ -103,7 +109,7 @@ def test_every_event_code_and_metric_stands_on_its_page(page, names):
 
 
 def test_every_strategy_stands_in_the_docs():
-    assert [name for name in STRATEGIES if not re.search(rf"\b{name}\b", DOCS)] == []
+    assert [name for name in STRATEGIES if name not in WORDS] == []
 
 
 def test_every_verb_has_an_example_and_states_its_exit_codes():

@@ -40,6 +40,7 @@ BANNED = {phrase: row[0] for row in table("Terms") for phrase in listed(row[3])}
 BANNED_IN_NAMES = {word: but for words, but in table("Names") for word in listed(words)}
 ALL_BANNED = BANNED | BANNED_IN_NAMES
 PACKAGES = {row[0]: set(listed(row[2])) for row in table("Words with one meaning")}
+FIRST_WORDS = {phrase.split()[0] for phrase in (*ALL_BANNED, *PACKAGES)}
 
 
 def words_of(name):
@@ -93,6 +94,8 @@ def uses():
 
 def faults(use):
     """Yield (word, the term to use) for each word that the glossary does not allow in a name or first line."""
+    if FIRST_WORDS.isdisjoint(use.words) and FIRST_WORDS.isdisjoint(word.removesuffix("s") for word in use.words):
+        return
     text = f" {' '.join(use.words)} "
     for phrase, term in (ALL_BANNED if use.is_name else BANNED).items():
         if f" {phrase} " in text or f" {phrase}s " in text:
