@@ -19,7 +19,7 @@ def rewritten_after(bars: Bars, now: int) -> Bars:
 def test_returns_volumes_and_volatilities_are_those_of_days_that_are_over():
     whole = synthetic_bars(24 * 90)
     bars = without(without(whole, 24 * 40 + 5, 24 * 40 + 20), 24 * 60, 24 * 62)
-    for row in range(24 * 30, len(bars), 37):
+    for row in range(24 * 30, len(bars), 101):
         now = int(bars.times[row])
         cut = Bars(bars.frame.iloc[: row + 1], bars.symbol, bars.timeframe, bars.exchange)
         histories = [DailyHistory([part], "run", 60) for part in (bars, cut, rewritten_after(bars, now))]

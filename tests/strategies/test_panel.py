@@ -133,7 +133,7 @@ def test_the_rules_are_those_of_a_plain_implementation(name: str, seed: int, dat
 @pytest.mark.parametrize("name", mostly_long(sorted(PANEL_STRATEGIES), 1))
 def test_no_strategy_looks_ahead_in_the_bars_of_any_symbol(name: str) -> None:
     bars = panel_bars(2 if name == "pairs" else 3, 3)
-    reports = check_panel(make_panel_strategy(name, SHORT[name]), bars, n_cuts=6)
+    reports = check_panel(make_panel_strategy(name, SHORT[name]), bars, n_cuts=2)
     assert [report.name for report in reports] == [f"{name} (bars of {part.symbol})" for part in bars]
     assert all(report.is_causal and not report.failed_rewrites for report in reports), reports
 
@@ -157,7 +157,7 @@ class SeesTheNextOf(PanelStrategy):
 @pytest.mark.long
 def test_look_ahead_is_found_in_the_symbol_that_it_is_in() -> None:
     bars = panel_bars(3, 5, gaps=False)
-    reports = check_panel(SeesTheNextOf(), bars, n_cuts=6)
+    reports = check_panel(SeesTheNextOf(), bars, n_cuts=2)
     assert [report.is_causal for report in reports] == [True, False, True]
     for column in range(3):
         strategy = SeesTheNextOf(column=column)

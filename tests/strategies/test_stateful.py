@@ -53,7 +53,7 @@ def events_of(result: Any) -> list[bytes]:
 def test_a_rule_without_its_position_trades_as_the_strategy_that_computes_it_at_once(
     seed: int, which: str, limits: str
 ) -> None:
-    bars = bars_of(seed, missing=0.05)
+    bars = bars_of(seed, 120, missing=0.05)
     found = backtest(ByPrice(), bars, SETTINGS[which], risk=LIMITS[limits])
     expected = backtest(ByPriceAtOnce(), bars, SETTINGS[which], risk=LIMITS[limits])
     assert found.fill_list
@@ -65,7 +65,7 @@ def test_a_rule_without_its_position_trades_as_the_strategy_that_computes_it_at_
 @settings(max_examples=examples(40), deadline=None)
 @given(seed=st.integers(0, 10_000), which=st.sampled_from(sorted(SETTINGS)))
 def test_a_step_sees_its_bar_and_the_position_after_the_fills_of_that_bar(seed: int, which: str) -> None:
-    bars = bars_of(seed, missing=0.05)
+    bars = bars_of(seed, 120, missing=0.05)
     stepping.SEEN.clear()
     result = backtest(Watches(), bars, SETTINGS[which])
     seen = list(stepping.SEEN)[: len(bars)]  # a second run follows where a bar is ambiguous
@@ -84,7 +84,7 @@ def test_a_step_sees_its_bar_and_the_position_after_the_fills_of_that_bar(seed: 
 
 
 def test_bars_before_the_start_advance_the_state_without_a_position() -> None:
-    bars = bars_of(3)
+    bars = bars_of(3, 140)
     stepping.SEEN.clear()
     result = backtest(Watches(), bars, start=bars.frame.index[100])
     early = stepping.SEEN[:100]
@@ -117,8 +117,8 @@ def test_a_stepper_answers_once_per_close() -> None:
 
 def test_the_check_finds_state_that_a_step_keeps_elsewhere() -> None:
     bars = bars_of(5, 200)
-    assert check_causality(ByPrice(), bars, n_cuts=5).is_causal
-    report = check_causality(stepping.Remembers(), bars, n_cuts=5)
+    assert check_causality(ByPrice(), bars, n_cuts=3).is_causal
+    report = check_causality(stepping.Remembers(), bars, n_cuts=3)
     assert not report.is_causal or report.kept_state
 
 
