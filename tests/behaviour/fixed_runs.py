@@ -123,6 +123,9 @@ min_notional = 10.0
 LIMITS = [name for name, text in RUN_FILES.items() if "[risk" in text]
 """The run files that set risk limits."""
 
+FAST_FILES = ["protected", "all_limits", "many_limits", "instrument", "stops_and_targets"]
+"""The run files of the fast runs: protection, every limit of `config/`, other limits, an instrument, stops, targets."""
+
 FUTURES = {
     "strategy": "ma_crossover",
     "parameters": {"fast": 3, "slow": 9, "direction": "both"},
@@ -156,18 +159,12 @@ class Runs:
         """Name and function of the runs that take a few seconds together."""
         return {
             **{f"strategy {name}": lambda name=name: self.strategy(name) for name in internals.STRATEGIES},
-            **{f"backtest {name}": lambda name=name: self.run_file(name) for name in RUN_FILES},
-            "backtest all_limits, long": lambda: self.run_file("all_limits", direction="long"),
+            **{f"backtest {name}": lambda name=name: self.run_file(name) for name in FAST_FILES},
             "portfolio sleeves": lambda: self.portfolio(),
             "portfolio netted": lambda: self.portfolio(('"sleeves"', '"netted"')),
-            "portfolio netted on one symbol": lambda: self.portfolio(
-                ('"sleeves"', '"netted"'), ("ETH/USDT", "BTC/USDT"), ("SOL/USDT", "BTC/USDT")
-            ),
             "session paper": lambda: self.events(self.paper("no_limits")),
             "session paper with limits": lambda: self.events(self.paper("instrument_and_limits")),
-            "session paper with protection": lambda: self.events(self.paper("protected")),
             "session shadow": lambda: self.events(self.shadow()),
-            "replay": self.replay,
             "diff, paper": self.paper_diff,
         }
 
@@ -176,12 +173,18 @@ class Runs:
         """Name and function of the runs that take longer."""
         return {
             **{
-                f"backtest {name}, long": lambda name=name: self.run_file(name, direction="long")
-                for name in LIMITS
-                if name != "all_limits"
+                f"backtest {name}": lambda name=name: self.run_file(name)
+                for name in RUN_FILES
+                if name not in FAST_FILES
             },
+            **{f"backtest {name}, long": lambda name=name: self.run_file(name, direction="long") for name in LIMITS},
             "backtest all_limits over two years": lambda: self.run_file("all_limits", "4h", None, "long"),
             "backtest stress_gate over two years": lambda: self.run_file("stress_gate", "4h", None, "long"),
+            "portfolio netted on one symbol": lambda: self.portfolio(
+                ('"sleeves"', '"netted"'), ("ETH/USDT", "BTC/USDT"), ("SOL/USDT", "BTC/USDT")
+            ),
+            "session paper with protection": lambda: self.events(self.paper("protected")),
+            "replay": self.replay,
             "session testnet, spot, few bars": lambda: self.events(self.spot(FEW_BARS)),
             "session testnet, futures, few bars": lambda: self.events(self.futures(FEW_BARS)),
             "session testnet, spot": lambda: self.events(self.spot(MANY_BARS)),
