@@ -30,6 +30,7 @@ help:            ## list these commands
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --quiet --editable .
 	$(BIN)/python -c "$$(grep -rl --include='*.py' '@njit' peak_trade | sort | sed 's|/|.|g; s|\.py$$||; s|^|import |')"  # compiles once, half a minute
+	-$(BIN)/pytest -p no:xdist -k "test_a_message_is_one_printable_line or test_a_ledger_that_is_gone" >/dev/null  # fills the caches of tests
 	@touch $@
 
 env: .venv/installed  ## make .venv from requirements.lock
