@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from peak_trade.sessions.control.stop_switch import StopSwitch
 from peak_trade.sessions.options import make_config
 from peak_trade.sessions.run import resume_session, run_session
 from peak_trade.sessions.sandbox.client import connect_sandbox
+from peak_trade.sessions.store import session_ids
 from peak_trade.studies import evidence
 from peak_trade.studies.readiness import admit_again
 from tests.sessions import granting
-from tests.sessions.running import part_of, read_bars, wavy
+from tests.sessions.running import part_of, read_bars, sealed_sessions, wavy
 from tests.sessions.trading import KEYS, NS_PER_MS, EmulatedSwitch, exchange_at
 
 
@@ -113,6 +115,20 @@ def live(home, btc_1m):
         return run_session(config, **surroundings)
 
     return run, exchange, bars
+
+
+@pytest.fixture(scope="session")
+def one_session(tmp_path_factory):
+    """A workspace with the bars of `stored` and one sealed session."""
+    return sealed_sessions(tmp_path_factory.mktemp("template") / "home", 1, 120)
+
+
+@pytest.fixture
+def ran(one_session: Path, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The session of a copy of that workspace, as if it had just been run."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(one_session, home)
+    return session_ids()[0]
 
 
 @pytest.fixture

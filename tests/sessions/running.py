@@ -65,11 +65,11 @@ def part_of(bars: Bars, start: int, n_bars: int) -> Bars:
     return Bars(bars.frame.iloc[start : start + n_bars], bars.symbol, bars.timeframe, bars.exchange)
 
 
-def sealed_sessions(home: Path, n_sessions: int) -> Path:
+def sealed_sessions(home: Path, n_sessions: int, n_bars: int = 40) -> Path:
     """Record sealed sessions with orders in a workspace, and return it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEAK_TRADE_HOME", str(home))
-        save_bars(wavy(40))
+        save_bars(wavy(n_bars))
         for _ in range(n_sessions):
             assert main(RUN) == 0
     return home

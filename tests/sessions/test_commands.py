@@ -74,13 +74,12 @@ def test_a_session_has_one_entry_in_the_registry(registry, monkeypatch, tmp_path
     assert (run["run_id"], run["strategy"]) == (session_record(folder).run_id, "ma_crossover")
 
 
-def test_the_manifest_says_what_a_replay_needs(stored, capsys):
-    assert main(RUN) == 0
-    manifest = json.loads((find_session(session_ids()[0]) / MANIFEST).read_text())
+def test_the_manifest_says_what_a_replay_needs(ran, capsys):
+    manifest = json.loads((find_session(ran) / MANIFEST).read_text())
     assert set(manifest["digests"]) == {"config", "data", "code", "seed", "environment"}
     assert manifest["history_start"] == "2024-01-01 01:00:00Z"
     assert {"config", "versions", "seed", "clock", "session_id"} <= manifest.keys()
-    assert config_of(find_session(session_ids()[0])).digest() == manifest["digests"]["config"]
+    assert config_of(find_session(ran)).digest() == manifest["digests"]["config"]
 
 
 def test_a_session_with_gates_replays_and_records_every_decision(stored, capsys, tmp_path):
@@ -94,24 +93,20 @@ def test_a_session_with_gates_replays_and_records_every_decision(stored, capsys,
     assert outcome["n_decisions"] == outcome["n_orders"] > 0
 
 
-def test_a_journal_that_was_tampered_with_is_named_and_not_replayed(stored, capsys):
-    assert main(RUN) == 0
-    (name,) = session_ids()
-    path = find_session(name) / EVENTS
+def test_a_journal_that_was_tampered_with_is_named_and_not_replayed(ran, capsys):
+    path = find_session(ran) / EVENTS
     path.write_bytes(path.read_bytes().replace(b'"side":"sell"', b'"side":"buy"', 1))
     capsys.readouterr()
-    assert main(["audit", "verify", name]) == 1
+    assert main(["audit", "verify", ran]) == 1
     assert "edited" in capsys.readouterr().out
-    assert main(["replay", "--session", name]) == 2
+    assert main(["replay", "--session", ran]) == 2
     assert "edited" in capsys.readouterr().err
-    assert main(["session", "resume", name]) == 2
+    assert main(["session", "resume", ran]) == 2
 
 
-def test_a_replay_names_the_first_difference(stored, capsys):
+def test_a_replay_names_the_first_difference(ran, capsys):
     """A journal signed with the right key in which the price of one fill differs."""
-    assert main(RUN) == 0
-    (name,) = session_ids()
-    true = find_session(name)
+    true = find_session(ran)
     folder, key = sessions_folder() / "other", WorkspaceKey(keys_folder())
     create_session(folder, read_manifest(true) | {"session_id": folder.name}, key, lambda: 1)
     with JournalWriter(folder, key, lambda: 1) as writer:
@@ -184,9 +179,8 @@ def test_a_stop_cancels_open_orders_marks_and_seals(stored):
     assert replay(outcome.folder.name).is_identical
 
 
-def test_a_session_has_lists_of_strategies_and_symbols_and_reads_one_of_each(stored, capsys):
-    assert main(RUN) == 0
-    folder = find_session(session_ids()[0])
+def test_a_session_has_lists_of_strategies_and_symbols_and_reads_one_of_each(ran, capsys):
+    folder = find_session(ran)
     config = read_manifest(folder)["config"]
     assert [each["name"] for each in config["strategies"]] == ["ma_crossover"]
     assert [each["name"] for each in config["symbols"]] == ["BTC/USDT"]
@@ -345,25 +339,21 @@ def test_a_testnet_session_is_refused_with_the_requirements_that_it_does_not_mee
     assert json.loads(capsys.readouterr().out)["is_ready"] is False
 
 
-def test_tidying_compresses_a_session_that_still_verifies_and_replays(stored, capsys, tmp_path):
-    assert main(RUN) == 0
-    (name,) = session_ids()
+def test_tidying_compresses_a_session_that_still_verifies_and_replays(ran, capsys, tmp_path):
     assert main(["audit", "tidy"]) == 0
     assert "No session is old enough" in capsys.readouterr().out
     (tmp_path / "telemetry.toml").write_text("[retention]\ncompress_after_days = 0.0\n")
     assert main(["audit", "tidy", "--telemetry", "telemetry.toml"]) == 0
-    assert f"{name}: compressed" in capsys.readouterr().out
-    assert main(["audit", "verify", name]) == 0
-    assert main(["replay", "--session", name]) == 0
+    assert f"{ran}: compressed" in capsys.readouterr().out
+    assert main(["audit", "verify", ran]) == 0
+    assert main(["replay", "--session", ran]) == 0
 
 
-def test_an_unknown_session_names_the_nearest(stored, capsys):
-    assert main(RUN) == 0
-    (name,) = session_ids()
+def test_an_unknown_session_names_the_nearest(ran, capsys):
     capsys.readouterr()
     for verb in (["session", "show"], ["audit", "verify"], ["replay", "--session"]):
-        assert main([*verb, name.replace("paper", "papre")]) == 2
-        assert f"Did you mean {name}?" in capsys.readouterr().err
+        assert main([*verb, ran.replace("paper", "papre")]) == 2
+        assert f"Did you mean {ran}?" in capsys.readouterr().err
 
 
 def test_a_session_does_not_resume_on_other_bars(stored, capsys):

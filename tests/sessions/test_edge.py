@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from peak_trade.cli.app import run
 from peak_trade.core.errors import ConfigError
 from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
+from peak_trade.data.workspace import workspace_at
 from peak_trade.journal.events import BarEvent
 from peak_trade.journal.files import read_events, read_manifest
 from peak_trade.metrics.e_values import EdgeTest, e_values
@@ -21,17 +23,27 @@ from peak_trade.sessions.audit import audited_sessions
 from peak_trade.sessions.config import SessionConfig
 from peak_trade.sessions.edge import e_value_of, edge_from_events, edge_of
 from peak_trade.sessions.options import edge_test
-from peak_trade.sessions.store import config_of, sessions_folder
+from peak_trade.sessions.store import config_of, find_session, session_ids, sessions_folder
 
 BARS = sample_bars("BTC/USDT", n_bars=400)
 CONFIG = {"mode": "paper", "strategy": "ma_crossover", "parameters": {"fast": 3, "slow": 10}, "symbol": "BTC/USDT",
           "timeframe": "1h", "exchange": "sample", "feed": "recorded", "evaluation": "whole"}  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A workspace with a session that declares its test."""
+    home = tmp_path_factory.mktemp("template") / "home"
+    with workspace_at(home):
+        save_bars(BARS)
+        pt.run_session(SessionConfig.parse(CONFIG, "test"), edge_test=EdgeTest(claimed_sharpe=2.0))
+    return home
+
+
 @pytest.fixture
-def folder(home):
-    save_bars(BARS)
-    return pt.run_session(SessionConfig.parse(CONFIG, "test"), edge_test=EdgeTest(claimed_sharpe=2.0)).folder
+def folder(recorded, home):
+    shutil.copytree(recorded, home)
+    return find_session(session_ids()[0])
 
 
 def test_the_returns_are_those_of_the_same_backtest_less_the_benchmark_of_earlier_bars(folder):

@@ -197,6 +197,7 @@ def test_funding_is_no_mismatch(tmp_path, key, market):
     assert_accounts_agree(events, session, emulator)
 
 
+@pytest.mark.long
 def test_collateral_that_moved_by_itself_stops_the_session(tmp_path, key, market):
     def prepare(emulator, clock):
         def take():

@@ -78,7 +78,7 @@ def die_with_what_is_pending(journal):
 @pytest.fixture
 def stored(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_bars(wavy(200))
+    save_bars(wavy(120))
     return home
 
 

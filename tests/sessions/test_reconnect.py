@@ -147,7 +147,6 @@ NEAR = BacktestSettings(initial_cash=5_000.0, execution=ExecutionPolicy(order_ty
 
 
 @pytest.mark.parametrize("settings", mostly_long([NEAR, None], 1), ids=["limit", "market"])
-@BOTH
 def test_trades_that_are_reported_late_are_waited_for(tmp_path, key, market, settings):
     """The filled quantity is known before the trades: no fill is lost at an end, a cancel or a stop."""
 

@@ -15,6 +15,7 @@ from peak_trade.journal.events import AlertEvent, AlertLevel
 from peak_trade.journal.sinks import WebhookSettings, WebhookSink, webhook_url
 from peak_trade.sessions.sandbox.client import ask, check_host, connect_sandbox
 from tests.emulator.server import KRAKEN_SECRET, on_loopback
+from tests.examples import mostly_long
 from tests.sessions.trading import KEYS
 
 STATUSES = (300, 301, 302, 303, 307, 308)
@@ -67,7 +68,7 @@ def second():
         yield url, requests
 
 
-@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("status", mostly_long(STATUSES, 2))
 @pytest.mark.parametrize("exchange", ["binance", "krakenfutures"])
 def test_a_signed_request_never_follows_a_redirect(exchange, status, second):
     import ccxt

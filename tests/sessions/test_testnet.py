@@ -160,6 +160,7 @@ def test_a_clock_that_is_wrong_uses_no_unfinished_bar(tmp_path, key, market, ske
     assert_accounts_agree(events, session, emulator)
 
 
+@pytest.mark.long
 def test_a_reconnect_storm_is_filled_in_and_recorded_once_per_outage(tmp_path, key, market):
     def prepare(emulator, clock):
         storms = [int(market.times[N_HISTORY + n]) // NS_PER_MS for n in (5, 10, 12, 20)]
@@ -221,6 +222,7 @@ def test_an_exchange_that_never_answers_leaves_a_session_to_resume(tmp_path, key
     assert_accounts_agree(read_events(tmp_path / "s"), session, emulator)
 
 
+@pytest.mark.long
 def test_keys_are_found_in_no_artefact(tmp_path, key, market, capsys, caplog):
     def prepare(emulator, clock):
         emulator.fail("POST", ORDER, "error", status=400, code=-1013, message="Filter failure: LOT_SIZE")
