@@ -18,6 +18,7 @@ from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.strategies.ma_crossover import MaCrossover
 from peak_trade.tracking import record_run
+from tests.examples import mostly_long
 from tests.tracking.test_registry import run_of
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,7 @@ def test_a_missing_module_is_an_error_that_installs_its_extra(module, monkeypatc
         require("this", module)
 
 
-@pytest.mark.parametrize("words", DOORS)
+@pytest.mark.parametrize("words", mostly_long(DOORS, 5))
 def test_a_verb_without_its_extra_is_refused_before_it_does_anything(words, registry, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("values.yaml").write_text("a: 1\n", encoding="utf-8")

@@ -129,9 +129,9 @@ def test_a_close_sees_the_latest_value_known_at_or_before_it(table: dict[int, fl
 
 
 @settings(max_examples=examples(6), deadline=None)
-@given(seed=st.integers(0, 999), cut=st.integers(0, 118), part=st.sampled_from([Carry, StepsByCarry]))
+@given(seed=st.integers(0, 999), cut=st.integers(0, 58), part=st.sampled_from([Carry, StepsByCarry]))
 def test_values_known_after_a_close_never_change_the_run_up_to_it(seed: int, cut: int, part: Any) -> None:
-    bars = funded(120, seed)
+    bars = funded(60, seed)
     (column,) = bars.extra
     draw = np.random.default_rng(seed)
     close = int(bars.times[cut])
@@ -163,7 +163,7 @@ def test_every_kind_of_strategy_sees_the_same_values() -> None:
 
 
 def test_a_sweep_gives_every_set_the_column() -> None:
-    bars = funded()
+    bars = funded(120)
     found = sweep(Carry, {"level": [-0.5, 0.0]}, bars, n_processes=1)
     assert found.winner.digests["data"] == backtest(Carry(), bars).digests["data"]
     assert len(found.table) == 2

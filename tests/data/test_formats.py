@@ -215,7 +215,7 @@ FORMATS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", mostly_long(FORMATS, 10))
+@pytest.mark.parametrize("name", mostly_long(FORMATS, 6))
 def test_every_format_gives_the_same_bars_and_states_how_it_was_read(tmp_path, name):
     content, given_, said = FORMATS[name]
     path = tmp_path / "bars.dat"

@@ -52,7 +52,7 @@ WAYS_TO_WRITE_TIME = {
 }
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", mostly_long(["csv", "parquet"], 1))
 @pytest.mark.parametrize("way", mostly_long(WAYS_TO_WRITE_TIME, 6))
 def test_every_way_to_write_time_gives_the_same_bars(home, tmp_path, way, suffix):
     times, said = WAYS_TO_WRITE_TIME[way]
@@ -77,7 +77,7 @@ def test_every_way_to_write_time_gives_the_same_bars(home, tmp_path, way, suffix
     ],
     ids=["capitals", "letters", "volume-of-base"],
 )
-@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+@pytest.mark.parametrize("separator", mostly_long([",", ";", "\t"], 1), ids=["comma", "semicolon", "tab"])
 def test_usual_column_names_are_recognised_and_stated(home, tmp_path, names, separator):
     path = tmp_path / "bars.csv"
     table(OPENS // 10**6).set_axis(names, axis=1).to_csv(path, index=False, sep=separator)
@@ -226,7 +226,7 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_long(BAD_FILES, 16))
+@pytest.mark.parametrize("name", mostly_long(BAD_FILES, 8))
 def test_a_bad_file_is_refused_in_one_line_that_names_file_and_place(home, tmp_path, capsys, name):
     content, sentence = BAD_FILES[name]
     path = tmp_path / "bad.csv"

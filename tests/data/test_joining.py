@@ -22,7 +22,7 @@ from peak_trade.data.sample import sample_bars
 from peak_trade.data.store import join_earlier, list_bars, load_bars, save_bars
 from peak_trade.strategies.buy_and_hold import BuyAndHold
 from peak_trade.studies.backtest import backtest
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 
 HOUR = Timeframe.parse("1h")
 WHOLE = sample_bars("BTC/USDT", n_bars=120).frame
@@ -74,7 +74,7 @@ def test_the_join_is_noted_with_the_bars_and_in_every_result(home: Path, capsys:
     assert "There is nothing to join." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("first_later", [60, 50], ids=["no-shared-bar", "shared-bars"])
+@pytest.mark.parametrize("first_later", mostly_long([60, 50], 1), ids=["no-shared-bar", "shared-bars"])
 @pytest.mark.parametrize("stated", [1.0, 0.01, 60.0])
 def test_a_ratio_that_does_not_fit_the_prices_is_refused(home: Path, stated: float, first_later: int) -> None:
     later = store(100.0, first_later=first_later)

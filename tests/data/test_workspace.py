@@ -53,7 +53,7 @@ def test_init_leaves_nothing_behind_when_copying_fails(tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize("n_moved", mostly_long([0, 1, 3], 1))
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "stop"])
-@pytest.mark.parametrize("is_new", [True, False], ids=["new", "empty"])
+@pytest.mark.parametrize("is_new", mostly_long([True, False], 1), ids=["new", "empty"])
 def test_init_leaves_nothing_behind_when_it_ends_half_way(tmp_path, monkeypatch, n_moved, error, is_new):
     moved: list[Path] = []
 

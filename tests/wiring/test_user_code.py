@@ -123,7 +123,7 @@ def code_of(name: str = "idea:Own") -> UserCode:
     return user_code([make_strategy(name)])
 
 
-@pytest.mark.parametrize("layout", REACHED)
+@pytest.mark.parametrize("layout", mostly_long(REACHED, 7))
 def test_a_module_that_a_strategy_reaches_by_imports_decides_its_code(layout: str, place: Path) -> None:
     files, text = REACHED[layout]
     write(place, files | {"idea.py": text, "idea_unrelated.py": "X = 1\n"})
