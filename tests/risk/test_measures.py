@@ -82,7 +82,7 @@ def n_exceptions(method, level, decay):
     return int(complete_walk(np.ones(1), WILD, method, (level,), 250, decay)[0].exceptions.sum())
 
 
-@pytest.mark.parametrize("level", [0.9, 0.95])
+@pytest.mark.parametrize("level", mostly_long([0.9, 0.95], 1))
 @pytest.mark.parametrize("method", VAR_METHODS)
 def test_the_model_that_is_tested_is_the_one_that_is_set(method, level):
     limits = {"var": {"method": method, "level": level, "ewma_decay": DECAY, "max_var": None, "min_days": 350}}

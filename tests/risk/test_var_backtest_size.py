@@ -113,7 +113,7 @@ def test_the_exact_size_of_kupiec_is_the_binomial_probability_of_its_rejections(
 
 
 @pytest.mark.parametrize("n_days", mostly_long([250, 1_000], 1))
-@pytest.mark.parametrize("name", TESTS)
+@pytest.mark.parametrize("name", mostly_long(TESTS, 2))
 def test_the_simulated_size_is_the_exact_one_within_monte_carlo_error(name, n_days):
     n_runs = 2_000
     hits = np.random.default_rng(n_days).random((n_runs, n_days)) < 0.05

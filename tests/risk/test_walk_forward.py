@@ -25,6 +25,7 @@ from peak_trade.studies.risk.value_at_risk import (
     marginal_table,
     var_walk,
 )
+from tests.examples import mostly_long
 from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 
 RETURNS = 0.03 * np.random.default_rng(21).standard_t(5, (2, 420))
@@ -33,7 +34,7 @@ HISTORY = ReturnHistory("daily", 10**18, SYMBOLS, RETURNS)
 WEIGHTS = np.array([0.5, -0.2])
 
 
-@pytest.mark.parametrize("method", VAR_METHODS)
+@pytest.mark.parametrize("method", mostly_long(VAR_METHODS, 2))
 def test_a_forecast_is_the_estimate_of_the_days_before(method):
     walks = walk_forward(WEIGHTS, HISTORY, method, (0.95, 0.99), 120, n_paths=3)
     for level, walk in zip((0.95, 0.99), walks, strict=True):
@@ -69,7 +70,7 @@ def test_estimates_at_once_are_the_single_estimates_bit_for_bit(n_symbols, n_day
             np.testing.assert_array_equal(found[row, :, pair], expected)
 
 
-@pytest.mark.parametrize("method", VAR_METHODS)
+@pytest.mark.parametrize("method", mostly_long(VAR_METHODS, 2))
 def test_a_walk_that_follows_another_has_the_estimates_of_its_own_days(method):
     """The second walk keeps estimates of the first one where weights and returns agree, and only there."""
     rng = np.random.default_rng(23)
@@ -95,7 +96,7 @@ def test_a_walk_that_follows_another_has_the_estimates_of_its_own_days(method):
             assert var == expected
 
 
-@pytest.mark.parametrize("method", VAR_METHODS)
+@pytest.mark.parametrize("method", mostly_long(VAR_METHODS, 2))
 def test_later_returns_change_no_forecast(method):
     later = RETURNS.copy()
     later[:, 360:] = -0.4

@@ -206,7 +206,7 @@ def expected(name: str) -> Counter[tuple[Any, ...]]:
     return trades_of(log)
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", mostly_long(WRITERS, 3))
 @given(st.data())
 @settings(max_examples=examples(150), deadline=None)
 def test_a_table_that_is_saved_in_another_way_has_the_same_trades(name, data):
@@ -232,7 +232,7 @@ BAD_CELLS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", mostly_long(WRITERS, 3))
 @given(st.data())
 @settings(max_examples=examples(150), deadline=None)
 def test_a_bad_cell_changes_no_other_row(name, data):
