@@ -147,6 +147,7 @@ def check() -> None:
     call("report list")
     call("report list --notebooks")
     extra("report run strategy_backtest -p symbol=BTC/USDT", "lab")
+    extra("report batch config/reports/ma_crossover.toml", "lab")
     extra("site build", "lab")
     extra("site serve --port 0", "server")
     call("site publish --to pages", 2)

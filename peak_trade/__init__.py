@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         VolatilityTarget,
     )
     from peak_trade.regimes.detector import filter_regimes, smooth_regimes
+    from peak_trade.reports.batch import ReportSettings, run_reports
     from peak_trade.reports.views.figures import plot
     from peak_trade.reports.views.page import report
     from peak_trade.reports.views.tear_sheet import tearsheet
@@ -76,6 +77,7 @@ _HOMES = {
     "PanelStrategy": "peak_trade.strategies.panel",
     "PortfolioSettings": "peak_trade.wiring.portfolio_settings",
     "RegimeAware": "peak_trade.studies.regime.strategy",
+    "ReportSettings": "peak_trade.reports.batch",
     "RiskLimits": "peak_trade.risk.limits",
     "SessionConfig": "peak_trade.sessions.config",
     "StatefulStrategy": "peak_trade.strategies.stateful",
@@ -109,6 +111,7 @@ _HOMES = {
     "report": "peak_trade.reports.views.page",
     "resample": "peak_trade.data.resampling",
     "run_portfolio": "peak_trade.studies.portfolio.run",
+    "run_reports": "peak_trade.reports.batch",
     "run_session": "peak_trade.sessions.run",
     "sample_bars": "peak_trade.data.sample",
     "seal_holdout": "peak_trade.studies.holdout",
@@ -139,6 +142,7 @@ __all__ = [
     "PanelStrategy",
     "PortfolioSettings",
     "RegimeAware",
+    "ReportSettings",
     "RiskLimits",
     "SessionConfig",
     "StatefulStrategy",
@@ -172,6 +176,7 @@ __all__ = [
     "report",
     "resample",
     "run_portfolio",
+    "run_reports",
     "run_session",
     "sample_bars",
     "seal_holdout",

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
+from datetime import timedelta
 from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -194,30 +195,29 @@ def error(text: str) -> None:
 def progress(task: str, unit: str = "bars") -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on standard error, if that is a terminal; yield a function of done and total."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        """The speed of the last seconds."""
+    class Pace(ProgressColumn):
+        """The rate of the last seconds, or of all time for slow work, and the time that is left at that rate."""
 
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+            return Text(_pace(task.completed, task.total, task.elapsed, task.speed))
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), Rate()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), Pace()
     console = Console(stderr=True)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as shown:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         bar = shown.add_task(task, total=None)
         yield lambda done, total: shown.update(bar, completed=done, total=total)
+
+
+def _pace(done: float, total: float | None, seconds: float | None, speed: float | None) -> str:
+    """Return the rate and the time left; `speed` is that of the last seconds, None or 0 if few updates came in them."""
+    rate = speed or (done / seconds if seconds else 0.0)
+    if not rate:
+        return "-:--:--"
+    left = "" if total is None else f" {timedelta(seconds=math.ceil(max(total - done, 0.0) / rate))}"
+    return (f"{rate:,.0f}/s" if rate >= 1.0 else f"{60.0 * rate:.2g}/min") + left
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from peak_trade.cli import options, output
 from peak_trade.cli.verbs import verb_app
 
 if TYPE_CHECKING:
+    from peak_trade.reports.batch import BatchResult
     from peak_trade.reports.notebooks import Notebook, ReportRun
 
 app = verb_app()
@@ -72,6 +73,52 @@ def run(
         raise typer.Exit(1)
 
 
+@app.command("batch")
+def batch(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Batch file in TOML, for example config/reports/ma_crossover.toml."),
+    ],
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes", help="Notebooks that run at the same time.", min=1, show_default="one per CPU core"
+        ),
+    ] = None,
+    cluster: options.Cluster = "",
+    force: Annotated[bool, typer.Option(help="Run every notebook, also where nothing changed.")] = False,
+    renew: Annotated[
+        bool,
+        typer.Option("--renew", help="Run those, too, that show fewer trials than there are now on their bars."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Run a batch of more than 100 reports.")] = False,
+    open_holdout: options.OpenHoldout = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run the notebooks that a file lists.
+
+    Each table [[report]] of the file names a notebook and its parameters. A grid of values makes one report per
+    combination. All are checked before the first kernel starts, and several run at the same time. A report that was
+    made before with the same inputs is not made again, so a batch continues where Ctrl-C or an error ended it. A
+    notebook that fails is kept, and the others run on.
+
+    The workers of a cluster share the folder of the project and the workspace with this machine.
+
+    \b
+    Examples:
+        peak-trade report batch config/reports/ma_crossover.toml --processes 2
+        peak-trade report batch config/reports/ma_crossover.toml --cluster tcp://10.0.0.5:8786
+
+    Exits 0 when every notebook ran or is unchanged, 1 when one failed, 2 on bad input.
+    """
+    from peak_trade.reports.batch import run_reports
+
+    done = run_reports(file, force=force, renew=renew, is_confirmed=yes, n_processes=processes, cluster=cluster)
+    output.show(done, as_json, _batch_page, _batch_content)
+    if done.n_failed:
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_(
     notebooks: Annotated[
@@ -95,6 +142,41 @@ def list_(
         output.show(list_notebooks(), as_json, _notebooks_page, lambda found: list(map(_notebook_content, found)))
     else:
         output.show(list_report_runs(), as_json, _runs_page, lambda runs: list(map(_run_content, runs)))
+
+
+def _batch_page(done: BatchResult) -> output.Page:
+    for each in done.reports:
+        yield f"{each.notebook}  failed: {each.error}" if each.run is None else _line(each.run)
+    total = output.count(len(done.reports), "report")
+    where = "" if done.n_unchanged == len(done.reports) else f"; {done.execution}"
+    yield f"{total}: {done.n_ran:,} ran, {done.n_unchanged:,} unchanged, {done.n_failed:,} failed{where}."
+    if done.n_grown:
+        verb = "shows" if done.n_grown == 1 else "show"
+        yield (
+            f"{output.count(done.n_grown, 'report')} {verb} fewer trials than there are now on the same bars, or an "
+            "earlier check for look-ahead. Run the batch with --renew to make them again."
+        )
+
+
+def _batch_content(done: BatchResult) -> dict[str, Any]:
+    return {
+        "n_ran": done.n_ran,
+        "n_unchanged": done.n_unchanged,
+        "n_failed": done.n_failed,
+        "n_grown": done.n_grown,
+        "execution": done.execution,
+        "reports": [
+            {
+                "entry": each.entry,
+                "notebook": each.notebook,
+                "parameters": each.parameters,
+                "is_failed": each.is_failed,
+                "error": each.error,
+                "run": None if each.run is None else _run_content(each.run),
+            }
+            for each in done.reports
+        ],
+    }
 
 
 def _runs_page(runs: Sequence[ReportRun]) -> output.Page:

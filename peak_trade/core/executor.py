@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +32,8 @@ BATCH_SECONDS = 1.0
 """Length of the batches that are sent to a cluster; each costs its scheduler about 2 ms and 16 KiB."""
 MOST_ATTEMPTS = 3
 """Times a task is tried when the process that runs it ends."""
+SECONDS_TO_END = 10.0
+"""Time that a task has to end after SIGTERM before its process is killed. It ends at once unless it handles SIGTERM."""
 SECONDS_TO_CONNECT = 10.0
 """Time that the scheduler of a cluster has to answer and to end the connection, and its workers to come back."""
 _SCHEMES = ("tcp", "tls")
@@ -113,7 +115,9 @@ class Executor:
         *,
         seconds_per_task: float | None = None,
         releases_gil: bool = False,
-    ) -> Iterator[tuple[int, Result]]:
+        on_death: Callable[[int, WorkerError], Result] | None = None,
+        worker_fault: Callable[..., str] | None = None,
+    ) -> Generator[tuple[int, Result], None, None]:
         """Yield the place of each task and its result, `function(shared, task)`, as the tasks finish.
 
         Parameters
@@ -129,19 +133,29 @@ class Executor:
         releases_gil : bool
             Whether the function releases Python's lock for most of its time. Threads of this process run it then, as
             many as there would be processes, and no process is started.
+        on_death : callable, optional
+            Returns the result of a task that ended its process `MOST_ATTEMPTS` times, from its place and the error;
+            without it the error is raised.
+        worker_fault : callable, optional
+            Called on each worker of a cluster before the first task, with `shared` and, as `dask_worker`, Dask's object
+            of the worker. Returns why it can not run the tasks, as the predicate of a sentence, and what to do; empty
+            if it can.
 
         Raises
         ------
         WorkerError
             If a task ended its process `MOST_ATTEMPTS` times, or the cluster is lost.
         ConfigError
-            If the cluster does not answer, or its workers have other versions of this package or its libraries.
+            If the cluster does not answer, or its workers have other versions of this package or its libraries, or
+            have a fault of `worker_fault`.
         Exception
             What the function raises; tasks that have not finished are dropped.
 
         Notes
         -----
-        To close the iterator, as Ctrl-C does, ends the processes and cancels the tasks on the cluster.
+        To close the iterator, as Ctrl-C does, ends the processes and cancels the tasks on the cluster. A task of a
+        process may handle SIGTERM to clean up; it has `SECONDS_TO_END`. A task that a cluster has begun runs to its
+        end.
 
         """
         self._place, self._n_repeated, self._n_done = "in this process", 0, 0
@@ -160,8 +174,12 @@ class Executor:
             yield place, result
         if not left:
             return
-        run = self._on_cluster if self.cluster else self._in_processes
-        for place, result in run(function, shared, tasks, left, max(measured or 0.0, 1e-6)):
+        if self.cluster:
+            seconds = max(measured or 0.0, 1e-6)
+            results = self._on_cluster(function, shared, tasks, left, seconds, on_death, worker_fault)
+        else:
+            results = self._in_processes(function, shared, tasks, left, on_death)
+        for place, result in results:
             self._n_done += 1
             yield place, result
 
@@ -187,7 +205,12 @@ class Executor:
                 pool.shutdown(cancel_futures=True)
 
     def _in_processes(
-        self, function: Callable[[Any, Any], Any], shared: Any, tasks: Sequence[Any], left: deque[int], seconds: float
+        self,
+        function: Callable[[Any, Any], Any],
+        shared: Any,
+        tasks: Sequence[Any],
+        left: deque[int],
+        on_death: Callable[[int, WorkerError], Any] | None,
     ) -> Iterator[tuple[int, Any]]:
         n_started = min(self.n_processes, len(left))
         self._place = f"in {n_started:,} processes"
@@ -208,12 +231,16 @@ class Executor:
                     except (EOFError, OSError):
                         attempts[place] = attempts.get(place, 0) + 1
                         code = worker.end()
-                        if attempts[place] == MOST_ATTEMPTS:
-                            raise WorkerError(_ended(place, len(tasks), code)) from None
-                        self._n_repeated += 1
-                        workers[number] = _Worker.started(function, shared, tasks)
-                        workers[number].send(place)
-                        continue
+                        if attempts[place] < MOST_ATTEMPTS:
+                            self._n_repeated += 1
+                            workers[number] = _Worker.started(function, shared, tasks)
+                            workers[number].send(place)
+                            continue
+                        error = WorkerError(_ended(place, len(tasks), code))
+                        if on_death is None:
+                            raise error from None
+                        is_result, content = True, on_death(place, error)
+                        workers[number] = worker = _Worker.started(function, shared, tasks)
                     if not is_result:
                         raise content
                     if left:
@@ -221,16 +248,27 @@ class Executor:
                     yield place, content
         finally:
             for worker in workers:
+                worker.stop()
+            for worker in workers:
                 worker.end()
 
     def _on_cluster(
-        self, function: Callable[[Any, Any], Any], shared: Any, tasks: Sequence[Any], left: deque[int], seconds: float
+        self,
+        function: Callable[[Any, Any], Any],
+        shared: Any,
+        tasks: Sequence[Any],
+        left: deque[int],
+        seconds: float,
+        on_death: Callable[[int, WorkerError], Any] | None,
+        worker_fault: Callable[..., str] | None,
     ) -> Iterator[tuple[int, Any]]:
         import distributed
 
         client = _connected(distributed, self.cluster)
         try:
             workers = _checked_workers(client, self.cluster)
+            if worker_fault is not None:
+                _require_no_fault(client.run(worker_fault, shared, on_error="return"))
             self._place = f"on {len(workers):,} Dask worker{'' if len(workers) == 1 else 's'} at {self.cluster}"
             data = client.scatter((function, shared), broadcast=True, hash=False)
             size = max(int(BATCH_SECONDS / seconds), 1)
@@ -239,7 +277,17 @@ class Executor:
                 client.submit(_batch, data, [tasks[place] for place in batch], pure=False): batch for batch in batches
             }
             for done in _finished(distributed, client, pending, self.cluster):
-                yield from zip(pending.pop(done), _result_of(distributed, done), strict=True)
+                batch = pending.pop(done)
+                try:
+                    yield from zip(batch, _result_of(distributed, done), strict=True)
+                except distributed.KilledWorker:
+                    error = WorkerError(
+                        "a batch of tasks ended its Dask worker each time it was tried. "
+                        "Check the memory of the workers."
+                    )
+                    if on_death is None:
+                        raise error from None
+                    yield from ((place, on_death(place, error)) for place in batch)
             ended = workers - set(client.scheduler_info(n_workers=-1)["workers"])
             self._n_repeated = len(ended)
         finally:
@@ -283,9 +331,14 @@ class _Worker:
         self.place = None
         return answer
 
+    def stop(self) -> None:
+        """Let the task of the process end: by SIGTERM, at once unless it handles that signal."""
+        if self.place is not None:
+            self.process.terminate()
+
     def end(self) -> int | None:
-        """End the process at once, and return its exit code."""
-        self.process.join(0.0 if self.place is None else 0.2)
+        """End the process, and return its exit code. One with a task ends by itself, or after `SECONDS_TO_END`."""
+        self.process.join(0.0 if self.place is None else SECONDS_TO_END)
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -313,6 +366,8 @@ def _serve(
             answer = (True, function(shared, tasks[place]))
         except Exception as error:
             answer = (False, _portable(error))
+        except KeyboardInterrupt:  # of a task that handles SIGTERM so
+            return
         pipe.send(answer)
 
 
@@ -382,6 +437,14 @@ def _checked_workers(client: Any, address: str) -> set[str]:
     return set(found)
 
 
+def _require_no_fault(found: Mapping[str, Any]) -> None:
+    for worker, fault in found.items():
+        if isinstance(fault, Exception):
+            raise fault
+        if fault:
+            raise ConfigError(f"worker {worker} {fault}")
+
+
 def _finished(distributed: Any, client: Any, pending: dict[Any, list[int]], address: str) -> Iterator[Any]:
     """Yield futures as they finish; WorkerError when the scheduler is lost or has no worker for too long."""
     alone_since: float | None = None
@@ -404,10 +467,6 @@ def _finished(distributed: Any, client: Any, pending: dict[Any, list[int]], addr
 def _result_of(distributed: Any, future: Any) -> list[Any]:
     try:
         results: list[Any] = future.result()
-    except distributed.KilledWorker:
-        raise WorkerError(
-            "a batch of tasks ended its Dask worker each time it was tried. Check the memory of the workers."
-        ) from None
     except distributed.CancelledError:
         raise WorkerError("the cluster dropped a batch of tasks. Check its scheduler.") from None
     return results

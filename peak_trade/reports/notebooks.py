@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +50,26 @@ class Notebook:
     version: str
     digest: str
     parameters: dict[str, Parameter]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPlan:
+    """A notebook of a project with the checked value of each parameter, and the digests of all inputs."""
+
+    notebook: Notebook
+    parameters: dict[str, Any]
+    digests: dict[str, str]
+    root: Path
+
+    @property
+    def identity(self) -> str:
+        """Digest of the parameters and of all other inputs."""
+        return _identity(self.parameters, self.digests)
+
+    @property
+    def path(self) -> Path:
+        """File of the executed notebook."""
+        return self.root / RUNS / f"{self.notebook.name}-{self.identity[:12]}.ipynb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,38 +187,70 @@ def run_report(
 
     """
     require("a notebook", "papermill", "ipykernel")
-    notebook = find_notebook(name, root)
-    values = resolve(notebook.parameters, parameters or {}, name)
-    _check_files(notebook.parameters, values, root, name)
     if output is not None:
         _check_output(output)
-    done = _run_or_find(notebook, values, root, force, progress)
+    done = run_plan(plan_report(name, parameters, root), force=force, progress=progress)
     if output is not None:
         _copy(done.path, output)
     return done
 
 
-def _run_or_find(notebook: Notebook, values: dict[str, Any], root: Path, force: bool, progress: bool) -> ReportRun:
-    digests = _digests(notebook, values, root)
-    identity = digest_of({"parameters": values} | digests)
-    path = root / RUNS / f"{notebook.name}-{identity[:12]}.ipynb"
-    earlier = None if force else _valid_run(path, identity)
+def plan_report(name: str, parameters: Mapping[str, Any] | None = None, root: Path = Path()) -> ReportPlan:
+    """Return a notebook with checked parameters and the digests of its inputs; arguments and errors of `run_report`."""
+    notebook = find_notebook(name, root)
+    values = resolve(notebook.parameters, parameters or {}, name)
+    _check_files(notebook.parameters, values, root, name)
+    return ReportPlan(notebook, values, _digests(notebook, values, root), root)
+
+
+def run_plan(plan: ReportPlan, *, force: bool = False, renew: bool = True, progress: bool = False) -> ReportRun:
+    """Run a planned notebook unless `earlier_run` has it, or `force`; wait for a process that is running it."""
+    earlier = None if force else earlier_run(plan, renew=renew)
     if earlier is not None:
         return earlier
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
-    with _waiting_for_equal_run(root / LOCKS / f"{path.stem}.lock"):
-        earlier = None if force else _valid_run(path, identity)
+    lock = plan.root / LOCKS / f"{plan.path.stem}.lock"
+    with _waiting_for_equal_run(lock):
+        earlier = None if force else earlier_run(plan, renew=renew)
         if earlier is not None:
             return earlier
+        draft = lock.with_suffix(".ipynb")
         try:
-            content = _executed(notebook, values, root, draft, progress)
-            key = digest_of([identity, _later(content, is_shown=True)])
-            content["metadata"]["peak_trade"] |= {"key": key, "digests": digests}
-            write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
+            content = _executed(plan.notebook, plan.parameters, plan.root, draft, progress)
+            key = digest_of([plan.identity, _later(content, is_shown=True)])
+            content["metadata"]["peak_trade"] |= {"key": key, "digests": plan.digests}
+            write_text(plan.path, json.dumps(content, indent=1, ensure_ascii=False))
         finally:
             draft.unlink(missing_ok=True)
-    return read_run(path)
+    return read_run(plan.path)
+
+
+def earlier_run(plan: ReportPlan, *, renew: bool = True) -> ReportRun | None:
+    """Return the executed notebook of a plan; None if there is none, or it failed.
+
+    Parameters
+    ----------
+    plan : ReportPlan
+    renew : bool
+        Return None, too, if what grows after a run has grown since: the trials that the notebook shows, and the outcome
+        of the check for look-ahead.
+
+    """
+    if not plan.path.is_file():
+        return None
+    earlier = read_run(plan.path, is_cached=True)
+    if earlier.is_failed or _identity(earlier.parameters, earlier.digests) != plan.identity:
+        return None
+    return None if renew and has_grown(earlier) else earlier
+
+
+def has_grown(run: ReportRun) -> bool:
+    """Return whether the trials that an executed notebook shows, or the outcome of its check, are others now."""
+    content = read_json(run.path)
+    return run.key != digest_of([_identity(run.parameters, run.digests), _later(content)])
+
+
+def _identity(parameters: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    return digest_of({"parameters": parameters} | dict(digests))
 
 
 def _check_files(parameters: Mapping[str, Parameter], values: Mapping[str, Any], root: Path, where: str) -> None:
@@ -248,15 +302,6 @@ def _copy(path: Path, output: Path) -> None:
         write_text(output, read_text(path))
     except OSError as error:
         raise ConfigError(f"{output} could not be written: {reason_of(error)}. The notebook is in {path}.") from None
-
-
-def _valid_run(path: Path, identity: str) -> ReportRun | None:
-    """Return the executed notebook at a path, unless it failed or something that it shows has changed since."""
-    if not path.is_file():
-        return None
-    earlier = read_run(path, is_cached=True)
-    is_valid = earlier.key == digest_of([identity, _later(read_json(path))]) and not earlier.is_failed
-    return earlier if is_valid else None
 
 
 @contextmanager
@@ -330,22 +375,24 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the errors are raised, too
     changed = {name: value for name, value in values.items() if value != notebook.parameters[name].default}
     failed_cell, error_text = None, ""
     begun, started = datetime.now(UTC), time.perf_counter()
     os.environ[RUNNING] = f"{notebook.name} {notebook.version} {notebook.digest[:16]}"
     try:
-        papermill.execute_notebook(
-            str(notebook.path),
-            str(output),
-            parameters=changed,
-            kernel_name="python3",
-            language="python",
-            progress_bar={"desc": notebook.name} if progress else False,
-            cwd=str(root),
-            extra_arguments=["--IPKernelApp.log_level=40"],
-        )
+        with _killing_kernel_on_signal() as kernel_class:
+            papermill.execute_notebook(
+                str(notebook.path),
+                str(output),
+                parameters=changed,
+                kernel_name="python3",
+                language="python",
+                progress_bar={"desc": notebook.name} if progress else False,
+                cwd=str(root),
+                extra_arguments=["--IPKernelApp.log_level=40"],
+                kernel_manager_class=kernel_class,
+            )
     except PapermillExecutionError as error:
         failed_cell, error_text = error.cell_index, f"{error.ename}: {error.evalue}"
     except DeadKernelError as error:
@@ -374,6 +421,40 @@ def _executed(notebook: Notebook, values: dict[str, Any], root: Path, output: Pa
         content["cells"].insert(0, {"cell_type": "raw", "id": "front-matter", "metadata": {}, "source": source})
     content["cells"].insert(1, {"cell_type": "markdown", "id": "peak-trade-notebook", "metadata": {}, "source": stated})
     return content
+
+
+@contextmanager
+def _killing_kernel_on_signal() -> Iterator[type]:
+    """Yield the class of a kernel that Ctrl-C or SIGTERM kills, and let these signals interrupt the block.
+
+    A kernel that is asked to end may take seconds and print errors. Signals that are ignored, or have a handler of
+    their own, stay as they are; so do all in another thread than the main one.
+    """
+    from jupyter_client.manager import AsyncKernelManager
+
+    started: list[Any] = []
+
+    class Kernel(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            started.append(self)
+
+    def interrupt(*_: object) -> None:
+        for kernel in started:
+            group = getattr(kernel.provisioner, "pgid", 0)
+            with suppress(ProcessLookupError):
+                if group:
+                    os.killpg(group, signal.SIGKILL)
+        raise KeyboardInterrupt
+
+    with ExitStack() as restored:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.getsignal(number)
+                if before in (signal.SIG_DFL, signal.default_int_handler):
+                    restored.callback(signal.signal, number, before)
+                    signal.signal(number, interrupt)
+        yield Kernel
 
 
 def _failed_cell(content: Mapping[str, Any]) -> int:

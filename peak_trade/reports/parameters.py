@@ -175,7 +175,16 @@ def read_values(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}{place}: this is not YAML: {reason}. Write one `name: value` per line.") from None
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ConfigError(f"{path}: this is not a table of parameters. Write one `name: value` per line.")
-    return {name: value.isoformat() if isinstance(value, date) else value for name, value in content.items()}
+    return {name: without_dates(value) for name, value in content.items()}
+
+
+def without_dates(value: Any) -> Any:
+    """Return a value of a YAML or TOML file with each date and time in it as ISO text."""
+    if isinstance(value, dict):
+        return {name: without_dates(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [without_dates(each) for each in value]
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def parse_assignments(parameters: Mapping[str, Parameter], assignments: list[str], where: str) -> dict[str, Any]:

@@ -69,6 +69,30 @@ def range_values(text: str) -> list[int] | list[float]:
     return [int(value) for value in values] if is_whole else [float(value) for value in values]
 
 
+def listed_values(values: Any, where: str) -> list[Any]:
+    """Return the values of a list or one-dimensional array, with its ranges written out, or those of a range.
+
+    Raises
+    ------
+    ConfigError
+        If there are none, or a range is not one; the message starts with `where`.
+
+    Examples
+    --------
+    >>> listed_values(["5..15:5", 40], "fast")
+    [5, 10, 15, 40]
+
+    """
+    if _is_range(values):
+        return list(range_values(values))
+    is_array = isinstance(values, np.ndarray | pd.Series | pd.Index) and values.ndim == 1
+    is_list = isinstance(values, Sequence) and not isinstance(values, str)
+    found = list(values) if is_array or is_list else []
+    if not found:
+        raise ConfigError(f"{where} was {values!r}; give a list of the values to try.")
+    return [part for value in found for part in (range_values(value) if _is_range(value) else [value])]
+
+
 class ParameterSpace:
     """The parameter sets of a grid that are valid and fulfil every constraint.
 
@@ -162,14 +186,7 @@ class ParameterSpace:
         if parameter not in self.strategy_class.model_fields:
             known = did_you_mean(parameter, self.strategy_class.model_fields)
             raise ConfigError(f"{self.name}: {parameter} is not a parameter. {known}")
-        if isinstance(values, str) and ".." in values:
-            return list(range_values(values))
-        is_array = isinstance(values, np.ndarray | pd.Series | pd.Index) and values.ndim == 1
-        is_list = isinstance(values, Sequence) and not isinstance(values, str)
-        found = list(values) if is_array or is_list else []
-        if not found:
-            raise ConfigError(f"{self.name}: {parameter} was {values!r}; give a list of the values to try.")
-        return [part for value in found for part in (range_values(value) if _is_range(value) else [value])]
+        return listed_values(values, f"{self.name}: {parameter}")
 
 
 def parameter_sets(

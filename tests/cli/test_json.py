@@ -21,6 +21,7 @@ from peak_trade.data.store import save_bars
 from peak_trade.health.checks import Attempt, Health, SuiteRun
 from peak_trade.metrics import measures_in
 from peak_trade.observability.rehearsal import Rehearsal
+from peak_trade.reports.batch import BatchReport, BatchResult
 from peak_trade.reports.notebooks import ReportRun
 from peak_trade.risk.state import Control
 from peak_trade.sessions import run
@@ -70,6 +71,8 @@ def desk(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setattr("peak_trade.data.fetching.fetch_bars", lambda *_: FetchResult(1, 2, 3, None))
     report = ReportRun(Path("r.ipynb"), "regime_study", "", "", "", "", {}, {}, "", 0.0)
     monkeypatch.setattr("peak_trade.reports.notebooks.run_report", lambda *_, **__: report)
+    done = BatchResult((BatchReport(1, "regime_study", {}, report),), "1 task in this process", 0)
+    monkeypatch.setattr("peak_trade.reports.batch.run_reports", lambda *_, **__: done)
     site = Site(Path("index.html"), "nbconvert", 1, ())
     monkeypatch.setattr("peak_trade.site.build.build_site", lambda **_: site)
     return registry
@@ -202,6 +205,7 @@ def test_every_verb_prints_json_that_a_strict_reader_parses(
     assert [each["openings"] for each in asked("holdout status")["holdouts"]] == [[]]
 
     assert asked("report run regime_study")["is_failed"] is False
+    assert asked("report batch batch.toml")["reports"][0]["run"]["is_failed"] is False
     assert asked("new strategy reversal")["files"] == ["reversal.py", "test_reversal.py"]
     assert asked("new notebook own")["files"] == ["notebooks/own.ipynb"]
     assert asked("report list") == []

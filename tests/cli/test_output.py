@@ -153,3 +153,19 @@ def test_the_json_of_a_long_result_is_written_piece_by_piece():
     tracemalloc.stop()
     assert json.loads(text) == content
     assert peak < 4 * len(text)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ((0, 6, 0.0, None), "-:--:--"),
+        ((0, 6, 40.0, None), "-:--:--"),
+        ((1, 6, 40.0, None), "1.5/min 0:03:20"),
+        ((2, 6, 80.0, 0.05), "3/min 0:01:20"),
+        ((5_000, 20_000, 2.0, 2_500.0), "2,500/s 0:00:06"),
+        ((6, 6, 80.0, 0.0), "4.5/min 0:00:00"),
+        ((3, None, 3.0, 1.0), "1/s"),
+    ],
+)
+def test_progress_shows_the_rate_and_the_time_left_of_fast_and_of_slow_work(numbers, expected):
+    assert output._pace(*numbers) == expected

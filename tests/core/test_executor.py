@@ -111,6 +111,38 @@ def test_a_task_that_kills_every_process_is_reported():
     assert not multiprocessing.active_children()
 
 
+def test_a_task_that_kills_every_process_has_the_result_that_the_caller_gives():
+    executor = Executor(2)
+    results = dict(
+        executor.run(killed_always, os.getpid(), range(5), seconds_per_task=LONG, on_death=lambda place, _: -place)
+    )
+    assert results == {0: 0, 1: 1, 2: -2, 3: 3, 4: 4}
+    assert executor.summary == "5 tasks in 2 processes; 2 ran again after a worker ended"
+    assert not multiprocessing.active_children()
+
+
+def cleaning_up(folder, row):
+    if row == 0:
+        return row
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    (folder / f"{row}.begun").touch()
+    try:
+        time.sleep(60.0)
+    finally:
+        (folder / f"{row}.cleaned").touch()
+
+
+def test_a_task_may_clean_up_when_the_others_are_stopped(tmp_path: Path, capfd):
+    results = Executor(2).run(cleaning_up, tmp_path, range(3), seconds_per_task=LONG)
+    assert next(results) == (0, 0)
+    while len(list(tmp_path.glob("*.begun"))) < 2:
+        time.sleep(0.01)
+    results.close()
+    assert sorted(path.name for path in tmp_path.glob("*.cleaned")) == ["1.cleaned", "2.cleaned"]
+    assert not multiprocessing.active_children()
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("seconds", mostly_long([None, LONG], 1), ids=["here", "processes"])
 def test_an_exception_of_a_task_is_that_of_the_call(seconds):
     with pytest.raises(StrategyError, match="task 3 breaks its contract"):
@@ -207,8 +239,12 @@ class LateClient:
     def wait_for_workers(self, n_workers, timeout):
         pass
 
-    def run(self, function, on_error):
-        return {"tcp://a:1": function()}
+    def run(self, function, *arguments, on_error):
+        try:
+            return {"tcp://a:1": function(*arguments)}
+        except Exception as error:
+            assert on_error == "return"
+            return {"tcp://a:1": error}
 
     def scheduler_info(self, n_workers):
         return {"workers": {"tcp://a:1": {}}}
@@ -236,6 +272,49 @@ def test_a_connection_that_ends_late_loses_no_result(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", distributed)
     assert executor.map(sleeping, 0.0, range(4), seconds_per_task=LONG) == [0, 1, 2, 3]
     assert executor.summary == "4 tasks on 1 Dask worker at tcp://127.0.0.1:9"
+
+
+@pytest.fixture
+def cluster(monkeypatch) -> Executor:
+    """An executor with a cluster of one worker, on which every task has ended its worker."""
+
+    class Killed(Exception):
+        pass
+
+    class KilledClient(LateClient):
+        def submit(self, function, data, tasks, pure):
+            done = Future()
+            done.set_exception(Killed())
+            return done
+
+    distributed = SimpleNamespace(
+        Client=KilledClient,
+        wait=lambda futures, **_: SimpleNamespace(done=futures),
+        KilledWorker=Killed,
+        CancelledError=TimeoutError,
+    )
+    executor = Executor(cluster="tcp://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "distributed", distributed)
+    return executor
+
+
+def test_tasks_that_end_every_worker_of_a_cluster_are_reported(cluster):
+    with pytest.raises(WorkerError, match="ended its Dask worker each time it was tried"):
+        cluster.map(sleeping, 0.0, range(4), seconds_per_task=LONG)
+    results = cluster.run(sleeping, 0.0, range(4), seconds_per_task=LONG, on_death=lambda place, _: -place)
+    assert dict(results) == {0: 0, 1: -1, 2: -2, 3: -3}
+
+
+@pytest.mark.parametrize("error", [None, TimeoutError("no answer")])
+def test_a_worker_with_a_fault_is_refused_before_the_first_task(cluster, error):
+    def fault(shared):
+        if error is not None:
+            raise error
+        return f"does not see {shared}. Share it."
+
+    expected = ConfigError if error is None else TimeoutError
+    with pytest.raises(expected, match=r"^(worker tcp://a:1 does not see bars. Share it.|no answer)$"):
+        dict(cluster.run(sleeping, "bars", range(4), seconds_per_task=LONG, worker_fault=fault))
 
 
 @pytest.mark.long

@@ -96,6 +96,11 @@ SECTIONS = (
         (Table("sweep: top level", "peak_trade.studies.sweep.settings:SweepSettings"),),
     ),
     Section(
+        "The batch file",
+        "`peak-trade report batch FILE`; for example `config/reports/ma_crossover.toml`.",
+        (Table("[[report]]", "peak_trade.reports.batch:ReportSettings"),),
+    ),
+    Section(
         "Sessions",
         "`pt.SessionConfig`, and the `config` of a manifest. `session run` sets them by its options and its run file.",
         (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,6 +48,27 @@ def test_a_notebook_runs_once_per_key_and_failures_are_kept(engine, project, cap
     assert main(["report", "list"]) == 0
     assert "failed in code cell 3: ZeroDivisionError" in capsys.readouterr().out
     assert not list((project / "reports" / "runs").glob(".*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_kills_the_kernel_and_interrupts(number):
+    before = signal.getsignal(number)
+    kernel = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    with notebooks._killing_kernel_on_signal() as manager:
+        manager().provisioner = SimpleNamespace(pgid=kernel.pid)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert kernel.wait(10.0) == -signal.SIGKILL
+    assert signal.getsignal(number) == before
+
+
+def test_an_ignored_signal_stays_ignored_while_a_notebook_runs():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with notebooks._killing_kernel_on_signal():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
