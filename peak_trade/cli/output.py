@@ -212,8 +212,9 @@ def progress(task: str, unit: str = "bars") -> Iterator[Callable[[int, int], Non
 
 
 def _pace(done: float, total: float | None, seconds: float | None, speed: float | None) -> str:
-    """Return the rate and the time left; `speed` is that of the last seconds, None or 0 if few updates came in them."""
-    rate = speed or (done / seconds if seconds else 0.0)
+    """Return the rate and the time left; `speed` is that of the last seconds, which says little about slow work."""
+    average = done / seconds if seconds else 0.0
+    rate = speed if speed and average >= 1.0 else average
     if not rate:
         return "-:--:--"
     left = "" if total is None else f" {timedelta(seconds=math.ceil(max(total - done, 0.0) / rate))}"
