@@ -20,6 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from peak_trade.core.arguments import checks_arguments
 from peak_trade.core.errors import ConfigError, PeakTradeError, WorkerError, did_you_mean
 from peak_trade.core.executor import Executor
 from peak_trade.core.extras import require
@@ -140,8 +141,9 @@ def read_batch(path: Path) -> list[ReportSettings]:
     ]
 
 
+@checks_arguments()
 def run_reports(
-    reports: Path | Sequence[ReportSettings],
+    reports: Path | str | Sequence[ReportSettings],
     root: Path = Path(),
     *,
     force: bool = False,
@@ -154,7 +156,7 @@ def run_reports(
 
     Parameters
     ----------
-    reports : Path or sequence of ReportSettings
+    reports : Path or str, or sequence of ReportSettings
         A batch file, or its entries. Each is one report, or one per combination of its grid, with the last parameter
         varying fastest.
     root : Path
@@ -195,8 +197,8 @@ def run_reports(
     """
     require("a notebook", "papermill", "ipykernel")
     executor = Executor(n_processes, cluster)
-    if isinstance(reports, Path):
-        plans = _plans(read_batch(reports), root, is_confirmed, f"{reports}: [[report]]")
+    if isinstance(reports, Path | str):
+        plans = _plans(read_batch(Path(reports)), root, is_confirmed, f"{reports}: [[report]]")
     else:
         plans = _plans(reports, root, is_confirmed, "report")
     found: dict[int, ReportRun | str] = {}

@@ -274,6 +274,12 @@ def test_a_missing_file_is_one_line(place, capsys):
     assert capsys.readouterr().err == "peak-trade: none.toml: there is no such file. Check the path.\n"
 
 
+@pytest.mark.parametrize("reports", [["risk_study"], [{"notebook": "risk_study"}], 3, None])
+def test_a_value_that_is_no_batch_is_one_line(place, reports):
+    with pytest.raises(ConfigError, match=r"^run_reports: reports.* was .*\.$"):
+        run_reports(reports, place)
+
+
 def test_a_sealed_holdout_or_missing_bars_are_refused_before_a_kernel_starts(place):
     save_bars(sample_bars("BTC/USDT", n_bars=60))
     entry = ReportSettings(notebook="strategy_backtest")
