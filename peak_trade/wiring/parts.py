@@ -26,7 +26,7 @@ from peak_trade.core.files import read_bytes, write_bytes
 from peak_trade.core.settings import Settings
 from peak_trade.wiring.cells import executed_cells
 
-_INVALIDATING = Lock()  # importlib empties its caches in one thread only: a second one fails with a KeyError
+_SEARCHING = Lock()  # importlib empties its caches in one thread only: a second one fails with a KeyError
 
 
 def find_class(kind: str, name: str, table: Mapping[str, str], base: type, *others: type) -> Any:
@@ -268,11 +268,17 @@ def _import(module_name: str, kind: str, name: str, folder: Path | None = None) 
 
 @contextmanager
 def _searching(folder: str) -> Iterator[None]:
-    """Search a folder for modules first while the block runs."""
-    sys.path.insert(0, folder)
-    with _INVALIDATING:
+    """Search a folder for modules first while the block runs.
+
+    Each change makes a new list, because a thread that reads the present one would miss a folder where it shrinks.
+    """
+    with _SEARCHING:
+        sys.path = [folder, *sys.path]
         importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        with _SEARCHING:
+            rest = list(sys.path)
+            rest.remove(folder)
+            sys.path = rest

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from threading import Event, Lock
 
 import pytest
 
@@ -145,3 +146,25 @@ def test_threads_that_look_parts_up_empty_the_caches_of_imports_in_turn(monkeypa
     monkeypatch.setattr(importlib, "invalidate_caches", invalidate_caches)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(look_up, range(8)))
+
+
+def test_a_thread_that_looks_a_part_up_hides_no_folder_from_the_others():
+    """The folders of modules are read while another thread adds and removes one: no other folder is left out."""
+    present = set(sys.path)
+    n_read = 0
+    ended = Event()
+
+    def look_up():
+        while not ended.is_set():
+            with pytest.raises(ConfigError):
+                strategy_class("missing_module:Idea")
+
+    with ThreadPoolExecutor(1) as pool:
+        looking_up = pool.submit(look_up)
+        try:
+            while n_read < 80 and not looking_up.done():
+                assert present <= {(folder, time.sleep(1e-5))[0] for folder in sys.path}
+                n_read += 1
+        finally:
+            ended.set()
+    looking_up.result()
