@@ -341,6 +341,8 @@ def _distributions_of(top: str) -> Iterator[str]:
     for name in (top, top.replace("_", "-"), _OTHER_NAMES.get(top, top)):
         if _distribution(name) is not None:
             return iter([name])
+    if top in sys.stdlib_module_names:
+        return iter(())
     return iter(_by_module().get(top, ()))
 
 

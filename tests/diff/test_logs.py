@@ -109,7 +109,7 @@ def test_the_log_of_a_session_has_the_causes_of_its_journal(form):
     assert math.isclose(by_log["timing"], by_journal["missed bar"], rel_tol=0.1)  # a log does not show the bars it had
 
 
-@pytest.mark.parametrize("name", mostly_long(FAULTS, 2))
+@pytest.mark.parametrize("name", mostly_long(FAULTS, 3))
 def test_a_planted_fault_is_the_only_root_and_has_its_cause(name):
     for seed in range(2):
         count = counted(*planted((name,), seed, "orders-csv"))

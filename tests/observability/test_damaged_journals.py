@@ -205,7 +205,7 @@ ODD = product(
 )
 
 
-@pytest.mark.parametrize(("name", "kind", "what"), mostly_long(ODD, 8))
+@pytest.mark.parametrize(("name", "kind", "what"), mostly_long(ODD, 16))
 def test_an_odd_file_of_one_session_leaves_the_other_sessions_alone(home, name, kind, what):
     """The exporter of the workspace answers, whether it knew the session before or not."""
     shutil.copytree(RECORDED / "keys", home / "keys")

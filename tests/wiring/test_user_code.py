@@ -17,7 +17,7 @@ import pytest
 
 from peak_trade.wiring.strategies import make_strategy
 from peak_trade.wiring.user_code import UserCode, user_code
-from peak_trade.wiring.user_modules import reached_modules
+from peak_trade.wiring.user_modules import package_versions, reached_modules
 from tests.examples import mostly_long
 
 STRATEGY = """
@@ -547,3 +547,9 @@ def test_a_script_counts_the_same_in_a_process_of_its_own(
     script = write_script(tmp_path, "1.0", "once")
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip().split("|") == run_script(script)
+
+
+def test_modules_of_the_standard_library_list_no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peak_trade.wiring.user_modules._by_module", pytest.fail)
+    assert package_versions("functools") == package_versions("collections.abc") == {}
+    assert "numpy" in package_versions("numpy.linalg")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from peak_trade.core.errors import ConfigError
 from peak_trade.journal.formats.log_file import LogFile
 from peak_trade.wiring.log_formats import FORMATS, recognise
-from tests.examples import examples, mostly_long
+from tests.examples import examples
 from tests.journal.formats.histories import read
 
 TIME = 1_700_000_000_000
@@ -116,7 +116,7 @@ def test_a_sample_is_recognised_as_its_format_alone(name, tmp_path):
     assert read(path).n_orders > 0
 
 
-@pytest.mark.parametrize("name", mostly_long(FORMATS, 4))
+@pytest.mark.parametrize("name", FORMATS)
 @given(st.data())
 @settings(max_examples=examples(40), deadline=None)
 def test_damage_is_a_refused_row_or_one_line(name, data):
