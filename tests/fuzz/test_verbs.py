@@ -9,6 +9,7 @@ import zlib
 
 import pytest
 
+from tests.examples import mostly_long
 from tests.fuzz.commands import Call, ask, calls, examples, fault_of, has_record, verbs
 from tests.fuzz.conftest import Desk
 from tests.fuzz.faults import FAULTS, present
@@ -80,7 +81,7 @@ def test_many_faulty_workspaces_give_a_result_or_one_line(desk: Desk, verb: str,
     assert faults_of_workspace(desk, verb, name) == []
 
 
-@pytest.mark.parametrize("verb", [verb for verb, context in VERBS.items() if has_record(context)])
+@pytest.mark.parametrize("verb", mostly_long([verb for verb, context in VERBS.items() if has_record(context)], 4))
 def test_a_run_is_printed_before_the_error_of_its_recording(desk: Desk, verb: str) -> None:
     (arguments, *_) = examples(verb, VERBS[verb])
     if not all(word.strip("{}") in ("session", "run") or "{" not in word for word in arguments):

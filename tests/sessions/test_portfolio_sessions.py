@@ -372,9 +372,7 @@ def test_a_killed_portfolio_session_resumes_and_an_operator_ends_it(portfolio_fi
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        pytest.param(
-            "--strategy momentum", "is a portfolio and names its own. Leave --strategy out", marks=pytest.mark.long
-        ),
+        ("--strategy momentum", "is a portfolio and names its own. Leave --strategy out"),
         ("--symbol A/USD", "Leave --symbol out"),
         ("--timeframe 1h", "Leave --timeframe out"),
         ("-p fast=3", "Leave -p out"),

@@ -232,7 +232,7 @@ BAD_CELLS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", mostly_long(WRITERS, 3))
+@pytest.mark.parametrize("name", WRITERS)
 @given(st.data())
 @settings(max_examples=examples(150), deadline=None)
 def test_a_bad_cell_changes_no_other_row(name, data):
