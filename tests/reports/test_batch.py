@@ -23,6 +23,7 @@ from peak_trade.data.store import load_bars, save_bars
 from peak_trade.reports import batch, notebooks
 from peak_trade.reports.batch import ReportSettings, read_batch, run_reports
 from peak_trade.reports.notebooks import list_report_runs, run_report
+from tests.examples import mostly_long
 from tests.forking import exit_code, fork
 from tests.reports.conftest import notebook
 
@@ -72,7 +73,7 @@ def wide(**grid: object) -> ReportSettings:
     return ReportSettings(notebook="wide", grid=grid)
 
 
-@pytest.mark.parametrize("n_processes", [1, 2])
+@pytest.mark.parametrize("n_processes", mostly_long([2, 1], 1))
 def test_a_batch_makes_the_reports_that_its_notebooks_make_alone(place, n_processes):
     entries = [
         ReportSettings(notebook="tiny", parameters={"n": 5}),
@@ -144,7 +145,7 @@ class Stop:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("n_processes", [1, 2])
+@pytest.mark.parametrize("n_processes", mostly_long([1, 2], 1))
 def test_an_interrupted_batch_continues(place, caplog, n_processes):
     stop = Stop(after=2)
     with pytest.raises(KeyboardInterrupt), progress_shown(stop):
@@ -223,40 +224,49 @@ WIDE = '[[report]]\nnotebook = "wide"\n'
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        ("", "b.toml: it has no report. Write a table [[report]] with notebook"),
-        ("report = 3\n", "b.toml: it has no report."),
-        ("[[report]\n", "b.toml: this is not TOML:"),
-        ('[[reports]]\nnotebook = "wide"\n', "b.toml: reports is not a setting. Did you mean report?"),
-        (f'{WIDE}[[report]]\nnotebok = "wide"\n', "b.toml: [[report]] 2: "),
-        ("[[report]]\nnotebook = 3\n", "b.toml: [[report]] 1: notebook was 3"),
-        (
-            f'{WIDE}[[report]]\nnotebook = "wyde"\n',
-            "b.toml: [[report]] 2: there is no notebook wyde. Did you mean wide?",
-        ),
-        (f"{WIDE}parameters.m = 1\n", "b.toml: [[report]] 1: wide: m is not a parameter."),
-        (f'{WIDE}parameters.n = "1"\n', "b.toml: [[report]] 1: wide: n was '1'; its type is int"),
-        (f"{WIDE}parameters.n = [1, 2]\n", "b.toml: [[report]] 1: wide: n was [1, 2]; its type is int"),
-        (f"{WIDE}grid.share = [0.5, 2.0]\n", "[[report]] 1: wide: share was 2.0 (of equity). Give a number in (0, 1]."),
-        (f'{WIDE}grid.kind = ["a", "c"]\n', "[[report]] 1: wide: kind was 'c' (which). Give a or b."),
-        (f"{WIDE}grid.m = [1]\n", "b.toml: [[report]] 1: wide: m is not a parameter."),
-        (f"{WIDE}grid.n = 1\n", "b.toml: [[report]] 1: wide: n was 1; give a list of the values to try."),
-        (f"{WIDE}grid.kind = []\n", "b.toml: [[report]] 1: wide: kind was []; give a list of the values to try."),
-        (f'{WIDE}grid.n = "9..1"\n', "b.toml: [[report]] 1: range was '9..1': give low..high or low..high:step"),
-        (f"{WIDE}grid.more.fast = 1\n", "[[report]] 1: wide: more.fast was 1; give a list of the values to try."),
-        (f"{WIDE}grid.n = [1]\nparameters.n = 1\n", "[[report]] 1: wide: n is in parameters and in grid."),
-        (
-            f"{WIDE}grid.more.fast = [1]\nparameters.more.fast = 1\n",
-            "[[report]] 1: wide: more.fast is in parameters and in grid.",
-        ),
-        (
-            f"{WIDE}{WIDE}parameters.n = 2\n",
-            "b.toml: [[report]] 2: the same report as b.toml: [[report]] 1, wide with equal parameters. Remove one",
-        ),
-        (f"{WIDE}grid.n = [1, 1]\n", "b.toml: [[report]] 1: the same report twice in its grid, wide with equal"),
-        (f'{WIDE}grid.n = "1..101"\n', "the batch has 101 reports, more than 100. Confirm it with --yes"),
-        (f'{WIDE}grid.n = "1..900"\ngrid.share = "0.1..1:0.05"\n', "the batch has 17,100 reports, more than 10,000."),
-    ],
+    mostly_long(
+        [
+            ("", "b.toml: it has no report. Write a table [[report]] with notebook"),
+            ("report = 3\n", "b.toml: it has no report."),
+            ("[[report]\n", "b.toml: this is not TOML:"),
+            ('[[reports]]\nnotebook = "wide"\n', "b.toml: reports is not a setting. Did you mean report?"),
+            (f'{WIDE}[[report]]\nnotebok = "wide"\n', "b.toml: [[report]] 2: "),
+            ("[[report]]\nnotebook = 3\n", "b.toml: [[report]] 1: notebook was 3"),
+            (
+                f'{WIDE}[[report]]\nnotebook = "wyde"\n',
+                "b.toml: [[report]] 2: there is no notebook wyde. Did you mean wide?",
+            ),
+            (f"{WIDE}parameters.m = 1\n", "b.toml: [[report]] 1: wide: m is not a parameter."),
+            (f'{WIDE}parameters.n = "1"\n', "b.toml: [[report]] 1: wide: n was '1'; its type is int"),
+            (f"{WIDE}parameters.n = [1, 2]\n", "b.toml: [[report]] 1: wide: n was [1, 2]; its type is int"),
+            (
+                f"{WIDE}grid.share = [0.5, 2.0]\n",
+                "[[report]] 1: wide: share was 2.0 (of equity). Give a number in (0, 1].",
+            ),
+            (f'{WIDE}grid.kind = ["a", "c"]\n', "[[report]] 1: wide: kind was 'c' (which). Give a or b."),
+            (f"{WIDE}grid.m = [1]\n", "b.toml: [[report]] 1: wide: m is not a parameter."),
+            (f"{WIDE}grid.n = 1\n", "b.toml: [[report]] 1: wide: n was 1; give a list of the values to try."),
+            (f"{WIDE}grid.kind = []\n", "b.toml: [[report]] 1: wide: kind was []; give a list of the values to try."),
+            (f'{WIDE}grid.n = "9..1"\n', "b.toml: [[report]] 1: range was '9..1': give low..high or low..high:step"),
+            (f"{WIDE}grid.more.fast = 1\n", "[[report]] 1: wide: more.fast was 1; give a list of the values to try."),
+            (f"{WIDE}grid.n = [1]\nparameters.n = 1\n", "[[report]] 1: wide: n is in parameters and in grid."),
+            (
+                f"{WIDE}grid.more.fast = [1]\nparameters.more.fast = 1\n",
+                "[[report]] 1: wide: more.fast is in parameters and in grid.",
+            ),
+            (
+                f"{WIDE}{WIDE}parameters.n = 2\n",
+                "b.toml: [[report]] 2: the same report as b.toml: [[report]] 1, wide with equal parameters. Remove one",
+            ),
+            (f"{WIDE}grid.n = [1, 1]\n", "b.toml: [[report]] 1: the same report twice in its grid, wide with equal"),
+            (f'{WIDE}grid.n = "1..101"\n', "the batch has 101 reports, more than 100. Confirm it with --yes"),
+            (
+                f'{WIDE}grid.n = "1..900"\ngrid.share = "0.1..1:0.05"\n',
+                "the batch has 17,100 reports, more than 10,000.",
+            ),
+        ],
+        8,
+    ),
 )
 def test_a_wrong_batch_is_one_line_before_a_kernel_starts(place, capsys, text, message):
     (place / "b.toml").write_text(text, encoding="utf-8")

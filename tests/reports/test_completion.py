@@ -10,6 +10,7 @@ from peak_trade.data.sample import SYMBOLS, sample_bars
 from peak_trade.data.store import save_bars
 from peak_trade.reports.views.completion import NAMES, completions
 from peak_trade.wiring.strategies import STRATEGIES, describe_strategy
+from tests.examples import mostly_long
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_names_are_completed_within_quotes(complete):
     assert complete('pt.load_bars("B') == ["BTC/USDT"]
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 3))
 def test_the_parameters_of_a_strategy_are_completed_as_keys(name):
     known = [each.name for each in describe_strategy(name).parameters]
     assert completions(f'pt.make_strategy("{name}", {{"') == known

@@ -233,7 +233,7 @@ def unchanged(place: Path, kept: list[tuple[str, str]], monkeypatch: pytest.Monk
     return kept[0]
 
 
-@pytest.mark.parametrize("changed", mostly_long(INPUTS, 5))
+@pytest.mark.parametrize("changed", mostly_long(INPUTS, 3))
 def test_an_input_changes_the_run_and_the_page(
     changed: str, place: Path, unchanged: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +244,7 @@ def test_an_input_changes_the_run_and_the_page(
     assert page_after != page
 
 
-@pytest.mark.parametrize("changed", mostly_long(NON_INPUTS, 3))
+@pytest.mark.parametrize("changed", mostly_long(NON_INPUTS, 2))
 def test_anything_else_changes_neither(
     changed: str, place: Path, unchanged: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

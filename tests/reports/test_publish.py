@@ -14,6 +14,7 @@ from peak_trade.reports.project import SITE
 from peak_trade.site import publish
 from peak_trade.site.build import site_lock
 from peak_trade.site.publish import INDEX, MANIFEST, publish_site, verify_publication
+from tests.examples import mostly_long
 from tests.reports.test_site_build import contents
 
 
@@ -101,7 +102,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("place", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("place", "message"), mostly_long(REFUSED.values(), 6), ids=REFUSED)
 def test_a_folder_that_is_not_for_versions_is_refused_in_one_line(root, place, message, capsys):
     to = place(root)
     publish_site(root.parent / "warm")  # makes the lock file
@@ -121,7 +122,7 @@ def test_a_folder_directly_in_the_project_is_allowed(root):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["Ctrl-C", "full"])
 @pytest.mark.parametrize("is_first", [True, False], ids=["new folder", "used folder"])
-@pytest.mark.parametrize("n_written", range(4))
+@pytest.mark.parametrize("n_written", mostly_long(range(4), 2))
 def test_an_error_at_any_file_leaves_the_folder_as_it_was(root, tmp_path, monkeypatch, error, is_first, n_written):
     to = tmp_path / "pages"
     if not is_first:

@@ -14,6 +14,7 @@ from peak_trade.cli import main
 from peak_trade.core.errors import ConfigError, DataError, PeakTradeError, ReportError
 from peak_trade.reports import notebooks
 from peak_trade.reports.notebooks import list_report_runs, read_json, results, run_report
+from tests.examples import mostly_long
 from tests.reports.conftest import CALL, notebook
 
 
@@ -218,16 +219,19 @@ RUN_FILE = "initial_cash = 5000.0\n"
 
 @pytest.mark.parametrize(
     ("name", "parameter", "text", "message"),
-    [
-        ("strategy_backtest", "config", "fee = 1.0\n", "own.toml: fee is not a setting."),
-        ("strategy_backtest", "config", "[costs]\nfee_bps = -1.0\n", "fee_bps"),
-        ("strategy_backtest", "config", "[risk]\nmax_order = 1\n", "max_order"),
-        ("risk_study", "config", "initial_cash = 'much'\n", "initial_cash"),
-        ("regime_study", "config", "[risk]\n", "regime_study takes no table [risk] of a run file. Leave it out."),
-        ("portfolio_backtest", "config", RUN_FILE, "own.toml"),
-        ("risk_study", "risk_file", RUN_FILE, "initial_cash is not a table of a risk file."),
-        ("shadow_vs_live_diff", "config", "fee = 1.0\n", "own.toml: fee is not a setting."),
-    ],
+    mostly_long(
+        [
+            ("strategy_backtest", "config", "fee = 1.0\n", "own.toml: fee is not a setting."),
+            ("strategy_backtest", "config", "[costs]\nfee_bps = -1.0\n", "fee_bps"),
+            ("strategy_backtest", "config", "[risk]\nmax_order = 1\n", "max_order"),
+            ("risk_study", "config", "initial_cash = 'much'\n", "initial_cash"),
+            ("regime_study", "config", "[risk]\n", "regime_study takes no table [risk] of a run file. Leave it out."),
+            ("portfolio_backtest", "config", RUN_FILE, "own.toml"),
+            ("risk_study", "risk_file", RUN_FILE, "initial_cash is not a table of a risk file."),
+            ("shadow_vs_live_diff", "config", "fee = 1.0\n", "own.toml: fee is not a setting."),
+        ],
+        3,
+    ),
 )
 def test_the_values_in_a_file_are_refused_before_a_kernel_starts(
     project, no_kernel, capsys, name, parameter, text, message
@@ -241,7 +245,9 @@ def test_the_values_in_a_file_are_refused_before_a_kernel_starts(
     assert shown.out == ""
 
 
-@pytest.mark.parametrize("name", ["strategy_backtest", "risk_study", "regime_study", "shadow_vs_live_diff"])
+@pytest.mark.parametrize(
+    "name", mostly_long(["strategy_backtest", "risk_study", "regime_study", "shadow_vs_live_diff"], 2)
+)
 def test_a_file_with_valid_values_starts_the_notebook(project, no_kernel, name):
     """The kernel that must not start is the control of the refusals."""
     from peak_trade.data.sample import sample_bars
@@ -276,18 +282,21 @@ def test_a_notebook_at_a_path_runs_with_a_parameters_file_and_leaves_a_copy(engi
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        (["none.ipynb"], "none.ipynb: there is no such notebook"),
-        (["x" * 5_000 + ".ipynb"], "there is no such notebook"),
-        (["notebooks/tiny.ipynb", "out.txt"], "out.txt: the output is a notebook"),
-        (["notebooks/tiny.ipynb", "nowhere/out.ipynb"], "nowhere: there is no such folder"),
-        (["tiny", "notebooks/tiny.ipynb"], "notebooks/tiny.ipynb exists and is no executed notebook"),
-        (["tiny", "-f", "none.yaml"], "none.yaml: could not be read: No such file or directory"),
-        (["tiny", "-f", "list.yaml"], "list.yaml: this is not a table of parameters"),
-        (["tiny", "-f", "broken.yaml"], "broken.yaml, line 2: this is not YAML"),
-        (["tiny", "-f", "unknown.yaml"], "m is not a parameter"),
-        (["tiny", "-p", "n", "4"], "parameter was 'n'. Write name=value"),
-    ],
+    mostly_long(
+        [
+            (["none.ipynb"], "none.ipynb: there is no such notebook"),
+            (["x" * 5_000 + ".ipynb"], "there is no such notebook"),
+            (["notebooks/tiny.ipynb", "out.txt"], "out.txt: the output is a notebook"),
+            (["notebooks/tiny.ipynb", "nowhere/out.ipynb"], "nowhere: there is no such folder"),
+            (["tiny", "notebooks/tiny.ipynb"], "notebooks/tiny.ipynb exists and is no executed notebook"),
+            (["tiny", "-f", "none.yaml"], "none.yaml: could not be read: No such file or directory"),
+            (["tiny", "-f", "list.yaml"], "list.yaml: this is not a table of parameters"),
+            (["tiny", "-f", "broken.yaml"], "broken.yaml, line 2: this is not YAML"),
+            (["tiny", "-f", "unknown.yaml"], "m is not a parameter"),
+            (["tiny", "-p", "n", "4"], "parameter was 'n'. Write name=value"),
+        ],
+        4,
+    ),
     ids=lambda value: value[-1][-12:] if isinstance(value, list) else "",
 )
 def test_a_wrong_path_or_file_is_one_line_before_a_kernel_starts(project, no_kernel, capsys, arguments, message):

@@ -33,6 +33,7 @@ from peak_trade.site.server import Experiments, SessionEvents, Sessions, content
 from peak_trade.tracking import DIGEST_NAMES, RunRecord, list_runs, record_run
 from peak_trade.tracking.queries import SORTABLE
 from peak_trade.tracking.record import sync_runs
+from tests.examples import mostly_long
 from tests.sessions.running import sealed_sessions
 
 SCRIPT = 'let a = "<b>";\n// é\n'
@@ -155,22 +156,25 @@ def ids(reply: Reply) -> list[str]:
 
 @pytest.mark.parametrize(
     ("query", "expected"),
-    [
-        ("", [5, 4, 3, 2, 1, 0]),
-        ("?run_type=backtest", [5, 3, 1]),
-        ("?symbol=BTC%2FUSDT", [2, 1, 0]),
-        ("?strategy=donchian", [5, 4]),
-        ("?run_type=sweep&symbol=ETH/USDT&strategy=donchian", [4]),
-        ("?symbol=%27%20OR%201%3D1--", []),
-        ("?since=2999-01-01", []),
-        ("?until=2999-01-01T00:00", [5, 4, 3, 2, 1, 0]),
-        ("?until=1999-01-01", []),
-        ("?sort=-sharpe", [1, 5, 0, 3, 4, 2]),
-        ("?sort=sharpe", [4, 3, 0, 5, 1, 2]),
-        ("?sort=recorded_at", [0, 1, 2, 3, 4, 5]),
-        ("?sort=-run_id", [5, 4, 3, 2, 1, 0]),
-        ("?sort=symbol", [2, 1, 0, 5, 4, 3]),
-    ],
+    mostly_long(
+        [
+            ("", [5, 4, 3, 2, 1, 0]),
+            ("?run_type=backtest", [5, 3, 1]),
+            ("?symbol=BTC%2FUSDT", [2, 1, 0]),
+            ("?strategy=donchian", [5, 4]),
+            ("?run_type=sweep&symbol=ETH/USDT&strategy=donchian", [4]),
+            ("?symbol=%27%20OR%201%3D1--", []),
+            ("?since=2999-01-01", []),
+            ("?until=2999-01-01T00:00", [5, 4, 3, 2, 1, 0]),
+            ("?until=1999-01-01", []),
+            ("?sort=-sharpe", [1, 5, 0, 3, 4, 2]),
+            ("?sort=sharpe", [4, 3, 0, 5, 1, 2]),
+            ("?sort=recorded_at", [0, 1, 2, 3, 4, 5]),
+            ("?sort=-run_id", [5, 4, 3, 2, 1, 0]),
+            ("?sort=symbol", [2, 1, 0, 5, 4, 3]),
+        ],
+        8,
+    ),
 )
 def test_runs_are_filtered_and_sorted(ask, runs, query, expected):
     reply = ask(f"/api/experiments{query}")
