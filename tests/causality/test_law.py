@@ -87,7 +87,7 @@ CASE_IDS = [f"{case.name}-{row}" for row, case in enumerate(CASES)]
 
 
 @pytest.mark.parametrize(
-    "strategy", mostly_long(CASES, 8), ids=[f"{case.name}-{row}" for row, case in enumerate(CASES)]
+    "strategy", mostly_long(CASES, 6), ids=[f"{case.name}-{row}" for row, case in enumerate(CASES)]
 )
 def test_no_strategy_of_the_package_sees_the_future(strategy: Strategy, bars: Bars) -> None:
     report = check_causality(strategy, bars, n_cuts=4)
@@ -105,13 +105,13 @@ def test_every_strategy_of_the_package_stands_in_the_table() -> None:
     assert all(place.endswith(f".{name}:{place.rpartition(':')[2]}") for name, place in STRATEGIES.items())
 
 
-@pytest.mark.parametrize("indicator", mostly_long(public_indicators(), 9), ids=lambda part: part.__name__)
+@pytest.mark.parametrize("indicator", mostly_long(public_indicators(), 5), ids=lambda part: part.__name__)
 def test_no_indicator_of_the_package_sees_the_future(indicator: Callable[..., Any], bars: Bars) -> None:
     report = check_causality(on_bars(indicator), bars, n_cuts=4)
     assert report.is_causal, str(report.leaks[0])
 
 
-@pytest.mark.parametrize("part", mostly_long(planted.LEAKS, 11), ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", mostly_long(planted.LEAKS, 6), ids=lambda part: part.__name__)
 def test_every_planted_leak_is_found(part: type[Strategy], bars: Bars) -> None:
     report = check_causality(part(), bars, n_cuts=4)
     assert not report.is_causal
@@ -128,7 +128,7 @@ def test_leaks_on_rare_bars_are_found(part: type[Strategy], bars: Bars) -> None:
     assert not check_causality(part(), bars).is_causal
 
 
-@pytest.mark.parametrize("part", mostly_long(planted.KEEPS_STATE, 3), ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", mostly_long(planted.KEEPS_STATE, 2), ids=lambda part: part.__name__)
 def test_leaks_through_kept_state_are_found(part: type[Strategy], bars: Bars) -> None:
     report = check_causality(part(), bars, n_cuts=4)
     assert not report.is_causal
@@ -137,7 +137,7 @@ def test_leaks_through_kept_state_are_found(part: type[Strategy], bars: Bars) ->
     assert repr(again.leaks) == repr(report.leaks), "a check leaves the state as it was"
 
 
-@pytest.mark.parametrize("part", mostly_long(planted.CLEAN, 5), ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", mostly_long(planted.CLEAN, 3), ids=lambda part: part.__name__)
 def test_no_strategy_without_look_ahead_is_flagged(part: type[Strategy], bars: Bars) -> None:
     report = check_causality(part(), bars, n_cuts=4)
     assert report.verdict == "causal", str(report.leaks + report.roundings)

@@ -157,7 +157,7 @@ def test_backtests_do_not_depend_on_writes(write: str, is_last: bool) -> None:
         assert np.array_equal(written, members, equal_nan=True)
 
 
-@pytest.mark.parametrize("write", ARRAY_WRITES)
+@pytest.mark.parametrize("write", mostly_long(ARRAY_WRITES, 5))
 def test_writes_to_arrays_are_refused(write: str) -> None:
     for evaluate in (backtest, check_causality):
         KEPT.clear()
@@ -194,7 +194,7 @@ def test_bars_do_not_follow_the_frame_they_were_made_of() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("write", mostly_long(WRITES, 8))
 def test_shared_indicators_can_not_be_changed(write: str) -> None:
     bars, shared = synthetic_bars(N_BARS), IndicatorCache()
     Writer(write=write).exposure_by(bars.for_strategy(), shared)

@@ -24,7 +24,7 @@ from peak_trade.strategies.composite import Composite
 from peak_trade.strategies.incremental import MEMORY, Continuation, IncrementalStrategy, is_incremental
 from peak_trade.wiring.sleeves import Evaluation
 from peak_trade.wiring.strategies import STRATEGIES, make_strategy
-from tests.examples import examples
+from tests.examples import examples, mostly_long
 from tests.sessions.running import BTC
 
 N_BARS = 160
@@ -83,7 +83,7 @@ def parts_of(columns: BarColumns, cuts: list[int]) -> list[BarColumns]:
     return [part(first, stop) for first, stop in zip([0, *cuts], [*cuts, None], strict=True)]
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", mostly_long(STRATEGIES, 7))
 @settings(max_examples=examples(12), deadline=None)
 @given(data=st.data(), bars=histories(), cuts=CUTS)
 def test_new_bars_lead_to_the_exposure_over_all_bars(name: str, data: Any, bars: Bars, cuts: list[int]) -> None:
@@ -135,7 +135,7 @@ CLOSE_ALONE: list[Callable[..., FloatArray]] = [
 ]
 
 
-@pytest.mark.parametrize("indicator", CLOSE_ALONE)
+@pytest.mark.parametrize("indicator", mostly_long(CLOSE_ALONE, 5))
 @settings(max_examples=examples(10), deadline=None)
 @given(bars=histories(), cuts=CUTS)
 def test_indicators_continue_bit_for_bit(indicator: Callable[..., FloatArray], bars: Bars, cuts: list[int]) -> None:
