@@ -255,7 +255,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", mostly_long(BAD, 6))
 def test_bad_input_is_one_line_and_records_nothing(name, home, capsys):
     save_bars(BARS)
     words, line = BAD[name]
