@@ -123,7 +123,7 @@ def loop_lines(events: Sequence[Event]) -> list[bytes]:
 
 def assert_equal(folder: Path, session: Session, settings: PortfolioSettings, bars: Sequence[Bars]) -> list[Event]:
     """The events and the equity of a session are those of the backtest; returns the events of the backtest."""
-    run = run_portfolio(settings, bars).run
+    run = run_portfolio(settings, bars, causality_check=False).run
     expected = list(run.events)
     assert loop_lines(read_events(folder)) == loop_lines(expected)
     assert session.equity == run.equity_values.tolist()
