@@ -69,13 +69,19 @@ def results(tmp_path_factory):
         }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_result_has_a_short_text_and_html(kind, results):
+@pytest.fixture(scope="module")
+def formatter():
+    """The formatter of a shell; each shell collects garbage when the interpreter ends."""
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell()
     pt._register_displays(shell)
-    shown, _ = shell.display_formatter.format(results[kind])
+    return shell.display_formatter
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_result_has_a_short_text_and_html(kind, results, formatter):
+    shown, _ = formatter.format(results[kind])
     lines = shown["text/plain"].splitlines()
     assert 3 <= len(lines) <= MOST_LINES
     assert max(map(len, lines)) <= 200
@@ -84,12 +90,8 @@ def test_a_result_has_a_short_text_and_html(kind, results):
     assert "<script" not in shown["text/html"]
 
 
-def test_stats_show_a_table_with_their_errors(results):
-    from IPython.core.interactiveshell import InteractiveShell
-
-    shell = InteractiveShell()
-    pt._register_displays(shell)
-    shown, _ = shell.display_formatter.format(results["backtest"].stats())
+def test_stats_show_a_table_with_their_errors(results, formatter):
+    shown, _ = formatter.format(results["backtest"].stats())
     ratio = results["backtest"].stats()["sharpe"]
     assert f"{ratio:.2f} ± {ratio.stderr:.2f}" in shown["text/html"]
 
