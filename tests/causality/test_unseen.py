@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import ndimage, signal
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+import scipy  # its parts are imported where they are used
+import sklearn
 
 from peak_trade.causality import short
 from peak_trade.causality.check import check_causality
@@ -67,25 +63,36 @@ def only(chosen: Rule) -> Rule:
     return rule
 
 
-BUTTER = signal.butter(2, 0.1)
 LEAKS: dict[str, Rule] = {
     "pct_change(-1)": lambda bars: close(bars).pct_change(-1) < 0.0,
     "diff(-3)": lambda bars: close(bars).diff(-3) < 0.0,
     "central difference": lambda bars: np.gradient(values(bars)) > 0.0,
     "convolve same": lambda bars: values(bars) > np.convolve(values(bars), np.ones(9) / 9.0, "same"),
-    "gaussian filter": lambda bars: values(bars) < ndimage.gaussian_filter1d(values(bars), 5),
-    "filtfilt": lambda bars: values(bars) < signal.filtfilt(*BUTTER, values(bars)),
-    "Savitzky-Golay": lambda bars: np.diff(signal.savgol_filter(values(bars), 11, 2), prepend=0.0) > 0.0,
-    "detrend": lambda bars: signal.detrend(values(bars)) < 0.0,
-    "peaks": lambda bars: np.isin(np.arange(len(bars)), signal.find_peaks(-values(bars), distance=24)[0]),
+    "gaussian filter": lambda bars: values(bars) < scipy.ndimage.gaussian_filter1d(values(bars), 5),
+    "filtfilt": lambda bars: values(bars) < scipy.signal.filtfilt(*scipy.signal.butter(2, 0.1), values(bars)),
+    "Savitzky-Golay": lambda bars: np.diff(scipy.signal.savgol_filter(values(bars), 11, 2), prepend=0.0) > 0.0,
+    "detrend": lambda bars: scipy.signal.detrend(values(bars)) < 0.0,
+    "peaks": lambda bars: np.isin(np.arange(len(bars)), scipy.signal.find_peaks(-values(bars), distance=24)[0]),
     "Fourier low-pass": lambda bars: low_pass(bars) > values(bars),
-    "standard scaler": lambda bars: StandardScaler().fit_transform(values(bars)[:, None])[:, 0] < 0.0,
-    "min-max scaler": lambda bars: MinMaxScaler().fit_transform(values(bars)[:, None])[:, 0] < 0.3,
-    "PCA": lambda bars: PCA(1).fit_transform(lags(bars))[:, 0] > 0.0,
-    "k-means": lambda bars: KMeans(3, n_init=1, random_state=0).fit_predict(lags(bars)) == 1,
-    "regression": lambda bars: LinearRegression().fit(lags(bars), following(bars)).predict(lags(bars)) > 0.0,
+    "standard scaler": lambda bars: (
+        sklearn.preprocessing.StandardScaler().fit_transform(values(bars)[:, None])[:, 0] < 0.0
+    ),
+    "min-max scaler": lambda bars: (
+        sklearn.preprocessing.MinMaxScaler().fit_transform(values(bars)[:, None])[:, 0] < 0.3
+    ),
+    "PCA": lambda bars: sklearn.decomposition.PCA(1).fit_transform(lags(bars))[:, 0] > 0.0,
+    "k-means": lambda bars: sklearn.cluster.KMeans(3, n_init=1, random_state=0).fit_predict(lags(bars)) == 1,
+    "regression": lambda bars: (
+        sklearn.linear_model.LinearRegression().fit(lags(bars), following(bars)).predict(lags(bars)) > 0.0
+    ),
     "shuffled folds": lambda bars: (
-        cross_val_predict(Ridge(), lags(bars), following(bars), cv=KFold(5, shuffle=True, random_state=0)) > 0.0
+        sklearn.model_selection.cross_val_predict(
+            sklearn.linear_model.Ridge(),
+            lags(bars),
+            following(bars),
+            cv=sklearn.model_selection.KFold(5, shuffle=True, random_state=0),
+        )
+        > 0.0
     ),
     "rank": lambda bars: close(bars).rank(pct=True) < 0.3,
     "quantile bins": lambda bars: pd.qcut(close(bars), 5, labels=False, duplicates="drop") == 0,
@@ -120,7 +127,7 @@ LEAKS: dict[str, Rule] = {
 CLEAN: dict[str, Rule] = {
     "moving average": lambda bars: close(bars) > close(bars).rolling(20).mean(),
     "exponential average": lambda bars: close(bars) > close(bars).ewm(span=20).mean(),
-    "causal filter": lambda bars: signal.lfilter(*BUTTER, values(bars)) < values(bars),
+    "causal filter": lambda bars: scipy.signal.lfilter(*scipy.signal.butter(2, 0.1), values(bars)) < values(bars),
     "expanding rank": lambda bars: close(bars).expanding().rank(pct=True) < 0.3,
     "last week": lambda bars: (
         close(bars).resample("W").last().shift(1).reindex(bars.index, method="ffill") > close(bars)

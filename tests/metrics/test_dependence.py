@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import lfilter
 
 from peak_trade import metrics
 from peak_trade.core.errors import DataError
@@ -18,7 +18,7 @@ from tests.tolerances import RTOL_REFERENCE, RTOL_SAME
 def autoregression(rng, n, coefficient, mean=0.0):
     """n numbers of an autoregression of order 1 with standard deviation 1."""
     shocks = rng.standard_normal(n + 100) * math.sqrt(1.0 - coefficient**2)
-    return lfilter([1.0], [1.0, -coefficient], shocks)[100:] + mean
+    return scipy.signal.lfilter([1.0], [1.0, -coefficient], shocks)[100:] + mean
 
 
 def coverage(n, coefficient, ratio, n_series, seed, stderr=None):
