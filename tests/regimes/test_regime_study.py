@@ -131,6 +131,7 @@ def test_a_study_starts_where_it_is_told_and_not_before_it_knows(study):
 
 
 def test_a_study_without_hindsight_says_why(study, monkeypatch):
+    assert study.smoothing_error == ""  # computed once, before the patch
     blind = replace(study)
 
     def fails(*_):

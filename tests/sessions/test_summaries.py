@@ -80,6 +80,9 @@ def test_a_journal_that_another_one_replaces_is_read_from_its_start(session):
 def test_a_journal_that_is_compressed_meanwhile_has_the_same_summary(session):
     reader = SummaryReader(session.parent)
     plain = reader.read()
-    session.with_name(f"{EVENTS}.gz").write_bytes(gzip.compress(session.read_bytes()))
+    whole, compressed = session.read_bytes(), session.with_name(f"{EVENTS}.gz")
+    compressed.write_bytes(gzip.compress(whole))
     session.unlink()
     assert reader.read() == plain == summary(session.parent)
+    session.write_bytes(whole)
+    compressed.unlink()
